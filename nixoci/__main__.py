@@ -1,0 +1,5 @@
+"""`python -m nixoci`."""
+
+from nixoci.cli import main
+
+main()

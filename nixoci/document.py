@@ -1,0 +1,210 @@
+"""Typed JSON documents: frozen dataclasses in, stable text out, and errors that carry the whole path.
+
+A field is written in camelCase unless its metadata names another key: `field(metadata=key("os.version"))`.
+A field whose value is `None` or an empty collection that is also its default is left out.
+Documents of others (OCI) are read leniently: unknown keys are theirs to add. Our own are read strictly.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar, get_origin
+
+from cattrs import (
+    BaseValidationError,
+    ClassValidationError,
+    Converter,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+)
+from cattrs.cols import list_structure_factory, mapping_structure_factory
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from nixoci.errors import DocumentError, NixociError
+
+T = TypeVar("T")
+
+_FOUND_LENGTH = 60
+
+
+def key(name: str) -> Mapping[str, str]:
+    """Return field metadata that gives a field the JSON key `name`."""
+    return {"key": name}
+
+
+def parse(cls: type[T], text: bytes | str, *, what: str, strict: bool = False) -> T:
+    """Read the JSON `text` as a `cls`.
+
+    Args:
+        cls: A dataclass.
+        text: JSON; bytes are UTF-8.
+        what: Names the document in errors, for example `nixoci.lock.json`.
+        strict: Refuse keys that `cls` does not have.
+
+    Raises:
+        DocumentError: Not JSON, or not the shape of `cls`; the message has the path inside the document.
+    """
+    return structure(cls, load(text, what=what), what=what, strict=strict)
+
+
+def load(text: bytes | str, *, what: str) -> Any:
+    """Read JSON, refusing duplicate keys and non-finite numbers, on which JSON readers disagree."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"{what}: not valid JSON: {error}") from error
+
+
+def structure(cls: type[T], value: Any, *, what: str, strict: bool = False) -> T:
+    """Like `parse`, for a value that is already decoded."""
+    try:
+        return _converter(strict).structure(value, cls)
+    except BaseValidationError as error:
+        path, message = _first(error, "")
+        raise DocumentError(f"{what}: {path}: {message}" if path else f"{what}: {message}") from error
+    except _MismatchError as error:
+        raise DocumentError(f"{what}: {error}") from error
+
+
+def unstructure(document: Any) -> Any:
+    """Return the JSON value of a dataclass document."""
+    return _converter(strict=True).unstructure(document)
+
+
+def dump(document: Any) -> str:
+    """Return the text of a document: two spaces, keys in field order, raw UTF-8, a final newline."""
+    return json.dumps(unstructure(document), indent=2, ensure_ascii=False) + "\n"
+
+
+class _MismatchError(ValueError):
+    """A value of the wrong type; the text is what the user reads."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} appears twice")
+    return result
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= _FOUND_LENGTH else text[: _FOUND_LENGTH - 1] + "…"
+
+
+def _exactly(expected: type, words: str) -> Callable[[Any, Any], Any]:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not expected:
+            raise _MismatchError(f"expected {words}, got {_show(value)}")
+        return value
+
+    return check
+
+
+def json_key(field: "dataclasses.Field[Any]") -> str:
+    """Return the key under which a dataclass field is written."""
+    if "key" in field.metadata:
+        return str(field.metadata["key"])
+    head, *rest = field.name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+@lru_cache(maxsize=2)
+def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
+    converter = Converter(forbid_extra_keys=strict, detailed_validation=True)
+    converter.register_structure_hook(int, _exactly(int, "an integer"))
+    converter.register_structure_hook(str, _exactly(str, "a string"))
+    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    for kind, words in ((list, "a list"), (dict, "an object")):
+        _check_container(converter, kind, words)
+
+    def structure_dataclass(cls: Any) -> Any:
+        if hasattr(cls, "from_json"):
+            return lambda value, _: _text_type(cls, value)
+        names = {field.name: override(rename=json_key(field)) for field in dataclasses.fields(cls)}
+        inner = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=strict, **names)  # type: ignore[arg-type]
+
+        def check(value: Any, target: Any) -> Any:
+            if not isinstance(value, dict):
+                raise _MismatchError(f"expected an object, got {_show(value)}")
+            if not strict:  # Go programs write null for what is not set
+                value = {name: item for name, item in value.items() if item is not None}
+            return inner(value, target)
+
+        return check
+
+    def unstructure_dataclass(cls: Any) -> Any:
+        if hasattr(cls, "from_json"):
+            return str
+        names = {
+            field.name: override(
+                rename=json_key(field),
+                omit_if_default=field.default is not dataclasses.MISSING
+                or field.default_factory is not dataclasses.MISSING,
+            )
+            for field in dataclasses.fields(cls)
+        }
+        return make_dict_unstructure_fn(cls, converter, **names)  # type: ignore[arg-type]
+
+    converter.register_structure_hook_factory(dataclasses.is_dataclass, structure_dataclass)
+    converter.register_unstructure_hook_factory(dataclasses.is_dataclass, unstructure_dataclass)
+    return converter
+
+
+def _check_container(converter: Converter, kind: type, words: str) -> None:
+    """Refuse what is not a `kind` before cattrs iterates over it."""
+    check_kind = _exactly(kind, words)
+
+    def hook(target: Any) -> Any:
+        inner = (list_structure_factory if kind is list else mapping_structure_factory)(target, converter)
+        return lambda value, _: inner(check_kind(value, None), target)
+
+    def concerns(target: Any) -> bool:
+        origin: Any = get_origin(target)
+        return origin is kind
+
+    converter.register_structure_hook_factory(concerns, hook)
+
+
+def _text_type(cls: Any, value: Any) -> Any:
+    """Read a value type that is one string in JSON (a digest, for example)."""
+    if not isinstance(value, str):
+        raise _MismatchError(f"expected a string, got {_show(value)}")
+    try:
+        return cls.from_json(value)
+    except NixociError as error:
+        raise _MismatchError(str(error)) from error
+
+
+def _first(error: BaseException, path: str) -> tuple[str, str]:
+    """Return the path and the message of the first problem in a tree of cattrs errors."""
+    if isinstance(error, ClassValidationError):
+        inner, note = _head(*error.group_exceptions())
+        if note is None:
+            return _first(inner, path)
+        fields = {field.name: json_key(field) for field in dataclasses.fields(error.cl)}
+        name = fields.get(note.name, note.name)
+        if isinstance(inner, KeyError):
+            return path or name, f"key {name!r} is missing" if path else "is missing"
+        return _first(inner, f"{path}.{name}" if path else name)
+    if isinstance(error, IterableValidationError):
+        inner, note = _head(*error.group_exceptions())
+        index = note.index if note is not None else "?"
+        return _first(inner, f"{path}[{json.dumps(index, ensure_ascii=False)}]")
+    if isinstance(error, ForbiddenExtraKeysError):
+        keys = ", ".join(repr(name) for name in sorted(error.extra_fields))
+        return path, f"unknown key {keys}"
+    return path, str(error)
+
+
+def _head(with_notes: list[tuple[Any, Any]], without: list[Any]) -> tuple[Any, Any]:
+    return with_notes[0] if with_notes else (without[0], None)

@@ -1,0 +1,134 @@
+"""Descriptor, index, manifest and config, as the OCI image specification and Docker's schema 2 define them."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from nixoci.document import key
+from nixoci.errors import PlatformError
+from nixoci.oci.digest import Digest
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What an image runs on: `os/architecture[/variant]`, names as in Go (image-spec image-index.md)."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str | None = None
+    os_version: str | None = field(default=None, metadata=key("os.version"))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `linux/amd64` or `linux/arm/v7`.
+
+        Raises:
+            PlatformError: Not of that form.
+        """
+        parts = text.split("/")
+        if len(parts) not in {2, 3} or not all(parts):
+            raise PlatformError(f"platform {text!r}: expected os/architecture[/variant], for example linux/amd64")
+        return cls(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) == 3 else None)
+
+    @property
+    def normalized(self) -> Self:
+        """This platform with the variant that its architecture implies left out (arm64/v8)."""
+        implied = self.architecture == "arm64" and self.variant == "v8"
+        return type(self)(os=self.os, architecture=self.architecture, variant=None if implied else self.variant or None)
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A blob by its media type, digest and size in bytes (image-spec descriptor.md)."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    artifact_type: str | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """A list of manifests, one per platform (image-spec image-index.md)."""
+
+    schema_version: int
+    manifests: list[Descriptor]
+    media_type: str | None = None
+    artifact_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One platform's config and layers, lowest layer first (image-spec manifest.md)."""
+
+    schema_version: int
+    config: Descriptor
+    layers: list[Descriptor]
+    media_type: str | None = None
+    artifact_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootFS:
+    """The diff ids, lowest layer first: each the digest of a layer's uncompressed tar stream."""
+
+    type: str
+    diff_ids: list[Digest] = field(metadata=key("diff_ids"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healthcheck:
+    """A command that tells whether a container is healthy (Docker image spec v1.2); times in nanoseconds."""
+
+    test: list[str] | None = field(default=None, metadata=key("Test"))
+    interval: int | None = field(default=None, metadata=key("Interval"))
+    timeout: int | None = field(default=None, metadata=key("Timeout"))
+    start_period: int | None = field(default=None, metadata=key("StartPeriod"))
+    start_interval: int | None = field(default=None, metadata=key("StartInterval"))
+    retries: int | None = field(default=None, metadata=key("Retries"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionConfig:
+    """How a container of the image is run by default (image-spec config.md, `config`)."""
+
+    user: str | None = field(default=None, metadata=key("User"))
+    exposed_ports: dict[str, Any] | None = field(default=None, metadata=key("ExposedPorts"))
+    env: list[str] | None = field(default=None, metadata=key("Env"))
+    entrypoint: list[str] | None = field(default=None, metadata=key("Entrypoint"))
+    cmd: list[str] | None = field(default=None, metadata=key("Cmd"))
+    volumes: dict[str, Any] | None = field(default=None, metadata=key("Volumes"))
+    working_dir: str | None = field(default=None, metadata=key("WorkingDir"))
+    labels: dict[str, str] | None = field(default=None, metadata=key("Labels"))
+    stop_signal: str | None = field(default=None, metadata=key("StopSignal"))
+    healthcheck: Healthcheck | None = field(default=None, metadata=key("Healthcheck"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """An image's config (image-spec config.md), as far as nixoci reads it."""
+
+    architecture: str
+    os: str
+    rootfs: RootFS
+    config: ExecutionConfig | None = None
+    variant: str | None = None
+    created: str | None = None
+    author: str | None = None
+
+    @property
+    def platform(self) -> Platform:
+        """The platform that the config itself names."""
+        return Platform(os=self.os, architecture=self.architecture, variant=self.variant or None)
