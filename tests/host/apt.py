@@ -47,8 +47,13 @@ def sources(suite: str, *, updates: bool) -> list[str]:
     return lines
 
 
-def debootstrap(target: Path, suite: str, packages: Iterable[str], *, updates: bool = False) -> None:
-    """Install a minimal Debian with these packages into a folder, or a tar file if `target` is named so."""
+def debootstrap(
+    target: Path, suite: str, packages: Iterable[str], *, updates: bool = False, options: Iterable[str] = ()
+) -> None:
+    """Install a minimal Debian with these packages into a folder, or a tar file if `target` is named so.
+
+    `options` go to mmdebstrap.
+    """
     run(
         [
             "mmdebstrap",
@@ -57,6 +62,7 @@ def debootstrap(target: Path, suite: str, packages: Iterable[str], *, updates: b
             # a mirror may be some weeks behind
             '--aptopt=Acquire::Check-Valid-Until "false"',
             f"--include={','.join(packages)}",
+            *options,
             suite,
             str(target),
             *sources(suite, updates=updates),

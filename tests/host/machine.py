@@ -46,10 +46,17 @@ class Machine:
     `private_network` is false: then it is the outer machine's, which is what installing packages needs.
     """
 
-    def __init__(self, *, private_network: bool = True, binds: Mapping[Path, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        private_network: bool = True,
+        binds: Mapping[Path, str] | None = None,
+        writable: Mapping[Path, str] | None = None,
+    ) -> None:
         self.name = f"nixoci-{uuid.uuid4().hex[:8]}"
         self.private_network = private_network
         self._binds = {CHECKOUT: "/src", **(binds or {})}
+        self._writable = writable or {}
         self._state = cache_dir() / "machines" / self.name
         self._cgroups = [group / self.name for group in _cgroup_roots()]
         self._cleanup = ExitStack()
@@ -194,6 +201,7 @@ class Machine:
             cleanup.callback(_remove_cgroup, group)
         binds = [f"--bind={self._state / 'plain' / folder}:/{folder}" for folder in PLAIN]
         binds += [f"--bind-ro={outside}:{inside}" for outside, inside in self._binds.items()]
+        binds += [f"--bind={outside}:{inside}" for outside, inside in self._writable.items()]
         options = [
             *("--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all", "--console=passive"),
             *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--bind=/dev/fuse"),
