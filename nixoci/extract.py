@@ -1,0 +1,159 @@
+"""Extraction: an image becomes an image path (`nixoci.image_path`).
+
+The layers are read twice: once to verify them and to merge their entries in memory, once to write the files that
+won. The same image gives the same bytes on any machine, as any user, inside and outside of the Nix sandbox.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nixoci.document import dump
+from nixoci.errors import LimitError, StoreError
+from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageDocument, LayerDocument, TextBlob
+from nixoci.oci.image import Blob, BlobSource, Image
+from nixoci.oci.layer_stream import layer_chunks, unverified_chunks
+from nixoci.progress import Advance, ignore
+from nixoci.tree.dump import write_dump
+from nixoci.tree.limits import Limits
+from nixoci.tree.merge import Merger
+from nixoci.tree.model import Inode
+from nixoci.tree.tar_reader import TarReader
+from nixoci.tree.write import write_rootfs
+
+_FILE_MODE = 0o444
+_DIRECTORY_MODE = 0o755
+
+
+def extract(
+    image: Image,
+    source: BlobSource,
+    dest: Path,
+    *,
+    name: str,
+    reference: str | None = None,
+    limits: Limits | None = None,
+    advance: Advance = ignore,
+) -> ImageDocument:
+    """Extract an image to the new directory `dest` and return its document.
+
+    Args:
+        image: The resolved image.
+        source: Where its layers are.
+        dest: The image path to make; it must not exist.
+        name: What the image is called in the lock and in store paths.
+        reference: What podman shall list it as.
+        limits: Guards against decompression bombs.
+        advance: Called with the blob bytes that were read, each layer's counted twice (see `total_bytes`).
+
+    Raises:
+        ImageError: A blob or a layer is not what it promises, or breaks a rule; nothing is left at `dest`.
+        StoreError: `dest` exists.
+        OSError: The disk is full; nothing is left at `dest`.
+    """
+    root, warnings = merge_layers(image, source, limits=limits or Limits(), advance=advance)
+    document = ImageDocument(
+        version=FORMAT_VERSION,
+        name=name,
+        reference=reference,
+        digest=image.digest,
+        platform=image.platform,
+        manifest=_text_blob(image.manifest),
+        config=_text_blob(image.config),
+        layers=[
+            LayerDocument(
+                media_type=layer.descriptor.media_type,
+                digest=layer.descriptor.digest,
+                size=layer.descriptor.size,
+                diff_id=layer.diff_id,
+            )
+            for layer in image.layers
+        ],
+        warnings=warnings,
+    )
+
+    def open_layer(number: int) -> Iterator[bytes]:
+        return unverified_chunks(source, image.layers[number], advance=advance)
+
+    with new_directory(dest) as made:
+        write_rootfs(root, made / ROOTFS, open_layer)
+        with (made / METADATA).open("wb") as file:
+            file.writelines(write_dump(root))
+        (made / DOCUMENT).write_text(dump(document), encoding="utf-8")
+        for part in (METADATA, DOCUMENT):
+            (made / part).chmod(_FILE_MODE)
+    return document
+
+
+def total_bytes(image: Image) -> int:
+    """Return how many bytes `extract` reports to `advance` in all, at most."""
+    return 2 * sum(layer.descriptor.size for layer in image.layers)
+
+
+def merge_layers(
+    image: Image, source: BlobSource, *, limits: Limits, advance: Advance = ignore
+) -> tuple[Inode, list[str]]:
+    """Read and verify all layers, and return the tree they collapse to and what was dropped on purpose.
+
+    Raises:
+        ImageError: A blob or a layer is not what it promises, or breaks a rule.
+    """
+    merger = Merger(limits)
+    warnings: list[str] = []
+    left = limits.total_size
+    for layer in image.layers:
+        label = str(layer.descriptor.digest)
+        meter = _Meter(left, limits, label)
+        reader = TarReader(meter.count(layer_chunks(source, layer, advance=advance)), layer=label, limits=limits)
+        merger.apply(reader, layer=label)
+        left = meter.left
+        warnings += reader.warnings
+    return merger.root, warnings
+
+
+class _Meter:
+    """Bounds the uncompressed bytes of all layers together."""
+
+    def __init__(self, left: int, limits: Limits, layer: str) -> None:
+        self.left = left
+        self._limits = limits
+        self._layer = layer
+
+    def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.left -= len(chunk)
+            if self.left < 0:
+                raise LimitError(
+                    f"layer {self._layer}: more than {self._limits.total_size} uncompressed bytes in the image, the"
+                    " limit; raise it with --max-size if you trust the image"
+                )
+            yield chunk
+
+
+@contextmanager
+def new_directory(dest: Path) -> Iterator[Path]:
+    """Give a new directory beside `dest` that becomes `dest` if the block succeeds, and is removed if it fails.
+
+    Raises:
+        StoreError: `dest` exists, or its parent does not.
+    """
+    if dest.exists() or dest.is_symlink():
+        raise StoreError(f"{dest}: exists already; remove it or choose another destination")
+    if not dest.parent.is_dir():
+        raise StoreError(f"{dest}: its parent directory does not exist; make it first")
+    made = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
+    try:
+        yield made
+        made.chmod(_DIRECTORY_MODE)
+        made.rename(dest)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def _text_blob(blob: Blob) -> TextBlob:
+    return TextBlob(
+        media_type=blob.descriptor.media_type, digest=blob.descriptor.digest, text=blob.text.decode("utf-8")
+    )

@@ -1,0 +1,188 @@
+"""Layers become one tree (image-spec layer.md, Applying Changesets).
+
+Where container engines disagree, whiteouts act on lower layers only, in any order within their layer.
+"""
+
+from collections.abc import Iterable
+
+from nixoci.errors import LayerError, LimitError
+from nixoci.tree.limits import Limits
+from nixoci.tree.model import Content, Inode, Kind
+from nixoci.tree.tar_reader import Entry, show
+
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+
+_NOT_NAMES = {b"", b".", b".."}
+_MAX_SYMLINKS = 40
+
+
+class Merger:
+    """Applies layers, lowest first, to `root`."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.root = implied_directory()
+        self._limits = limits
+        self._entries = 0
+        self._size = 0
+        self._layer = ""
+        self._number = -1
+        self._fresh: dict[int, set[bytes]] = {}
+
+    def apply(self, entries: Iterable[Entry], *, layer: str) -> None:
+        """Apply the next layer; `layer` names it in errors.
+
+        Raises:
+            LayerError: An entry breaks a rule.
+            LimitError: Too many entries, or too large in all.
+        """
+        self._layer = layer
+        self._number += 1
+        self._fresh = {}
+        for entry in entries:
+            self._count(entry)
+            self._apply(entry)
+
+    def _count(self, entry: Entry) -> None:
+        self._entries += 1
+        self._size += entry.inode.size if entry.inode else 0
+        if self._entries > self._limits.entries:
+            raise LimitError(
+                f"layer {self._layer}: more than {self._limits.entries} entries in the image, the limit;"
+                " raise it with --max-entries if you trust the image"
+            )
+        if self._size > self._limits.total_size:
+            raise LimitError(
+                f"layer {self._layer}: entry {show(entry.path)}: more than {self._limits.total_size} bytes of files"
+                " in the image, the limit; raise it with --max-size if you trust the image"
+            )
+
+    def _error(self, path: bytes, message: str) -> LayerError:
+        return LayerError(f"layer {self._layer}: entry {show(path)}: {message}")
+
+    def _apply(self, entry: Entry) -> None:
+        directory, _, name = entry.path.rpartition(b"/")
+        if any(part.startswith(WHITEOUT) for part in directory.split(b"/")):
+            raise self._error(entry.path, "it lies under a whiteout; the layer is malformed")
+        if not entry.path:
+            self._apply_root(entry)
+        elif name == OPAQUE:
+            hidden = self._find_directory(directory)
+            if hidden is not None:
+                self._purge(hidden)
+        elif name.startswith(WHITEOUT):
+            self._whiteout(entry.path, directory, name.removeprefix(WHITEOUT))
+        else:
+            self._place(entry, directory, name)
+
+    def _apply_root(self, entry: Entry) -> None:
+        if entry.inode is None or not entry.inode.is_directory:
+            raise self._error(b"/", "the root of a layer must be a directory")
+        _take_attributes(self.root, entry.inode)
+
+    def _whiteout(self, path: bytes, directory: bytes, name: bytes) -> None:
+        if name in _NOT_NAMES:
+            raise self._error(path, "a whiteout of no name; the layer is malformed")
+        parent = self._find_directory(directory)
+        child = parent.children.get(name) if parent is not None else None
+        if parent is None or child is None:
+            return
+        fresh = name in self._fresh.get(id(parent), ())
+        if fresh and child.is_directory:
+            self._purge(child)
+        elif not fresh:
+            self._hide(parent, name)
+
+    def _hide(self, parent: Inode, name: bytes) -> None:
+        """Remove a name of a lower layer; a directory stays, with new attributes, where this layer put something in."""
+        child = parent.children[name]
+        if child.is_directory and self._purge(child):
+            _take_attributes(child, implied_directory())
+            self._mark(parent, name)
+        else:
+            del parent.children[name]
+
+    def _purge(self, directory: Inode) -> bool:
+        """Remove all that lower layers put into a directory; return whether anything of this layer is left."""
+        fresh = self._fresh.get(id(directory), set())
+        for name, child in list(directory.children.items()):
+            if name not in fresh:
+                self._hide(directory, name)
+            elif child.is_directory:
+                self._purge(child)
+        return bool(directory.children)
+
+    def _place(self, entry: Entry, directory: bytes, name: bytes) -> None:
+        inode = entry.inode
+        if inode is None:
+            inode = self._link_target(entry)
+        elif inode.kind is Kind.REGULAR:
+            inode.content = Content(self._number, entry.segments)
+        parent = self._make_directory(entry.path, directory)
+        old = parent.children.get(name)
+        if old is not None and old.is_directory and inode.is_directory:
+            _take_attributes(old, inode)
+        else:
+            parent.children[name] = inode
+        self._mark(parent, name)
+
+    def _link_target(self, entry: Entry) -> Inode:
+        directory, _, name = entry.link.rpartition(b"/")
+        parent = self._find_directory(directory)
+        inode = parent.children.get(name) if parent is not None else None
+        if inode is None:
+            raise self._error(entry.path, f"a hardlink to {show(entry.link)}, which is not there")
+        if inode.is_directory:
+            raise self._error(entry.path, f"a hardlink to {show(entry.link)}, which is a directory")
+        return inode
+
+    def _mark(self, parent: Inode, name: bytes) -> None:
+        self._fresh.setdefault(id(parent), set()).add(name)
+
+    def _find_directory(self, path: bytes) -> Inode | None:
+        """Return the directory at a path, symlinks resolved inside the root; None where there is none."""
+        return self._resolve(path, path, create=False)
+
+    def _make_directory(self, entry: bytes, path: bytes) -> Inode:
+        """Return the directory at a path; what is missing, or is no directory, becomes one."""
+        directory = self._resolve(entry, path, create=True)
+        if directory is None:  # pragma: no cover - create=True always gives one
+            raise self._error(entry, "its directory cannot be made")
+        return directory
+
+    def _resolve(self, entry: bytes, path: bytes, *, create: bool) -> Inode | None:
+        pending = [part for part in reversed(path.split(b"/")) if part]
+        trail = [self.root]
+        followed = 0
+        while pending:
+            part = pending.pop()
+            if part == b"..":
+                trail = trail[:-1] or trail
+                continue
+            child = trail[-1].children.get(part)
+            if child is not None and child.kind is Kind.SYMLINK:
+                followed += 1
+                if followed > _MAX_SYMLINKS:
+                    raise self._error(entry, f"its directory {show(path)} is a loop of symlinks")
+                if child.target.startswith(b"/"):
+                    trail = [self.root]
+                pending += [item for item in reversed(child.target.split(b"/")) if item not in (b"", b".")]
+                continue
+            if child is None or not child.is_directory:
+                if not create:
+                    return None
+                child = implied_directory()
+                trail[-1].children[part] = child
+                self._mark(trail[-1], part)
+            trail.append(child)
+        return trail[-1]
+
+
+def implied_directory() -> Inode:
+    """Return a directory that no entry describes: 0755, root's, of the epoch."""
+    return Inode(Kind.DIRECTORY, mode=0o755)
+
+
+def _take_attributes(directory: Inode, new: Inode) -> None:
+    directory.mode, directory.uid, directory.gid = new.mode, new.uid, new.gid
+    directory.mtime, directory.xattrs = new.mtime, new.xattrs

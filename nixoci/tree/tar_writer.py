@@ -1,0 +1,162 @@
+"""The canonical tar of a tree: the same tree gives the same bytes, on any machine and with any Python.
+
+It is what the tree's diff id is the digest of, and what podman's tar-split rebuilds on `save` and `push`.
+Our own writer and not `tarfile`, whose header bytes are free to change between Python versions.
+
+Entries are in `walk` order; ustar headers (POSIX.1-2017 pax), preceded by one PAX extended header where a value
+does not fit: paths and targets over 100 bytes or not ASCII, ids over 2 097 151, sizes over 8 GiB, mtimes that are
+negative or not whole seconds, xattrs (`SCHILY.xattr.*`). User and group names are empty.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nixoci.tree.dump import NANOSECONDS
+from nixoci.tree.model import Inode, Kind, walk
+
+BLOCK = 512
+END_OF_ARCHIVE = bytes(2 * BLOCK)
+HARDLINK_FLAG = b"1"
+PAX_FLAG = b"x"
+
+_NAME_LENGTH = 100
+_MAX_ID = 0o7777777
+_MAX_SIZE = 0o77777777777
+_PAX_NAME = b"PaxHeaders/entry"
+
+
+@dataclass(frozen=True, slots=True)
+class TarEntry:
+    """One entry of the canonical tar.
+
+    `header` is all that comes before the content, and `size` the number of bytes of content (the file at
+    `path` in the rootfs), which `padding(size)` follows. `name` is the path as the header has it: `./` for the
+    root, and a `/` after a directory's.
+    """
+
+    path: bytes
+    name: bytes
+    header: bytes
+    size: int
+
+
+def tar_entries(root: Inode) -> Iterator[TarEntry]:
+    """Yield the entries of the canonical tar of a tree; `END_OF_ARCHIVE` follows the last."""
+    first: dict[int, bytes] = {}
+    for path, inode in walk(root):
+        canonical = first.setdefault(id(inode), path)
+        name = (path or b".") + b"/" if inode.is_directory else path
+        if canonical == path:
+            size = inode.size if inode.kind is Kind.REGULAR else 0
+            yield TarEntry(path, name, _headers(name, inode, inode.kind.value, inode.target, size), size)
+        else:
+            yield TarEntry(path, name, _headers(name, inode, HARDLINK_FLAG, canonical, 0), 0)
+
+
+def padding(size: int) -> bytes:
+    """Return the zeros that fill the last block of `size` bytes of content."""
+    return bytes(-size % BLOCK)
+
+
+def _headers(name: bytes, inode: Inode, flag: bytes, target: bytes, size: int) -> bytes:
+    records: dict[bytes, bytes] = {}
+    seconds, nanoseconds = divmod(inode.mtime, NANOSECONDS)
+    if nanoseconds or not 0 <= seconds <= _MAX_SIZE:
+        records[b"mtime"] = _decimal(inode.mtime)
+        seconds = min(max(seconds, 0), _MAX_SIZE)
+    if not _fits(name):
+        records[b"path"] = name
+    if not _fits(target):
+        records[b"linkpath"] = target
+    if inode.uid > _MAX_ID:
+        records[b"uid"] = b"%d" % inode.uid
+    if inode.gid > _MAX_ID:
+        records[b"gid"] = b"%d" % inode.gid
+    if size > _MAX_SIZE:
+        records[b"size"] = b"%d" % size
+    if flag != HARDLINK_FLAG:
+        records |= {b"SCHILY.xattr." + key: value for key, value in inode.xattrs.items()}
+    header = _ustar(
+        name=name if _fits(name) else _shorten(name),
+        mode=inode.mode,
+        uid=inode.uid if inode.uid <= _MAX_ID else 0,
+        gid=inode.gid if inode.gid <= _MAX_ID else 0,
+        size=size if size <= _MAX_SIZE else 0,
+        mtime=seconds,
+        flag=flag,
+        target=target if _fits(target) else _shorten(target),
+        device=inode.device,
+    )
+    return _extended(records) + header if records else header
+
+
+def _fits(text: bytes) -> bool:
+    return len(text) <= _NAME_LENGTH and text.isascii()
+
+
+def _shorten(text: bytes) -> bytes:
+    """Return something of the name for readers that do not know PAX."""
+    return bytes(byte if byte < 0x80 else ord("_") for byte in text[-_NAME_LENGTH:])
+
+
+def _decimal(nanoseconds: int) -> bytes:
+    sign = b"-" if nanoseconds < 0 else b""
+    seconds, rest = divmod(abs(nanoseconds), NANOSECONDS)
+    return (b"%b%d.%09d" % (sign, seconds, rest)).rstrip(b"0").rstrip(b".") if rest else b"%b%d" % (sign, seconds)
+
+
+def _extended(records: dict[bytes, bytes]) -> bytes:
+    body = b"".join(_record(key, value) for key, value in sorted(records.items()))
+    header = _ustar(
+        name=_PAX_NAME,
+        mode=0o644,
+        uid=0,
+        gid=0,
+        size=len(body),
+        mtime=0,
+        flag=PAX_FLAG,
+        target=b"",
+        device=(0, 0),
+    )
+    return header + body + padding(len(body))
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """Return one PAX record: its length (which counts itself), a space, `key=value`, a newline."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    if rest + len(str(length)) != length:
+        length = rest + len(str(length))
+    return b"%d %b=%b\n" % (length, key, value)
+
+
+def _ustar(
+    *,
+    name: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    flag: bytes,
+    target: bytes,
+    device: tuple[int, int],
+) -> bytes:
+    block = bytearray(
+        b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%bustar\00000%64b%07o\0%07o\0%167b"
+        % (
+            name.ljust(_NAME_LENGTH, b"\0"),
+            mode,
+            uid,
+            gid,
+            size,
+            mtime,
+            flag,
+            target.ljust(_NAME_LENGTH, b"\0"),
+            bytes(64),
+            *device,
+            bytes(167),
+        )
+    )
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
