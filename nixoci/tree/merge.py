@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.limits import Limits
 from nixoci.tree.model import Content, Inode, Kind
-from nixoci.tree.tar_reader import Entry, show
+from nixoci.tree.tar_reader import WHITEOUT, Entry, show
 
-WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 
 _NOT_NAMES = {b"", b".", b".."}

@@ -22,6 +22,7 @@ from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu
 
 BLOCK = 512
 HARDLINK = b"1"
+WHITEOUT = b".wh."
 
 _ZERO_BLOCK = bytes(BLOCK)
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
@@ -348,7 +349,7 @@ class TarReader:
         if b"\0" in name:
             raise self._error("a NUL byte in its name", name)
         path = b"/".join(parts)
-        if any(len(part) > MAX_NAME for part in parts) or len(path) > MAX_PATH:
+        if any(len(part.removeprefix(WHITEOUT)) > MAX_NAME for part in parts) or len(path) > MAX_PATH:
             raise LimitError(
                 f"{self._where(path)}: its name is too long; a name has at most {MAX_NAME} bytes, a path {MAX_PATH}"
             )

@@ -84,6 +84,16 @@ def test_a_name_of_255_bytes_is_read_and_one_of_256_refused() -> None:
     )
 
 
+def test_the_whiteout_of_a_name_of_255_bytes_is_read() -> None:
+    path = b"d/.wh." + b"n" * 255
+    assert only(layer(pax({b"path": path}), file(b"x"))).path == path
+    refused(
+        layer(pax({b"path": b".wh." + b"n" * 256}), file(b"x")),
+        f"layer L: entry '.wh.{'n' * 195}…': its name is too long; a name has at most 255 bytes, a path 3840",
+        error=LimitError,
+    )
+
+
 def test_a_path_of_more_than_3840_bytes_is_refused() -> None:
     deep = b"/".join([b"n" * 255] * 15)
     assert only(layer(pax({b"path": deep}), file(b"x"))).path == deep
