@@ -238,7 +238,9 @@ class TarReader:
             raise self._error(f"type {flag!r} is not a type that a layer can hold", path)
         inode.kind = kind
         if kind is Kind.SYMLINK:
-            if not link or len(link) > MAX_TARGET or b"\0" in link:
+            if b"\0" in link:
+                raise self._error("a NUL byte in its symlink target", path)
+            if not 0 < len(link) <= MAX_TARGET:
                 raise self._error(f"a symlink target of {len(link)} bytes; 1 to {MAX_TARGET} are possible", path)
             inode.target = link
         elif kind in (Kind.CHARACTER, Kind.BLOCK):

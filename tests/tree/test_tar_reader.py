@@ -203,6 +203,18 @@ def test_a_symlink_target_is_kept_verbatim(target: bytes) -> None:
     assert inode_of(layer(symlink(b"s", target))).target == target
 
 
+def test_an_impossible_symlink_target_is_refused() -> None:
+    refused(layer(symlink(b"s", b"")), "layer L: entry 's': a symlink target of 0 bytes; 1 to 4095 are possible")
+    refused(
+        layer(pax({b"linkpath": b"t" * 4096}), symlink(b"s", b"t")),
+        "layer L: entry 's': a symlink target of 4096 bytes; 1 to 4095 are possible",
+    )
+    refused(
+        layer(pax({b"linkpath": b"a\0b"}), symlink(b"s", b"t")),
+        "layer L: entry 's': a NUL byte in its symlink target",
+    )
+
+
 def test_a_hardlink_has_the_normalised_target_and_no_content() -> None:
     entry = only(layer(header(b"x", b"1", link=b"/./a//b", size=4096)))
     assert (entry.path, entry.link, entry.inode) == (b"x", b"a/b", None)
