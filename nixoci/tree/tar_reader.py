@@ -28,6 +28,8 @@ _ZERO_BLOCK = bytes(BLOCK)
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
 _KINDS = {kind.value: kind for kind in Kind if kind is not Kind.REGULAR}
 _MAX_ID = (1 << 32) - 2
+_MAX_MAJOR = (1 << 12) - 1
+_MAX_MINOR = (1 << 20) - 1
 _MAX_SECONDS = 1 << 55
 _DECIMAL_TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
 _NUMBER = re.compile(rb"[0-9]{1,20}")
@@ -244,7 +246,7 @@ class TarReader:
                 raise self._error(f"a symlink target of {len(link)} bytes; 1 to {MAX_TARGET} are possible", path)
             inode.target = link
         elif kind in (Kind.CHARACTER, Kind.BLOCK):
-            inode.device = (self._number(block, 329, 8, "device major"), self._number(block, 337, 8, "device minor"))
+            inode.device = self._device(block, path)
         return Entry(path, inode)
 
     def _inode(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
@@ -260,6 +262,14 @@ class TarReader:
             mtime=self._mtime(block, records, path),
             xattrs=self._xattrs(records, path) if records else {},
         )
+
+    def _device(self, block: bytes, path: bytes) -> tuple[int, int]:
+        major, minor = self._number(block, 329, 8, "device major"), self._number(block, 337, 8, "device minor")
+        if major > _MAX_MAJOR or minor > _MAX_MINOR:
+            raise self._error(
+                f"device {major}:{minor}; Linux has majors to {_MAX_MAJOR} and minors to {_MAX_MINOR}", path
+            )
+        return major, minor
 
     def _mtime(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> int:
         text = records.get(b"mtime")

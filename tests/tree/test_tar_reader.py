@@ -220,6 +220,12 @@ def test_a_hardlink_has_the_normalised_target_and_no_content() -> None:
     assert (entry.path, entry.link, entry.inode) == (b"x", b"a/b", None)
 
 
+@pytest.mark.parametrize("device", [(4096, 0), (0, 1 << 20), (base256(1 << 40, 8), 0)])
+def test_a_device_number_that_linux_cannot_hold_is_refused(device: tuple[int | bytes, int | bytes]) -> None:
+    with pytest.raises(LayerError, match=r"^layer L: entry 'x': device \d+:\d+; Linux has majors to 4095 and minors"):
+        read(layer(header(b"x", b"3", device=device)))
+
+
 def test_a_damaged_device_number_is_refused() -> None:
     with pytest.raises(LayerError, match=r"the device major in a header is not a number of the tar format"):
         read(layer(header(b"x", b"4", device=(b"9", 0))))
