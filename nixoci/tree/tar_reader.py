@@ -227,12 +227,12 @@ class TarReader:
         path = self.normalize(raw)
         if flag == b"\0" and raw.endswith(b"/"):
             flag = Kind.DIRECTORY.value
+        size = self._pax_number(records, b"size", size, path)
         link = records.get(b"linkpath") or long.get(b"K") or block[157:257].split(b"\0", 1)[0]
         if flag == HARDLINK:
             return Entry(path, None, link=self.normalize(link))
         inode = self._inode(block, records, path)
         if flag in _REGULAR_FLAGS:
-            size = self._pax_number(records, b"size", size, path)
             inode.size, segments = self._content(block, flag, size, pax, path)
             return Entry(path, inode, segments=segments)
         kind = _KINDS.get(flag)

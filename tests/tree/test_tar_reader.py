@@ -306,6 +306,14 @@ def test_a_pax_number_that_is_none_is_refused(key: bytes, text: bytes) -> None:
     )
 
 
+@pytest.mark.parametrize("flag", [b"1", b"2", b"5", b"6"])
+def test_a_negative_pax_size_is_refused_for_every_kind(flag: bytes) -> None:
+    refused(
+        layer(pax({b"size": b"-512"}), header(b"x", flag, link=b"t")),
+        "layer L: entry 'x': PAX size b'-512': expected a decimal number",
+    )
+
+
 @pytest.mark.parametrize("what", ["mode", "uid", "gid", "size"])
 def test_a_negative_number_is_refused(what: str) -> None:
     field = base256(-1, 12 if what == "size" else 8)
