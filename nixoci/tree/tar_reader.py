@@ -31,6 +31,7 @@ _MAX_ID = (1 << 32) - 2
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
 _MAX_SECONDS = 1 << 55
+_MAX_XATTR = (1 << 16) - 1  # EROFS counts a value's bytes in 16 bits
 _DECIMAL_TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
 _NUMBER = re.compile(rb"[0-9]{1,20}")
 _DROPPED_XATTRS = {b"security.selinux"}
@@ -305,6 +306,10 @@ class TarReader:
                 del xattrs[name]
             elif not 0 < len(name) <= MAX_NAME or b"=" in name or b"\0" in name or b"." not in name:
                 raise self._error(f"xattr name {show(name)} is not one that Linux and PAX can hold", path)
+            elif len(xattrs[name]) > _MAX_XATTR:
+                raise self._error(
+                    f"xattr {show(name)} has {len(xattrs[name])} bytes; at most {_MAX_XATTR} are possible", path
+                )
         return xattrs
 
     def _content(

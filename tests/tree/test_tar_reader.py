@@ -389,3 +389,11 @@ def test_an_xattr_name_that_linux_cannot_hold_is_refused(name: str) -> None:
         LayerError, match=r"^layer L: entry 'x': xattr name '.*' is not one that Linux and PAX can hold"
     ):
         xattrs({key.encode(): b""})
+
+
+def test_an_xattr_value_that_linux_cannot_hold_is_refused() -> None:
+    assert len(xattrs({b"SCHILY.xattr.user.a": b"v" * 65535})[b"user.a"]) == 65535
+    refused(
+        layer(pax({b"SCHILY.xattr.user.a": b"v" * 65536}), file(b"x")),
+        "layer L: entry 'x': xattr 'user.a' has 65536 bytes; at most 65535 are possible",
+    )
