@@ -173,7 +173,8 @@ class TarReader:
         if len(block) < BLOCK:
             raise self._error("the tar stream ends inside a header; the layer is truncated")
         claimed = _octal(block[148:156])
-        if claimed != sum(block) - sum(block[148:156]) + 8 * 0x20:
+        total = sum(block) - sum(block[148:156]) + 8 * 0x20
+        if claimed != total and claimed != total - _signed_excess(block):
             raise self._error("the header checksum does not match; the layer is damaged or not a tar archive")
         return block
 
@@ -391,6 +392,11 @@ def _name(block: bytes) -> bytes:
         prefix = block[345 : 345 + width].split(b"\0", 1)[0]
         return prefix + b"/" + name if prefix else name
     return name
+
+
+def _signed_excess(block: bytes) -> int:
+    """Return how much less a header sums up to for old programs, which took its bytes as signed."""
+    return 256 * sum(byte >> 7 for byte in block[:148] + block[156:])
 
 
 def _octal(field: bytes) -> int | None:

@@ -157,6 +157,12 @@ def test_a_damaged_header_anywhere_is_an_error_and_never_the_end(at: int) -> Non
     )
 
 
+def test_a_checksum_summed_as_signed_bytes_is_accepted() -> None:
+    block = header(b"caf\xc3\xa9")
+    signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + b" " * 8 + block[156:])
+    assert only(layer(block[:148] + b"%06o\0 " % signed + block[156:])).path == b"caf\xc3\xa9"
+
+
 def test_a_checksum_of_no_number_is_refused() -> None:
     block = header(b"x")
     refused(
