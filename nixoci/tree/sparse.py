@@ -1,5 +1,6 @@
 """Sparse files in tar: the old GNU map in the header, and GNU's PAX formats 0.0, 0.1 and 1.0 (GNU tar manual, D.2)."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ _OLD_SIZE = 483
 _MORE_ENTRIES = 21
 _MORE_EXTENDED = 504
 _MAX_DIGITS = 20
+_OCTAL = re.compile(rb"[0-7]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,10 @@ def _number(field: bytes) -> int:
         if field[0] != 0x80:
             raise ValueError(f"number {field!r}")
         return int.from_bytes(field[1:], "big")
-    return int(field.strip(b" \0") or b"0", 8)
+    digits = field.strip(b" \0") or b"0"
+    if not _OCTAL.fullmatch(digits):  # int() takes signs, underscores and prefixes too
+        raise ValueError(f"number {field!r}")
+    return int(digits, 8)
 
 
 def _decimal(text: bytes) -> int:

@@ -85,6 +85,14 @@ def test_old_maps_may_have_base_256_numbers() -> None:
     assert content(data, 10, only(data)) == b"\0" * 5 + b"abc" + b"\0\0"
 
 
+@pytest.mark.parametrize("number", [b"-0000000512", b"+0000000512", b"0o000000512", b"1_0", b"8", b"x"])
+def test_an_old_map_with_what_is_no_octal_number_is_refused(number: bytes) -> None:
+    refused(
+        layer(old([(octal(0, 12), number)], size=octal(1024, 12), stored=0)),
+        f"layer L: entry 'x': its sparse map is malformed: number {number.ljust(12, bytes(1))!r}",
+    )
+
+
 def test_an_old_map_with_a_negative_base_256_number_is_refused() -> None:
     refused(
         layer(old([(octal(0, 12), base256(-1, 12))], size=octal(1024, 12), stored=0)),
