@@ -325,7 +325,7 @@ class TarReader:
                 end = self._stream.position + size + (-size % BLOCK)
             elif any(key.startswith(b"GNU.sparse.") for key, _ in pax):
                 sparse = pax_sparse(pax)
-                if sparse is not None and sparse.in_content:
+                if sparse.in_content:
                     before = self._stream.position
                     sparse = read_map_1_0(sparse.size, self._map_blocks(path), size // BLOCK)
                     size -= self._stream.position - before

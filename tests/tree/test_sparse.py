@@ -203,6 +203,21 @@ def test_a_map_in_the_content_that_lies_is_refused(body: bytes, reason: str) -> 
     refused(pax_1_0(body), f"layer L: entry 'x': its sparse map is malformed: {reason}")
 
 
+@pytest.mark.parametrize(
+    "records",
+    [
+        {b"GNU.sparse.major": b"2", b"GNU.sparse.minor": b"0", b"GNU.sparse.realsize": b"8"},
+        {b"GNU.sparse.major": b"1", b"GNU.sparse.minor": b"1", b"GNU.sparse.realsize": b"8"},
+        {b"GNU.sparse.realsize": b"8"},
+    ],
+)
+def test_a_sparse_format_that_nobody_defined_is_refused(records: dict[bytes, bytes]) -> None:
+    refused(
+        layer(pax(records), file(b"x", b"8 bytes.")),
+        "layer L: entry 'x': its sparse map is malformed: it is of none of the formats 0.0, 0.1 and 1.0",
+    )
+
+
 def test_a_sparse_entry_of_no_content_is_all_zeros() -> None:
     entry = only(pax_0_1(b"", size=b"99", data=b""))
     assert entry.inode is not None
