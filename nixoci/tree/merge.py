@@ -66,7 +66,7 @@ class Merger:
         if not entry.path:
             self._apply_root(entry)
         elif name == OPAQUE:
-            hidden = self._find_directory(directory)
+            hidden = self._resolve(entry.path, directory, create=False)
             if hidden is not None:
                 self._purge(hidden)
         elif name.startswith(WHITEOUT):
@@ -82,7 +82,7 @@ class Merger:
     def _whiteout(self, path: bytes, directory: bytes, name: bytes) -> None:
         if name in _NOT_NAMES:
             raise self._error(path, "a whiteout of no name; the layer is malformed")
-        parent = self._find_directory(directory)
+        parent = self._resolve(path, directory, create=False)
         child = parent.children.get(name) if parent is not None else None
         if parent is None or child is None:
             return
@@ -127,7 +127,7 @@ class Merger:
 
     def _link_target(self, entry: Entry) -> Inode:
         directory, _, name = entry.link.rpartition(b"/")
-        parent = self._find_directory(directory)
+        parent = self._resolve(entry.path, directory, create=False)
         inode = parent.children.get(name) if parent is not None else None
         if inode is None:
             raise self._error(entry.path, f"a hardlink to {show(entry.link)}, which is not there")
@@ -138,10 +138,6 @@ class Merger:
     def _mark(self, parent: Inode, name: bytes) -> None:
         self._fresh.setdefault(id(parent), set()).add(name)
 
-    def _find_directory(self, path: bytes) -> Inode | None:
-        """Return the directory at a path, symlinks resolved inside the root; None where there is none."""
-        return self._resolve(path, path, create=False)
-
     def _make_directory(self, entry: bytes, path: bytes) -> Inode:
         """Return the directory at a path; what is missing, or is no directory, becomes one."""
         directory = self._resolve(entry, path, create=True)
@@ -150,6 +146,10 @@ class Merger:
         return directory
 
     def _resolve(self, entry: bytes, path: bytes, *, create: bool) -> Inode | None:
+        """Return the directory at a path, symlinks resolved inside the root; None where there is none.
+
+        With `create`, what is missing, or is no directory, becomes one. `entry` is whom errors are about.
+        """
         pending = [part for part in reversed(path.split(b"/")) if part]
         trail = [self.root]
         followed = 0

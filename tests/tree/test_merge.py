@@ -298,6 +298,21 @@ def test_an_explicit_directory_replaces_a_symlink() -> None:
     assert names(root) == [b"link/", b"link/g", b"real/", b"real/f"]
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        (symlink(b"s", b"s"),),
+        (symlink(b"s", b"t"), symlink(b"t", b"s")),
+        (symlink(b"s", b"/s/x"),),
+        (symlink(b"s", b"./../s/."),),
+    ],
+)
+@pytest.mark.parametrize("entry", [file(b"s/f"), whiteout(b"s/f"), opaque(b"s")])
+def test_a_loop_of_symlinks_is_refused(loop: tuple[bytes, ...], entry: bytes) -> None:
+    name = entry.split(b"\0", 1)[0].decode()
+    refused(layer(*loop, entry), message=f"layer L0: entry '{name}': its directory 's' is a loop of symlinks")
+
+
 def test_forty_symlinks_are_no_loop_and_forty_one_are() -> None:
     def chain(length: int) -> bytes:
         return b"".join(symlink(b"s%d" % number, b"s%d" % (number + 1)) for number in range(length))
@@ -352,6 +367,13 @@ def test_a_hardlink_to_nowhere_is_refused(target: str) -> None:
     refused(
         layer(file(b"f"), hardlink(b"h", target.encode())),
         message=f"layer L0: entry 'h': a hardlink to '{target}', which is not there",
+    )
+
+
+def test_a_hardlink_through_a_loop_is_refused_by_its_own_name() -> None:
+    refused(
+        layer(symlink(b"s", b"s"), hardlink(b"h", b"s/f")),
+        message="layer L0: entry 'h': its directory 's' is a loop of symlinks",
     )
 
 
