@@ -129,10 +129,12 @@ class Merger:
         directory, _, name = entry.link.rpartition(b"/")
         parent = self._resolve(entry.path, directory, create=False)
         inode = parent.children.get(name) if parent is not None else None
+        if not entry.link:
+            inode = self.root
         if inode is None:
             raise self._error(entry.path, f"a hardlink to {show(entry.link)}, which is not there")
         if inode.is_directory:
-            raise self._error(entry.path, f"a hardlink to {show(entry.link)}, which is a directory")
+            raise self._error(entry.path, f"a hardlink to {show(entry.link or b'/')}, which is a directory")
         return inode
 
     def _mark(self, parent: Inode, name: bytes) -> None:

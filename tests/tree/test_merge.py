@@ -370,6 +370,14 @@ def test_a_hardlink_to_nowhere_is_refused(target: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("target", "shown"), [(b"d", "d"), (b"./", ""), (b"d/", "d")])
+def test_a_hardlink_to_a_directory_is_refused(target: bytes, shown: str) -> None:
+    refused(
+        layer(directory(b"d/"), hardlink(b"h", target)),
+        message=f"layer L0: entry 'h': a hardlink to '{shown or '/'}', which is a directory",
+    )
+
+
 def test_a_hardlink_through_a_loop_is_refused_by_its_own_name() -> None:
     refused(
         layer(symlink(b"s", b"s"), hardlink(b"h", b"s/f")),
