@@ -6,7 +6,7 @@ Where container engines disagree, whiteouts act on lower layers only, in any ord
 from collections.abc import Iterable
 
 from nixoci.errors import LayerError, LimitError
-from nixoci.tree.limits import Limits
+from nixoci.tree.limits import MAX_NAME, MAX_PATH, Limits
 from nixoci.tree.model import Content, Inode, Kind
 from nixoci.tree.tar_reader import WHITEOUT, Entry, show
 
@@ -154,11 +154,12 @@ class Merger:
         """
         pending = [part for part in reversed(path.split(b"/")) if part]
         trail = [self.root]
+        names = [b""]
         followed = 0
         while pending:
             part = pending.pop()
             if part == b"..":
-                trail = trail[:-1] or trail
+                trail, names = trail[:-1] or trail, names[:-1] or names
                 continue
             child = trail[-1].children.get(part)
             if child is not None and child.kind is Kind.SYMLINK:
@@ -166,17 +167,37 @@ class Merger:
                 if followed > _MAX_SYMLINKS:
                     raise self._error(entry, f"its directory {show(path)} is a loop of symlinks")
                 if child.target.startswith(b"/"):
-                    trail = [self.root]
+                    trail, names = trail[:1], names[:1]
                 pending += [item for item in reversed(child.target.split(b"/")) if item not in (b"", b".")]
                 continue
+            names.append(part)
             if child is None or not child.is_directory:
                 if not create:
                     return None
+                if followed:
+                    self._check_place(entry, names)
                 child = implied_directory()
                 trail[-1].children[part] = child
                 self._mark(trail[-1], part)
             trail.append(child)
+        if followed and create:
+            self._check_place(entry, [*names, entry.rpartition(b"/")[2]])
         return trail[-1]
+
+    def _check_place(self, entry: bytes, names: list[bytes]) -> None:
+        """Hold a path that symlinks lead to to the rules for the names of entries; `names` begins with the root's."""
+        if names[-1].startswith(WHITEOUT):
+            raise self._error(entry, "it lies under a whiteout; the layer is malformed")
+        if len(names[-1]) > MAX_NAME or sum(map(len, names)) + len(names) - 2 > MAX_PATH:
+            raise LimitError(
+                f"layer {self._layer}: entry {show(entry)}: its name is too long through symlinks;"
+                f" a name has at most {MAX_NAME} bytes, a path {MAX_PATH}"
+            )
+        if len(names) - 1 > self._limits.depth:
+            raise LimitError(
+                f"layer {self._layer}: entry {show(entry)}: {len(names) - 1} directories deep through symlinks, the"
+                f" limit is {self._limits.depth}; raise it with --max-depth if you trust the image"
+            )
 
 
 def implied_directory() -> Inode:

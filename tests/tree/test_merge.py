@@ -324,7 +324,40 @@ def test_forty_symlinks_are_no_loop_and_forty_one_are() -> None:
 # what a symlink's target would make is held to the rules for names
 
 
+def test_a_path_is_not_too_deep_through_a_symlink() -> None:
+    deep = symlink(b"s", b"d/" * 10)
+    assert b"d/" * 10 + b"f" in names(merge(layer(deep, file(b"s/f")), limits=Limits(depth=11)))
+    refused(
+        layer(deep, file(b"s/f")),
+        message="layer L0: entry 's/f': 11 directories deep through symlinks, the limit is 10;"
+        " raise it with --max-depth if you trust the image",
+        limits=Limits(depth=10),
+        error=LimitError,
+    )
+
+
 TOO_LONG = "its name is too long through symlinks; a name has at most 255 bytes, a path 3840"
+
+
+def test_a_directory_made_through_a_symlink_has_no_impossible_name() -> None:
+    target = pax({b"linkpath": b"n" * 256})
+    refused(
+        layer(target, symlink(b"s", b""), file(b"s/f")), message=f"layer L0: entry 's/f': {TOO_LONG}", error=LimitError
+    )
+
+
+def test_a_path_is_not_too_long_through_a_symlink() -> None:
+    target = pax({b"linkpath": (b"n" * 255 + b"/") * 14 + b"n" * 254})
+    lower = layer(target, symlink(b"s", b""), file(b"s/f"))
+    assert max(map(len, names(merge(lower)))) == 3840
+    refused(lower, layer(file(b"s/ff")), message=f"layer L1: entry 's/ff': {TOO_LONG}", error=LimitError)
+
+
+def test_a_directory_made_through_a_symlink_is_no_whiteout() -> None:
+    refused(
+        layer(symlink(b"s", b"a/.wh.b"), file(b"s/f")),
+        message="layer L0: entry 's/f': it lies under a whiteout; the layer is malformed",
+    )
 
 
 # hardlinks
