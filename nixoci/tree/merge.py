@@ -39,12 +39,12 @@ class Merger:
         self._number += 1
         self._fresh = {}
         for entry in entries:
-            self._count(entry)
+            self._count(entry.path, entry.inode.size if entry.inode else 0)
             self._apply(entry)
 
-    def _count(self, entry: Entry) -> None:
+    def _count(self, path: bytes, size: int) -> None:
         self._entries += 1
-        self._size += entry.inode.size if entry.inode else 0
+        self._size += size
         if self._entries > self._limits.entries:
             raise LimitError(
                 f"layer {self._layer}: more than {self._limits.entries} entries in the image, the limit;"
@@ -52,7 +52,7 @@ class Merger:
             )
         if self._size > self._limits.total_size:
             raise LimitError(
-                f"layer {self._layer}: entry {show(entry.path)}: more than {self._limits.total_size} bytes of files"
+                f"layer {self._layer}: entry {show(path)}: more than {self._limits.total_size} bytes of files"
                 " in the image, the limit; raise it with --max-size if you trust the image"
             )
 
@@ -176,6 +176,7 @@ class Merger:
                     return None
                 if followed:
                     self._check_place(entry, names)
+                self._count(entry, 0)
                 child = implied_directory()
                 trail[-1].children[part] = child
                 self._mark(trail[-1], part)

@@ -434,6 +434,17 @@ def test_the_entry_limit_counts_all_layers() -> None:
     )
 
 
+def test_the_entry_limit_counts_directories_that_no_entry_describes() -> None:
+    merge(layer(file(b"a/b/c/d")), limits=Limits(entries=4))
+    refused(
+        layer(file(b"a/b/c/d")),
+        message="layer L0: more than 3 entries in the image, the limit; raise it with --max-entries if you trust the"
+        " image",
+        limits=Limits(entries=3),
+        error=LimitError,
+    )
+
+
 def test_the_size_limit_counts_what_sparse_files_declare() -> None:
     def sparse(name: bytes) -> bytes:
         records = {b"GNU.sparse.size": b"1000", b"GNU.sparse.map": b"", b"GNU.sparse.name": name}
