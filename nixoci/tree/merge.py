@@ -27,6 +27,9 @@ class Merger:
         self._layer = ""
         self._number = -1
         self._fresh: dict[int, set[bytes]] = {}
+        """By directory, the names that are of this layer."""
+        self._clean: set[int] = set()
+        """The directories that were purged, which hold nothing but names of this layer from then on."""
 
     def apply(self, entries: Iterable[Entry], *, layer: str) -> None:
         """Apply the next layer; `layer` names it in errors.
@@ -38,6 +41,7 @@ class Merger:
         self._layer = layer
         self._number += 1
         self._fresh = {}
+        self._clean = set()
         for entry in entries:
             self._count(entry.path, entry.inode.size if entry.inode else 0)
             self._apply(entry)
@@ -86,30 +90,30 @@ class Merger:
         child = parent.children.get(name) if parent is not None else None
         if parent is None or child is None:
             return
-        fresh = name in self._fresh.get(id(parent), ())
-        if fresh and child.is_directory:
+        if child.is_directory:
             self._purge(child)
-        elif not fresh:
+        if name not in self._fresh.get(id(parent), ()):
             self._hide(parent, name)
 
     def _hide(self, parent: Inode, name: bytes) -> None:
-        """Remove a name of a lower layer; a directory stays, with new attributes, where this layer put something in."""
+        """Remove a name of a lower layer; a purged directory that this layer put something into stays, implied."""
         child = parent.children[name]
-        if child.is_directory and self._purge(child):
+        if child.children:
             _take_attributes(child, implied_directory())
             self._mark(parent, name)
         else:
             del parent.children[name]
 
-    def _purge(self, directory: Inode) -> bool:
-        """Remove all that lower layers put into a directory; return whether anything of this layer is left."""
-        fresh = self._fresh.get(id(directory), set())
-        for name, child in list(directory.children.items()):
-            if name not in fresh:
-                self._hide(directory, name)
-            elif child.is_directory:
-                self._purge(child)
-        return bool(directory.children)
+    def _purge(self, directory: Inode) -> None:
+        """Remove all that lower layers put into a directory, at any depth."""
+        found = [] if id(directory) in self._clean else [directory]
+        for inode in found:
+            found += [child for child in inode.children.values() if child.is_directory and id(child) not in self._clean]
+        for inode in reversed(found):
+            fresh = self._fresh.get(id(inode), ())
+            for name in [name for name in inode.children if name not in fresh]:
+                self._hide(inode, name)
+        self._clean.update(map(id, found))
 
     def _place(self, entry: Entry, directory: bytes, name: bytes) -> None:
         inode = entry.inode

@@ -459,3 +459,11 @@ def test_the_size_limit_counts_what_sparse_files_declare() -> None:
         limits=Limits(total_size=1999),
         error=LimitError,
     )
+
+
+def test_a_raised_depth_limit_is_one_that_works() -> None:
+    path = b"/".join([b"d"] * 1900)
+    lower = layer(pax({b"path": path + b"/f"}), file(b"x"))
+    assert len(names(merge(lower, layer(opaque()), limits=Limits(depth=5000)))) == 0
+    upper = layer(pax({b"path": path + b"/g"}), file(b"x"), whiteout(b"d"))
+    assert len(names(merge(lower, upper, limits=Limits(depth=5000)))) == 1901
