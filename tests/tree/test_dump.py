@@ -77,6 +77,12 @@ def test_escaping_is_undone_and_leaves_nothing_that_separates_fields(raw: bytes)
     assert escaped != b"-"
 
 
+@pytest.mark.parametrize("text", [b"\\", b"\\q", b"\\x4", b"\\xg0", b"a\\"])
+def test_what_is_no_escape_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="escape"):
+        unescape(text)
+
+
 @given(trees())
 def test_a_tree_reads_back_from_its_dump(root: Inode) -> None:
     text = list(write_dump(root))
@@ -97,6 +103,34 @@ def test_link_counts_are_those_of_a_file_system(root: Inode) -> None:
 
 
 ROOT = b"/ 0 40755 2 0 0 0 0.0 - - -\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"/f\n",
+        b"f 0 100644 1 0 0 0 0.0 - - -\n",
+        b"/f 0 100644 1 0 0 0 0.0 - -\n",
+        b"/f 0 999 1 0 0 0 0.0 - - -\n",
+        b"/f 0 0 1 0 0 0 0.0 - - -\n",
+        b"/f 0 100644 1 root 0 0 0.0 - - -\n",
+        b"/f 0 100644 1 0 0 0 now - - -\n",
+        b"/f x 100644 1 0 0 0 0.0 - - -\n",
+        b"/d/f 0 100644 1 0 0 0 0.0 - - -\n",
+        b"/f 0 @100644 2 0 0 0 0.0 nowhere - -\n",
+        b"/f\\q 0 100644 1 0 0 0 0.0 - - -\n",
+    ],
+)
+def test_a_line_that_is_not_of_the_format_is_refused_by_number(line: bytes) -> None:
+    with pytest.raises(StoreError, match=f"^{re.escape(f'metadata dump: line 2 is not valid: {line!r}')}$"):
+        read_dump([ROOT, line])
+
+
+def test_a_child_of_a_file_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"^metadata dump: line 3 is not valid: "):
+        read_dump([ROOT, b"/f 0 100644 1 0 0 0 0.0 - - -\n", b"/f/g 0 100644 1 0 0 0 0.0 - - -\n"])
 
 
 def test_a_dump_without_a_root_is_refused() -> None:
