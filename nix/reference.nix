@@ -15,7 +15,8 @@ rec {
   tag =
     reference:
     let
-      found = builtins.match "(.*/|[a-z-]+:)[^:/]*:([a-zA-Z0-9_][a-zA-Z0-9_.-]*)(@.*)?" reference;
+      pattern = "(.*/|[a-z-]+:)[^:/]*:([a-zA-Z0-9_][a-zA-Z0-9_.-]*)(@.*)?";
+      found = builtins.match pattern reference;
     in
     if found == null then null else builtins.elemAt found 1;
 
