@@ -15,7 +15,7 @@ rec {
   tag =
     reference:
     let
-      pattern = "(.*/|[a-z-]+:)[^:/]*:([a-zA-Z0-9_][a-zA-Z0-9_.-]*)(@.*)?";
+      pattern = "(.*/|[a-z-]+:)[^:/@]*:([a-zA-Z0-9_][a-zA-Z0-9_.-]*)(@.*)?";
       found = builtins.match pattern reference;
     in
     if found == null then null else builtins.elemAt found 1;

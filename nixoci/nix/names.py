@@ -4,7 +4,7 @@ import re
 
 from nixoci.oci.digest import Digest
 
-_TAG = re.compile(r"(?:.*/|[a-z-]+:)[^:/]*:([a-zA-Z0-9_][a-zA-Z0-9_.-]*)(?:@.*)?")
+_TAG = re.compile(r"(?:.*/|[a-z-]+:)[^:/@]*:([a-zA-Z0-9_][a-zA-Z0-9_.-]*)(?:@.*)?")
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9+._?=-]+")
 _LONGEST = 70  # a tag has up to 128 characters; Nix allows 211 in all, `.drv` included
 
