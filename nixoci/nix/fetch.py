@@ -1,10 +1,13 @@
 """What a blob's fixed-output derivation runs (`nix/blob.nix`): oras, and a way out when it fails."""
 
+import re
 from pathlib import Path
 
 from nixoci.errors import BlobError, ProcessError
 from nixoci.oci.digest import Digest
 from nixoci.process import run
+
+_LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?/.*")
 
 
 def fetch_blob(
@@ -30,8 +33,10 @@ def fetch_blob(
             " they are"
         )
     kind = "manifest" if manifest else "blob"
+    # as Docker has it, a registry on this machine speaks plain HTTP; to oras itself only one called localhost does
+    options = ["--plain-http"] if _LOOPBACK.fullmatch(repository) else []
     try:
-        run([oras, kind, "fetch", "--output", dest, f"{repository}@{digest}"], package="oras")
+        run([oras, kind, "fetch", "--output", dest, *options, f"{repository}@{digest}"], package="oras")
     except ProcessError as error:
         raise BlobError(
             f"image {image}: {kind} {repository}@{digest} cannot be fetched: {error}; if the registry wants a login or"

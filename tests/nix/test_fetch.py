@@ -29,6 +29,23 @@ def test_oras_is_asked_for_the_digest(tmp_path: Path, manifest: bool, kind: str)
     assert dest.read_text(encoding="utf-8") == f"{kind} fetch --output {dest} host/path@{BLOB}\n"
 
 
+@pytest.mark.parametrize(
+    ("repository", "plain"),
+    [
+        ("127.0.0.1:5000/web", True),
+        ("localhost/web", True),
+        ("[::1]:5000/web", True),
+        ("127.example.org/web", False),
+        ("localhost.example.org/web", False),
+        ("docker.io/library/localhost/web", False),
+    ],
+)
+def test_only_loopback_speaks_plain_http(tmp_path: Path, repository: str, plain: bool) -> None:
+    program = oras(tmp_path, 'echo "$@" > "$4"')
+    fetch_blob(BLOB, tmp_path / "out", image="web", repository=repository, manifest=False, oras=program)
+    assert ("--plain-http" in (tmp_path / "out").read_text(encoding="utf-8")) == plain
+
+
 def test_a_failure_says_what_oras_said_and_the_way_out(tmp_path: Path) -> None:
     program = oras(tmp_path, "echo 'Error: 401 unauthorized' >&2; exit 1")
     with pytest.raises(BlobError) as caught:
