@@ -1,4 +1,4 @@
-# A blob of a registry as a store path: a fixed-output derivation that has the blob's digest for a hash.
+# A blob of a registry as a store path: a fixed-output derivation that has the blob's digest for its hash.
 {
   system,
   nixoci,
@@ -8,12 +8,24 @@
 {
   # The image to name in messages.
   image,
-  # Where the blob is, `host/path`; null if the image was pinned from local files, which no build can read.
+  # Where the blob is, `host/path`; null if the image was pinned from local files, which no build reads.
   repository,
   digest,
   # Registries serve manifests from a place of their own.
   isManifest,
 }:
+let
+  source =
+    if repository == null then
+      [ ]
+    else
+      [
+        "--repository"
+        repository
+        "--oras"
+        "${oras}/bin/oras"
+      ];
+in
 derivation {
   inherit system;
   name = builtins.replaceStrings [ ":" ] [ "-" ] digest;
@@ -25,18 +37,8 @@ derivation {
     "--image"
     image
   ]
-  ++ (
-    if repository == null then
-      [ ]
-    else
-      [
-        "--repository"
-        repository
-        "--oras"
-        "${oras}/bin/oras"
-      ]
-      ++ (if isManifest then [ "--manifest" ] else [ ])
-  );
+  ++ source
+  ++ (if isManifest then [ "--manifest" ] else [ ]);
   outputHashMode = "flat";
   outputHash = digest;
   preferLocalBuild = true;

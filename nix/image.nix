@@ -18,6 +18,16 @@
   # The SRI hash of the image path if it is known: then the path depends on nothing else.
   narHash,
 }:
+let
+  fixed =
+    if narHash == null then
+      { }
+    else
+      {
+        outputHashMode = "recursive";
+        outputHash = narHash;
+      };
+in
 derivation (
   {
     inherit system;
@@ -45,13 +55,5 @@ derivation (
     __structuredAttrs = true;
     unsafeDiscardReferences.out = true;
   }
-  // (
-    if narHash == null then
-      { }
-    else
-      {
-        outputHashMode = "recursive";
-        outputHash = narHash;
-      }
-  )
+  // fixed
 )

@@ -8,13 +8,14 @@ from nixoci.nix.render import render
 
 DEFAULT_FLAKE = "flake:nixoci"
 
-_EXPRESSIONS = {
+EXPRESSIONS = {
     "reference": "reference.nix",
     "blob": "blob.nix",
     "image": "image.nix",
     "imageStore": "image-store.nix",
     "fromLock": "lock.nix",
 }
+"""What a generated file binds, and the file under `nix/` that holds it."""
 
 
 def generate(lock: Lock, *, flake: str = DEFAULT_FLAKE) -> str:
@@ -33,6 +34,6 @@ def generate(lock: Lock, *, flake: str = DEFAULT_FLAKE) -> str:
         "default.nix.j2",
         flake=string(flake),
         lock=value(unstructure(lock)),
-        expressions=[(attribute_name(name), shipped(file)) for name, file in _EXPRESSIONS.items()],
+        expressions=[(attribute_name(name), shipped(file)) for name, file in EXPRESSIONS.items()],
         format_version=integer(FORMAT_VERSION),
     )
