@@ -11,17 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-from nixoci.errors import NixociError
+from nixoci.errors import EscapeError
 
 _BARE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_'-]*")
 _KEYWORDS = frozenset({"assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with"})
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _LARGEST = 2**63 - 1
 _KEY = object()
-
-
-class EscapeError(NixociError):
-    """A value that Nix has no literal for."""
 
 
 class NixExpr(str):

@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 
 NAMES = ("nginx", "python", "redis")
 PLATFORM = "linux/amd64"
-TOOLS = ("nixoci", "/opt/nixoci", "composefs", "/usr", "oras", "/usr", "cacert", "/etc/ssl")
-SYSTEM = "x86_64-linux"
+TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "oras": "/usr", "cacert": "/etc/ssl"}
 
 
-def arguments(*attributes: str, tools: tuple[str, ...] = TOOLS) -> list[str]:
-    pairs = zip(tools[::2], tools[1::2], strict=True)
-    options = [part for name, place in pairs for part in ("--argstr", name, place)]
+def arguments(*attributes: str, tools: dict[str, str] = TOOLS) -> list[str]:
+    options = [part for name, place in tools.items() for part in ("--argstr", name, place)]
     return [*options, *(part for attribute in attributes for part in ("--attr", attribute))]
 
 
@@ -197,7 +195,7 @@ def test_a_known_nar_hash_makes_the_path_depend_on_nothing_else(
     assert machine.run(["nix", "hash", "path", "--sri", pinned]).stdout.strip() == nar_hash
     assert machine.run(["nix-store", "--query", "--references", pinned]).stdout == ""
     evaluate = ["nix-instantiate", "--eval", "--strict", "--json", folder]
-    elsewhere = arguments("images.nginx.outPath", tools=("nixoci", "/another/nixoci", *TOOLS[2:]))
+    elsewhere = arguments("images.nginx.outPath", tools=TOOLS | {"nixoci": "/another/nixoci"})
     assert json.loads(machine.run([*evaluate, *elsewhere]).stdout) == pinned
 
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.nix.escape import EscapeError, NixExpr, array, attribute_name, attributes, integer, real, string, value
+from nixoci.errors import EscapeError
+from nixoci.nix.escape import NixExpr, array, attribute_name, attributes, integer, real, string, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
