@@ -125,9 +125,9 @@ class _Slice(io.RawIOBase):
     def tell(self) -> int:
         return self._position - self._start
 
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         count = min(len(buffer), self._end - self._position)
-        got = os.preadv(self._handle, [buffer[:count]], self._position)
+        got = os.preadv(self._handle, [memoryview(buffer)[:count]], self._position)
         self._position += got
         return got
 
