@@ -46,7 +46,10 @@ def run(
         )
     except subprocess.TimeoutExpired as late:
         # Popen's output is bytes here even in text mode
-        said = [out.decode("utf-8", "replace") if isinstance(out, bytes) else out or "" for out in (late.stdout, late.stderr)]
+        said = [
+            out.decode("utf-8", "replace") if isinstance(out, bytes) else out or ""
+            for out in (late.stdout, late.stderr)
+        ]
         raise CommandError(shown or argv, f"did not end within {timeout:g} s", *said) from None
     if check and done.returncode:
         raise CommandError(shown or argv, f"exit code {done.returncode}", done.stdout, done.stderr)

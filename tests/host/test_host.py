@@ -51,7 +51,9 @@ def test_the_checkout_is_the_command(machine: Machine) -> None:
     where = "import nixoci; print(nixoci.__file__)"
     done = machine.run(["/opt/nixoci/bin/python3", "-c", where])
     assert done.stdout.startswith("/opt/nixoci/lib/")
-    assert machine.run(["cat", "/src/nixoci/__init__.py"]).stdout == (machine.root / "src/nixoci/__init__.py").read_text()
+    assert (
+        machine.run(["cat", "/src/nixoci/__init__.py"]).stdout == (machine.root / "src/nixoci/__init__.py").read_text()
+    )
 
 
 @pytest.mark.parametrize("user", [None, "alice"])
