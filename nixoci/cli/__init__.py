@@ -10,6 +10,8 @@ import click
 
 from nixoci.cli.common import failures_in_one_line
 from nixoci.cli.extract import extract
+from nixoci.cli.fetch import fetch_blob
+from nixoci.cli.generate import generate
 from nixoci.cli.image_store import image_store
 
 
@@ -22,7 +24,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (extract, image_store):
+for _command in (extract, fetch_blob, generate, image_store):
     cli.add_command(_command)
 
 
