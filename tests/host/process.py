@@ -46,15 +46,7 @@ def run(
             timeout=timeout,
         )
     except subprocess.TimeoutExpired as late:
-<<<<<<< HEAD
-        # Popen's output is bytes here even in text mode
-        said = [
-            out.decode("utf-8", "replace") if isinstance(out, bytes) else out or ""
-            for out in (late.stdout, late.stderr)
-        ]
-=======
         said = (_text(late.stdout), _text(late.stderr))
->>>>>>> main
         raise CommandError(shown or argv, f"did not end within {timeout:g} s", *said) from None
     if check and done.returncode:
         raise CommandError(shown or argv, f"exit code {done.returncode}", done.stdout, done.stderr)
