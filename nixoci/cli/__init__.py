@@ -15,6 +15,7 @@ from nixoci.cli.fetch import fetch_blob
 from nixoci.cli.generate import generate
 from nixoci.cli.image_store import image_store
 from nixoci.cli.lock import add, list_images, outdated, remove, update, verify
+from nixoci.cli.prefetch import prefetch
 from nixoci.cli.show import show
 
 
@@ -36,6 +37,7 @@ for _command in (
     image_store,
     list_images,
     outdated,
+    prefetch,
     remove,
     show,
     update,
