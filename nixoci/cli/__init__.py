@@ -10,10 +10,14 @@ from collections.abc import Sequence
 import click
 
 from nixoci.cli.common import failures_in_one_line
+from nixoci.cli.completion import completion
 from nixoci.cli.extract import extract
 from nixoci.cli.fetch import fetch_blob
 from nixoci.cli.generate import generate
 from nixoci.cli.image_store import image_store
+from nixoci.cli.lock import add, list_images, outdated, remove, update, verify
+from nixoci.cli.prefetch import prefetch
+from nixoci.cli.show import show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -25,7 +29,21 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (extract, fetch_blob, generate, image_store):
+for _command in (
+    add,
+    completion,
+    extract,
+    fetch_blob,
+    generate,
+    image_store,
+    list_images,
+    outdated,
+    prefetch,
+    remove,
+    show,
+    update,
+    verify,
+):
     cli.add_command(_command)
 
 
