@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong 
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -46,7 +47,7 @@ for _command in (
     cli.add_command(_command)
 
 
-def main() -> None:
-    """Run the command line of this process."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line, by default that of this process, and exit."""
     with failures_in_one_line():
-        cli.main(prog_name="nixoci", standalone_mode=True)
+        cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)

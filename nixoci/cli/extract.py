@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nixoci import extract as library
+from nixoci import extraction
 from nixoci.cli.common import json_option, parsed_by, print_json, warn
 from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
 from nixoci.oci.digest import Digest
@@ -84,8 +84,8 @@ def extract(
     with open_source(parsed, blobs=dict(blobs)) as opened:
         image = resolve(opened, platform)
         label = name or _name(parsed)
-        with byte_progress(f"extracting {label}", library.total_bytes(image)) as advance:
-            document = library.extract(
+        with byte_progress(f"extracting {label}", extraction.total_bytes(image)) as advance:
+            document = extraction.extract(
                 image,
                 opened,
                 dest,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nixoci.errors import BlobError, PlatformError
-from nixoci.extract import extract
+from nixoci.extraction import extract
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import Lock, LockedBlob, LockedImage, LockedNarHash, LockedPlatform
 from nixoci.lock.pin import Pinning, select
