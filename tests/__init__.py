@@ -1,0 +1,1 @@
+"""nixoci's tests: pure logic beside this file, the real thing in :mod:`tests.host`."""

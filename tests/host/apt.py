@@ -1,0 +1,72 @@
+"""Debian file systems, from whichever mirror this machine's own apt is configured with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tests.host.process import LONG, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class NoMirrorError(Exception):
+    """apt on this machine has no Debian mirror configured."""
+
+
+def mirrors() -> tuple[str, str]:
+    """Return the base URIs of Debian's archive and of its security archive, as this machine's apt has them.
+
+    apt itself reads its configuration, in both of its formats, so that what is disabled stays disabled.
+    """
+    listing = run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+    ).stdout.splitlines()
+    archive = security = ""
+    for line in listing:
+        uri, _, release = line.partition(" ")
+        path = urlsplit(uri).path.rstrip("/")
+        if path.endswith("debian-security") or release.endswith("-security"):
+            security = security or uri
+        elif path.endswith("debian"):
+            archive = archive or uri
+    if not archive:
+        raise NoMirrorError("apt-get indextargets names no Debian archive; add one to /etc/apt/sources.list.d")
+    return archive, security or f"{archive.rstrip('/')}-security"
+
+
+def sources(suite: str, *, updates: bool) -> list[str]:
+    """Return apt source lines of a suite, as released or with its updates and security fixes."""
+    archive, security = mirrors()
+    lines = [f"deb {archive} {suite} main"]
+    if updates:
+        lines += [f"deb {archive} {suite}-updates main", f"deb {security} {suite}-security main"]
+    return lines
+
+
+def debootstrap(
+    target: Path, suite: str, packages: Iterable[str], *, updates: bool = False, options: Iterable[str] = ()
+) -> None:
+    """Install a minimal Debian with these packages into a folder, or a tar file if `target` is named so.
+
+    `options` go to mmdebstrap.
+    """
+    run(
+        [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            # a mirror may be some weeks behind
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            f"--include={','.join(packages)}",
+            *options,
+            suite,
+            str(target),
+            *sources(suite, updates=updates),
+        ],
+        env=os.environ | {"TMPDIR": str(target.parent)},
+        timeout=LONG,
+    )

@@ -1,0 +1,66 @@
+"""What is slow to make is made once, kept under ``~/.cache/nixoci`` and found again by what it was made from."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def cache_dir() -> Path:
+    """Return the cache folder, which exists."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nixoci"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def key(*parts: str | Path) -> str:
+    """Hash strings and the names and content of files and folders to a short key."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            hashed.update(b"s%d:" % len(part) + part.encode())
+            continue
+        for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
+            if file.is_file() and file.suffix != ".pyc":
+                content = file.read_bytes()
+                name = file.relative_to(part.parent).as_posix().encode()
+                hashed.update(b"f%d:%d:" % (len(name), len(content)) + name + content)
+    return hashed.hexdigest()[:16]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; the kernel lets go of it when the process dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cached(name: str, build: Callable[[Path], None]) -> Path:
+    """Return the cached folder of that name, building it first if it is not there.
+
+    `build` fills an empty folder, which gets its name only when complete. Two sessions that want the same thing
+    wait for one another instead of building it twice.
+    """
+    done = cache_dir() / name
+    if done.exists():
+        return done
+    done.parent.mkdir(parents=True, exist_ok=True)
+    partial = done.with_name(f".{done.name}.partial")
+    with locked(done.with_name(f".{done.name}.lock")):
+        if done.exists():
+            return done
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir()
+        build(partial)
+        partial.rename(done)
+    return done

@@ -1,0 +1,294 @@
+"""One booted machine: an overlay of the cached file system, in namespaces and cgroups of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tests.host.cache import cache_dir
+from tests.host.process import CommandError, run
+from tests.host.python import CHECKOUT, dependencies, install_checkout
+from tests.host.rootfs import rootfs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+PLAIN = ("nix", "home", "tmp", "var/tmp", "var/lib/containers", "var/lib/registry")
+"""Folders that are not on the overlay: podman's own overlays and file-backed EROFS want a plain file system."""
+
+ENVIRONMENT = {"PATH": "/opt/nixoci/bin:/usr/local/bin:/usr/bin:/usr/sbin", "LANG": "C.UTF-8"}
+
+# Runs in a mount namespace of its own, which takes the overlay with it when the machine ends.
+LAUNCH = """
+set -eu
+for group in $CGROUPS; do echo $$ > "$group/cgroup.procs"; done
+mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STATE/work" "$STATE/root"
+exec systemd-nspawn "$@"
+"""
+
+# A command entered from outside would stay in the caller's cgroup, which the machine can't see.
+ENTER = 'for group in $CGROUPS; do echo $$ > "$group/cgroup.procs"; done; unset CGROUPS; exec nsenter "$@"'
+
+
+class Machine:
+    """A throw-away machine with systemd, podman, Nix and this checkout's nixoci, as a context manager.
+
+    Inside, ``/opt/nixoci/bin/nixoci`` is the checkout's command, ``/src`` the checkout (read-only), ``alice`` an ordinary user. The network is its own, with nothing but loopback, unless
+    `private_network` is false: then it is the outer machine's, which is what installing packages needs.
+    """
+
+    def __init__(
+        self,
+        *,
+        private_network: bool = True,
+        binds: Mapping[Path, str] | None = None,
+        writable: Mapping[Path, str] | None = None,
+    ) -> None:
+        self.name = f"nixoci-{uuid.uuid4().hex[:8]}"
+        self.private_network = private_network
+        self._binds = {CHECKOUT: "/src", **(binds or {})}
+        self._writable = writable or {}
+        self._state = cache_dir() / "machines" / self.name
+        self._cgroups = [group / self.name for group in _cgroup_roots()]
+        self._cleanup = ExitStack()
+        self._leader = 0
+
+    def __enter__(self) -> Self:
+        with ExitStack() as cleanup:
+            self._prepare(cleanup)
+            self._boot(cleanup)
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    @property
+    def root(self) -> Path:
+        """The machine's root directory as this process sees it, all of its mounts included."""
+        return Path(f"/proc/{self._leader}/root")
+
+    @property
+    def leader(self) -> int:
+        """The process id, outside, of the machine's systemd."""
+        return self._leader
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        user: str | None = None,
+        input: str | None = None,  # noqa: A002  # as subprocess.run names it
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        check: bool = True,
+        timeout: float = 120.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside, as root or as `user`, and return what it wrote.
+
+        Raises:
+            CommandError: It failed (and `check` is true), or did not end within `timeout` seconds.
+        """
+        shown = [str(part) for part in argv]
+        return run(
+            self.command(shown, user=user, env=env, cwd=cwd), shown=shown, input=input, check=check, timeout=timeout
+        )
+
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> list[str]:
+        """Return the argv that runs a command inside when it is run outside, for those who need a live process."""
+        inside = ["env", "--ignore-environment", f"--chdir={cwd or '/'}"]
+        values = dict(ENVIRONMENT, HOME="/root", USER="root")
+        if user:
+            uid = self._uid(user)
+            values.update(HOME=f"/home/{user}", USER=user, XDG_RUNTIME_DIR=f"/run/user/{uid}")
+            values.update(DBUS_SESSION_BUS_ADDRESS=f"unix:path=/run/user/{uid}/bus")
+            inside = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *inside]
+        values.update(env or {})
+        inside += [f"{name}={value}" for name, value in values.items()]
+        groups = " ".join(str(group) for group in self._payload_cgroups())
+        namespaces = ["-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C"]
+        return ["env", f"CGROUPS={groups}", "sh", "-c", ENTER, "sh", *namespaces, "--", *inside, *argv]
+
+    def wait_for_unit(self, unit: str, *, user: str | None = None, timeout: float = 30.0) -> None:
+        """Wait until a unit is active.
+
+        Raises:
+            CommandError: It failed, or is still not active after `timeout` seconds; the text holds its journal.
+        """
+        show = ["systemctl", *(["--user"] if user else []), "show", "--property=ActiveState", "--value", unit]
+        deadline = time.monotonic() + timeout
+        while (state := self.run(show, user=user).stdout.strip()) != "active":
+            if state == "failed" or time.monotonic() > deadline:
+                raise CommandError(show, f"{unit} is {state}", self.journal(unit, user=user), "")
+            time.sleep(0.05)
+
+    def journal(self, unit: str, *, user: str | None = None) -> str:
+        """Return what a unit has logged since the machine booted."""
+        flag = "--user-unit" if user else "--unit"
+        return self.run(["journalctl", "--no-pager", "--output=cat", f"{flag}={unit}"]).stdout
+
+    def linger(self, user: str) -> None:
+        """Start a user's own systemd, as a login would, and keep it."""
+        self.run(["loginctl", "enable-linger", user])
+        self.wait_for_unit(f"user@{self._uid(user)}.service")
+
+    def join(self, other: Machine, *, network: str = "10.23.0") -> tuple[str, str]:
+        """Connect two machines by a cable; return the address of this one and of the other."""
+        near, far = f"{network}.1", f"{network}.2"
+        link = f"v{uuid.uuid4().hex[:8]}"
+        # fmt: off
+        run(["nsenter", "-t", str(self._leader), "-n", "ip", "link", "add", link, "type", "veth",
+             "peer", "name", link, "netns", str(other.leader)])
+        # fmt: on
+        for machine, address in ((self, near), (other, far)):
+            machine.run(["ip", "address", "add", f"{address}/24", "dev", link])
+            machine.run(["ip", "link", "set", link, "up"])
+        return near, far
+
+    def _uid(self, user: str) -> int:
+        for line in (self.root / "etc/passwd").read_text(encoding="utf-8").splitlines():
+            name, _, uid, *_ = line.split(":")
+            if name == user:
+                return int(uid)
+        raise KeyError(user)
+
+    def _prepare(self, cleanup: ExitStack) -> None:
+        _sweep(self._state.parent)
+        self._state.mkdir(parents=True)
+        cleanup.callback(shutil.rmtree, self._state)
+        # held until this process ends, however it ends: tells the next machine what is left over
+        handle = os.open(self._state, os.O_RDONLY)
+        cleanup.callback(os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        root, upper = rootfs(), self._state / "upper"
+        for folder in (upper, self._state / "work", self._state / "root"):
+            folder.mkdir()
+        for folder in PLAIN:
+            plain = self._state / "plain" / folder
+            plain.parent.mkdir(parents=True, exist_ok=True)
+            if (root / folder).exists():
+                run(["cp", "--archive", str(root / folder), str(plain)])
+            else:
+                plain.mkdir()
+        install_checkout(root, upper)
+        (upper / "etc").mkdir()
+        (upper / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n", encoding="ascii")
+        (upper / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
+        if not self.private_network:
+            shutil.copy("/etc/resolv.conf", upper / "etc/resolv.conf")
+
+    def _boot(self, cleanup: ExitStack) -> None:
+        for group in self._cgroups:
+            group.mkdir()
+            cleanup.callback(_remove_cgroup, group)
+        binds = [f"--bind={self._state / 'plain' / folder}:/{folder}" for folder in PLAIN]
+        binds += [f"--bind-ro={outside}:{inside}" for outside, inside in self._binds.items()]
+        binds += [f"--bind={outside}:{inside}" for outside, inside in self._writable.items()]
+        options = [
+            *("--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all", "--console=passive"),
+            *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--bind=/dev/fuse"),
+            *(["--private-network"] if self.private_network else []),
+            *binds,
+            *("-D", str(self._state / "root"), f"--machine={self.name}"),
+        ]
+        env = os.environ | {
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",  # systemd refuses to boot on the legacy tree
+            "SYSTEMD_SECCOMP": "0",
+            "CGROUPS": " ".join(map(str, self._cgroups)),
+            "LOWER": f"{dependencies(rootfs())}:{rootfs()}",
+            "STATE": str(self._state),
+        }
+        # if this process is killed, systemd-nspawn is told so and shuts the machine down
+        launcher = ["setpriv", "--pdeathsig=TERM", "unshare", "--mount", "--propagation=private"]
+        with (self._state / "console").open("wb") as console:
+            process = subprocess.Popen(
+                [*launcher, "sh", "-c", LAUNCH, "sh", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env=env,
+            )
+        cleanup.callback(self._end, process)
+        self._wait_until_booted(process)
+
+    def _wait_until_booted(self, process: subprocess.Popen[bytes], timeout: float = 60.0) -> None:
+        deadline = time.monotonic() + timeout
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(OSError, ValueError):
+                self._leader = int(children.read_text(encoding="ascii"))
+                if (self.root / "run/systemd/private").exists():
+                    self.run(["systemctl", "is-system-running", "--wait"], check=False)
+                    return
+            time.sleep(0.02)
+        console = (self._state / "console").read_text(encoding="utf-8", errors="replace")
+        raise CommandError(["systemd-nspawn"], "the machine does not boot", console, "")
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill the machine: its state is thrown away, so nothing is gained by an orderly shutdown."""
+        if self._leader and process.poll() is None:
+            os.kill(self._leader, signal.SIGKILL)  # and the kernel everything else in its process namespace
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _payload_cgroups(self) -> list[Path]:
+        """Return the groups, outside, in which the machine's own init runs."""
+        found = []
+        for line in Path(f"/proc/{self._leader}/cgroup").read_text(encoding="ascii").splitlines():
+            _, _, path = line.split(":", 2)
+            found += [group.parent / path.strip("/") for group in self._cgroups if f"/{self.name}" in path]
+        return [group for group in found if group.is_dir()]
+
+
+def _cgroup_roots() -> list[Path]:
+    """Return where a machine needs a group of its own: the one tree, or both of a legacy machine's."""
+    base = Path("/sys/fs/cgroup")
+    if (base / "cgroup.controllers").exists():
+        return [base]
+    return [tree for tree in (base / "unified", base / "systemd") if tree.is_dir()]
+
+
+def _remove_cgroup(group: Path) -> None:
+    deadline = time.monotonic() + 5
+    while group.exists() and time.monotonic() < deadline:
+        for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+        with suppress(OSError):
+            group.rmdir()
+            return
+        time.sleep(0.05)
+
+
+def _sweep(machines: Path) -> None:
+    """Remove what machines left that were killed before they could clean up."""
+    machines.mkdir(exist_ok=True)
+    for state in machines.iterdir():
+        with suppress(OSError):
+            handle = os.open(state, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(state)
+            finally:
+                os.close(handle)

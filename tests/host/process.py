@@ -1,0 +1,53 @@
+"""The one place where the test host starts programs that run to their end."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LONG = 1800.0
+"""Seconds that a step may take which downloads and unpacks packages."""
+
+
+class CommandError(Exception):
+    """A command failed or took too long; the text holds all that it said."""
+
+    def __init__(self, argv: Sequence[str], what: str, stdout: str, stderr: str) -> None:
+        super().__init__(f"{shlex.join(argv)}\n{what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    shown: Sequence[str] | None = None,
+    input: str | None = None,  # noqa: A002  # as subprocess.run names it
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    timeout: float = 120.0,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end with captured output; `shown` is the argv that an error names."""
+    try:
+        done = subprocess.run(
+            argv,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            env=env,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as late:
+        # Popen's output is bytes here even in text mode
+        said = [out.decode("utf-8", "replace") if isinstance(out, bytes) else out or "" for out in (late.stdout, late.stderr)]
+        raise CommandError(shown or argv, f"did not end within {timeout:g} s", *said) from None
+    if check and done.returncode:
+        raise CommandError(shown or argv, f"exit code {done.returncode}", done.stdout, done.stderr)
+    return done

@@ -1,0 +1,66 @@
+"""nixoci's virtual environment inside the test host: its dependencies are cached, the checkout is copied in.
+
+The wheels are chosen for the machine's Python but fetched by this one's pip, which knows its index and its network;
+nothing needs to run inside the machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from tests.host.cache import cached, key
+from tests.host.process import LONG, run
+
+CHECKOUT = Path(__file__).parents[2]
+VENV = Path("opt/nixoci")
+"""Where the environment lies, from the machine's root."""
+
+LAUNCHER = """\
+#!/opt/nixoci/bin/python3
+import sys
+from nixoci.cli import main
+sys.exit(main())
+"""
+
+
+def dependencies(root: Path) -> Path:
+    """Return a cached tree that holds only `VENV`, with what nixoci needs, for the Python of `root`."""
+    version = _python_version(root)
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        f"{need.name}{need.specifier}"
+        for need in map(Requirement, project["dependencies"])
+        if not need.marker or need.marker.evaluate({"python_version": version, "python_full_version": f"{version}.0"})
+    ]
+
+    def build(folder: Path) -> None:
+        site = folder / VENV / f"lib/python{version}/site-packages"
+        site.mkdir(parents=True)
+        tags = [f"--python-version={version}", "--only-binary=:all:", "--no-compile"]
+        run([sys.executable, "-m", "pip", "install", "--quiet", *tags, f"--target={site}", *wanted], timeout=LONG)
+        shutil.rmtree(site / "bin", ignore_errors=True)
+        # the smallest virtual environment: Python finds pyvenv.cfg beside bin/ and site-packages from there
+        (folder / VENV / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}\n", encoding="utf-8")
+        (folder / VENV / "bin").mkdir()
+        (folder / VENV / "bin/python3").symlink_to("/usr/bin/python3")
+
+    return cached(f"python-{key(version, *wanted, Path(__file__))}", build)
+
+
+def install_checkout(root: Path, upper: Path) -> None:
+    """Copy the checkout's package and its command into a machine's writable layer."""
+    site = upper / VENV / f"lib/python{_python_version(root)}/site-packages"
+    shutil.copytree(CHECKOUT / "nixoci", site / "nixoci", ignore=shutil.ignore_patterns("__pycache__"))
+    command = upper / VENV / "bin/nixoci"
+    command.parent.mkdir()
+    command.write_text(LAUNCHER, encoding="utf-8")
+    command.chmod(0o755)
+
+
+def _python_version(root: Path) -> str:
+    return (root / "usr/bin/python3").readlink().name.removeprefix("python")
