@@ -131,9 +131,7 @@ def _mounts(resolved: Resolved) -> list[dict[str, Any]]:
     mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
     chosen = {mount.target for mount in (*resolved.tmpfs, *resolved.volumes)}
     if resolved.container.read_only:
-        mounts += [
-            _tmpfs(resolved, Mount("tmpfs", path)) for path in ("/run", "/tmp", "/var/tmp") if path not in chosen
-        ]
+        mounts += [_tmpfs(resolved, Mount("tmpfs", path)) for path in defaults.WRITABLE if path not in chosen]
     for path in resolved.image_volumes:
         if resolved.container.read_only or resolved.tree.find(path) is None:
             mounts.append(_tmpfs(resolved, Mount("tmpfs", path)))

@@ -92,7 +92,7 @@ KERNEL_MOUNTS: Final[tuple[dict[str, Any], ...]] = (
         "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
     },
     {
-        "destination": "/dev/shm",
+        "destination": "/dev/shm",  # noqa: S108 - a mount point inside
         "type": "tmpfs",
         "source": "shm",
         "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=64000k"],
@@ -105,6 +105,9 @@ KERNEL_MOUNTS: Final[tuple[dict[str, Any], ...]] = (
         "options": ["rprivate", "nosuid", "noexec", "nodev", "relatime", "ro"],
     },
 )
+
+WRITABLE: Final = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - mount points inside
+"""What can be written in a read-only container (podman-run(1), `--read-only-tmpfs`)."""
 
 SYSCTL: Final = {"net.ipv4.ping_group_range": "0 0"}
 """For a network namespace of its own."""
