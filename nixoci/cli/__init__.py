@@ -10,6 +10,7 @@ import click
 
 from nixoci.cli.common import failures_in_one_line
 from nixoci.cli.extract import extract
+from nixoci.cli.units import bundle, units
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -21,7 +22,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (extract,):
+for _command in (bundle, extract, units):
     cli.add_command(_command)
 
 
