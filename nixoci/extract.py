@@ -4,14 +4,12 @@ The layers are read twice: once to verify them and to merge their entries in mem
 won. The same image gives the same bytes on any machine, as any user, inside and outside of the Nix sandbox.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from nixoci.directory import new_directory
 from nixoci.document import dump
-from nixoci.errors import LimitError, StoreError
+from nixoci.errors import LimitError
 from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageDocument, LayerDocument, TextBlob
 from nixoci.oci.image import Blob, BlobSource, Image
 from nixoci.oci.layer_stream import layer_chunks, unverified_chunks
@@ -24,7 +22,6 @@ from nixoci.tree.tar_reader import TarReader
 from nixoci.tree.write import write_rootfs
 
 _FILE_MODE = 0o444
-_DIRECTORY_MODE = 0o755
 
 
 def extract(
@@ -130,27 +127,6 @@ class _Meter:
                     " limit; raise it with --max-size if you trust the image"
                 )
             yield chunk
-
-
-@contextmanager
-def new_directory(dest: Path) -> Iterator[Path]:
-    """Give a new directory beside `dest` that becomes `dest` if the block succeeds, and is removed if it fails.
-
-    Raises:
-        StoreError: `dest` exists, or its parent does not.
-    """
-    if dest.exists() or dest.is_symlink():
-        raise StoreError(f"{dest}: exists already; remove it or choose another destination")
-    if not dest.parent.is_dir():
-        raise StoreError(f"{dest}: its parent directory does not exist; make it first")
-    made = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
-    try:
-        yield made
-        made.chmod(_DIRECTORY_MODE)
-        made.rename(dest)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
 
 
 def _text_blob(blob: Blob) -> TextBlob:

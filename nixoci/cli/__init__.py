@@ -10,6 +10,7 @@ import click
 
 from nixoci.cli.common import failures_in_one_line
 from nixoci.cli.extract import extract
+from nixoci.cli.image_store import image_store
 from nixoci.cli.units import bundle, units
 
 
@@ -22,7 +23,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (bundle, extract, units):
+for _command in (bundle, extract, image_store, units):
     cli.add_command(_command)
 
 

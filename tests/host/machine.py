@@ -36,7 +36,8 @@ exec systemd-nspawn "$@"
 """
 
 # A command entered from outside would stay in the caller's cgroup, which the machine can't see.
-ENTER = 'for group in $CGROUPS; do echo $$ > "$group/cgroup.procs"; done; unset CGROUPS; exec nsenter "$@"'
+ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
+NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
 
 class Machine:
@@ -114,18 +115,19 @@ class Machine:
         cwd: str | None = None,
     ) -> list[str]:
         """Return the argv that runs a command inside when it is run outside, for those who need a live process."""
-        inside = ["env", "--ignore-environment", f"--chdir={cwd or '/'}"]
+        # nsenter stays outside as its parent: killing that must end the command
+        become = ["setpriv", "--pdeathsig=KILL"]
         values = dict(ENVIRONMENT, HOME="/root", USER="root")
         if user:
             uid = self._uid(user)
             values.update(HOME=f"/home/{user}", USER=user, XDG_RUNTIME_DIR=f"/run/user/{uid}")
             values.update(DBUS_SESSION_BUS_ADDRESS=f"unix:path=/run/user/{uid}/bus")
-            inside = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *inside]
+            become += [f"--reuid={user}", f"--regid={user}", "--init-groups"]
         values.update(env or {})
-        inside += [f"{name}={value}" for name, value in values.items()]
-        groups = " ".join(str(group) for group in self._payload_cgroups())
-        namespaces = ["-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C"]
-        return ["env", f"CGROUPS={groups}", "sh", "-c", ENTER, "sh", *namespaces, "--", *inside, *argv]
+        clean = ["env", "--ignore-environment", f"--chdir={cwd or values['HOME']}"]
+        clean += [f"{name}={value}" for name, value in values.items()]
+        enter = ["nsenter", f"--target={self._leader}", *NAMESPACES, "--", *become, *clean]
+        return ["sh", "-c", ENTER, str(self._init_cgroup()), *enter, *argv]
 
     def wait_for_unit(self, unit: str, *, user: str | None = None, timeout: float = 30.0) -> None:
         """Wait until a unit is active.
@@ -149,19 +151,6 @@ class Machine:
         """Start a user's own systemd, as a login would, and keep it."""
         self.run(["loginctl", "enable-linger", user])
         self.wait_for_unit(f"user@{self._uid(user)}.service")
-
-    def join(self, other: Machine, *, network: str = "10.23.0") -> tuple[str, str]:
-        """Connect two machines by a cable; return the address of this one and of the other."""
-        near, far = f"{network}.1", f"{network}.2"
-        link = f"v{uuid.uuid4().hex[:8]}"
-        # fmt: off
-        run(["nsenter", "-t", str(self._leader), "-n", "ip", "link", "add", link, "type", "veth",
-             "peer", "name", link, "netns", str(other.leader)])
-        # fmt: on
-        for machine, address in ((self, near), (other, far)):
-            machine.run(["ip", "address", "add", f"{address}/24", "dev", link])
-            machine.run(["ip", "link", "set", link, "up"])
-        return near, far
 
     def _uid(self, user: str) -> int:
         for line in (self.root / "etc/passwd").read_text(encoding="utf-8").splitlines():
@@ -204,7 +193,7 @@ class Machine:
         binds += [f"--bind={outside}:{inside}" for outside, inside in self._writable.items()]
         options = [
             *("--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all", "--console=passive"),
-            *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--bind=/dev/fuse"),
+            *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
             *(["--private-network"] if self.private_network else []),
             *binds,
             *("-D", str(self._state / "root"), f"--machine={self.name}"),
@@ -252,17 +241,15 @@ class Machine:
             process.kill()
             process.wait()
 
-    def _payload_cgroups(self) -> list[Path]:
-        """Return the groups, outside, in which the machine's own init runs."""
-        found = []
-        for line in Path(f"/proc/{self._leader}/cgroup").read_text(encoding="ascii").splitlines():
-            _, _, path = line.split(":", 2)
-            found += [group.parent / path.strip("/") for group in self._cgroups if f"/{self.name}" in path]
-        return [group for group in found if group.is_dir()]
+    def _init_cgroup(self) -> Path:
+        """Return the group, as seen outside, of the machine's init."""
+        lines = Path(f"/proc/{self._leader}/cgroup").read_text(encoding="ascii").splitlines()
+        path = next(line for line in lines if line.startswith("0::")).removeprefix("0::/")
+        return self._cgroups[0].parent / path
 
 
 def _cgroup_roots() -> list[Path]:
-    """Return where a machine needs a group of its own: the one tree, or both of a legacy machine's."""
+    """Return where a machine needs a group of its own: the one tree, or on a legacy machine the two of systemd's."""
     base = Path("/sys/fs/cgroup")
     if (base / "cgroup.controllers").exists():
         return [base]

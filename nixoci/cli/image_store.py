@@ -1,0 +1,57 @@
+"""`nixoci image-store`: image paths become one image store that podman reads."""
+
+from pathlib import Path
+
+import click
+
+from nixoci.cli.common import json_option, print_json
+from nixoci.image_path import ImagePath
+from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
+from nixoci.image_store.storage_conf import storage_conf
+
+
+@click.command("image-store")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("image_path", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--no-erofs",
+    is_flag=True,
+    help="Leave out the EROFS files, for rootless podman; files then lose owners, suid bits and capabilities.",
+)
+@click.option(
+    "--mkcomposefs",
+    default=MKCOMPOSEFS,
+    show_default=True,
+    metavar="PROGRAM",
+    help="The program that writes the EROFS files.",
+)
+@click.option(
+    "--storage-conf",
+    "conf",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write a storage.conf that makes podman use the store.",
+)
+@json_option
+def image_store(
+    *,
+    out: Path,
+    image_path: tuple[Path, ...],
+    no_erofs: bool,
+    mkcomposefs: str,
+    conf: Path | None,
+    as_json: bool,
+) -> None:
+    """Make OUT, podman's read-only image store over the image paths that `nixoci extract` made.
+
+    Nothing is copied: the store refers to the image paths, which must stay where they are. With a later store
+    over the same images, their containers go on.
+    """
+    paths = dict.fromkeys(path.resolve() for path in image_path)
+    stored = build_image_store(
+        out.absolute(), [ImagePath.open(path) for path in paths], mkcomposefs=None if no_erofs else mkcomposefs
+    )
+    if conf is not None:
+        conf.write_text(storage_conf(out.resolve()), encoding="utf-8")
+    if as_json:
+        print_json(stored)

@@ -1,0 +1,229 @@
+"""Makes an image store: the records, and per image a config, a manifest, a tar-split and the EROFS metadata file.
+
+OUT/overlay-images/images.json, images.lock           image records; the lock is empty but must be there
+OUT/overlay-images/ID/                                 big data: manifests and configs
+OUT/overlay-layers/layers.json, layers.lock           layer records
+OUT/overlay-layers/LAYER.tar-split.gz
+OUT/overlay/LAYER/diff                                 absolute symlink to the rootfs of an image path
+OUT/overlay/LAYER/composefs-data/composefs.blob       the tree's metadata as an EROFS file system
+OUT/overlay/LAYER/link, OUT/overlay/l/LINK, .../empty/
+
+An image's id is the sha256 of its rewritten config and a layer's id the diff id of its tree. Neither depends on
+where anything lies, so containers of one store start from the next, and equal things are stored once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nixoci.directory import new_directory
+from nixoci.errors import StoreError
+from nixoci.image_path import ImagePath
+from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
+from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
+from nixoci.image_store.rewrite import rewrite
+from nixoci.image_store.tar_split import write_tar_split
+from nixoci.oci.digest import Digest
+from nixoci.process import run
+from nixoci.progress import byte_progress
+from nixoci.tree.dump import read_dump
+from nixoci.tree.model import Inode, walk
+from nixoci.tree.tar_writer import tar_entries
+
+_FILE_MODE = 0o444
+_DIRECTORY_MODE = 0o755
+
+MKCOMPOSEFS = "mkcomposefs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """An image of a store as podman knows it: its id, its names, and the digests it is found by."""
+
+    id: str
+    names: list[str]
+    digests: list[Digest]
+    layer: str
+    path: str
+
+
+def build_image_store(
+    out: Path, images: Sequence[ImagePath], *, mkcomposefs: str | Path | None = MKCOMPOSEFS
+) -> list[StoredImage]:
+    """Make an image store over image paths at the new directory `out`.
+
+    The same image paths in the same order give the same bytes.
+
+    Args:
+        out: The store to make; it must not exist.
+        images: What it holds; of two with the same tree, the first one's rootfs is used.
+        mkcomposefs: The program that writes EROFS files; None leaves them out, for rootless users, who may not
+            mount them: files then have the owners and modes that they have in the Nix store.
+
+    Raises:
+        StoreError: `out` exists, a name is given to two images, or an image path is damaged; nothing is left.
+        ImageError: An image's name or history is not valid.
+        ProcessError: `mkcomposefs` is missing or failed.
+        OSError: The disk is full; nothing is left at `out`.
+    """
+    with new_directory(out) as made:
+        writer = _Writer(made, mkcomposefs)
+        for image in images:
+            writer.add(image)
+        return writer.finish()
+
+
+@dataclass(slots=True)
+class _Image:
+    """An image record in the making."""
+
+    path: Path
+    layer: str
+    created: str
+    digest: Digest
+    names: list[str] = field(default_factory=list)
+    data: dict[str, bytes] = field(default_factory=dict)
+    digests: dict[str, Digest] = field(default_factory=dict)
+
+    def put(self, item: str, data: bytes, digest: Digest) -> None:
+        self.data[item] = data
+        self.digests[item] = digest
+
+
+class _Writer:
+    """Writes a store into a directory, an image at a time."""
+
+    def __init__(self, root: Path, mkcomposefs: str | Path | None) -> None:
+        self._images = root / "overlay-images"
+        self._layers = root / "overlay-layers"
+        self._overlay = root / "overlay"
+        self._mkcomposefs = mkcomposefs
+        self._image_records: dict[str, _Image] = {}
+        self._layer_records: dict[str, LayerRecord] = {}
+        self._names: dict[str, tuple[str, Path]] = {}
+        for directory in (self._images, self._layers, self._overlay, self._overlay / "l"):
+            _make_directory(directory)
+
+    def add(self, image: ImagePath) -> None:
+        """Add an image path: its layer unless it is there, its image unless it is there, its name."""
+        document = image.document
+        created = record_time(image.config.created)
+        layer = self._add_layer(image, created)
+        rewritten = rewrite(document, diff_id=layer.diff_digest, size=layer.diff_size)
+        stored = self._image_records.get(rewritten.image_id)
+        if stored is None:
+            stored = _Image(image.path, layer.id, created, document.digest)
+            own = Digest.of(rewritten.manifest)
+            stored.put("manifest", rewritten.manifest, own)
+            stored.put(manifest_item(own), rewritten.manifest, own)
+            stored.put(f"sha256:{rewritten.image_id}", rewritten.config, Digest("sha256", rewritten.image_id))
+            self._image_records[rewritten.image_id] = stored
+        stored.put(manifest_item(document.manifest.digest), document.manifest.text.encode(), document.manifest.digest)
+        # no data: what the index says of other platforms is not known here, but podman looks for its digest
+        stored.digests.setdefault(manifest_item(document.digest), document.digest)
+        if document.reference is not None:
+            self._add_name(listed_name(document.reference), rewritten.image_id, image.path)
+
+    def finish(self) -> list[StoredImage]:
+        """Write the records and return what podman will list."""
+        images = [self._write_image(identifier, image) for identifier, image in self._image_records.items()]
+        _write(self._images / "images.json", records_text(images).encode("ascii"))
+        _write(self._images / "images.lock", b"")
+        _write(self._layers / "layers.json", records_text(list(self._layer_records.values())).encode("ascii"))
+        _write(self._layers / "layers.lock", b"")
+        return [
+            StoredImage(
+                id=record.id,
+                names=record.names,
+                digests=sorted(
+                    {digest for name, digest in record.big_data_digests.items() if name.startswith("manifest")}
+                ),
+                layer=record.layer,
+                path=str(self._image_records[record.id].path),
+            )
+            for record in images
+        ]
+
+    def _add_layer(self, image: ImagePath, created: str) -> LayerRecord:
+        root = _read_tree(image)
+        partial = self._layers / "new"
+        total = sum(len(entry.header) + entry.size for entry in tar_entries(root))
+        with partial.open("xb") as file, byte_progress(f"hashing {image.document.name}", total) as advance:
+            content = write_tar_split(root, image.rootfs, file, advance=advance)
+        partial.chmod(_FILE_MODE)
+        identifier = content.diff_id.hex
+        known = self._layer_records.get(identifier)
+        if known is not None:
+            partial.unlink()
+            return known
+        partial.rename(self._layers / f"{identifier}.tar-split.gz")
+        inodes = [inode for _, inode in walk(root)]
+        record = LayerRecord(
+            id=identifier,
+            created=created,
+            diff_digest=content.diff_id,
+            diff_size=content.size,
+            uidset=sorted({inode.uid for inode in inodes}),
+            gidset=sorted({inode.gid for inode in inodes}),
+        )
+        self._layer_records[identifier] = record
+        self._write_overlay(image, identifier)
+        return record
+
+    def _write_overlay(self, image: ImagePath, layer: str) -> None:
+        directory = self._overlay / layer
+        _make_directory(directory)
+        _make_directory(directory / "empty")
+        (directory / "diff").symlink_to(image.rootfs)
+        link = link_id(layer)
+        _write(directory / "link", link.encode("ascii"))
+        (self._overlay / "l" / link).symlink_to(f"../{layer}/diff")
+        if self._mkcomposefs is not None:
+            _make_directory(directory / "composefs-data")
+            blob = directory / "composefs-data" / "composefs.blob"
+            run([self._mkcomposefs, "--from-file", image.metadata, blob], package="composefs")
+            blob.chmod(_FILE_MODE)
+
+    def _add_name(self, name: str, identifier: str, path: Path) -> None:
+        other = self._names.setdefault(name, (identifier, path))
+        if other[0] != identifier:
+            raise StoreError(
+                f"{name}: two images have this name: {other[1]} and {path}; leave one out, or give one another name"
+            )
+        names = self._image_records[identifier].names
+        if name not in names:
+            names.append(name)
+
+    def _write_image(self, identifier: str, image: _Image) -> ImageRecord:
+        directory = self._images / identifier
+        _make_directory(directory)
+        for name, data in image.data.items():
+            _write(directory / big_data_file(name), data)
+        return ImageRecord(
+            id=identifier,
+            digest=image.digest,
+            names=image.names,
+            layer=image.layer,
+            big_data_names=list(image.data),
+            big_data_sizes={name: len(data) for name, data in image.data.items()},
+            big_data_digests=image.digests,
+            created=image.created,
+        )
+
+
+def _read_tree(image: ImagePath) -> Inode:
+    try:
+        with image.metadata.open("rb") as lines:
+            return read_dump(lines)
+    except OSError as error:
+        raise StoreError(f"{image.metadata}: cannot be read: {error.strerror}; extract the image again") from error
+
+
+def _make_directory(path: Path) -> None:
+    path.mkdir()
+    path.chmod(_DIRECTORY_MODE)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    path.chmod(_FILE_MODE)

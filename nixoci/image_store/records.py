@@ -1,0 +1,67 @@
+"""The records that containers/storage keeps of images and layers, with the JSON keys of its `Image` and `Layer`."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from nixoci.document import key, unstructure
+from nixoci.oci.digest import Digest
+
+EPOCH = "1970-01-01T00:00:00Z"
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """An entry of `images.json`.
+
+    podman finds the image by its `id`, its `names`, its `digest` and by every value of `big_data_digests` whose
+    name begins with `manifest`. `layer` is a `LayerRecord.id`; sizes are in bytes.
+    """
+
+    id: str
+    digest: Digest
+    names: list[str] = field(default_factory=list)
+    layer: str
+    big_data_names: list[str] = field(metadata=key("big-data-names"))
+    big_data_sizes: dict[str, int] = field(metadata=key("big-data-sizes"))
+    big_data_digests: dict[str, Digest] = field(metadata=key("big-data-digests"))
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRecord:
+    """An entry of `layers.json`.
+
+    `diff_digest` and `diff_size` are of the uncompressed tar. `uidset` and `gidset` are all ids in it, from which
+    podman sizes the user namespace of `--userns=auto`.
+    """
+
+    id: str
+    created: str
+    diff_digest: Digest = field(metadata=key("diff-digest"))
+    diff_size: int = field(metadata=key("diff-size"))
+    uidset: list[int]
+    gidset: list[int]
+
+
+def records_text(records: Sequence[ImageRecord | LayerRecord]) -> str:
+    """Return the text of `images.json` or `layers.json`."""
+    return json.dumps([unstructure(record) for record in records], separators=(",", ":"))
+
+
+def record_time(created: str | None) -> str:
+    """Return a config's creation time, or the epoch where it has none that Go reads.
+
+    One record with a time that Go does not read makes podman refuse the whole store.
+    """
+    if created is None or not _RFC3339.fullmatch(created):
+        return EPOCH
+    try:
+        datetime.fromisoformat(created)
+    except ValueError:
+        return EPOCH
+    return created

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.host.machine import Machine
+from tests.host.network import allow_ssh, join
+from tests.host.process import CommandError
+
+if TYPE_CHECKING:
+    from tests.host.images import Pair
+    from tests.host.registry import Registry
+
+BUILDER = """derivation {
+  name = "greeting";
+  system = builtins.currentSystem;
+  builder = "/usr/bin/python3";
+  args = [ "-c" "import os; print('hello', os.getcwd(), file=open(os.environ['out'], 'w'))" ];
+}"""
+
+
+def test_systemd_runs_without_a_failed_unit(machine: Machine) -> None:
+    assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
+
+
+def test_a_failing_command_says_what_it_said(machine: Machine) -> None:
+    with pytest.raises(CommandError, match=r"(?s)exit code 3.*stdout\nout\n.*stderr\nerr"):
+        machine.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+
+
+def test_a_command_that_hangs_is_ended(machine: Machine) -> None:
+    with pytest.raises(CommandError, match="did not end within"):
+        machine.run(["sleep", "31.4159"], timeout=0.5)
+    assert machine.run(["pgrep", "--full", "sleep 31.4159"], check=False).stdout == ""
+
+
+def test_nix_builds_in_its_sandbox(machine: Machine) -> None:
+    path = machine.run(["nix-build", "--no-out-link", "--expr", BUILDER]).stdout.strip()
+    assert machine.run(["cat", path]).stdout == "hello /build\n"
+
+
+def test_an_ordinary_user_builds_through_the_daemon(machine: Machine) -> None:
+    expression = BUILDER.replace("hello", "hello, alice")
+    path = machine.run(["nix-build", "--no-out-link", "--expr", expression], user="alice").stdout.strip()
+    assert machine.run(["stat", "--format=%U", path]).stdout == "root\n"
+
+
+def test_the_checkout_is_the_command(machine: Machine) -> None:
+    where = "import nixoci; print(nixoci.__file__)"
+    done = machine.run(["/opt/nixoci/bin/python3", "-c", where])
+    assert done.stdout.startswith("/opt/nixoci/lib/")
+    assert machine.run(["cat", "/src/nixoci/__init__.py"]).stdout == (machine.root / "src/nixoci/__init__.py").read_text()
+
+
+@pytest.mark.parametrize("user", [None, "alice"])
+def test_podman_runs_an_image_from_a_layout(machine: Machine, images: dict[str, Pair], user: str | None) -> None:
+    if user:
+        machine.linger(user)
+    machine.run(["skopeo", "copy", images["python"].old.inside, "containers-storage:localhost/sample:1"], user=user)
+    try:
+        greet = ["python3", "-c", "print(6 * 7)"]
+        assert machine.run(["podman", "run", "--rm", "localhost/sample:1", *greet], user=user).stdout == "42\n"
+    finally:
+        machine.run(["podman", "rmi", "localhost/sample:1"], user=user)
+
+
+@pytest.mark.parametrize("name", ["nginx", "postgres", "python", "redis"])
+def test_images_have_three_layers_and_two_versions(machine: Machine, images: dict[str, Pair], name: str) -> None:
+    pair = images[name]
+    assert pair.old.tag != pair.new.tag
+    for image in (pair.old, pair.new):
+        assert len(json.loads(machine.run(["skopeo", "inspect", image.inside]).stdout)["Layers"]) == 3
+
+
+def test_a_registry_answers_and_tells_what_it_was_asked(
+    machine: Machine, registry: Registry, images: dict[str, Pair]
+) -> None:
+    reference = registry.push(images["redis"].new)
+    registry.clear()
+    machine.run(["skopeo", "inspect", "--raw", f"docker://{reference}"])
+    asked = registry.requests()
+    assert ("GET", f"/v2/redis/manifests/{images['redis'].new.tag}", 200) in asked
+    assert not [request for request in asked if "/blobs/" in request.path]
+
+
+def test_a_registry_may_ask_for_a_password(
+    machine: Machine, registry_with_auth: Registry, images: dict[str, Pair]
+) -> None:
+    reference = registry_with_auth.push(images["redis"].new)
+    inspect = ["skopeo", "inspect", f"docker://{reference}"]
+    assert machine.run(inspect, check=False).returncode
+    machine.run([*inspect, f"--creds={registry_with_auth.credentials}"])
+
+
+def test_a_unit_is_waited_for_and_its_journal_read(machine: Machine) -> None:
+    machine.run(["systemd-run", "--unit=greeter", "--collect", "sh", "-c", "echo greetings; sleep 60"])
+    machine.wait_for_unit("greeter.service")
+    machine.run(["systemctl", "stop", "greeter"])
+    assert "greetings" in machine.journal("greeter.service")
+
+
+def test_two_machines_reach_one_another_by_ssh(machine: Machine) -> None:
+    with Machine() as other:
+        _, address = join(machine, other)
+        allow_ssh(other, by=machine)
+        assert machine.run(["ssh", address, "hostname"]).stdout == f"{other.name}\n"
+    assert not other.root.exists()
