@@ -7,6 +7,7 @@ share/nixoci/tmpfiles/        what units have systemd-tmpfiles make
 """
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,13 +94,21 @@ def render_units(rendering: Rendering) -> list[str]:
         out.mkdir(parents=True)
     except FileExistsError as error:
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
+    try:
+        _write_all(rendering, resolved)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    return rendering.warnings
+
+
+def _write_all(rendering: Rendering, resolved: list[Resolved]) -> None:
     for folder in (rendering.units, rendering.quadlets, rendering.share / "tmpfiles", rendering.share / "bundles"):
         folder.mkdir(parents=True)
     _write_quadlets(rendering, [one for one in resolved if one.container.backend is not Backend.BUNDLE])
     for one in resolved:
         if one.container.backend is Backend.BUNDLE:
             _write_bundle(rendering, one)
-    return rendering.warnings
 
 
 def _write_quadlets(rendering: Rendering, containers: list[Resolved]) -> None:

@@ -18,7 +18,7 @@ class StoredImage:
 
 
 def find_stored(option: str, store: Path, image: ImagePath) -> StoredImage:
-    """Find the image whose layer's `diff` is the tree of `image`.
+    """Find the image that has the registry's manifest of `image` among its own.
 
     Raises:
         ContainerError: The store is not one, or does not have the image; the message starts with `option`.
@@ -30,10 +30,9 @@ def find_stored(option: str, store: Path, image: ImagePath) -> StoredImage:
         raise ContainerError(
             f"imageStore: {store} is not an image store (made by `nixoci image-store`): {error.strerror}: {file}"
         ) from error
+    digest = str(image.document.manifest.digest)
     for record in records:
-        layer = store / "overlay" / str(record.get("layer"))
-        diff = layer / "diff"
-        if diff.is_symlink() and diff.readlink() == image.rootfs:
-            erofs = layer / "composefs-data/composefs.blob"
+        if digest in record["big-data-digests"].values():
+            erofs = store / "overlay" / str(record["layer"]) / "composefs-data/composefs.blob"
             return StoredImage(str(record["id"]), erofs if erofs.exists() else None)
     raise ContainerError(f"{option}: {image.path} is not in the image store {store}; make the store with it")

@@ -15,6 +15,7 @@ from nixoci.container.notation import line, text
 from nixoci.errors import ContainerError
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./:=@,+-]*", re.ASCII)
 _ESCAPES = {ord(char): f"\\x{ord(char):02x}" for char in map(chr, [*range(1, 32), 127])} | {
     ord("\\"): "\\\\",
     ord('"'): '\\"',
@@ -74,7 +75,9 @@ class UnitFile:
 
 
 def word(value: str) -> UnitText:
-    """Return one word of a list of words (`Environment=`): quoted, C-escaped, specifiers off."""
+    """Return one word of a list of words (`Environment=`): quoted where needed, C-escaped, specifiers off."""
+    if _PLAIN.fullmatch(value):
+        return UnitText(value)
     return UnitText(f'"{text("unit file", value).translate(_ESCAPES).replace("%", "%%")}"')
 
 
