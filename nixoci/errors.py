@@ -49,4 +49,8 @@ class ContainerError(NixociError):
 
 
 class ProcessError(NixociError):
-    """A program that nixoci drives is missing or has failed."""
+    """A program that nixoci drives is missing or has failed; `stderr` is all that it wrote there."""
+
+    def __init__(self, message: str, *, stderr: str = "") -> None:
+        super().__init__(message)
+        self.stderr = stderr

@@ -43,7 +43,8 @@ def run(
         command, input=stdin or b"", capture_output=True, check=False, env=env
     )
     if done.returncode != 0 or (silent and done.stderr):
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        stderr = done.stderr.decode("utf-8", "replace")
+        lines = stderr.strip().splitlines()
         last = lines[-1] if lines else "it wrote no message"
-        raise ProcessError(f"{shlex.join(command[:4])}: exit code {done.returncode}: {last}")
+        raise ProcessError(f"{shlex.join(command[:4])}: exit code {done.returncode}: {last}", stderr=stderr)
     return done.stdout

@@ -24,11 +24,13 @@ def generate(sources: Path, target: Path, tools: Tools, *, user: bool) -> None:
         try:
             run(argv, env=environment, silent=True, package="podman")
         except ProcessError as error:
-            if (found := _NAMED.search(str(error))) is None:
+            if (found := _NAMED.search(error.stderr)) is not None:
+                option, message = f"{found['kind']}s.{found['name']}", found["message"]
+            elif error.stderr:
+                option, message = "containers", error.stderr.splitlines()[0]
+            else:
                 raise
-            raise ContainerError(
-                f"{found['kind']}s.{found['name']}: podman's generator refuses its Quadlet file: {found['message']}"
-            ) from error
+            raise ContainerError(f"{option}: podman's generator refuses its Quadlet file: {message}") from error
     expected = {_service_name(file) for file in sources.iterdir()}
     if missing := sorted(expected - {file.name for file in target.iterdir()}):
         raise ContainerError(

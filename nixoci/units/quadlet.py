@@ -179,7 +179,13 @@ def _add_mounts(unit: UnitFile, resolved: Resolved, deployment: Deployment) -> N
         unit.add(_SECTION, "Volume", raw_argument(option, _volume(mount, deployment)))
     if resolved.container.backend is Backend.ROOTFS:
         for path in resolved.image_volumes:
-            unit.add(_SECTION, "Volume", raw_argument(resolved.option("image"), path))
+            inode = resolved.tree.find(path)
+            owned = inode is not None and resolved.user.uid == inode.uid != 0
+            # in the store everything is root's; U gives the volume to the container's user
+            value = f"--mount=type=volume,destination={path}" + (",U=true" if owned else "")
+            if "," in path:
+                raise ContainerError(f"{resolved.option('image')}: its volume {path!r} has a comma; mount one there")
+            unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option("image"), value))
     for index, mount in enumerate(resolved.tmpfs):
         value = ":".join([mount.target, *([",".join(mount.options)] if mount.options else [])])
         unit.add(_SECTION, "Tmpfs", raw_argument(resolved.option(f"tmpfs[{index}]"), value))

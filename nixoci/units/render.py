@@ -2,7 +2,7 @@
 
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
-share/nixoci/bundles/NAME/    config.json, and root.erofs where no image store has it
+share/nixoci/bundles/NAME/    config.json, start and stop scripts, and root.erofs where no image store has it
 share/nixoci/tmpfiles/        what units have systemd-tmpfiles make
 """
 
@@ -23,7 +23,15 @@ from nixoci.process import run
 from nixoci.units.common import default_target, secret_lines, tmpfiles_file
 from nixoci.units.generator import generate
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
-from nixoci.units.service import bundle_service, health_units, start_lines, volume_lines
+from nixoci.units.service import (
+    bundle_directory,
+    bundle_service,
+    health_units,
+    start_lines,
+    start_script,
+    stop_script,
+    volume_lines,
+)
 from nixoci.units.stored import StoredImage, find_stored
 from nixoci.units.text import UnitFile
 from nixoci.units.tools import Tools
@@ -137,15 +145,19 @@ def _write_quadlets(rendering: Rendering, containers: list[Resolved]) -> None:
 
 def _write_bundle(rendering: Rendering, resolved: Resolved) -> None:
     bundle = make_bundle(resolved, rendering.profile)
-    folder = rendering.share / "bundles" / resolved.name
+    folder = bundle_directory(rendering.share, resolved.name)
     folder.mkdir()
     text = json.dumps(bundle.config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
     erofs = None if bundle.root is Root.TREE else _erofs(rendering, resolved, folder)
     _write_lines(rendering, resolved.name, start_lines(resolved, bundle))
     _write_lines(rendering, f"{resolved.name}-volumes", volume_lines(resolved))
-    service = bundle_service(resolved, bundle, rendering.tools, share=rendering.share, erofs=erofs)
-    for unit in (service, *health_units(resolved, rendering.tools)):
+    tools, share = rendering.tools, rendering.share
+    start = start_script(resolved, bundle, tools, share=share, erofs=erofs)
+    (folder / "start").write_text(start, encoding="utf-8")
+    (folder / "stop").write_text(stop_script(resolved, bundle, tools), encoding="utf-8")
+    service = bundle_service(resolved, bundle, tools, share=share)
+    for unit in (service, *health_units(resolved, tools)):
         _write(rendering.units, unit)
     if resolved.container.auto_start:
         wants = rendering.units / f"{default_target(user=False)}.wants"

@@ -1,11 +1,12 @@
 """Plain services for bundles: systemd mounts the root and runs the OCI runtime, nothing else is needed.
 
-`crun create` and `crun start` leave the container's own process as the service's main one: systemd sees it end, sends
-it the stop signal, and has its output in the journal. Only a container that reports its readiness itself runs below
-`crun run`, since systemd takes such reports from a service that it started in the foreground.
+The runtime leaves when the container runs, and the container's own process is the service's main one: systemd sees
+it end, sends it the stop signal, and has its output in the journal. Only for a container that reports its readiness
+itself the runtime stays, since systemd takes such reports from a service that it started in the foreground.
 """
 
 import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -21,28 +22,28 @@ from nixoci.units.common import (
     runtime_directory,
     secret_lines,
     start_timeout,
-    tmpfiles_command,
+    tmpfiles_file,
 )
 from nixoci.units.text import UnitFile, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _STANDARD_DEVICES = ("char-pts", "/dev/tty", "/dev/ptmx", "/dev/fuse")
+_HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(",:\\ ")
 _SIGNAL_BASE = 128
 
 
-def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path, erofs: Path | None) -> UnitFile:
+def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path) -> UnitFile:
     """Return the service of a bundle.
 
     Args:
         resolved: The container.
-        bundle: Its bundle, whose config.json is at `share/bundles/NAME`.
+        bundle: Its bundle.
         tools: Programs of the target.
-        share: The directory that the files of `start_lines` and `volume_lines` are in, as the target sees it.
-        erofs: The EROFS file with the tree's metadata; None where the root is the tree.
+        share: The directory with `bundles/NAME/`, which holds config.json and both scripts, as the target sees it.
     """
     name, container = resolved.name, resolved.container
-    run = f"{RUN}/{name}"
+    folder = bundle_directory(share, name)
     unit = UnitFile(f"{name}.service")
     add_order(unit, resolved)
     for mount in resolved.volumes:
@@ -52,26 +53,67 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
         unit.add("Unit", "Wants", literal(f"{name}-health.timer"))
     _add_directories(unit, resolved, bundle)
     add_secrets(unit, resolved)
-    unit.add("Service", "ExecStartPre", tmpfiles_command(tools, share, name, user=False))
-    if bundle.root is not Root.TREE:
-        for mounting in _mount(resolved, bundle.root, tools, erofs):
-            unit.add("Service", "ExecStartPre", command(mounting))
-    if volume_lines(resolved):
-        unit.add("Service", "ExecStartPre", tmpfiles_command(tools, share, f"{name}-volumes", user=False))
-    _add_process(unit, resolved, tools, share / "bundles" / name)
-    unit.add("Service", "ExecStopPost", command([tools.crun, "delete", "--force", name], prefix="-"))
-    if bundle.root is not Root.TREE:
-        for folder in ("root", "meta"):
-            unit.add("Service", "ExecStopPost", command([tools.umount, "--lazy", f"{run}/{folder}"], prefix="-"))
-    unit.add("Service", "Delegate", literal("true"))
-    unit.add("Service", "DevicePolicy", literal("closed"))
-    for device in (*_STANDARD_DEVICES, *(mount.source for mount in resolved.devices)):
-        unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} rwm"))
-    unit.add("Service", "Restart", literal(str(container.restart)))
-    unit.add("Service", "SyslogIdentifier", literal(name))
+    if container.notify is Notify.CONTAINER:
+        unit.add("Service", "Type", literal("notify"))
+        unit.add("Service", "NotifyAccess", literal("all"))
+        # else the runtime takes the messages
+        unit.add("Service", "UnsetEnvironment", literal("NOTIFY_SOCKET"))
+    else:
+        unit.add("Service", "Type", literal("forking"))
+        unit.add("Service", "PIDFile", literal(_pid_file(name)))
+    unit.add("Service", "ExecStart", command([tools.sh, str(folder / "start")]))
+    if container.notify is Notify.HEALTHY and resolved.health is not None:
+        wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
+        check = [tools.crun, "exec", name, *resolved.health.argv]
+        unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
+        unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
+    unit.add("Service", "ExecStopPost", command([tools.sh, str(folder / "stop")]))
+    _add_limits(unit, resolved)
     unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
     add_install(unit, resolved, user=False)
     return unit
+
+
+def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path, erofs: Path | None) -> str:
+    """Return the script that prepares the root and becomes the runtime: one process for systemd to start.
+
+    Args:
+        resolved: The container.
+        bundle: Its bundle.
+        tools: Programs of the target.
+        share: The directory with `bundles/NAME/config.json` and the files of `start_lines` and `volume_lines`.
+        erofs: The EROFS file with the tree's metadata; None where the root is the tree.
+    """
+    name = resolved.name
+    commands: list[list[str]] = []
+    if start_lines(resolved, bundle):
+        commands.append([tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, name))])
+    if bundle.root is not Root.TREE:
+        commands += _mount(resolved, bundle.root, tools, erofs)
+    if volume_lines(resolved):
+        commands.append([tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, f"{name}-volumes"))])
+    lines = [shlex.join(command) for command in commands]
+    if resolved.container.networks == ["host"]:
+        # a host may lack them
+        lines += [f"[ -e {RUN}/{name}/etc/{file} ] || : > {RUN}/{name}/etc/{file}" for file in _HOST_FILES]
+    # the cgroup is the unit's: its limits hold, and systemd ends what is left in it
+    run = [tools.crun, "--cgroup-manager=disabled", "run", f"--bundle={bundle_directory(share, name)}"]
+    if resolved.container.notify is not Notify.CONTAINER:
+        run += ["--detach", f"--pid-file={_pid_file(name)}"]
+    return "\n".join(["set -eu", *lines, f"exec {shlex.join([*run, name])}", ""])
+
+
+def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
+    """Return the script that takes down what the start script made, as far as it got."""
+    commands = [[tools.crun, "delete", "--force", resolved.name]]
+    if bundle.root is not Root.TREE:
+        commands += [[tools.umount, "--lazy", f"{RUN}/{resolved.name}/{folder}"] for folder in ("root", "meta")]
+    return "".join(f"{shlex.join(command)} || :\n" for command in commands)
+
+
+def bundle_directory(share: Path, name: str) -> Path:
+    """Return the directory of a bundle."""
+    return share / "bundles" / name
 
 
 def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
@@ -113,7 +155,7 @@ def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
         lines += [f"d {layer}/upper {top.mode:04o} {top.uid} {top.gid} -", f"d {layer}/work 0700 - - -"]
     if resolved.container.networks == ["host"]:
         lines += [f"d {run}/etc 0755 - - -"]
-        lines += [f"C {run}/etc/{file} 0644 - - - /etc/{file}" for file in ("hosts", "resolv.conf")]
+        lines += [f"C {run}/etc/{file} 0644 - - - /etc/{file}" for file in _HOST_FILES]
     return lines
 
 
@@ -133,9 +175,6 @@ def volume_lines(resolved: Resolved) -> list[str]:
                 f"{resolved.option('volumes')}: {mount.target!r} cannot be copied to a new volume; mount a path there"
             )
         lines.append(f"C {volume} - - - - {RUN}/{resolved.name}/root{mount.target}")
-    if resolved.container.networks == ["host"]:
-        # a host may lack them
-        lines += [f"f {RUN}/{resolved.name}/etc/{file} 0644 - - -" for file in ("hosts", "resolv.conf")]
     return lines
 
 
@@ -171,32 +210,22 @@ def _mount(resolved: Resolved, root: Root, tools: Tools, erofs: Path | None) -> 
     ]
 
 
-def _add_process(unit: UnitFile, resolved: Resolved, tools: Tools, bundle: Path) -> None:
-    name, container = resolved.name, resolved.container
-    # the cgroup is the unit's: its limits hold, and systemd ends what is left in it
-    runtime = [tools.crun, "--cgroup-manager=disabled"]
-    if container.notify is Notify.CONTAINER:
-        unit.add("Service", "Type", literal("notify"))
-        unit.add("Service", "NotifyAccess", literal("all"))
-        unit.add("Service", "UnsetEnvironment", literal("NOTIFY_SOCKET"))
-        unit.add("Service", "ExecStart", command([*runtime, "run", f"--bundle={bundle}", name]))
-    else:
-        pid_file = f"{RUN}/{name}/pid"
-        unit.add("Service", "Type", literal("forking"))
-        unit.add("Service", "PIDFile", literal(pid_file))
-        create = [*runtime, "create", f"--pid-file={pid_file}", f"--bundle={bundle}", name]
-        unit.add("Service", "ExecStart", command(create))
-        unit.add("Service", "ExecStartPost", command([tools.crun, "start", name]))
-    if container.notify is Notify.HEALTHY and resolved.health is not None:
-        wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
-        check = [tools.crun, "exec", name, *resolved.health.argv]
-        unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
-        unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
+def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
     unit.add("Service", "KillMode", literal("mixed"))
     unit.add("Service", "KillSignal", literal(resolved.stop_signal))
-    unit.add("Service", "TimeoutStopSec", literal(f"{container.stop_timeout}s"))
+    unit.add("Service", "TimeoutStopSec", literal(f"{resolved.container.stop_timeout}s"))
     # ended by the signal that asked it to is a clean end, by it or by a shell's exit code for it
     unit.add("Service", "SuccessExitStatus", literal(f"{resolved.stop_signal} {_exit_code(resolved.stop_signal)}"))
+    unit.add("Service", "Delegate", literal("true"))
+    unit.add("Service", "DevicePolicy", literal("closed"))
+    for device in (*_STANDARD_DEVICES, *(mount.source for mount in resolved.devices)):
+        unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} rwm"))
+    unit.add("Service", "Restart", literal(str(resolved.container.restart)))
+    unit.add("Service", "SyslogIdentifier", literal(resolved.name))
+
+
+def _pid_file(name: str) -> str:
+    return f"{RUN}/{name}/pid"
 
 
 def _exit_code(name: str) -> int:
