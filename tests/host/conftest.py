@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.host.images import INSIDE, images as sample_images, images_dir
+from tests.host.images import INSIDE, images_dir
+from tests.host.images import images as sample_images
 from tests.host.machine import Machine
 from tests.host.registry import Registry
 

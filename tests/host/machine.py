@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.host.cache import cache_dir
+from tests.host.cache import cache_dir, locked
 from tests.host.process import CommandError, run
 from tests.host.python import CHECKOUT, dependencies, install_checkout
 from tests.host.rootfs import rootfs
@@ -43,8 +43,11 @@ NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 class Machine:
     """A throw-away machine with systemd, podman, Nix and this checkout's nixoci, as a context manager.
 
-    Inside, ``/opt/nixoci/bin/nixoci`` is the checkout's command, ``/src`` the checkout (read-only), ``alice`` an ordinary user. The network is its own, with nothing but loopback, unless
-    `private_network` is false: then it is the outer machine's, which is what installing packages needs.
+    Inside, ``/opt/nixoci/bin/nixoci`` is the checkout's command, ``/src`` the checkout (read-only), ``alice`` an
+    ordinary user. `binds` and `writable` map more folders from outside to their place inside.
+
+    The network is its own, with nothing but loopback, unless `private_network` is false: then it is the outer
+    machine's, which is what installing packages needs.
     """
 
     def __init__(
@@ -160,16 +163,19 @@ class Machine:
         raise KeyError(user)
 
     def _prepare(self, cleanup: ExitStack) -> None:
-        _sweep(self._state.parent)
-        self._state.mkdir(parents=True)
-        cleanup.callback(shutil.rmtree, self._state)
-        # held until this process ends, however it ends: tells the next machine what is left over
-        handle = os.open(self._state, os.O_RDONLY)
-        cleanup.callback(os.close, handle)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        machines = self._state.parent
+        machines.mkdir(exist_ok=True)
+        with locked(machines / ".lock"):
+            _sweep(machines)
+            self._state.mkdir()
+            cleanup.callback(shutil.rmtree, self._state)
+            # held until this process ends, however it ends: tells the next machine what is left over
+            handle = os.open(self._state, os.O_RDONLY)
+            cleanup.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         root, upper = rootfs(), self._state / "upper"
-        for folder in (upper, self._state / "work", self._state / "root"):
-            folder.mkdir()
+        for name in ("upper", "work", "root"):
+            (self._state / name).mkdir()
         for folder in PLAIN:
             plain = self._state / "plain" / folder
             plain.parent.mkdir(parents=True, exist_ok=True)
@@ -270,12 +276,14 @@ def _remove_cgroup(group: Path) -> None:
 
 def _sweep(machines: Path) -> None:
     """Remove what machines left that were killed before they could clean up."""
-    machines.mkdir(exist_ok=True)
-    for state in machines.iterdir():
-        with suppress(OSError):
-            handle = os.open(state, os.O_RDONLY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(state)
-            finally:
-                os.close(handle)
+    for state in machines.glob("nixoci-*"):
+        handle = os.open(state, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
+        for tree in _cgroup_roots():
+            _remove_cgroup(tree / state.name)
+        shutil.rmtree(state)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 LONG = 1800.0
 """Seconds that a step may take which downloads and unpacks packages."""
@@ -16,14 +17,14 @@ LONG = 1800.0
 class CommandError(Exception):
     """A command failed or took too long; the text holds all that it said."""
 
-    def __init__(self, argv: Sequence[str], what: str, stdout: str, stderr: str) -> None:
-        super().__init__(f"{shlex.join(argv)}\n{what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    def __init__(self, argv: Sequence[str | Path], what: str, stdout: str, stderr: str) -> None:
+        super().__init__(f"{shlex.join(map(str, argv))}\n{what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
         self.stdout = stdout
         self.stderr = stderr
 
 
 def run(
-    argv: Sequence[str],
+    argv: Sequence[str | Path],
     *,
     shown: Sequence[str] | None = None,
     input: str | None = None,  # noqa: A002  # as subprocess.run names it
@@ -45,9 +46,13 @@ def run(
             timeout=timeout,
         )
     except subprocess.TimeoutExpired as late:
-        # Popen's output is bytes here even in text mode
-        said = [out.decode("utf-8", "replace") if isinstance(out, bytes) else out or "" for out in (late.stdout, late.stderr)]
+        said = (_text(late.stdout), _text(late.stderr))
         raise CommandError(shown or argv, f"did not end within {timeout:g} s", *said) from None
     if check and done.returncode:
         raise CommandError(shown or argv, f"exit code {done.returncode}", done.stdout, done.stderr)
     return done
+
+
+def _text(output: str | bytes | None) -> str:
+    """Decode what a command wrote before its time was up: bytes, even where text was asked for."""
+    return output.decode("utf-8", "replace") if isinstance(output, bytes) else output or ""

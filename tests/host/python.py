@@ -10,6 +10,7 @@ import shutil
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -31,10 +32,9 @@ sys.exit(main())
 def dependencies(root: Path) -> Path:
     """Return a cached tree that holds only `VENV`, with what nixoci needs, for the Python of `root`."""
     version = _python_version(root)
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [
         f"{need.name}{need.specifier}"
-        for need in map(Requirement, project["dependencies"])
+        for need in map(Requirement, _project()["dependencies"])
         if not need.marker or need.marker.evaluate({"python_version": version, "python_full_version": f"{version}.0"})
     ]
 
@@ -56,6 +56,11 @@ def install_checkout(root: Path, upper: Path) -> None:
     """Copy the checkout's package and its command into a machine's writable layer."""
     site = upper / VENV / f"lib/python{_python_version(root)}/site-packages"
     shutil.copytree(CHECKOUT / "nixoci", site / "nixoci", ignore=shutil.ignore_patterns("__pycache__"))
+    # what importlib.metadata and `nixoci --version` read
+    project = _project()
+    metadata = site / f"nixoci-{project['version']}.dist-info/METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: nixoci\nVersion: {project['version']}\n", encoding="utf-8")
     command = upper / VENV / "bin/nixoci"
     command.parent.mkdir()
     command.write_text(LAUNCHER, encoding="utf-8")
@@ -64,3 +69,8 @@ def install_checkout(root: Path, upper: Path) -> None:
 
 def _python_version(root: Path) -> str:
     return (root / "usr/bin/python3").readlink().name.removeprefix("python")
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project

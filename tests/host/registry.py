@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Registry:
         self.host = f"127.0.0.1:{port}"
         self.credentials = f"{USER}:{PASSWORD}" if auth else None
         self._unit = f"registry-{port}.service"
-        self._folder = PurePosixPath(f"/var/lib/registry/{port}")
+        self._folder = Path(f"/var/lib/registry/{port}")
 
     def __enter__(self) -> Self:
         config = {
@@ -49,8 +49,8 @@ class Registry:
             config["auth"] = {"htpasswd": {"realm": "nixoci", "path": str(passwords)}}
         # JSON is YAML
         self.machine.run(["tee", self._folder / "config.yml"], input=json.dumps(config))
-        serve = ["docker-registry", "serve", self._folder / "config.yml"]
-        self.machine.run(["systemd-run", "--quiet", f"--unit={self._unit}", "--collect", *serve])
+        unit = ["systemd-run", "--quiet", f"--unit={self._unit}", "--collect"]
+        self.machine.run([*unit, "docker-registry", "serve", str(self._folder / "config.yml")])
         self._wait_until_it_answers()
         return self
 

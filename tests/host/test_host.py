@@ -8,6 +8,7 @@ import pytest
 from tests.host.machine import Machine
 from tests.host.network import allow_ssh, join
 from tests.host.process import CommandError
+from tests.host.python import CHECKOUT
 
 if TYPE_CHECKING:
     from tests.host.images import Pair
@@ -51,7 +52,7 @@ def test_the_checkout_is_the_command(machine: Machine) -> None:
     where = "import nixoci; print(nixoci.__file__)"
     done = machine.run(["/opt/nixoci/bin/python3", "-c", where])
     assert done.stdout.startswith("/opt/nixoci/lib/")
-    assert machine.run(["cat", "/src/nixoci/__init__.py"]).stdout == (machine.root / "src/nixoci/__init__.py").read_text()
+    assert (machine.root / "src/nixoci/__init__.py").read_bytes() == (CHECKOUT / "nixoci/__init__.py").read_bytes()
 
 
 @pytest.mark.parametrize("user", [None, "alice"])
