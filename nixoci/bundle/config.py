@@ -48,7 +48,7 @@ def make_bundle(resolved: Resolved, profile: seccomp.Profile | None) -> Bundle:
     """
     bounding, added = defaults.capabilities(resolved.option("capabilities"), resolved.container.capabilities)
     mounts = _mounts(resolved)
-    root = choose_root(resolved, [*(mount["destination"] for mount in mounts), resolved.workdir])
+    root = choose_root(resolved, [mount["destination"] for mount in mounts])
     own_network = resolved.container.networks == ["none"]
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup", *(["network"] if own_network else [])]
     linux: dict[str, Any] = {

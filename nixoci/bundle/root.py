@@ -38,16 +38,18 @@ def choose_root(resolved: Resolved, mount_points: Iterable[str]) -> Root:
 
     Args:
         resolved: The container.
-        mount_points: Everything that the runtime mounts or enters below the root, as absolute clean paths.
+        mount_points: Everything that the runtime mounts something at, as absolute clean paths.
     """
     container = resolved.container
     if not container.read_only:
         return Root.PERSISTENT if container.writable_layer is WritableLayer.PERSISTENT else Root.VOLATILE
     points = set(mount_points)
-    # what lies below another mount point is not looked for in the tree
-    uncovered = [path for path in points if points.isdisjoint(map(str, PurePosixPath(path).parents))]
-    if not all(resolved.tree.find(path) for path in uncovered):
+    # what lies below a mount is not looked for in the tree; the working directory is created where it is missing
+    needed = [path for path in (*points, resolved.workdir) if points.isdisjoint(map(str, PurePosixPath(path).parents))]
+    if not all(resolved.tree.find(path) for path in needed):
         return Root.VOLATILE
+    if any(not mount.is_path for mount in resolved.volumes):
+        return Root.OVERLAY  # a new volume is copied from a tree with owners
     return Root.TREE if is_plain(resolved.tree.root) else Root.OVERLAY
 
 

@@ -66,7 +66,7 @@ BACKENDS = ("podman", "rootfs", "bundle")
 
 
 class Host:
-    """A machine with the sample images in its store, and an image store over them."""
+    """A machine with the sample images in its store, and an image store over them on the same plain file system."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -76,7 +76,7 @@ class Host:
             machine.run(["/opt/nixoci/bin/python3", "-c", EXTRACT, layout, f"/tmp/{name}", name])  # noqa: S108
             self.paths[name] = machine.run(["nix-store", "--add", f"/tmp/{name}"]).stdout.strip()  # noqa: S108
         conf = "--storage-conf=/etc/containers/storage.conf"
-        machine.run(["nixoci", "image-store", "/var/image-store", *self.paths.values(), conf])
+        machine.run(["nixoci", "image-store", "/nix/image-store", *self.paths.values(), conf])
         self.hashes = self.measure()
 
     def measure(self) -> dict[str, str]:
@@ -86,7 +86,7 @@ class Host:
 
     def deploy(self, out: str, containers: dict[str, Any], **more: Any) -> str:
         """Render units to a new directory and link them; return what the command warned of."""
-        document = {"images": self.paths, "imageStore": "/var/image-store", "containers": containers, **more}
+        document = {"images": self.paths, "imageStore": "/nix/image-store", "containers": containers, **more}
         self.machine.run(["tee", f"{out}.json"], input=json.dumps(document))
         done = self.machine.run(["nixoci", "units", f"{out}.json", out])
         units = self.machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"])
