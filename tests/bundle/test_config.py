@@ -34,7 +34,8 @@ PROFILE: dict[str, Any] = {
 
 def config_of(path: Path, image: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     container = Container(image="i", **({"cmd": ["run"], "networks": ["none"]} | options))
-    return make_bundle(resolve("c", container, make_image(path, image)), PROFILE).config
+    config: dict[str, Any] = make_bundle(resolve("c", container, make_image(path, image)), PROFILE).config
+    return config
 
 
 def root_of(path: Path, extra: dict[str, Inode] | None = None, **options: Any) -> Root:
@@ -43,8 +44,9 @@ def root_of(path: Path, extra: dict[str, Inode] | None = None, **options: Any) -
 
 
 def mount_of(config: dict[str, Any], target: str) -> dict[str, Any]:
-    (found,) = [mount for mount in config["mounts"] if mount["destination"] == target]
-    return found
+    found: list[dict[str, Any]] = [mount for mount in config["mounts"] if mount["destination"] == target]
+    assert len(found) == 1
+    return found[0]
 
 
 def test_the_process_is_the_containers(tmp_path: Path) -> None:
@@ -70,7 +72,8 @@ def test_root_has_all_capabilities_that_it_may_have_and_others_what_was_added(tm
     user = config_of(tmp_path / "2", user="web")["process"]["capabilities"]
     assert user == {"bounding": sorted(defaults.CAPABILITIES)}
     added = config_of(tmp_path / "3", user="web", capabilities={"ALL": False, "CHOWN": True})["process"]["capabilities"]
-    assert added == dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), ["CAP_CHOWN"])
+    assert set(added) == {"bounding", "effective", "inheritable", "permitted", "ambient"}
+    assert all(names == ["CAP_CHOWN"] for names in added.values())
     with pytest.raises(ContainerError, match=r"^containers\.c\.capabilities: no capability 'FLY'"):
         config_of(tmp_path / "4", capabilities={"FLY": True})
 
@@ -191,7 +194,7 @@ def test_the_config_is_valid_by_the_runtime_specs_schema(tmp_path: Path) -> None
         return referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT4)
 
     schema = json.loads((Path(folder) / "config-schema.json").read_text(encoding="utf-8"))
-    registry: referencing.Registry[Any] = referencing.Registry(retrieve=load)
+    registry: referencing.Registry[Any] = referencing.Registry(retrieve=load)  # type: ignore[call-arg]
     image = {"User": "web", "Volumes": {"/data": {}}, "Labels": {"a": "b"}}
     configs = [
         config_of(tmp_path / "1", image, read_only=True),

@@ -17,7 +17,7 @@ from nixoci.tree.model import Inode, Kind
 if TYPE_CHECKING:
     from pathlib import Path
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\nbroken:x:y:z::\nbare:x:77:78::/:\n"
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\nbroken:x:y:z::\nbare:x:77:78::/:\n"  # noqa: S105 - the file of that name
 GROUP = "root:x:0:\nweb:x:34:\nlogs:x:4:web,root\ntty:x:5:other,web\n"
 
 

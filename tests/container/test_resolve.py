@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_an_entrypoint_replaces_the_command_too(
+    *,
     tmp_path: Path,
     entrypoint: list[str] | None,
     cmd: list[str],
