@@ -28,6 +28,7 @@ from nixoci.units.text import UnitFile, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _STANDARD_DEVICES = ("char-pts", "/dev/tty", "/dev/ptmx", "/dev/fuse")
+_RUNTIME_STATE = "/run/crun"
 _HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(",:\\ ")
 _SIGNAL_BASE = 128
@@ -85,9 +86,13 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
         erofs: The EROFS file with the tree's metadata; None where the root is the tree.
     """
     name = resolved.name
+    folder = bundle_directory(share, name)
+    # whoever kills the unit's processes may have killed the stop script with them
+    traces = f"[ ! -e {_RUNTIME_STATE}/{name} ] && [ ! -e {RUN}/{name}/root ]"
+    clean_up = f"{traces} || {shlex.join([tools.sh, str(folder / 'stop')])}"
     commands: list[list[str]] = []
     if start_lines(resolved, bundle):
-        commands.append([tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, name))])
+        commands.append([tools.systemd_tmpfiles, "--remove", "--create", str(tmpfiles_file(share, name))])
     if bundle.root is not Root.TREE:
         commands += _mount(resolved, bundle.root, tools, erofs)
     if volume_lines(resolved):
@@ -97,10 +102,10 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
         # a host may lack them
         lines += [f"[ -e {RUN}/{name}/etc/{file} ] || : > {RUN}/{name}/etc/{file}" for file in _HOST_FILES]
     # the cgroup is the unit's: its limits hold, and systemd ends what is left in it
-    run = [tools.crun, "--cgroup-manager=disabled", "run", f"--bundle={bundle_directory(share, name)}"]
+    run = [tools.crun, "--cgroup-manager=disabled", "run", f"--bundle={folder}"]
     if resolved.container.notify is not Notify.CONTAINER:
         run += ["--detach", f"--pid-file={_pid_file(name)}"]
-    return "\n".join(["set -eu", *lines, f"exec {shlex.join([*run, name])}", ""])
+    return "\n".join(["set -eu", clean_up, *lines, f"exec {shlex.join([*run, name])}", ""])
 
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
@@ -152,6 +157,8 @@ def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
     if (layer := _layer(name, bundle.root)) is not None:
         # the upper directory's owner and mode are those of / inside
         top = resolved.tree.root
+        if bundle.root is Root.VOLATILE:
+            lines += [f"R {layer}/{folder}" for folder in ("upper", "work")]
         lines += [f"d {layer}/upper {top.mode:04o} {top.uid} {top.gid} -", f"d {layer}/work 0700 - - -"]
     if resolved.container.networks == ["host"]:
         lines += [f"d {run}/etc 0755 - - -"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -163,6 +165,7 @@ def test_ready_means_ready(three: Host) -> None:
 
 
 def test_all_three_log_to_the_journal(three: Host) -> None:
+    three.machine.wait_for_unit("web.service")  # a dependency's restart was its own
     three.machine.run(["curl", "--silent", "http://127.0.0.1:8080/for-the-journal"])
     three.wait_for_log("web.service", "for-the-journal")
     three.wait_for_log("cache.service", "Ready to accept connections")
@@ -171,6 +174,8 @@ def test_all_three_log_to_the_journal(three: Host) -> None:
 
 @pytest.mark.parametrize("unit", ["web", "cache", "db"])
 def test_a_crash_is_followed_by_a_restart(three: Host, unit: str) -> None:
+    for other in ("db", "cache", "web"):
+        three.machine.wait_for_unit(f"{other}.service")
     restarts = ["show", "--value", "--property=NRestarts", f"{unit}.service"]
     before = int(three.systemctl(*restarts))
     three.systemctl("kill", "--signal=KILL", f"{unit}.service")
@@ -191,7 +196,7 @@ def test_what_a_volume_holds_outlives_the_container(three: Host) -> None:
 def test_all_three_stop_within_their_time_and_leave_nothing(three: Host) -> None:
     before = time.monotonic()
     three.systemctl("stop", "web", "cache", "db")
-    assert time.monotonic() - before < 8
+    assert time.monotonic() - before < 10
     assert (
         three.machine.run(["systemctl", "is-failed", "web", "cache", "db"], check=False).stdout.split()
         == ["inactive"] * 3
@@ -253,10 +258,12 @@ def test_a_bundle_is_run_as_podman_runs_the_image(host: Host, runtime: str, user
     run = ["podman", "run", "--rm", "--network=none", "--workdir=/srv", *([f"--user={user}"] if user else [])]
     theirs = json.loads(host.machine.run([*run, "--entrypoint=python3", *image, "-c", IDENTITY]).stdout)
     root = config["root"]["path"]
+    layer = f"/tmp{base}"  # noqa: S108 - an overlay's upper directory is not on an overlay
+    lower = f"lowerdir={host.paths['python']}/rootfs"
     script = (
-        f"mkdir -p {root} {base}-up {base}-work && mount -t overlay -o lowerdir={host.paths['python']}/rootfs,"
-        f"upperdir={base}-up,workdir={base}-work overlay {root} && {runtime} run --bundle {base} same < /dev/null;"
-        f" status=$?; umount {root}; exit $status"
+        f"mkdir -p {root} {layer}/up {layer}/work"
+        f" && mount -t overlay -o {lower},upperdir={layer}/up,workdir={layer}/work overlay {root}"
+        f" && {runtime} run --bundle {base} same < /dev/null; status=$?; umount {root}; exit $status"
     )
     ours = json.loads(host.machine.run(["sh", "-c", script]).stdout)
     # without an image podman knows no variables
@@ -295,6 +302,22 @@ def test_a_secret_is_read_by_the_containers_user_alone(host: Host) -> None:
         host.deploy(f"/var/{name}", {name: container})
         host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
         assert "SEEN s3cret $x %n 0o100400" in host.wait_for_log(f"{name}.service", "SEEN")
+
+
+def test_the_worked_example_of_the_documentation_works(host: Host) -> None:
+    text = (Path(__file__).parents[2] / "docs/containers.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    paths = [host.paths[name] for name in ("nginx", "redis", "postgres")]
+    host.machine.run(["/opt/nixoci/bin/python3", "-c", example, *paths, "/nix/image-store", "/var/example"])
+    (document,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    for name in ("nginx", "redis", "postgres"):
+        document = document.replace(f"/nix/store/...-{name}", host.paths[name])
+    document = document.replace("/nix/store/...-image-store", "/nix/image-store")
+    host.machine.run(["tee", "/var/same.json"], input=document)
+    host.machine.run(["nixoci", "units", "/var/same.json", "/var/same"])
+    show = ["sh", "-c", "cd $0 && grep -rv SourcePath . | sed s=$0==g | sort", "/var/example"]
+    python, command = (host.machine.run([*show[:3], out]).stdout for out in ("/var/example", "/var/same"))
+    assert python == command
 
 
 def test_nothing_was_written_to_the_store(host: Host) -> None:
