@@ -99,10 +99,13 @@ def _hostname(resolved: Resolved) -> str:
 
 def _process(resolved: Resolved, bounding: list[str], added: list[str]) -> dict[str, Any]:
     user: dict[str, Any] = {"uid": resolved.user.uid, "gid": resolved.user.gid, "umask": 0o022}
-    # the group itself is among them too, as podman has it
-    user["additionalGids"] = list(dict.fromkeys([resolved.user.gid, *resolved.user.additional_gids]))
+    user["additionalGids"] = list(resolved.user.additional_gids)
     environment = {"PATH": DEFAULT_PATH} | resolved.environment
-    for name, value in (("container", "oci"), ("HOME", resolved.user.home), ("HOSTNAME", _hostname(resolved))):
+    for name, value in (
+        ("container", "oci"),
+        ("HOME", resolved.user.home or resolved.workdir),
+        ("HOSTNAME", _hostname(resolved)),
+    ):
         environment.setdefault(name, value)
     if resolved.container.notify is Notify.CONTAINER:
         environment["NOTIFY_SOCKET"] = NOTIFY_SOCKET

@@ -52,19 +52,22 @@ class ImageTree:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The user a container's process runs as, all in numbers, and its home directory."""
+    """The user a container's process runs as, all in numbers, and its home directory if it has one.
+
+    `additional_gids` begins with `gid`, and is empty where no user is named, as podman has it.
+    """
 
     uid: int
     gid: int
     additional_gids: tuple[int, ...]
-    home: str
+    home: str | None
 
 
 def resolve_user(option: str, text: str, tree: ImageTree) -> User:
     """Look up `USER[:GROUP]` in the tree's /etc/passwd and /etc/group, as podman does.
 
     A number needs no entry, but if it has one its group and home count. Additional groups are those that list
-    the user, unless a group is given. Without a user it is root.
+    the user, unless a group is given. Without a user it is root, in no additional group.
 
     Raises:
         ContainerError: There is no such user or group; the message starts with `option`.
@@ -90,7 +93,8 @@ def resolve_user(option: str, text: str, tree: ImageTree) -> User:
         gid = int(found[2]) if found else int(group)
     elif entry:
         additional = [int(fields[2]) for fields in groups if entry[0] in fields[3].split(",")]
-    return User(uid, gid, tuple(dict.fromkeys(additional)), (entry[5] if entry else "") or "/")
+    gids = dict.fromkeys([gid, *additional]) if text else ()
+    return User(uid, gid, tuple(gids), (entry[5] or "/") if entry else None)
 
 
 def _entries(tree: ImageTree, path: str, length: int) -> list[list[str]]:

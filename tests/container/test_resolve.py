@@ -41,14 +41,15 @@ def test_an_entrypoint_replaces_the_command_too(
 @pytest.mark.parametrize(
     ("text", "user"),
     [
-        ("", User(0, 0, (4,), "/root")),
-        ("web", User(33, 34, (4, 5), "/srv")),
-        ("33", User(33, 34, (4, 5), "/srv")),
-        ("web:tty", User(33, 5, (), "/srv")),
-        ("web:1234", User(33, 1234, (), "/srv")),
-        ("4711", User(4711, 0, (), "/")),
-        ("4711:34", User(4711, 34, (), "/")),
-        ("bare", User(77, 78, (), "/")),
+        ("", User(0, 0, (), "/root")),
+        ("root", User(0, 0, (0, 4), "/root")),
+        ("web", User(33, 34, (34, 4, 5), "/srv")),
+        ("33", User(33, 34, (34, 4, 5), "/srv")),
+        ("web:tty", User(33, 5, (5,), "/srv")),
+        ("web:1234", User(33, 1234, (1234,), "/srv")),
+        ("4711", User(4711, 0, (0,), None)),
+        ("4711:34", User(4711, 34, (34,), None)),
+        ("bare", User(77, 78, (78,), "/")),
     ],
 )
 def test_users_are_looked_up_in_the_tree(tmp_path: Path, text: str, user: User) -> None:

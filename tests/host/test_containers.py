@@ -61,6 +61,21 @@ HOSTILE = {
     "EQUALS": "a=b=c",
 }
 
+PLAIN_IMAGE = """
+import shutil
+from pathlib import Path
+from nixoci.tree.model import Inode, Kind
+from tests.container.samples import make_image
+
+path, program = Path("/tmp/plain"), Path("/usr/libexec/podman/catatonit")
+extra = {"data": Inode(Kind.DIRECTORY), "pause": Inode(Kind.REGULAR, 0o755, size=program.stat().st_size)}
+make_image(path, {"Cmd": ["/pause", "-P"]}, extra=extra)
+for name in ("proc", "sys", "dev", "run", "tmp", "srv", "data", "var/tmp"):
+    (path / "rootfs" / name).mkdir(parents=True)
+shutil.copy(program, path / "rootfs/pause")
+"""
+"""An image that the store holds whole: everything is root's, and every mount point is there."""
+
 SHOW = "import json, os, sys; print('SEEN', json.dumps([dict(os.environ), sys.argv[1:]]), flush=True)"
 """What the hostile containers run: one line for the journal."""
 
@@ -194,6 +209,8 @@ def test_what_a_volume_holds_outlives_the_container(three: Host) -> None:
 
 
 def test_all_three_stop_within_their_time_and_leave_nothing(three: Host) -> None:
+    for unit in ("db", "cache", "web"):
+        three.machine.wait_for_unit(f"{unit}.service")
     before = time.monotonic()
     three.systemctl("stop", "web", "cache", "db")
     assert time.monotonic() - before < 10
@@ -302,6 +319,35 @@ def test_a_secret_is_read_by_the_containers_user_alone(host: Host) -> None:
         host.deploy(f"/var/{name}", {name: container})
         host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
         assert "SEEN s3cret $x %n 0o100400" in host.wait_for_log(f"{name}.service", "SEEN")
+
+
+def test_a_tree_that_is_run_in_place_stays_as_it_is(host: Host) -> None:
+    host.machine.run(["/opt/nixoci/bin/python3", "-c", PLAIN_IMAGE], cwd="/src", env={"PYTHONPATH": "/src"})
+    host.paths["plain"] = host.machine.run(["nix-store", "--add", "/tmp/plain"]).stdout.strip()  # noqa: S108
+    host.hashes = host.measure()
+    host.deploy(
+        "/var/plain", {"plain": {"image": "plain", "backend": "bundle", "networks": ["none"], "readOnly": True}}
+    )
+    config = json.loads(host.machine.run(["cat", "/var/plain/share/nixoci/bundles/plain/config.json"]).stdout)
+    assert config["root"] == {"path": f"{host.paths['plain']}/rootfs", "readonly": True}
+    host.systemctl("start", "plain.service")
+    assert host.systemctl("is-active", "plain.service") == "active"
+    assert host.measure() == host.hashes
+    host.systemctl("stop", "plain.service")
+    assert host.measure() == host.hashes
+
+
+def test_a_bundle_says_itself_when_it_is_ready(host: Host) -> None:
+    notify = (
+        "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); time.sleep(1);"
+        " s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET']); time.sleep(60)"
+    )
+    command = {"entrypoint": ["python3", "-c", notify], "networks": ["none"], "stopSignal": "SIGKILL"}
+    host.deploy("/var/says", {"says": {"image": "python", "backend": "bundle", "notify": "container"} | command})
+    before = time.monotonic()
+    host.systemctl("start", "says.service")
+    assert time.monotonic() - before > 1
+    host.systemctl("stop", "says.service")
 
 
 def test_the_worked_example_of_the_documentation_works(host: Host) -> None:
