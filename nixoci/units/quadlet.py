@@ -1,7 +1,8 @@
 """Quadlet files (podman-systemd.unit(5)): what podman's own generator turns into services.
 
-Nothing of Quadlet's is taken for granted that old versions lack: what has no key, or only a new one, is an argument
-of podman (`PodmanArgs=`).
+What has no key, or only one that old versions lack, is an argument of podman (`PodmanArgs=`). So are all but one of the
+keys that the generator keeps in one Go map (those of single values; variables and labels): it writes a map's options in
+another order each time, and a unit that only differs in that would be restarted.
 """
 
 import json
@@ -66,7 +67,7 @@ def container_file(
     _add_security(unit, resolved)
     _add_health(unit, resolved)
     unit.add(_SECTION, "LogDriver", literal("journald"))
-    unit.add(_SECTION, "StopSignal", literal(resolved.stop_signal))
+    unit.add(_SECTION, "PodmanArgs", literal(f"--stop-signal={resolved.stop_signal}"))
     unit.add(_SECTION, "PodmanArgs", literal(f"--stop-timeout={container.stop_timeout}"))
     for index, value in enumerate(container.extra_options):
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option(f"extraOptions[{index}]"), value))
@@ -152,7 +153,9 @@ def _add_environment(unit: UnitFile, resolved: Resolved) -> None:
             raise ContainerError(f"{option}: {file!r} is not an absolute path; write it from the root of the host")
         unit.add(_SECTION, "EnvironmentFile", quadlet_argument(option, file))
     labels = resolved.labels if bare else container.labels
-    _add_labels(unit, _SECTION, resolved.option("labels"), labels)
+    for name, value in labels.items():
+        option = resolved.option(f"labels.{name}")
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--label={name}={value}"))
 
 
 def _add_labels(unit: UnitFile, section: str, option: str, labels: dict[str, str]) -> None:
@@ -168,9 +171,9 @@ def _add_identity(unit: UnitFile, resolved: Resolved) -> None:
     if user:
         unit.add(_SECTION, "User", raw_argument(resolved.option("user"), user))
     if container.workdir or bare:
-        unit.add(_SECTION, "WorkingDir", raw_argument(resolved.option("workdir"), resolved.workdir))
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option("workdir"), f"--workdir={resolved.workdir}"))
     if container.hostname:
-        unit.add(_SECTION, "HostName", literal(container.hostname))
+        unit.add(_SECTION, "PodmanArgs", literal(f"--hostname={container.hostname}"))
 
 
 def _add_mounts(unit: UnitFile, resolved: Resolved, deployment: Deployment) -> None:

@@ -364,7 +364,31 @@ def test_the_worked_example_of_the_documentation_works(host: Host) -> None:
     show = ["sh", "-c", "cd $0 && grep -rv SourcePath . | sed s=$0==g | sort", "/var/example"]
     python, command = (host.machine.run([*show[:3], out]).stdout for out in ("/var/example", "/var/same"))
     assert python == command
+    host.machine.run(["nixoci", "units", "/var/same.json", "/var/again"])
+    assert host.machine.run([*show[:3], "/var/again"]).stdout == command
 
 
 def test_nothing_was_written_to_the_store(host: Host) -> None:
     assert host.measure() == host.hashes
+
+
+def test_an_ordinary_users_systemd_runs_what_is_made_for_it(host: Host) -> None:
+    machine, home = host.machine, "/home/alice/.config"
+    machine.linger("alice")
+    machine.run(["nixoci", "image-store", "/nix/user-store", host.paths["python"], "--no-erofs"])
+    seen = {"image": "python", "networks": ["none"], "restart": "no", "environment": HOSTILE}
+    container = seen | {"entrypoint": ["python3", "-c", SHOW], "secrets": {"s": {"source": "/etc/hostname"}}}
+    document = {"images": host.paths, "imageStore": "/nix/user-store", "containers": {"mine": container}}
+    machine.run(["tee", "/var/mine.json"], input=json.dumps(document))
+    machine.run(["nixoci", "units", "--user", "/var/mine.json", "/var/mine"])
+    machine.run(["mkdir", "--parents", f"{home}/containers"], user="alice")
+    conf = '[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["/nix/user-store"]\n'
+    machine.run(["tee", f"{home}/containers/storage.conf"], input=conf, user="alice")
+    machine.run(["systemctl", "--user", "link", "/var/mine/lib/systemd/user/mine.service"], user="alice")
+    machine.run(["systemctl", "--user", "start", "mine.service"], user="alice", check=False)
+    deadline = time.monotonic() + 20
+    while "SEEN" not in (journal := machine.journal("mine.service", user="alice")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    line = next(line for line in journal.splitlines() if line.startswith("SEEN "))
+    environment, _ = json.loads(line.removeprefix("SEEN "))
+    assert {key: environment.get(key) for key in HOSTILE} == HOSTILE

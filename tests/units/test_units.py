@@ -54,13 +54,21 @@ def bundle(path: Path, **options: Any) -> tuple[Resolved, Bundle]:
 def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:
     lines = quadlet(tmp_path, cmd=["a b", "$x"], ports=["80:80"], environment={"E": "%n"}, dependsOn=["d"])
     assert {"Image=" + "f" * 64, "Pull=never", 'Exec="a b" "$$x"', "PublishPort=80:80"} <= set(lines)
-    assert {'Environment="E=%%n"', "Requires=d.service", "After=d.service", "StopSignal=SIGINT"} <= set(lines)
+    assert {'Environment="E=%%n"', "Requires=d.service", "After=d.service", "PodmanArgs=--stop-signal=SIGINT"} <= set(
+        lines
+    )
     assert not [line for line in lines if line.startswith(("User=", "Environment=A", "PodmanArgs=--entrypoint"))]
 
 
 def test_without_an_image_podman_is_told_everything(tmp_path: Path) -> None:
     lines = quadlet(tmp_path, backend="rootfs")
-    assert {f"Rootfs={tmp_path}/rootfs:O", "Exec=run it", "User=web", "WorkingDir=/", "Environment=A=1"} <= set(lines)
+    assert {
+        f"Rootfs={tmp_path}/rootfs:O",
+        "Exec=run it",
+        "User=web",
+        "PodmanArgs=--workdir=/",
+        "Environment=A=1",
+    } <= set(lines)
     assert {"PodmanArgs=--entrypoint=", "PodmanArgs=--mount=type=volume,destination=/data,U=true"} <= set(lines)
 
 
