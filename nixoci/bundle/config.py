@@ -8,6 +8,7 @@ from nixoci.bundle.root import Root, choose_root
 from nixoci.container.model import Notify
 from nixoci.container.notation import Mount
 from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, Resolved
+from nixoci.container.rules import in_store
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 
@@ -44,7 +45,7 @@ def make_bundle(resolved: Resolved, profile: seccomp.Profile | None) -> Bundle:
         profile: The seccomp profile (`nixoci.bundle.seccomp.read_profile`), None for no confinement.
 
     Raises:
-        ContainerError: A capability does not exist, or `settings.runtime` sets the root.
+        ContainerError: A capability does not exist, or `settings.runtime` sets the root or opens the store.
     """
     bounding, added = defaults.capabilities(resolved.option("capabilities"), resolved.container.capabilities)
     mounts = _mounts(resolved)
@@ -76,7 +77,15 @@ def make_bundle(resolved: Resolved, profile: seccomp.Profile | None) -> Bundle:
             f"{resolved.option('settings.runtime.root')}: the unit mounts the root so that the store stays as it is;"
             " use readOnly and writableLayer"
         )
-    return Bundle(_merge(config, settings), root)
+    merged = _merge(config, settings)
+    for mount in merged["mounts"]:
+        source, options = str(mount.get("source", "")), mount.get("options", [])
+        if in_store(source, [str(resolved.tree.image.path)]) and "ro" not in options:
+            raise ContainerError(
+                f"{resolved.option('settings.runtime.mounts')}: {source} is in the store and would be writable; add the"
+                " option ro"
+            )
+    return Bundle(merged, root)
 
 
 def named_volume(name: str) -> str:

@@ -45,6 +45,12 @@ def check(deployment: Deployment, *, user: bool = False) -> None:
     start_order(deployment)
 
 
+def in_store(path: str, image_paths: Iterable[str]) -> bool:
+    """Whether a path of the host lies in the Nix store, or in the directory that holds one of these image paths."""
+    stores = {_STORE, *(posixpath.dirname(posixpath.normpath(image)) for image in image_paths)} - {"/"}
+    return any(f"{posixpath.normpath(path)}/".startswith(f"{store}/") for store in stores)
+
+
 def start_order(deployment: Deployment) -> list[str]:
     """Return the names of the containers, each after those it depends on.
 
@@ -135,12 +141,10 @@ def _check_secrets(option: str, container: Container) -> None:
 
 def _check_store_is_safe(option: str, container: Container, deployment: Deployment) -> None:
     """Refuse to mount what is in a store where it could be written: runtimes remount binds writable."""
-    stores = {_STORE, *(posixpath.dirname(posixpath.normpath(path)) for path in deployment.images.values())}
     for index, value in enumerate(container.volumes):
         own = f"{option}.volumes[{index}]"
         mount = notation.volume(own, value)
-        inside = any(f"{mount.source}/".startswith(f"{store}/") for store in stores - {"/"})
-        if inside and not {"ro", "O"} & set(mount.options):
+        if in_store(mount.source, deployment.images.values()) and not {"ro", "O"} & set(mount.options):
             raise ContainerError(f"{own}: {mount.source} is in the store and would be writable; add the option ro")
 
 

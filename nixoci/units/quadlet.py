@@ -49,7 +49,9 @@ def container_file(
     name, container = resolved.name, resolved.container
     unit = UnitFile(f"{name}.container")
     image = resolved.tree.image
-    unit.comments.append(raw("image", f"{image.document.reference or image.document.name}: {image.path}"))
+    unit.comments.append(
+        raw(resolved.option("image"), f"{image.document.reference or image.document.name}: {image.path}")
+    )
     add_order(unit, resolved)
     # nothing is pulled, so nothing waits for the network
     unit.add("Quadlet", "DefaultDependencies", literal("false"))

@@ -167,6 +167,15 @@ def test_a_root_of_the_store_is_read_only_and_cannot_be_replaced(tmp_path: Path)
         make_bundle(resolve("c", Container(image="i", cmd=["run"], settings=settings), tree), None)
 
 
+def test_settings_cannot_open_the_store(tmp_path: Path) -> None:
+    mount = {"destination": "/x", "type": "bind", "source": "/nix/store/x", "options": ["rbind"]}
+    with pytest.raises(
+        ContainerError, match=r"^containers\.c\.settings\.runtime\.mounts: /nix/store/x is in the store"
+    ):
+        config_of(tmp_path / "1", settings=Settings(runtime={"mounts": [mount]}))
+    config_of(tmp_path / "2", settings=Settings(runtime={"mounts": [mount | {"options": ["rbind", "ro"]}]}))
+
+
 def test_settings_merge_into_the_config(tmp_path: Path) -> None:
     settings = Settings(
         runtime={"linux": {"rootfsPropagation": "slave"}, "process": {"oomScoreAdj": 5}, "hostname": "h"}
