@@ -40,6 +40,10 @@ class LockError(NixociError):
     """The lock file cannot be read, or an entry in it cannot be found or changed."""
 
 
+class EscapeError(NixociError):
+    """A value cannot be written in the language of a generated file."""
+
+
 class StoreError(NixociError):
     """An image path or an image store in the Nix store cannot be used or made."""
 

@@ -5,11 +5,14 @@ Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong 
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import click
 
 from nixoci.cli.common import failures_in_one_line
 from nixoci.cli.extract import extract
+from nixoci.cli.fetch import fetch_blob
+from nixoci.cli.generate import generate
 from nixoci.cli.image_store import image_store
 from nixoci.cli.units import bundle, units
 
@@ -23,11 +26,11 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (bundle, extract, image_store, units):
+for _command in (bundle, extract, fetch_blob, generate, image_store, units):
     cli.add_command(_command)
 
 
-def main() -> None:
-    """Run the command line of this process."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line, by default that of this process, and exit."""
     with failures_in_one_line():
-        cli.main(prog_name="nixoci", standalone_mode=True)
+        cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)

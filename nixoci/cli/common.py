@@ -13,8 +13,21 @@ from nixoci.document import unstructure
 from nixoci.errors import NixociError
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 DEFAULT_LOCK = Path("nixoci.lock.json")
+
+
+def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return an option's type that reads its text with `parse`; what that refuses is wrong usage."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except NixociError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return convert
 
 
 def lock_option(command: F) -> F:

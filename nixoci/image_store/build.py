@@ -119,7 +119,8 @@ class _Writer:
             stored.put(f"sha256:{rewritten.image_id}", rewritten.config, Digest("sha256", rewritten.image_id))
             self._image_records[rewritten.image_id] = stored
         stored.put(manifest_item(document.manifest.digest), document.manifest.text.encode(), document.manifest.digest)
-        # no data: what the index says of other platforms is not known here, but podman looks for its digest
+        stored.put(str(document.config.digest), document.config.text.encode(), document.config.digest)
+        # the index itself is not known here, and is not needed for the image to be found by its digest
         stored.digests.setdefault(manifest_item(document.digest), document.digest)
         if document.reference is not None:
             self._add_name(listed_name(document.reference), rewritten.image_id, image.path)

@@ -1,0 +1,30 @@
+# A read-only image store for podman over image paths, and the same for rootless users as its `rootless`.
+{
+  system,
+  nixoci,
+  composefs,
+}:
+images:
+let
+  build =
+    name: flags:
+    derivation {
+      inherit name system;
+      builder = "${nixoci}/bin/nixoci";
+      args = [
+        "image-store"
+        (builtins.placeholder "out")
+      ]
+      ++ map (image: "${image}") images
+      ++ flags;
+      preferLocalBuild = true;
+    };
+in
+build "nixoci-image-store" [
+  "--mkcomposefs"
+  "${composefs}/bin/mkcomposefs"
+]
+// {
+  # Without the EROFS files, which only root can mount.
+  rootless = build "nixoci-image-store-rootless" [ "--no-erofs" ];
+}

@@ -1,0 +1,134 @@
+# The images of a lock and the image store over all of them, for one platform.
+{
+  # What the files of these names hold.
+  reference,
+  blob,
+  image,
+  imageStore,
+  # The lock file's value.
+  lock,
+  # The version of what the nixoci below extracts.
+  formatVersion,
+  # What builds.
+  system,
+  # What the images are for, as `linux/arm64`; null is what `system` runs.
+  platform,
+  nixoci,
+  composefs,
+  oras,
+  cacert,
+}:
+let
+  fetchBlob = blob {
+    inherit
+      system
+      nixoci
+      oras
+      cacert
+      ;
+  };
+  extractImage = image { inherit system nixoci; };
+  joinImages = imageStore { inherit system nixoci composefs; };
+
+  # Platforms by system, the more usual spelling first.
+  platforms = {
+    x86_64-linux = [ "linux/amd64" ];
+    i686-linux = [ "linux/386" ];
+    aarch64-linux = [
+      "linux/arm64"
+      "linux/arm64/v8"
+    ];
+    armv7l-linux = [ "linux/arm/v7" ];
+    armv6l-linux = [ "linux/arm/v6" ];
+    riscv64-linux = [ "linux/riscv64" ];
+    powerpc64le-linux = [ "linux/ppc64le" ];
+    s390x-linux = [ "linux/s390x" ];
+    loongarch64-linux = [ "linux/loong64" ];
+    mips64el-linux = [ "linux/mips64le" ];
+  };
+  candidates =
+    if platform != null then
+      [ platform ]
+    else
+      platforms.${system}
+        or (throw "nixoci: no OCI platform is known for system ${system}; pass `platform`");
+
+  locked = lock.images or { };
+  digestsOf = pinned: map (described: described.digest) ([ pinned.config ] ++ pinned.layers);
+
+  # One derivation for each digest of the whole lock, however many images and platforms share it.
+  # listToAttrs keeps the first of a name, so a registry comes before local files.
+  blobs = builtins.listToAttrs (builtins.concatMap blobsOf (sources.wrong ++ sources.right));
+  sources = builtins.partition (name: reference.isLocal locked.${name}.reference) names;
+  names = builtins.attrNames locked;
+  blobsOf =
+    name:
+    let
+      fetch = isManifest: digest: {
+        name = digest;
+        value = fetchBlob {
+          inherit digest isManifest;
+          image = name;
+          repository = reference.repository locked.${name}.reference;
+        };
+      };
+    in
+    builtins.concatMap (
+      pinned: [ (fetch true pinned.manifest.digest) ] ++ map (fetch false) (digestsOf pinned)
+    ) (builtins.attrValues locked.${name}.platforms);
+
+  narHashOf =
+    name: pinned:
+    if !pinned ? narHash then
+      null
+    else if pinned.narHash.format == formatVersion then
+      pinned.narHash.hash
+    else
+      throw (
+        "nixoci: image ${name}: its narHash is of extraction format ${toString pinned.narHash.format},"
+        + " this nixoci writes format ${toString formatVersion}; run `nixoci prefetch ${name}`"
+      );
+
+  imageOf =
+    name: entry:
+    let
+      usable = builtins.filter (candidate: entry.platforms ? ${candidate}) candidates;
+      chosen =
+        if usable != [ ] then
+          builtins.head usable
+        else
+          throw (
+            "nixoci: image ${name}: not locked for ${builtins.head candidates}, only for "
+            + builtins.concatStringsSep ", " (builtins.attrNames entry.platforms)
+            + "; run `nixoci add ${entry.reference} --name ${name} --platform ${builtins.head candidates}`"
+          );
+      pinned = entry.platforms.${chosen};
+    in
+    extractImage {
+      inherit name;
+      inherit (entry) digest;
+      storeName = reference.storeName name entry.reference;
+      reference = reference.podmanName name entry.reference;
+      platform = chosen;
+      manifest = pinned.manifest.digest;
+      blobs = builtins.listToAttrs (
+        map (digest: {
+          name = digest;
+          value = blobs.${digest};
+        }) ([ pinned.manifest.digest ] ++ digestsOf pinned)
+      );
+      narHash = narHashOf name pinned;
+    }
+    // {
+      config = pinned.config.value;
+    };
+
+  images = builtins.mapAttrs imageOf locked;
+in
+if lock.version != 1 then
+  throw "nixoci: the lock has version ${toString lock.version}, this nixoci reads version 1"
+else
+  {
+    inherit images;
+    imageStore = joinImages (builtins.attrValues images);
+  }

@@ -1,0 +1,67 @@
+# The command `nixoci`, with the programs on its PATH that it runs.
+{
+  lib,
+  python3Packages,
+  skopeo,
+  composefs,
+  oras,
+}:
+let
+  inherit (lib.importTOML ../pyproject.toml) project;
+
+  dependencies = [
+    python3Packages.cattrs
+    python3Packages.click
+    python3Packages.fastcrc
+    python3Packages.isal
+    python3Packages.jinja2
+    python3Packages.packaging
+    python3Packages.rich
+  ]
+  # from 3.14 on, zstd is in the standard library
+  ++ lib.optional (python3Packages.pythonOlder "3.14") python3Packages.backports-zstd;
+in
+python3Packages.buildPythonApplication {
+  pname = project.name;
+  inherit (project) version;
+  pyproject = true;
+
+  # Only what the wheel is made of, so that editing a test rebuilds no image.
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../LICENSE
+      ../README.md
+      ../nix
+      ../nixoci
+      ../pyproject.toml
+    ];
+  };
+
+  build-system = [ python3Packages.hatchling ];
+
+  inherit dependencies;
+
+  makeWrapperArgs = [
+    "--suffix"
+    "PATH"
+    ":"
+    (lib.makeBinPath [
+      skopeo
+      composefs
+      oras
+    ])
+  ];
+
+  pythonImportsCheck = [ "nixoci" ];
+
+  # for the environments that run the tests
+  passthru = { inherit dependencies; };
+
+  meta = {
+    inherit (project) description;
+    license = lib.licenses.mit;
+    mainProgram = "nixoci";
+    platforms = lib.platforms.linux;
+  };
+}

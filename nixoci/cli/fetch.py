@@ -1,0 +1,27 @@
+"""`nixoci fetch-blob`: the builder of a blob's derivation, not a verb for people."""
+
+from pathlib import Path
+
+import click
+
+from nixoci.nix import fetch
+from nixoci.oci.digest import Digest
+
+
+@click.command(hidden=True)
+@click.argument("digest", type=Digest.parse)
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--image", required=True, metavar="NAME", help="The name in the lock, for messages.")
+@click.option("--repository", metavar="HOST/PATH", help="Where it is; without, it was pinned from local files.")
+@click.option("--manifest", is_flag=True, help="It is a manifest.")
+@click.option("--oras", default="oras", metavar="PROGRAM", help="The registry client.")
+def fetch_blob(  # noqa: PLR0917 - click passes by name
+    digest: Digest,
+    dest: Path,
+    image: str,
+    repository: str | None,
+    manifest: bool,  # noqa: FBT001
+    oras: str,
+) -> None:
+    """Fetch the blob DIGEST to the new file DEST."""
+    fetch.fetch_blob(digest, dest, image=image, repository=repository, manifest=manifest, oras=oras)

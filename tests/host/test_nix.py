@@ -1,0 +1,221 @@
+"""Images built by Nix, in its sandbox, from a registry on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.image_path import FORMAT_VERSION
+from nixoci.lock.model import LockedNarHash
+from nixoci.nix.names import blob_name
+from tests.host.locks import locked, write_lock
+from tests.nix.locks import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixoci.lock.model import LockedImage
+    from tests.host.images import Pair
+    from tests.host.machine import Machine
+    from tests.host.registry import Registry
+
+    Write = Callable[[dict[str, LockedImage]], str]
+
+NAMES = ("nginx", "python", "redis")
+PLATFORM = "linux/amd64"
+TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "oras": "/usr", "cacert": "/etc/ssl"}
+
+
+def arguments(*attributes: str, tools: dict[str, str] = TOOLS) -> list[str]:
+    options = [part for name, place in tools.items() for part in ("--argstr", name, place)]
+    return [*options, *(part for attribute in attributes for part in ("--attr", attribute))]
+
+
+def build(machine: Machine, folder: str, *attributes: str, options: tuple[str, ...] = ()) -> list[str]:
+    command = ["nix-build", folder, "--no-out-link", *arguments(*attributes), *options]
+    return machine.run(command, timeout=600).stdout.splitlines()
+
+
+def fails(machine: Machine, folder: str, attribute: str, *options: str) -> str:
+    command = ["nix-build", folder, "--no-out-link", *arguments(attribute), *options]
+    done = machine.run(command, check=False, timeout=600)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def blob_derivations(machine: Machine, folder: str, *attributes: str, options: tuple[str, ...] = ()) -> set[str]:
+    derivations = machine.run(["nix-instantiate", folder, *arguments(*attributes), *options]).stdout.split()
+    needed = machine.run(["nix-store", "--query", "--requisites", *derivations]).stdout.split()
+    return {path for path in needed if path.endswith(".drv") and "-sha256-" in path}
+
+
+@pytest.fixture(scope="module")
+def entries(registry: Registry, images: dict[str, Pair]) -> dict[str, LockedImage]:
+    return {name: locked(images[name].old, registry.push(images[name].old)) for name in NAMES}
+
+
+@pytest.fixture
+def write(machine: Machine, request: pytest.FixtureRequest) -> Write:
+    def write_entries(entries: dict[str, LockedImage]) -> str:
+        folder = f"/root/locks/{request.node.name}"
+        write_lock(machine, folder, entries)
+        return folder
+
+    return write_entries
+
+
+@pytest.fixture(scope="module")
+def project(machine: Machine, entries: dict[str, LockedImage]) -> str:
+    folder = "/root/locks/project"
+    write_lock(machine, folder, entries)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def blobs(machine: Machine, registry: Registry, project: str) -> Counter[str]:
+    """Build what all images are made of, several at once; return how often the registry gave each blob."""
+    attributes = [f"images.{name}" for name in NAMES]
+    registry.clear()
+    derivations = sorted(blob_derivations(machine, project, *attributes))
+    machine.run(["nix-store", "--realise", "--max-jobs", "4", *derivations], timeout=600)
+    given = [request for request in registry.requests() if request.method == "GET" and request.status == 200]
+    return Counter(request.path.rpartition("/")[2] for request in given if "sha256:" in request.path)
+
+
+def test_each_distinct_blob_is_fetched_once(blobs: Counter[str], entries: dict[str, LockedImage]) -> None:
+    pinned = [entry.platforms[PLATFORM] for entry in entries.values()]
+    uses = Counter(str(layer.digest) for each in pinned for layer in each.layers)
+    assert max(uses.values()) == len(NAMES), "the sample images share no layer"
+    everything = (
+        set(uses) | {str(each.manifest.digest) for each in pinned} | {str(each.config.digest) for each in pinned}
+    )
+    assert blobs == Counter(dict.fromkeys(everything, 1))
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_blob_is_where_prefetching_puts_it(
+    machine: Machine, images: dict[str, Pair], entries: dict[str, LockedImage]
+) -> None:
+    layer = entries["nginx"].platforms[PLATFORM].layers[-1].digest
+    hashed = ["--type", "sha256", "--base16"]
+    place = machine.run(["nix-store", "--print-fixed-path", "sha256", layer.hex, blob_name(layer)]).stdout.strip()
+    assert machine.run(["nix-hash", "--flat", *hashed, place]).stdout.strip() == layer.hex
+    assert (
+        images["nginx"].old.layout.joinpath("blobs/sha256", layer.hex).stat().st_size
+        == (machine.root / place.lstrip("/")).stat().st_size
+    )
+
+
+def test_every_platform_takes_the_same_blobs(machine: Machine, write: Write, entries: dict[str, LockedImage]) -> None:
+    nginx = entries["nginx"]
+    pinned = nginx.platforms[PLATFORM]
+    other = replace(pinned, manifest=replace(pinned.manifest, digest=digest("other")))
+    folder = write({"nginx": replace(nginx, platforms={PLATFORM: pinned, "linux/arm64": other})})
+    here = blob_derivations(machine, folder, "images.nginx")
+    there = blob_derivations(machine, folder, "images.nginx", options=("--argstr", "platform", "linux/arm64"))
+    shared = {blob_name(pinned.config.digest), *(blob_name(layer.digest) for layer in pinned.layers)}
+    assert {path.partition("-")[2].removesuffix(".drv") for path in here & there} == shared
+    assert len(there - here) == 1
+
+
+def test_a_blob_that_the_registry_does_not_have(
+    machine: Machine, write: Write, entries: dict[str, LockedImage]
+) -> None:
+    nginx = entries["nginx"]
+    pinned = nginx.platforms[PLATFORM]
+    wrong = replace(pinned.layers[0], digest=digest("nowhere"))
+    folder = write({"web": replace(nginx, platforms={PLATFORM: replace(pinned, layers=[wrong, *pinned.layers[1:]])})})
+    said = fails(machine, folder, "images.web")
+    repository = nginx.reference.rpartition(":")[0]
+    assert f"error: image web: blob {repository}@{digest('nowhere')} cannot be fetched: " in said
+    assert "run `nixoci prefetch web`" in said
+
+
+def test_local_files_are_for_prefetch(machine: Machine, write: Write, entries: dict[str, LockedImage]) -> None:
+    nginx = entries["nginx"]
+    pinned = nginx.platforms[PLATFORM]
+    mine = replace(pinned, manifest=replace(pinned.manifest, digest=digest("local")))
+    folder = write({"web": replace(nginx, reference="oci:/layout:1", platforms={PLATFORM: mine})})
+    said = fails(machine, folder, "images.web")
+    assert f"error: image web: blob {digest('local')}: pinned from local files" in said
+    assert "run `nixoci prefetch web`" in said
+
+
+def test_a_platform_that_is_not_locked(machine: Machine, project: str) -> None:
+    said = fails(machine, project, "images.nginx", "--argstr", "platform", "linux/s390x")
+    assert "image nginx: not locked for linux/s390x, only for linux/amd64; run `nixoci add" in said
+
+
+def test_a_system_without_a_platform(machine: Machine, project: str) -> None:
+    said = fails(machine, project, "images.nginx", "--argstr", "system", "pdp11-linux")
+    assert "no OCI platform is known for system pdp11-linux; pass `platform`" in said
+
+
+def test_a_nar_hash_of_another_format(machine: Machine, write: Write, entries: dict[str, LockedImage]) -> None:
+    nar_hash = LockedNarHash(format=FORMAT_VERSION + 1, hash="sha256-" + "A" * 43 + "=")
+    folder = write({"nginx": _pinned_tree(entries["nginx"], nar_hash)})
+    said = fails(machine, folder, "images.nginx")
+    assert f"image nginx: its narHash is of extraction format {FORMAT_VERSION + 1}" in said
+    assert f"this nixoci writes format {FORMAT_VERSION}; run `nixoci prefetch nginx`" in said
+
+
+def test_the_config_is_known_without_a_build(machine: Machine, project: str, entries: dict[str, LockedImage]) -> None:
+    evaluate = ["nix-instantiate", "--eval", "--strict", "--json", project, *arguments("images.nginx.config")]
+    assert json.loads(machine.run(evaluate).stdout) == entries["nginx"].platforms[PLATFORM].config.value
+
+
+def test_the_lock_file_itself_gives_the_same_derivations(machine: Machine, project: str) -> None:
+    attributes = ["images.nginx", "imageStore", "imageStore.rootless"]
+    generated = machine.run(["nix-instantiate", project, *arguments(*attributes)]).stdout
+    lock = ["--arg", "lock", f"{project}/nixoci.lock.json"]
+    assert machine.run(["nix-instantiate", "/src/nix", *arguments(*attributes), *lock]).stdout == generated
+
+
+@pytest.mark.usefixtures("blobs")
+def test_an_image_is_built_reproducibly_and_refers_to_nothing(machine: Machine, project: str) -> None:
+    (path,) = build(machine, project, "images.nginx")
+    assert build(machine, project, "images.nginx", options=("--check",)) == [path]
+    assert machine.run(["nix-store", "--query", "--references", path]).stdout == ""
+    assert machine.run(["test", "-d", f"{path}/rootfs"]).returncode == 0
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_known_nar_hash_makes_the_path_depend_on_nothing_else(
+    machine: Machine, project: str, write: Write, entries: dict[str, LockedImage]
+) -> None:
+    (built,) = build(machine, project, "images.nginx")
+    nar_hash = machine.run(["nix", "hash", "path", "--sri", built]).stdout.strip()
+    folder = write({"nginx": _pinned_tree(entries["nginx"], LockedNarHash(format=FORMAT_VERSION, hash=nar_hash))})
+    (pinned,) = build(machine, folder, "images.nginx")
+    assert pinned != built
+    assert machine.run(["nix", "hash", "path", "--sri", pinned]).stdout.strip() == nar_hash
+    assert machine.run(["nix-store", "--query", "--references", pinned]).stdout == ""
+    evaluate = ["nix-instantiate", "--eval", "--strict", "--json", folder]
+    elsewhere = arguments("images.nginx.outPath", tools=TOOLS | {"nixoci": "/another/nixoci"})
+    assert json.loads(machine.run([*evaluate, *elsewhere]).stdout) == pinned
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_wrong_nar_hash_fails(machine: Machine, write: Write, entries: dict[str, LockedImage]) -> None:
+    nar_hash = LockedNarHash(format=FORMAT_VERSION, hash="sha256-" + "A" * 43 + "=")
+    folder = write({"nginx": _pinned_tree(entries["nginx"], nar_hash)})
+    assert "hash mismatch in fixed-output derivation" in fails(machine, folder, "images.nginx")
+
+
+@pytest.mark.usefixtures("blobs")
+@pytest.mark.parametrize("attribute", ["imageStore", "imageStore.rootless"])
+def test_an_image_store_is_built_reproducibly_and_keeps_its_images(
+    machine: Machine, project: str, attribute: str
+) -> None:
+    (path,) = build(machine, project, attribute)
+    assert build(machine, project, attribute, options=("--check",)) == [path]
+    kept = machine.run(["nix-store", "--query", "--references", path]).stdout.split()
+    assert set(kept) == set(build(machine, project, *(f"images.{name}" for name in NAMES)))
+
+
+def _pinned_tree(image: LockedImage, nar_hash: LockedNarHash) -> LockedImage:
+    return replace(image, platforms={PLATFORM: replace(image.platforms[PLATFORM], nar_hash=nar_hash)})

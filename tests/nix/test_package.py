@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from nixoci.nix.generate import EXPRESSIONS
+
+CHECKOUT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_nix_packages_what_the_project_depends_on() -> None:
+    packaged = re.findall(r"python3Packages\.([a-z0-9-]+)\b", (CHECKOUT / "nix/package.nix").read_text("utf-8"))
+    needs = {Requirement(need).name.replace(".", "-") for need in PYPROJECT["project"]["dependencies"]}
+    assert set(packaged) - {"hatchling"} == needs
+
+
+def test_the_wheel_holds_the_expressions_that_are_embedded() -> None:
+    shipped = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert shipped == {f"nix/{file}": f"nixoci/nix/expressions/{file}" for file in sorted(EXPRESSIONS.values())}
