@@ -48,5 +48,9 @@ class StoreError(NixociError):
     """An image path or an image store in the Nix store cannot be used or made."""
 
 
+class DeltaError(NixociError):
+    """A delta cannot be made, or is damaged, forged, or not for this store."""
+
+
 class ProcessError(NixociError):
     """A program that nixoci drives is missing or has failed."""
