@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,22 +21,19 @@ class NoMirrorError(Exception):
 def mirrors() -> tuple[str, str]:
     """Return the base URIs of Debian's archive and of its security archive, as this machine's apt has them.
 
-    apt itself reads its configuration, in both of its formats, so that what is disabled stays disabled.
+    apt itself reads its configuration, in both of its formats, so that what is disabled stays disabled; and it tells
+    what it would ask for before it ever has asked.
     """
-    listing = run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
-    ).stdout.splitlines()
+    would_fetch = run(["apt-get", "update", "--print-uris"]).stdout
     archive = security = ""
-    for line in listing:
-        uri, _, release = line.partition(" ")
-        path = urlsplit(uri).path.rstrip("/")
-        if path.endswith("debian-security") or release.endswith("-security"):
-            security = security or uri
-        elif path.endswith("debian"):
-            archive = archive or uri
+    for base, suite in re.findall(r"'([^']+)/dists/([^']+)/InRelease'", would_fetch):
+        if suite.endswith("-security"):
+            security = security or base
+        elif urlsplit(base).path.rstrip("/").endswith("/debian"):
+            archive = archive or base
     if not archive:
-        raise NoMirrorError("apt-get indextargets names no Debian archive; add one to /etc/apt/sources.list.d")
-    return archive, security or f"{archive.rstrip('/')}-security"
+        raise NoMirrorError("apt has no Debian archive among its sources; add one to /etc/apt/sources.list.d")
+    return archive, security or f"{archive}-security"
 
 
 def sources(suite: str, *, updates: bool) -> list[str]:
