@@ -13,6 +13,7 @@ from nixoci.cli.extract import extract
 from nixoci.cli.fetch import fetch_blob
 from nixoci.cli.generate import generate
 from nixoci.cli.image_store import image_store
+from nixoci.cli.transfer import copy, receive, send
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -24,7 +25,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (extract, fetch_blob, generate, image_store):
+for _command in (copy, extract, fetch_blob, generate, image_store, receive, send):
     cli.add_command(_command)
 
 

@@ -5,11 +5,19 @@ from enum import Enum, IntEnum
 import hdiffpatch
 
 from nixoci.errors import DeltaError
-from nixoci.zstd import CompressionParameter, DecompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdDict, ZstdError
+from nixoci.zstd import (
+    CompressionParameter,
+    DecompressionParameter,
+    ZstdCompressor,
+    ZstdDecompressor,
+    ZstdDict,
+    ZstdError,
+)
 
 _HDIFF_MAGIC = b"HDIFF13&"
 _MAX_WINDOW_LOG = 31
 _MIN_WINDOW_LOG = 10
+_SMALL = 1 << 16
 
 
 class Codec(IntEnum):
@@ -34,7 +42,7 @@ def body_compressor(effort: Effort) -> ZstdCompressor:
     Two workers whatever the machine has: the output depends on whether there are any, not on how many.
     """
     level = {Effort.FAST: 3, Effort.DEFAULT: 19, Effort.BEST: 22}[effort]
-    options = {
+    options: dict[int, int] = {
         CompressionParameter.compression_level: level,
         CompressionParameter.window_log: 27,
         CompressionParameter.enable_long_distance_matching: 1,
@@ -51,10 +59,9 @@ def encode(new: bytes, old: bytes | None, effort: Effort) -> tuple[Codec, bytes]
         packed = _zstd_against(old, new, level=3)
         return (Codec.ZSTD, packed) if len(packed) < len(new) else (Codec.PLAIN, new)
     patch = hdiffpatch.diff(old, new, validate=False, big_cache_match=True)
-    if effort is Effort.BEST and len(new) < 1 << 16:
-        # what the body's compressor would make of it decides; a large patch is always the better one
-        if len(_zstd(new)) < len(_zstd(patch)):
-            return Codec.PLAIN, new
+    # what the body's compressor would make of it decides; of large files the patch is always the better one
+    if effort is Effort.BEST and len(new) < _SMALL and len(_zstd(new)) < len(_zstd(patch)):
+        return Codec.PLAIN, new
     return (Codec.HDIFF, patch) if len(patch) < len(new) else (Codec.PLAIN, new)
 
 
@@ -103,7 +110,7 @@ def hdiff_size(patch: bytes) -> int:
 
 def _zstd_against(old: bytes, new: bytes, *, level: int) -> bytes:
     window = max(_MIN_WINDOW_LOG, min(_MAX_WINDOW_LOG, (len(old) + len(new)).bit_length()))
-    options = {
+    options: dict[int, int] = {
         CompressionParameter.compression_level: level,
         CompressionParameter.window_log: window,
         CompressionParameter.enable_long_distance_matching: 1,

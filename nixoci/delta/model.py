@@ -76,17 +76,21 @@ def check_header(header: Header) -> None:
                     "make the delta again"
                 )
         _check_new(info.path, known)
-        _check_hash(info.path, info.nar_hash)
-        if info.nar_size <= 0:
-            raise DeltaError(f"{info.path}: narSize is {info.nar_size}; make the delta again")
-        if info.deriver is not None:
-            check_store_path(info.deriver)
-        for line in (*info.signatures, info.content_address or ""):
-            if not line.isprintable() or " " in line:
-                raise DeltaError(f"{info.path}: {line!r} is not a signature or a content address")
+        _check_info(info)
     for root in header.roots:
         if root not in known:
             raise DeltaError(f"{root}: asked for, but neither a base nor a path of the delta; make the delta again")
+
+
+def _check_info(info: PathInfo) -> None:
+    _check_hash(info.path, info.nar_hash)
+    if info.nar_size <= 0:
+        raise DeltaError(f"{info.path}: narSize is {info.nar_size}; make the delta again")
+    if info.deriver is not None:
+        check_store_path(info.deriver)
+    for line in (*info.signatures, info.content_address or ""):
+        if not line.isprintable() or " " in line:
+            raise DeltaError(f"{info.path}: {line!r} is not a signature or a content address")
 
 
 def _check_new(path: str, known: set[str]) -> None:

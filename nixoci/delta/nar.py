@@ -56,6 +56,11 @@ class NarWriter:
         self._out.write(data)
 
     @property
+    def digest(self) -> bytes:
+        """The SHA-256 of what was written so far."""
+        return self._hash.digest()
+
+    @property
     def sri(self) -> str:
         """The hash of what was written so far, as `sha256-<base64>`."""
         return f"sha256-{base64.b64encode(self._hash.digest()).decode()}"
@@ -99,7 +104,7 @@ class NarWriter:
             self.end_regular(facts.st_size)
         elif stat.S_ISDIR(facts.st_mode):
             self.begin_directory()
-            for name in sorted(os.fsencode(name) for name in os.listdir(handle)):  # noqa: PTH208 - by descriptor
+            for name in sorted(os.fsencode(name) for name in os.listdir(handle)):
                 self.begin_entry(name)
                 with_child(handle, name, self.dump)
                 self.end_entry()

@@ -15,6 +15,10 @@ SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
 
 
+MAX_DEPTH = 256
+"""Directories inside each other."""
+
+
 @dataclass(slots=True)
 class Node:
     """A file, directory or symlink. `kind` is the recipe's letter: `f`, `x` (executable), `d` or `l`.
@@ -51,7 +55,9 @@ def scan(root: Path) -> Node:
     return top
 
 
-def _read(path: bytes, pending: list[tuple[Node, bytes]]) -> Node:
+def _read(path: bytes, pending: list[tuple[Node, bytes]], depth: int = 0) -> Node:
+    if depth > MAX_DEPTH:
+        raise DeltaError(f"{os.fsdecode(path)}: more than {MAX_DEPTH} directories inside each other")
     facts = os.lstat(path)
     if stat.S_ISLNK(facts.st_mode):
         return Node(b"l", target=os.readlink(path))
@@ -60,13 +66,15 @@ def _read(path: bytes, pending: list[tuple[Node, bytes]]) -> Node:
         pending.append((node, path))
         return node
     if stat.S_ISDIR(facts.st_mode):
-        return Node(b"d", children={name: _read(path + b"/" + name, pending) for name in sorted(os.listdir(path))})
+        return Node(
+            b"d", children={name: _read(path + b"/" + name, pending, depth + 1) for name in sorted(os.listdir(path))}
+        )
     raise DeltaError(f"{os.fsdecode(path)}: no file, directory or symlink; a store path holds nothing else")
 
 
 def _hash(path: bytes) -> tuple[bytes, ...]:
     with open(path, "rb", buffering=0) as file:
-        pieces = []
+        pieces: list[bytes] = []
         while True:
             hashed, left = hashlib.sha256(), SEGMENT
             while left and (block := file.read(min(left, 1 << 20))):

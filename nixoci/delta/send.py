@@ -193,6 +193,8 @@ class _Plan:
                 parts += [pack_varint(len(name)), name, self._recipe(child, below, paired)]
             return b"".join(parts)
         parts = [node.kind, pack_varint(node.size)]
+        if node.size:
+            parts.append(pack_varint(len(node.pieces)))
         for piece in node.pieces if node.size else ():
             number = self._number.get(piece)
             if number is not None:
@@ -202,7 +204,7 @@ class _Plan:
                 if found is None:
                     raise DeltaError("a piece of content is neither new nor old")
                 parts.append(b"\0" + self.reference(found[0]) + pack_varint(found[1]))
-                self.summary.add("kept", node.size)
+                self.summary.add("kept", min(node.size, SEGMENT))
         return b"".join(parts)
 
     def _count_kept(self, node: Node) -> None:
