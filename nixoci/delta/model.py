@@ -53,7 +53,7 @@ def store_path_name(path: str) -> str:
 def check_store_path(path: str) -> None:
     """Raise DeltaError unless the text is exactly one store path, without anything below it."""
     if not _STORE_PATH.fullmatch(path):
-        raise DeltaError(f"{path}: not a path of the store {STORE_DIR}; give /nix/store/<hash>-<name>")
+        raise DeltaError(f"{path!r}: not a path of the store {STORE_DIR}; give /nix/store/<hash>-<name>")
 
 
 def check_header(header: Header) -> None:
