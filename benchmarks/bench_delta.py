@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +116,9 @@ class Bench:
             regular = before.is_file() and not before.is_symlink()
             if regular and before.read_bytes() == file.read_bytes():
                 continue
-            command = ["bsdiff", before, file, patch] if regular else ["zstd", "-q", "-f", "-19", file, "-o", patch]
+            command: list[str | Path] = (
+                ["bsdiff", before, file, patch] if regular else ["zstd", "-q", "-f", "-19", file, "-o", patch]
+            )
             cost = run(command)
             total += patch.stat().st_size
             seconds, peak = seconds + cost.seconds, max(peak, cost.peak_bytes)
@@ -126,7 +128,7 @@ class Bench:
         return str(self.old_nar), str(self.new_nar), str(self.file(delta))
 
 
-def run(argv: list[str | Path] | list[str], stdout: int | None = None) -> Cost:
+def run(argv: Sequence[str | Path], stdout: int | None = None) -> Cost:
     """Run a program; its peak memory is the largest of its processes."""
     start = time.perf_counter()
     output = subprocess.DEVNULL if stdout is None else stdout
@@ -164,13 +166,14 @@ def main() -> None:
         results = [method(bench) for name, method in METHODS.items() if not options.only or name in options.only]
     ours = results[0].size
     if options.layers:
-        print(json.dumps({"method": "registry, changed layers", "size": options.layers, "ratio": options.layers / ours}))
+        pull = {"method": "registry, changed layers", "size": options.layers, "ratio": round(options.layers / ours, 2)}
+        sys.stdout.write(json.dumps(pull) + "\n")
     for result in results:
         row = {"method": result.method, "size": result.size, "ratio": round(result.size / ours, 2)}
         row |= {"send_s": round(result.send.seconds, 2), "send_mb": result.send.peak_bytes >> 20}
         if result.receive is not None:
             row |= {"receive_s": round(result.receive.seconds, 2), "receive_mb": result.receive.peak_bytes >> 20}
-        print(json.dumps(row), flush=True)
+        sys.stdout.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

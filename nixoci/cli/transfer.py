@@ -36,8 +36,9 @@ _effort_option = click.option(
 @click.command()
 @click.option("--from", "old", multiple=True, metavar="PATH", help="What the receiver has, with its closure.")
 @click.option("--to", "new", multiple=True, metavar="PATH", help="What it shall have, with its closure.")
-@click.option("--from-graph", type=click.Path(path_type=Path), help="Instead of --from: path information as JSON.")
-@click.option("--to-graph", type=click.Path(path_type=Path), help="Instead of --to: path information as JSON.")
+@click.option(
+    "--graphs", type=click.Path(path_type=Path), help="Both as JSON, as a build with exportReferencesGraph has."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of stdout.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default=_FORMATS[0], show_default=True)
 @_effort_option
@@ -46,8 +47,7 @@ _effort_option = click.option(
 def send(  # noqa: PLR0917 - click passes options by name
     old: tuple[str, ...],
     new: tuple[str, ...],
-    from_graph: Path | None,
-    to_graph: Path | None,
+    graphs: Path | None,
     output: Path | None,
     kind: str,
     effort: str,
@@ -58,12 +58,14 @@ def send(  # noqa: PLR0917 - click passes options by name
 
     --from and --to take one path each and may be given several times. Nothing is asked of the receiver.
     """
-    if not new and to_graph is None:
-        raise click.UsageError("--to PATH is missing")
+    if bool(new) == (graphs is not None):
+        raise click.UsageError("give either --to PATH or --graphs FILE")
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a delta is not text: give -o FILE, or pipe it")
-    before = _closure(old, from_graph, store)
-    after = _closure(new, to_graph, store)
+    if graphs is not None:
+        before, after = closure.from_graphs(graphs)
+    else:
+        before, after = closure.from_store(old, store=store), closure.from_store(new, store=store)
     if output is None:
         summary = _send(before, after, sys.stdout.buffer, effort, kind)
         sys.stdout.buffer.flush()
@@ -123,10 +125,6 @@ def copy(target: str, paths: tuple[str, ...], effort: str, as_json: bool) -> Non
     """Copy the closures of PATH... to another machine, as a delta against what it has."""
     summary = copy_closure(target, paths, effort=Effort(effort), warn=warn)
     _show_summary(summary, as_json=as_json)
-
-
-def _closure(paths: tuple[str, ...], graph: Path | None, store: str | None) -> Closure:
-    return closure.from_graph(graph) if graph is not None else closure.from_store(paths, store=store)
 
 
 def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> Summary | None:

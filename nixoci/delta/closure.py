@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nixoci.delta import nix_store
 from nixoci.delta.model import check_store_path
 from nixoci.delta.send import Closure
 from nixoci.document import load
+from nixoci.errors import DeltaError
 
 
 def from_store(paths: Sequence[str], *, store: str | None = None) -> Closure:
@@ -26,14 +28,23 @@ def from_store(paths: Sequence[str], *, store: str | None = None) -> Closure:
     return Closure(roots=tuple(roots), paths=infos, real=real)
 
 
-def from_graph(file: Path) -> Closure:
-    """Return the closure that Nix describes in JSON: `nix path-info --recursive --json`, `exportReferencesGraph`.
+def from_graphs(file: Path) -> tuple[Closure, Closure]:
+    """Return the closures `from` and `to` that Nix describes to a build in `.attrs.json` (exportReferencesGraph).
 
-    Its roots are the paths that no other path in it refers to.
+    The roots of each are the paths that no other path in it refers to.
+
+    Raises:
+        DeltaError: The file does not have the two.
     """
-    infos = nix_store.parse_path_infos(load(file.read_bytes(), what=str(file)), what=str(file))
+    attributes = load(file.read_bytes(), what=str(file))
+    if not isinstance(attributes, dict) or not {"from", "to"} <= attributes.keys():
+        raise DeltaError(f"{file}: does not hold the graphs `from` and `to`; name them so in exportReferencesGraph")
+    return _from_graph(attributes["from"], f"{file}: from"), _from_graph(attributes["to"], f"{file}: to")
+
+
+def _from_graph(graph: Any, what: str) -> Closure:
+    infos = nix_store.parse_path_infos(graph, what=what)
     inner = {reference for info in infos.values() for reference in info.references if reference != info.path}
-    roots = tuple(sorted(path for path in infos if path not in inner))
     for path in infos:
         check_store_path(path)
-    return Closure(roots=roots, paths=infos)
+    return Closure(roots=tuple(sorted(infos.keys() - inner)), paths=infos)

@@ -44,7 +44,7 @@ def body_compressor(effort: Effort) -> ZstdCompressor:
     level = {Effort.FAST: 3, Effort.DEFAULT: 19, Effort.BEST: 22}[effort]
     options: dict[int, int] = {
         CompressionParameter.compression_level: level,
-        CompressionParameter.window_log: 27,
+        CompressionParameter.window_log: 25,
         CompressionParameter.enable_long_distance_matching: 1,
         CompressionParameter.nb_workers: 0 if effort is Effort.BEST else 2,
     }

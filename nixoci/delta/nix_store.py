@@ -30,6 +30,15 @@ def invalid_paths(paths: Iterable[str], *, store: str | None) -> set[str]:
     return lines
 
 
+def nar_hashes(paths: Iterable[str], *, store: str | None) -> dict[str, str]:
+    """Return the narHash of valid paths, as SRI (`nix-store --query --hash`)."""
+    hashes: dict[str, str] = {}
+    for batch in _batches(paths):
+        lines = run(["nix-store", *_store(store), "--query", "--hash", *batch], package="nix").decode().split()
+        hashes.update(zip(batch, map(sri, lines), strict=True))
+    return hashes
+
+
 def path_infos(paths: Iterable[str], *, store: str | None, recursive: bool = False) -> dict[str, PathInfo]:
     """Return what the store knows of valid paths, or of their closures (`nix path-info`)."""
     command = [*_NEW_COMMAND, "path-info", *_store(store), "--json", *_json_format()]

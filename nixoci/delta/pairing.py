@@ -87,6 +87,10 @@ class OldTrees:
             return None
         return min(places, key=lambda place: (place.base not in paired, abs(place.size - size), place.base, place.path))
 
+    def digest(self, place: Place) -> bytes:
+        """Return the digest of the old file at a place."""
+        return self._files[place.base][place.path].digest
+
     def similar(self, content: bytes, unused: set[bytes]) -> Place | None:
         """Return the old file that shares most pieces of content; only those whose digest is in `unused` count."""
         if not _MIN_SIMILAR_SIZE <= len(content) <= _MAX_SIMILAR_SIZE:

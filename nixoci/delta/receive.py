@@ -54,8 +54,9 @@ def receive(
     stream = DeltaReader(read, what=what)
     header = stream.header()
     real = nix_store.real_store_dir(store)
-    check_bases(header, store=store)
-    missing = nix_store.invalid_paths([info.path for info in header.paths], store=store)
+    named = [*(base.path for base in header.bases), *(info.path for info in header.paths)]
+    missing = nix_store.invalid_paths(named, store=store)
+    check_bases(header.bases, missing, store=store)
     with spool() as folder:
         rebuilder = Rebuilder(stream, header, real, folder)
         wanted = [info for info in header.paths if info.path in missing]
@@ -74,22 +75,22 @@ def receive(
     )
 
 
-def check_bases(header: Header, *, store: str | None) -> None:
+def check_bases(bases: tuple[Base, ...], invalid: set[str], *, store: str | None) -> None:
     """Refuse a store that lacks a base, or has another content under its name.
 
     Raises:
         DeltaError: Names the base.
     """
-    missing = nix_store.invalid_paths([base.path for base in header.bases], store=store)
+    missing = {base.path for base in bases} & invalid
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DeltaError(
             f"{min(missing)}{more}: the delta is made from it, but this store does not have it; "
             "copy it here first, or make the delta from what is here"
         )
-    infos = nix_store.path_infos([base.path for base in header.bases], store=store)
-    for base in header.bases:
-        found = infos[base.path].nar_hash
+    hashes = nix_store.nar_hashes([base.path for base in bases], store=store)
+    for base in bases:
+        found = hashes[base.path]
         if found != base.nar_hash:
             raise DeltaError(
                 f"{base.path}: its narHash is {found}, the delta is made from one with {base.nar_hash}; "

@@ -88,7 +88,7 @@ def send(
     Raises:
         DeltaError: A file changes while it is read, or is nothing that a store path can hold.
     """
-    plan = _Plan(old, new)
+    plan = _Plan(old, new, similar=effort is not Effort.FAST)
     writer = DeltaWriter(out, body_compressor(effort))
     writer.header(plan.header)
     recipes = b"".join(plan.recipes)
@@ -110,7 +110,7 @@ def send(
 class _Plan:
     """The recipes of all new paths, and the contents that travel, sorted so that like is near like."""
 
-    def __init__(self, old: Closure, new: Closure) -> None:
+    def __init__(self, old: Closure, new: Closure, *, similar: bool) -> None:
         self.summary = Summary()
         self.old_paths = sorted(old.paths)
         self.old_roots = [old.on_disk(path) for path in self.old_paths]
@@ -125,7 +125,8 @@ class _Plan:
         pairs = [[numbers[path] for path in pair_paths(info.path, old.paths)] for info in made]
         for (root, tree), paired in zip(new_trees, pairs, strict=True):
             self._collect(root, tree, paired)
-        self._find_similar(old_trees, new_trees)
+        if similar:
+            self._find_similar(old_trees, new_trees)
         self.contents = sorted(self._wanted.values(), key=_order)
         place = {id(content): number for number, content in enumerate(self.contents)}
         self._number = {piece: place[id(content)] for piece, content in self._wanted.items()}
@@ -170,6 +171,8 @@ class _Plan:
             return
         unused = {node.digest for _, tree in old_trees for _, node in tree.walk() if node.pieces}
         unused -= {node.digest for _, tree in new_trees for _, node in tree.walk()}
+        # what is already the earlier version of one file is hardly that of another
+        unused -= {self._index.digest(content.partner) for content in self._wanted.values() if content.partner}
         for piece in lonely:
             content = self._wanted[piece]
             partner = self._index.similar(read_piece(content.place, content.path, 0), unused)

@@ -95,10 +95,11 @@ def test_a_closure_arrives_as_it_was(near: Machine, pair: tuple[str, str]) -> No
     verify(near, store)
     again = json.loads(near.run(["nixoci", "receive", "/root/delta", "--store", store, "--json"]).stdout)
     assert again["added"] == []
-    assert "nixoci" not in near.run(["ls", "/tmp"]).stdout
+    assert "nixoci" not in near.run(["ls", "/tmp"]).stdout  # noqa: S108
 
 
-def test_a_missing_base_is_named(near: Machine, pair: tuple[str, str]) -> None:
+@pytest.mark.usefixtures("pair")
+def test_a_missing_base_is_named(near: Machine) -> None:
     store = fresh(near, "/root/missing", None)
     done = near.run(["nixoci", "receive", "/root/delta", "--store", store], check=False)
     assert done.returncode == 1
@@ -109,11 +110,15 @@ def test_a_missing_base_is_named(near: Machine, pair: tuple[str, str]) -> None:
 
 def test_a_damaged_base_is_named(near: Machine, pair: tuple[str, str]) -> None:
     store = fresh(near, "/root/damaged", pair[0])
-    near.run(["sh", "-c", f"chmod +w {store}{pair[0]}/file7 && echo more >> {store}{pair[0]}/file7"])
+    base = near.run(["nix-store", "--query", "--references", pair[0]]).stdout.split()
+    base.remove(pair[0])
+    file = f"{store}{base[0]}/file7"
+    near.run(["chmod", "+w", file])
+    near.run(["dd", "if=/dev/zero", f"of={file}", "bs=999", "seek=9", "count=9", "conv=notrunc"])
     before = valid(near, store)
     done = near.run(["nixoci", "receive", "/root/delta", "--store", store], check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {pair[0]}: damaged in this store")
+    assert done.stderr.startswith(f"error: {base[0]}: damaged in this store")
     assert done.stderr.count("\n") == 1
     assert valid(near, store) == before
 
@@ -154,7 +159,7 @@ def test_killed_at_any_point_the_store_is_sound(near: Machine, pair: tuple[str, 
         assert new in valid(near, store)
     assert finished < 25
     verify(near, "/root/killed")
-    assert "nixoci" not in near.run(["ls", "/tmp"]).stdout
+    assert "nixoci" not in near.run(["ls", "/tmp"]).stdout  # noqa: S108
 
 
 def test_roots_and_profiles(near: Machine, pair: tuple[str, str]) -> None:
@@ -197,3 +202,14 @@ def test_the_other_stream_makes_the_same_paths(near: Machine, pair: tuple[str, s
         del info["signatures"]
     assert got == expected
     verify(near, store)
+
+
+def test_a_build_makes_the_same_delta(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    function = 'import /src/nix/delta.nix { system = builtins.currentSystem; nixoci = "/opt/nixoci"; }'
+    paths = f"from = builtins.storePath {old}; to = builtins.storePath {new};"
+    delta = near.run(["nix-build", "--no-out-link", "--expr", f"({function}) {{ {paths} }}"]).stdout.strip()
+    store = fresh(near, "/root/built", old)
+    near.run(["nixoci", "receive", delta, "--store", store])
+    assert new in valid(near, store)
+    assert near.run(["nix-store", "--query", "--references", delta]).stdout == ""
