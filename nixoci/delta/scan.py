@@ -15,6 +15,8 @@ SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
 
 
+_BATCH = 1000
+
 MAX_DEPTH = 256
 """Directories inside each other."""
 
@@ -49,8 +51,11 @@ def scan(root: Path) -> Node:
     with ThreadPoolExecutor(2) as pool:
         pending: list[tuple[Node, bytes]] = []
         top = _read(os.fsencode(root), pending)
-        for (node, _), pieces in zip(pending, pool.map(lambda item: _hash(item[1]), pending, chunksize=1), strict=True):
-            node.pieces = pieces
+        for start in range(0, len(pending), _BATCH):  # a pool keeps a kilobyte for every call that waits
+            batch = pending[start : start + _BATCH]
+            for (node, _), pieces in zip(batch, pool.map(_hash, [path for _, path in batch]), strict=True):
+                node.pieces = pieces
+    del pending
     _digest(top)
     return top
 
