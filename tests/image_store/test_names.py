@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-
 import pytest
 
 from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
 from nixoci.image_store.names import big_data_file, listed_name
-from nixoci.image_store.storage_conf import storage_conf
 
 DIGEST = "sha256:" + 64 * "a"
 
@@ -43,10 +39,3 @@ def test_full_references_are_listed(reference: str, name: str) -> None:
 def test_what_podman_does_not_list_is_refused(reference: str) -> None:
     with pytest.raises(ReferenceError, match=r"podman does not list it; expected domain/path:tag"):
         listed_name(reference)
-
-
-def test_storage_conf_is_toml_whatever_the_path() -> None:
-    path = Path('/nix/store/ü"\\ 😀')
-    assert tomllib.loads(storage_conf(path)) == {
-        "storage": {"driver": "overlay", "options": {"additionalimagestores": [str(path)]}}
-    }
