@@ -5,14 +5,20 @@ Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong 
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import click
 
 from nixoci.cli.common import failures_in_one_line
+from nixoci.cli.completion import completion
 from nixoci.cli.extract import extract
 from nixoci.cli.fetch import fetch_blob
 from nixoci.cli.generate import generate
 from nixoci.cli.image_store import image_store
+from nixoci.cli.lock import add, list_images, outdated, remove, update, verify
+from nixoci.cli.prefetch import prefetch
+from nixoci.cli.show import show
+from nixoci.cli.units import bundle, units
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -24,11 +30,27 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (extract, fetch_blob, generate, image_store):
+for _command in (
+    add,
+    bundle,
+    completion,
+    extract,
+    fetch_blob,
+    generate,
+    image_store,
+    list_images,
+    outdated,
+    prefetch,
+    remove,
+    show,
+    units,
+    update,
+    verify,
+):
     cli.add_command(_command)
 
 
-def main() -> None:
-    """Run the command line of this process."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line, by default that of this process, and exit."""
     with failures_in_one_line():
-        cli.main(prog_name="nixoci", standalone_mode=True)
+        cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)

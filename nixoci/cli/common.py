@@ -4,17 +4,34 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from nixoci.document import unstructure
 from nixoci.errors import NixociError
+from nixoci.lock.file import read_lock
+from nixoci.oci.registry import RegistryAccess
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 DEFAULT_LOCK = Path("nixoci.lock.json")
+
+
+def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return an option's type that reads its text with `parse`; what that refuses is wrong usage."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except NixociError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return convert
 
 
 def lock_option(command: F) -> F:
@@ -34,6 +51,54 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs to read.")(command)
 
 
+def dry_run_option(command: F) -> F:
+    """Add `--dry-run`, passed as `dry_run`."""
+    return click.option("--dry-run", is_flag=True, help="Say what would change and write nothing.")(command)
+
+
+def access_options(command: F) -> F:
+    """Add `--authfile` and `--tls-verify`, passed as the `RegistryAccess` named `access`."""
+
+    @click.option(
+        "--authfile",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        metavar="FILE",
+        help="The registries' passwords; by default where `podman login` writes them.",
+    )
+    @click.option(
+        "--tls-verify/--no-tls-verify",
+        default=None,
+        help="Whether the registry must have a valid certificate; by default as registries.conf says.",
+    )
+    @wraps(command)
+    def with_access(*, authfile: Path | None, tls_verify: bool | None, **options: Any) -> Any:
+        return command(access=RegistryAccess(authfile=authfile, tls_verify=tls_verify), **options)
+
+    return cast("F", with_access)
+
+
+def complete_name(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the names of images from the lock; nothing where it cannot be read."""
+    try:
+        lock = read_lock(context.params.get("lock") or DEFAULT_LOCK)
+    except (NixociError, OSError):
+        return []
+    return [
+        CompletionItem(name, help=image.reference) for name, image in lock.images.items() if name.startswith(incomplete)
+    ]
+
+
+def names_argument(*, required: bool = False) -> Callable[[F], F]:
+    """Add `[NAME]...`, passed as `names`."""
+    return click.argument(
+        "names",
+        metavar="NAME..." if required else "[NAME]...",
+        nargs=-1,
+        required=required,
+        shell_complete=complete_name,
+    )
+
+
 def print_json(value: Any) -> None:
     """Print a JSON value, or a document, to stdout."""
     click.echo(json.dumps(unstructure(value), indent=2, ensure_ascii=False))
@@ -41,7 +106,7 @@ def print_json(value: Any) -> None:
 
 def warn(message: str) -> None:
     """Print one `warning: ...` line to stderr."""
-    click.echo(f"warning: {_one_line(message)}", err=True)
+    click.echo(f"warning: {one_line(message)}", err=True)
 
 
 @contextmanager
@@ -56,10 +121,10 @@ def failures_in_one_line() -> Iterator[None]:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"error: {_one_line(message)}", err=True)
+    click.echo(f"error: {one_line(message)}", err=True)
     sys.exit(1)
 
 
-def _one_line(message: str) -> str:
-    """Keep a message to one line of printable characters; names come from images and may hold anything."""
+def one_line(message: str) -> str:
+    """Return a text as one line of printable characters; names come from images and may hold anything."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)

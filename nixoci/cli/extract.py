@@ -1,11 +1,106 @@
 """`nixoci extract`: an image becomes an image path."""
 
+from pathlib import Path
+
 import click
+
+from nixoci import extraction
+from nixoci.cli.common import json_option, parsed_by, print_json, warn
+from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
+from nixoci.oci.digest import Digest
+from nixoci.oci.model import Platform
+from nixoci.oci.reference import Reference
+from nixoci.oci.resolve import resolve
+from nixoci.oci.sources import LocalSource, Source, open_source, parse_source
+from nixoci.progress import byte_progress
+from nixoci.tree.limits import Limits
+
+_DEFAULTS = Limits()
+
+
+def _blob(text: str) -> tuple[Digest, Path]:
+    digest, equals, path = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not DIGEST=FILE")
+    return Digest.parse(digest), Path(path)
 
 
 @click.command()
 @click.argument("source")
-@click.argument("dest", type=click.Path())
-def extract(source: str, dest: str) -> None:
-    """Extract the image SOURCE to the new directory DEST."""
-    raise NotImplementedError(source, dest)
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--name", metavar="NAME", help="The image's name; by default it follows from SOURCE.")
+@click.option("--reference", metavar="REF", help="What podman shall list the image as.")
+@click.option(
+    "--digest", type=parsed_by(Digest.parse), metavar="DIGEST", help="What the reference resolved to in the registry."
+)
+@click.option(
+    "--platform",
+    type=parsed_by(Platform.parse),
+    metavar="OS/ARCH[/VARIANT]",
+    help="Of an image for several; by default this machine's.",
+)
+@click.option(
+    "--blob",
+    "blobs",
+    type=parsed_by(_blob),
+    multiple=True,
+    metavar="DIGEST=FILE",
+    help="The file of a blob, with SOURCE blobs:DIGEST.",
+)
+@click.option("--max-size", type=int, default=_DEFAULTS.total_size, show_default=True, help="Bytes, uncompressed.")
+@click.option("--max-entries", type=int, default=_DEFAULTS.entries, show_default=True, help="Entries of all layers.")
+@click.option("--max-depth", type=int, default=_DEFAULTS.depth, show_default=True, help="Components of a path.")
+@click.option(
+    "--max-header-size", type=int, default=_DEFAULTS.header_size, show_default=True, help="Bytes of a tar header."
+)
+@json_option
+def extract(
+    *,
+    source: str,
+    dest: Path,
+    name: str | None,
+    reference: str | None,
+    digest: Digest | None,
+    platform: Platform | None,
+    blobs: tuple[tuple[Digest, Path], ...],
+    max_size: int,
+    max_entries: int,
+    max_depth: int,
+    max_header_size: int,
+    as_json: bool,
+) -> None:
+    """Extract the image SOURCE to the new directory DEST.
+
+    SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or blobs:MANIFEST_DIGEST with the files
+    of the blobs given by --blob. DEST gets rootfs/, metadata.dump and image.json.
+    """
+    limits = Limits(total_size=max_size, entries=max_entries, depth=max_depth, header_size=max_header_size)
+    parsed = parse_source(source)
+    if isinstance(parsed, Reference):
+        raise ReferenceError(
+            f"{source}: extraction reads files, not registries; copy the image first with"
+            f" `skopeo copy docker://{parsed} oci:DIR:TAG` and extract oci:DIR:TAG, or pin it with `nixoci add`"
+        )
+    with open_source(parsed, blobs=dict(blobs)) as opened:
+        image = resolve(opened, platform)
+        label = name or _name(parsed)
+        with byte_progress(f"extracting {label}", extraction.total_bytes(image)) as advance:
+            document = extraction.extract(
+                image,
+                opened,
+                dest,
+                name=label,
+                reference=reference,
+                digest=digest,
+                limits=limits,
+                advance=advance,
+            )
+    for warning in document.warnings:
+        warn(warning)
+    if as_json:
+        print_json(document)
+
+
+def _name(source: Source) -> str:
+    """Return what to call an image that got no name: what its file or directory is called."""
+    return source.path.name.partition(".")[0] or "image" if isinstance(source, LocalSource) else "image"

@@ -5,6 +5,7 @@ import re
 from nixoci.oci.digest import Digest
 
 _TAG = re.compile(r"(?:.*/|[a-z-]+:)[^:/@]*:([a-zA-Z0-9_][a-zA-Z0-9_.-]*)(?:@.*)?")
+_LOCAL = re.compile(r"(?:oci|oci-archive|docker-archive):")
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9+._?=-]+")
 _LONGEST = 70  # a tag has up to 128 characters; Nix allows 211 in all, `.drv` included
 
@@ -12,6 +13,21 @@ _LONGEST = 70  # a tag has up to 128 characters; Nix allows 211 in all, `.drv` i
 def blob_name(digest: Digest) -> str:
     """Return the name of a blob's store path, as `nix/blob.nix` has it: `sha256-<hex>`."""
     return f"{digest.algorithm}-{digest.hex}"
+
+
+def podman_name(name: str, reference: str) -> str:
+    """Return what podman lists an image as, as `nix/reference.nix` has it.
+
+    A local source gets the host that podman gives to what has none: `localhost/web:1.0`.
+
+    Args:
+        name: The image's name in the lock.
+        reference: What the image was pinned by.
+    """
+    if not _LOCAL.match(reference):
+        return reference
+    found = _TAG.fullmatch(reference)
+    return f"localhost/{name}:{found[1] if found else 'latest'}"
 
 
 def store_name(name: str, reference: str) -> str:

@@ -13,9 +13,23 @@ class BlobSource(Protocol):
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """Return the blob's bytes as a stream that the caller closes and must verify.
 
+        Several threads may call it at once.
+
         Raises:
             BlobError: The blob is not there.
         """
+
+
+class ImageSource(BlobSource, Protocol):
+    """A blob source, and the one image in it that is meant."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it, for messages."""
+
+    @property
+    def root(self) -> Descriptor:
+        """The image's index, or its manifest where there is no index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

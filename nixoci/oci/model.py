@@ -39,9 +39,14 @@ class Platform:
 
     @property
     def normalized(self) -> Self:
-        """This platform with the variant that its architecture implies left out (arm64/v8)."""
-        implied = self.architecture == "arm64" and self.variant == "v8"
-        return type(self)(os=self.os, architecture=self.architecture, variant=None if implied else self.variant or None)
+        """The one way to write this platform: without amd64/v1 and arm64/v8, which are implied, but with arm/v7.
+
+        32-bit ARM without a variant means v7 (containerd, platforms/database.go), and is written out since v6 is as
+        common.
+        """
+        variant = self.variant or ("v7" if self.architecture == "arm" else None)
+        implied = (self.architecture, variant) in {("amd64", "v1"), ("arm64", "v8")}
+        return type(self)(os=self.os, architecture=self.architecture, variant=None if implied else variant)
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

@@ -17,8 +17,8 @@ class Limits:
     """Bounds on what one image may hold, over all its layers.
 
     `total_size` bounds, in bytes, both the uncompressed layers and the files they declare (a sparse file can
-    declare more than it carries); `entries` the tar entries; `depth` the components of a path;
-    `header_size` the bytes of one extended header.
+    declare more than it carries); `entries` the tar entries and the directories that they imply; `depth` the
+    components of a path; `header_size` the bytes of one extended header.
     """
 
     total_size: int = 64 << 30

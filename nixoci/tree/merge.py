@@ -6,11 +6,10 @@ Where container engines disagree, whiteouts act on lower layers only, in any ord
 from collections.abc import Iterable
 
 from nixoci.errors import LayerError, LimitError
-from nixoci.tree.limits import Limits
+from nixoci.tree.limits import MAX_NAME, MAX_PATH, Limits
 from nixoci.tree.model import Content, Inode, Kind
-from nixoci.tree.tar_reader import Entry, show
+from nixoci.tree.tar_reader import WHITEOUT, Entry, show
 
-WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 
 _NOT_NAMES = {b"", b".", b".."}
@@ -28,6 +27,9 @@ class Merger:
         self._layer = ""
         self._number = -1
         self._fresh: dict[int, set[bytes]] = {}
+        """By directory, the names that are of this layer."""
+        self._clean: set[int] = set()
+        """The directories that were purged, which hold nothing but names of this layer from then on."""
 
     def apply(self, entries: Iterable[Entry], *, layer: str) -> None:
         """Apply the next layer; `layer` names it in errors.
@@ -39,13 +41,14 @@ class Merger:
         self._layer = layer
         self._number += 1
         self._fresh = {}
+        self._clean = set()
         for entry in entries:
-            self._count(entry)
+            self._count(entry.path, entry.inode.size if entry.inode else 0)
             self._apply(entry)
 
-    def _count(self, entry: Entry) -> None:
+    def _count(self, path: bytes, size: int) -> None:
         self._entries += 1
-        self._size += entry.inode.size if entry.inode else 0
+        self._size += size
         if self._entries > self._limits.entries:
             raise LimitError(
                 f"layer {self._layer}: more than {self._limits.entries} entries in the image, the limit;"
@@ -53,7 +56,7 @@ class Merger:
             )
         if self._size > self._limits.total_size:
             raise LimitError(
-                f"layer {self._layer}: entry {show(entry.path)}: more than {self._limits.total_size} bytes of files"
+                f"layer {self._layer}: entry {show(path)}: more than {self._limits.total_size} bytes of files"
                 " in the image, the limit; raise it with --max-size if you trust the image"
             )
 
@@ -67,7 +70,7 @@ class Merger:
         if not entry.path:
             self._apply_root(entry)
         elif name == OPAQUE:
-            hidden = self._find_directory(directory)
+            hidden = self._resolve(entry.path, directory, create=False)
             if hidden is not None:
                 self._purge(hidden)
         elif name.startswith(WHITEOUT):
@@ -83,34 +86,34 @@ class Merger:
     def _whiteout(self, path: bytes, directory: bytes, name: bytes) -> None:
         if name in _NOT_NAMES:
             raise self._error(path, "a whiteout of no name; the layer is malformed")
-        parent = self._find_directory(directory)
+        parent = self._resolve(path, directory, create=False)
         child = parent.children.get(name) if parent is not None else None
         if parent is None or child is None:
             return
-        fresh = name in self._fresh.get(id(parent), ())
-        if fresh and child.is_directory:
+        if child.is_directory:
             self._purge(child)
-        elif not fresh:
+        if name not in self._fresh.get(id(parent), ()):
             self._hide(parent, name)
 
     def _hide(self, parent: Inode, name: bytes) -> None:
-        """Remove a name of a lower layer; a directory stays, with new attributes, where this layer put something in."""
+        """Remove a name of a lower layer; a purged directory that this layer put something into stays, implied."""
         child = parent.children[name]
-        if child.is_directory and self._purge(child):
+        if child.children:
             _take_attributes(child, implied_directory())
             self._mark(parent, name)
         else:
             del parent.children[name]
 
-    def _purge(self, directory: Inode) -> bool:
-        """Remove all that lower layers put into a directory; return whether anything of this layer is left."""
-        fresh = self._fresh.get(id(directory), set())
-        for name, child in list(directory.children.items()):
-            if name not in fresh:
-                self._hide(directory, name)
-            elif child.is_directory:
-                self._purge(child)
-        return bool(directory.children)
+    def _purge(self, directory: Inode) -> None:
+        """Remove all that lower layers put into a directory, at any depth."""
+        found = [] if id(directory) in self._clean else [directory]
+        for inode in found:
+            found += [child for child in inode.children.values() if child.is_directory and id(child) not in self._clean]
+        for inode in reversed(found):
+            fresh = self._fresh.get(id(inode), ())
+            for name in [name for name in inode.children if name not in fresh]:
+                self._hide(inode, name)
+        self._clean.update(map(id, found))
 
     def _place(self, entry: Entry, directory: bytes, name: bytes) -> None:
         inode = entry.inode
@@ -128,20 +131,18 @@ class Merger:
 
     def _link_target(self, entry: Entry) -> Inode:
         directory, _, name = entry.link.rpartition(b"/")
-        parent = self._find_directory(directory)
+        parent = self._resolve(entry.path, directory, create=False)
         inode = parent.children.get(name) if parent is not None else None
+        if not entry.link:
+            inode = self.root
         if inode is None:
             raise self._error(entry.path, f"a hardlink to {show(entry.link)}, which is not there")
         if inode.is_directory:
-            raise self._error(entry.path, f"a hardlink to {show(entry.link)}, which is a directory")
+            raise self._error(entry.path, f"a hardlink to {show(entry.link or b'/')}, which is a directory")
         return inode
 
     def _mark(self, parent: Inode, name: bytes) -> None:
         self._fresh.setdefault(id(parent), set()).add(name)
-
-    def _find_directory(self, path: bytes) -> Inode | None:
-        """Return the directory at a path, symlinks resolved inside the root; None where there is none."""
-        return self._resolve(path, path, create=False)
 
     def _make_directory(self, entry: bytes, path: bytes) -> Inode:
         """Return the directory at a path; what is missing, or is no directory, becomes one."""
@@ -151,13 +152,18 @@ class Merger:
         return directory
 
     def _resolve(self, entry: bytes, path: bytes, *, create: bool) -> Inode | None:
+        """Return the directory at a path, symlinks resolved inside the root; None where there is none.
+
+        With `create`, what is missing, or is no directory, becomes one. `entry` is whom errors are about.
+        """
         pending = [part for part in reversed(path.split(b"/")) if part]
         trail = [self.root]
+        names = [b""]
         followed = 0
         while pending:
             part = pending.pop()
             if part == b"..":
-                trail = trail[:-1] or trail
+                trail, names = trail[:-1] or trail, names[:-1] or names
                 continue
             child = trail[-1].children.get(part)
             if child is not None and child.kind is Kind.SYMLINK:
@@ -165,17 +171,38 @@ class Merger:
                 if followed > _MAX_SYMLINKS:
                     raise self._error(entry, f"its directory {show(path)} is a loop of symlinks")
                 if child.target.startswith(b"/"):
-                    trail = [self.root]
+                    trail, names = trail[:1], names[:1]
                 pending += [item for item in reversed(child.target.split(b"/")) if item not in (b"", b".")]
                 continue
+            names.append(part)
             if child is None or not child.is_directory:
                 if not create:
                     return None
+                if followed:
+                    self._check_place(entry, names)
+                self._count(entry, 0)
                 child = implied_directory()
                 trail[-1].children[part] = child
                 self._mark(trail[-1], part)
             trail.append(child)
+        if followed and create:
+            self._check_place(entry, [*names, entry.rpartition(b"/")[2]])
         return trail[-1]
+
+    def _check_place(self, entry: bytes, names: list[bytes]) -> None:
+        """Hold a path that symlinks lead to to the rules for the names of entries; `names` begins with the root's."""
+        if names[-1].startswith(WHITEOUT):
+            raise self._error(entry, "it lies under a whiteout; the layer is malformed")
+        if len(names[-1]) > MAX_NAME or sum(map(len, names)) + len(names) - 2 > MAX_PATH:
+            raise LimitError(
+                f"layer {self._layer}: entry {show(entry)}: its name is too long through symlinks;"
+                f" a name has at most {MAX_NAME} bytes, a path {MAX_PATH}"
+            )
+        if len(names) - 1 > self._limits.depth:
+            raise LimitError(
+                f"layer {self._layer}: entry {show(entry)}: {len(names) - 1} directories deep through symlinks, the"
+                f" limit is {self._limits.depth}; raise it with --max-depth if you trust the image"
+            )
 
 
 def implied_directory() -> Inode:

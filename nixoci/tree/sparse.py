@@ -1,5 +1,6 @@
 """Sparse files in tar: the old GNU map in the header, and GNU's PAX formats 0.0, 0.1 and 1.0 (GNU tar manual, D.2)."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ _OLD_SIZE = 483
 _MORE_ENTRIES = 21
 _MORE_EXTENDED = 504
 _MAX_DIGITS = 20
+_OCTAL = re.compile(rb"[0-7]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,17 @@ def read_old_gnu_map(block: bytes, more: Callable[[], bytes]) -> SparseMap:
     return SparseMap(_number(block[_OLD_SIZE : _OLD_SIZE + 12]), tuple(runs))
 
 
-def pax_sparse(records: list[tuple[bytes, bytes]]) -> SparseMap | None:
-    """Read the map from an entry's PAX records; None where they do not describe a sparse file.
+def pax_sparse(records: list[tuple[bytes, bytes]]) -> SparseMap:
+    """Read the map from an entry's PAX records, some of which are `GNU.sparse.*`.
 
     Raises:
-        ValueError: The records contradict each other or are not numbers.
+        ValueError: The records contradict each other, are not numbers, or are of no known format.
     """
     values = dict(records)
     if values.get(b"GNU.sparse.major") == b"1" and values.get(b"GNU.sparse.minor") == b"0":
         return SparseMap(_decimal(values.get(b"GNU.sparse.realsize", b"")), in_content=True)
     if b"GNU.sparse.size" not in values:
-        return None
+        raise ValueError("it is of none of the formats 0.0, 0.1 and 1.0")
     if b"GNU.sparse.map" in values:
         text = values[b"GNU.sparse.map"]
         numbers = [_decimal(part) for part in text.split(b",")] if text else []
@@ -123,7 +125,10 @@ def _number(field: bytes) -> int:
         if field[0] != 0x80:
             raise ValueError(f"number {field!r}")
         return int.from_bytes(field[1:], "big")
-    return int(field.strip(b" \0") or b"0", 8)
+    digits = field.strip(b" \0") or b"0"
+    if not _OCTAL.fullmatch(digits):  # int() takes signs, underscores and prefixes too
+        raise ValueError(f"number {field!r}")
+    return int(digits, 8)
 
 
 def _decimal(text: bytes) -> int:

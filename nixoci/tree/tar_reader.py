@@ -22,12 +22,16 @@ from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu
 
 BLOCK = 512
 HARDLINK = b"1"
+WHITEOUT = b".wh."
 
 _ZERO_BLOCK = bytes(BLOCK)
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
 _KINDS = {kind.value: kind for kind in Kind if kind is not Kind.REGULAR}
 _MAX_ID = (1 << 32) - 2
+_MAX_MAJOR = (1 << 12) - 1
+_MAX_MINOR = (1 << 20) - 1
 _MAX_SECONDS = 1 << 55
+_MAX_XATTR = (1 << 16) - 1  # EROFS counts a value's bytes in 16 bits
 _DECIMAL_TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
 _NUMBER = re.compile(rb"[0-9]{1,20}")
 _DROPPED_XATTRS = {b"security.selinux"}
@@ -169,7 +173,8 @@ class TarReader:
         if len(block) < BLOCK:
             raise self._error("the tar stream ends inside a header; the layer is truncated")
         claimed = _octal(block[148:156])
-        if claimed != sum(block) - sum(block[148:156]) + 8 * 0x20:
+        total = sum(block) - sum(block[148:156]) + 8 * 0x20
+        if claimed != total and claimed != total - _signed_excess(block):
             raise self._error("the header checksum does not match; the layer is damaged or not a tar archive")
         return block
 
@@ -224,12 +229,12 @@ class TarReader:
         path = self.normalize(raw)
         if flag == b"\0" and raw.endswith(b"/"):
             flag = Kind.DIRECTORY.value
+        size = self._pax_number(records, b"size", size, path)
         link = records.get(b"linkpath") or long.get(b"K") or block[157:257].split(b"\0", 1)[0]
         if flag == HARDLINK:
             return Entry(path, None, link=self.normalize(link))
         inode = self._inode(block, records, path)
         if flag in _REGULAR_FLAGS:
-            size = self._pax_number(records, b"size", size, path)
             inode.size, segments = self._content(block, flag, size, pax, path)
             return Entry(path, inode, segments=segments)
         kind = _KINDS.get(flag)
@@ -237,11 +242,13 @@ class TarReader:
             raise self._error(f"type {flag!r} is not a type that a layer can hold", path)
         inode.kind = kind
         if kind is Kind.SYMLINK:
-            if not link or len(link) > MAX_TARGET or b"\0" in link:
+            if b"\0" in link:
+                raise self._error("a NUL byte in its symlink target", path)
+            if not 0 < len(link) <= MAX_TARGET:
                 raise self._error(f"a symlink target of {len(link)} bytes; 1 to {MAX_TARGET} are possible", path)
             inode.target = link
         elif kind in (Kind.CHARACTER, Kind.BLOCK):
-            inode.device = (self._number(block, 329, 8, "device major"), self._number(block, 337, 8, "device minor"))
+            inode.device = self._device(block, path)
         return Entry(path, inode)
 
     def _inode(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
@@ -257,6 +264,14 @@ class TarReader:
             mtime=self._mtime(block, records, path),
             xattrs=self._xattrs(records, path) if records else {},
         )
+
+    def _device(self, block: bytes, path: bytes) -> tuple[int, int]:
+        major, minor = self._number(block, 329, 8, "device major"), self._number(block, 337, 8, "device minor")
+        if major > _MAX_MAJOR or minor > _MAX_MINOR:
+            raise self._error(
+                f"device {major}:{minor}; Linux has majors to {_MAX_MAJOR} and minors to {_MAX_MINOR}", path
+            )
+        return major, minor
 
     def _mtime(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> int:
         text = records.get(b"mtime")
@@ -292,6 +307,10 @@ class TarReader:
                 del xattrs[name]
             elif not 0 < len(name) <= MAX_NAME or b"=" in name or b"\0" in name or b"." not in name:
                 raise self._error(f"xattr name {show(name)} is not one that Linux and PAX can hold", path)
+            elif len(xattrs[name]) > _MAX_XATTR:
+                raise self._error(
+                    f"xattr {show(name)} has {len(xattrs[name])} bytes; at most {_MAX_XATTR} are possible", path
+                )
         return xattrs
 
     def _content(
@@ -306,7 +325,7 @@ class TarReader:
                 end = self._stream.position + size + (-size % BLOCK)
             elif any(key.startswith(b"GNU.sparse.") for key, _ in pax):
                 sparse = pax_sparse(pax)
-                if sparse is not None and sparse.in_content:
+                if sparse.in_content:
                     before = self._stream.position
                     sparse = read_map_1_0(sparse.size, self._map_blocks(path), size // BLOCK)
                     size -= self._stream.position - before
@@ -348,7 +367,7 @@ class TarReader:
         if b"\0" in name:
             raise self._error("a NUL byte in its name", name)
         path = b"/".join(parts)
-        if any(len(part) > MAX_NAME for part in parts) or len(path) > MAX_PATH:
+        if any(len(part.removeprefix(WHITEOUT)) > MAX_NAME for part in parts) or len(path) > MAX_PATH:
             raise LimitError(
                 f"{self._where(path)}: its name is too long; a name has at most {MAX_NAME} bytes, a path {MAX_PATH}"
             )
@@ -373,6 +392,11 @@ def _name(block: bytes) -> bytes:
         prefix = block[345 : 345 + width].split(b"\0", 1)[0]
         return prefix + b"/" + name if prefix else name
     return name
+
+
+def _signed_excess(block: bytes) -> int:
+    """Return how much less a header sums up to for old programs, which took its bytes as signed."""
+    return 256 * sum(byte >> 7 for byte in block[:148] + block[156:])
 
 
 def _octal(field: bytes) -> int | None:

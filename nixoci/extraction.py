@@ -11,13 +11,16 @@ from nixoci.directory import new_directory
 from nixoci.document import dump
 from nixoci.errors import LimitError
 from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageDocument, LayerDocument, TextBlob
+from nixoci.oci.digest import Digest
 from nixoci.oci.image import Blob, BlobSource, Image
 from nixoci.oci.layer_stream import layer_chunks, unverified_chunks
+from nixoci.oci.model import ExecutionConfig
 from nixoci.progress import Advance, ignore
 from nixoci.tree.dump import write_dump
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode
+from nixoci.tree.mount_points import add_mount_points
 from nixoci.tree.tar_reader import TarReader
 from nixoci.tree.write import write_rootfs
 
@@ -31,6 +34,7 @@ def extract(
     *,
     name: str,
     reference: str | None = None,
+    digest: Digest | None = None,
     limits: Limits | None = None,
     advance: Advance = ignore,
 ) -> ImageDocument:
@@ -42,6 +46,8 @@ def extract(
         dest: The image path to make; it must not exist.
         name: What the image is called in the lock and in store paths.
         reference: What podman shall list it as.
+        digest: What the reference resolved to in the registry, where that is not what the source has (a Nix build
+            has the manifest, not the index).
         limits: Guards against decompression bombs.
         advance: Called with the blob bytes that were read, each layer's counted twice (see `total_bytes`).
 
@@ -50,34 +56,36 @@ def extract(
         StoreError: `dest` exists.
         OSError: The disk is full; nothing is left at `dest`.
     """
-    root, warnings = merge_layers(image, source, limits=limits or Limits(), advance=advance)
-    document = ImageDocument(
-        version=FORMAT_VERSION,
-        name=name,
-        reference=reference,
-        digest=image.digest,
-        platform=image.platform,
-        manifest=_text_blob(image.manifest),
-        config=_text_blob(image.config),
-        layers=[
-            LayerDocument(
-                media_type=layer.descriptor.media_type,
-                digest=layer.descriptor.digest,
-                size=layer.descriptor.size,
-                diff_id=layer.diff_id,
-            )
-            for layer in image.layers
-        ],
-        warnings=warnings,
-    )
 
     def open_layer(number: int) -> Iterator[bytes]:
         return unverified_chunks(source, image.layers[number], advance=advance)
 
     with new_directory(dest) as made:
-        write_rootfs(root, made / ROOTFS, open_layer)
+        root, warnings = merge_layers(image, source, limits=limits or Limits(), advance=advance)
+        document = ImageDocument(
+            version=FORMAT_VERSION,
+            name=name,
+            reference=reference,
+            digest=digest or image.digest,
+            platform=image.platform,
+            manifest=_text_blob(image.manifest),
+            config=_text_blob(image.config),
+            layers=[
+                LayerDocument(
+                    media_type=layer.descriptor.media_type,
+                    digest=layer.descriptor.digest,
+                    size=layer.descriptor.size,
+                    diff_id=layer.diff_id,
+                )
+                for layer in image.layers
+            ],
+            warnings=warnings,
+        )
         with (made / METADATA).open("wb") as file:
             file.writelines(write_dump(root))
+        execution = image.parsed_config.config or ExecutionConfig()
+        add_mount_points(root, [*(execution.volumes or ()), execution.working_dir or "/"])
+        write_rootfs(root, made / ROOTFS, open_layer)
         (made / DOCUMENT).write_text(dump(document), encoding="utf-8")
         for part in (METADATA, DOCUMENT):
             (made / part).chmod(_FILE_MODE)

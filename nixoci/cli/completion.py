@@ -1,0 +1,18 @@
+"""`nixoci completion`: the script that makes a shell complete verbs, options and image names."""
+
+import click
+from click.shell_completion import get_completion_class
+
+_PROGRAM = "nixoci"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script for SHELL; bash reads it by `source <(nixoci completion bash)`."""
+    script = get_completion_class(shell)
+    if script is None:
+        raise click.UsageError(f"click has no completion for {shell}.")
+    root = context.find_root()
+    click.echo(script(root.command, {}, _PROGRAM, f"_{_PROGRAM.upper()}_COMPLETE").source())

@@ -1,0 +1,78 @@
+"""`nixoci show`: what is known of an image before anything of it is downloaded."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nixoci.cli.common import complete_name, json_option, lock_option, print_json, warn
+from nixoci.cli.table import print_fields, print_table, size_text
+from nixoci.document import structure, unstructure
+from nixoci.image_path import FORMAT_VERSION
+from nixoci.lock.file import read_lock
+from nixoci.lock.model import LockedImage, LockedPlatform
+from nixoci.lock.pin import select
+from nixoci.oci.model import ExecutionConfig, ImageConfig
+
+_WORLD_READABLE = (
+    "in the Nix store every user of the machine can read every file, also those that the image keeps from others (mode"
+    " 0600): do not build images with secrets in them"
+)
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_name)
+@lock_option
+@json_option
+def show(*, name: str, lock: Path, as_json: bool) -> None:
+    """Show what the lock knows of the image NAME: platforms, layers, sizes, and what it runs."""
+    image = select(read_lock(lock), [name])[name]
+    warnings = _warnings(name, image)
+    if as_json:
+        print_json({"name": name, **unstructure(image), "warnings": warnings})
+        return
+    print_fields(name, [("reference", image.reference), ("digest", str(image.digest))])
+    for key, platform in image.platforms.items():
+        click.echo()
+        print_fields(key, _platform(platform))
+        if platform.layers:
+            rows = [
+                [f"  {number}", str(layer.digest), size_text(layer.size), layer.media_type]
+                for number, layer in enumerate(platform.layers, 1)
+            ]
+            print_table(["  layer", "digest", "size", "media type"], rows)
+    click.echo()
+    for warning in warnings:
+        warn(warning)
+
+
+def _platform(platform: LockedPlatform) -> list[tuple[str, str]]:
+    config = structure(ImageConfig, platform.config.value, what=f"config {platform.config.digest}")
+    run = config.config or ExecutionConfig()
+    return [
+        ("manifest", str(platform.manifest.digest)),
+        ("config", str(platform.config.digest)),
+        ("narHash", platform.nar_hash.hash if platform.nar_hash else ""),
+        ("size", f"{size_text(sum(layer.size for layer in platform.layers))}, layers: {len(platform.layers)}"),
+        ("created", config.created or ""),
+        ("entrypoint", _words(run.entrypoint)),
+        ("cmd", _words(run.cmd)),
+        ("user", run.user or ""),
+        ("workdir", run.working_dir or ""),
+        ("ports", _words(run.exposed_ports)),
+        ("volumes", _words(run.volumes)),
+    ]
+
+
+def _words(words: Any) -> str:
+    return " ".join(words or ())
+
+
+def _warnings(name: str, image: LockedImage) -> list[str]:
+    old = [
+        f"{key}: narHash is of extraction format {platform.nar_hash.format}, this nixoci writes {FORMAT_VERSION}; run"
+        f" `nixoci prefetch {name}`"
+        for key, platform in image.platforms.items()
+        if platform.nar_hash is not None and platform.nar_hash.format != FORMAT_VERSION
+    ]
+    return [*old, _WORLD_READABLE]

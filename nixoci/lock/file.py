@@ -1,0 +1,104 @@
+"""The lock file on disk: read strictly, written whole, and by one writer at a time."""
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from nixoci.document import dump, load, structure
+from nixoci.errors import LockError, NixociError
+from nixoci.files import write_if_changed
+from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
+from nixoci.oci.model import Platform
+from nixoci.oci.sources import parse_source
+
+NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9+._?=-]*")
+"""An image's name: an attribute in Nix, and the first part of a store path's name."""
+
+_NO_FLOCK = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What network file systems say that do not lock directories; there, writers are on their own."""
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file.
+
+    Raises:
+        LockError: There is none, or it is of another version, or its names, references or platforms are not valid.
+        DocumentError: It is not a lock; the message has the path inside the document.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise LockError(f"{path}: there is no such lock file; make it with `nixoci add REF --lock {path}`") from error
+    value = load(text, what=str(path))
+    version = value.get("version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version != LOCK_VERSION:
+        raise LockError(
+            f"{path}: version: expected {LOCK_VERSION}, got {version}; the file was written by another nixoci, use that"
+            " one"
+        )
+    lock = structure(Lock, value, what=str(path), strict=True)
+    for name, image in lock.images.items():
+        where = f'{path}: images["{name}"]'
+        if not NAME.fullmatch(name):
+            raise LockError(f"{where}: not a valid name; expected {NAME.pattern}")
+        _check(image, where)
+    return lock
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Write a lock file, images and platforms sorted; return whether anything changed.
+
+    Raises:
+        OSError: It cannot be written; what was there is untouched.
+    """
+    images = {
+        name: replace(image, platforms=dict(sorted(image.platforms.items())))
+        for name, image in sorted(lock.images.items())
+    }
+    return write_if_changed(path, dump(replace(lock, images=images)))
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep other nixoci processes from changing a lock file during the block: they wait.
+
+    The directory is locked, so that no file but the lock file itself ever lies in it.
+
+    Raises:
+        LockError: The directory does not exist.
+    """
+    try:
+        handle = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise LockError(f"{path}: its directory does not exist; make it first") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check(image: LockedImage, where: str) -> None:
+    """Check the texts of an entry that have a grammar of their own."""
+    try:
+        parse_source(image.reference)
+        for platform in image.platforms:
+            if str(Platform.parse(platform)) != platform:
+                raise LockError(f"platform {platform!r}: expected os/architecture[/variant]")
+    except NixociError as error:
+        raise LockError(f"{where}: {error}") from error
+    for platform, locked in image.platforms.items():
+        blobs = {"manifest": locked.manifest, "config": locked.config}
+        blobs |= {f"layers[{number}]": layer for number, layer in enumerate(locked.layers)}
+        for name, blob in blobs.items():
+            if blob.size < 0:
+                raise LockError(f'{where}.platforms["{platform}"].{name}.size: expected 0 or more, got {blob.size}')

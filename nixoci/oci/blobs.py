@@ -1,0 +1,47 @@
+"""An image whose blobs are single files, as the Nix store has them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from nixoci.errors import BlobError
+from nixoci.oci.digest import Digest
+from nixoci.oci.model import Descriptor
+from nixoci.oci.resolve import document_type
+from nixoci.oci.verify import MAX_DOCUMENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobFiles:
+    """An image by its manifest's or index's digest, in files by digest."""
+
+    name: str
+    root: Descriptor
+    _files: Mapping[Digest, Path]
+
+    @classmethod
+    def open(cls, digest: Digest, files: Mapping[Digest, Path], *, name: str) -> Self:
+        """Take the image `digest`; what messages call it is `name`.
+
+        Raises:
+            BlobError: No file is given for it.
+            ImageError: Neither a manifest nor an index.
+        """
+        if digest not in files:
+            raise _missing(name, digest)
+        with files[digest].open("rb") as file:
+            text = file.read(MAX_DOCUMENT + 1)
+        media_type = document_type(text, what=f"{name}: {files[digest]}")
+        return cls(name=name, root=Descriptor(media_type=media_type, digest=digest, size=len(text)), _files=files)
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob's file."""
+        try:
+            return self._files[descriptor.digest].open("rb")
+        except KeyError as error:
+            raise _missing(self.name, descriptor.digest) from error
+
+
+def _missing(name: str, digest: Digest) -> BlobError:
+    return BlobError(f"{name}: no file is given for blob {digest}; add --blob {digest}=FILE")

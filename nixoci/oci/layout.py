@@ -1,0 +1,108 @@
+"""OCI layouts, as a directory or packed in a tar file (image-spec image-layout.md)."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO, Self
+
+from nixoci.document import parse
+from nixoci.errors import BlobError, ImageError
+from nixoci.oci.archive import Archive
+from nixoci.oci.digest import Digest
+from nixoci.oci.model import OCI_INDEX, Descriptor, Index
+from nixoci.oci.verify import MAX_DOCUMENT
+
+REF_NAME = "org.opencontainers.image.ref.name"
+_MARKER = "oci-layout"
+_INDEX = "index.json"
+
+OpenFile = Callable[[str], BinaryIO]
+"""Opens a file by its path inside the layout; FileNotFoundError where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """An image in an OCI layout."""
+
+    name: str
+    root: Descriptor
+    _open: OpenFile
+    _index: bytes
+
+    @classmethod
+    def open(cls, directory: Path, tag: str | None, *, name: str) -> Self:
+        """Find an image in the layout `directory`.
+
+        Args:
+            directory: The layout.
+            tag: The image's `org.opencontainers.image.ref.name`; None for the only one there is.
+            name: What messages call it.
+
+        Raises:
+            ImageError: Not a layout, or no such image in it.
+        """
+        return cls._find(lambda path: _open_regular(directory / path), tag, name=name)
+
+    @classmethod
+    def open_archive(cls, archive: Archive, tag: str | None, *, name: str) -> Self:
+        """Find an image in a packed layout; arguments and errors as for `open`."""
+        return cls._find(archive.open, tag, name=name)
+
+    @classmethod
+    def _find(cls, open_file: OpenFile, tag: str | None, *, name: str) -> Self:
+        try:
+            with open_file(_MARKER), open_file(_INDEX) as file:
+                text = file.read(MAX_DOCUMENT + 1)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ImageError(f"{name}: not an OCI layout: it has no {_MARKER} and {_INDEX}") from error
+        if len(text) > MAX_DOCUMENT:
+            raise ImageError(f"{name}: {_INDEX} has more than {MAX_DOCUMENT} bytes, the limit")
+        root = _choose(parse(Index, text, what=f"{name}: {_INDEX}"), text, tag, name)
+        return cls(name=name, root=root, _open=open_file, _index=text)
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob of the layout."""
+        digest = descriptor.digest
+        if digest == Digest.of(self._index):
+            return io.BytesIO(self._index)
+        path = f"blobs/{digest.algorithm}/{digest.hex}"
+        try:
+            return self._open(path)
+        except FileNotFoundError as error:
+            raise BlobError(
+                f"{self.name}: blob {digest} is missing: there is no {path}; copy the image again"
+            ) from error
+
+
+def _choose(index: Index, text: bytes, tag: str | None, name: str) -> Descriptor:
+    entries = index.manifests
+    tags = sorted({entry.annotations[REF_NAME] for entry in entries if REF_NAME in entry.annotations})
+    if tag is not None:
+        found = {entry.digest: entry for entry in entries if entry.annotations.get(REF_NAME) == tag}
+        if len(found) > 1:
+            raise ImageError(f"{name}: the tag {tag!r} names {len(found)} images in {_INDEX}; give them different tags")
+        if not found:
+            raise ImageError(f"{name}: no image has the tag {tag!r}; there is {_list(tags)}")
+        return next(iter(found.values()))
+    if len({entry.digest for entry in entries}) == 1:
+        return entries[0]
+    # index.json may itself be the index of one image for several platforms
+    platforms = [str(entry.platform) for entry in entries if entry.platform is not None]
+    if entries and len(platforms) == len(set(platforms)) == len(entries):
+        return Descriptor(media_type=OCI_INDEX, digest=Digest.of(text), size=len(text))
+    if not entries:
+        raise ImageError(f"{name}: the layout has no image")
+    raise ImageError(f"{name}: the layout has {len(entries)} images; add :TAG, there is {_list(tags)}")
+
+
+def _list(tags: list[str]) -> str:
+    return ", ".join(tags) or "none"
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file; anything else (a FIFO would block) is as good as missing."""
+    if not S_ISREG(path.stat().st_mode):
+        raise FileNotFoundError(path)
+    return path.open("rb")

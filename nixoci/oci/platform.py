@@ -1,0 +1,82 @@
+"""Which of an image's platforms a machine runs (image-spec image-index.md; variants as in containerd)."""
+
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from nixoci.errors import PlatformError
+from nixoci.oci.model import Platform
+
+T = TypeVar("T")
+
+_MACHINES = {
+    "x86_64": "linux/amd64",
+    "amd64": "linux/amd64",
+    "i386": "linux/386",
+    "i486": "linux/386",
+    "i586": "linux/386",
+    "i686": "linux/386",
+    "aarch64": "linux/arm64",
+    "arm64": "linux/arm64",
+    "armv8l": "linux/arm/v8",
+    "armv7l": "linux/arm/v7",
+    "armv6l": "linux/arm/v6",
+    "armv5tel": "linux/arm/v5",
+    "riscv64": "linux/riscv64",
+    "ppc64le": "linux/ppc64le",
+    "s390x": "linux/s390x",
+    "loongarch64": "linux/loong64",
+    "mips64": f"linux/mips64{'le' if sys.byteorder == 'little' else ''}",
+}
+_IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
+"""The variant that an architecture means where none is named."""
+
+_NUMBERED = re.compile(r"v([0-9]+)(?:\.([0-9]+))?")
+
+
+def machine_platform(machine: str | None = None) -> Platform:
+    """Return the platform of the images that a machine runs: by default, of this one.
+
+    Args:
+        machine: As `uname -m` says it.
+
+    Raises:
+        PlatformError: Not a known machine.
+    """
+    machine = machine or platform.machine()
+    if machine not in _MACHINES:
+        raise PlatformError(f"machine {machine!r}: its OCI platform is not known; say it with --platform")
+    return Platform.parse(_MACHINES[machine])
+
+
+def is_attestation(offered: Platform) -> bool:
+    """Tell whether a manifest of this platform is not to be run but says something about another one."""
+    return "unknown" in {offered.os, offered.architecture}
+
+
+def best_match(wanted: Platform, offered: Iterable[tuple[Platform, T]]) -> T | None:
+    """Return the item whose platform fits best: the highest variant that is not above the wanted one.
+
+    Of those that fit equally well, the first (image-spec image-index.md, `manifests`).
+    """
+    ranked = [(rank, item) for platform, item in offered if (rank := _rank(wanted, platform)) is not None]
+    return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def _rank(wanted: Platform, offered: Platform) -> tuple[int, int] | None:
+    """Return how well a platform fits, more is better; None if it does not."""
+    if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
+        return None
+    most, found = (_variant(one) for one in (wanted, offered))
+    numbers = [_NUMBERED.fullmatch(variant) for variant in (most, found)]
+    if not all(numbers):
+        # variants without an order: exactly this one, or an image that asks for none
+        return (1, 0) if most == found else (0, 0) if not found else None
+    limit, value = ((int(number[1]), int(number[2] or 0)) for number in numbers if number)
+    return value if value <= limit else None
+
+
+def _variant(platform: Platform) -> str:
+    return platform.variant or _IMPLIED.get(platform.architecture, "")

@@ -1,0 +1,143 @@
+"""Registries, read by skopeo, so that users' auth files and their registries.conf hold here as they do for podman.
+
+Manifests and configs are all that is read: resolving an image costs kilobytes, whatever its layers weigh.
+"""
+
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from nixoci.document import load
+from nixoci.errors import BlobError, ImageError, ProcessError
+from nixoci.oci.digest import Digest
+from nixoci.oci.media_types import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
+from nixoci.oci.model import Descriptor
+from nixoci.oci.reference import Reference
+from nixoci.oci.resolve import document_type
+from nixoci.process import run
+
+SKOPEO = "skopeo"
+_RETRIES = "--retry-times=2"
+_FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryAccess:
+    """How to reach registries, where the user's own files do not say it.
+
+    `authfile` replaces the user's auth file. `tls_verify` is False for plain HTTP or a certificate nobody signed;
+    None leaves it to registries.conf.
+    """
+
+    authfile: Path | None = None
+    tls_verify: bool | None = None
+
+    def options(self, *, prefix: str = "") -> list[str]:
+        """Return skopeo's options; `prefix` is `src-` where it copies."""
+        options = [f"--{prefix}authfile={self.authfile}"] if self.authfile is not None else []
+        if self.tls_verify is not None:
+            options.append(f"--{prefix}tls-verify={str(self.tls_verify).lower()}")
+        return options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """An image in a registry."""
+
+    name: str
+    root: Descriptor
+    _reference: Reference
+    _access: RegistryAccess
+    _texts: dict[Digest, bytes] = field(default_factory=dict)
+    _manifests: dict[Digest, Digest] = field(default_factory=dict)
+    """The manifest of a config, since skopeo gives a config by its manifest only."""
+
+    @classmethod
+    def open(cls, reference: Reference, access: RegistryAccess) -> Self:
+        """Ask a registry what a reference is now.
+
+        Raises:
+            ImageError: The registry cannot be reached, does not let the user in, or has no such image.
+            ProcessError: skopeo is missing.
+        """
+        text = _inspect(reference, access)
+        root = Descriptor(
+            media_type=document_type(text, what=str(reference)),
+            digest=_digest(text, reference),
+            size=len(text),
+        )
+        opened = cls(name=str(reference), root=root, _reference=reference, _access=access)
+        opened._keep(root.digest, text)
+        return opened
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Fetch a manifest or a config; layers are never asked for."""
+        digest = descriptor.digest
+        if digest not in self._texts:
+            if descriptor.media_type in INDEX_TYPES | MANIFEST_TYPES:
+                self._keep(digest, _inspect(self._reference.at(digest), self._access))
+            elif descriptor.media_type in CONFIG_TYPES and digest in self._manifests:
+                manifest = self._reference.at(self._manifests[digest])
+                self._texts[digest] = _inspect(manifest, self._access, config=True)
+            else:
+                raise BlobError(f"{self.name}: blob {digest} is a layer, which is not read from a registry here")
+        return io.BytesIO(self._texts[digest])
+
+    def _keep(self, digest: Digest, text: bytes) -> None:
+        """Keep a manifest or index, and note which config it names."""
+        self._texts[digest] = text
+        match load(text, what=f"{self.name}: manifest {digest}"):
+            case {"config": {"digest": str(config)}}:
+                self._manifests[Digest.parse(config)] = digest
+
+
+def list_tags(reference: Reference, access: RegistryAccess) -> list[str]:
+    """Return the tags of a reference's repository, as the registry orders them; errors as for `Registry.open`."""
+    text = _skopeo(reference, ["list-tags", _RETRIES, *access.options(), f"docker://{reference.repository}"])
+    match load(text, what=f"{reference.repository}: tags"):
+        case {"Tags": [*tags]}:
+            return [tag for tag in tags if isinstance(tag, str)]
+    raise ImageError(f"{reference.repository}: skopeo list-tags did not print a list of tags")
+
+
+def copy_layers(reference: Reference, access: RegistryAccess, layout: Path) -> None:
+    """Copy an image's blobs to an OCI layout as they are; those that it has already are not fetched.
+
+    The layout's manifest may become another one. The user's policy.json decides whether the image may be copied.
+
+    Raises:
+        ImageError: The registry cannot be reached or refuses, or the policy does.
+    """
+    # without signatures, which a layout cannot hold; they have been checked by then
+    flags = ["--quiet", "--remove-signatures", "--dest-oci-accept-uncompressed-layers", _RETRIES]
+    source = [*access.options(prefix="src-"), f"docker://{reference.exact}"]
+    _skopeo(reference, ["copy", *flags, *source, f"oci:{layout}:{reference.short_name}"])
+
+
+def _digest(text: bytes, reference: Reference) -> Digest:
+    algorithm = reference.digest.algorithm if reference.digest else "sha256"
+    digest = Digest.of(text, algorithm)
+    if reference.digest not in {None, digest}:
+        raise BlobError(f"{reference}: the registry gave a manifest of digest {digest}; do not use it")
+    return digest
+
+
+def _inspect(reference: Reference, access: RegistryAccess, *, config: bool = False) -> bytes:
+    """Return the bytes of a manifest or index, or of the config of a manifest."""
+    flags = ["--raw", *(["--config"] if config else []), _RETRIES, *access.options()]
+    return _skopeo(reference, ["inspect", *flags, f"docker://{reference.exact}"])
+
+
+def _skopeo(reference: Reference, arguments: list[str]) -> bytes:
+    try:
+        return run([SKOPEO, *arguments], package="skopeo")
+    except ProcessError as error:
+        match = _FATAL.search(str(error))
+        if match is None:
+            raise
+        said = re.sub(r"\\(.)", r"\1", match[1])
+        raise ImageError(
+            f"{reference}: skopeo says: {said}; check the name, or log in with `skopeo login {reference.domain}`"
+        ) from error

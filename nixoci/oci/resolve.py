@@ -1,0 +1,253 @@
+"""An image source and a platform become an image: the index walked, manifest and config verified and checked.
+
+Manifests decide what is run, so nothing is guessed: a blob's own media type must be its descriptor's, and a blob that
+two readers could take for two different things is refused (CVE-2021-41190).
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+from nixoci.document import load, structure
+from nixoci.errors import ImageError, PlatformError
+from nixoci.oci.image import Blob, Image, ImageSource, Layer
+from nixoci.oci.media_types import (
+    CONFIG_TYPES,
+    ENCRYPTED,
+    INDEX_TYPES,
+    LAYER_TYPES,
+    MANIFEST_TYPES,
+    SCHEMA_1_TYPES,
+)
+from nixoci.oci.model import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageConfig, Index, Manifest, Platform
+from nixoci.oci.platform import best_match, is_attestation, machine_platform
+from nixoci.oci.verify import read_verified
+
+_MAX_DEPTH = 3
+_MAX_DOCUMENTS = 64
+"""Indexes, and manifests whose platform stands nowhere else, that are read in search of a platform."""
+
+_THREADS = 8
+_ATTESTATION = "vnd.docker.reference.type"
+
+
+def resolve(source: ImageSource, platform: Platform | None = None) -> Image:
+    """Return the source's image for a platform, by default for this machine's.
+
+    Raises:
+        ImageError: It has none (PlatformError), or it is not an image that nixoci reads.
+        BlobError: A manifest or a config is missing or damaged.
+    """
+    return _pick(source, _survey(source), platform or machine_platform())
+
+
+def resolve_platforms(source: ImageSource, platforms: Iterable[Platform]) -> dict[Platform, Image]:
+    """Return the source's image for each of several platforms, read at once; errors as for `resolve`."""
+    wanted = list(dict.fromkeys(platforms))
+    survey = _survey(source)
+    with ThreadPoolExecutor(max_workers=_THREADS) as threads:
+        return dict(zip(wanted, threads.map(_pick, repeat(source), repeat(survey), wanted), strict=True))
+
+
+def list_platforms(source: ImageSource) -> list[Platform]:
+    """Return the platforms that a source has images for, in its order; errors as for `resolve`."""
+    return [candidate.platform.normalized for candidate in _survey(source).candidates]
+
+
+def document_type(text: bytes, *, what: str) -> str:
+    """Return the media type of a manifest or index that nothing describes: its own, or what its fields say it is.
+
+    Raises:
+        DocumentError: Not a JSON object.
+        ImageError: Neither a manifest nor an index.
+    """
+    value = _object(text, what)
+    own = value.get("mediaType")
+    if isinstance(own, str):
+        return own
+    if value.get("schemaVersion") == 1:
+        return min(SCHEMA_1_TYPES)
+    if "manifests" in value:
+        return OCI_INDEX
+    if "layers" in value:
+        return OCI_MANIFEST
+    raise ImageError(f"{what}: neither an image manifest nor an index")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A manifest with the platform it is for."""
+
+    platform: Platform
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Survey:
+    """What a source offers; `single` is set where there is no index to say for which platform the manifest is."""
+
+    candidates: list[_Candidate]
+    single: bool = False
+
+
+def _survey(source: ImageSource) -> _Survey:
+    root = source.root
+    if root.media_type not in INDEX_TYPES:
+        config = _read_config(source, _read_manifest(source, root)[1])[1]
+        return _Survey(candidates=[_Candidate(platform=config.platform, descriptor=root)], single=True)
+    return _Survey(candidates=_Walk(source).index(root, depth=1))
+
+
+class _Walk:
+    """The manifests of an index and of those nested in it, bounded in depth and in what is read."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self._read = 0
+
+    def index(self, descriptor: Descriptor, *, depth: int) -> list[_Candidate]:
+        """Return the images of an index, in order."""
+        if depth > _MAX_DEPTH:
+            raise ImageError(
+                f"{self._source.name}: index {descriptor.digest} is nested more than {_MAX_DEPTH} deep, the limit"
+            )
+        self._count()
+        index = _read_index(self._source, descriptor)
+        return [candidate for entry in index.manifests for candidate in self._entry(entry, depth)]
+
+    def _entry(self, entry: Descriptor, depth: int) -> list[_Candidate]:
+        if _ATTESTATION in entry.annotations or (entry.platform and is_attestation(entry.platform)):
+            return []
+        if entry.media_type in INDEX_TYPES:
+            return self.index(entry, depth=depth + 1)
+        if entry.media_type not in MANIFEST_TYPES or entry.artifact_type is not None:
+            return []  # image-spec image-index.md: what one does not know is no error
+        platform = entry.platform
+        if platform is None or not platform.os:
+            self._count()
+            manifest = _read_manifest(self._source, entry)[1]
+            if manifest.config.media_type not in CONFIG_TYPES:
+                return []
+            platform = _read_config(self._source, manifest)[1].platform
+        return [_Candidate(platform=platform, descriptor=entry)]
+
+    def _count(self) -> None:
+        self._read += 1
+        if self._read > _MAX_DOCUMENTS:
+            raise ImageError(f"{self._source.name}: more than {_MAX_DOCUMENTS} indexes and manifests to search")
+
+
+def _pick(source: ImageSource, survey: _Survey, wanted: Platform) -> Image:
+    found = best_match(wanted, ((candidate.platform, candidate) for candidate in survey.candidates))
+    platform = found.platform if found else None
+    if survey.single and found is None:
+        # a config often leaves the variant out; then the request says more than it does
+        only = survey.candidates[0]
+        unsaid = Platform(os=wanted.os, architecture=wanted.architecture)
+        if only.platform == unsaid:
+            found, platform = only, wanted
+    if found is None or platform is None:
+        offered = ", ".join(dict.fromkeys(str(candidate.platform) for candidate in survey.candidates)) or "none"
+        raise PlatformError(
+            f"{source.name}: no image for {wanted}; choose with --platform from what there is: {offered}"
+        )
+    blob, manifest = _read_manifest(source, found.descriptor)
+    config, parsed = _read_config(source, manifest)
+    return Image(
+        digest=source.root.digest,
+        platform=platform.normalized,
+        manifest=blob,
+        config=config,
+        parsed_config=parsed,
+        layers=_layers(source, found.descriptor, manifest, parsed),
+    )
+
+
+def _read_index(source: ImageSource, descriptor: Descriptor) -> Index:
+    blob = read_verified(source, descriptor, what=f"{source.name}: index")
+    what = f"{source.name}: index {descriptor.digest}"
+    value = _object(blob.text, what)
+    _check_type(value, descriptor, what, foreign=("config", "layers", "fsLayers", "history"))
+    return structure(Index, value, what=what)
+
+
+def _read_manifest(source: ImageSource, descriptor: Descriptor) -> tuple[Blob, Manifest]:
+    what = f"{source.name}: manifest {descriptor.digest}"
+    if descriptor.media_type in SCHEMA_1_TYPES:
+        raise _schema_1(what)
+    if descriptor.media_type not in MANIFEST_TYPES:
+        raise ImageError(f"{what}: its media type {descriptor.media_type!r} is not an image's")
+    blob = read_verified(source, descriptor, what=f"{source.name}: manifest")
+    value = _object(blob.text, what)
+    _check_type(value, descriptor, what, foreign=("manifests", "fsLayers", "history"))
+    return blob, structure(Manifest, value, what=what)
+
+
+def _check_type(value: dict[str, Any], descriptor: Descriptor, what: str, *, foreign: tuple[str, ...]) -> None:
+    """Check that a document can only be what its descriptor says it is."""
+    if value.get("schemaVersion") == 1:
+        raise _schema_1(what)
+    if value.get("schemaVersion") != 2:
+        raise ImageError(f"{what}: schemaVersion is {value.get('schemaVersion')!r}, expected 2")
+    own = value.get("mediaType", descriptor.media_type)
+    if own != descriptor.media_type:
+        raise ImageError(
+            f"{what}: it says that its media type is {own!r}, its descriptor says {descriptor.media_type!r}; do not use"
+            " it"
+        )
+    mixed = [name for name in foreign if name in value]
+    if mixed:
+        raise ImageError(f"{what}: it has {mixed[0]!r}, so that it can be taken for something else; do not use it")
+
+
+def _schema_1(what: str) -> ImageError:
+    return ImageError(
+        f"{what}: Docker schema 1, which is obsolete and not supported; push the image again with a current tool"
+    )
+
+
+def _read_config(source: ImageSource, manifest: Manifest) -> tuple[Blob, ImageConfig]:
+    what = f"{source.name}: config {manifest.config.digest}"
+    if manifest.config.media_type not in CONFIG_TYPES:
+        kind = manifest.artifact_type or manifest.config.media_type
+        raise ImageError(f"{what}: the manifest is of an artifact of type {kind!r}, not of a container image")
+    blob = read_verified(source, manifest.config, what=f"{source.name}: config")
+    config = structure(ImageConfig, _object(blob.text, what), what=what)
+    if config.rootfs.type != "layers":
+        raise ImageError(f"{what}: rootfs.type is {config.rootfs.type!r}, expected 'layers'")
+    return blob, config
+
+
+def _layers(source: ImageSource, descriptor: Descriptor, manifest: Manifest, config: ImageConfig) -> tuple[Layer, ...]:
+    what = f"{source.name}: manifest {descriptor.digest}"
+    diff_ids = config.rootfs.diff_ids
+    for layer in manifest.layers:
+        if layer.media_type.endswith(ENCRYPTED):
+            raise ImageError(
+                f"{what}: layer {layer.digest} is encrypted ({layer.media_type}); decrypt the image first, for example"
+                " with `skopeo copy --decryption-key`"
+            )
+        if layer.media_type not in LAYER_TYPES:
+            raise ImageError(
+                f"{what}: layer {layer.digest} has the media type {layer.media_type!r}, which is not a container"
+                " image's layer"
+            )
+        if layer.size < 0:
+            raise ImageError(f"{what}: layer {layer.digest} has the size {layer.size}")
+    if len(manifest.layers) != len(diff_ids):
+        raise ImageError(
+            f"{what}: it has {len(manifest.layers)} layers, its config has {len(diff_ids)} diff ids; the image is"
+            " inconsistent, do not use it"
+        )
+    return tuple(
+        Layer(descriptor=layer, diff_id=diff_id) for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
+    )
+
+
+def _object(text: bytes, what: str) -> dict[str, Any]:
+    value = load(text, what=what)
+    if not isinstance(value, dict):
+        raise ImageError(f"{what}: expected a JSON object")
+    return value

@@ -1,0 +1,113 @@
+"""Where images are read from: one text names a source, as podman and skopeo write it.
+
+`docker://REFERENCE` or a bare REFERENCE, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:REFERENCE]`,
+`blobs:DIGEST`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from nixoci.errors import ImageError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.oci.archive import Archive
+from nixoci.oci.blobs import BlobFiles
+from nixoci.oci.digest import Digest
+from nixoci.oci.docker_archive import DockerArchive
+from nixoci.oci.image import ImageSource
+from nixoci.oci.layout import Layout
+from nixoci.oci.reference import Reference
+from nixoci.oci.registry import Registry, RegistryAccess
+
+Transport = Literal["oci", "oci-archive", "docker-archive"]
+
+_OTHERS = frozenset({"containers-storage", "dir", "docker-daemon", "ostree", "sif", "tarball", "atomic"})
+_DEFAULT_ACCESS = RegistryAccess()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSource:
+    """An image in a layout or an archive: `transport:path[:tag]`. A relative path is relative to where it is used."""
+
+    transport: Transport
+    path: Path
+    tag: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{self.path}" + (f":{self.tag}" if self.tag else "")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobsSource:
+    """An image by its manifest's digest, in files that are given one by one."""
+
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"blobs:{self.digest}"
+
+
+Source = Reference | LocalSource | BlobsSource
+
+
+def parse_source(text: str) -> Source:
+    """Read the text that names a source.
+
+    Raises:
+        ReferenceError: Not a source that nixoci reads.
+        BlobError: `blobs:` with something else than a digest.
+    """
+    transport, colon, rest = text.partition(":")
+    if colon and transport in get_args(Transport):
+        path, _, tag = rest.partition(":")
+        if not path:
+            raise ReferenceError(f"source {text!r}: the path is missing; expected {transport}:PATH[:TAG]")
+        return LocalSource(transport=cast("Transport", transport), path=Path(path), tag=tag or None)
+    if colon and transport == "blobs":
+        return BlobsSource(Digest.parse(rest))
+    if colon and transport in _OTHERS:
+        raise ReferenceError(
+            f"source {text!r}: nixoci does not read {transport}:; copy the image with `skopeo copy {text} oci:DIR:TAG`"
+            f" and use oci:DIR:TAG, or write docker://{text} if it is a repository's name"
+        )
+    if rest.startswith("//") and transport != "docker":
+        raise ReferenceError(
+            f"source {text!r}: not a web address; write a reference such as docker.io/library/nginx:1.27"
+        )
+    return Reference.parse(text.removeprefix("docker://"))
+
+
+@contextmanager
+def open_source(
+    source: Source | str, *, access: RegistryAccess = _DEFAULT_ACCESS, blobs: Mapping[Digest, Path] | None = None
+) -> Iterator[ImageSource]:
+    """Open a source inside a context; archives stay open until it ends.
+
+    Args:
+        source: The source, or its text.
+        access: How to reach registries.
+        blobs: Files by digest, for `blobs:`.
+
+    Raises:
+        ReferenceError: Not a source that nixoci reads.
+        ImageError: No such image there, or it cannot be read.
+    """
+    match parse_source(source) if isinstance(source, str) else source:
+        case Reference() as reference:
+            yield Registry.open(reference, access)
+        case BlobsSource(digest) as named:
+            yield BlobFiles.open(digest, blobs or {}, name=str(named))
+        case LocalSource(transport="oci") as local:
+            _require(local, is_there=local.path.is_dir(), kind="directory")
+            yield Layout.open(local.path, local.tag, name=str(local))
+        case LocalSource() as local:
+            _require(local, is_there=local.path.is_file(), kind="file")
+            with Archive.open_file(local.path, name=str(local)) as archive:
+                kind = DockerArchive.open if local.transport == "docker-archive" else Layout.open_archive
+                yield kind(archive, local.tag, name=str(local))
+
+
+def _require(local: LocalSource, *, is_there: bool, kind: str) -> None:
+    if not is_there:
+        raise ImageError(f"{local}: there is no {kind} {local.path}")

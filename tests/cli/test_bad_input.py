@@ -1,0 +1,154 @@
+"""Every bad input gives one line that names the thing, exit code 1, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.cli import main
+from nixoci.oci.digest import Digest
+from tests.support.layout import add_blob, blob_path, encode, tag_blob, tar_stream, write_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LAYER = tar_stream({"etc/hostname": b"here\n" * 400})
+
+
+def entry(name: str, *, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname, info.size = kind, target, size
+        archive.addfile(info, io.BytesIO(bytes(size)))
+    return buffer.getvalue()
+
+
+def layer_blob(layout: Path) -> Path:
+    """Return the file of the only layer of a layout."""
+    manifest = json.loads(
+        blob_path(
+            layout, Digest.parse(json.loads((layout / "index.json").read_text())["manifests"][0]["digest"])
+        ).read_text()
+    )
+    return blob_path(layout, Digest.parse(manifest["layers"][0]["digest"]))
+
+
+def rewrite_manifest(layout: Path, change: Callable[[dict[str, object], dict[str, object]], None]) -> None:
+    """Change the manifest and its first layer's descriptor, and tag the result."""
+    tagged = json.loads((layout / "index.json").read_text())["manifests"][0]
+    manifest = json.loads(blob_path(layout, Digest.parse(tagged["digest"])).read_text())
+    change(manifest, manifest["layers"][0])
+    tag_blob(layout, add_blob(layout, encode(manifest), tagged["mediaType"]), "latest")
+
+
+def flip(layout: Path) -> None:
+    blob = layer_blob(layout)
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(data)
+
+
+def wrong_size(layout: Path) -> None:
+    rewrite_manifest(layout, lambda _, layer: layer.update(size=layer_blob(layout).stat().st_size + 1))
+
+
+def missing(layout: Path) -> None:
+    layer_blob(layout).unlink()
+
+
+def unknown_type(layout: Path) -> None:
+    rewrite_manifest(layout, lambda _, layer: layer.update(mediaType="application/x-tar"))
+
+
+def encrypted(layout: Path) -> None:
+    rewrite_manifest(layout, lambda _, layer: layer.update(mediaType=f"{layer['mediaType']}+encrypted"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command, and return the one line that it failed with."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert exit_.value.code == 1
+    assert not out
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (flip, "the blob is damaged"),
+        (wrong_size, "the blob is cut short"),
+        (missing, "is missing"),
+        (unknown_type, "'application/x-tar'"),
+        (encrypted, "is encrypted"),
+    ],
+)
+def test_a_damaged_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], says: str
+) -> None:
+    layout = tmp_path / "layout"
+    write_layout(layout, [LAYER])
+    damage(layout)
+    message = run(capsys, "extract", f"oci:{layout}", str(tmp_path / "out"))
+    assert says in message
+    assert "sha256:" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["layout"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "says"),
+    [
+        (entry("a/../../b"), [], "'a/../../b': a '..' in its name"),
+        (entry("h", kind=tarfile.LNKTYPE, target="nowhere"), [], "'h': a hardlink to 'nowhere', which is not there"),
+        (entry("zeros", size=100_000), ["--max-size", "50000"], "raise it with --max-size"),
+        (entry("a/b/c"), ["--max-depth", "2"], "raise it with --max-depth"),
+        (tar_stream({"a": b"", "b": b""}), ["--max-entries", "3"], "raise it with --max-entries"),
+        (LAYER[:700], [], "the layer is truncated"),
+    ],
+)
+def test_a_bad_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layer: bytes, options: list[str], says: str
+) -> None:
+    write_layout(tmp_path / "layout", [LAYER, layer])
+    message = run(capsys, "extract", f"oci:{tmp_path / 'layout'}", str(tmp_path / "out"), *options)
+    assert says in message
+    assert str(Digest.of(layer_bytes(tmp_path / "layout"))) in message
+    assert [path.name for path in tmp_path.iterdir()] == ["layout"]
+
+
+def layer_bytes(layout: Path) -> bytes:
+    """Return the upper layer's blob."""
+    tagged = json.loads((layout / "index.json").read_text())["manifests"][0]
+    manifest = json.loads(blob_path(layout, Digest.parse(tagged["digest"])).read_text())
+    return blob_path(layout, Digest.parse(manifest["layers"][1]["digest"])).read_bytes()
+
+
+def test_a_platform_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_layout(tmp_path / "layout", [LAYER])
+    message = run(capsys, "extract", f"oci:{tmp_path / 'layout'}", str(tmp_path / "out"), "--platform", "linux/s390x")
+    assert message.endswith("no image for linux/s390x; choose with --platform from what there is: linux/amd64")
+    assert [path.name for path in tmp_path.iterdir()] == ["layout"]
+
+
+def test_a_lock_with_an_unknown_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = tmp_path / "nixoci.lock.json"
+    lock.write_text('{"version": 1, "images": {}, "surprise": 1}')
+    message = run(capsys, "generate", "--lock", str(lock), "--output", str(tmp_path / "default.nix"))
+    assert message == f"{lock}: unknown key 'surprise'"
+    assert [path.name for path in tmp_path.iterdir()] == ["nixoci.lock.json"]
+
+
+def test_a_name_of_control_characters_stays_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_layout(tmp_path / "layout", [entry("new\nline\x1b[2J/..")])
+    message = run(capsys, "extract", f"oci:{tmp_path / 'layout'}", str(tmp_path / "out"))
+    assert "\x1b" not in message
