@@ -18,6 +18,7 @@ from nixoci.cli.image_store import image_store
 from nixoci.cli.lock import add, list_images, outdated, remove, update, verify
 from nixoci.cli.prefetch import prefetch
 from nixoci.cli.show import show
+from nixoci.cli.units import bundle, units
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,6 +32,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 
 for _command in (
     add,
+    bundle,
     completion,
     extract,
     fetch_blob,
@@ -41,6 +43,7 @@ for _command in (
     prefetch,
     remove,
     show,
+    units,
     update,
     verify,
 ):
