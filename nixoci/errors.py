@@ -52,6 +52,10 @@ class ContainerError(NixociError):
     """A container cannot be run as declared; the message starts with the option (`containers.web.ports`)."""
 
 
+class DeltaError(NixociError):
+    """A delta cannot be made, or is damaged, forged, or not for this store."""
+
+
 class ProcessError(NixociError):
     """A program that nixoci drives is missing or has failed; `stderr` is all that it wrote there."""
 

@@ -18,6 +18,7 @@ from nixoci.cli.image_store import image_store
 from nixoci.cli.lock import add, list_images, outdated, remove, update, verify
 from nixoci.cli.prefetch import prefetch
 from nixoci.cli.show import show
+from nixoci.cli.transfer import copy, receive, send
 from nixoci.cli.units import bundle, units
 
 
@@ -34,6 +35,7 @@ for _command in (
     add,
     bundle,
     completion,
+    copy,
     extract,
     fetch_blob,
     generate,
@@ -41,7 +43,9 @@ for _command in (
     list_images,
     outdated,
     prefetch,
+    receive,
     remove,
+    send,
     show,
     units,
     update,
