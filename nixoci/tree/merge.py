@@ -70,7 +70,7 @@ class Merger:
         if not entry.path:
             self._apply_root(entry)
         elif name == OPAQUE:
-            hidden = self._resolve(entry.path, directory, create=False)
+            hidden = self._find_directory(entry.path, directory)
             if hidden is not None:
                 self._purge(hidden)
         elif name.startswith(WHITEOUT):
@@ -86,7 +86,7 @@ class Merger:
     def _whiteout(self, path: bytes, directory: bytes, name: bytes) -> None:
         if name in _NOT_NAMES:
             raise self._error(path, "a whiteout of no name; the layer is malformed")
-        parent = self._resolve(path, directory, create=False)
+        parent = self._find_directory(path, directory)
         child = parent.children.get(name) if parent is not None else None
         if parent is None or child is None:
             return
@@ -131,7 +131,7 @@ class Merger:
 
     def _link_target(self, entry: Entry) -> Inode:
         directory, _, name = entry.link.rpartition(b"/")
-        parent = self._resolve(entry.path, directory, create=False)
+        parent = self._find_directory(entry.path, directory)
         inode = parent.children.get(name) if parent is not None else None
         if not entry.link:
             inode = self.root
@@ -144,63 +144,65 @@ class Merger:
     def _mark(self, parent: Inode, name: bytes) -> None:
         self._fresh.setdefault(id(parent), set()).add(name)
 
+    def _find_directory(self, entry: bytes, path: bytes) -> Inode | None:
+        """Return the directory at a path, symlinks resolved inside the root; None where there is none."""
+        return self._trail(entry, path)[0][-1][1]
+
     def _make_directory(self, entry: bytes, path: bytes) -> Inode:
         """Return the directory at a path; what is missing, or is no directory, becomes one."""
-        directory = self._resolve(entry, path, create=True)
-        if directory is None:  # pragma: no cover - create=True always gives one
-            raise self._error(entry, "its directory cannot be made")
+        trail, followed = self._trail(entry, path)
+        if followed:
+            self._check_place(entry, [*(name for name, _ in trail[1:]), entry.rpartition(b"/")[2]])
+        directory = self.root
+        for name, found in trail:
+            inode = found
+            if inode is None:
+                self._count(entry, 0)
+                inode = implied_directory()
+                directory.children[name] = inode
+                self._mark(directory, name)
+            directory = inode
         return directory
 
-    def _resolve(self, entry: bytes, path: bytes, *, create: bool) -> Inode | None:
-        """Return the directory at a path, symlinks resolved inside the root; None where there is none.
+    def _trail(self, entry: bytes, path: bytes) -> tuple[list[tuple[bytes, Inode | None]], bool]:
+        """Return the directories from the root to a path, and whether a symlink led there.
 
-        With `create`, what is missing, or is no directory, becomes one. `entry` is whom errors are about.
+        None stands for what is missing or is no directory; a `..` steps back over that too, as if it were there.
+        `entry` is whom an error is about.
         """
         pending = [part for part in reversed(path.split(b"/")) if part]
-        trail = [self.root]
-        names = [b""]
+        trail: list[tuple[bytes, Inode | None]] = [(b"", self.root)]
         followed = 0
         while pending:
             part = pending.pop()
             if part == b"..":
-                trail, names = trail[:-1] or trail, names[:-1] or names
+                trail = trail[:-1] or trail
                 continue
-            child = trail[-1].children.get(part)
+            parent = trail[-1][1]
+            child = parent.children.get(part) if parent is not None else None
             if child is not None and child.kind is Kind.SYMLINK:
                 followed += 1
                 if followed > _MAX_SYMLINKS:
                     raise self._error(entry, f"its directory {show(path)} is a loop of symlinks")
                 if child.target.startswith(b"/"):
-                    trail, names = trail[:1], names[:1]
+                    trail = trail[:1]
                 pending += [item for item in reversed(child.target.split(b"/")) if item not in (b"", b".")]
                 continue
-            names.append(part)
-            if child is None or not child.is_directory:
-                if not create:
-                    return None
-                if followed:
-                    self._check_place(entry, names)
-                self._count(entry, 0)
-                child = implied_directory()
-                trail[-1].children[part] = child
-                self._mark(trail[-1], part)
-            trail.append(child)
-        if followed and create:
-            self._check_place(entry, [*names, entry.rpartition(b"/")[2]])
-        return trail[-1]
+            trail.append((part, child if child is not None and child.is_directory else None))
+        return trail, followed > 0
 
     def _check_place(self, entry: bytes, names: list[bytes]) -> None:
-        """Hold a path that symlinks lead to to the rules for the names of entries; `names` begins with the root's."""
-        if names[-1].startswith(WHITEOUT):
+        """Hold a path that symlinks lead to to the rules for the names of entries."""
+        if any(name.startswith(WHITEOUT) for name in names):
             raise self._error(entry, "it lies under a whiteout; the layer is malformed")
-        if len(names[-1]) > MAX_NAME or sum(map(len, names)) + len(names) - 2 > MAX_PATH:
+        if any(len(name) > MAX_NAME for name in names) or len(b"/".join(names)) > MAX_PATH:
             raise LimitError(
                 f"layer {self._layer}: entry {show(entry)}: its name is too long through symlinks;"
                 f" a name has at most {MAX_NAME} bytes, a path {MAX_PATH}"
             )
-        if len(names) - 1 > self._limits.depth:
+        if len(names) > self._limits.depth:
             raise LimitError(
-                f"layer {self._layer}: entry {show(entry)}: {len(names) - 1} directories deep through symlinks, the"
+                f"layer {self._layer}: entry {show(entry)}: {len(names)} directories deep through symlinks, the"
                 f" limit is {self._limits.depth}; raise it with --max-depth if you trust the image"
             )
 

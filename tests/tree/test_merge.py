@@ -277,6 +277,8 @@ def test_a_parent_that_is_a_file_becomes_a_directory() -> None:
         (b"/real/../real/.", b"real/new"),
         (b"/real/inner", b"real/new"),
         (b"/file", b"file/new"),
+        (b"/missing/../real", b"real/new"),
+        (b"/file/../real", b"real/new"),
     ],
 )
 def test_a_symlinked_parent_is_resolved_inside_the_root(target: bytes, place: bytes) -> None:
@@ -286,6 +288,13 @@ def test_a_symlinked_parent_is_resolved_inside_the_root(target: bytes, place: by
     )
     assert lookup(root, place).kind is Kind.REGULAR
     assert lookup(root, b"d/link").kind is Kind.SYMLINK
+
+
+@pytest.mark.parametrize("target", [b"/missing/../real", b"/file/../real"])
+def test_what_a_symlink_only_passes_by_is_neither_made_nor_replaced(target: bytes) -> None:
+    lower = layer(directory(b"real/"), file(b"file"), file(b"real/old"), symlink(b"link", target))
+    root = merge(lower, layer(file(b"link/new"), whiteout(b"link/old")))
+    assert names(root) == [b"file", b"link", b"real/", b"real/new"]
 
 
 def test_chains_of_symlinks_are_followed() -> None:
