@@ -14,11 +14,13 @@ from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageD
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Blob, BlobSource, Image
 from nixoci.oci.layer_stream import layer_chunks, unverified_chunks
+from nixoci.oci.model import ExecutionConfig
 from nixoci.progress import Advance, ignore
 from nixoci.tree.dump import write_dump
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode
+from nixoci.tree.mount_points import add_mount_points
 from nixoci.tree.tar_reader import TarReader
 from nixoci.tree.write import write_rootfs
 
@@ -79,9 +81,11 @@ def extract(
             ],
             warnings=warnings,
         )
-        write_rootfs(root, made / ROOTFS, open_layer)
         with (made / METADATA).open("wb") as file:
             file.writelines(write_dump(root))
+        execution = image.parsed_config.config or ExecutionConfig()
+        add_mount_points(root, [*(execution.volumes or ()), execution.working_dir or "/"])
+        write_rootfs(root, made / ROOTFS, open_layer)
         (made / DOCUMENT).write_text(dump(document), encoding="utf-8")
         for part in (METADATA, DOCUMENT):
             (made / part).chmod(_FILE_MODE)

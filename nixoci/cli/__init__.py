@@ -18,6 +18,8 @@ from nixoci.cli.image_store import image_store
 from nixoci.cli.lock import add, list_images, outdated, remove, update, verify
 from nixoci.cli.prefetch import prefetch
 from nixoci.cli.show import show
+from nixoci.cli.transfer import copy, receive, send
+from nixoci.cli.units import bundle, units
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,7 +33,9 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 
 for _command in (
     add,
+    bundle,
     completion,
+    copy,
     extract,
     fetch_blob,
     generate,
@@ -39,8 +43,11 @@ for _command in (
     list_images,
     outdated,
     prefetch,
+    receive,
     remove,
+    send,
     show,
+    units,
     update,
     verify,
 ):

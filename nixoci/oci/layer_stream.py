@@ -157,6 +157,8 @@ def _found(head: bytes) -> bytes:
 
 def _inflate(blob: Iterator[bytes], compression: bytes, layer: Layer) -> Iterator[bytes]:
     head = next(blob, b"")
+    while len(head) < len(_ZSTD) and (more := next(blob, b"")):
+        head += more
     found = _found(head)
     if found != compression:
         names = {_GZIP: "gzip", _ZSTD: "zstd", b"": "neither gzip nor zstd"}

@@ -68,7 +68,7 @@ def read_dump(lines: Iterable[bytes]) -> Inode:
             inodes[path] = inode
             if path:
                 parent, _, name = path.rpartition(b"/")
-                inodes[parent].children[name] = inode
+                _directory(inodes[parent]).children[name] = inode
             else:
                 root = inode
         except (ValueError, KeyError, IndexError) as error:
@@ -78,13 +78,25 @@ def read_dump(lines: Iterable[bytes]) -> Inode:
     return root
 
 
+def _directory(inode: Inode) -> Inode:
+    if not inode.is_directory:
+        raise ValueError("its parent is no directory")
+    return inode
+
+
 def escape(text: bytes) -> bytes:
     """Escape a field; a field that is just `-` would mean none."""
     return b"\\x2d" if text == _NONE else _SPECIAL.sub(_replace, text)
 
 
 def unescape(text: bytes) -> bytes:
-    """Undo `escape`."""
+    """Undo `escape`.
+
+    Raises:
+        ValueError: A backslash that begins no escape.
+    """
+    if b"\\" in _ESCAPED.sub(b"", text):
+        raise ValueError(f"no escape: {text!r}")
     return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else _UNESCAPES[match[2]], text)
 
 

@@ -1,0 +1,160 @@
+"""`nixoci send`, `receive` and `copy`: closures travel as deltas."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from nixoci.cli.common import json_option, print_json, warn
+from nixoci.delta import closure, nix_store, reupnix
+from nixoci.delta.codecs import Effort
+from nixoci.delta.copy import copy as copy_closure
+from nixoci.delta.receive import Received
+from nixoci.delta.receive import receive as receive_delta
+from nixoci.delta.send import Closure, Summary
+from nixoci.delta.send import send as send_delta
+from nixoci.errors import DeltaError
+from nixoci.progress import byte_progress
+
+_FORMATS = ("nixoci", "reupnix-v1")
+
+_store_option = click.option("--store", metavar="STORE", help="A Nix store URL, or the root of a chroot store.")
+_effort_option = click.option(
+    "--effort",
+    type=click.Choice([effort.value for effort in Effort]),
+    default=Effort.DEFAULT.value,
+    show_default=True,
+    help="Time spent for fewer bytes.",
+)
+
+
+@click.command()
+@click.option("--from", "old", multiple=True, metavar="PATH", help="What the receiver has, with its closure.")
+@click.option("--to", "new", multiple=True, metavar="PATH", help="What it shall have, with its closure.")
+@click.option(
+    "--graphs", type=click.Path(path_type=Path), help="Both as JSON, as a build with exportReferencesGraph has."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of stdout.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default=_FORMATS[0], show_default=True)
+@_effort_option
+@_store_option
+@json_option
+def send(  # noqa: PLR0917 - click passes options by name
+    old: tuple[str, ...],
+    new: tuple[str, ...],
+    graphs: Path | None,
+    output: Path | None,
+    kind: str,
+    effort: str,
+    store: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes options by name
+) -> None:
+    """Write a delta that makes the closure of --to where that of --from is.
+
+    --from and --to take one path each and may be given several times. Nothing is asked of the receiver.
+    """
+    if bool(new) == (graphs is not None):
+        raise click.UsageError("give either --to PATH or --graphs FILE")
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("a delta is not text: give -o FILE, or pipe it")
+    if graphs is not None:
+        before, after = closure.from_graphs(graphs)
+    else:
+        before, after = closure.from_store(old, store=store), closure.from_store(new, store=store)
+    if output is None:
+        summary = _send(before, after, sys.stdout.buffer, effort, kind)
+        sys.stdout.buffer.flush()
+    else:
+        partial = output.with_name(f".{output.name}.partial")
+        try:
+            with partial.open("wb") as out:
+                summary = _send(before, after, out, effort, kind)
+            partial.replace(output)
+        finally:
+            partial.unlink(missing_ok=True)
+    if summary is not None:
+        _show_summary(summary, as_json=as_json and output is not None)
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@_store_option
+@click.option("--gc-root", type=click.Path(path_type=Path), help="Protect the received path by this new symlink.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default=_FORMATS[0], show_default=True)
+@click.option("--profile", type=click.Path(path_type=Path), help="Make the received path this profile's generation.")
+@json_option
+def receive(  # noqa: PLR0917 - click passes options by name
+    file: Path | None,
+    store: str | None,
+    gc_root: Path | None,
+    profile: Path | None,
+    kind: str,
+    as_json: bool,  # noqa: FBT001 - click passes options by name
+) -> None:
+    """Rebuild the paths of a delta, verify and register them. FILE is stdin where it is not given."""
+    if file is None:
+        done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind)
+    else:
+        with file.open("rb") as source:
+            done = _receive(source, str(file), store, kind)
+    if gc_root is not None or profile is not None:
+        if len(done.roots) != 1:
+            raise DeltaError(f"the delta has {len(done.roots)} roots; --gc-root and --profile need one")
+        if gc_root is not None:
+            nix_store.add_gc_root(gc_root, done.roots[0], store=store)
+        if profile is not None:
+            nix_store.set_profile(profile, done.roots[0], store=store)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        for root in done.roots:
+            click.echo(root)
+
+
+@click.command()
+@click.option("--to", "target", required=True, metavar="ssh://HOST", help="The machine to copy to.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@_effort_option
+@json_option
+def copy(target: str, paths: tuple[str, ...], effort: str, as_json: bool) -> None:  # noqa: FBT001
+    """Copy the closures of PATH... to another machine, as a delta against what it has."""
+    summary = copy_closure(target, paths, effort=Effort(effort), warn=warn)
+    _show_summary(summary, as_json=as_json)
+
+
+def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> Summary | None:
+    if kind == "reupnix-v1":
+        reupnix.write(old, new, out)
+        return None
+    with byte_progress("making the delta", None) as advance:
+        return send_delta(old, new, out, effort=Effort(effort), advance=advance)
+
+
+def _receive(source: BinaryIO, what: str, store: str | None, kind: str) -> Received:
+    if kind == "reupnix-v1":
+        return reupnix.receive(source.read, what=what, store=store)
+    with byte_progress("rebuilding", None) as advance:
+        return receive_delta(source.read, what=what, store=store, advance=advance)
+
+
+def _show_summary(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(summary))
+        return
+    table = Table(box=None, header_style="")
+    for title in ("", "pieces", "size", "before compression"):
+        table.add_column(title, justify="left" if not title else "right")
+    for way, tally in sorted(summary.by.items()):
+        table.add_row(way, str(tally.count), decimal(tally.size), decimal(tally.residue))
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(
+        f"{summary.paths} paths, {decimal(summary.nar_size)}, from {summary.bases} bases: "
+        f"a delta of {decimal(summary.delta_size)}",
+        highlight=False,
+    )

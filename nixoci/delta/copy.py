@@ -1,0 +1,76 @@
+"""From here to another machine: ask once what it has, send one delta, let it be received there."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from nixoci.delta import nix_store
+from nixoci.delta.closure import from_store
+from nixoci.delta.codecs import Effort
+from nixoci.delta.pairing import package_name
+from nixoci.delta.send import Closure, Summary, send
+from nixoci.errors import DeltaError
+from nixoci.process import feed, run
+from nixoci.progress import Advance, byte_progress
+
+_TARGET = re.compile(r"ssh://((?:[\w.+-]+@)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]))(?::([0-9]{1,5}))?/?")
+
+
+def copy(
+    target: str,
+    paths: Sequence[str],
+    *,
+    effort: Effort = Effort.DEFAULT,
+    warn: Callable[[str], None],
+) -> Summary:
+    """Copy closures to the machine `ssh://[USER@]HOST[:PORT]`, which has nixoci and Nix.
+
+    Candidates for bases are the closures themselves and the valid paths here of the same package names. What has no
+    base travels whole; without any base, all of it does, and `warn` is told.
+
+    Raises:
+        DeltaError: The target is not of that form.
+        ProcessError: ssh, or what it runs there, fails.
+    """
+    ssh = ssh_command(target)
+    new = from_store(paths)
+    old = bases_there(ssh, new)
+    if not old.paths:
+        warn(f"{target}: has no earlier version of anything; whole paths are sent")
+    with (
+        byte_progress(f"sending to {target}", None) as advance,
+        feed([*ssh, "nixoci receive"], package="openssh") as to,
+    ):
+        return send(old, new, _Watched(to, advance), effort=effort)
+
+
+def ssh_command(target: str) -> list[str]:
+    """Return the argv, short of the remote command, that reaches `ssh://[USER@]HOST[:PORT]`."""
+    match = _TARGET.fullmatch(target)
+    if match is None or match[1].startswith("-"):
+        raise DeltaError(f"{target}: not a machine to copy to; give ssh://HOST or ssh://USER@HOST:PORT")
+    port = ["-p", match[2]] if match[2] else []
+    return ["ssh", *port, "--", match[1].replace("[", "").replace("]", "")]
+
+
+def bases_there(ssh: list[str], new: Closure) -> Closure:
+    """Ask the other machine, once, which candidates it has; return those as a closure."""
+    names = {package_name(path) for path in new.paths}
+    candidates = {path for path in nix_store.all_paths(store=None) if package_name(path) in names} | new.paths.keys()
+    question = "".join(f"{path}\n" for path in sorted(candidates)).encode()
+    answer = run([*ssh, "xargs nix-store --check-validity --print-invalid"], stdin=question, package="openssh")
+    there = candidates - set(answer.decode().split())
+    return Closure(roots=(), paths=nix_store.path_infos(sorted(there), store=None))
+
+
+class _Watched:
+    """A sink that tells how many bytes went through it."""
+
+    def __init__(self, out: IO[bytes], advance: Advance) -> None:
+        self._out = out
+        self._advance = advance
+
+    def write(self, data: bytes) -> None:
+        """Pass the data on."""
+        self._out.write(data)
+        self._advance(len(data))

@@ -1,0 +1,105 @@
+"""What a delta says about store paths, as documents: the header of the stream (docs/delta-format.md)."""
+
+import re
+from dataclasses import dataclass
+
+from nixoci.errors import DeltaError
+
+STORE_DIR = "/nix/store"
+
+_STORE_PATH = re.compile(r"/nix/store/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+\-._?=]{1,211}")
+_NAR_HASH = re.compile(r"sha256-[0-9A-Za-z+/]{43}=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathInfo:
+    """A valid path of a Nix store. `nar_hash` is SRI (`sha256-<base64>`), `nar_size` is in bytes."""
+
+    path: str
+    nar_hash: str
+    nar_size: int
+    references: tuple[str, ...] = ()
+    deriver: str | None = None
+    signatures: tuple[str, ...] = ()
+    content_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """A path that the receiver must already have, with exactly this content."""
+
+    path: str
+    nar_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The paths that a delta makes, in dependency order, and what they are made from.
+
+    `roots` are the paths that were asked for; each is among `paths` or `bases`.
+    """
+
+    version: int
+    roots: tuple[str, ...]
+    bases: tuple[Base, ...]
+    paths: tuple[PathInfo, ...]
+
+
+def store_path_name(path: str) -> str:
+    """Return what follows the hash in a store path: `/nix/store/<hash>-nginx-1.27` is `nginx-1.27`."""
+    return path[len(STORE_DIR) + 34 :]
+
+
+def check_store_path(path: str) -> None:
+    """Raise DeltaError unless the text is exactly one store path, without anything below it."""
+    if not _STORE_PATH.fullmatch(path):
+        raise DeltaError(f"{path!r}: not a path of the store {STORE_DIR}; give /nix/store/<hash>-<name>")
+
+
+def check_header(header: Header) -> None:
+    """Refuse a header that contradicts itself, or that could write anything but the paths it declares.
+
+    Raises:
+        DeltaError: A malformed path, hash, signature or content address; a reference to a path that is neither
+            a base nor an earlier path; the same path twice.
+    """
+    known: set[str] = set()
+    for base in header.bases:
+        _check_new(base.path, known)
+        _check_hash(base.path, base.nar_hash)
+    for info in header.paths:
+        check_store_path(info.path)
+        for reference in info.references:
+            if reference != info.path and reference not in known:
+                raise DeltaError(
+                    f"{info.path}: refers to {reference}, which is neither a base nor an earlier path of the delta; "
+                    "make the delta again"
+                )
+        _check_new(info.path, known)
+        _check_info(info)
+    for root in header.roots:
+        if root not in known:
+            raise DeltaError(f"{root}: asked for, but neither a base nor a path of the delta; make the delta again")
+
+
+def _check_info(info: PathInfo) -> None:
+    _check_hash(info.path, info.nar_hash)
+    if info.nar_size <= 0:
+        raise DeltaError(f"{info.path}: narSize is {info.nar_size}; make the delta again")
+    if info.deriver is not None:
+        check_store_path(info.deriver)
+    for line in (*info.signatures, info.content_address or ""):
+        if not line.isprintable() or " " in line:
+            raise DeltaError(f"{info.path}: {line!r} is not a signature or a content address")
+
+
+def _check_new(path: str, known: set[str]) -> None:
+    check_store_path(path)
+    if path in known:
+        raise DeltaError(f"{path}: named twice in the delta; make it again")
+    known.add(path)
+
+
+def _check_hash(path: str, nar_hash: str) -> None:
+    if not _NAR_HASH.fullmatch(nar_hash):
+        raise DeltaError(f"{path}: narHash {nar_hash!r} is not sha256-<base64>; make the delta again")

@@ -1,0 +1,134 @@
+"""Nix archives, written as a stream (Nix manual, Nix Archive (NAR) format)."""
+
+import base64
+import hashlib
+import os
+import stat
+import struct
+from collections.abc import Callable
+
+from nixoci.delta.format import Sink
+from nixoci.errors import DeltaError
+
+_BLOCK = 1 << 20
+_LENGTH = struct.Struct("<Q")
+
+
+def _token(text: bytes) -> bytes:
+    return _LENGTH.pack(len(text)) + text + bytes(-len(text) % 8)
+
+
+def _tokens(*texts: bytes) -> bytes:
+    return b"".join(map(_token, texts))
+
+
+_MAGIC = _token(b"nix-archive-1")
+_REGULAR = _tokens(b"(", b"type", b"regular", b"contents")
+_EXECUTABLE = _tokens(b"(", b"type", b"regular", b"executable", b"", b"contents")
+_SYMLINK = _tokens(b"(", b"type", b"symlink", b"target")
+_DIRECTORY = _tokens(b"(", b"type", b"directory")
+_ENTRY = _tokens(b"entry", b"(", b"name")
+_NODE = _token(b"node")
+_CLOSE = _token(b")")
+
+
+class NarWriter:
+    """Writes one archive and knows its size and hash; refuses to write more than `limit` bytes.
+
+    Raises:
+        DeltaError: From every method, where the archive would exceed `limit`; the message starts with `what`.
+    """
+
+    def __init__(self, out: Sink, *, limit: int, what: str) -> None:
+        self._out = out
+        self._hash = hashlib.sha256()
+        self._limit = limit
+        self._what = what
+        self.size = 0
+        self.write(_MAGIC)
+
+    def write(self, data: bytes) -> None:
+        """Append raw bytes: the content of a regular file between `begin_regular` and `end_regular`."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise DeltaError(f"{self._what}: its NAR is larger than the {self._limit} bytes declared for it")
+        self._hash.update(data)
+        self._out.write(data)
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of what was written so far."""
+        return self._hash.digest()
+
+    @property
+    def sri(self) -> str:
+        """The hash of what was written so far, as `sha256-<base64>`."""
+        return f"sha256-{base64.b64encode(self._hash.digest()).decode()}"
+
+    def begin_regular(self, size: int, *, executable: bool) -> None:
+        """Open a regular file of `size` bytes."""
+        self.write((_EXECUTABLE if executable else _REGULAR) + _LENGTH.pack(size))
+
+    def end_regular(self, size: int) -> None:
+        """Close it."""
+        self.write(bytes(-size % 8) + _CLOSE)
+
+    def symlink(self, target: bytes) -> None:
+        """Write a symlink."""
+        self.write(_SYMLINK + _token(target) + _CLOSE)
+
+    def begin_directory(self) -> None:
+        """Open a directory."""
+        self.write(_DIRECTORY)
+
+    def begin_entry(self, name: bytes) -> None:
+        """Open an entry of a directory; the names must come in byte order."""
+        self.write(_ENTRY + _token(name) + _NODE)
+
+    def end_entry(self) -> None:
+        """Close an entry."""
+        self.write(_CLOSE)
+
+    def end_directory(self) -> None:
+        """Close a directory."""
+        self.write(_CLOSE)
+
+    def dump(self, handle: int) -> None:
+        """Write the tree below an open file descriptor (O_PATH will do for a symlink only)."""
+        facts = os.fstat(handle)
+        if stat.S_ISLNK(facts.st_mode):
+            self.symlink(os.readlink(b"", dir_fd=handle))
+        elif stat.S_ISREG(facts.st_mode):
+            self.begin_regular(facts.st_size, executable=bool(facts.st_mode & stat.S_IXUSR))
+            self.copy(lambda offset, count: os.pread(handle, count, offset), facts.st_size)
+            self.end_regular(facts.st_size)
+        elif stat.S_ISDIR(facts.st_mode):
+            self.begin_directory()
+            for name in sorted(os.fsencode(name) for name in os.listdir(handle)):
+                self.begin_entry(name)
+                with_child(handle, name, self.dump)
+                self.end_entry()
+            self.end_directory()
+        else:
+            raise DeltaError(f"{self._what}: a base holds something that is no file, directory or symlink")
+
+    def copy(self, read: Callable[[int, int], bytes], size: int) -> None:
+        """Write `size` bytes that `read(offset, count)` returns."""
+        offset = 0
+        while offset < size:
+            data = read(offset, min(_BLOCK, size - offset))
+            if not data:
+                raise DeltaError(f"{self._what}: a base file ends at byte {offset} of {size}; verify the store")
+            self.write(data)
+            offset += len(data)
+
+
+def with_child(directory: int, name: bytes, action: Callable[[int], None]) -> None:
+    """Call `action` with a descriptor of an entry of a directory; a symlink is opened itself, never followed."""
+    facts = os.lstat(name, dir_fd=directory)
+    flags = os.O_PATH if stat.S_ISLNK(facts.st_mode) else os.O_RDONLY | os.O_NONBLOCK
+    handle = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        action(handle)
+    finally:
+        os.close(handle)

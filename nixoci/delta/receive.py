@@ -1,0 +1,232 @@
+"""The receiving side: the whole stream is checked, then all is rebuilt and verified, then all is registered."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from nixoci.delta import nix_store
+from nixoci.delta.codecs import Codec, decode
+from nixoci.delta.format import MAX_FRAME, DeltaReader
+from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
+from nixoci.delta.nar import NarWriter
+from nixoci.delta.recipe import BasePiece, Content, Recipe
+from nixoci.delta.scan import SEGMENT, open_below
+from nixoci.delta.send import read_piece
+from nixoci.delta.spool import SpoolCache, need_space, spool
+from nixoci.errors import DeltaError
+from nixoci.progress import Advance, ignore
+
+_SPARE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What a delta made: its roots, the paths that are new, those that were there, and bytes."""
+
+    roots: tuple[str, ...]
+    added: tuple[str, ...]
+    present: tuple[str, ...]
+    delta_size: int
+    nar_size: int
+
+
+def receive(
+    read: Callable[[int], bytes], *, what: str, store: str | None = None, advance: Advance = ignore
+) -> Received:
+    """Rebuild the paths of a delta, check them, and register them with Nix.
+
+    Paths that are already valid are skipped. Whatever is wrong with the stream or a base, no path is added. Memory
+    is bound by a few `SEGMENT`s; the temporary folder holds the residue and the NARs of the new paths for a while.
+
+    Args:
+        read: Returns up to so many bytes of the stream, none at its end.
+        what: Names the stream in errors.
+        store: Where to; a Nix store URL on this machine.
+        advance: Told the bytes of NAR that were rebuilt.
+
+    Raises:
+        DeltaError: The stream is damaged or hostile, or a base is missing or not what it should be.
+        ProcessError: Nix refuses.
+    """
+    stream = DeltaReader(read, what=what)
+    header = stream.header()
+    real = nix_store.real_store_dir(store)
+    named = [*(base.path for base in header.bases), *(info.path for info in header.paths)]
+    missing = nix_store.invalid_paths(named, store=store)
+    check_bases(header.bases, missing, store=store)
+    with spool() as folder:
+        rebuilder = Rebuilder(stream, header, real, folder)
+        wanted = [info for info in header.paths if info.path in missing]
+        need_space(folder, sum(info.nar_size for info in wanted), what)
+        cache = SpoolCache(folder)
+        for info in wanted:
+            cache.add(info.path, partial(rebuilder.rebuild, info))
+            advance(info.nar_size)
+        cache.register(store=store)
+    return Received(
+        roots=header.roots,
+        added=tuple(info.path for info in wanted),
+        present=tuple(info.path for info in header.paths if info.path not in missing),
+        delta_size=stream.size,
+        nar_size=sum(info.nar_size for info in wanted),
+    )
+
+
+def check_bases(bases: tuple[Base, ...], invalid: set[str], *, store: str | None) -> None:
+    """Refuse a store that lacks a base, or has another content under its name.
+
+    Raises:
+        DeltaError: Names the base.
+    """
+    missing = {base.path for base in bases} & invalid
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DeltaError(
+            f"{min(missing)}{more}: the delta is made from it, but this store does not have it; "
+            "copy it here first, or make the delta from what is here"
+        )
+    hashes = nix_store.nar_hashes([base.path for base in bases], store=store)
+    for base in bases:
+        found = hashes[base.path]
+        if found != base.nar_hash:
+            raise DeltaError(
+                f"{base.path}: its narHash is {found}, the delta is made from one with {base.nar_hash}; "
+                "make the delta from this one"
+            )
+
+
+class Rebuilder:
+    """Reads the body of a delta to its end, then writes the NAR of any of its paths.
+
+    Raises:
+        DeltaError: The body is not what the format says; nothing but files in `folder` was written.
+    """
+
+    def __init__(self, stream: DeltaReader, header: Header, real: Path, folder: Path) -> None:
+        self._what = stream.what
+        self._bases = header.bases
+        self._roots = [real / base.path[len(STORE_DIR) + 1 :] for base in header.bases]
+        recipes = stream.read(stream.varint())
+        self._recipes = self._split(recipes, header.paths)
+        self._residue = folder / "residue"
+        with self._residue.open("wb") as out:
+            self._contents = self._read_contents(stream, out)
+        stream.finish()
+
+    def rebuild(self, info: PathInfo, out: IO[bytes]) -> PathInfo:
+        """Write the NAR of a path, check its size and hash, and return `info`."""
+        nar = NarWriter(out, limit=info.nar_size, what=info.path)
+        used: set[int] = set()
+        with self._residue.open("rb") as residue:
+            try:
+                self._write(self._recipes[info.path], nar, residue, used)
+            except DeltaError as error:
+                self._blame_bases(info, used)
+                text = str(error)
+                raise DeltaError(text if text.startswith(info.path) else f"{info.path}: {text}") from error
+        if nar.size != info.nar_size or nar.sri != info.nar_hash:
+            self._blame_bases(info, used)
+            raise DeltaError(
+                f"{info.path}: rebuilt with narHash {nar.sri} and {nar.size} bytes, expected {info.nar_hash} and "
+                f"{info.nar_size}; make the delta again"
+            )
+        return info
+
+    def _split(self, recipes: bytes, paths: tuple[PathInfo, ...]) -> dict[str, Recipe]:
+        found, at = {}, 0
+        for info in paths:
+            found[info.path], at = Recipe.skim(recipes, at, bases=len(self._bases), what=info.path)
+        if at != len(recipes):
+            raise DeltaError(f"{self._what}: something follows its last recipe; make the delta again")
+        return found
+
+    def _read_contents(self, stream: DeltaReader, out: IO[bytes]) -> list[Content]:
+        contents: list[Content] = []
+        offset = 0
+        for _ in range(stream.varint()):
+            codec = stream.varint()
+            piece = None
+            if codec != Codec.PLAIN:
+                base = stream.varint()
+                piece = BasePiece(base, stream.read(_at_most(stream.varint(), 4096, self._what)), stream.varint())
+                if base >= len(self._bases):
+                    raise DeltaError(f"{self._what}: a content is made from base {base}, which it does not name")
+            size = _at_most(stream.varint(), SEGMENT, self._what)
+            length = _at_most(stream.varint(), SEGMENT, self._what)
+            if not contents or offset % _SPARE + length > _SPARE:
+                need_space(self._residue.parent, _SPARE, self._what)
+            contents.append(Content(codec, piece, size, offset, length))
+            offset += length
+            while length:
+                part = stream.some(min(length, MAX_FRAME))
+                out.write(part)
+                length -= len(part)
+        return contents
+
+    def _write(self, recipe: Recipe, nar: NarWriter, residue: IO[bytes], used: set[int]) -> None:
+        for event in recipe.events():
+            match event:
+                case ("copy", base, path):
+                    used.add(base)
+                    open_below(self._roots[base], path, nar.dump)
+                case ("pieces", size, executable, pieces):
+                    nar.begin_regular(size, executable=executable)
+                    self._write_pieces(pieces, size, nar, residue, used)
+                    nar.end_regular(size)
+                case ("symlink", target):
+                    nar.symlink(target)
+                case ("directory",):
+                    nar.begin_directory()
+                case ("entry", name):
+                    nar.begin_entry(name)
+                case ("end entry",):
+                    nar.end_entry()
+                case ("end directory",):
+                    nar.end_directory()
+
+    def _write_pieces(
+        self, pieces: list[int | BasePiece], size: int, nar: NarWriter, residue: IO[bytes], used: set[int]
+    ) -> None:
+        start = nar.size
+        for piece in pieces:
+            nar.write(self._piece(piece, residue, used))
+        if nar.size - start != size:
+            raise DeltaError(f"a file's contents have {nar.size - start} bytes, expected {size}")
+
+    def _piece(self, piece: int | BasePiece, residue: IO[bytes], used: set[int]) -> bytes:
+        if isinstance(piece, BasePiece):
+            used.add(piece.base)
+            return read_piece(self._roots[piece.base], piece.path, piece.number)
+        if piece >= len(self._contents):
+            raise DeltaError(f"it uses content {piece} of {len(self._contents)}")
+        content = self._contents[piece]
+        old = b""
+        if content.piece is not None:
+            used.add(content.piece.base)
+            old = read_piece(self._roots[content.piece.base], content.piece.path, content.piece.number)
+        residue.seek(content.offset)
+        return decode(content.codec, residue.read(content.length), old, content.size)
+
+    def _blame_bases(self, info: PathInfo, used: set[int]) -> None:
+        """Where a path came out wrong, find out whether a base that it was made from is damaged."""
+        for number in sorted(used):
+            base: Base = self._bases[number]
+            with Path(os.devnull).open("wb") as nowhere:
+                nar = NarWriter(nowhere, limit=1 << 62, what=base.path)
+                open_below(self._roots[number], b"", nar.dump)
+            if nar.sri != base.nar_hash:
+                raise DeltaError(
+                    f"{base.path}: damaged in this store: its narHash is {nar.sri}, expected {base.nar_hash}; "
+                    f"repair it (nix-store --repair-path), then receive {info.path} again"
+                )
+
+
+def _at_most(value: int, limit: int, what: str) -> int:
+    if value > limit:
+        raise DeltaError(
+            f"{what}: damaged delta: it declares {value} bytes where at most {limit} may be; fetch it again"
+        )
+    return value

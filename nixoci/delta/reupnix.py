@@ -1,0 +1,369 @@
+r"""The first stream format of reUpNix's `nix-store-send` and `nix-store-recv`, written and read.
+
+A stream is a sequence of members, `NAME FLAGS SIZE\\n<bytes>\\n`. Files are named by the SHA-256 of their NAR, in Nix's
+base 32, as in `/nix/store/.links`. The format carries no hash of a path and no references: the reader checks each
+file against its name, and finds the references as Nix does, by looking for the hash parts of known paths.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from nixoci.delta import nix_store
+from nixoci.delta.format import Sink
+from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
+from nixoci.delta.nar import NarWriter, with_child
+from nixoci.delta.receive import Received
+from nixoci.delta.scan import MAX_DEPTH, open_below
+from nixoci.delta.send import Closure, in_dependency_order
+from nixoci.delta.spool import SpoolCache, need_space, spool
+from nixoci.errors import DeltaError
+
+_META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
+_HASH = re.compile(rb"[0-9abcdfghijklmnpqrsvwxyz]{52}")
+_PART = re.compile(rb"(?=([0-9abcdfghijklmnpqrsvwxyz]{32}))")
+_NIX32 = b"0123456789abcdfghijklmnpqrsvwxyz"
+_BLOCK = 1 << 20
+_MAX_META = 1 << 30
+_MAX_SIZE = 1 << 40
+
+
+@dataclass(slots=True)
+class _File:
+    """A file or symlink in a path that is made: its hash, and the letter for executable files."""
+
+    hash: bytes
+    mode: bytes
+
+
+_Tree = dict[bytes, "_File | _Tree"]
+
+
+def write(old: Closure, new: Closure, out: Sink) -> None:
+    """Write the stream that makes `new` of `old`, and lets the receiver delete what only `old` has.
+
+    Raises:
+        DeltaError: A path holds what the format cannot carry.
+    """
+    made = sorted(new.paths.keys() - old.paths.keys())
+    dropped = sorted(old.paths.keys() - new.paths.keys())
+    had = {hashed: path for path, hashed, _ in _leaves(old, sorted(old.paths)) if hashed}
+    kept = {hashed for _, hashed, _ in _leaves(new, sorted(new.paths.keys() & old.paths.keys()))}
+    wanted: dict[bytes, bytes] = {}
+    steps: list[bytes] = []
+    for path, hashed, step in _leaves(new, made):
+        steps.append(step + b"\0")
+        if hashed:
+            wanted.setdefault(hashed, path)
+    names = "\n".join(root[len(STORE_DIR) + 1 :] for root in new.roots)
+    # bash's read takes a trailing separator off: such a file is sent
+    restored = {hashed: had[hashed] for hashed in wanted if hashed in had and not had[hashed].endswith(b"=")}
+    pruned = sorted(had.keys() - kept - wanted.keys())
+    meta = (
+        names.encode(),
+        b"".join(b"%s=%s\0" % item for item in sorted(restored.items())),
+        b"".join(steps),
+        "\n".join(path[len(STORE_DIR) + 1 :] for path in dropped).encode(),
+        b"\n".join(pruned),
+    )
+    for name, content in zip(_META, meta, strict=True):
+        # lines that are read one by one need their end
+        text = content + b"\n" if name in (b".delete-paths", b".prune-links") and content else content
+        out.write(b"%s - %d\n%s\n" % (name, len(text), text))
+    out.write(b".meta-end - 0\n\n")
+    for hashed in sorted(wanted.keys() - restored.keys()):
+        _send_file(new, hashed, wanted[hashed], out)
+    out.write(b".data-end - 0\n\n")
+
+
+def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None) -> Received:
+    """Make the paths of a stream, check every file against its name, find references, and register with Nix.
+
+    What the stream asks to delete is left to Nix's garbage collector.
+
+    Raises:
+        DeltaError: The stream is damaged, or a file that should be there is not, or is another.
+    """
+    real = nix_store.real_store_dir(store)
+    with spool() as folder:
+        stream = _Stream(read, what)
+        meta = {name: stream.meta(name) for name in _META}
+        if stream.member() != (b".meta-end", b"-", 0):
+            raise stream.broken("no .meta-end after the instructions")
+        stream.end_member()
+        files = folder / "files"
+        files.mkdir()
+        _read_files(stream, files)
+        trees = _trees(meta[b".cerate-paths"], stream)
+        links = _links(meta[b".restore-links"], stream)
+        roots = tuple(f"{STORE_DIR}/{os.fsdecode(name)}" for name in meta[b".toplevel-paths"].split())
+        for path in (*trees, *roots):
+            check_store_path(path)
+        missing = nix_store.invalid_paths(trees, store=store)
+        known = {path[11:43].encode(): path for path in (*nix_store.all_paths(store=store), *trees)}
+        builder = _Builder(files, links, real, known)
+        need_space(folder, 1 << 20, what)
+        infos = in_dependency_order([builder.measure(path, trees[path]) for path in sorted(missing)])
+        cache = SpoolCache(folder)
+        for info in infos:
+            cache.add(info.path, partial(builder.write, info, trees[info.path]))
+        cache.register(store=store)
+        return Received(
+            roots=roots,
+            added=tuple(info.path for info in infos),
+            present=tuple(path for path in trees if path not in missing),
+            delta_size=stream.size,
+            nar_size=sum(info.nar_size for info in infos),
+        )
+
+
+class _Stream:
+    """The members of a stream, one after another."""
+
+    def __init__(self, read: Callable[[int], bytes], what: str) -> None:
+        self._read = read
+        self._what = what
+        self.size = 0
+
+    def member(self) -> tuple[bytes, bytes, int]:
+        """Read the line before a member: its name, flags and size."""
+        line = b""
+        while not line.endswith(b"\n"):
+            if len(line) > 256:
+                raise self.broken(f"a line that starts with {line[:40]!r}")
+            line += self.take(1)
+        parts = line[:-1].split(b" ")
+        if len(parts) != 3 or not parts[2].isdigit() or len(parts[2]) > 15 or parts[1] not in (b"-", b"x", b"l"):
+            raise self.broken(f"the line {line!r}")
+        return parts[0], parts[1], int(parts[2])
+
+    def meta(self, name: bytes) -> bytes:
+        """Read the member of instructions that must come now."""
+        found, flags, size = self.member()
+        if found != name or flags != b"-" or size > _MAX_META:
+            raise self.broken(f"{found!r} with {size} bytes where {name!r} must be")
+        content = b"".join(self.content(size))
+        self.end_member()
+        return content
+
+    def content(self, size: int) -> Iterator[bytes]:
+        """Yield the bytes of a member in blocks."""
+        while size:
+            block = self.take(min(size, _BLOCK))
+            yield block
+            size -= len(block)
+
+    def end_member(self) -> None:
+        """Read the newline after a member."""
+        if self.take(1) != b"\n":
+            raise self.broken("no newline after a member")
+
+    def take(self, count: int) -> bytes:
+        """Read exactly so many bytes."""
+        data = bytearray()
+        while len(data) < count:
+            part = self._read(count - len(data))
+            if not part:
+                raise self.broken(f"its end after {self.size + len(data)} bytes")
+            data += part
+        self.size += count
+        return bytes(data)
+
+    def broken(self, found: str) -> DeltaError:
+        """Return the error for a damaged stream."""
+        return DeltaError(f"{self._what}: damaged reUpNix stream: it has {found}; send it again")
+
+
+class _Builder:
+    """Writes the NARs of the paths that are made."""
+
+    def __init__(self, files: Path, links: dict[bytes, bytes], real: Path, known: dict[bytes, str]) -> None:
+        self._files = files
+        self._links = links
+        self._real = real
+        self._known = known
+        self._checked: set[bytes] = set()
+
+    def measure(self, path: str, tree: "_File | _Tree") -> PathInfo:
+        """Return what is to be registered of a path: its hash, size and references."""
+        found: set[bytes] = set()
+        finder = _Finder(found, self._known)
+        nar = NarWriter(finder, limit=_MAX_SIZE, what=path)
+        self._node(tree, nar)
+        references = tuple(sorted(self._known[part] for part in found))
+        return PathInfo(path=path, nar_hash=nar.sri, nar_size=nar.size, references=references)
+
+    def write(self, info: PathInfo, tree: "_File | _Tree", out: IO[bytes]) -> PathInfo:
+        """Write the NAR of a path."""
+        self._node(tree, NarWriter(out, limit=info.nar_size, what=info.path))
+        return info
+
+    def _node(self, node: "_File | _Tree", nar: NarWriter) -> None:
+        if isinstance(node, _File):
+            self._leaf(node.hash, nar)
+            return
+        nar.begin_directory()
+        for name, child in sorted(node.items()):
+            nar.begin_entry(name)
+            self._node(child, nar)
+            nar.end_entry()
+        nar.end_directory()
+
+    def _leaf(self, hashed: bytes, nar: NarWriter) -> None:
+        def dump(handle: int) -> None:
+            if hashed not in self._checked:
+                alone = NarWriter(_Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(hashed))
+                alone.dump(handle)
+                if nix32(alone.digest) != hashed:
+                    raise DeltaError(f"{os.fsdecode(hashed)}: a file of this name has another hash; send it again")
+                self._checked.add(hashed)
+            nar.dump(handle)
+
+        if os.path.lexists(self._files / os.fsdecode(hashed)):
+            open_below(self._files, hashed, dump)
+            return
+        if hashed not in self._links:
+            raise DeltaError(f"{os.fsdecode(hashed)}: a file that the stream neither carries nor says where it is")
+        store_path, _, inner = self._links[hashed].partition(b"/")
+        check_store_path(f"{STORE_DIR}/{os.fsdecode(store_path)}")
+        open_below(self._real / os.fsdecode(store_path), inner, dump)
+
+
+class _Nowhere:
+    """A sink that drops everything."""
+
+    def write(self, _: bytes) -> None:
+        """Drop the data."""
+
+
+class _Finder:
+    """A sink that finds the hash parts of known paths, also across two writes."""
+
+    def __init__(self, found: set[bytes], known: dict[bytes, str]) -> None:
+        self._found = found
+        self._known = known
+        self._tail = b""
+
+    def write(self, data: bytes) -> None:
+        """Search the data."""
+        text = self._tail + data
+        self._found.update(part for part in _PART.findall(text) if part in self._known)
+        self._tail = text[-31:]
+
+
+def nix32(digest: bytes) -> bytes:
+    """Return Nix's base 32 of a hash: the last bits first."""
+    number = int.from_bytes(digest, "little")
+    length = (len(digest) * 8 - 1) // 5 + 1
+    return bytes(_NIX32[number >> (5 * place) & 31] for place in range(length - 1, -1, -1))
+
+
+def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield each step that makes the paths: a file's place below the store and hash (else empty), and the step."""
+    for path in paths:
+        root = closure.on_disk(path)
+        name = os.fsencode(root.name)
+        steps: list[tuple[bytes, bytes, bytes]] = []
+        open_below(root, b"", partial(_walk, place=name, name=name, steps=steps))
+        yield b"", b"", b"r"
+        yield from steps
+
+
+def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes, bytes]]) -> None:
+    mode = os.fstat(handle).st_mode
+    if mode & 0o170000 == 0o040000:
+        steps.append((b"", b"", b"d/" + name))
+        for inner in sorted(os.fsencode(entry) for entry in os.listdir(handle)):
+            with_child(handle, inner, partial(_walk, place=place + b"/" + inner, name=inner, steps=steps))
+        steps.append((b"", b"", b"p"))
+        return
+    nar = NarWriter(_Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(place))
+    nar.dump(handle)
+    hashed = nix32(nar.digest)
+    executable = b"x" if mode & 0o170111 > 0o100000 and mode & 0o170000 == 0o100000 else b"-"
+    steps.append((place, hashed, b"f/%s/%s/%s" % (hashed, executable, name)))
+
+
+def _send_file(closure: Closure, hashed: bytes, place: bytes, out: Sink) -> None:
+    def write_member(handle: int) -> None:
+        facts = os.fstat(handle)
+        if facts.st_mode & 0o170000 == 0o120000:
+            target = os.readlink(b"", dir_fd=handle)
+            out.write(b"%s l %d\n%s\n" % (hashed, len(target), target))
+            return
+        out.write(b"%s %s %d\n" % (hashed, b"x" if facts.st_mode & 0o100 else b"-", facts.st_size))
+        offset = 0
+        while block := os.pread(handle, _BLOCK, offset):
+            out.write(block)
+            offset += len(block)
+        if offset != facts.st_size:
+            raise DeltaError(f"{os.fsdecode(place)}: changed while it was read; verify the store")
+        out.write(b"\n")
+
+    store_path, _, inner = place.partition(b"/")
+    open_below(closure.real / os.fsdecode(store_path), inner, write_member)
+
+
+def _read_files(stream: _Stream, folder: Path) -> None:
+    while True:
+        name, flags, size = stream.member()
+        if name == b".data-end" and not size:
+            stream.end_member()
+            return
+        if not _HASH.fullmatch(name) or (folder / os.fsdecode(name)).exists():
+            raise stream.broken(f"a file named {name!r}")
+        need_space(folder, size, os.fsdecode(name))
+        file = folder / os.fsdecode(name)
+        if flags == b"l":
+            if size > 4095:
+                raise stream.broken(f"a symlink of {size} bytes")
+            file.symlink_to(os.fsdecode(b"".join(stream.content(size))))
+        else:
+            with file.open("xb") as out:
+                for block in stream.content(size):
+                    out.write(block)
+            file.chmod(0o555 if flags == b"x" else 0o444)
+        stream.end_member()
+
+
+def _trees(script: bytes, stream: _Stream) -> "dict[str, _File | _Tree]":
+    """Run the instructions that lay out paths, on a tree in memory."""
+    top: _Tree = {}
+    stack = [top]
+    for step in script.split(b"\0")[:-1]:
+        kind, *rest = step.split(b"/")
+        if step == b"r":
+            stack = [top]
+            continue
+        if step == b"p" and len(stack) > 1:
+            stack.pop()
+            continue
+        name = rest[-1] if rest else b""
+        if name in (b"", b".", b"..") or (name in stack[-1] and kind == b"f"):
+            raise stream.broken(f"the instruction {step!r}")
+        if kind == b"d" and len(rest) == 1 and len(stack) <= MAX_DEPTH:
+            child = stack[-1].setdefault(name, {})
+            if isinstance(child, _File):
+                raise stream.broken(f"the instruction {step!r}")
+            stack.append(child)
+        elif kind == b"f" and len(rest) == 3 and _HASH.fullmatch(rest[0]) and rest[1] in (b"x", b"-"):
+            stack[-1][name] = _File(rest[0], rest[1])
+        else:
+            raise stream.broken(f"the instruction {step!r}")
+    return {f"{STORE_DIR}/{os.fsdecode(name)}": tree for name, tree in top.items()}
+
+
+def _links(text: bytes, stream: _Stream) -> dict[bytes, bytes]:
+    links = {}
+    for line in text.split(b"\0")[:-1]:
+        hashed, equals, place = line.partition(b"=")
+        if not line:
+            continue
+        if not equals or not _HASH.fullmatch(hashed):
+            raise stream.broken(f"the link {line!r}")
+        links[hashed] = place
+    return links

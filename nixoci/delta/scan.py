@@ -1,0 +1,129 @@
+"""What store paths hold: every node with a digest of its content, so that equal things are found."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nixoci.delta.nar import with_child
+from nixoci.errors import DeltaError
+
+SEGMENT = 64 << 20
+"""Bytes of a file that are handled as one piece; bounds the memory of both ends."""
+
+
+_BATCH = 1000
+
+MAX_DEPTH = 256
+"""Directories inside each other."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A file, directory or symlink. `kind` is the recipe's letter: `f`, `x` (executable), `d` or `l`.
+
+    `pieces` are the SHA-256 of each `SEGMENT` of a file, `digest` identifies the whole subtree.
+    """
+
+    kind: bytes
+    size: int = 0
+    target: bytes = b""
+    children: dict[bytes, "Node"] = field(default_factory=dict)
+    pieces: tuple[bytes, ...] = ()
+    digest: bytes = b""
+
+    def walk(self, path: bytes = b"") -> Iterator[tuple[bytes, "Node"]]:
+        """Yield every node below and including this one with its path, in NAR order; the top is `b""`."""
+        yield path, self
+        for name, child in self.children.items():
+            yield from child.walk(path + b"/" + name if path else name)
+
+
+def scan(root: Path) -> Node:
+    """Read a store path; two threads hash.
+
+    Raises:
+        DeltaError: Something in it is no file, directory or symlink.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        pending: list[tuple[Node, bytes]] = []
+        top = _read(os.fsencode(root), pending)
+        for start in range(0, len(pending), _BATCH):  # a pool keeps a kilobyte for every call that waits
+            batch = pending[start : start + _BATCH]
+            for (node, _), pieces in zip(batch, pool.map(_hash, [path for _, path in batch]), strict=True):
+                node.pieces = pieces
+    del pending
+    _digest(top)
+    return top
+
+
+def _read(path: bytes, pending: list[tuple[Node, bytes]], depth: int = 0) -> Node:
+    if depth > MAX_DEPTH:
+        raise DeltaError(f"{os.fsdecode(path)}: more than {MAX_DEPTH} directories inside each other")
+    facts = os.lstat(path)
+    if stat.S_ISLNK(facts.st_mode):
+        return Node(b"l", target=os.readlink(path))
+    if stat.S_ISREG(facts.st_mode):
+        node = Node(b"x" if facts.st_mode & stat.S_IXUSR else b"f", size=facts.st_size)
+        pending.append((node, path))
+        return node
+    if stat.S_ISDIR(facts.st_mode):
+        return Node(
+            b"d", children={name: _read(path + b"/" + name, pending, depth + 1) for name in sorted(os.listdir(path))}
+        )
+    raise DeltaError(f"{os.fsdecode(path)}: no file, directory or symlink; a store path holds nothing else")
+
+
+def _hash(path: bytes) -> tuple[bytes, ...]:
+    with open(path, "rb", buffering=0) as file:
+        pieces: list[bytes] = []
+        while True:
+            hashed, left = hashlib.sha256(), SEGMENT
+            while left and (block := file.read(min(left, 1 << 20))):
+                hashed.update(block)
+                left -= len(block)
+            if left == SEGMENT and pieces:
+                return tuple(pieces)
+            pieces.append(hashed.digest())
+            if left:
+                return tuple(pieces)
+
+
+def _digest(node: Node) -> None:
+    hashed = hashlib.sha256(node.kind)
+    hashed.update(node.target)
+    for piece in node.pieces:
+        hashed.update(piece)
+    for name, child in node.children.items():
+        _digest(child)
+        hashed.update(b"%d:%s" % (len(name), name) + child.digest)
+    node.digest = hashed.digest()
+
+
+def open_below(root: Path, path: bytes, action: Callable[[int], None]) -> None:
+    """Call `action` with a descriptor of `path` below the store path `root`, following no symlink on the way.
+
+    Raises:
+        DeltaError: The path could leave the store path, or is not there.
+    """
+    names = path.split(b"/") if path else []
+    if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
+        raise DeltaError(f"{root}: {path!r} is not a path inside of it")
+
+    def descend(handle: int, rest: list[bytes]) -> None:
+        if not rest:
+            action(handle)
+        else:
+            with_child(handle, rest[0], lambda child: descend(child, rest[1:]))
+
+    try:
+        parent = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with_child(parent, os.fsencode(root.name), lambda top: descend(top, names))
+        finally:
+            os.close(parent)
+    except OSError as error:
+        raise DeltaError(f"{root}: {path!r} cannot be read ({error.strerror}); verify the store") from error

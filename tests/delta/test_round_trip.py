@@ -1,0 +1,107 @@
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nixoci.delta.codecs import Effort
+from nixoci.delta.scan import SEGMENT
+from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
+
+OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
+
+names = st.binary(min_size=1, max_size=12).filter(lambda name: name not in (b".", b"..") and not set(name) & {0, 0x2F})
+contents = st.one_of(st.binary(max_size=60), st.binary(min_size=1, max_size=8).map(lambda part: part * 300))
+leaves = st.one_of(
+    contents,
+    contents.map(lambda content: ("x", content)),
+    st.binary(min_size=1, max_size=20).filter(lambda target: 0 not in target).map(lambda target: ("l", target)),
+)
+trees: st.SearchStrategy[Spec] = st.recursive(
+    leaves, lambda children: st.dictionaries(names, children, max_size=5), max_leaves=12
+)
+
+
+def check(old_spec: Spec, new_spec: Spec, effort: Effort = Effort.DEFAULT) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        real = Path(name) / "store"
+        real.mkdir()
+        old, new = closure(real, {OLD: old_spec}), closure(real, {NEW: new_spec})
+        stream, _ = delta(old, new, effort)
+        made = rebuild(stream, real, Path(name) / "spool")
+        assert made == {NEW: nar(new.on_disk(NEW))[0]}
+        assert delta(old, new, effort)[0] == stream
+
+
+@given(trees, trees, st.sampled_from(Effort))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_any_tree_comes_from_any_other(old: Spec, new: Spec, effort: Effort) -> None:
+    check(old, new, effort)
+
+
+@given(trees, names, leaves)
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+def test_a_tree_comes_from_one_that_differs_a_little(tree: Spec, name: bytes, leaf: Spec) -> None:
+    old = {b"same": tree, name + b"1": leaf}
+    check(old, {b"moved": {b"same": tree}, name + b"2": leaf, b"new": leaf})
+
+
+@pytest.mark.parametrize("effort", Effort)
+def test_a_changed_binary_is_patched(tmp_path: Path, effort: Effort) -> None:
+    content = random.Random(1).randbytes(400_000)
+    changed = content[:1000] + b"changed" + content[1007:300_000] + b"inserted" + content[300_000:]
+    old = closure(tmp_path, {OLD: {b"lib": {b"libfoo.so.1.2": content}}})
+    new = closure(tmp_path, {NEW: {b"lib": {b"libfoo.so.1.3": ("x", changed)}}})
+    stream, summary = delta(old, new, effort)
+    assert len(stream) < 2000
+    assert set(summary.by) == {"zstd" if effort is Effort.FAST else "hdiff"}
+    assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW: nar(new.on_disk(NEW))[0]}
+
+
+def test_a_renamed_and_changed_file_is_found_by_its_content(tmp_path: Path) -> None:
+    lines = [random.Random(line).randbytes(30).hex().encode() for line in range(500)]
+    old = closure(tmp_path, {OLD: {b"before.txt": b"\n".join(lines)}})
+    new = closure(tmp_path, {NEW: {b"quite-another-name": b"\n".join([*lines[:200], b"more", *lines[201:]])}})
+    stream, summary = delta(old, new)
+    assert set(summary.by) == {"hdiff"}
+    assert len(stream) < 1500
+
+
+def test_each_content_travels_once(tmp_path: Path) -> None:
+    content = random.Random(2).randbytes(50_000)
+    new = closure(tmp_path, {NEW: {b"one": content, b"two": ("x", content), b"three": content}})
+    stream, summary = delta(closure(tmp_path, {}), new)
+    assert len(stream) < 52_000
+    assert summary.by["plain"].count == 1
+    assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW: nar(new.on_disk(NEW))[0]}
+
+
+def test_what_is_there_does_not_travel(tmp_path: Path) -> None:
+    content = random.Random(3).randbytes(50_000)
+    old = closure(tmp_path, {OLD: {b"a": {b"file": content}}})
+    new = closure(tmp_path, {NEW: {b"b": {b"file": content}, b"c": ("x", content)}})
+    stream, summary = delta(old, new)
+    assert len(stream) < 700
+    assert summary.by["kept"].size == 100_000
+    assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW: nar(new.on_disk(NEW))[0]}
+
+
+def test_a_file_of_several_pieces(tmp_path: Path) -> None:
+    old = closure(tmp_path, {OLD: {b"big": bytes(SEGMENT) + b"one" * 1000}})
+    new = closure(tmp_path, {NEW: {b"big": b"start" + bytes(2 * SEGMENT) + b"one" * 1001}})
+    stream, _ = delta(old, new, Effort.FAST)
+    assert len(stream) < 20_000
+    assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW: nar(new.on_disk(NEW))[0]}
+
+
+def test_paths_come_after_what_they_refer_to(tmp_path: Path) -> None:
+    library, tool = store_path("library-2", "z"), store_path("tool-2", "b")
+    base = store_path("base", "c")
+    old = closure(tmp_path, {base: b"base"})
+    new = closure(
+        tmp_path, {tool: b"tool", library: b"library", base: b"base"}, {tool: (library, tool), library: (base,)}
+    )
+    stream, _ = delta(old, new)
+    assert list(rebuild(stream, tmp_path, tmp_path / "spool")) == [library, tool]

@@ -1,0 +1,78 @@
+"""Store paths in a temporary folder, and the way of a delta between them, without Nix."""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from nixoci.delta.codecs import Effort
+from nixoci.delta.format import DeltaReader
+from nixoci.delta.model import STORE_DIR, PathInfo
+from nixoci.delta.nar import NarWriter
+from nixoci.delta.receive import Rebuilder
+from nixoci.delta.scan import open_below
+from nixoci.delta.send import Closure, Summary, send
+
+Spec = bytes | tuple[str, bytes] | Mapping[bytes, "Spec"]
+"""A file's content; `("x", content)` an executable; `("l", target)` a symlink; names and what they name."""
+
+
+def make(root: bytes, spec: Spec) -> None:
+    if isinstance(spec, bytes):
+        spec = ("f", spec)
+    if isinstance(spec, tuple):
+        kind, content = spec
+        if kind == "l":
+            os.symlink(content, root)
+            return
+        with open(root, "wb") as file:
+            file.write(content)
+        os.chmod(root, 0o555 if kind == "x" else 0o444)
+        return
+    os.mkdir(root)
+    for name, child in spec.items():
+        make(root + b"/" + name, child)
+
+
+def nar(root: Path) -> tuple[bytes, str, int]:
+    out = io.BytesIO()
+    writer = NarWriter(out, limit=1 << 40, what=str(root))
+    open_below(root, b"", writer.dump)
+    return out.getvalue(), writer.sri, writer.size
+
+
+def store_path(name: str, letter: str) -> str:
+    return f"{STORE_DIR}/{letter * 32}-{name}"
+
+
+def closure(real: Path, specs: Mapping[str, Spec], references: Mapping[str, tuple[str, ...]] | None = None) -> Closure:
+    infos = {}
+    for path, spec in specs.items():
+        root = real / path[len(STORE_DIR) + 1 :]
+        if not os.path.lexists(root):
+            make(os.fsencode(root), spec)
+        _, sri, size = nar(root)
+        infos[path] = PathInfo(
+            path=path, nar_hash=sri, nar_size=size, references=tuple((references or {}).get(path, ()))
+        )
+    return Closure(roots=tuple(infos), paths=infos, real=real)
+
+
+def delta(old: Closure, new: Closure, effort: Effort = Effort.DEFAULT) -> tuple[bytes, Summary]:
+    out = io.BytesIO()
+    summary = send(old, new, out, effort=effort)
+    return out.getvalue(), summary
+
+
+def rebuild(stream: bytes, real: Path, folder: Path) -> dict[str, bytes]:
+    """Return the NAR of each path that a delta makes, all of them checked."""
+    reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
+    header = reader.header()
+    folder.mkdir(exist_ok=True)
+    rebuilder = Rebuilder(reader, header, real, folder)
+    made = {}
+    for info in header.paths:
+        out = io.BytesIO()
+        rebuilder.rebuild(info, out)
+        made[info.path] = out.getvalue()
+    return made

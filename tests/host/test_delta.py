@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
+from tests.host.network import allow_ssh, join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAKE = """
+let
+  path = name: args: derivation {
+    inherit name; system = builtins.currentSystem; builder = "/usr/bin/python3"; args = [ "-c" args.code ];
+    dep = args.dep or "";
+  };
+  code = seed: ''
+    import os, random
+    out = os.environ["out"]; os.mkdir(out)
+    for i in range(300):
+        data = bytearray(random.Random(i).randbytes(20000))
+        data[i:i+4] = b"%04d" % SEED
+        with open(f"{out}/file{i}", "wb") as f: f.write(data)
+    with open(f"{out}/run", "w") as f: f.write("#!/bin/sh\\n# SEED " + os.environ["dep"] + " " + out)
+    os.chmod(f"{out}/run", 0o755)
+    os.symlink("run", f"{out}/link"); os.mkdir(f"{out}/empty")
+    open(os.fsencode(out) + b"/\\xff\\n name", "w").close()
+  '';
+  make = seed: rec {
+    lib = path "lib-${seed}" { code = builtins.replaceStrings [ "SEED" ] [ seed ] (code seed); };
+    app = path "app-${seed}" { code = builtins.replaceStrings [ "SEED" ] [ seed ] (code seed); dep = "${lib}"; };
+  }.app;
+in [ (make "1") (make "2") ]
+"""
+
+
+@pytest.fixture(scope="module")
+def near() -> Iterator[Machine]:
+    with Machine(binds={images_dir(): INSIDE}) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def pair(near: Machine) -> tuple[str, str]:
+    """Two versions of a closure of two paths that refer to each other and themselves, in the near store."""
+    old, new = near.run(["nix-build", "--no-out-link", "--expr", MAKE]).stdout.split()
+    near.run(
+        ["nix", "--extra-experimental-features", "nix-command", "copy", "--no-check-sigs", "--to", "/root/far", old]
+    )
+    near.run(["nixoci", "send", "--from", old, "--to", new, "-o", "/root/delta"])
+    return old, new
+
+
+def infos(machine: Machine, *arguments: str) -> dict[str, dict[str, object]]:
+    command = ["nix", "--extra-experimental-features", "nix-command", "path-info", "--json", "--json-format", "1"]
+    found: dict[str, dict[str, object]] = json.loads(machine.run([*command, "--recursive", *arguments]).stdout)
+    keep = ("narHash", "narSize", "references", "deriver", "signatures", "ca")
+    return {path: {key: info[key] for key in keep} for path, info in found.items()}
+
+
+def fresh(machine: Machine, store: str, base: str | None) -> str:
+    """Make a chroot store that has the closure of a path."""
+    machine.run(["rm", "-rf", store], check=False)
+    if base:
+        command = ["nix", "--extra-experimental-features", "nix-command", "copy", "--no-check-sigs"]
+        machine.run([*command, "--to", store, base])
+    return store
+
+
+def valid(machine: Machine, store: str) -> set[str]:
+    command = ["nix", "--extra-experimental-features", "nix-command", "path-info", "--all", "--store", store]
+    return set(machine.run(command).stdout.split())
+
+
+def verify(machine: Machine, store: str) -> None:
+    machine.run(["nix-store", "--store", store, "--verify", "--check-contents"])
+
+
+def test_a_closure_arrives_as_it_was(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    store = fresh(near, "/root/arrives", old)
+    done = json.loads(near.run(["nixoci", "receive", "/root/delta", "--store", store, "--json"]).stdout)
+    assert done["roots"] == [new]
+    assert len(done["added"]) == 2
+    assert infos(near, "--store", store, new) == infos(near, new)
+    verify(near, store)
+    again = json.loads(near.run(["nixoci", "receive", "/root/delta", "--store", store, "--json"]).stdout)
+    assert again["added"] == []
+    assert "nixoci" not in near.run(["ls", "/tmp"]).stdout  # noqa: S108
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_missing_base_is_named(near: Machine) -> None:
+    store = fresh(near, "/root/missing", None)
+    done = near.run(["nixoci", "receive", "/root/delta", "--store", store], check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: /nix/store/")
+    assert "this store does not have it" in done.stderr
+    assert valid(near, store) == set()
+
+
+def test_a_damaged_base_is_named(near: Machine, pair: tuple[str, str]) -> None:
+    store = fresh(near, "/root/damaged", pair[0])
+    base = near.run(["nix-store", "--query", "--references", pair[0]]).stdout.split()
+    base.remove(pair[0])
+    file = f"{store}{base[0]}/file7"
+    near.run(["chmod", "+w", file])
+    near.run(["dd", "if=/dev/zero", f"of={file}", "bs=999", "seek=9", "count=9", "conv=notrunc"])
+    before = valid(near, store)
+    done = near.run(["nixoci", "receive", "/root/delta", "--store", store], check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {base[0]}: damaged in this store")
+    assert done.stderr.count("\n") == 1
+    assert valid(near, store) == before
+
+
+def test_signatures_and_content_addresses_arrive(near: Machine, pair: tuple[str, str]) -> None:
+    near.run(["sh", "-c", "nix-store --generate-binary-cache-key test-1 /root/key /root/key.pub"])
+    new = "nix --extra-experimental-features nix-command"
+    near.run(["sh", "-c", f"{new} store sign --key-file /root/key --recursive {pair[1]}"])
+    source = near.run(["nix-store", "--add", "/etc/os-release"]).stdout.strip()
+    near.run(["nixoci", "send", "--from", pair[0], "--to", pair[1], "--to", source, "-o", "/root/signed"])
+    store = fresh(near, "/root/signed-store", pair[0])
+    near.run(["nixoci", "receive", "/root/signed", "--store", store])
+    got = infos(near, "--store", store, pair[1], source)
+    assert got == infos(near, pair[1], source)
+    assert got[pair[1]]["signatures"]
+    assert got[source]["ca"]
+
+
+def test_killed_at_any_point_the_store_is_sound(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    clean = near.command(["nixoci", "receive", "/root/delta", "--store", fresh(near, "/root/timed", old)])
+    start = time.monotonic()
+    subprocess.run(clean, check=True, capture_output=True)
+    whole = time.monotonic() - start
+    delays = random.Random(4)  # noqa: S311  # not a secret
+    finished = 0
+    for _ in range(50):
+        store = fresh(near, "/root/killed", old)
+        command = near.command(["nixoci", "receive", "/root/delta", "--store", store])
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(delays.uniform(0.05, whole))
+        os.killpg(process.pid, signal.SIGKILL)
+        finished += process.wait() == 0
+        verify(near, store)
+        near.run(["nixoci", "receive", "/root/delta", "--store", store])
+        assert new in valid(near, store)
+    assert finished < 25
+    verify(near, "/root/killed")
+    assert "nixoci" not in near.run(["ls", "/tmp"]).stdout  # noqa: S108
+
+
+def test_roots_and_profiles(near: Machine, pair: tuple[str, str]) -> None:
+    near.run(["nixoci", "receive", "/root/delta", "--gc-root", "/root/root", "--profile", "/root/profile"])
+    assert near.run(["readlink", "/root/root"]).stdout.strip() == pair[1]
+    assert near.run(["readlink", "-f", "/root/profile"]).stdout.strip() == pair[1]
+
+
+def test_copy_to_another_machine(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    with Machine(binds={images_dir(): INSIDE}) as far:
+        _, address = join(near, far)
+        allow_ssh(far, by=near)
+        far.run(["sh", "-c", "ln -sf /opt/nixoci/bin/nixoci /usr/local/bin/nixoci"])
+        command = ["nix", "--extra-experimental-features", "nix-command", "copy", "--to", f"ssh://{address}"]
+        near.run([*command, "--no-check-sigs", old])
+        counter = f"cat /sys/class/net/{interface(near, address)}/statistics/tx_bytes"
+        before = int(near.run(["sh", "-c", counter]).stdout)
+        summary = json.loads(near.run(["nixoci", "copy", "--to", f"ssh://{address}", new, "--json"]).stdout)
+        sent = int(near.run(["sh", "-c", counter]).stdout) - before
+        assert infos(far, new) == infos(near, new)
+        far.run(["nix-store", "--verify", "--check-contents"])
+        assert summary["delta_size"] <= sent < summary["delta_size"] + 40_000
+        assert sent < 200_000
+
+
+def interface(machine: Machine, address: str) -> str:
+    words = machine.run(["ip", "route", "get", address]).stdout.split()
+    return words[words.index("dev") + 1]
+
+
+def test_the_other_stream_makes_the_same_paths(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    near.run(["nixoci", "send", "--format", "reupnix-v1", "--from", old, "--to", new, "-o", "/root/v1"])
+    store = fresh(near, "/root/v1-store", old)
+    near.run(["nixoci", "receive", "--format", "reupnix-v1", "/root/v1", "--store", store])
+    got, expected = infos(near, "--store", store, new), infos(near, new)
+    for info in (*got.values(), *expected.values()):
+        del info["deriver"]
+        del info["signatures"]
+    assert got == expected
+    verify(near, store)
+
+
+def test_a_build_makes_the_same_delta(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    function = 'import /src/nix/delta.nix { system = builtins.currentSystem; nixoci = "/opt/nixoci"; }'
+    paths = f"from = builtins.storePath {old}; to = builtins.storePath {new};"
+    delta = near.run(["nix-build", "--no-out-link", "--expr", f"({function}) {{ {paths} }}"]).stdout.strip()
+    store = fresh(near, "/root/built", old)
+    near.run(["nixoci", "receive", delta, "--store", store])
+    assert new in valid(near, store)
+    assert near.run(["nix-store", "--query", "--references", delta]).stdout == ""

@@ -1,0 +1,138 @@
+"""The metadata dump: composefs's format, and that it reads back as what was written."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixoci.errors import StoreError
+from nixoci.tree.dump import escape, read_dump, unescape, write_dump
+from nixoci.tree.model import Inode, Kind, walk
+from tests.support.layers import description, directory, file, hardlink, header, layer, merge, pax, symlink
+from tests.support.trees import trees
+
+
+def lines(root: Inode) -> list[str]:
+    return [line.decode("ascii") for line in write_dump(root)]
+
+
+def test_every_field_is_where_composefs_looks_for_it() -> None:
+    xattr = pax({b"SCHILY.xattr.user.b": b"x=y z", b"SCHILY.xattr.user.a": b"\0\xff", b"mtime": b"-1.5"})
+    root = merge(
+        layer(
+            directory(b"./", mode=0o1777, uid=1, gid=2, mtime=3),
+            directory(b"d/", mode=0o750),
+            directory(b"d/sub/"),
+            xattr + file(b"d/f", b"data", mode=0o4755, uid=1000, gid=33),
+            hardlink(b"e", b"d/f"),
+            file(b"empty"),
+            symlink(b"s", b"-"),
+            header(b"null", b"3", device=(1, 3), mode=0o666),
+            header(b"disk", b"4", device=(259, 300), mode=0o660),
+            header(b"pipe", b"6", mode=0o600),
+        )
+    )
+    assert lines(root) == [
+        "/ 0 41777 3 1 2 0 3.0 - - -\n",
+        "/d 0 40750 3 0 0 0 0.0 - - -\n",
+        "/d/f 4 104755 2 1000 33 0 -2.500000000 d/f - - user.a=\\x00\\xff user.b=x\\x3dy\\x20z\n",
+        "/d/sub 0 40755 2 0 0 0 0.0 - - -\n",
+        "/disk 0 60660 1 0 0 1114924 0.0 - - -\n",
+        "/e 4 @104755 2 1000 33 0 -2.500000000 d/f - - user.a=\\x00\\xff user.b=x\\x3dy\\x20z\n",
+        "/empty 0 100644 1 0 0 0 0.0 - - -\n",
+        "/null 0 20666 1 0 0 259 0.0 - - -\n",
+        "/pipe 0 10600 1 0 0 0 0.0 - - -\n",
+        "/s 1 120777 1 0 0 0 0.0 \\x2d - -\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "escaped"),
+    [
+        (b"plain-text.txt", b"plain-text.txt"),
+        (b"-", b"\\x2d"),
+        (b"--", b"--"),
+        (b"a b", b"a\\x20b"),
+        (b"a\\b", b"a\\\\b"),
+        (b"\n\r\t", b"\\n\\r\\t"),
+        (b"\0\x7f\xff", b"\\x00\\x7f\\xff"),
+        (b"caf\xc3\xa9", b"caf\\xc3\\xa9"),
+        (b"a=b", b"a=b"),
+        (b"\\x41", b"\\\\x41"),
+    ],
+)
+def test_escapes(raw: bytes, escaped: bytes) -> None:
+    assert escape(raw) == escaped
+    assert unescape(escaped) == raw
+
+
+@given(st.binary())
+def test_escaping_is_undone_and_leaves_nothing_that_separates_fields(raw: bytes) -> None:
+    escaped = escape(raw)
+    assert unescape(escaped) == raw
+    assert re.fullmatch(rb"[\x21-\x7e]*", escaped)
+    assert escaped != b"-"
+
+
+@pytest.mark.parametrize("text", [b"\\", b"\\q", b"\\x4", b"\\xg0", b"a\\"])
+def test_what_is_no_escape_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="escape"):
+        unescape(text)
+
+
+@given(trees())
+def test_a_tree_reads_back_from_its_dump(root: Inode) -> None:
+    text = list(write_dump(root))
+    again = read_dump(text)
+    assert description(again) == description(root)
+    assert list(write_dump(again)) == text
+    assert all(line.count(b"\n") == 1 and line.endswith(b"\n") for line in text)
+
+
+@given(trees())
+def test_link_counts_are_those_of_a_file_system(root: Inode) -> None:
+    for line, (path, inode) in zip(write_dump(root), walk(root), strict=True):
+        links = int(line.split(b" ")[3])
+        if inode.kind is Kind.DIRECTORY:
+            assert links == 2 + sum(child.kind is Kind.DIRECTORY for child in inode.children.values()), path
+        else:
+            assert links == sum(other is inode for _, other in walk(root)), path
+
+
+ROOT = b"/ 0 40755 2 0 0 0 0.0 - - -\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"/f\n",
+        b"f 0 100644 1 0 0 0 0.0 - - -\n",
+        b"/f 0 100644 1 0 0 0 0.0 - -\n",
+        b"/f 0 999 1 0 0 0 0.0 - - -\n",
+        b"/f 0 0 1 0 0 0 0.0 - - -\n",
+        b"/f 0 100644 1 root 0 0 0.0 - - -\n",
+        b"/f 0 100644 1 0 0 0 now - - -\n",
+        b"/f x 100644 1 0 0 0 0.0 - - -\n",
+        b"/d/f 0 100644 1 0 0 0 0.0 - - -\n",
+        b"/f 0 @100644 2 0 0 0 0.0 nowhere - -\n",
+        b"/f\\q 0 100644 1 0 0 0 0.0 - - -\n",
+    ],
+)
+def test_a_line_that_is_not_of_the_format_is_refused_by_number(line: bytes) -> None:
+    with pytest.raises(StoreError, match=f"^{re.escape(f'metadata dump: line 2 is not valid: {line!r}')}$"):
+        read_dump([ROOT, line])
+
+
+def test_a_child_of_a_file_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"^metadata dump: line 3 is not valid: "):
+        read_dump([ROOT, b"/f 0 100644 1 0 0 0 0.0 - - -\n", b"/f/g 0 100644 1 0 0 0 0.0 - - -\n"])
+
+
+def test_a_dump_without_a_root_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"^metadata dump: it has no root directory; extract the image again$"):
+        read_dump([])
