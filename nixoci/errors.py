@@ -48,5 +48,13 @@ class StoreError(NixociError):
     """An image path or an image store in the Nix store cannot be used or made."""
 
 
+class ContainerError(NixociError):
+    """A container cannot be run as declared; the message starts with the option (`containers.web.ports`)."""
+
+
 class ProcessError(NixociError):
-    """A program that nixoci drives is missing or has failed."""
+    """A program that nixoci drives is missing or has failed; `stderr` is all that it wrote there."""
+
+    def __init__(self, message: str, *, stderr: str = "") -> None:
+        super().__init__(message)
+        self.stderr = stderr

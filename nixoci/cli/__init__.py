@@ -14,6 +14,7 @@ from nixoci.cli.extract import extract
 from nixoci.cli.fetch import fetch_blob
 from nixoci.cli.generate import generate
 from nixoci.cli.image_store import image_store
+from nixoci.cli.units import bundle, units
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -25,7 +26,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 
 
-for _command in (extract, fetch_blob, generate, image_store):
+for _command in (bundle, extract, fetch_blob, generate, image_store, units):
     cli.add_command(_command)
 
 

@@ -1,0 +1,202 @@
+"""A container's config.json, as the runtime-spec wants it (config.md, config-linux.md; image-spec conversion.md)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nixoci.bundle import defaults, seccomp
+from nixoci.bundle.root import Root, choose_root
+from nixoci.container.model import Notify
+from nixoci.container.notation import Mount
+from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, Resolved
+from nixoci.errors import ContainerError
+from nixoci.tree.model import Inode, Kind
+
+OCI_VERSION = "1.0.2"
+"""The oldest version that has all that is used, so that old runtimes take it too."""
+
+RUN = "/run/nixoci"
+"""Where running containers have their mounts and secrets, one directory each."""
+
+STATE = "/var/lib/nixoci"
+"""Where containers keep what stays: `NAME/upper` and `NAME/work`, and `volumes/NAME`."""
+
+NOTIFY_SOCKET = "/run/systemd/notify"
+
+_TMPFS = ("rw", "rprivate", "nosuid", "nodev", "tmpcopyup")
+_BIND = ("rbind", "rprivate", "nosuid", "nodev")
+_ANNOTATION = "org.opencontainers.image."
+_NEW_DIRECTORY = Inode(Kind.DIRECTORY)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle: its config.json, and how the unit makes the root that it names."""
+
+    config: dict[str, Any]
+    root: Root
+
+
+def make_bundle(resolved: Resolved, profile: seccomp.Profile | None) -> Bundle:
+    """Write a container's config.json.
+
+    Args:
+        resolved: The container.
+        profile: The seccomp profile (`nixoci.bundle.seccomp.read_profile`), None for no confinement.
+
+    Raises:
+        ContainerError: A capability does not exist, or `settings.runtime` sets the root.
+    """
+    bounding, added = defaults.capabilities(resolved.option("capabilities"), resolved.container.capabilities)
+    mounts = _mounts(resolved)
+    root = choose_root(resolved, [mount["destination"] for mount in mounts])
+    own_network = resolved.container.networks == ["none"]
+    namespaces = ["pid", "ipc", "uts", "mount", "cgroup", *(["network"] if own_network else [])]
+    linux: dict[str, Any] = {
+        "namespaces": [{"type": kind} for kind in namespaces],
+        "maskedPaths": list(defaults.MASKED_PATHS),
+        "readonlyPaths": list(defaults.READONLY_PATHS),
+    }
+    if own_network:
+        linux["sysctl"] = dict(defaults.SYSCTL)
+    if profile is not None:
+        architecture = resolved.tree.image.config.architecture
+        linux["seccomp"] = seccomp.for_container(profile, architecture=architecture, capabilities=bounding)
+    config = {
+        "ociVersion": OCI_VERSION,
+        "process": _process(resolved, bounding, added),
+        "root": {"path": _root_path(resolved, root), "readonly": resolved.container.read_only},
+        "hostname": _hostname(resolved),
+        "mounts": mounts,
+        "annotations": _annotations(resolved),
+        "linux": linux,
+    }
+    settings = resolved.container.settings.runtime
+    if "root" in settings:
+        raise ContainerError(
+            f"{resolved.option('settings.runtime.root')}: the unit mounts the root so that the store stays as it is;"
+            " use readOnly and writableLayer"
+        )
+    return Bundle(_merge(config, settings), root)
+
+
+def named_volume(name: str) -> str:
+    """Return the directory of a bundle's named volume."""
+    return f"{STATE}/volumes/{name}"
+
+
+def secret_file(container: str, secret: str) -> str:
+    """Return where a bundle's unit puts a secret for its container's user."""
+    return f"{RUN}/{container}/secrets/{secret}"
+
+
+def _root_path(resolved: Resolved, root: Root) -> str:
+    return str(resolved.tree.image.rootfs) if root is Root.TREE else f"{RUN}/{resolved.name}/root"
+
+
+def _hostname(resolved: Resolved) -> str:
+    return resolved.container.hostname or resolved.name
+
+
+def _process(resolved: Resolved, bounding: list[str], added: list[str]) -> dict[str, Any]:
+    user: dict[str, Any] = {"uid": resolved.user.uid, "gid": resolved.user.gid, "umask": 0o022}
+    user["additionalGids"] = list(resolved.user.additional_gids)
+    environment = {"PATH": DEFAULT_PATH} | resolved.environment
+    for name, value in (
+        ("container", "oci"),
+        ("HOME", resolved.user.home or resolved.workdir),
+        ("HOSTNAME", _hostname(resolved)),
+    ):
+        environment.setdefault(name, value)
+    if resolved.container.notify is Notify.CONTAINER:
+        environment["NOTIFY_SOCKET"] = NOTIFY_SOCKET
+    return {
+        "terminal": False,
+        "user": user,
+        "args": list(resolved.args),
+        "env": [f"{name}={value}" for name, value in environment.items()],
+        "cwd": resolved.workdir,
+        "capabilities": _capabilities(resolved, bounding, added),
+        "noNewPrivileges": False,
+    }
+
+
+def _capabilities(resolved: Resolved, bounding: list[str], added: list[str]) -> dict[str, list[str]]:
+    """Return the sets as podman fills them: root has all that it may have, another user what was added by name."""
+    if resolved.user.uid == 0:
+        return {"bounding": bounding, "effective": bounding, "permitted": bounding}
+    if not added:
+        return {"bounding": bounding}
+    return {"bounding": bounding} | dict.fromkeys(("effective", "inheritable", "permitted", "ambient"), added)
+
+
+def _mounts(resolved: Resolved) -> list[dict[str, Any]]:
+    """Return all mounts, in an order in which none hides another."""
+    mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
+    chosen = {mount.target for mount in (*resolved.tmpfs, *resolved.volumes)}
+    if resolved.container.read_only:
+        mounts += [_tmpfs(resolved, Mount("tmpfs", path)) for path in defaults.WRITABLE if path not in chosen]
+    for path in resolved.image_volumes:
+        if resolved.container.read_only or resolved.tree.find(path) is None:
+            mounts.append(_tmpfs(resolved, Mount("tmpfs", path)))
+    mounts += [_tmpfs(resolved, mount) for mount in resolved.tmpfs]
+    for mount in resolved.volumes:
+        source = mount.source if mount.is_path else named_volume(mount.source)
+        mounts.append(_bind(source, mount.target, mount.options))
+    mounts += [_bind(mount.source, mount.target, ("dev",), ("rbind", "rprivate")) for mount in resolved.devices]
+    for name, secret in resolved.container.secrets.items():
+        mounts.append(_bind(secret_file(resolved.name, name), secret.target or f"/run/secrets/{name}", ("ro",)))
+    if resolved.container.notify is Notify.CONTAINER:
+        mounts.append(_bind(NOTIFY_SOCKET, NOTIFY_SOCKET, ()))
+    names = f"{RUN}/{resolved.name}/etc"
+    if resolved.container.networks == ["host"]:
+        mounts += [_bind(f"{names}/{file}", f"/etc/{file}", ("ro",)) for file in ("hosts", "resolv.conf")]
+    mounts.sort(key=lambda mount: mount["destination"].count("/"))
+    by_target = {mount["destination"]: mount for mount in mounts}
+    return list(by_target.values())
+
+
+def _tmpfs(resolved: Resolved, mount: Mount) -> dict[str, Any]:
+    """Return a file system in memory that starts as the directory it covers: its content, owner and mode."""
+    options = list(_TMPFS)
+    given = {option.partition("=")[0] for option in mount.options}
+    inode = resolved.tree.find(mount.target) or _NEW_DIRECTORY
+    for name, value in (("mode", f"{inode.mode:o}"), ("uid", str(inode.uid)), ("gid", str(inode.gid))):
+        if name not in given:
+            options.append(f"{name}={value}")
+    for option in mount.options:
+        if option == "ro":
+            options.remove("rw")
+        if option not in options:
+            options.append(option)
+    return {"destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": options}
+
+
+def _bind(source: str, target: str, options: tuple[str, ...], base: tuple[str, ...] = _BIND) -> dict[str, Any]:
+    undone = {"exec": "noexec", "dev": "nodev", "suid": "nosuid", "shared": "rprivate", "rshared": "rprivate"}
+    undone |= {"slave": "rprivate", "rslave": "rprivate", "private": "rprivate"}
+    kept = [option for option in base if option not in {undone.get(given) for given in options}]
+    access = [] if {"ro", "rw"} & set(options) else ["rw"]
+    merged = list(dict.fromkeys([*kept, *options, *access]))
+    return {"destination": target, "type": "bind", "source": source, "options": merged}
+
+
+def _annotations(resolved: Resolved) -> dict[str, str]:
+    """Return the image's facts and, winning over them, the labels (conversion.md, Annotation Fields)."""
+    config = resolved.tree.image.config
+    exposed = ",".join(sorted((config.config.exposed_ports if config.config else None) or {}))
+    implied = {
+        "os": config.os,
+        "architecture": config.architecture,
+        "variant": config.variant,
+        "author": config.author,
+        "created": config.created,
+        "stopSignal": resolved.stop_signal if resolved.stop_signal != DEFAULT_STOP_SIGNAL else None,
+        "exposedPorts": exposed,
+    }
+    return {_ANNOTATION + name: value for name, value in implied.items() if value} | resolved.labels
+
+
+def _merge(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return base | {name: _merge(base[name], value) if name in base else value for name, value in over.items()}

@@ -1,0 +1,93 @@
+"""Seccomp profiles: from the shape of containers-common's seccomp.json to the runtime-spec's, for one container.
+
+The profile that podman has built in is the one that containers-common installs; it lists rules that hold for some
+architectures or capabilities only, which a runtime does not know of.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from nixoci.document import load
+from nixoci.errors import ContainerError
+
+DEFAULT_PROFILE = Path("/usr/share/containers/seccomp.json")
+UNCONFINED = "unconfined"
+
+_ARCHITECTURES = {
+    "amd64": "SCMP_ARCH_X86_64",
+    "386": "SCMP_ARCH_X86",
+    "arm64": "SCMP_ARCH_AARCH64",
+    "arm": "SCMP_ARCH_ARM",
+    "ppc64le": "SCMP_ARCH_PPC64LE",
+    "s390x": "SCMP_ARCH_S390X",
+    "riscv64": "SCMP_ARCH_RISCV64",
+    "loong64": "SCMP_ARCH_LOONGARCH64",
+    "mips64le": "SCMP_ARCH_MIPSEL64",
+}
+"""Go's names of architectures, which images use, and libseccomp's."""
+
+Profile = dict[str, Any]
+
+
+def read_profile(file: Path) -> Profile:
+    """Read a profile.
+
+    Raises:
+        ContainerError: There is none.
+        DocumentError: It is not JSON.
+    """
+    try:
+        profile = load(file.read_bytes(), what=str(file))
+    except OSError as error:
+        raise ContainerError(
+            f"{file}: no seccomp profile: {error.strerror}; name containers-common's seccomp.json with --seccomp,"
+            f" or say --seccomp={UNCONFINED}"
+        ) from error
+    if not isinstance(profile, dict) or "defaultAction" not in profile:
+        raise ContainerError(f"{file}: not a seccomp profile: it has no defaultAction; name another with --seccomp")
+    return profile
+
+
+def for_container(profile: Profile, *, architecture: str, capabilities: list[str]) -> dict[str, Any]:
+    """Return `linux.seccomp` (runtime-spec config-linux.md, Seccomp) for a container.
+
+    Args:
+        profile: As `read_profile` returns it.
+        architecture: The image's, by Go's name.
+        capabilities: The bounding set.
+    """
+    result: dict[str, Any] = {"defaultAction": profile["defaultAction"]}
+    if (errno := profile.get("defaultErrnoRet")) is not None:
+        result["defaultErrnoRet"] = errno
+    native = _ARCHITECTURES.get(architecture)
+    for entry in profile.get("archMap") or []:
+        if entry["architecture"] == native:
+            result["architectures"] = [native, *(entry.get("subArchitectures") or [])]
+    result["syscalls"] = [
+        _rule(rule)
+        for rule in profile.get("syscalls") or []
+        if _holds(rule, architecture=architecture, capabilities=set(capabilities))
+    ]
+    return result
+
+
+def _holds(rule: dict[str, Any], *, architecture: str, capabilities: set[str]) -> bool:
+    includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
+    return (
+        architecture in (includes.get("arches") or [architecture])
+        and architecture not in (excludes.get("arches") or [])
+        and capabilities.issuperset(includes.get("caps") or [])
+        and capabilities.isdisjoint(excludes.get("caps") or [])
+    )
+
+
+def _rule(rule: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {"names": rule["names"], "action": rule["action"]}
+    if (errno := rule.get("errnoRet")) is not None:
+        kept["errnoRet"] = errno
+    if rule.get("args"):
+        kept["args"] = [
+            {name: value for name, value in argument.items() if name != "valueTwo" or value}
+            for argument in rule["args"]
+        ]
+    return kept

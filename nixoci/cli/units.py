@@ -1,0 +1,101 @@
+"""`nixoci units` and `nixoci bundle`: containers become systemd units, or one runtime-spec bundle."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nixoci.bundle.config import make_bundle
+from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_profile
+from nixoci.cli.common import print_json, warn
+from nixoci.container.model import Backend, Container, Deployment
+from nixoci.container.resolve import resolve
+from nixoci.container.rules import check
+from nixoci.container.schema import json_schema
+from nixoci.container.tree import ImageTree
+from nixoci.document import load, structure
+from nixoci.errors import ContainerError
+from nixoci.units.render import Rendering, render_units
+from nixoci.units.tools import Tools
+
+_PATH = click.Path(path_type=Path)
+
+
+def _tool_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for field in reversed(fields(Tools)):
+        name = field.name.replace("_", "-")
+        command = click.option(f"--{name}", metavar="FILE", help=f"The program {name}.")(command)
+    return command
+
+
+_seccomp_option = click.option(
+    "--seccomp",
+    default=str(DEFAULT_PROFILE),
+    show_default=True,
+    metavar="FILE",
+    help=f"The seccomp profile of bundles, in the form of containers-common's seccomp.json, or `{UNCONFINED}`.",
+)
+
+
+@click.command()
+@click.argument("file", type=_PATH, required=False)
+@click.argument("out", type=_PATH, required=False)
+@click.option("--user", is_flag=True, help="Make units for a user's own systemd.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and do nothing else.")
+@_seccomp_option
+@_tool_options
+def units(*, file: Path | None, out: Path | None, user: bool, schema: bool, seccomp: str, **tools: str | None) -> None:
+    """Write the systemd units of the containers that FILE declares to the new directory OUT.
+
+    FILE is {"images": {NAME: IMAGE_PATH}, "imageStore": PATH, "containers": {NAME: {...}}}. Units name OUT by its
+    absolute path. Podman's own generator checks what it is given.
+    """
+    if schema:
+        print_json(json_schema(Deployment))
+        return
+    if file is None or out is None:
+        raise click.UsageError("FILE and OUT are needed")
+    deployment = Deployment.read(file)
+    bundles = any(container.backend is Backend.BUNDLE for container in deployment.containers.values())
+    rendering = Rendering(
+        deployment=deployment,
+        tools=Tools.find(**tools),
+        out=out.absolute(),
+        profile=_profile(seccomp) if bundles else None,
+        user=user,
+    )
+    for warning in render_units(rendering):
+        warn(warning)
+
+
+@click.command()
+@click.argument("image_path", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option("--container", "file", type=_PATH, help="A JSON file with the container's options; `image` is left out.")
+@click.option("--name", default="container", show_default=True, help="The container's name.")
+@_seccomp_option
+def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp: str) -> None:
+    """Write the config.json of a container of the image at IMAGE_PATH to the new directory OUT.
+
+    Its root is where a unit of `nixoci units` mounts it, /run/nixoci/NAME/root, or the image path's own tree if the
+    container is read-only and needs nothing that a store path cannot hold.
+    """
+    options = load(file.read_bytes(), what=str(file)) if file else {}
+    defaults = {"image": name, "backend": "bundle", "networks": ["none"]}
+    given = defaults | options if isinstance(options, dict) else options
+    container = structure(Container, given, what=str(file or name), strict=True)
+    check(Deployment(images={container.image: str(image_path)}, containers={name: container}))
+    made = make_bundle(resolve(name, container, ImageTree.open(image_path)), _profile(seccomp))
+    try:
+        out.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
+    text = json.dumps(made.config, indent=2, ensure_ascii=False) + "\n"
+    (out / "config.json").write_text(text, encoding="utf-8")
+
+
+def _profile(seccomp: str) -> Profile | None:
+    return None if seccomp == UNCONFINED else read_profile(Path(seccomp))

@@ -1,0 +1,236 @@
+"""The container model: one typed document that drives bundles, units and the Nix modules.
+
+Names and meaning follow `virtualisation.oci-containers`. The classes are the JSON document (camelCase keys) and
+the source of its JSON schema (`nixoci.container.schema`); a field's text is in its metadata, for the schema and
+for the option reference.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self
+
+from nixoci.document import parse
+
+Section = dict[str, Any]
+"""Keys of a unit file's section; a value is text, a number, true or false, or a list of these (one line each)."""
+
+
+def about(text: str) -> Mapping[str, str]:
+    """Return field metadata that describes a field."""
+    return {"about": text}
+
+
+class _Choice(Enum):
+    """A fixed set of words, whose error lists them."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"expected one of {', '.join(str(choice) for choice in cls)}, got {value!r}")
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Backend(_Choice):
+    """What runs a container."""
+
+    PODMAN = "podman"
+    ROOTFS = "rootfs"
+    BUNDLE = "bundle"
+
+
+class Notify(_Choice):
+    """What makes a container's unit ready."""
+
+    STARTED = "started"
+    CONTAINER = "container"
+    HEALTHY = "healthy"
+
+
+class WritableLayer(_Choice):
+    """Where what a container writes outside of its volumes goes."""
+
+    VOLATILE = "volatile"
+    PERSISTENT = "persistent"
+
+
+class Restart(_Choice):
+    """When systemd starts a container again (systemd.service(5), `Restart=`)."""
+
+    NO = "no"
+    ALWAYS = "always"
+    ON_SUCCESS = "on-success"
+    ON_FAILURE = "on-failure"
+    ON_ABNORMAL = "on-abnormal"
+    ON_ABORT = "on-abort"
+    ON_WATCHDOG = "on-watchdog"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthcheckOptions:
+    """How health is checked; what is not set comes from the image, then from the defaults of podman."""
+
+    test: list[str] | None = field(
+        default=None, metadata=about('`["CMD", ...]`, `["CMD-SHELL", command]` or `["NONE"]`, as in an image.')
+    )
+    interval: str | None = field(default=None, metadata=about("Time between checks, for example `30s` or `1m30s`."))
+    timeout: str | None = field(default=None, metadata=about("Time after which a check has failed."))
+    start_period: str | None = field(default=None, metadata=about("Time in which failures do not count."))
+    retries: int | None = field(default=None, metadata=about("Failures in a row that make the container unhealthy."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A file that only the container's user reads, handed over by systemd (`LoadCredential=`)."""
+
+    source: str = field(metadata=about("The file on the host, or the name of a credential that systemd itself has."))
+    target: str | None = field(
+        default=None, metadata=about("Absolute path inside the container; `/run/secrets/NAME` if not set.")
+    )
+    mode: str = field(default="0400", metadata=about("Octal permission bits of the file inside."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is passed through as it is (RFC 42): nothing here is checked or escaped, beyond staying on its line."""
+
+    unit: dict[str, Section] = field(
+        default_factory=dict, metadata=about("Sections `Unit`, `Service` and `Install` of the unit (systemd.unit(5)).")
+    )
+    quadlet: Section = field(
+        default_factory=dict, metadata=about("Keys of the Quadlet file's own section (podman-systemd.unit(5)).")
+    )
+    runtime: dict[str, Any] = field(
+        default_factory=dict,
+        metadata=about("Merged into config.json (runtime-spec); objects merge, all else replaces."),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One container, as declared."""
+
+    image: str = field(metadata=about("The name of an image of this document."))
+    backend: Backend = field(
+        default=Backend.PODMAN,
+        metadata=about(
+            "`podman` runs the image from the image store, `rootfs` runs the bare tree with podman (old podman or"
+            " kernel; owners are lost), `bundle` runs it with systemd and crun alone."
+        ),
+    )
+    entrypoint: list[str] | None = field(
+        default=None, metadata=about("Replaces the image's entrypoint, and with it the image's command.")
+    )
+    cmd: list[str] = field(
+        default_factory=list, metadata=about("Replaces the image's command, if not empty: arguments of the entrypoint.")
+    )
+    environment: dict[str, str] = field(
+        default_factory=dict, metadata=about("Environment variables, over those of the image.")
+    )
+    environment_files: list[str] = field(
+        default_factory=list, metadata=about("Files on the host with more variables, in the format of podman.")
+    )
+    ports: list[str] = field(
+        default_factory=list, metadata=about("Published ports: `[[IP:]HOST:]CONTAINER[/tcp|udp|sctp]`.")
+    )
+    volumes: list[str] = field(
+        default_factory=list,
+        metadata=about("Mounts: `SOURCE:TARGET[:OPTIONS]`, where SOURCE is an absolute path or the name of a volume."),
+    )
+    depends_on: list[str] = field(
+        default_factory=list, metadata=about("Containers that must be ready before this one starts.")
+    )
+    user: str | None = field(
+        default=None, metadata=about("`USER[:GROUP]`, names or numbers, looked up in the image's tree.")
+    )
+    workdir: str | None = field(default=None, metadata=about("The working directory, absolute."))
+    hostname: str | None = field(default=None, metadata=about("The host name inside."))
+    labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels, over those of the image."))
+    networks: list[str] = field(
+        default_factory=list,
+        metadata=about(
+            "Networks of this document or of podman, or `host` or `none`. A bundle takes one of the last two."
+        ),
+    )
+    pod: str | None = field(default=None, metadata=about("The pod of this document that the container joins."))
+    devices: list[str] = field(default_factory=list, metadata=about("Devices of the host: `/dev/x[:/dev/y][:rwm]`."))
+    capabilities: dict[str, bool] = field(
+        default_factory=dict, metadata=about("Capabilities added (true) to or dropped (false) from podman's defaults.")
+    )
+    privileged: bool = field(default=False, metadata=about("All capabilities and devices, no confinement."))
+    auto_start: bool = field(default=True, metadata=about("Start with the machine (or the user's session)."))
+    extra_options: list[str] = field(default_factory=list, metadata=about("More arguments of `podman run`."))
+    healthcheck: HealthcheckOptions = field(
+        default_factory=HealthcheckOptions, metadata=about("Changes to the image's health check.")
+    )
+    notify: Notify = field(
+        default=Notify.STARTED,
+        metadata=about("Ready once its process runs, once it says so itself (sd_notify), or once it is healthy."),
+    )
+    stop_signal: str | None = field(default=None, metadata=about("The signal that asks it to end; else the image's."))
+    stop_timeout: int = field(default=10, metadata=about("Seconds after which it is killed."))
+    restart: Restart = field(default=Restart.ALWAYS, metadata=about("When it is started again."))
+    read_only: bool = field(default=False, metadata=about("Its tree cannot be written; /run, /tmp and /var/tmp can."))
+    writable_layer: WritableLayer = field(
+        default=WritableLayer.VOLATILE,
+        metadata=about("Whether what it writes is lost when it stops. Only a bundle can keep it."),
+    )
+    tmpfs: list[str] = field(
+        default_factory=list,
+        metadata=about("File systems in memory: `TARGET[:OPTIONS]`, for example `/tmp:mode=1777`."),
+    )
+    secrets: dict[str, Secret] = field(default_factory=dict, metadata=about("Files of secrets, by name."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A volume of podman that a unit creates (`.volume`)."""
+
+    labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network of podman that a unit creates (`.network`)."""
+
+    internal: bool = field(default=False, metadata=about("Without a way out."))
+    subnets: list[str] = field(default_factory=list, metadata=about("Subnets, for example `10.89.0.0/24`."))
+    labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod that a unit creates (`.pod`)."""
+
+    ports: list[str] = field(default_factory=list, metadata=about("Published ports, as for a container."))
+    networks: list[str] = field(default_factory=list, metadata=about("Networks, as for a container."))
+    labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Everything that runs on one host, or for one of its users."""
+
+    images: dict[str, str] = field(metadata=about("Image paths by name (made by `nixoci extract`)."))
+    image_store: str | None = field(
+        default=None, metadata=about("The image store path that the host's storage.conf names.")
+    )
+    containers: dict[str, Container] = field(default_factory=dict, metadata=about("Containers by name."))
+    volumes: dict[str, Volume] = field(default_factory=dict, metadata=about("Volumes by name."))
+    networks: dict[str, Network] = field(default_factory=dict, metadata=about("Networks by name."))
+    pods: dict[str, Pod] = field(default_factory=dict, metadata=about("Pods by name."))
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a deployment's JSON file.
+
+        Raises:
+            DocumentError: It is not JSON, or not of this shape; unknown keys are refused.
+        """
+        return parse(cls, file.read_bytes(), what=str(file), strict=True)

@@ -1,0 +1,183 @@
+"""The short notations of podman's command line: ports, mounts, devices, durations, signals.
+
+Each reader takes the option that the text belongs to (`containers.web.ports`), which its errors name.
+"""
+
+import ipaddress
+import posixpath
+import re
+import signal
+from dataclasses import dataclass
+
+from nixoci.errors import ContainerError
+
+_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_DURATION = re.compile(r"([0-9]+)(ns|us|ms|s|m|h)")
+_NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_REAL_TIME = re.compile(r"RT(?:MIN\+|MAX-)[0-9]{1,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A published range of ports; `host` is None where podman shall pick one."""
+
+    address: str
+    host: range | None
+    container: range
+    protocol: str
+
+    def clashes(self, other: "Port") -> bool:
+        """Whether both want the same port of the host."""
+        if self.host is None or other.host is None or self.protocol != other.protocol:
+            return False
+        everywhere = {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+        same_address = self.address == other.address or bool(everywhere & {self.address, other.address})
+        return same_address and self.host.start < other.host.stop and other.host.start < self.host.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Something mounted at the absolute, clean path `target`; `source` is a path or a volume's name."""
+
+    source: str
+    target: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the source is a path of the host."""
+        return self.source.startswith("/")
+
+
+def text(option: str, value: str) -> str:
+    """Return a value that can be told to a process: no NUL, and Unicode without lone surrogates."""
+    if "\0" in value:
+        raise ContainerError(f"{option}: a NUL character, which no process can be given; remove it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ContainerError(f"{option}: half a surrogate pair, which is not text; remove it") from error
+    return value
+
+
+def line(option: str, value: str) -> str:
+    """Return a value that stays on one line of a unit file: printable, without spaces at its ends."""
+    if not value.isprintable():
+        raise ContainerError(f"{option}: {value!r} has a control character, which cannot be written there; remove it")
+    if value != value.strip() or value.endswith("\\"):
+        raise ContainerError(f"{option}: {value!r} must not begin or end with a space, nor end with a backslash")
+    return value
+
+
+def clean_path(option: str, path: str) -> str:
+    """Return an absolute path without `.`, `..`, doubled and final slashes (CVE-2022-23648)."""
+    text(option, path)
+    if not path.startswith("/"):
+        raise ContainerError(f"{option}: {path!r} is not an absolute path; write it from the root of the container")
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
+def port(option: str, value: str) -> Port:
+    """Read `[[IP:]HOST:]CONTAINER[/PROTOCOL]`; an IPv6 address is in brackets."""
+    numbers, _, protocol = value.partition("/")
+    address, _, rest = numbers.rpartition("]:") if numbers.startswith("[") else ("", "", numbers)
+    parts = rest.split(":")
+    if not address and len(parts) == 3:
+        address, *parts = parts
+    host_text, container_text = parts if len(parts) == 2 else ("", parts[-1])
+    container = _ports(container_text)
+    host = _ports(host_text) if host_text else None
+    address = address.removeprefix("[")
+    if (
+        len(parts) > 2
+        or container is None
+        or (host_text and (host is None or len(host) != len(container)))
+        or (protocol or "tcp") not in {"tcp", "udp", "sctp"}
+        or not _is_address(address)
+    ):
+        raise ContainerError(f"{option}: {value!r} is not a port; expected [[IP:]HOST:]CONTAINER[/tcp|udp|sctp]")
+    return Port(address, host, container, protocol or "tcp")
+
+
+def volume(option: str, value: str) -> Mount:
+    """Read `SOURCE:TARGET[:OPTIONS]`, or `TARGET` alone for a nameless volume (its source is then empty)."""
+    line(option, value)
+    parts = value.split(":")
+    if len(parts) > 3:
+        raise ContainerError(f"{option}: {value!r} has a colon too many; expected SOURCE:TARGET[:OPTIONS]")
+    source, target, options = (*parts, "") if len(parts) == 2 else ("", parts[0], "") if len(parts) == 1 else parts
+    if source and not source.startswith("/") and not _VOLUME_NAME.fullmatch(source):
+        raise ContainerError(
+            f"{option}: source {source!r} is neither an absolute path nor the name of a volume (letters, digits, _ . -)"
+        )
+    if not source and len(parts) > 1:
+        raise ContainerError(f"{option}: {value!r} has no source; expected SOURCE:TARGET[:OPTIONS]")
+    target = _mount_target(option, target)
+    source = posixpath.normpath(source) if source.startswith("/") else source
+    return Mount(source, target, tuple(options.split(",")) if options else ())
+
+
+def tmpfs(option: str, value: str) -> Mount:
+    """Read `TARGET[:OPTIONS]`."""
+    target, _, options = line(option, value).partition(":")
+    return Mount("tmpfs", _mount_target(option, target), tuple(options.split(",")) if options else ())
+
+
+def device(option: str, value: str) -> Mount:
+    """Read `SOURCE[:TARGET][:rwm]`; the access is the mount's option."""
+    parts = value.split(":")
+    access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
+    if (
+        len(parts) > 2
+        or not re.fullmatch(r"[rwm]{1,3}", access)
+        or not all(re.fullmatch(r"/dev/[\w./+@-]+", x) for x in parts)
+    ):
+        raise ContainerError(f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm]")
+    return Mount(clean_path(option, parts[0]), clean_path(option, parts[-1]), (access,))
+
+
+def duration(option: str, value: str) -> int:
+    """Read a time such as `1m30s`, in nanoseconds."""
+    found = _DURATION.findall(value)
+    if not found or "".join(number + unit for number, unit in found) != value:
+        raise ContainerError(f"{option}: {value!r} is not a duration; expected for example 30s, 1m30s or 500ms")
+    return sum(int(number) * _NANOSECONDS[unit] for number, unit in found)
+
+
+def signal_name(option: str, value: str) -> str:
+    """Return a signal's name with its `SIG`, from its name (with or without it) or its number."""
+    name = value.upper().removeprefix("SIG")
+    if name.isdecimal():
+        number = int(name)
+        found = next((known.name for known in signal.Signals if known == number), None)
+        if found is None and signal.SIGRTMIN < number < signal.SIGRTMAX:
+            found = f"SIGRTMIN+{number - signal.SIGRTMIN}"
+        if found is not None:
+            return found
+    elif f"SIG{name}" in signal.Signals.__members__ or _REAL_TIME.fullmatch(name):
+        return f"SIG{name}"
+    raise ContainerError(f"{option}: {value!r} is not a signal; expected for example SIGTERM, TERM or 15")
+
+
+def _mount_target(option: str, path: str) -> str:
+    target = clean_path(option, path)
+    if target == "/":
+        raise ContainerError(f"{option}: nothing can be mounted over the whole tree; name a directory below /")
+    return target
+
+
+def _ports(value: str) -> range | None:
+    match = _PORT.fullmatch(value)
+    if match is None:
+        return None
+    first = int(match[1])
+    last = int(match[2] or first)
+    return range(first, last + 1) if 0 < first <= last < 65536 else None
+
+
+def _is_address(value: str) -> bool:
+    try:
+        return not value or bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False

@@ -1,0 +1,43 @@
+"""Podman's own Quadlet generator, run when units are made: what it would skip at boot is an error now."""
+
+import re
+import tempfile
+from pathlib import Path
+
+from nixoci.errors import ContainerError, ProcessError
+from nixoci.process import run
+from nixoci.units.tools import Tools
+
+_NAMED = re.compile(r'converting "(?P<name>[^"]+)\.(?P<kind>container|volume|network|pod)": (?P<message>.*)')
+
+
+def generate(sources: Path, target: Path, tools: Tools, *, user: bool) -> None:
+    """Turn the Quadlet files of a directory into services, with their `.wants` links, in another.
+
+    Raises:
+        ContainerError: The generator refuses a file or warns of it; the message is the generator's.
+        ProcessError: It cannot be run.
+    """
+    argv: list[str | Path] = [tools.quadlet, "-no-kmsg-log", *(["-user"] if user else []), target]
+    with tempfile.TemporaryDirectory() as home:
+        environment = {"QUADLET_UNIT_DIRS": str(sources), "PODMAN": tools.podman, "HOME": home}
+        try:
+            run(argv, env=environment, silent=True, package="podman")
+        except ProcessError as error:
+            if (found := _NAMED.search(error.stderr)) is not None:
+                option, message = f"{found['kind']}s.{found['name']}", found["message"]
+            elif error.stderr:
+                option, message = "containers", error.stderr.splitlines()[0]
+            else:
+                raise
+            raise ContainerError(f"{option}: podman's generator refuses its Quadlet file: {message}") from error
+    expected = {_service_name(file) for file in sources.iterdir()}
+    if missing := sorted(expected - {file.name for file in target.iterdir()}):
+        raise ContainerError(
+            f"{missing[0]}: podman's generator made no such unit and said nothing; ask {tools.quadlet} -dryrun"
+        )
+
+
+def _service_name(file: Path) -> str:
+    suffix = "" if file.suffix == ".container" else f"-{file.suffix[1:]}"
+    return f"{file.stem}{suffix}.service"

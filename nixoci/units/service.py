@@ -1,0 +1,244 @@
+"""Plain services for bundles: systemd mounts the root and runs the OCI runtime, nothing else is needed.
+
+The runtime leaves when the container runs, and the container's own process is the service's main one: systemd sees
+it end, sends it the stop signal, and has its output in the journal. Only for a container that reports its readiness
+itself the runtime stays, since systemd takes such reports from a service that it started in the foreground.
+"""
+
+import re
+import shlex
+import signal
+from pathlib import Path
+
+from nixoci.bundle.config import RUN, STATE, Bundle, named_volume
+from nixoci.bundle.root import Root
+from nixoci.container.model import Notify
+from nixoci.container.resolve import Resolved
+from nixoci.errors import ContainerError
+from nixoci.units.common import (
+    add_install,
+    add_order,
+    add_secrets,
+    runtime_directory,
+    secret_lines,
+    start_timeout,
+    tmpfiles_file,
+)
+from nixoci.units.text import UnitFile, command, literal, raw, word
+from nixoci.units.tools import Tools
+
+_STANDARD_DEVICES = ("char-pts", "/dev/tty", "/dev/ptmx", "/dev/fuse")
+_RUNTIME_STATE = "/run/crun"
+_HOST_FILES = ("hosts", "resolv.conf")
+_IN_MOUNT_OPTIONS = set(",:\\ ")
+_SIGNAL_BASE = 128
+
+
+def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path) -> UnitFile:
+    """Return the service of a bundle.
+
+    Args:
+        resolved: The container.
+        bundle: Its bundle.
+        tools: Programs of the target.
+        share: The directory with `bundles/NAME/`, which holds config.json and both scripts, as the target sees it.
+    """
+    name, container = resolved.name, resolved.container
+    folder = bundle_directory(share, name)
+    unit = UnitFile(f"{name}.service")
+    add_order(unit, resolved)
+    for mount in resolved.volumes:
+        if mount.is_path:
+            unit.add("Unit", "RequiresMountsFor", word(mount.source))
+    if resolved.health is not None:
+        unit.add("Unit", "Wants", literal(f"{name}-health.timer"))
+    _add_directories(unit, resolved, bundle)
+    add_secrets(unit, resolved)
+    if container.notify is Notify.CONTAINER:
+        unit.add("Service", "Type", literal("notify"))
+        unit.add("Service", "NotifyAccess", literal("all"))
+        # else the runtime takes the messages
+        unit.add("Service", "UnsetEnvironment", literal("NOTIFY_SOCKET"))
+    else:
+        unit.add("Service", "Type", literal("forking"))
+        unit.add("Service", "PIDFile", literal(_pid_file(name)))
+    unit.add("Service", "ExecStart", command([tools.sh, str(folder / "start")]))
+    if container.notify is Notify.HEALTHY and resolved.health is not None:
+        wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
+        check = [tools.crun, "exec", name, *resolved.health.argv]
+        unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
+        unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
+    unit.add("Service", "ExecStopPost", command([tools.sh, str(folder / "stop")]))
+    _add_limits(unit, resolved)
+    unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
+    add_install(unit, resolved, user=False)
+    return unit
+
+
+def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path, erofs: Path | None) -> str:
+    """Return the script that prepares the root and becomes the runtime: one process for systemd to start.
+
+    Args:
+        resolved: The container.
+        bundle: Its bundle.
+        tools: Programs of the target.
+        share: The directory with `bundles/NAME/config.json` and the files of `start_lines` and `volume_lines`.
+        erofs: The EROFS file with the tree's metadata; None where the root is the tree.
+    """
+    name = resolved.name
+    folder = bundle_directory(share, name)
+    # whoever kills the unit's processes may have killed the stop script with them
+    traces = f"[ ! -e {_RUNTIME_STATE}/{name} ] && [ ! -e {RUN}/{name}/root ]"
+    clean_up = f"{traces} || {shlex.join([tools.sh, str(folder / 'stop')])}"
+    commands: list[list[str]] = []
+    if start_lines(resolved, bundle):
+        commands.append([tools.systemd_tmpfiles, "--remove", "--create", str(tmpfiles_file(share, name))])
+    if bundle.root is not Root.TREE:
+        commands += _mount(resolved, bundle.root, tools, erofs)
+    if volume_lines(resolved):
+        commands.append([tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, f"{name}-volumes"))])
+    lines = [shlex.join(command) for command in commands]
+    if resolved.container.networks == ["host"]:
+        # a host may lack them
+        lines += [f"[ -e {RUN}/{name}/etc/{file} ] || : > {RUN}/{name}/etc/{file}" for file in _HOST_FILES]
+    # the cgroup is the unit's: its limits hold, and systemd ends what is left in it
+    run = [tools.crun, "--cgroup-manager=disabled", "run", f"--bundle={folder}"]
+    if resolved.container.notify is not Notify.CONTAINER:
+        run += ["--detach", f"--pid-file={_pid_file(name)}"]
+    return "\n".join(["set -eu", clean_up, *lines, f"exec {shlex.join([*run, name])}", ""])
+
+
+def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
+    """Return the script that takes down what the start script made, as far as it got."""
+    commands = [[tools.crun, "delete", "--force", resolved.name]]
+    if bundle.root is not Root.TREE:
+        commands += [[tools.umount, "--lazy", f"{RUN}/{resolved.name}/{folder}"] for folder in ("root", "meta")]
+    return "".join(f"{shlex.join(command)} || :\n" for command in commands)
+
+
+def bundle_directory(share: Path, name: str) -> Path:
+    """Return the directory of a bundle."""
+    return share / "bundles" / name
+
+
+def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
+    """Return a service that checks a bundle's health and the timer that starts it; none without a health check.
+
+    A container that is not healthy is a failed NAME-health.service.
+    """
+    if (health := resolved.health) is None:
+        return []
+    name = resolved.name
+    service = UnitFile(f"{name}-health.service")
+    service.add("Unit", "Description", literal(f"Health of container {name}"))
+    service.add("Unit", "Requisite", literal(f"{name}.service"))
+    service.add("Unit", "After", literal(f"{name}.service"))
+    service.add("Service", "Type", literal("oneshot"))
+    service.add("Service", "ExecStart", command([tools.crun, "exec", name, *health.argv]))
+    service.add("Service", "TimeoutStartSec", literal(f"{health.timeout // 1000}us"))
+    service.add("Service", "SyslogIdentifier", literal(f"{name}-health"))
+    timer = UnitFile(f"{name}-health.timer")
+    timer.add("Unit", "Description", literal(f"Health of container {name}"))
+    timer.add("Unit", "BindsTo", literal(f"{name}.service"))
+    timer.add("Unit", "After", literal(f"{name}.service"))
+    timer.add("Timer", "OnActiveSec", literal(f"{max(health.start_period, health.interval) // 1000}us"))
+    timer.add("Timer", "OnUnitInactiveSec", literal(f"{health.interval // 1000}us"))
+    timer.add("Timer", "AccuracySec", literal("1s"))
+    return [service, timer]
+
+
+def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
+    """Return the lines of tmpfiles.d(5) that come before the root is mounted."""
+    name = resolved.name
+    run = f"{RUN}/{name}"
+    lines = secret_lines(resolved, user=False)
+    if bundle.root is not Root.TREE:
+        lines += [f"d {run}/{folder} 0755 - - -" for folder in ("root", "meta")]
+    if (layer := _layer(name, bundle.root)) is not None:
+        # the upper directory's owner and mode are those of / inside
+        top = resolved.tree.root
+        if bundle.root is Root.VOLATILE:
+            lines += [f"R {layer}/{folder}" for folder in ("upper", "work")]
+        lines += [f"d {layer}/upper {top.mode:04o} {top.uid} {top.gid} -", f"d {layer}/work 0700 - - -"]
+    if resolved.container.networks == ["host"]:
+        lines += [f"d {run}/etc 0755 - - -"]
+        lines += [f"C {run}/etc/{file} 0644 - - - /etc/{file}" for file in _HOST_FILES]
+    return lines
+
+
+def volume_lines(resolved: Resolved) -> list[str]:
+    """Return the lines of tmpfiles.d(5) that come after it: new volumes start as what they cover in the image."""
+    lines: list[str] = []
+    for mount in resolved.volumes:
+        if mount.is_path:
+            continue
+        volume = named_volume(mount.source)
+        inode = resolved.tree.find(mount.target)
+        if inode is None or not inode.is_directory:
+            lines.append(f"d {volume} 0755 - - -")
+            continue
+        if not mount.target.isascii() or set(mount.target) & set(" \"'\\%"):
+            raise ContainerError(
+                f"{resolved.option('volumes')}: {mount.target!r} cannot be copied to a new volume; mount a path there"
+            )
+        lines.append(f"C {volume} - - - - {RUN}/{resolved.name}/root{mount.target}")
+    return lines
+
+
+def _layer(name: str, root: Root) -> str | None:
+    """Return the directory of the layer that takes the writes."""
+    return {Root.VOLATILE: f"{RUN}/{name}", Root.PERSISTENT: f"{STATE}/{name}"}.get(root)
+
+
+def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None:
+    # programs of images, suid ones among them, are nothing for the host's users
+    unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
+    unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
+    state = [f"nixoci/{resolved.name}"] if bundle.root is Root.PERSISTENT else []
+    state += ["nixoci/volumes"] if any(not mount.is_path for mount in resolved.volumes) else []
+    for folder in state:
+        unit.add("Service", "StateDirectory", literal(folder))
+    if state:
+        unit.add("Service", "StateDirectoryMode", literal("0700"))
+
+
+def _mount(resolved: Resolved, root: Root, tools: Tools, erofs: Path | None) -> list[list[str]]:
+    """Return the commands that mount the metadata, and over it the tree."""
+    rootfs, run = str(resolved.tree.image.rootfs), f"{RUN}/{resolved.name}"
+    if _IN_MOUNT_OPTIONS & set(rootfs):
+        raise ContainerError(f"{resolved.option('image')}: {rootfs!r} cannot be a mount option; use a plain path")
+    layer = _layer(resolved.name, root)
+    options = ["ro"] if layer is None else [f"upperdir={layer}/upper", f"workdir={layer}/work"]
+    # the metadata's files name their content in the tree, which is what metacopy is
+    options += ["nodev", "metacopy=on", f"lowerdir={run}/meta::{rootfs}"]
+    return [
+        [tools.mount, "-t", "erofs", "-o", "ro,nodev", str(erofs), f"{run}/meta"],
+        [tools.mount, "-t", "overlay", "-o", ",".join(options), "overlay", f"{run}/root"],
+    ]
+
+
+def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
+    unit.add("Service", "KillMode", literal("mixed"))
+    unit.add("Service", "KillSignal", literal(resolved.stop_signal))
+    unit.add("Service", "TimeoutStopSec", literal(f"{resolved.container.stop_timeout}s"))
+    # ended by the signal that asked it to is a clean end, by it or by a shell's exit code for it
+    unit.add("Service", "SuccessExitStatus", literal(f"{resolved.stop_signal} {_exit_code(resolved.stop_signal)}"))
+    unit.add("Service", "Delegate", literal("true"))
+    unit.add("Service", "DevicePolicy", literal("closed"))
+    for device in (*_STANDARD_DEVICES, *(mount.source for mount in resolved.devices)):
+        unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} rwm"))
+    unit.add("Service", "Restart", literal(str(resolved.container.restart)))
+    unit.add("Service", "SyslogIdentifier", literal(resolved.name))
+
+
+def _pid_file(name: str) -> str:
+    return f"{RUN}/{name}/pid"
+
+
+def _exit_code(name: str) -> int:
+    """Return the exit code by which a shell says that a signal ended its command."""
+    number = getattr(signal, name, None)
+    if number is None:
+        _, base, offset = re.split(r"SIG(RTMIN|RTMAX)", name)
+        number = (signal.SIGRTMIN if base == "RTMIN" else signal.SIGRTMAX) + int(offset)
+    return _SIGNAL_BASE + int(number)

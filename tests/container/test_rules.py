@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nixoci.container.model import Deployment
+from nixoci.container.rules import check, start_order
+from nixoci.document import structure
+from nixoci.errors import ContainerError
+
+BUNDLE = {"backend": "bundle", "networks": ["none"]}
+
+
+def deployment(containers: dict[str, dict[str, Any]], **more: Any) -> Deployment:
+    named = {name: {"image": "i"} | options for name, options in containers.items()}
+    return structure(Deployment, {"images": {"i": "/store/i"}, "containers": named, **more}, what="d", strict=True)
+
+
+def test_containers_come_after_what_they_depend_on() -> None:
+    order = start_order(deployment({"a": {"dependsOn": ["c"]}, "b": {}, "c": {"dependsOn": ["b"]}}))
+    assert order == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("containers", "more", "message"),
+    [
+        ({"a": {"image": "x"}}, {}, "containers.a.image: no image 'x'; this document has i"),
+        ({"a": {"dependsOn": ["b"]}}, {}, "containers.a.dependsOn: no container 'b'"),
+        (
+            {"a": {"dependsOn": ["b"]}, "b": {"dependsOn": ["a"]}},
+            {},
+            "containers.a.dependsOn: a circle, a -> b -> a",
+        ),
+        (
+            {"a": {"ports": ["80:80"]}, "b": {"ports": ["1:1", "127.0.0.1:80:8080"]}},
+            {},
+            "containers.b.ports[1]: port 80/tcp of the host is taken by containers.a.ports[0]",
+        ),
+        (
+            {"a": {"ports": ["80-90:80-90/udp"]}},
+            {"pods": {"p": {"ports": ["[::]:85:1/udp"]}}},
+            "pods.p.ports[0]: port 85/udp of the host is taken by containers.a.ports[0]",
+        ),
+        ({"a": {"ports": ["80:80:80:80"]}}, {}, "containers.a.ports[0]: '80:80:80:80' is not a port"),
+        ({"a": {"ports": ["70000:1"]}}, {}, "containers.a.ports[0]: '70000:1' is not a port"),
+        ({"a b": {}}, {}, "containers: 'a b' cannot be a name"),
+        ({"d-volume": {}}, {"volumes": {"d": {}}}, "volumes.d: its unit is d-volume.service"),
+        ({"a": {"pod": "p"}}, {}, "containers.a.pod: no pod 'p'"),
+        ({"a": {"pod": "p", "ports": ["1:1"]}}, {"pods": {"p": {}}}, "containers.a.ports: a pod publishes the ports"),
+        ({"a": {"volumes": ["/store/x:/y"]}}, {}, "containers.a.volumes[0]: /store/x is in the store"),
+        ({"a": {"volumes": ["/nix/store/x:/y:Z"]}}, {}, "containers.a.volumes[0]: /nix/store/x is in the store"),
+        ({"a": {"settings": {"unit": {"X": {}}}}}, {}, "containers.a.settings.unit: no section 'X'"),
+        ({"a": {"settings": {"runtime": {"x": 1}}}}, {}, "containers.a.settings.runtime: podman writes its own"),
+        ({"a": {"writableLayer": "persistent"}}, {}, "containers.a.writableLayer: podman's containers start afresh"),
+        ({"a": {"secrets": {"s": {"source": "/s", "mode": "9"}}}}, {}, "containers.a.secrets.s.mode: '9'"),
+        ({"a": BUNDLE | {"ports": ["1:1"]}}, {}, "containers.a.ports: the bundle backend runs without podman"),
+        ({"a": BUNDLE | {"environmentFiles": ["/e"]}}, {}, "containers.a.environmentFiles: the bundle backend"),
+        ({"a": BUNDLE | {"extraOptions": ["--x"]}}, {}, "containers.a.extraOptions: the bundle backend"),
+        ({"a": BUNDLE | {"privileged": True}}, {}, "containers.a.privileged: the bundle backend"),
+        ({"a": BUNDLE | {"networks": []}}, {}, "containers.a.networks: the bundle backend"),
+        ({"a": BUNDLE | {"volumes": ["/a:/b:Z"]}}, {}, "containers.a.volumes[0]: the bundle backend"),
+        ({"a": BUNDLE | {"volumes": ["/b"]}}, {}, "containers.a.volumes[0]: the bundle backend"),
+        ({"a": BUNDLE | {"settings": {"quadlet": {"X": 1}}}}, {}, "containers.a.settings.quadlet: the bundle backend"),
+    ],
+)
+def test_what_cannot_be_honoured_names_the_option(
+    containers: dict[str, dict[str, Any]], more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ContainerError) as caught:
+        check(deployment(containers, **more))
+    assert str(caught.value).startswith(message)
+
+
+def test_a_bundle_is_not_for_a_users_systemd() -> None:
+    with pytest.raises(ContainerError, match=r"^containers\.a\.backend: "):
+        check(deployment({"a": BUNDLE}), user=True)
+
+
+def test_ports_of_other_protocols_and_addresses_are_free() -> None:
+    ports = ["80:80", "80:80/udp", "127.0.0.1:81:1", "127.0.0.2:81:1", "9", "9"]
+    check(deployment({f"c{index}": {"ports": [port]} for index, port in enumerate(ports)}))

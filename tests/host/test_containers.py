@@ -1,0 +1,370 @@
+"""Three images, three backends, under real systemd; and values made to break what stands between."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.host.images import INSIDE, images_dir
+from tests.host.images import images as sample_images
+from tests.host.machine import Machine
+from tests.host.process import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXTRACT = """
+import sys
+from pathlib import Path
+from nixoci.document import parse
+from nixoci.extract import extract
+from nixoci.oci.image import Blob, Image, Layer
+from nixoci.oci.model import ImageConfig, Index, Manifest
+
+class Layout:
+    def open_blob(self, descriptor):
+        return (layout / "blobs" / descriptor.digest.algorithm / descriptor.digest.hex).open("rb")
+
+layout, blobs = Path(sys.argv[1]), Layout()
+descriptor = parse(Index, (layout / "index.json").read_bytes(), what="index").manifests[-1]
+text = blobs.open_blob(descriptor).read()
+manifest = parse(Manifest, text, what="manifest")
+config = blobs.open_blob(manifest.config).read()
+parsed = parse(ImageConfig, config, what="config")
+layers = zip(manifest.layers, parsed.rootfs.diff_ids, strict=True)
+image = Image(
+    digest=descriptor.digest, platform=parsed.platform, manifest=Blob(descriptor=descriptor, text=text),
+    config=Blob(descriptor=manifest.config, text=config), parsed_config=parsed,
+    layers=tuple(Layer(descriptor=layer, diff_id=diff_id) for layer, diff_id in layers),
+)
+extract(image, blobs, Path(sys.argv[2]), name=sys.argv[3])
+"""
+
+HOSTILE = {
+    "QUOTES": "a\"b'c`d",
+    "DOLLAR": "$HOME ${HOME} $$ $",
+    "PERCENT": "%n %% %h %",
+    "NIX": "${builtins.throw} ''$ \\${x}",
+    "BACKSLASH": "\\n \\\\ \\x41 \\",
+    "NEWLINE": "one\ntwo\n",
+    "SPACES": "  a  b\t ",
+    "UNICODE": "grüße 容器 \u2028 🐳",
+    "CONTROL": "\x01\x1b[31m\x7f",
+    "SEMICOLON": "; ;",
+    "HASH": "# no comment",
+    "EMPTY": "",
+    "EQUALS": "a=b=c",
+}
+
+PLAIN_IMAGE = """
+import shutil
+from pathlib import Path
+from nixoci.tree.model import Inode, Kind
+from tests.container.samples import make_image
+
+path, program = Path("/tmp/plain"), Path("/usr/libexec/podman/catatonit")
+extra = {"data": Inode(Kind.DIRECTORY), "pause": Inode(Kind.REGULAR, 0o755, size=program.stat().st_size)}
+make_image(path, {"Cmd": ["/pause", "-P"]}, extra=extra)
+for name in ("proc", "sys", "dev", "run", "tmp", "srv", "data", "var/tmp"):
+    (path / "rootfs" / name).mkdir(parents=True)
+shutil.copy(program, path / "rootfs/pause")
+"""
+"""An image that the store holds whole: everything is root's, and every mount point is there."""
+
+SHOW = "import json, os, sys; print('SEEN', json.dumps([dict(os.environ), sys.argv[1:]]), flush=True)"
+"""What the hostile containers run: one line for the journal."""
+
+BACKENDS = ("podman", "rootfs", "bundle")
+
+
+class Host:
+    """A machine with the sample images in its store, and an image store over them on the same plain file system."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.paths: dict[str, str] = {}
+        for name, pair in sample_images().items():
+            layout = pair.new.inside.removeprefix("oci:").rpartition(":")[0]
+            machine.run(["/opt/nixoci/bin/python3", "-c", EXTRACT, layout, f"/tmp/{name}", name])  # noqa: S108
+            self.paths[name] = machine.run(["nix-store", "--add", f"/tmp/{name}"]).stdout.strip()  # noqa: S108
+        conf = "--storage-conf=/etc/containers/storage.conf"
+        machine.run(["nixoci", "image-store", "/nix/image-store", *self.paths.values(), conf])
+        self.hashes = self.measure()
+
+    def measure(self) -> dict[str, str]:
+        """Return the NAR hash of each image path, from the files as they are."""
+        show = ["nix", "--extra-experimental-features", "nix-command", "hash", "path"]
+        return {name: self.machine.run([*show, path]).stdout for name, path in self.paths.items()}
+
+    def deploy(self, out: str, containers: dict[str, Any], **more: Any) -> str:
+        """Render units to a new directory and link them; return what the command warned of."""
+        document = {"images": self.paths, "imageStore": "/nix/image-store", "containers": containers, **more}
+        self.machine.run(["tee", f"{out}.json"], input=json.dumps(document))
+        done = self.machine.run(["nixoci", "units", f"{out}.json", out])
+        units = self.machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"])
+        self.machine.run(["systemctl", "link", "--quiet", *units.stdout.split()])
+        self.machine.run(["systemctl", "daemon-reload"])
+        return done.stderr
+
+    def systemctl(self, *arguments: str) -> str:
+        """Run systemctl and return what it says."""
+        return self.machine.run(["systemctl", *arguments], timeout=60).stdout.strip()
+
+    def wait_for_log(self, unit: str, text: str, timeout: float = 20) -> str:
+        """Return a unit's journal once it has a text."""
+        deadline = time.monotonic() + timeout
+        while text not in (journal := self.machine.journal(unit)):
+            if time.monotonic() > deadline:
+                raise CommandError(["journalctl", unit], f"no {text!r} in the journal", journal, "")
+            time.sleep(0.1)
+        return journal
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with Machine(binds={images_dir(): INSIDE}) as machine:
+        yield Host(machine)
+
+
+@pytest.fixture(scope="module")
+def three(host: Host) -> Host:
+    host.deploy(
+        "/var/three",
+        {
+            "web": {
+                "image": "nginx",
+                "ports": ["8080:80"],
+                "dependsOn": ["cache"],
+                "healthcheck": {"test": ["CMD-SHELL", "test -s /run/nginx.pid"], "interval": "1s"},
+                "notify": "healthy",
+            },
+            "cache": {
+                "image": "redis",
+                "backend": "rootfs",
+                "ports": ["127.0.0.1:6379:6379"],
+                "dependsOn": ["db"],
+            },
+            "db": {
+                "image": "postgres",
+                "backend": "bundle",
+                "networks": ["host"],
+                "volumes": ["dbdata:/var/lib/postgresql/data"],
+                "healthcheck": {"test": ["CMD", "pg_isready", "-q"], "interval": "1s"},
+                "notify": "healthy",
+            },
+        },
+    )
+    host.systemctl("start", "web.service")
+    return host
+
+
+def test_all_three_start_in_order_and_are_reachable(three: Host) -> None:
+    assert three.systemctl("is-active", "web", "cache", "db").split() == ["active"] * 3
+    assert "Served by nginx" in three.machine.run(["curl", "--silent", "http://127.0.0.1:8080/"]).stdout
+    ping = "import socket as s; c = s.create_connection(('127.0.0.1', 6379)); c.send(b'PING\\r\\n'); print(c.recv(9))"
+    assert "PONG" in three.machine.run(["python3", "-c", ping]).stdout
+    assert three.machine.run(["crun", "exec", "db", "psql", "-U", "postgres", "-tAc", "select 6*7"]).stdout == "42\n"
+    started = ["show", "--value", "--property=ActiveEnterTimestampMonotonic"]
+    times = [int(three.systemctl(*started, unit)) for unit in ("db", "cache", "web")]
+    assert times == sorted(times)
+
+
+def test_ready_means_ready(three: Host) -> None:
+    three.systemctl("restart", "db.service")
+    three.machine.run(["crun", "exec", "db", "pg_isready", "-q"])
+
+
+def test_all_three_log_to_the_journal(three: Host) -> None:
+    three.machine.wait_for_unit("web.service")  # a dependency's restart was its own
+    three.machine.run(["curl", "--silent", "http://127.0.0.1:8080/for-the-journal"])
+    three.wait_for_log("web.service", "for-the-journal")
+    three.wait_for_log("cache.service", "Ready to accept connections")
+    three.wait_for_log("db.service", "ready to accept connections")
+
+
+@pytest.mark.parametrize("unit", ["web", "cache", "db"])
+def test_a_crash_is_followed_by_a_restart(three: Host, unit: str) -> None:
+    for other in ("db", "cache", "web"):
+        three.machine.wait_for_unit(f"{other}.service")
+    restarts = ["show", "--value", "--property=NRestarts", f"{unit}.service"]
+    before = int(three.systemctl(*restarts))
+    three.systemctl("kill", "--signal=KILL", f"{unit}.service")
+    deadline = time.monotonic() + 20
+    while int(three.systemctl(*restarts)) == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    three.machine.wait_for_unit(f"{unit}.service")
+    assert int(three.systemctl(*restarts)) > before
+
+
+def test_what_a_volume_holds_outlives_the_container(three: Host) -> None:
+    psql = ["crun", "exec", "db", "psql", "-U", "postgres", "-tAc"]
+    three.machine.run([*psql, "create table if not exists kept (x int)"])
+    three.systemctl("restart", "db.service")
+    three.machine.run([*psql, "select * from kept"])
+
+
+def test_all_three_stop_within_their_time_and_leave_nothing(three: Host) -> None:
+    for unit in ("db", "cache", "web"):
+        three.machine.wait_for_unit(f"{unit}.service")
+    before = time.monotonic()
+    three.systemctl("stop", "web", "cache", "db")
+    assert time.monotonic() - before < 10
+    assert (
+        three.machine.run(["systemctl", "is-failed", "web", "cache", "db"], check=False).stdout.split()
+        == ["inactive"] * 3
+    )
+    assert "/run/nixoci" not in three.machine.run(["cat", "/proc/self/mounts"]).stdout
+    assert three.machine.run(["podman", "ps", "--all", "--quiet"]).stdout == ""
+
+
+def test_the_store_is_as_it_was_after_all_that(three: Host) -> None:
+    assert three.measure() == three.hashes
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hostile_values_arrive_as_they_are(host: Host, backend: str) -> None:
+    name = f"hostile-{backend}"
+    host.deploy(
+        f"/var/{name}",
+        {
+            name: {
+                "image": "python",
+                "backend": backend,
+                "networks": ["none"],
+                "restart": "no",
+                "entrypoint": ["python3", "-c", SHOW],
+                "cmd": list(HOSTILE.values()),
+                "environment": HOSTILE,
+                "labels": HOSTILE,
+                "volumes": ["/var/tmp:/mnt/a $b %n 'c' \"d\" é", "odd_name.1-x:/mnt/volume"],  # noqa: S108
+            }
+        },
+    )
+    host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
+    journal = host.wait_for_log(f"{name}.service", "SEEN")
+    line = next(line for line in journal.splitlines() if line.startswith("SEEN "))
+    environment, arguments = json.loads(line.removeprefix("SEEN "))
+    assert arguments == list(HOSTILE.values())
+    assert {key: environment.get(key) for key in HOSTILE} == HOSTILE
+
+
+IDENTITY = (
+    "import json, os; caps = [l.split()[1] for l in open('/proc/self/status') if l.startswith('Cap')];"
+    " print(json.dumps([os.getuid(), os.getgid(), sorted(os.getgroups()), caps, os.getcwd(),"
+    " {k: v for k, v in os.environ.items() if k not in ('container', 'HOSTNAME', 'TERM')}, oct(os.umask(0))]))"
+)
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+@pytest.mark.parametrize(
+    "user", [None, "www-data", "33:0", "1234:4321", "4711", "nobody:tty", "backup"], ids=lambda user: user or "none"
+)
+def test_a_bundle_is_run_as_podman_runs_the_image(host: Host, runtime: str, user: str | None) -> None:
+    options = {"user": user, "entrypoint": ["python3"], "cmd": ["-c", IDENTITY], "workdir": "/srv"}
+    base = f"/var/same-{runtime}-{(user or 'none').replace(':', '-')}"
+    host.machine.run(["tee", f"{base}.json"], input=json.dumps(options))
+    container = [f"--container={base}.json", f"--name={base.rpartition('/')[2]}"]
+    host.machine.run(["nixoci", "bundle", host.paths["python"], base, *container])
+    config = json.loads(host.machine.run(["cat", f"{base}/config.json"]).stdout)
+    image = ["--rootfs", f"{host.paths['python']}/rootfs:O"]
+    run = ["podman", "run", "--rm", "--network=none", "--workdir=/srv", *([f"--user={user}"] if user else [])]
+    theirs = json.loads(host.machine.run([*run, "--entrypoint=python3", *image, "-c", IDENTITY]).stdout)
+    root = config["root"]["path"]
+    layer = f"/tmp{base}"  # noqa: S108 - an overlay's upper directory is not on an overlay
+    lower = f"lowerdir={host.paths['python']}/rootfs"
+    script = (
+        f"mkdir -p {root} {layer}/up {layer}/work"
+        f" && mount -t overlay -o {lower},upperdir={layer}/up,workdir={layer}/work overlay {root}"
+        f" && {runtime} run --bundle {base} same < /dev/null; status=$?; umount {root}; exit $status"
+    )
+    ours = json.loads(host.machine.run(["sh", "-c", script]).stdout)
+    # without an image podman knows no variables
+    theirs[5] = {**ours[5], **theirs[5]}
+    assert ours == theirs
+
+
+def test_a_missing_user_is_refused_by_name(host: Host) -> None:
+    document = {"images": host.paths, "containers": {"x": {"image": "python", "user": "nemo", "networks": ["none"]}}}
+    host.machine.run(["tee", "/var/missing.json"], input=json.dumps(document))
+    done = host.machine.run(["nixoci", "units", "/var/missing.json", "/var/missing"], check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: containers.x.user: the image has no user 'nemo'")
+
+
+def test_what_podmans_generator_refuses_fails_with_its_words(host: Host) -> None:
+    container = {"image": "python", "settings": {"quadlet": {"NoSuchKey": "x"}}}
+    with pytest.raises(CommandError, match=r"error: containers\.x: podman's generator.*NoSuchKey"):
+        host.deploy("/var/refused", {"x": container})
+
+
+def test_a_secret_is_read_by_the_containers_user_alone(host: Host) -> None:
+    host.machine.run(["tee", "/var/token"], input="s3cret $x %n")
+    for backend in BACKENDS:
+        name = f"secret-{backend}"
+        read = "import os; f = '/run/secrets/token'; print('SEEN', open(f).read(), oct(os.stat(f).st_mode), flush=True)"
+        container = {
+            "image": "python",
+            "backend": backend,
+            "networks": ["none"],
+            "user": "www-data",
+            "restart": "no",
+            "entrypoint": ["python3", "-c", read],
+            "secrets": {"token": {"source": "/var/token"}},
+        }
+        host.deploy(f"/var/{name}", {name: container})
+        host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
+        assert "SEEN s3cret $x %n 0o100400" in host.wait_for_log(f"{name}.service", "SEEN")
+
+
+def test_a_tree_that_is_run_in_place_stays_as_it_is(host: Host) -> None:
+    host.machine.run(["/opt/nixoci/bin/python3", "-c", PLAIN_IMAGE], cwd="/src", env={"PYTHONPATH": "/src"})
+    host.paths["plain"] = host.machine.run(["nix-store", "--add", "/tmp/plain"]).stdout.strip()  # noqa: S108
+    host.hashes = host.measure()
+    host.deploy(
+        "/var/plain", {"plain": {"image": "plain", "backend": "bundle", "networks": ["none"], "readOnly": True}}
+    )
+    config = json.loads(host.machine.run(["cat", "/var/plain/share/nixoci/bundles/plain/config.json"]).stdout)
+    assert config["root"] == {"path": f"{host.paths['plain']}/rootfs", "readonly": True}
+    host.systemctl("start", "plain.service")
+    assert host.systemctl("is-active", "plain.service") == "active"
+    assert host.measure() == host.hashes
+    host.systemctl("stop", "plain.service")
+    assert host.measure() == host.hashes
+
+
+def test_a_bundle_says_itself_when_it_is_ready(host: Host) -> None:
+    notify = (
+        "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); time.sleep(1);"
+        " s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET']); time.sleep(60)"
+    )
+    command = {"entrypoint": ["python3", "-c", notify], "networks": ["none"], "stopSignal": "SIGKILL"}
+    host.deploy("/var/says", {"says": {"image": "python", "backend": "bundle", "notify": "container"} | command})
+    before = time.monotonic()
+    host.systemctl("start", "says.service")
+    assert time.monotonic() - before > 1
+    host.systemctl("stop", "says.service")
+
+
+def test_the_worked_example_of_the_documentation_works(host: Host) -> None:
+    text = (Path(__file__).parents[2] / "docs/containers.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    paths = [host.paths[name] for name in ("nginx", "redis", "postgres")]
+    host.machine.run(["/opt/nixoci/bin/python3", "-c", example, *paths, "/nix/image-store", "/var/example"])
+    (document,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    for name in ("nginx", "redis", "postgres"):
+        document = document.replace(f"/nix/store/...-{name}", host.paths[name])
+    document = document.replace("/nix/store/...-image-store", "/nix/image-store")
+    host.machine.run(["tee", "/var/same.json"], input=document)
+    host.machine.run(["nixoci", "units", "/var/same.json", "/var/same"])
+    show = ["sh", "-c", "cd $0 && grep -rv SourcePath . | sed s=$0==g | sort", "/var/example"]
+    python, command = (host.machine.run([*show[:3], out]).stdout for out in ("/var/example", "/var/same"))
+    assert python == command
+
+
+def test_nothing_was_written_to_the_store(host: Host) -> None:
+    assert host.measure() == host.hashes

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nixoci.bundle.config import make_bundle
+from nixoci.container.model import Deployment
+from nixoci.container.resolve import resolve
+from nixoci.container.rules import check
+from nixoci.document import structure
+from nixoci.errors import ContainerError, ProcessError
+from nixoci.units.generator import generate
+from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
+from nixoci.units.render import Rendering, render_units
+from nixoci.units.service import bundle_service, health_units, start_lines, start_script, stop_script, volume_lines
+from nixoci.units.stored import find_stored
+from nixoci.units.tools import Tools
+from tests.container.samples import make_image
+
+if TYPE_CHECKING:
+    from nixoci.bundle.config import Bundle
+    from nixoci.container.resolve import Resolved
+
+TOOLS = Tools.find(podman="/p/bin/podman", crun="/c/crun", mount="/m/mount", umount="/m/umount", sh="/s/sh")
+SHARE = Path("/out/share/nixoci")
+IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
+
+
+def deployment(path: Path, options: dict[str, Any], **more: Any) -> Deployment:
+    document = {"images": {"i": str(path)}, "containers": {"c": {"image": "i"} | options, "d": {"image": "i"}}, **more}
+    return structure(Deployment, document, what="d", strict=True)
+
+
+def quadlet(path: Path, *, user: bool = False, more: dict[str, Any] | None = None, **options: Any) -> list[str]:
+    tree = make_image(path, IMAGE)
+    whole = deployment(path, options, **(more or {}))
+    check(whole, user=user)
+    resolved = resolve("c", whole.containers["c"], tree)
+    image_id = None if options.get("backend") == "rootfs" else "f" * 64
+    return container_file(resolved, whole, TOOLS, image_id=image_id, share=SHARE, user=user).render().splitlines()
+
+
+def bundle(path: Path, **options: Any) -> tuple[Resolved, Bundle]:
+    whole = deployment(path, {"backend": "bundle", "networks": ["none"]} | options)
+    check(whole)
+    resolved = resolve("c", whole.containers["c"], make_image(path, IMAGE))
+    return resolved, make_bundle(resolved, None)
+
+
+def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:
+    lines = quadlet(tmp_path, cmd=["a b", "$x"], ports=["80:80"], environment={"E": "%n"}, dependsOn=["d"])
+    assert {"Image=" + "f" * 64, "Pull=never", 'Exec="a b" "$$x"', "PublishPort=80:80"} <= set(lines)
+    assert {'Environment="E=%%n"', "Requires=d.service", "After=d.service", "StopSignal=SIGINT"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("User=", "Environment=A", "PodmanArgs=--entrypoint"))]
+
+
+def test_without_an_image_podman_is_told_everything(tmp_path: Path) -> None:
+    lines = quadlet(tmp_path, backend="rootfs")
+    assert {f"Rootfs={tmp_path}/rootfs:O", "Exec=run it", "User=web", "WorkingDir=/", "Environment=A=1"} <= set(lines)
+    assert {"PodmanArgs=--entrypoint=", "PodmanArgs=--mount=type=volume,destination=/data,U=true"} <= set(lines)
+
+
+@pytest.mark.parametrize("word", ["", ";"])
+def test_arguments_that_quadlet_drops_go_into_the_entrypoint(tmp_path: Path, word: str) -> None:
+    lines = quadlet(tmp_path, cmd=["run", word, "end"])
+    (found,) = [line for line in lines if line.startswith("PodmanArgs=") and "entrypoint" in line]
+    (argument,) = shlex.split(found.removeprefix("PodmanArgs="))
+    assert json.loads(argument.removeprefix("--entrypoint=")) == ["run", word, "end"]
+    assert not [line for line in lines if line.startswith("Exec=")]
+
+
+def test_names_of_the_document_become_units(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"volumes": {"v": {}}, "networks": {"n": {}}}
+    lines = quadlet(tmp_path, more=more, volumes=["v:/data:ro", "w:/w"], networks=["n", "other"])
+    assert {"Volume=v.volume:/data:ro", "Volume=w:/w", "Network=n.network", "Network=other"} <= set(lines)
+
+
+def test_a_health_check_is_podmans(tmp_path: Path) -> None:
+    check_ = {"test": ["CMD", "a", "$b"], "interval": "1m"}
+    lines = quadlet(tmp_path / "1", healthcheck=check_, notify="healthy")
+    assert {'HealthCmd=["a", "$$b"]', "HealthInterval=60000000us", "Notify=healthy"} <= set(lines)
+    shell = quadlet(tmp_path / "2", healthcheck={"test": ["CMD-SHELL", "a && b"]})
+    assert 'HealthCmd=["CMD-SHELL", "a && b"]' in shell
+    assert "HealthCmd=none" in quadlet(tmp_path / "3")
+    with pytest.raises(ContainerError, match=r"^containers\.c\.healthcheck\.test: podman runs a single word"):
+        quadlet(tmp_path / "4", healthcheck={"test": ["CMD", "a"]})
+
+
+def test_volumes_networks_and_pods_have_their_own_names(tmp_path: Path) -> None:
+    more: dict[str, Any] = {
+        "volumes": {"v": {"labels": {"a": "b c"}}},
+        "networks": {"n": {"internal": True, "subnets": ["10.1.0.0/24"]}},
+        "pods": {"p": {"ports": ["80:80"], "networks": ["n"], "settings": {"quadlet": {"ShmSize": "1m"}}}},
+    }
+    whole = deployment(tmp_path, {"pod": "p"}, **more)
+    check(whole)
+    volume = volume_file("v", whole.volumes["v"]).render().splitlines()
+    assert {"VolumeName=v", 'Label="a=b c"'} <= set(volume)
+    network = network_file("n", whole.networks["n"]).render().splitlines()
+    assert {"NetworkName=n", "Internal=true", "Subnet=10.1.0.0/24"} <= set(network)
+    pod = pod_file("p", whole.pods["p"], whole, user=True).render().splitlines()
+    assert {"PodName=p", "PublishPort=80:80", "Network=n.network", "ShmSize=1m", "WantedBy=default.target"} <= set(pod)
+
+
+def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
+    resolved, made = bundle(tmp_path)
+    script = start_script(resolved, made, TOOLS, share=SHARE, erofs=Path("/e.erofs")).splitlines()
+    assert "/m/mount -t erofs -o ro,nodev /e.erofs /run/nixoci/c/meta" in script
+    (overlay,) = [line for line in script if "-t overlay" in line]
+    assert f"lowerdir=/run/nixoci/c/meta::{tmp_path}/rootfs" in overlay
+    assert "upperdir=/run/nixoci/c/upper" in overlay
+    assert script[-1].startswith("exec /c/crun --cgroup-manager=disabled run ")
+    assert "umount --lazy /run/nixoci/c/root" in stop_script(resolved, made, TOOLS)
+    assert "d /run/nixoci/c/upper 0755 0 0 -" in start_lines(resolved, made)
+    service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
+    assert "ExecStart=/s/sh /out/share/nixoci/bundles/c/start\n" in service
+    assert "SuccessExitStatus=SIGINT 130\n" in service
+
+
+def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
+    resolved, made = bundle(tmp_path, writableLayer="persistent", volumes=["v:/data"])
+    assert "upperdir=/var/lib/nixoci/c/upper" in start_script(resolved, made, TOOLS, share=SHARE, erofs=None)
+    assert volume_lines(resolved) == ["C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/root/data"]
+    service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
+    assert "StateDirectory=nixoci/c\nStateDirectory=nixoci/volumes\nStateDirectoryMode=0700\n" in service
+
+
+def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
+    secrets = {"s": {"source": "/run/keys/100%", "target": "/etc/s"}}
+    resolved, made = bundle(tmp_path / "1", secrets=secrets)
+    assert "f^ %t/nixoci/c/secrets/s 0400 33 34 - s" in start_lines(resolved, made)
+    assert "LoadCredential=s:/run/keys/100%%\n" in bundle_service(resolved, made, TOOLS, share=SHARE).render()
+    assert "Volume=%t/nixoci/c/secrets/s:/etc/s:ro" in quadlet(tmp_path / "2", secrets=secrets)
+    with pytest.raises(ContainerError, match=r"^containers\.c\.secrets\.s\.mode: in a user's unit"):
+        quadlet(tmp_path / "3", secrets=secrets, user=True)
+
+
+def test_health_of_a_bundle_is_a_unit(tmp_path: Path) -> None:
+    resolved, made = bundle(tmp_path, healthcheck={"test": ["CMD-SHELL", "x $y"]}, notify="healthy")
+    service, timer = (unit.render() for unit in health_units(resolved, TOOLS))
+    assert 'ExecStart=/c/crun exec c /bin/sh -c "x $$y"\n' in service
+    assert "OnUnitInactiveSec=30000000us\n" in timer
+    assert "Wants=c-health.timer\n" in bundle_service(resolved, made, TOOLS, share=SHARE).render()
+
+
+def test_an_image_store_is_asked_by_the_registrys_manifest(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image").image
+    with pytest.raises(ContainerError, match=r"^imageStore: .* is not an image store"):
+        find_stored("o", tmp_path, image)
+    folder = tmp_path / "overlay-images"
+    folder.mkdir()
+    record = {"id": "x", "layer": "l", "big-data-digests": {"manifest": str(image.document.manifest.digest)}}
+    (folder / "images.json").write_text(json.dumps([record]))
+    assert find_stored("o", tmp_path, image).id == "x"
+    (folder / "images.json").write_text("[]")
+    with pytest.raises(ContainerError, match=r"^o: .* is not in the image store"):
+        find_stored("o", tmp_path, image)
+
+
+def generator(path: Path, script: str) -> Tools:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return Tools.find(podman="/p/bin/podman", quadlet=str(path))
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "echo 'quadlet[1]: converting \"web.container\": no such key' >&2; exit 1",
+            "containers.web: podman's generator refuses its Quadlet file: no such key",
+        ),
+        ("echo careful >&2", "containers: podman's generator refuses its Quadlet file: careful"),
+        ("true", "web.service: podman's generator made no such unit and said nothing"),
+    ],
+)
+def test_what_the_generator_says_or_leaves_out_is_an_error(tmp_path: Path, script: str, message: str) -> None:
+    sources, target = tmp_path / "sources", tmp_path / "target"
+    sources.mkdir()
+    target.mkdir()
+    (sources / "web.container").touch()
+    with pytest.raises(ContainerError) as caught:
+        generate(sources, target, generator(tmp_path / "quadlet", script), user=False)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_missing_generator_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="podman"):
+        generate(tmp_path, tmp_path, Tools.find(quadlet=str(tmp_path / "none")), user=False)
+
+
+def test_nothing_is_left_of_units_that_failed(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    make_image(path, IMAGE)
+    whole = deployment(path, {})
+    rendering = Rendering(deployment=whole, tools=TOOLS, out=tmp_path / "out", profile=None)
+    with pytest.raises(ContainerError, match=r"^imageStore: the podman backend"):
+        render_units(rendering)
+    assert not (tmp_path / "out").exists()
