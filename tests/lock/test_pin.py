@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.errors import LockError, PlatformError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import DocumentError, LockError, PlatformError, ReferenceError  # noqa: A004 - the field's name
 from nixoci.lock import pin
 from nixoci.lock.model import Lock, LockedNarHash
 from nixoci.lock.pin import Pinning
@@ -205,3 +205,9 @@ def test_images_are_removed(layout: Path, pinning: Pinning) -> None:
     assert pin.remove(lock, []) == lock
     with pytest.raises(LockError, match=r"^image c: not in the lock; there is a, b$"):
         pin.remove(lock, ["a", "c"])
+
+
+def test_a_config_that_could_not_be_written_again(layout: Path, pinning: Pinning) -> None:
+    write_layout(layout, [], config={"author": "\ud800"})
+    with pytest.raises(DocumentError, match=r"not valid JSON: .*surrogates not allowed"):
+        pin.add(EMPTY, f"oci:{layout}", pinning=pinning, platforms=[AMD64])
