@@ -117,7 +117,8 @@ def test_definitions_of_several_modules_merge(modules: Modules) -> None:
     web = "virtualisation.nixoci.containers.web"
     found = modules.value(
         f'{web} = {{ image = "nginx"; environment.A = "1"; settings.unit.Service.Nice = 5; }};',
-        f'{web} = {{ environment.B = "2"; environment.A = lib.mkForce "3"; settings.unit.Service.Slice = "x.slice"; }};',
+        f'{web} = {{ environment.B = "2"; environment.A = lib.mkForce "3"; }};',
+        f'{web}.settings.unit.Service.Slice = "x.slice";',
         'virtualisation.nixoci.backend = "bundle";',
         select="it.config.virtualisation.nixoci.containers.web",
     )
