@@ -34,20 +34,22 @@ pkgs.testers.runNixOSTest {
   name = "nixoci";
   nodes.machine = {
     imports = [ nixosModule ];
+    # an EROFS file cannot be mounted from an overlay, which a writable store of the test driver is
+    virtualisation.writableStore = false;
     virtualisation.nixoci = {
       enable = true;
       images.web = image;
       containers = {
-        podman = {
+        web-podman = {
           image = "web";
           ports = [ "${toString ports.podman}:80" ];
         };
-        rootfs = {
+        web-rootfs = {
           image = "web";
           backend = "rootfs";
           ports = [ "${toString ports.rootfs}:80" ];
         };
-        bundle = {
+        web-bundle = {
           image = "web";
           backend = "bundle";
           networks = [ "host" ];
@@ -64,13 +66,13 @@ pkgs.testers.runNixOSTest {
     };
   };
   testScript = ''
-    hash = "nix-hash --type sha256 ${image}"
-    before = machine.succeed(hash)
+    measure = "nix-hash --type sha256 ${image}"
+    before = machine.succeed(measure)
     for name, port in ${builtins.toJSON ports}.items():
-        machine.wait_for_unit(f"{name}.service")
+        machine.wait_for_unit(f"web-{name}.service")
         machine.wait_until_succeeds(f"curl --fail --silent --output /dev/null http://127.0.0.1:{port}/busybox")
-    machine.succeed("systemctl restart podman rootfs bundle")
-    machine.succeed("systemctl stop podman rootfs bundle")
-    assert machine.succeed(hash) == before
+    machine.succeed("systemctl restart web-podman web-rootfs web-bundle")
+    machine.succeed("systemctl stop web-podman web-rootfs web-bundle")
+    assert machine.succeed(measure) == before
   '';
 }

@@ -243,3 +243,17 @@ def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     _, units, _ = project.build(*given, select="it.config.virtualisation.nixoci.units", home=True)
     assert files["systemd/user"]["source"] == f"{units}/lib/systemd/user"
     assert project.machine.run(["test", "-e", f"{units}/lib/systemd/user/web.service"]).returncode == 0
+
+
+def test_a_change_to_one_container_leaves_the_units_of_podmans_others_as_they_are(project: Modules) -> None:
+    texts = []
+    for environment in ("one", "two"):
+        changed = f'virtualisation.nixoci.containers.web.environment.A = "{environment}";'
+        _, units, _ = project.build(
+            ENABLE, LOCK, SECCOMP, THREE, changed, select="it.config.virtualisation.nixoci.units"
+        )
+        show = ["grep", "--invert-match", "^SourcePath="]  # NixOS compares units without it
+        files = {name: f"{units}/lib/systemd/system/{name}.service" for name in ("web", "cache")}
+        texts.append({name: project.machine.run([*show, file]).stdout for name, file in files.items()})
+    assert texts[0]["cache"] == texts[1]["cache"]
+    assert texts[0]["web"] != texts[1]["web"]
