@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,6 +80,20 @@ class Modules:
         command = ["nix-build", "--no-out-link", "-E", self.expression(*modules, select=select, home=home)]
         done = self.machine.run(command, check=check, timeout=600)
         return done.returncode, done.stdout.strip(), done.stderr
+
+
+@contextmanager
+def storage_conf(machine: Machine, store: str) -> Iterator[None]:
+    """Name an image store as NixOS does, as long as the test needs it."""
+    conf = f'[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
+    file = machine.root / "etc/containers/storage.conf"
+    before = file.read_text(encoding="utf-8") if file.exists() else None
+    machine.run(["tee", f"/{file.relative_to(machine.root)}"], input=conf)
+    yield
+    if before is None:
+        file.unlink()
+    else:
+        machine.run(["tee", f"/{file.relative_to(machine.root)}"], input=before)
 
 
 @pytest.fixture(scope="module")
@@ -162,18 +177,28 @@ def test_images_alone_are_in_podmans_store_and_make_no_units(project: Modules) -
     assert found == {"packages": [], "storage": {"storage": {"options": {"additionalimagestores": [store]}}}}
 
 
+def test_plain_podman_runs_images_that_are_only_declared(project: Modules) -> None:
+    machine = project.machine
+    _, store, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.imageStore")
+    with storage_conf(machine, store):
+        listed = json.loads(machine.run(["podman", "images", "--format=json"]).stdout)
+        (name,) = (name for image in listed for name in image["Names"] if "nginx" in name)
+        run = ["podman", "run", "--rm", "--pull=never", "--network=none", name, "stat", "--format=%U:%a", "/etc/shadow"]
+        assert machine.run(run, timeout=60).stdout == "root:640\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (
             'a = { image = "nginx"; ports = [ "80:80" ]; }; b = { image = "redis"; ports = [ "80:81" ]; };',
-            "containers.b.ports: ",
+            "containers.b.ports[0]: port 80/tcp of the host is taken by containers.a.ports[0]",
         ),
         (
             'a = { image = "nginx"; dependsOn = [ "b" ]; }; b = { image = "nginx"; dependsOn = [ "a" ]; };',
             "containers.a.dependsOn: a circle, a -> b -> a",
         ),
-        ('a = { image = "nginx"; backend = "bundle"; ports = [ "80" ]; };', "containers.a."),
+        ('a = { image = "nginx"; backend = "bundle"; ports = [ "80" ]; };', "containers.a.ports: "),
     ],
 )
 def test_what_the_build_refuses_it_names(project: Modules, text: str, said: str) -> None:
@@ -181,7 +206,7 @@ def test_what_the_build_refuses_it_names(project: Modules, text: str, said: str)
     select = "it.config.virtualisation.nixoci.units"
     status, _, stderr = project.build(ENABLE, LOCK, SECCOMP, containers, select=select, check=False)
     assert status != 0
-    assert f"error: {said}" in stderr
+    assert f"error: {said}" in stderr, stderr
 
 
 def test_three_containers_one_per_backend_start(project: Modules) -> None:
@@ -194,20 +219,18 @@ def test_three_containers_one_per_backend_start(project: Modules) -> None:
         *given,
         select="it.config.virtualisation.containers.storage.settings.storage.options.additionalimagestores",
     )
-    conf = f'[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
-    machine.run(["tee", "/etc/containers/storage.conf"], input=conf)
     found = machine.run(["find", f"{units}/lib/systemd/system", "-maxdepth", "1", "-type", "f"]).stdout.split()
-    machine.run(["systemctl", "link", "--quiet", *found])
-    try:
-        machine.run(["systemctl", "start", *wanted], timeout=120)
-        for unit in wanted:
-            assert machine.run(["systemctl", "is-active", unit]).stdout.strip() == "active"
-        environment = machine.run(["crun", "exec", "app", "/usr/bin/env"]).stdout
-        assert "HOSTILE=a\"b'c $HOME %n ${x} grüße\n" in environment
-    finally:
-        machine.run(["systemctl", "stop", *wanted], timeout=60, check=False)
-        machine.run(["systemctl", "disable", *(file.rpartition("/")[2] for file in found)], check=False)
-        machine.run(["rm", "/etc/containers/storage.conf"])
+    with storage_conf(machine, store):
+        machine.run(["systemctl", "link", "--quiet", *found])
+        try:
+            machine.run(["systemctl", "start", *wanted], timeout=120)
+            for unit in wanted:
+                assert machine.run(["systemctl", "is-active", unit]).stdout.strip() == "active"
+            environment = machine.run(["crun", "exec", "app", "/usr/bin/env"]).stdout
+            assert "HOSTILE=a\"b'c $HOME %n ${x} grüße\n" in environment
+        finally:
+            machine.run(["systemctl", "stop", *wanted], timeout=60, check=False)
+            machine.run(["systemctl", "disable", *(file.rpartition("/")[2] for file in found)], check=False)
 
 
 def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
@@ -220,3 +243,17 @@ def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     _, units, _ = project.build(*given, select="it.config.virtualisation.nixoci.units", home=True)
     assert files["systemd/user"]["source"] == f"{units}/lib/systemd/user"
     assert project.machine.run(["test", "-e", f"{units}/lib/systemd/user/web.service"]).returncode == 0
+
+
+def test_a_change_to_one_container_leaves_the_units_of_podmans_others_as_they_are(project: Modules) -> None:
+    texts = []
+    for environment in ("one", "two"):
+        changed = f'virtualisation.nixoci.containers.web.environment.A = "{environment}";'
+        _, units, _ = project.build(
+            ENABLE, LOCK, SECCOMP, THREE, changed, select="it.config.virtualisation.nixoci.units"
+        )
+        show = ["grep", "--invert-match", "^SourcePath="]  # NixOS compares units without it
+        files = {name: f"{units}/lib/systemd/system/{name}.service" for name in ("web", "cache")}
+        texts.append({name: project.machine.run([*show, file]).stdout for name, file in files.items()})
+    assert texts[0]["cache"] == texts[1]["cache"]
+    assert texts[0]["web"] != texts[1]["web"]
