@@ -2,7 +2,7 @@
 
 One line a name: path, size, octal mode, link count, uid, gid, device, mtime, payload, content, digest, then
 xattrs. The payload of a file with content is its path inside the rootfs; a second name for a file has `@`
-before its mode and the first name as its payload.
+before its mode and the first name, as in that one's line, as its payload.
 """
 
 import os
@@ -110,7 +110,7 @@ def _escape_in_xattr(text: bytes) -> bytes:
 
 def _line(path: bytes, inode: Inode, links: int, canonical: bytes | None) -> bytes:
     if canonical is not None:
-        payload = escape(canonical)
+        payload = escape(b"/" + canonical)
     elif inode.kind is Kind.SYMLINK:
         payload = escape(inode.target)
     elif inode.kind is Kind.REGULAR and inode.size:
@@ -160,4 +160,4 @@ def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
     for xattr in fields[11:]:
         name, _, value = xattr.partition(b"=")
         inode.xattrs[unescape(name)] = unescape(value)
-    return unescape(path[1:]), inode, unescape(payload) if mode.startswith(b"@") else None
+    return unescape(path[1:]), inode, unescape(payload).removeprefix(b"/") if mode.startswith(b"@") else None

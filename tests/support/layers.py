@@ -202,10 +202,10 @@ def origin(root: Inode, path: bytes) -> int | None:
     return inode.content.layer if inode.content else None
 
 
-def description(root: Inode, layers: Sequence[bytes] = ()) -> list[object]:
+def description(root: Inode, layers: Sequence[bytes] = ()) -> list[tuple[object, ...]]:
     """All that a tree says, for comparing two of them; with `layers`, also the bytes of files."""
     first: dict[int, bytes] = {}
-    lines: list[object] = []
+    lines: list[tuple[object, ...]] = []
     for path, inode in walk(root):
         lines.append(
             (

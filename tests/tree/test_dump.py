@@ -41,7 +41,7 @@ def test_every_field_is_where_composefs_looks_for_it() -> None:
         "/d/f 4 104755 2 1000 33 0 -2.500000000 d/f - - user.a=\\x00\\xff user.b=x\\x3dy\\x20z\n",
         "/d/sub 0 40755 2 0 0 0 0.0 - - -\n",
         "/disk 0 60660 1 0 0 1114924 0.0 - - -\n",
-        "/e 4 @104755 2 1000 33 0 -2.500000000 d/f - - user.a=\\x00\\xff user.b=x\\x3dy\\x20z\n",
+        "/e 4 @104755 2 1000 33 0 -2.500000000 /d/f - - user.a=\\x00\\xff user.b=x\\x3dy\\x20z\n",
         "/empty 0 100644 1 0 0 0 0.0 - - -\n",
         "/null 0 20666 1 0 0 259 0.0 - - -\n",
         "/pipe 0 10600 1 0 0 0 0.0 - - -\n",
