@@ -16,7 +16,7 @@ def storage_conf(store: Path, *, fuse_overlayfs: Path | None = None) -> str:
         store: The image store's absolute path.
         fuse_overlayfs: The program that mounts, for a rootless user of a store without EROFS files. The kernel's
             own overlay would not let such a user's container write to any directory of the image, since those
-            belong to a root that is not the container's; podman fails at the first it writes, /etc/mtab.
+            belong to a root that is not the container's.
     """
     text = f'[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
     if fuse_overlayfs is not None:
