@@ -25,6 +25,20 @@
             python.pytest-benchmark
           ]
         );
+      # A module with this flake's nixoci, for machines that do not use its overlay.
+      withPackage =
+        module:
+        {
+          lib,
+          pkgs,
+          ...
+        }:
+        {
+          imports = [ module ];
+          virtualisation.nixoci.package =
+            lib.mkDefault
+              self.packages.${pkgs.stdenv.hostPlatform.system}.nixoci;
+        };
     in
     {
       # { images.NAME, imageStore } of a lock file: fromLock { lock = ./nixoci.lock.json; system = "x86_64-linux"; }
@@ -45,6 +59,22 @@
           // args
         );
 
+      # docs/options.md
+      lib.options = import ./modules/reference.nix { inherit lib; };
+
+      nixosModules = {
+        default = self.nixosModules.nixoci;
+        nixoci = withPackage ./modules/nixos.nix;
+      };
+
+      homeModules.default = withPackage ./modules/home-manager.nix;
+      homeManagerModules = self.homeModules;
+
+      templates.default = {
+        path = ./nix/template;
+        description = "A NixOS machine whose container images come from a lock file";
+      };
+
       overlays.default = final: _: {
         nixoci = final.callPackage ./nix/package.nix { };
       };
@@ -62,6 +92,10 @@
 
       checks = forEachSystem (pkgs: {
         inherit (pkgs) nixoci;
+        nixos = import ./modules/test.nix {
+          inherit pkgs;
+          nixosModule = self.nixosModules.default;
+        };
         tests =
           pkgs.runCommand "nixoci-tests"
             {
@@ -79,7 +113,7 @@
               ruff format --check
               mypy
               pytest -m "not host"
-              nixfmt --check flake.nix nix/*.nix
+              nixfmt --check flake.nix nix/*.nix nix/template/*.nix modules/*.nix tests/host/*.nix
               touch $out
             '';
       });

@@ -10,6 +10,7 @@ let
   inherit (lib.importTOML ../pyproject.toml) project;
 
   dependencies = [
+    (python3Packages.callPackage ./hdiffpatch.nix { })
     python3Packages.cattrs
     python3Packages.click
     python3Packages.fastcrc

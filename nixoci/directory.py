@@ -1,5 +1,7 @@
 """Output that is there whole or not at all: a directory that is made beside its destination and then renamed."""
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 from nixoci.errors import StoreError
 
 _MODE = 0o755
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
@@ -17,6 +20,7 @@ def new_directory(dest: Path) -> Iterator[Path]:
 
     Raises:
         StoreError: `dest` exists, or its parent does not.
+        OSError: The disk is full; it names `dest`.
     """
     if dest.exists() or dest.is_symlink():
         raise StoreError(f"{dest}: exists already; remove it or choose another destination")
@@ -27,6 +31,8 @@ def new_directory(dest: Path) -> Iterator[Path]:
         yield made
         made.chmod(_MODE)
         made.rename(dest)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _FULL:  # a failed write does not know its file
+            raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
         raise

@@ -53,9 +53,13 @@ def load(text: bytes | str, *, what: str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if "\\u" in text:
+            # half a surrogate pair is no character, and could not be written again
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"{what}: not valid JSON: {error}") from error
+    return value
 
 
 def structure(cls: type[T], value: Any, *, what: str, strict: bool = False) -> T:

@@ -5,10 +5,9 @@ from pathlib import Path
 import click
 
 from nixoci.cli.common import lock_option
-from nixoci.document import parse
 from nixoci.errors import LockError
 from nixoci.files import write_if_changed
-from nixoci.lock.model import Lock
+from nixoci.lock.file import read_lock
 from nixoci.nix import generate as nix
 
 
@@ -19,7 +18,7 @@ from nixoci.nix import generate as nix
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if FILE is not what would be written.")
 def generate(lock: Path, output: Path | None, flake: str, check: bool) -> None:  # noqa: FBT001 - click's way
     """Write a self-contained default.nix that builds the images of the lock."""
-    text = nix.generate(parse(Lock, lock.read_bytes(), what=str(lock), strict=True), flake=flake)
+    text = nix.generate(read_lock(lock), flake=flake)
     if output is None:
         if check:
             raise click.UsageError("--check needs --output, the file to check.")

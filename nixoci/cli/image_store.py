@@ -7,7 +7,7 @@ import click
 from nixoci.cli.common import json_option, print_json
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
-from nixoci.image_store.storage_conf import storage_conf
+from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf
 
 
 @click.command("image-store")
@@ -32,6 +32,14 @@ from nixoci.image_store.storage_conf import storage_conf
     metavar="FILE",
     help="Also write a storage.conf that makes podman use the store.",
 )
+@click.option(
+    "--fuse-overlayfs",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=FUSE_OVERLAYFS,
+    show_default=True,
+    metavar="PROGRAM",
+    help="What mounts for a rootless user, for --storage-conf with --no-erofs.",
+)
 @json_option
 def image_store(
     *,
@@ -40,6 +48,7 @@ def image_store(
     no_erofs: bool,
     mkcomposefs: str,
     conf: Path | None,
+    fuse_overlayfs: Path,
     as_json: bool,
 ) -> None:
     """Make OUT, podman's read-only image store over the image paths that `nixoci extract` made.
@@ -52,6 +61,7 @@ def image_store(
         out.absolute(), [ImagePath.open(path) for path in paths], mkcomposefs=None if no_erofs else mkcomposefs
     )
     if conf is not None:
-        conf.write_text(storage_conf(out.resolve()), encoding="utf-8")
+        text = storage_conf(out.resolve(), fuse_overlayfs=fuse_overlayfs if no_erofs else None)
+        conf.write_text(text, encoding="utf-8")
     if as_json:
         print_json(stored)

@@ -1,7 +1,7 @@
 """`nixoci show`: what is known of an image before anything of it is downloaded."""
 
+import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -55,17 +55,13 @@ def _platform(platform: LockedPlatform) -> list[tuple[str, str]]:
         ("narHash", platform.nar_hash.hash if platform.nar_hash else ""),
         ("size", f"{size_text(sum(layer.size for layer in platform.layers))}, layers: {len(platform.layers)}"),
         ("created", config.created or ""),
-        ("entrypoint", _words(run.entrypoint)),
-        ("cmd", _words(run.cmd)),
+        ("entrypoint", shlex.join(run.entrypoint or ())),
+        ("cmd", shlex.join(run.cmd or ())),
         ("user", run.user or ""),
         ("workdir", run.working_dir or ""),
-        ("ports", _words(run.exposed_ports)),
-        ("volumes", _words(run.volumes)),
+        ("ports", " ".join(sorted(run.exposed_ports or ()))),
+        ("volumes", " ".join(sorted(run.volumes or ()))),
     ]
-
-
-def _words(words: Any) -> str:
-    return " ".join(words or ())
 
 
 def _warnings(name: str, image: LockedImage) -> list[str]:

@@ -45,9 +45,19 @@ _seccomp_option = click.option(
 @click.argument("out", type=_PATH, required=False)
 @click.option("--user", is_flag=True, help="Make units for a user's own systemd.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and do nothing else.")
+@click.option("--attribute", metavar="NAME", help="FILE is an object that has the document at NAME (`.attrs.json`).")
 @_seccomp_option
 @_tool_options
-def units(*, file: Path | None, out: Path | None, user: bool, schema: bool, seccomp: str, **tools: str | None) -> None:
+def units(
+    *,
+    file: Path | None,
+    out: Path | None,
+    user: bool,
+    schema: bool,
+    attribute: str | None,
+    seccomp: str,
+    **tools: str | None,
+) -> None:
     """Write the systemd units of the containers that FILE declares to the new directory OUT.
 
     FILE is {"images": {NAME: IMAGE_PATH}, "imageStore": PATH, "containers": {NAME: {...}}}. Units name OUT by its
@@ -58,7 +68,7 @@ def units(*, file: Path | None, out: Path | None, user: bool, schema: bool, secc
         return
     if file is None or out is None:
         raise click.UsageError("FILE and OUT are needed")
-    deployment = Deployment.read(file)
+    deployment = Deployment.read(file) if attribute is None else _read_attribute(file, attribute)
     bundles = any(container.backend is Backend.BUNDLE for container in deployment.containers.values())
     rendering = Rendering(
         deployment=deployment,
@@ -95,6 +105,14 @@ def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
     text = json.dumps(made.config, indent=2, ensure_ascii=False) + "\n"
     (out / "config.json").write_text(text, encoding="utf-8")
+
+
+def _read_attribute(file: Path, attribute: str) -> Deployment:
+    """Read the document that is one of the structured attributes of a derivation."""
+    attributes = load(file.read_bytes(), what=str(file))
+    if not isinstance(attributes, dict) or attribute not in attributes:
+        raise ContainerError(f"{file}: no attribute {attribute!r}; name the one that holds the document")
+    return structure(Deployment, attributes[attribute], what=attribute, strict=True)
 
 
 def _profile(seccomp: str) -> Profile | None:

@@ -28,6 +28,10 @@ class Codec(IntEnum):
     ZSTD = 2
 
 
+_MIN_PREFIX = 8
+"""Bytes that zstd wants of an old content at least."""
+
+
 class Effort(Enum):
     """How much time a sender spends for fewer bytes."""
 
@@ -56,6 +60,8 @@ def encode(new: bytes, old: bytes | None, effort: Effort) -> tuple[Codec, bytes]
     if not old or not new:
         return Codec.PLAIN, new
     if effort is Effort.FAST:
+        if len(old) < _MIN_PREFIX:
+            return Codec.PLAIN, new
         packed = _zstd_against(old, new, level=3)
         return (Codec.ZSTD, packed) if len(packed) < len(new) else (Codec.PLAIN, new)
     patch = hdiffpatch.diff(old, new, validate=False, big_cache_match=True)

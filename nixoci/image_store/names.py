@@ -4,17 +4,11 @@ import base64
 import hashlib
 import re
 
-from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
 from nixoci.oci.digest import Digest
+from nixoci.oci.reference import Reference
 
 _PLAIN = re.compile(r"[a-z0-9.]+")
 _LINK_LENGTH = 26
-
-# distribution/reference, regexp.go: a domain that is told from a path by a dot, a port or `localhost`
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN = rf"(?:localhost|{_LABEL}(?:\.{_LABEL})+|\[[a-fA-F0-9:]+\]|{_LABEL}(?=:))(?::[0-9]+)?"
-_REFERENCE = re.compile(rf"({_DOMAIN}(?:/{_COMPONENT})+)(?::(\w[\w.-]{{0,127}}))?(?:@([a-z0-9]+:[a-f0-9]+))?", re.ASCII)
 
 
 def big_data_file(name: str) -> str:
@@ -38,16 +32,11 @@ def link_id(layer_id: str) -> str:
 def listed_name(reference: str) -> str:
     """Return the name that podman shall list an image by: `repository:tag`, or `repository@digest` without a tag.
 
-    One name in the store that podman cannot read makes every `podman images` fail, so it is checked here.
+    It is parsed, since one name in the store that podman cannot read makes every `podman images` fail, and written
+    out in full, since podman looks for nothing else.
 
     Raises:
-        ReferenceError: Not a full reference with a domain and a tag or digest.
+        ReferenceError: Not a reference.
     """
-    match = _REFERENCE.fullmatch(reference)
-    if match is None or not (match[2] or match[3]):
-        raise ReferenceError(
-            f"image name {reference!r}: podman does not list it; expected domain/path:tag, for example"
-            " docker.io/library/nginx:1.27"
-        )
-    repository, tag, digest = match.groups()
-    return f"{repository}:{tag}" if tag else f"{repository}@{digest}"
+    parsed = Reference.parse(reference)
+    return f"{parsed.repository}:{parsed.tag}" if parsed.tag else f"{parsed.repository}@{parsed.digest}"

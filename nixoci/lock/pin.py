@@ -19,7 +19,7 @@ from nixoci.oci.image import Image, ImageSource
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.platform import machine_platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.registry import RegistryAccess
+from nixoci.oci.registry import Registry, RegistryAccess
 from nixoci.oci.resolve import resolve_platforms
 from nixoci.oci.sources import BlobsSource, LocalSource, Source, open_source, parse_source
 
@@ -183,8 +183,12 @@ def _resolve(reference: str, platforms: Iterable[Platform], pinning: Pinning) ->
 
 
 def _locked_platforms(opened: ImageSource, platforms: Iterable[Platform]) -> dict[str, LockedPlatform]:
+    images = resolve_platforms(opened, platforms)
+    if isinstance(opened, Registry):
+        for image in images.values():
+            opened.check_policy(image)
     # keyed by what was asked for: an update shall again take the best for that, not for what was the best once
-    return {str(platform): locked_platform(image) for platform, image in resolve_platforms(opened, platforms).items()}
+    return {str(platform): locked_platform(image) for platform, image in images.items()}
 
 
 def _with_nar_hashes(after: LockedImage, before: LockedImage) -> LockedImage:

@@ -66,7 +66,7 @@ def choose(lock: Lock, names: Collection[str] = (), platforms: Collection[Platfo
     missing = sorted(keys - {each.platform for each in wanted})
     if missing:
         raise PlatformError(
-            f"platform {missing[0]}: no image is locked for it; add it with `nixoci add REF --platform`"
+            f"platform {missing[0]}: no image is locked for it; add it with `nixoci add REF --platform {missing[0]}`"
         )
     return wanted
 

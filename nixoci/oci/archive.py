@@ -62,15 +62,15 @@ class Archive:
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", file), mode="r:") as archive:
                 for info in archive:
-                    path = posixpath.normpath(info.name).lstrip("/")
+                    path = _inside(info.name)
                     members.pop(path, None)
                     links.pop(path, None)
                     if info.isreg() and not info.issparse():
                         members[path] = _Member(info.offset_data, info.size)
                     elif info.issym():
-                        links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), info.linkname))
+                        links[path] = _inside(posixpath.join(posixpath.dirname(path), info.linkname))
                     elif info.islnk():
-                        links[path] = posixpath.normpath(info.linkname).lstrip("/")
+                        links[path] = _inside(info.linkname)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise ImageError(f"{name}: not a whole tar file: {error}; make it again") from error
         return cls(name=name, _file=file, _members=members, _links=links)
@@ -90,7 +90,7 @@ class Archive:
 
     def resolve(self, path: str) -> str:
         """Return the path of the member that a path leads to; errors as for `open`."""
-        wanted = path = posixpath.normpath(path)
+        wanted = path = _inside(path)
         for _ in range(_MAX_LINKS):
             if path in self._members:
                 return path
@@ -130,6 +130,11 @@ class _Slice(io.RawIOBase):
         got = os.preadv(self._handle, [memoryview(buffer)[:count]], self._position)
         self._position += got
         return got
+
+
+def _inside(path: str) -> str:
+    """Return the one spelling of a path inside an archive, from whose root no `..` leads out."""
+    return posixpath.normpath(f"/{path}").lstrip("/")
 
 
 @contextmanager

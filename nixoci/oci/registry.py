@@ -1,10 +1,11 @@
-"""Registries, read by skopeo, so that users' auth files and their registries.conf hold here as they do for podman.
+"""Registries, read by skopeo, so that users' auth files, registries.conf and policy.json hold as they do for podman.
 
 Manifests and configs are all that is read: resolving an image costs kilobytes, whatever its layers weigh.
 """
 
 import io
 import re
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -12,8 +13,10 @@ from typing import BinaryIO, Self
 from nixoci.document import load
 from nixoci.errors import BlobError, ImageError, ProcessError
 from nixoci.oci.digest import Digest
+from nixoci.oci.image import Image
 from nixoci.oci.media_types import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
 from nixoci.oci.model import Descriptor
+from nixoci.oci.policy import asks_something
 from nixoci.oci.reference import Reference
 from nixoci.oci.resolve import document_type
 from nixoci.process import run
@@ -84,6 +87,24 @@ class Registry:
             else:
                 raise BlobError(f"{self.name}: blob {digest} is a layer, which is not read from a registry here")
         return io.BytesIO(self._texts[digest])
+
+    def check_policy(self, image: Image) -> None:
+        """Hold an image of this registry to the user's policy.json, which may want signatures.
+
+        skopeo does that when it copies, so it is told to copy to where all layers seem to be already.
+
+        Raises:
+            ImageError: The policy refuses the image.
+        """
+        if not asks_something():
+            return
+        with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+            for layer in image.layers:
+                digest = layer.descriptor.digest
+                placeholder = Path(folder) / "blobs" / digest.algorithm / digest.hex
+                placeholder.parent.mkdir(parents=True, exist_ok=True)
+                placeholder.touch()
+            copy_layers(self._reference.at(image.manifest.descriptor.digest), self._access, Path(folder))
 
     def _keep(self, digest: Digest, text: bytes) -> None:
         """Keep a manifest or index, and note which config it names."""

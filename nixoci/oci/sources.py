@@ -73,7 +73,7 @@ def parse_source(text: str) -> Source:
         )
     if rest.startswith("//") and transport != "docker":
         raise ReferenceError(
-            f"source {text!r}: not a web address; write a reference such as docker.io/library/nginx:1.27"
+            f"source {text!r}: is a web address; expected a reference such as docker.io/library/nginx:1.27"
         )
     return Reference.parse(text.removeprefix("docker://"))
 

@@ -168,10 +168,10 @@ class Machine:
         with locked(machines / ".lock"):
             _sweep(machines)
             self._state.mkdir()
-            cleanup.callback(shutil.rmtree, self._state)
-            # held until this process ends, however it ends: tells the next machine what is left over
+            # held until all is removed or this process ends, however it ends: tells the next machine what is left over
             handle = os.open(self._state, os.O_RDONLY)
             cleanup.callback(os.close, handle)
+            cleanup.callback(shutil.rmtree, self._state)
             fcntl.flock(handle, fcntl.LOCK_EX)
         root, upper = rootfs(), self._state / "upper"
         for name in ("upper", "work", "root"):
@@ -277,13 +277,16 @@ def _remove_cgroup(group: Path) -> None:
 def _sweep(machines: Path) -> None:
     """Remove what machines left that were killed before they could clean up."""
     for state in machines.glob("nixoci-*"):
-        handle = os.open(state, os.O_RDONLY)
+        try:
+            handle = os.open(state, os.O_RDONLY)
+        except FileNotFoundError:  # its machine has ended meanwhile
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for tree in _cgroup_roots():
+                _remove_cgroup(tree / state.name)
+            shutil.rmtree(state, ignore_errors=True)
         except BlockingIOError:
             continue
         finally:
             os.close(handle)
-        for tree in _cgroup_roots():
-            _remove_cgroup(tree / state.name)
-        shutil.rmtree(state)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.host.machine import Machine
 
-FILES = ("flake.nix", "flake.lock", "nix", "nixoci", "pyproject.toml", "LICENSE", "README.md")
+FILES = ("flake.nix", "flake.lock", "modules", "nix", "nixoci", "pyproject.toml", "LICENSE", "README.md")
 LOCAL = ["--offline", "--no-write-lock-file", "--override-input", "nixpkgs", "path:/root/flake/nixpkgs"]
 LOCK = '{"version": 1, "images": {}}'
 
@@ -45,7 +45,9 @@ def with_lib(machine: Machine, flake: str) -> str:
     return flake
 
 
-@pytest.mark.parametrize("file", ["flake.nix", "nix/package.nix", "nix/default.nix"])
+@pytest.mark.parametrize(
+    "file", ["flake.nix", "nix/package.nix", "nix/default.nix", "modules/test.nix", "nix/template/flake.nix"]
+)
 def test_it_parses(machine: Machine, flake: str, file: str) -> None:
     machine.run(["nix-instantiate", "--parse", f"{flake.removeprefix('path:')}/{file}"])
 
@@ -60,9 +62,28 @@ def test_the_lock_pins_its_one_input(machine: Machine, flake: str) -> None:
 
 def test_its_outputs_that_need_no_package(machine: Machine, with_lib: str) -> None:
     names = machine.run(["nix", "eval", *LOCAL, "--json", f"{with_lib}#lib", "--apply", "builtins.attrNames"]).stdout
-    assert json.loads(names) == ["fromLock"]
+    assert json.loads(names) == ["fromLock", "options"]
     kind = machine.run(["nix", "eval", *LOCAL, "--raw", f"{with_lib}#overlays.default", "--apply", "builtins.typeOf"])
     assert kind.stdout == "lambda"
+
+
+@pytest.mark.parametrize(
+    ("output", "names"),
+    [
+        ("nixosModules", ["default", "nixoci"]),
+        ("homeModules", ["default"]),
+        ("homeManagerModules", ["default"]),
+        ("templates", ["default"]),
+    ],
+)
+def test_its_modules_and_template(machine: Machine, with_lib: str, output: str, names: list[str]) -> None:
+    found = machine.run(["nix", "eval", *LOCAL, "--json", f"{with_lib}#{output}", "--apply", "builtins.attrNames"])
+    assert json.loads(found.stdout) == names
+
+
+def test_the_option_reference_is_that_of_the_modules(machine: Machine, with_lib: str) -> None:
+    rendered = machine.run(["nix", "eval", *LOCAL, "--raw", f"{with_lib}#lib.options"]).stdout
+    assert (CHECKOUT / "docs/options.md").read_text("utf-8") == rendered, "run: nix eval --raw .#lib.options"
 
 
 def test_from_lock_takes_the_tools_that_are_passed(machine: Machine, with_lib: str) -> None:

@@ -208,3 +208,21 @@ def test_a_damaged_layout_is_not_put_into_the_store(machine: Machine, images: di
     blob.write_bytes(damaged)
     said = refused(machine, folder, "prefetch")
     assert f"error: image web: blob {digest}: its source has {len(damaged)} bytes of digest" in said
+
+
+def test_the_users_policy_holds(machine: Machine, registry: Registry, images: dict[str, Pair], folder: str) -> None:
+    reference = registry.push(images["nginx"].old)
+    machine.run(["mkdir", "--parents", "/root/.config/containers"])
+    policy = machine.root / "root/.config/containers/policy.json"
+    strict: dict[str, Any] = {"default": [{"type": "reject"}], "transports": {"docker": {}}}
+    try:
+        policy.write_text(json.dumps(strict), encoding="utf-8")
+        said = refused(machine, folder, "add", reference)
+        assert "is rejected by policy" in said
+        strict["transports"]["docker"][registry.host] = [{"type": "insecureAcceptAnything"}]
+        policy.write_text(json.dumps(strict), encoding="utf-8")
+        registry.clear()
+        nixoci(machine, folder, "add", reference)
+        assert layer_requests(registry.requests(), read(machine, folder)["nginx"]) == []
+    finally:
+        policy.unlink()

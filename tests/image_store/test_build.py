@@ -216,8 +216,9 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     image = image_path(tmp_path / "image", small_tree())
     monkeypatch.setattr(build, "records_text", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left on device; free some and run again") as caught:
         build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    assert caught.value.filename == str(tmp_path / "store")
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
 

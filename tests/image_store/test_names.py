@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-
 import pytest
 
 from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
 from nixoci.image_store.names import big_data_file, listed_name
-from nixoci.image_store.storage_conf import storage_conf
 
 DIGEST = "sha256:" + 64 * "a"
 
@@ -24,6 +20,7 @@ def test_big_data_files_are_named_as_containers_storage_names_them(item: str, fi
     ("reference", "name"),
     [
         ("docker.io/library/nginx:1.27", "docker.io/library/nginx:1.27"),
+        ("nginx", "docker.io/library/nginx:latest"),
         ("localhost/a:B_c.d-e", "localhost/a:B_c.d-e"),
         ("registry:5000/a/b__c:1", "registry:5000/a/b__c:1"),
         ("127.0.0.1:5000/a:1", "127.0.0.1:5000/a:1"),
@@ -32,21 +29,11 @@ def test_big_data_files_are_named_as_containers_storage_names_them(item: str, fi
         (f"quay.io/a/b:1@{DIGEST}", "quay.io/a/b:1"),
     ],
 )
-def test_full_references_are_listed(reference: str, name: str) -> None:
+def test_references_are_listed_in_full_with_a_tag_or_a_digest(reference: str, name: str) -> None:
     assert listed_name(reference) == name
 
 
-@pytest.mark.parametrize(
-    "reference",
-    ["nginx:1", "library/nginx:1", "docker.io/library/nginx", "docker.io/Nginx:1", "docker.io/a:b:c", "", "a.b/c:1\n"],
-)
-def test_what_podman_does_not_list_is_refused(reference: str) -> None:
-    with pytest.raises(ReferenceError, match=r"podman does not list it; expected domain/path:tag"):
+@pytest.mark.parametrize("reference", ["docker.io/Nginx:1", "docker.io/a:b:c", "", "a.b/c:1\n", 64 * "a"])
+def test_what_podman_does_not_read_is_refused(reference: str) -> None:
+    with pytest.raises(ReferenceError):
         listed_name(reference)
-
-
-def test_storage_conf_is_toml_whatever_the_path() -> None:
-    path = Path('/nix/store/ü"\\ 😀')
-    assert tomllib.loads(storage_conf(path)) == {
-        "storage": {"driver": "overlay", "options": {"additionalimagestores": [str(path)]}}
-    }

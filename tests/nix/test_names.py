@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nixoci.nix.names import blob_name, store_name
+from nixoci.nix.names import blob_name, podman_name, store_name
 from nixoci.oci.digest import Digest
 
 DIGEST = "sha256:" + "0" * 64
@@ -37,3 +37,17 @@ def test_an_image_is_named_by_name_and_tag(name: str, reference: str, expected: 
 
 def test_the_longest_name_leaves_room_for_a_derivation() -> None:
     assert len(store_name("n" * 300, "docker.io/library/nginx:" + "t" * 128) + ".drv") <= 211
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("docker.io/library/nginx:1.27", "docker.io/library/nginx:1.27"),
+        ("oci:layouts/web:2.0", "localhost/web:2.0"),
+        ("oci:layout", "localhost/web:latest"),
+        ("oci-archive:web.tar", "localhost/web:latest"),
+        ("docker-archive:/a/web.tar:2.0", "localhost/web:2.0"),
+    ],
+)
+def test_podman_lists_local_images_under_localhost(reference: str, expected: str) -> None:
+    assert podman_name("web", reference) == expected

@@ -1,0 +1,66 @@
+# Options from the JSON schema of the document, so that names, types, defaults and texts are those of the Python classes.
+{ lib }:
+let
+  inherit (lib) types;
+
+  definitions = (lib.importJSON ./schema.json)."$defs";
+
+  # What is passed through as it is; definitions of several modules merge key by key.
+  json =
+    types.nullOr (
+      types.oneOf [
+        types.bool
+        types.int
+        types.float
+        types.str
+        (types.listOf json)
+        (types.attrsOf json)
+      ]
+    )
+    // {
+      description = "JSON value";
+    };
+
+  scalars = {
+    inherit (types) bool int str;
+  };
+
+  typeOf =
+    schema:
+    if schema ? "$ref" then
+      submodule (lib.removePrefix "#/$defs/" schema."$ref") [ ]
+    else if schema ? enum then
+      types.enum schema.enum
+    else if schema ? anyOf then
+      types.nullOr (typeOf (lib.findFirst (choice: choice.type or null != "null") { } schema.anyOf))
+    else if !schema ? type then
+      json
+    else
+      {
+        string = scalars.str;
+        integer = scalars.int;
+        boolean = scalars.bool;
+        array = types.listOf (typeOf schema.items);
+        object = types.attrsOf (typeOf schema.additionalProperties);
+      }
+      .${schema.type};
+
+  optionOf =
+    _: schema:
+    lib.mkOption (
+      {
+        type = typeOf schema;
+        inherit (schema) description;
+      }
+      // lib.optionalAttrs (schema ? default) { inherit (schema) default; }
+    );
+
+  # The type of a class, and what else its options are to be told.
+  submodule =
+    name: modules:
+    types.submodule ([ { options = lib.mapAttrs optionOf definitions.${name}.properties; } ] ++ modules);
+in
+{
+  inherit submodule;
+  choices = name: property: definitions.${name}.properties.${property}.enum;
+}

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nixoci.document import unstructure
+from nixoci.lock.file import read_lock
+from tests.support.layout import tar_stream, write_layout, write_platforms
+from tests.support.skopeo import install_skopeo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Result
+
+    Run = Callable[..., Result]
+
+LOCK = "nixoci.lock.json"
+CONFIG = {
+    "config": {
+        "Entrypoint": ["/entry point"],
+        "Cmd": ["serve", "--all"],
+        "User": "www",
+        "WorkingDir": "/srv",
+        "ExposedPorts": {"80/tcp": {}, "443/tcp": {}},
+        "Volumes": {"/data": {}},
+    },
+    "created": "2026-01-01T00:00:00Z",
+}
+
+
+@pytest.fixture
+def web(tmp_path: Path, nixoci: Run) -> str:
+    """Pin an image of one layer, and return its digest."""
+    digest = write_layout(
+        tmp_path / "web", [tar_stream({"a": b"x" * 2000})], tag="1.0", config=CONFIG, compression=None
+    )
+    assert nixoci("add", "oci:web:1.0", "--platform", "linux/amd64").code == 0
+    return str(digest)
+
+
+def images(tmp_path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tmp_path / LOCK).read_bytes()).get("images", {})
+    return found
+
+
+def test_add_says_what_was_pinned(tmp_path: Path, nixoci: Run) -> None:
+    write_platforms(tmp_path / "web", "linux/amd64", "linux/arm64")
+    digest = json.loads((tmp_path / "web/index.json").read_bytes())["manifests"][0]["digest"]
+    result = nixoci("add", "oci:web", "--platform", "linux/amd64")
+    assert result == (0, f"web: added: oci:web {digest} (linux/amd64)\n", "")
+    result = nixoci("add", "oci:web", "--platform", "linux/arm64", "--json")
+    assert result.json == [
+        {
+            "name": "web",
+            "reference": "oci:web",
+            "digest": digest,
+            "platforms": [{"platform": f"linux/{name}", "layers": 0, "size": 0} for name in ("amd64", "arm64")],
+            "change": "updated",
+        }
+    ]
+    assert nixoci("add", "oci:web", "--platform", "linux/arm64").out.startswith("web: unchanged: ")
+    assert list(images(tmp_path)["web"]["platforms"]) == ["linux/amd64", "linux/arm64"]
+
+
+def test_another_lock_file(tmp_path: Path, nixoci: Run) -> None:
+    write_layout(tmp_path / "web", [])
+    (tmp_path / "sub").mkdir()
+    nixoci("add", "oci:web", "--platform", "linux/amd64", "--lock", "sub/lock.json", "--name", "x")
+    assert read_lock(tmp_path / "sub/lock.json").images["x"].reference == "oci:../web"
+    assert nixoci("update", "--lock", "sub/lock.json").out.startswith("x: unchanged: oci:../web ")
+
+
+@pytest.mark.usefixtures("web")
+def test_nothing_is_written_in_a_dry_run(tmp_path: Path, nixoci: Run) -> None:
+    before = (tmp_path / LOCK).read_bytes()
+    write_layout(tmp_path / "web", [], tag="1.0")
+    assert nixoci("update", "--dry-run").out.startswith("web: would be updated: oci:web:1.0 sha256:")
+    assert nixoci("remove", "web", "--dry-run").out.startswith("web: would be removed: ")
+    assert nixoci("add", "oci:web:1.0", "--name", "y", "--platform", "linux/amd64", "--dry-run").code == 0
+    assert (tmp_path / LOCK).read_bytes() == before
+
+
+@pytest.mark.usefixtures("web")
+def test_update_and_remove(tmp_path: Path, nixoci: Run) -> None:
+    assert nixoci("update").out.startswith("web: unchanged: ")
+    digest = write_layout(tmp_path / "web", [], tag="1.0")
+    assert nixoci("update", "web").out == f"web: updated: oci:web:1.0 {digest} (linux/amd64)\n"
+    assert nixoci("remove", "web").out == f"web: removed: oci:web:1.0 {digest} (linux/amd64)\n"
+    assert images(tmp_path) == {}
+
+
+def test_list(nixoci: Run, web: str) -> None:
+    assert nixoci("list").out.splitlines() == [
+        "NAME  REFERENCE    DIGEST               PLATFORM     SIZE",
+        f"web   oci:web:1.0  {web[:19]}  linux/amd64  10.2 kB",
+    ]
+    (listed,) = nixoci("list", "--json").json
+    assert listed["platforms"] == [{"platform": "linux/amd64", "layers": 1, "size": 10240}]
+
+
+def test_show(tmp_path: Path, nixoci: Run, web: str) -> None:
+    result = nixoci("show", "web")
+    pinned = images(tmp_path)["web"]["platforms"]["linux/amd64"]
+    layer = pinned["layers"][0]["digest"]
+    assert result.out.splitlines() == [
+        "web",
+        "  reference  oci:web:1.0",
+        f"  digest     {web}",
+        "",
+        "linux/amd64",
+        f"  manifest    {web}",
+        f"  config      {pinned['config']['digest']}",
+        "  size        10.2 kB, layers: 1",
+        "  created     2026-01-01T00:00:00Z",
+        "  entrypoint  '/entry point'",
+        "  cmd         serve --all",
+        "  user        www",
+        "  workdir     /srv",
+        "  ports       443/tcp 80/tcp",
+        "  volumes     /data",
+        "  LAYER  DIGEST                                                                   SIZE     MEDIA TYPE",
+        f"  1      {layer}  10.2 kB  application/vnd.oci.image.layer.v1.tar",
+        "",
+    ]
+    assert result.err.startswith("warning: in the Nix store every user of the machine can read every file")
+    assert result.err.count("\n") == 1
+
+
+def test_show_for_programs(tmp_path: Path, nixoci: Run, web: str) -> None:
+    shown = nixoci("show", "web", "--json").json
+    assert shown.pop("name") == "web"
+    assert len(shown.pop("warnings")) == 1
+    assert shown == unstructure(read_lock(tmp_path / LOCK).images["web"])
+    assert shown["digest"] == web
+
+
+def test_show_warns_of_a_hash_of_another_format(tmp_path: Path, nixoci: Run, web: str) -> None:  # noqa: ARG001 - pins
+    value = json.loads((tmp_path / LOCK).read_bytes())
+    value["images"]["web"]["platforms"]["linux/amd64"]["narHash"] = {"format": 0, "hash": "sha256-x"}
+    (tmp_path / LOCK).write_text(json.dumps(value), encoding="utf-8")
+    says = "warning: linux/amd64: narHash is of extraction format 0, this nixoci writes 1; run `nixoci prefetch web`"
+    assert nixoci("show", "web").err.splitlines()[0] == says
+    result = nixoci("verify", "--offline")
+    assert result.code == 1
+    assert result.out.startswith("image web, linux/amd64: narHash is of extraction format 0")
+    assert result.err == f"error: {LOCK}: 1 problem found\n"
+    assert len(nixoci("verify", "--offline", "--json").json) == 1
+
+
+@pytest.mark.usefixtures("web")
+def test_verify(tmp_path: Path, nixoci: Run) -> None:
+    assert nixoci("verify") == nixoci("verify", "--offline") == (0, "", "")
+    assert nixoci("verify", "--json").json == []
+    write_layout(tmp_path / "web", [], tag="1.0")
+    result = nixoci("verify", "web")
+    assert result.code == 1
+    assert "by now, the lock has sha256:" in result.out
+
+
+def test_outdated(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tag in ("1.0", "1.10"):
+        write_layout(tmp_path / "layout", [], tag=tag)
+    skopeo = install_skopeo(monkeypatch, tmp_path, tmp_path / "layout", tags=["1.0", "1.9", "1.10"])
+    (tmp_path / "auth.json").write_text("{}", encoding="utf-8")
+    access = ["--authfile", "auth.json", "--no-tls-verify"]
+    nixoci("add", "registry.example/app:1.0", "--platform", "linux/amd64", *access)
+    nixoci("add", "registry.example/app:1.10", "--name", "fresh", "--platform", "linux/amd64")
+    assert nixoci("outdated").out.splitlines() == [
+        "NAME  REFERENCE                 TAG  NEWEST",
+        "app   registry.example/app:1.0       1.10",
+    ]
+    assert nixoci("outdated", "--json").json == [
+        {"image": "app", "reference": "registry.example/app:1.0", "moved": False, "newer": ["1.9", "1.10"]}
+    ]
+    assert nixoci("outdated", "fresh") == (0, "", "")
+    assert {"--authfile=auth.json", "--tls-verify=false"} <= set(skopeo.calls()[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["list"], f"{LOCK}: there is no such lock file; make it with `nixoci add REF --lock {LOCK}`"),
+        (["add", "oci:nowhere"], "there is no directory"),
+        (["add", "Nginx"], "reference 'Nginx': 'Nginx' is not a repository name; names are lower case"),
+    ],
+)
+def test_failures_are_one_line_and_leave_nothing(tmp_path: Path, nixoci: Run, arguments: list[str], says: str) -> None:
+    result = nixoci(*arguments)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("error: ")
+    assert says in result.err
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["add"], "Missing argument 'REF'"),
+        (["add", "nginx", "--platform", "linux"], "platform 'linux': expected os/architecture[/variant]"),
+        (["remove"], "Missing argument 'NAME...'"),
+        (["update", "--tag", "1"], "--tag needs exactly one NAME."),
+        (["show"], "Missing argument 'NAME'"),
+        (["prefetch", "--authfile", "nowhere"], "File 'nowhere' does not exist"),
+    ],
+)
+def test_wrong_usage(nixoci: Run, arguments: list[str], says: str) -> None:
+    result = nixoci(*arguments)
+    assert result.code == 2
+    assert says in result.err
+
+
+@pytest.mark.usefixtures("web")
+def test_a_terminal_gets_a_table(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    out = nixoci("list").out
+    assert "\x1b[1m" in out
+    assert "oci:web:1.0" in out

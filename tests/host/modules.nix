@@ -1,0 +1,96 @@
+# A NixOS machine as far as modules/nixos.nix sets its options (or a home, for modules/home-manager.nix), with the
+# programs of this host for packages.
+{
+  lib,
+  checkout,
+  # The modules of a test.
+  modules,
+  home ? false,
+}:
+let
+  inherit (lib) mkOption types;
+
+  program = {
+    outPath = "/usr";
+    type = "derivation";
+  };
+  pkgs = {
+    stdenv.hostPlatform = { inherit (builtins) currentSystem; system = builtins.currentSystem; };
+    nixoci = {
+      outPath = "/opt/nixoci";
+      type = "derivation";
+    };
+    cacert = {
+      outPath = "/etc/ssl";
+      type = "derivation";
+    };
+    podman = program // {
+      src = "/usr/src/podman";
+    };
+    bash = program;
+    composefs = program;
+    coreutils = program;
+    crun = program;
+    oras = program;
+    systemd = program;
+    util-linux = program;
+  };
+
+  common = {
+    assertions = mkOption {
+      type = types.listOf types.unspecified;
+      default = [ ];
+    };
+  };
+  nixos = {
+    environment.systemPackages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+    };
+    systemd.packages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+    };
+    systemd.targets = mkOption {
+      type = types.attrsOf (
+        types.submodule {
+          options.wants = mkOption {
+            type = types.listOf types.str;
+            default = [ ];
+          };
+        }
+      );
+      default = { };
+    };
+    virtualisation.podman.enable = mkOption {
+      type = types.bool;
+      default = false;
+    };
+    virtualisation.podman.package = mkOption {
+      type = types.package;
+      default = pkgs.podman;
+    };
+    virtualisation.containers.storage.settings = mkOption {
+      type = types.attrsOf (types.attrsOf (types.attrsOf (types.listOf types.str)));
+      default = { };
+    };
+  };
+  homeManager = {
+    home.packages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+    };
+    xdg.configFile = mkOption {
+      type = types.attrsOf types.anything;
+      default = { };
+    };
+  };
+in
+lib.evalModules {
+  specialArgs = { inherit pkgs; };
+  modules = [
+    { options = common // (if home then homeManager else nixos); }
+    (checkout + (if home then "/modules/home-manager.nix" else "/modules/nixos.nix"))
+  ]
+  ++ modules;
+}

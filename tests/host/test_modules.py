@@ -1,0 +1,259 @@
+"""The modules, evaluated with nixpkgs' own lib, and what they build, run by the systemd of the test host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nixoci.container.model import Container, Deployment
+from nixoci.container.schema import json_schema
+from tests.host.locks import locked, write_lock
+from tests.nixpkgs import CHECKOUT, nixpkgs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.host.images import Pair
+    from tests.host.machine import Machine
+    from tests.host.registry import Registry
+
+FOLDER = "/root/modules"
+LOCK = f"virtualisation.nixoci.lock = {FOLDER}/project/nixoci.lock.json;"
+ENABLE = "virtualisation.nixoci.enable = true;"
+SECCOMP = 'virtualisation.nixoci.seccompProfile = "/usr/share/containers/seccomp.json";'
+THREE = """
+virtualisation.nixoci.containers = {
+  web = { image = "nginx"; ports = [ "8080:80" ]; dependsOn = [ "cache" ]; };
+  cache = { image = "redis"; backend = "rootfs"; ports = [ "127.0.0.1:6379:6379" ]; };
+  app = {
+    image = "python";
+    backend = "bundle";
+    networks = [ "host" ];
+    entrypoint = [ "/bin/sleep" ];
+    cmd = [ "infinity" ];
+    environment.HOSTILE = "a\\"b'c $HOME %n \\${x} grüße";
+  };
+};
+"""
+
+
+class Modules:
+    """Evaluates and builds what modules say."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def expression(self, *modules: str, select: str, home: bool = False) -> str:
+        """Return an expression of the module system's result `it`."""
+        texts = " ".join(f"({{ lib, ... }}: {{ {text} }})" for text in modules)
+        return (
+            f"let lib = import {FOLDER}/nixpkgs/lib; it = import {FOLDER}/checkout/tests/host/modules.nix"
+            f" {{ inherit lib; checkout = {FOLDER}/checkout; home = {str(home).lower()}; modules = [ {texts} ]; }};"
+            f" in {select}"
+        )
+
+    def value(self, *modules: str, select: str, home: bool = False) -> Any:
+        """Return the JSON value of what is selected."""
+        command = ["nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode", "-"]
+        done = self.machine.run(command, input=self.expression(*modules, select=select, home=home))
+        return json.loads(done.stdout)
+
+    def refusal(self, *modules: str, select: str = "it.config.virtualisation.nixoci.containers") -> str:
+        """Return what Nix says to modules that do not evaluate."""
+        command = ["nix-instantiate", "--eval", "--strict", "--json", "-"]
+        done = self.machine.run(command, input=self.expression(*modules, select=select), check=False)
+        assert done.returncode != 0
+        return done.stderr
+
+    def broken(self, *modules: str) -> list[str]:
+        """Return the messages of the assertions that do not hold."""
+        select = "map (each: each.message) (lib.filter (each: !each.assertion) it.config.assertions)"
+        messages: list[str] = self.value(*modules, select=select)
+        return messages
+
+    def build(self, *modules: str, select: str, home: bool = False, check: bool = True) -> tuple[int, str, str]:
+        """Build what is selected."""
+        command = ["nix-build", "--no-out-link", "-E", self.expression(*modules, select=select, home=home)]
+        done = self.machine.run(command, check=check, timeout=600)
+        return done.returncode, done.stdout.strip(), done.stderr
+
+
+@contextmanager
+def storage_conf(machine: Machine, store: str) -> Iterator[None]:
+    """Name an image store as NixOS does, as long as the test needs it."""
+    conf = f'[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
+    file = machine.root / "etc/containers/storage.conf"
+    before = file.read_text(encoding="utf-8") if file.exists() else None
+    machine.run(["tee", f"/{file.relative_to(machine.root)}"], input=conf)
+    yield
+    if before is None:
+        file.unlink()
+    else:
+        machine.run(["tee", f"/{file.relative_to(machine.root)}"], input=before)
+
+
+@pytest.fixture(scope="module")
+def modules(machine: Machine) -> Iterator[Modules]:
+    folder = machine.root / FOLDER.lstrip("/")
+    for name in ("modules", "nix", "nixoci", "tests/host"):
+        shutil.copytree(CHECKOUT / name, folder / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(nixpkgs() / "lib", folder / "nixpkgs/lib")
+    yield Modules(machine)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def project(modules: Modules, registry: Registry, images: dict[str, Pair]) -> Modules:
+    names = ("nginx", "python", "redis")
+    entries = {name: locked(images[name].new, registry.push(images[name].new)) for name in names}
+    write_lock(modules.machine, f"{FOLDER}/project", entries)
+    return modules
+
+
+def test_defaults_are_those_of_the_model(modules: Modules) -> None:
+    image = 'virtualisation.nixoci.containers.web.image = "nginx";'
+    found = modules.value(image, select="it.config.virtualisation.nixoci.containers.web")
+    properties = json_schema(Container)["$defs"]["Container"]["properties"]
+    assert set(found) == set(properties)
+    plain = {key: value["default"] for key, value in properties.items() if "default" in value and "$ref" not in value}
+    assert {key: found[key] for key in plain} == plain
+
+
+def test_every_class_of_the_document_is_an_option(modules: Modules) -> None:
+    found = modules.value(select="lib.attrNames it.options.virtualisation.nixoci")
+    assert set(json_schema(Deployment)["$defs"]["Deployment"]["properties"]) <= set(found)
+
+
+def test_definitions_of_several_modules_merge(modules: Modules) -> None:
+    web = "virtualisation.nixoci.containers.web"
+    found = modules.value(
+        f'{web} = {{ image = "nginx"; environment.A = "1"; settings.unit.Service.Nice = 5; }};',
+        f'{web} = {{ environment.B = "2"; environment.A = lib.mkForce "3"; }};',
+        f'{web}.settings.unit.Service.Slice = "x.slice";',
+        'virtualisation.nixoci.backend = "bundle";',
+        select="it.config.virtualisation.nixoci.containers.web",
+    )
+    assert found["environment"] == {"A": "3", "B": "2"}
+    assert found["settings"]["unit"]["Service"] == {"Nice": 5, "Slice": "x.slice"}
+    assert found["backend"] == "bundle"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('web = { image = "x"; port = [ ]; };', "containers.web.port' does not exist"),
+        ('web = { image = "x"; ports = "80"; };', "containers.web.ports' is not of type `list of string'"),
+        ('web = { image = "x"; backend = "docker"; };', "containers.web.backend' is not of type `one of"),
+        ("web = { };", "containers.web.image' was accessed but has no value defined"),
+    ],
+)
+def test_a_wrong_option_is_named(modules: Modules, text: str, said: str) -> None:
+    assert said in modules.refusal(f"virtualisation.nixoci.containers = {{ {text} }};")
+
+
+def test_a_lock_that_is_missing(modules: Modules) -> None:
+    (message,) = modules.broken(ENABLE, "virtualisation.nixoci.lock = /nowhere/nixoci.lock.json;")
+    assert message.startswith("virtualisation.nixoci.lock: /nowhere/nixoci.lock.json does not exist; make it with")
+
+
+def test_an_image_that_is_unknown(project: Modules) -> None:
+    (message,) = project.broken(ENABLE, LOCK, 'virtualisation.nixoci.containers.web.image = "ngnix";')
+    assert message.startswith("virtualisation.nixoci.containers.web.image: no image ngnix; known are nginx, python,")
+
+
+def test_disabled_is_nothing(modules: Modules) -> None:
+    select = "{ inherit (it.config) assertions; inherit (it.config.systemd) packages targets; }"
+    assert modules.value(LOCK, select=select) == {"assertions": [], "packages": [], "targets": {}}
+
+
+def test_images_alone_are_in_podmans_store_and_make_no_units(project: Modules) -> None:
+    select = "{ inherit (it.config.systemd) packages; storage = it.config.virtualisation.containers.storage.settings; }"
+    found = project.value(ENABLE, LOCK, select=select)
+    store = project.value(ENABLE, LOCK, select='"${it.config.virtualisation.nixoci.imageStore}"')
+    assert found == {"packages": [], "storage": {"storage": {"options": {"additionalimagestores": [store]}}}}
+
+
+def test_plain_podman_runs_images_that_are_only_declared(project: Modules) -> None:
+    machine = project.machine
+    _, store, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.imageStore")
+    with storage_conf(machine, store):
+        listed = json.loads(machine.run(["podman", "images", "--format=json"]).stdout)
+        (name,) = (name for image in listed for name in image["Names"] if "nginx" in name)
+        run = ["podman", "run", "--rm", "--pull=never", "--network=none", name, "stat", "--format=%U:%a", "/etc/shadow"]
+        assert machine.run(run, timeout=60).stdout == "root:640\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'a = { image = "nginx"; ports = [ "80:80" ]; }; b = { image = "redis"; ports = [ "80:81" ]; };',
+            "containers.b.ports[0]: port 80/tcp of the host is taken by containers.a.ports[0]",
+        ),
+        (
+            'a = { image = "nginx"; dependsOn = [ "b" ]; }; b = { image = "nginx"; dependsOn = [ "a" ]; };',
+            "containers.a.dependsOn: a circle, a -> b -> a",
+        ),
+        ('a = { image = "nginx"; backend = "bundle"; ports = [ "80" ]; };', "containers.a.ports: "),
+    ],
+)
+def test_what_the_build_refuses_it_names(project: Modules, text: str, said: str) -> None:
+    containers = f"virtualisation.nixoci.containers = {{ {text} }};"
+    select = "it.config.virtualisation.nixoci.units"
+    status, _, stderr = project.build(ENABLE, LOCK, SECCOMP, containers, select=select, check=False)
+    assert status != 0
+    assert f"error: {said}" in stderr, stderr
+
+
+def test_three_containers_one_per_backend_start(project: Modules) -> None:
+    machine = project.machine
+    given = (ENABLE, LOCK, SECCOMP, THREE)
+    wanted = project.value(*given, select="it.config.systemd.targets.multi-user.wants")
+    assert wanted == ["app.service", "cache.service", "web.service"]
+    _, units, _ = project.build(*given, select="builtins.head it.config.systemd.packages")
+    (store,) = project.value(
+        *given,
+        select="it.config.virtualisation.containers.storage.settings.storage.options.additionalimagestores",
+    )
+    found = machine.run(["find", f"{units}/lib/systemd/system", "-maxdepth", "1", "-type", "f"]).stdout.split()
+    with storage_conf(machine, store):
+        machine.run(["systemctl", "link", "--quiet", *found])
+        try:
+            machine.run(["systemctl", "start", *wanted], timeout=120)
+            for unit in wanted:
+                assert machine.run(["systemctl", "is-active", unit]).stdout.strip() == "active"
+            environment = machine.run(["crun", "exec", "app", "/usr/bin/env"]).stdout
+            assert "HOSTILE=a\"b'c $HOME %n ${x} grüße\n" in environment
+        finally:
+            machine.run(["systemctl", "stop", *wanted], timeout=60, check=False)
+            machine.run(["systemctl", "disable", *(file.rpartition("/")[2] for file in found)], check=False)
+
+
+def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
+    web = 'virtualisation.nixoci.containers.web = { image = "nginx"; ports = [ "8080:80" ]; };'
+    given = (ENABLE, LOCK, SECCOMP, web)
+    files = project.value(*given, select="it.config.xdg.configFile", home=True)
+    store = project.value(*given, select='"${it.config.virtualisation.nixoci.imageStore}"', home=True)
+    assert store.endswith("-nixoci-image-store-rootless")
+    assert f'additionalimagestores = ["{store}"]' in files["containers/storage.conf"]["text"]
+    _, units, _ = project.build(*given, select="it.config.virtualisation.nixoci.units", home=True)
+    assert files["systemd/user"]["source"] == f"{units}/lib/systemd/user"
+    assert project.machine.run(["test", "-e", f"{units}/lib/systemd/user/web.service"]).returncode == 0
+
+
+def test_a_change_to_one_container_leaves_the_units_of_podmans_others_as_they_are(project: Modules) -> None:
+    texts = []
+    for environment in ("one", "two"):
+        changed = f'virtualisation.nixoci.containers.web.environment.A = "{environment}";'
+        _, units, _ = project.build(
+            ENABLE, LOCK, SECCOMP, THREE, changed, select="it.config.virtualisation.nixoci.units"
+        )
+        show = ["grep", "--invert-match", "^SourcePath="]  # NixOS compares units without it
+        files = {name: f"{units}/lib/systemd/system/{name}.service" for name in ("web", "cache")}
+        texts.append({name: project.machine.run([*show, file]).stdout for name, file in files.items()})
+    assert texts[0]["cache"] == texts[1]["cache"]
+    assert texts[0]["web"] != texts[1]["web"]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+
+from nixoci.cli.image_store import image_store
+from tests.image_store.trees import image_path, small_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_store_its_storage_conf_and_json(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    (tmp_path / "link").symlink_to("image")
+    store, conf = tmp_path / "store", tmp_path / "storage.conf"
+    arguments = [store, tmp_path / "link", image.path, "--no-erofs", "--storage-conf", conf, "--json"]
+    done = CliRunner().invoke(image_store, [str(argument) for argument in arguments], catch_exceptions=False)
+    (stored,) = json.loads(done.stdout)
+    assert stored["names"] == ["docker.io/library/sample:1"]
+    assert stored["path"] == str(image.path)
+    assert (store / "overlay" / stored["layer"] / "diff").readlink() == image.rootfs
+    assert str(store) in conf.read_text("utf-8")
+    assert "fuse-overlayfs" in conf.read_text("utf-8")
+
+
+def test_what_is_not_an_image_path_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(image_store, [str(tmp_path / "store"), str(tmp_path)])
+    assert str(done.exception) == (
+        f"{tmp_path}: not an image path (made by `nixoci extract`): No such file or directory: {tmp_path}/image.json"
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from nixoci.image_store.storage_conf import storage_conf
+
+ODD = Path('/nix/store/ü"\\ 😀')
+
+
+def test_it_is_toml_whatever_the_path() -> None:
+    assert tomllib.loads(storage_conf(ODD)) == {
+        "storage": {"driver": "overlay", "options": {"additionalimagestores": [str(ODD)]}}
+    }
+
+
+def test_a_rootless_user_mounts_with_a_program() -> None:
+    options = tomllib.loads(storage_conf(Path("/s"), fuse_overlayfs=ODD))["storage"]["options"]
+    assert options == {"additionalimagestores": ["/s"], "overlay": {"mount_program": str(ODD)}}

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import gzip
+import tarfile
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nixoci.errors import ImageError
+from nixoci.oci.archive import Archive
+from nixoci.zstd import compress
+from tests.support.layout import write_tar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+names = st.from_regex(r"[a-z]{1,3}(/[a-z]{1,3}){0,2}", fullmatch=True)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(members=st.dictionaries(names, st.binary(max_size=2000)), compressed=st.booleans())
+def test_members_are_read_where_they_lie(tmp_path: Path, members: dict[str, bytes], compressed: bool) -> None:
+    file = write_tar(tmp_path / "a.tar", members)
+    if compressed:
+        file.write_bytes(gzip.compress(file.read_bytes()))
+    with Archive.open_file(file, name="A") as archive:
+        for name, data in members.items():
+            assert archive.size(name) == len(data)
+            with archive.open(name) as one, archive.open(f"./{name}") as other:
+                assert one.read(7) + other.read() + one.read() == data[:7] + data + data[7:]
+
+
+def test_links_lead_to_members(tmp_path: Path) -> None:
+    links = {"b/link": "../a/file", "c/again": "/b/../b/link"}
+    with Archive.open_file(write_tar(tmp_path / "a.tar", {"a/file": b"data"}, links), name="A") as archive:
+        assert archive.resolve("b/link") == "a/file"
+        with archive.open("c/again") as file:
+            assert file.read() == b"data"
+
+
+def test_a_hardlink_is_from_the_root(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", {"a/file": b"data"})
+    with tarfile.open(file, "a") as tar:
+        info = tarfile.TarInfo("b/hard")
+        info.type, info.linkname = tarfile.LNKTYPE, "a/file"
+        tar.addfile(info)
+    with Archive.open_file(file, name="A") as archive:
+        assert archive.size("b/hard") == 4
+
+
+def test_of_two_the_last_counts(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", {"name": b"first", "./name": b"second"})
+    with Archive.open_file(file, name="A") as archive, archive.open("name") as member:
+        assert member.read() == b"second"
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    with Archive.open_file(write_tar(tmp_path / "a.tar", {}, {"a": "b", "b": "a"}), name="A") as archive:
+        with pytest.raises(ImageError) as caught:
+            archive.open("a")
+        assert str(caught.value) == "A: a: more than 10 links to follow"
+
+
+def test_a_name_outside_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    links = {"out": "../secret", "absolute": str(tmp_path / "secret")}
+    with Archive.open_file(write_tar(tmp_path / "a.tar", {}, links), name="A") as archive:
+        for name in (*links, "missing", "."):
+            with pytest.raises(FileNotFoundError):
+                archive.open(name)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"not a tar file" * 100, "A: not a whole tar file: invalid header; make it again"),
+        (gzip.compress(b"text")[:-4], "A: cannot be decompressed: "),
+        (b"\x1f\x8bnonsense", "A: cannot be decompressed: "),
+        (compress(b"text"), "A: compressed with bzip2, xz or zstd, expected a tar file; decompress it first"),
+    ],
+)
+def test_what_is_no_archive(tmp_path: Path, data: bytes, says: str) -> None:
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(ImageError) as caught, Archive.open_file(tmp_path / "a.tar", name="A"):
+        pass
+    assert str(caught.value).startswith(says)
+    assert "\n" not in str(caught.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_archive_is_an_image_error(tmp_path: Path, data: st.DataObject) -> None:
+    file = write_tar(tmp_path / "a.tar", {"a": b"1" * 600, "b": b"2"}, {"c": "a"})
+    damaged = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, 2047))] = data.draw(st.integers(0, 255))
+    file.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    with suppress(ImageError), Archive.open_file(file, name="A") as archive, suppress(FileNotFoundError):
+        archive.open("a").close()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import BlobError, ImageError, ProcessError
+from nixoci.oci.digest import Digest
+from nixoci.oci.model import OCI_LAYER, OCI_MANIFEST, Descriptor, Platform
+from nixoci.oci.reference import Reference
+from nixoci.oci.registry import Registry, RegistryAccess, list_tags
+from nixoci.oci.resolve import resolve
+from tests.support.layout import blob_path, tar_stream, write_layout, write_platforms
+from tests.support.skopeo import install_program, install_skopeo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFERENCE = Reference.parse("registry.example/app:1.0")
+NAME = "registry.example/app"
+RETRIES = "--retry-times=2"
+
+
+def open_registry(reference: Reference = REFERENCE, access: RegistryAccess | None = None) -> Registry:
+    return Registry.open(reference, access or RegistryAccess())
+
+
+def test_an_image_costs_its_index_one_manifest_and_one_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = write_platforms(tmp_path / "layout", "linux/amd64", "linux/arm64", tag="1.0")
+    skopeo = install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
+    image = resolve(open_registry(), Platform.parse("linux/arm64"))
+    pinned = f"docker://{NAME}@{digests['linux/arm64']}"
+    assert image.manifest.descriptor.digest == digests["linux/arm64"]
+    assert skopeo.calls() == [
+        ["inspect", "--raw", RETRIES, f"docker://{NAME}:1.0"],
+        ["inspect", "--raw", RETRIES, pinned],
+        ["inspect", "--raw", "--config", RETRIES, pinned],
+    ]
+
+
+def test_a_single_manifest_costs_two_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = write_layout(tmp_path / "layout", [tar_stream({})], tag="1.0")
+    skopeo = install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
+    assert resolve(open_registry(), Platform.parse("linux/amd64")).digest == digest
+    assert len(skopeo.calls()) == 2
+
+
+def test_the_users_choices_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_layout(tmp_path / "layout", [], tag="1.0")
+    skopeo = install_skopeo(monkeypatch, tmp_path, tmp_path / "layout", tags=["1.0"])
+    access = RegistryAccess(authfile=tmp_path / "auth.json", tls_verify=False)
+    open_registry(access=access)
+    assert list_tags(REFERENCE, access) == ["1.0"]
+    options = [RETRIES, f"--authfile={tmp_path}/auth.json", "--tls-verify=false"]
+    assert skopeo.calls() == [
+        ["inspect", "--raw", *options, f"docker://{NAME}:1.0"],
+        ["list-tags", *options, f"docker://{NAME}"],
+    ]
+
+
+def test_a_layer_is_never_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_layout(tmp_path / "layout", [], tag="1.0")
+    skopeo = install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
+    registry = open_registry()
+    skopeo.calls()
+    layer = Descriptor(media_type=OCI_LAYER, digest=Digest.of(b"layer"), size=5)
+    with pytest.raises(BlobError) as caught:
+        registry.open_blob(layer)
+    expected = f"{NAME}:1.0: blob {layer.digest} is a layer, which is not read from a registry here"
+    assert str(caught.value) == expected
+    assert skopeo.calls() == []
+
+
+def test_what_the_registry_says_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_layout(tmp_path / "layout", [])
+    install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
+    with pytest.raises(ImageError) as caught:
+        open_registry()
+    assert str(caught.value) == (
+        f'{NAME}:1.0: skopeo says: reading manifest in "{NAME}:1.0": manifest unknown; check the name, or log in with'
+        " `skopeo login registry.example`"
+    )
+
+
+def test_a_manifest_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = write_layout(tmp_path / "layout", [])
+    blob_path(tmp_path / "layout", digest).write_bytes(b'{"layers": []}')
+    install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
+    with pytest.raises(BlobError) as caught:
+        open_registry(REFERENCE.at(digest))
+    found = Digest.of(b'{"layers": []}')
+    assert str(caught.value) == f"{NAME}@{digest}: the registry gave a manifest of digest {found}; do not use it"
+
+
+def test_a_sha512_reference_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = write_layout(tmp_path / "layout", [])
+    text = blob_path(tmp_path / "layout", digest).read_bytes()
+    long = Digest.of(text, "sha512")
+    blob_path(tmp_path / "layout", long).parent.mkdir()
+    blob_path(tmp_path / "layout", long).write_bytes(text)
+    install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
+    assert open_registry(REFERENCE.at(long)).root == Descriptor(media_type=OCI_MANIFEST, digest=long, size=len(text))
+
+
+def test_without_skopeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProcessError) as caught:
+        open_registry()
+    assert str(caught.value) == "skopeo: program not found; install skopeo and make sure that it is on PATH"
+
+
+def test_tags_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_program(monkeypatch, tmp_path, "skopeo", "#!/bin/sh\necho '{}'\n")
+    with pytest.raises(ImageError, match=rf"^{NAME}: skopeo list-tags did not print a list of tags$"):
+        list_tags(REFERENCE, RegistryAccess())
