@@ -1,10 +1,13 @@
 """Extraction: an image becomes an image path (`nixoci.image_path`).
 
-The layers are read twice: once to verify them and to merge their entries in memory, once to write the files that
-won. The same image gives the same bytes on any machine, as any user, inside and outside of the Nix sandbox.
+The layers are read once: their entries are merged in memory and their files' contents put aside; when all is verified,
+the files that won get their names. The same image gives the same bytes on any machine, as any user, inside and outside
+of the Nix sandbox.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from nixoci.directory import new_directory
@@ -13,18 +16,20 @@ from nixoci.errors import LimitError
 from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageDocument, LayerDocument, TextBlob
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Blob, BlobSource, Image
-from nixoci.oci.layer_stream import layer_chunks, unverified_chunks
+from nixoci.oci.layer_stream import layer_chunks
 from nixoci.oci.model import ExecutionConfig
 from nixoci.progress import Advance, ignore
+from nixoci.tree.contents import Contents
 from nixoci.tree.dump import write_dump
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode
 from nixoci.tree.mount_points import add_mount_points
-from nixoci.tree.tar_reader import TarReader
+from nixoci.tree.tar_reader import Keep, TarReader
 from nixoci.tree.write import write_rootfs
 
 _FILE_MODE = 0o444
+_CONTENTS = ".contents"
 
 
 def extract(
@@ -49,19 +54,17 @@ def extract(
         digest: What the reference resolved to in the registry, where that is not what the source has (a Nix build
             has the manifest, not the index).
         limits: Guards against decompression bombs.
-        advance: Called with the blob bytes that were read, each layer's counted twice (see `total_bytes`).
+        advance: Called with the blob bytes that were read (see `total_bytes`).
 
     Raises:
         ImageError: A blob or a layer is not what it promises, or breaks a rule; nothing is left at `dest`.
         StoreError: `dest` exists.
         OSError: The disk is full; nothing is left at `dest`.
     """
-
-    def open_layer(number: int) -> Iterator[bytes]:
-        return unverified_chunks(source, image.layers[number], advance=advance)
-
     with new_directory(dest) as made:
-        root, warnings = merge_layers(image, source, limits=limits or Limits(), advance=advance)
+        contents = made / _CONTENTS
+        keep = Contents(contents).keep
+        root, warnings = merge_layers(image, source, keep, limits=limits or Limits(), advance=advance)
         document = ImageDocument(
             version=FORMAT_VERSION,
             name=name,
@@ -85,7 +88,8 @@ def extract(
             file.writelines(write_dump(root))
         execution = image.parsed_config.config or ExecutionConfig()
         add_mount_points(root, [*(execution.volumes or ()), execution.working_dir or "/"])
-        write_rootfs(root, made / ROOTFS, open_layer)
+        write_rootfs(root, made / ROOTFS)
+        shutil.rmtree(contents)
         (made / DOCUMENT).write_text(dump(document), encoding="utf-8")
         for part in (METADATA, DOCUMENT):
             (made / part).chmod(_FILE_MODE)
@@ -93,14 +97,16 @@ def extract(
 
 
 def total_bytes(image: Image) -> int:
-    """Return how many bytes `extract` reports to `advance` in all, at most."""
-    return 2 * sum(layer.descriptor.size for layer in image.layers)
+    """Return how many bytes `extract` reports to `advance` in all."""
+    return sum(layer.descriptor.size for layer in image.layers)
 
 
 def merge_layers(
-    image: Image, source: BlobSource, *, limits: Limits, advance: Advance = ignore
+    image: Image, source: BlobSource, keep: Keep, *, limits: Limits, advance: Advance = ignore
 ) -> tuple[Inode, list[str]]:
     """Read and verify all layers, and return the tree they collapse to and what was dropped on purpose.
+
+    `keep` gets the contents of all files before anything is verified.
 
     Raises:
         ImageError: A blob or a layer is not what it promises, or breaks a rule.
@@ -111,8 +117,9 @@ def merge_layers(
     for layer in image.layers:
         label = str(layer.descriptor.digest)
         meter = _Meter(left, limits, label)
-        reader = TarReader(meter.count(layer_chunks(source, layer, advance=advance)), layer=label, limits=limits)
-        merger.apply(reader, layer=label)
+        with closing(layer_chunks(source, layer, advance=advance)) as chunks:
+            reader = TarReader(meter.count(chunks), layer=label, limits=limits, keep=keep)
+            merger.apply(reader, layer=label)
         left = meter.left
         warnings += reader.warnings
     return merger.root, warnings

@@ -128,11 +128,11 @@ def test_no_layers_empty_layers_and_the_same_layer_twice(tmp_path: Path) -> None
         assert (tmp_path / str(number) / "rootfs").is_dir()
 
 
-def test_progress_never_passes_its_total(tmp_path: Path) -> None:
+def test_progress_is_the_bytes_of_the_blobs(tmp_path: Path) -> None:
     image, source = image_of(*LAYERS, compression="+gzip")
     done: list[int] = []
     extract(image, source, tmp_path / "out", name="app", advance=done.append)
-    assert 0 < sum(done) <= total_bytes(image)
+    assert sum(done) == total_bytes(image) == sum(layer.descriptor.size for layer in image.layers)
 
 
 def test_what_was_dropped_is_told(tmp_path: Path) -> None:
@@ -221,14 +221,14 @@ def full(*_: object, **__: object) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("call", ["mkdir", "open", "pwrite", "symlink", "link"])
+@pytest.mark.parametrize("call", ["mkdir", "pwrite", "symlink", "link", "rename"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     image, source = image_of(*LAYERS)
     real: Callable[..., int] = getattr(os, call)
 
     def sometimes(*args: object, **kwargs: object) -> int:
         first = args[0]
-        inside = call == "pwrite" or (isinstance(first, bytes) and b"rootfs/" in first) or call in ("symlink", "link")
+        inside = call != "mkdir" or (isinstance(first, bytes) and b"rootfs/" in first)
         return full() if inside else real(*args, **kwargs)
 
     with monkeypatch.context() as patched:
@@ -262,16 +262,4 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         extract(image, source, tmp_path / "out", name="app", advance=stop)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_blob_that_changes_between_its_two_readings_leaves_nothing(tmp_path: Path) -> None:
-    image, source = image_of(layer(file(b"f", bytes(5000))))
-    digest = image.layers[0].descriptor.digest
-
-    def shorten(_: int) -> None:
-        source.blobs[digest] = source.blobs[digest][:2000]
-
-    with pytest.raises(LayerError, match="its layer ended before its content; the blob changed"):
-        extract(image, source, tmp_path / "out", name="app", advance=shorten)
     assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,8 @@ Compression is decided by the media type, and the first bytes must agree with it
 
 import queue
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from typing import BinaryIO, Protocol, Self, cast
 
 from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor
@@ -23,6 +23,9 @@ CHUNK = 1 << 18
 
 MAX_INFLATED = 1 << 20
 """Bytes that one step of a decompressor may return, so that memory stays bounded."""
+
+_AHEAD = 16
+"""Chunks that may wait between two threads."""
 
 _GZIP_ERROR = cast("type[Exception]", isal_error)  # isal's type hints take the class for an instance
 _GZIP = b"\x1f\x8b"
@@ -42,7 +45,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /, max_length: int = ...) -> bytes: ...
 
 
-def layer_chunks(source: BlobSource, layer: Layer, *, advance: Advance = ignore) -> Iterator[bytes]:
+def layer_chunks(source: BlobSource, layer: Layer, *, advance: Advance = ignore) -> Generator[bytes]:
     """Yield the layer's tar stream in chunks, and verify it when it ends.
 
     Nothing that was yielded may be relied on until the iterator has ended without an error.
@@ -61,9 +64,10 @@ def layer_chunks(source: BlobSource, layer: Layer, *, advance: Advance = ignore)
     compression = _compression(descriptor.media_type)
     with _BackgroundHasher() as hasher, closing(source.open_blob(descriptor)) as file:
         blob = _blob_chunks(file, layer, hasher, blob_hash, advance)
-        for chunk in _inflate(blob, compression, layer):
-            hasher.update(tar_hash, chunk)
-            yield chunk
+        with closing(_ahead(_inflate(blob, compression, layer))) as chunks:
+            for chunk in chunks:
+                hasher.update(tar_hash, chunk)
+                yield chunk
     if blob_hash.hexdigest() != descriptor.digest.hex:
         raise BlobError(
             f"layer {descriptor.digest}: the blob's digest is {descriptor.digest.algorithm}:{blob_hash.hexdigest()};"
@@ -76,23 +80,42 @@ def layer_chunks(source: BlobSource, layer: Layer, *, advance: Advance = ignore)
         )
 
 
-def unverified_chunks(source: BlobSource, layer: Layer, *, advance: Advance = ignore) -> Iterator[bytes]:
-    """Yield the tar stream of a layer that `layer_chunks` has already read to its end."""
+def _ahead(chunks: Iterator[bytes]) -> Generator[bytes]:
+    """Run an iterator in a thread of its own, some chunks ahead of who uses them; its error comes out here."""
+    ready: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=_AHEAD)
+    stopped = threading.Event()
 
-    def blob(file: BinaryIO) -> Iterator[bytes]:
-        while data := file.read(CHUNK):
-            advance(len(data))
-            yield data
+    def work() -> None:
+        end: BaseException | None = None
+        try:
+            for chunk in chunks:
+                ready.put(chunk)
+                if stopped.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the other thread
+            end = error
+        ready.put(end)
 
-    with closing(source.open_blob(layer.descriptor)) as file:
-        yield from _inflate(blob(file), _compression(layer.descriptor.media_type), layer)
+    thread = threading.Thread(target=work, name="inflate", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        while thread.is_alive():  # it may wait for room
+            with suppress(queue.Empty):
+                ready.get(timeout=0.01)
+        thread.join()
 
 
 class _BackgroundHasher:
-    """Hashes chunks in one other thread, in order, while this one inflates and parses."""
+    """Hashes chunks in one other thread, in order, while others inflate and parse."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[tuple[Hasher, bytes] | None] = queue.Queue(maxsize=16)
+        self._queue: queue.Queue[tuple[Hasher, bytes] | None] = queue.Queue(maxsize=_AHEAD)
         self._thread = threading.Thread(target=self._work, name="hash", daemon=True)
 
     def __enter__(self) -> Self:

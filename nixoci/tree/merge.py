@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.limits import MAX_NAME, MAX_PATH, Limits
-from nixoci.tree.model import Content, Inode, Kind
+from nixoci.tree.model import Inode, Kind
 from nixoci.tree.tar_reader import WHITEOUT, Entry, show
 
 OPAQUE = b".wh..wh..opq"
@@ -25,7 +25,6 @@ class Merger:
         self._entries = 0
         self._size = 0
         self._layer = ""
-        self._number = -1
         self._fresh: dict[int, set[bytes]] = {}
         """By directory, the names that are of this layer."""
         self._clean: set[int] = set()
@@ -39,7 +38,6 @@ class Merger:
             LimitError: Too many entries, or too large in all.
         """
         self._layer = layer
-        self._number += 1
         self._fresh = {}
         self._clean = set()
         for entry in entries:
@@ -119,8 +117,6 @@ class Merger:
         inode = entry.inode
         if inode is None:
             inode = self._link_target(entry)
-        elif inode.kind is Kind.REGULAR:
-            inode.content = Content(self._number, entry.segments)
         parent = self._make_directory(entry.path, directory)
         old = parent.children.get(name)
         if old is not None and old.is_directory and inode.is_directory:

@@ -1,4 +1,4 @@
-"""The tree that layers collapse to, in memory: names, attributes and where each file's content lies."""
+"""The tree that layers collapse to, in memory: names, attributes and where each file's content was put aside."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,33 +16,14 @@ class Kind(Enum):
     FIFO = b"6"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """`length` bytes of a file at `position`, that lie at `offset` in a layer's tar stream."""
-
-    position: int
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Where a regular file's bytes lie: in which layer (0 is the lowest), and there in which segments.
-
-    Bytes that no segment covers are zeros. Segments are in order and do not overlap.
-    """
-
-    layer: int
-    segments: tuple[Segment, ...]
-
-
 @dataclass(slots=True, eq=False)
 class Inode:
     """A file of any kind with its attributes. Hardlinks are two names for one object.
 
     `mode` holds the permission, suid, sgid and sticky bits (0o7777), `mtime` nanoseconds since the epoch,
-    `device` the major and minor numbers of a device node. `content` is None where the bytes are not in a
-    layer (a tree that was read back from a dump).
+    `device` the major and minor numbers of a device node. `content` says where
+    the bytes of a regular file were put aside (`nixoci.tree.contents`), None where it has none but zeros, or
+    where nobody kept them (a tree that was read back from a dump).
     """
 
     kind: Kind
@@ -54,7 +35,7 @@ class Inode:
     size: int = 0
     target: bytes = b""
     device: tuple[int, int] = (0, 0)
-    content: Content | None = None
+    content: bytes | None = None
     children: dict[bytes, "Inode"] = field(default_factory=dict)
 
     @property

@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nixoci.tree.model import Segment
-
 BLOCK = 512
 
 _OLD_MAP = 386
@@ -29,24 +27,20 @@ class SparseMap:
     runs: tuple[tuple[int, int], ...] = ()
     in_content: bool = False
 
-    def place(self, start: int, available: int) -> tuple[int, tuple[Segment, ...]]:
-        """Return the file's size and its segments, given where its bytes start in the stream.
+    def check(self, available: int) -> None:
+        """Check the runs against the `available` bytes that the archive carries.
 
         Raises:
-            ValueError: Runs out of order, past the end, or not as long as the `available` bytes.
+            ValueError: Runs out of order, past the end, or not as long as that.
         """
-        segments = []
-        offset, end = start, 0
+        carried, end = 0, 0
         for position, length in self.runs:
             if position < end or position + length > self.size:
                 raise ValueError(f"a run of {length} bytes at {position} in a file of {self.size} bytes")
-            if length:
-                segments.append(Segment(position, offset, length))
-            offset += length
+            carried += length
             end = position + length
-        if offset - start != available:
-            raise ValueError(f"its runs have {offset - start} bytes, the archive carries {available}")
-        return self.size, tuple(segments)
+        if carried != available:
+            raise ValueError(f"its runs have {carried} bytes, the archive carries {available}")
 
 
 def read_old_gnu_map(block: bytes, more: Callable[[], bytes]) -> SparseMap:

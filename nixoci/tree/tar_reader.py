@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from nixoci.errors import LayerError, LimitError
+from nixoci.tree.byte_stream import ByteStream
 from nixoci.tree.dump import NANOSECONDS
 from nixoci.tree.limits import MAX_NAME, MAX_PATH, MAX_TARGET, Limits
-from nixoci.tree.model import Inode, Kind, Segment
+from nixoci.tree.model import Inode, Kind
 from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu_map
 
 BLOCK = 512
@@ -43,75 +44,19 @@ class Entry:
     """One entry of a layer.
 
     `path` is normalised: relative, no `.` components, no doubled slashes; `b""` is the root. For a hardlink
-    `link` is the normalised path of its target and `inode` is None. `segments` says where a regular file's
-    bytes lie in the tar stream.
+    `link` is the normalised path of its target and `inode` is None.
     """
 
     path: bytes
     inode: Inode | None
     link: bytes = b""
-    segments: tuple[Segment, ...] = ()
 
 
-class ByteStream:
-    """Chunks of bytes, read by length and skipped without a copy."""
+Pieces = Iterator[tuple[int, memoryview]]
+"""The bytes of a file and their positions in it, in order; what no piece covers is zeros."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._chunk = memoryview(b"")
-        self._at = 0
-        self.position = 0
-
-    def read(self, length: int) -> bytes:
-        """Return the next `length` bytes, or fewer at the end of the stream."""
-        end = self._at + length
-        if end <= len(self._chunk):
-            data = bytes(self._chunk[self._at : end])
-            self._at = end
-            self.position += length
-            return data
-        parts = []
-        while length and self._refill():
-            part = bytes(self._chunk[self._at : self._at + length])
-            parts.append(part)
-            self._at += len(part)
-            self.position += len(part)
-            length -= len(part)
-        return b"".join(parts)
-
-    def skip(self, length: int) -> bool:
-        """Pass over `length` bytes; return whether there were as many."""
-        while length and self._refill():
-            step = min(length, len(self._chunk) - self._at)
-            self._at += step
-            self.position += step
-            length -= step
-        return not length
-
-    def pieces(self, length: int) -> Iterator[memoryview]:
-        """Yield the next `length` bytes as views of the chunks, fewer at the end of the stream."""
-        while length and self._refill():
-            piece = self._chunk[self._at : self._at + length]
-            self._at += len(piece)
-            self.position += len(piece)
-            length -= len(piece)
-            yield piece
-
-    def drain(self) -> None:
-        """Read to the end."""
-        while self._refill():
-            self.position += len(self._chunk) - self._at
-            self._at = len(self._chunk)
-
-    def _refill(self) -> bool:
-        """Make sure that there is an unread byte; return False at the end."""
-        while self._at == len(self._chunk):
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return False
-            self._chunk = memoryview(chunk)
-            self._at = 0
-        return True
+Keep = Callable[[Inode, Pieces], bytes]
+"""Puts the pieces of a regular file aside, all of them, and returns where; its `mode` and `size` are final."""
 
 
 class TarReader:
@@ -120,11 +65,12 @@ class TarReader:
     `warnings` collects what was dropped on purpose.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, layer: str, limits: Limits) -> None:
-        """Read from `chunks`; `layer` names the layer in errors."""
+    def __init__(self, chunks: Iterable[bytes], *, layer: str, limits: Limits, keep: Keep | None = None) -> None:
+        """Read from `chunks`; `layer` names the layer in errors, `keep` is given the files that have bytes."""
         self._stream = ByteStream(chunks)
         self._layer = layer
         self._limits = limits
+        self._keep = keep
         self.warnings: list[str] = []
 
     def __iter__(self) -> Iterator[Entry]:
@@ -235,8 +181,8 @@ class TarReader:
             return Entry(path, None, link=self.normalize(link))
         inode = self._inode(block, records, path)
         if flag in _REGULAR_FLAGS:
-            inode.size, segments = self._content(block, flag, size, pax, path)
-            return Entry(path, inode, segments=segments)
+            self._content(inode, block, size, pax, path)
+            return Entry(path, inode)
         kind = _KINDS.get(flag)
         if kind is None:
             raise self._error(f"type {flag!r} is not a type that a layer can hold", path)
@@ -313,29 +259,49 @@ class TarReader:
                 )
         return xattrs
 
-    def _content(
-        self, block: bytes, flag: bytes, size: int, pax: list[tuple[bytes, bytes]], path: bytes
-    ) -> tuple[int, tuple[Segment, ...]]:
-        """Return a regular file's size and segments, and pass over its bytes."""
+    def _content(self, inode: Inode, block: bytes, size: int, pax: list[tuple[bytes, bytes]], path: bytes) -> None:
+        """Set a regular file's size and content, and pass over its bytes."""
+        padding = -size % BLOCK
+        inode.size = size
+        runs: tuple[tuple[int, int], ...] = ((0, size),)
+        sparse: SparseMap | None = None
         try:
-            sparse: SparseMap | None = None
-            end = self._stream.position + size + (-size % BLOCK)
-            if flag == b"S":
+            if block[156:157] == b"S":
                 sparse = read_old_gnu_map(block, self._map_blocks(path))
-                end = self._stream.position + size + (-size % BLOCK)
             elif any(key.startswith(b"GNU.sparse.") for key, _ in pax):
                 sparse = pax_sparse(pax)
                 if sparse.in_content:
                     before = self._stream.position
                     sparse = read_map_1_0(sparse.size, self._map_blocks(path), size // BLOCK)
                     size -= self._stream.position - before
-            start = self._stream.position
-            file_size, segments = sparse.place(start, size) if sparse else (size, (Segment(0, start, size),))
+            if sparse is not None:
+                sparse.check(size)
+                inode.size, runs = sparse.size, sparse.runs
         except ValueError as error:
             raise self._error(f"its sparse map is malformed: {error}", path) from error
-        if not self._stream.skip(end - start):
-            raise self._error("the tar stream ends inside its content; the layer is truncated", path)
-        return file_size, segments if size else ()
+        if inode.size > self._limits.total_size:
+            raise LimitError(
+                f"{self._where(path)}: a file of {inode.size} bytes, the limit for the image is"
+                f" {self._limits.total_size}; raise it with --max-size if you trust the image"
+            )
+        if self._keep is not None and size:
+            inode.content = self._keep(inode, self._pieces(runs, path))
+        elif not self._stream.skip(size):
+            raise self._cut(path)
+        if not self._stream.skip(padding):
+            raise self._cut(path)
+
+    def _pieces(self, runs: Iterable[tuple[int, int]], path: bytes) -> Pieces:
+        for start, length in runs:
+            position = start
+            for piece in self._stream.pieces(length):
+                yield position, piece
+                position += len(piece)
+            if position != start + length:
+                raise self._cut(path)
+
+    def _cut(self, path: bytes) -> LayerError:
+        return self._error("the tar stream ends inside its content; the layer is truncated", path)
 
     def _map_blocks(self, path: bytes) -> Callable[[], bytes]:
         """Return a reader of the blocks of a sparse map, which counts as an extended header."""

@@ -11,10 +11,10 @@ from nixoci.errors import LayerError
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode, Kind, walk
-from nixoci.tree.tar_reader import Entry, TarReader
+from nixoci.tree.tar_reader import Entry, Keep, Pieces, TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -142,7 +142,7 @@ def read(data: bytes, *, limits: Limits | None = None, chunk: int = 1 << 16) -> 
 
 def reader(data: bytes, *, limits: Limits | None = None, chunk: int = 1 << 16) -> TarReader:
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
-    return TarReader(chunks, layer="L", limits=limits or Limits())
+    return TarReader(chunks, layer="L", limits=limits or Limits(), keep=kept)
 
 
 def only(data: bytes) -> Entry:
@@ -164,23 +164,27 @@ def refused(data: bytes, message: str, *, limits: Limits | None = None, error: t
         read(data, limits=limits)
 
 
-def content(data: bytes, inode_size: int, entry: Entry) -> bytes:
-    """The bytes of an entry's file, holes filled with zeros."""
-    filled = bytearray(inode_size)
-    for segment in entry.segments:
-        filled[segment.position : segment.position + segment.length] = data[
-            segment.offset : segment.offset + segment.length
-        ]
-    assert len(filled) == inode_size
+def kept(inode: Inode, pieces: Pieces) -> bytes:
+    """Keep a file's bytes where the reader is told to say where they are: `content` is then the bytes themselves."""
+    filled = bytearray(inode.size)
+    for position, piece in pieces:
+        filled[position : position + len(piece)] = piece
+    assert len(filled) == inode.size
     return bytes(filled)
 
 
-def merge(*layers: bytes, limits: Limits | None = None) -> Inode:
+def content(inode: Inode) -> bytes:
+    """The bytes of a regular file that was read with `kept`."""
+    assert inode.kind is Kind.REGULAR
+    return bytes(inode.size) if inode.content is None else inode.content
+
+
+def merge(*layers: bytes, limits: Limits | None = None, keep: Keep = kept) -> Inode:
     """The tree of layers that errors call `L0`, `L1`, ..."""
     merger = Merger(limits or Limits())
     for number, data in enumerate(layers):
         name = f"L{number}"
-        merger.apply(TarReader([data], layer=name, limits=limits or Limits()), layer=name)
+        merger.apply(TarReader([data], layer=name, limits=limits or Limits(), keep=keep), layer=name)
     return merger.root
 
 
@@ -195,15 +199,8 @@ def lookup(root: Inode, path: bytes) -> Inode:
     return root
 
 
-def origin(root: Inode, path: bytes) -> int | None:
-    """The number of the layer that a regular file's content is from."""
-    inode = lookup(root, path)
-    assert inode.kind is Kind.REGULAR
-    return inode.content.layer if inode.content else None
-
-
-def description(root: Inode, layers: Sequence[bytes] = ()) -> list[tuple[object, ...]]:
-    """All that a tree says, for comparing two of them; with `layers`, also the bytes of files."""
+def description(root: Inode) -> list[tuple[object, ...]]:
+    """All that a tree says but the bytes of its files, for comparing two of them."""
     first: dict[int, bytes] = {}
     lines: list[tuple[object, ...]] = []
     for path, inode in walk(root):
@@ -220,14 +217,6 @@ def description(root: Inode, layers: Sequence[bytes] = ()) -> list[tuple[object,
                 inode.size,
                 inode.target,
                 inode.device,
-                _bytes_of(inode, layers),
             )
         )
     return lines
-
-
-def _bytes_of(inode: Inode, layers: Sequence[bytes]) -> bytes:
-    if not layers or inode.content is None:
-        return b""
-    entry = Entry(b"", inode, segments=inode.content.segments)
-    return content(layers[inode.content.layer], inode.size, entry)

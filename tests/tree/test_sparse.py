@@ -22,7 +22,6 @@ from tests.support.layers import (
     inode_of,
     layer,
     octal,
-    only,
     padded,
     pax,
     read,
@@ -65,8 +64,7 @@ def test_what_gnu_tar_writes_is_read_with_the_right_zeros(tmp_path: Path, option
     assert (entry.path, after.path) == (b"sparse", b"after")
     assert entry.inode is not None
     assert entry.inode.size == len(expected)
-    assert content(data, entry.inode.size, entry) == expected
-    assert all(segment.length for segment in entry.segments)
+    assert content(entry.inode) == expected
 
 
 def old(runs: list[tuple[bytes, bytes]], *, size: bytes, stored: int, extended: bool = False) -> bytes:
@@ -82,7 +80,7 @@ def old(runs: list[tuple[bytes, bytes]], *, size: bytes, stored: int, extended: 
 
 def test_old_maps_may_have_base_256_numbers() -> None:
     data = layer(old([(base256(5, 12), base256(3, 12))], size=base256(10, 12), stored=3) + padded(b"abc"))
-    assert content(data, 10, only(data)) == b"\0" * 5 + b"abc" + b"\0\0"
+    assert content(inode_of(data)) == b"\0" * 5 + b"abc" + b"\0\0"
 
 
 @pytest.mark.parametrize("number", [b"-0000000512", b"+0000000512", b"0o000000512", b"1_0", b"8", b"x"])
@@ -153,11 +151,9 @@ def test_a_size_that_is_no_number_is_refused() -> None:
     )
 
 
-def test_runs_of_no_bytes_give_no_segments() -> None:
+def test_runs_of_no_bytes_are_legal() -> None:
     data = pax_0_1(b"0,0,4,8,16,0", size=b"16", data=b"8 bytes.")
-    entry = only(data)
-    assert len(entry.segments) == 1
-    assert content(data, 16, entry) == b"\0" * 4 + b"8 bytes." + b"\0" * 4
+    assert content(inode_of(data)) == b"\0" * 4 + b"8 bytes." + b"\0" * 4
 
 
 def test_offsets_and_lengths_of_format_0_0_alternate() -> None:
@@ -184,7 +180,7 @@ def test_a_map_in_the_content_may_fill_several_blocks() -> None:
     runs = 200
     lines = b"".join(b"%d\n1\n" % (2 * index) for index in range(runs))
     data = pax_1_0(padded(b"%d\n" % runs + lines) + b"y" * runs, size=b"400")
-    assert content(data, 400, only(data)) == b"y\0" * runs
+    assert content(inode_of(data)) == b"y\0" * runs
 
 
 @pytest.mark.parametrize(
@@ -219,6 +215,14 @@ def test_a_sparse_format_that_nobody_defined_is_refused(records: dict[bytes, byt
 
 
 def test_a_sparse_entry_of_no_content_is_all_zeros() -> None:
-    entry = only(pax_0_1(b"", size=b"99", data=b""))
-    assert entry.inode is not None
-    assert (entry.inode.size, entry.segments) == (99, ())
+    inode = inode_of(pax_0_1(b"", size=b"99", data=b""))
+    assert (inode.size, inode.content) == (99, None)
+
+
+def test_a_sparse_file_larger_than_the_limit_is_refused_before_it_is_made() -> None:
+    refused(
+        pax_0_1(b"0,8", size=b"%d" % 10**18, data=b"8 bytes."),
+        f"layer L: entry 'x': a file of {10**18} bytes, the limit for the image is {64 << 30};"
+        " raise it with --max-size if you trust the image",
+        error=LimitError,
+    )

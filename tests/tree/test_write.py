@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nixoci.errors import LayerError
-from nixoci.tree.model import Kind, walk
+from nixoci.tree.contents import Contents
+from nixoci.tree.limits import Limits
+from nixoci.tree.merge import Merger
+from nixoci.tree.tar_reader import TarReader
 from nixoci.tree.write import write_rootfs
-from tests.support.layers import directory, file, hardlink, header, layer, lookup, merge, pax, symlink, whiteout
+from tests.support.layers import directory, file, hardlink, header, layer, merge, pax, symlink, whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +31,9 @@ def umask_077() -> Iterator[None]:
 
 
 def write(dest: Path, *layers: bytes) -> Path:
-    write_rootfs(merge(*layers), dest, lambda number: [layers[number]])
+    """Write the tree of these layers, with the contents put aside beside it."""
+    contents = Contents(dest.parent / "contents")
+    write_rootfs(merge(*layers, keep=contents.keep), dest)
     return dest
 
 
@@ -150,29 +154,17 @@ def test_the_destination_must_be_new(tmp_path: Path) -> None:
         write(tmp_path / "rootfs", layer())
 
 
-def test_each_layer_is_read_once_and_only_if_something_of_it_is_left(tmp_path: Path) -> None:
-    layers = (layer(file(b"a", b"1"), file(b"b", b"2")), layer(file(b"a", b"3"), file(b"b", b"4")), layer())
-    opened: list[int] = []
-
-    def open_layer(number: int) -> list[bytes]:
-        opened.append(number)
-        return [layers[number]]
-
-    write_rootfs(merge(*layers), tmp_path / "rootfs", open_layer)
-    assert opened == [1]
+def test_contents_that_lost_get_no_name_and_those_that_won_move(tmp_path: Path) -> None:
+    write(tmp_path / "rootfs", layer(file(b"a", b"lost"), file(b"b", b"won")), layer(file(b"a", b"won")))
+    assert [path.read_bytes() for path in (tmp_path / "contents").iterdir()] == [b"lost"]
 
 
-def test_progress_is_the_bytes_written(tmp_path: Path) -> None:
-    data = layer(file(b"a", b"12345"), file(b"b", b"678"), file(b"c"))
-    done: list[int] = []
-    write_rootfs(merge(data), tmp_path / "rootfs", lambda _: [data], advance=done.append)
-    assert sum(done) == 8
-
-
-def test_a_layer_that_has_become_shorter_is_an_error(tmp_path: Path) -> None:
-    data = layer(file(b"a", b"12345"))
-    with pytest.raises(LayerError, match="/a': its layer ended before its content; the blob changed"):
-        write_rootfs(merge(data), tmp_path / "rootfs", lambda _: [data[:514]])
+def test_contents_are_put_aside_where_only_we_write(tmp_path: Path) -> None:
+    (tmp_path / "contents").symlink_to(tmp_path)
+    with pytest.raises(FileExistsError):
+        Contents(tmp_path / "contents")
+    Contents(tmp_path / "new")
+    assert mode(tmp_path / "new") == 0o700
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fchmod", "ftruncate"])
@@ -202,7 +194,9 @@ def test_chunks_of_any_size_give_the_same_files(
 ) -> None:
     data = layer(*(file(name.encode(), body) for name, body in files))
     dest = tmp_path_factory.mktemp("write") / "rootfs"
-    root = merge(data)
-    write_rootfs(root, dest, lambda _: (data[at : at + chunk] for at in range(0, len(data), chunk)))
+    keep = Contents(dest.parent / "contents").keep
+    chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
+    merger = Merger(Limits())
+    merger.apply(TarReader(chunks, layer="L", limits=Limits(), keep=keep), layer="L")
+    write_rootfs(merger.root, dest)
     assert {path.name: path.read_bytes() for path in dest.iterdir()} == dict(files)
-    assert all(lookup(root, path).kind is Kind.REGULAR for path, _ in walk(root) if path)
