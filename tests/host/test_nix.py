@@ -12,16 +12,17 @@ import pytest
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import LockedNarHash
 from nixoci.nix.names import blob_name
+from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
+from tests.host.machine import Machine
+from tests.host.registry import Registry
 from tests.nix.locks import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nixoci.lock.model import LockedImage
     from tests.host.images import Pair
-    from tests.host.machine import Machine
-    from tests.host.registry import Registry
 
     Write = Callable[[dict[str, LockedImage]], str]
 
@@ -51,6 +52,19 @@ def blob_derivations(machine: Machine, folder: str, *attributes: str, options: t
     derivations = machine.run(["nix-instantiate", folder, *arguments(*attributes), *options]).stdout.split()
     needed = machine.run(["nix-store", "--query", "--requisites", *derivations]).stdout.split()
     return {path for path in needed if path.endswith(".drv") and "-sha256-" in path}
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    """A machine of these tests' own: what is fetched can be counted only where nothing was fetched before."""
+    with Machine(binds={images_dir(): INSIDE}) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="module")
+def registry(machine: Machine) -> Iterator[Registry]:
+    with Registry(machine) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
