@@ -6,52 +6,58 @@ Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong 
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from nixoci.cli.common import failures_in_one_line
-from nixoci.cli.completion import completion
-from nixoci.cli.extract import extract
-from nixoci.cli.fetch import fetch_blob
-from nixoci.cli.generate import generate
-from nixoci.cli.image_store import image_store
-from nixoci.cli.lock import add, list_images, outdated, remove, update, verify
-from nixoci.cli.prefetch import prefetch
-from nixoci.cli.show import show
-from nixoci.cli.transfer import copy, receive, send
-from nixoci.cli.units import bundle, units
+
+VERBS = {
+    "add": ("lock", "add"),
+    "bundle": ("units", "bundle"),
+    "completion": ("completion", "completion"),
+    "copy": ("transfer", "copy"),
+    "extract": ("extract", "extract"),
+    "fetch-blob": ("fetch", "fetch_blob"),
+    "generate": ("generate", "generate"),
+    "image-store": ("image_store", "image_store"),
+    "list": ("lock", "list_images"),
+    "outdated": ("lock", "outdated"),
+    "prefetch": ("prefetch", "prefetch"),
+    "receive": ("transfer", "receive"),
+    "remove": ("lock", "remove"),
+    "send": ("transfer", "send"),
+    "show": ("show", "show"),
+    "units": ("units", "units"),
+    "update": ("lock", "update"),
+    "verify": ("lock", "verify"),
+}
+"""Each verb's module below `nixoci.cli`, and its function there."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Verbs(click.Group):
+    """The verbs, each imported when it is used: builds run the command often, and one verb needs little of it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of the verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Return a verb."""
+        if cmd_name not in VERBS:
+            return None
+        module, function = VERBS[cmd_name]
+        command: click.Command = getattr(import_module(f"nixoci.cli.{module}"), function)
+        return command
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="nixoci")
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr which programs are run.")
 def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
     """OCI container images as Nix store paths that podman, crun and systemd run in place."""
     if verbose:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
-
-
-for _command in (
-    add,
-    bundle,
-    completion,
-    copy,
-    extract,
-    fetch_blob,
-    generate,
-    image_store,
-    list_images,
-    outdated,
-    prefetch,
-    receive,
-    remove,
-    send,
-    show,
-    units,
-    update,
-    verify,
-):
-    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from nixoci.cli.table import print_table, size_text
 from nixoci.errors import LockError
 from nixoci.lock import check, pin
 from nixoci.lock.file import exclusive, read_lock, write_lock
-from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
+from nixoci.lock.model import EMPTY_LOCK, Lock, LockedImage
 from nixoci.lock.pin import Pinning
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
@@ -78,7 +78,7 @@ def add(
     oci-archive:FILE[:TAG], docker-archive:FILE[:REF]. Only manifests and configs are read; no layer is downloaded.
     """
     with exclusive(lock):
-        before = read_lock(lock) if lock.exists() else Lock(version=LOCK_VERSION)
+        before = read_lock(lock) if lock.exists() else EMPTY_LOCK
         after, named = pin.add(before, reference, pinning=_pinning(lock, access), name=name, platforms=platforms)
         _finish(lock, before, after, [named], dry_run=dry_run, as_json=as_json)
 

@@ -76,3 +76,7 @@ class Lock:
 
     version: int
     images: dict[str, LockedImage] = field(default_factory=dict)
+
+
+EMPTY_LOCK = Lock(version=LOCK_VERSION)
+"""A lock with no images, to start from."""
