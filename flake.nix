@@ -79,7 +79,7 @@
         nixoci = final.callPackage ./nix/package.nix { };
       };
 
-      # nixoci, and the tools that builds of images run
+      # nixoci, the tools that builds of images run, and those that units call: what generated files take by default
       packages = forEachSystem (pkgs: {
         default = pkgs.nixoci;
         inherit (pkgs)
@@ -87,6 +87,12 @@
           composefs
           oras
           cacert
+          podman
+          crun
+          util-linux
+          systemd
+          bash
+          coreutils
           ;
       });
 

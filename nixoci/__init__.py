@@ -11,14 +11,38 @@ The library behind the command `nixoci`. Pin an image and write the Nix that bui
     nixoci.write_lock(lock_file, lock)
     Path("default.nix").write_text(nixoci.generate(lock))
 
-Everything raises `NixociError`, whose text is one line that names the thing and the way out.
+Describe what runs, for the units and bundles of image paths that are built, or as Nix that builds it all:
+
+    web = nixoci.Container(image=name, ports=["8080:80"])
+    Path("module.nix").write_text(nixoci.generate_module(nixoci.Deployment(containers={"web": web}), lock=lock))
+
+`docs/python.md` has a whole build script. Everything raises `NixociError`, whose text is one line that names the thing
+and the way out.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nixoci.errors import NixociError
+    from nixoci.bundle.config import Bundle, make_bundle
+    from nixoci.bundle.seccomp import DEFAULT_PROFILE, read_profile
+    from nixoci.bundle.write import render_bundle
+    from nixoci.container.model import (
+        Backend,
+        Container,
+        Deployment,
+        HealthcheckOptions,
+        Network,
+        Notify,
+        Pod,
+        Restart,
+        Secret,
+        Settings,
+        Volume,
+        WritableLayer,
+    )
+    from nixoci.container.schema import json_schema
+    from nixoci.errors import ContainerError, NixociError
     from nixoci.extraction import extract
     from nixoci.image_path import FORMAT_VERSION, ImageDocument, ImagePath
     from nixoci.image_store.build import StoredImage, build_image_store
@@ -28,6 +52,7 @@ if TYPE_CHECKING:
     from nixoci.lock.model import EMPTY_LOCK, Lock, LockedImage, LockedPlatform
     from nixoci.lock.pin import Pinning, add, remove, update
     from nixoci.nix.generate import generate
+    from nixoci.nix.module import generate_module
     from nixoci.oci.digest import Digest
     from nixoci.oci.image import Image
     from nixoci.oci.model import ImageConfig, Platform
@@ -36,11 +61,20 @@ if TYPE_CHECKING:
     from nixoci.oci.resolve import list_platforms, resolve, resolve_platforms
     from nixoci.oci.sources import open_source
     from nixoci.tree.limits import Limits
+    from nixoci.units.render import Rendering, render_units, resolve_all
+    from nixoci.units.tools import Tools
 
 __all__ = [
+    "DEFAULT_PROFILE",
     "EMPTY_LOCK",
     "FORMAT_VERSION",
+    "Backend",
+    "Bundle",
+    "Container",
+    "ContainerError",
+    "Deployment",
     "Digest",
+    "HealthcheckOptions",
     "Image",
     "ImageConfig",
     "ImageDocument",
@@ -49,24 +83,41 @@ __all__ = [
     "Lock",
     "LockedImage",
     "LockedPlatform",
+    "Network",
     "NixociError",
+    "Notify",
     "Outdated",
     "Pinning",
     "Platform",
+    "Pod",
     "Problem",
     "Reference",
     "RegistryAccess",
+    "Rendering",
+    "Restart",
+    "Secret",
+    "Settings",
     "StoredImage",
+    "Tools",
+    "Volume",
+    "WritableLayer",
     "add",
     "build_image_store",
     "extract",
     "generate",
+    "generate_module",
+    "json_schema",
     "list_platforms",
+    "make_bundle",
     "open_source",
     "outdated",
     "read_lock",
+    "read_profile",
     "remove",
+    "render_bundle",
+    "render_units",
     "resolve",
+    "resolve_all",
     "resolve_platforms",
     "storage_conf",
     "update",
@@ -75,9 +126,16 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DEFAULT_PROFILE": "nixoci.bundle.seccomp",
     "EMPTY_LOCK": "nixoci.lock.model",
-    "Digest": "nixoci.oci.digest",
     "FORMAT_VERSION": "nixoci.image_path",
+    "Backend": "nixoci.container.model",
+    "Bundle": "nixoci.bundle.config",
+    "Container": "nixoci.container.model",
+    "ContainerError": "nixoci.errors",
+    "Deployment": "nixoci.container.model",
+    "Digest": "nixoci.oci.digest",
+    "HealthcheckOptions": "nixoci.container.model",
     "Image": "nixoci.oci.image",
     "ImageConfig": "nixoci.oci.model",
     "ImageDocument": "nixoci.image_path",
@@ -86,24 +144,41 @@ _HOMES = {
     "Lock": "nixoci.lock.model",
     "LockedImage": "nixoci.lock.model",
     "LockedPlatform": "nixoci.lock.model",
+    "Network": "nixoci.container.model",
     "NixociError": "nixoci.errors",
+    "Notify": "nixoci.container.model",
     "Outdated": "nixoci.lock.check",
     "Pinning": "nixoci.lock.pin",
     "Platform": "nixoci.oci.model",
+    "Pod": "nixoci.container.model",
     "Problem": "nixoci.lock.check",
     "Reference": "nixoci.oci.reference",
     "RegistryAccess": "nixoci.oci.registry",
+    "Rendering": "nixoci.units.render",
+    "Restart": "nixoci.container.model",
+    "Secret": "nixoci.container.model",
+    "Settings": "nixoci.container.model",
     "StoredImage": "nixoci.image_store.build",
+    "Tools": "nixoci.units.tools",
+    "Volume": "nixoci.container.model",
+    "WritableLayer": "nixoci.container.model",
     "add": "nixoci.lock.pin",
     "build_image_store": "nixoci.image_store.build",
     "extract": "nixoci.extraction",
     "generate": "nixoci.nix.generate",
+    "generate_module": "nixoci.nix.module",
+    "json_schema": "nixoci.container.schema",
     "list_platforms": "nixoci.oci.resolve",
+    "make_bundle": "nixoci.bundle.config",
     "open_source": "nixoci.oci.sources",
     "outdated": "nixoci.lock.check",
     "read_lock": "nixoci.lock.file",
+    "read_profile": "nixoci.bundle.seccomp",
     "remove": "nixoci.lock.pin",
+    "render_bundle": "nixoci.bundle.write",
+    "render_units": "nixoci.units.render",
     "resolve": "nixoci.oci.resolve",
+    "resolve_all": "nixoci.units.render",
     "resolve_platforms": "nixoci.oci.resolve",
     "storage_conf": "nixoci.image_store.storage_conf",
     "update": "nixoci.lock.pin",

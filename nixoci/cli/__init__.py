@@ -22,6 +22,7 @@ VERBS = {
     "generate": ("generate", "generate"),
     "image-store": ("image_store", "image_store"),
     "list": ("lock", "list_images"),
+    "module": ("generate", "module"),
     "outdated": ("lock", "outdated"),
     "prefetch": ("prefetch", "prefetch"),
     "receive": ("transfer", "receive"),

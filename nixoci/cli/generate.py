@@ -1,24 +1,65 @@
-"""`nixoci generate`: Nix for a lock."""
+"""`nixoci generate` and `nixoci module`: Nix for a lock and for containers."""
 
-from pathlib import Path
+import os
+import shlex
+from pathlib import Path, PurePosixPath
 
 import click
 
 from nixoci.cli.common import lock_option
+from nixoci.container.model import Deployment
 from nixoci.errors import LockError
 from nixoci.files import write_if_changed
 from nixoci.lock.file import read_lock
 from nixoci.nix import generate as nix
+from nixoci.nix.module import generate_module
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_output_option = click.option("-o", "--output", type=_FILE, metavar="FILE", help="Not to stdout.")
+_check_option = click.option(
+    "--check", is_flag=True, help="Write nothing; exit with 1 if the output FILE is not what would be written."
+)
 
 
 @click.command()
 @lock_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Not to stdout.")
+@click.option(
+    "--containers", type=_FILE, metavar="FILE", help="A deployment (`nixoci units --schema`) without images: its units."
+)
+@_output_option
 @click.option("--flake", default=nix.DEFAULT_FLAKE, show_default=True, metavar="REF", help="The tools' flake.")
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if FILE is not what would be written.")
-def generate(lock: Path, output: Path | None, flake: str, check: bool) -> None:  # noqa: FBT001 - click's way
-    """Write a self-contained default.nix that builds the images of the lock."""
-    text = nix.generate(read_lock(lock), flake=flake)
+@_check_option
+def generate(*, lock: Path, containers: Path | None, output: Path | None, flake: str, check: bool) -> None:
+    """Write a self-contained default.nix that builds the images of the lock, and the units of containers."""
+    deployment = None if containers is None else Deployment.read(containers)
+    text = nix.generate(read_lock(lock), deployment=deployment, flake=flake)
+    sources = ["--lock", str(lock), *(["--containers", str(containers)] if containers else [])]
+    _put(text, output, made_from=containers or lock, command=["generate", *sources], check=check)
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@lock_option
+@_output_option
+@_check_option
+def module(*, file: Path, lock: Path, output: Path | None, check: bool) -> None:
+    """Write a module that declares the containers of FILE in NixOS or home-manager.
+
+    FILE is a deployment, as `nixoci units --schema` describes it. Its images are store paths; where it has none, they
+    are those of the lock, which the module names by where it is from the module's file (without --output, from here).
+    """
+    deployment = Deployment.read(file)
+    if deployment.images:
+        text = generate_module(deployment)
+    else:
+        place = output.parent if output else Path()
+        lock_file = PurePosixPath(os.path.relpath(lock.resolve(), place.resolve()))
+        text = generate_module(deployment, lock=read_lock(lock), lock_file=lock_file)
+    _put(text, output, made_from=file, command=["module", str(file), "--lock", str(lock)], check=check)
+
+
+def _put(text: str, output: Path | None, *, made_from: Path, command: list[str], check: bool) -> None:
+    """Print what was made, write it, or check that it is there."""
     if output is None:
         if check:
             raise click.UsageError("--check needs --output, the file to check.")
@@ -26,4 +67,5 @@ def generate(lock: Path, output: Path | None, flake: str, check: bool) -> None: 
     elif not check:
         write_if_changed(output, text)
     elif not output.exists() or output.read_bytes() != text.encode():
-        raise LockError(f"{output}: not what {lock} gives; run `nixoci generate --lock {lock} --output {output}`")
+        again = shlex.join(["nixoci", *command, "--output", str(output)])
+        raise LockError(f"{output}: not what {made_from} gives; run `{again}`")

@@ -1,6 +1,5 @@
 """`nixoci units` and `nixoci bundle`: containers become systemd units, or one runtime-spec bundle."""
 
-import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -8,14 +7,11 @@ from typing import Any
 
 import click
 
-from nixoci.bundle.config import make_bundle
 from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_profile
+from nixoci.bundle.write import render_bundle
 from nixoci.cli.common import print_json, warn
 from nixoci.container.model import Backend, Container, Deployment
-from nixoci.container.resolve import resolve
-from nixoci.container.rules import check
 from nixoci.container.schema import json_schema
-from nixoci.container.tree import ImageTree
 from nixoci.document import load, structure
 from nixoci.errors import ContainerError
 from nixoci.units.render import Rendering, render_units
@@ -97,14 +93,7 @@ def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp
     defaults = {"image": name, "backend": "bundle", "networks": ["none"]}
     given = defaults | options if isinstance(options, dict) else options
     container = structure(Container, given, what=str(file or name), strict=True)
-    check(Deployment(images={container.image: str(image_path)}, containers={name: container}))
-    made = make_bundle(resolve(name, container, ImageTree.open(image_path)), _profile(seccomp))
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    text = json.dumps(made.config, indent=2, ensure_ascii=False) + "\n"
-    (out / "config.json").write_text(text, encoding="utf-8")
+    render_bundle(container, image_path, out, name=name, profile=_profile(seccomp))
 
 
 def _read_attribute(file: Path, attribute: str) -> Deployment:

@@ -217,7 +217,9 @@ class Pod:
 class Deployment:
     """Everything that runs on one host, or for one of its users."""
 
-    images: dict[str, str] = field(metadata=about("Image paths by name (made by `nixoci extract`)."))
+    images: dict[str, str] = field(
+        default_factory=dict, metadata=about("Image paths by name (made by `nixoci extract`).")
+    )
     image_store: str | None = field(
         default=None, metadata=about("The image store path that the host's storage.conf names.")
     )

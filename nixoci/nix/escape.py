@@ -8,12 +8,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from nixoci.errors import EscapeError
 
 _BARE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_'-]*")
+_BARE_PATH = re.compile(r"[a-zA-Z0-9._+-]+(/[a-zA-Z0-9._+-]+)*")
 _KEYWORDS = frozenset({"assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with"})
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _LARGEST = 2**63 - 1
@@ -60,6 +61,20 @@ def string(text: str) -> NixExpr:
 def attribute_name(name: str) -> NixExpr:
     """Return an attribute name, bare where Nix allows it."""
     return _expr(name) if _BARE_NAME.fullmatch(name) and name not in _KEYWORDS else string(name)
+
+
+def path(relative: PurePosixPath) -> NixExpr:
+    """Return a path relative to the file that holds it; a literal where Nix has one for its characters.
+
+    Raises:
+        EscapeError: It is absolute, or holds what `string` refuses.
+    """
+    if relative.is_absolute():
+        raise EscapeError(f"{relative}: absolute; a generated file names others by where they are from it")
+    text = str(relative)
+    if _BARE_PATH.fullmatch(text):
+        return _expr(text if text.startswith("../") else f"./{text}")
+    return _expr(f"(./. + {string(f'/{text}')})")
 
 
 def boolean(value: bool) -> NixExpr:  # noqa: FBT001 - the value itself

@@ -11,13 +11,13 @@ from nixoci.document import structure
 from nixoci.errors import DocumentError
 
 GOOD: list[dict[str, Any]] = [
+    {},
     {"images": {}},
     {"images": {"i": "/i"}, "containers": {"a": {"image": "i", "backend": "bundle", "user": None, "restart": "no"}}},
     {"images": {}, "imageStore": "/s", "pods": {"p": {"ports": ["1:1"]}}, "networks": {"n": {"internal": True}}},
     {"images": {}, "containers": {"a": {"image": "i", "settings": {"runtime": {"a": [1, {"b": None}]}}}}},
 ]
 BAD: list[dict[str, Any]] = [
-    {},
     {"images": []},
     {"images": {}, "containers": {"a": {}}},
     {"images": {}, "containers": {"a": {"image": "i", "backend": "docker"}}},

@@ -3,13 +3,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from nixoci.cli import cli
-from nixoci.document import dump
+from nixoci.container.model import Container, Deployment
+from nixoci.document import dump, structure, unstructure
+from nixoci.errors import ContainerError
+from nixoci.nix.escape import value
 from nixoci.nix.generate import generate
 from tests.nix.locks import image, lock, platform
 
@@ -23,6 +26,10 @@ LOCK = lock(
     ),
     store=image("docker.io/library/redis:7", amd64=platform("store", "base", "redis")),
 )
+WEB = Deployment(
+    containers={"web": Container(image="web", ports=["80:80"], environment={"evil": '${"x"}";', "if": "\n"})}
+)
+DEPLOYMENTS = [None, WEB]
 
 
 @pytest.fixture
@@ -38,15 +45,17 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.output, error
 
 
-def test_the_text_is_the_same_each_time_and_ends_with_one_newline() -> None:
-    text = generate(LOCK)
-    assert text == generate(LOCK)
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_text_is_the_same_each_time_and_ends_with_one_newline(deployment: Deployment | None) -> None:
+    text = generate(LOCK, deployment=deployment)
+    assert text == generate(LOCK, deployment=deployment)
     assert text.endswith("}\n")
     assert not text.endswith("\n\n")
 
 
-def test_the_shape_is_rfc_166() -> None:
-    lines = generate(LOCK).splitlines()
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_shape_is_rfc_166(deployment: Deployment | None) -> None:
+    lines = generate(LOCK, deployment=deployment).splitlines()
     assert all(line == line.rstrip() for line in lines)
     assert not any("\t" in line for line in lines)
     assert all((len(line) - len(line.lstrip(" "))) % 2 == 0 for line in lines)
@@ -54,8 +63,9 @@ def test_the_shape_is_rfc_166() -> None:
     assert lines[lines.index("in") - 1].endswith(";")
 
 
-def test_nothing_outside_of_the_file_is_imported() -> None:
-    code = [line.partition("#")[0] for line in generate(LOCK).splitlines()]
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_nothing_outside_of_the_file_is_imported(deployment: Deployment | None) -> None:
+    code = [line.partition("#")[0] for line in generate(LOCK, deployment=deployment).splitlines()]
     assert not [line for line in code if "import " in line or "<nixpkgs>" in line or "readFile" in line]
 
 
@@ -63,12 +73,13 @@ def test_the_flake_is_a_string_like_any_other() -> None:
     assert '(builtins.getFlake "a\\"\\${b}").packages' in generate(LOCK, flake='a"${b}')
 
 
-def test_nixfmt_would_change_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_nixfmt_would_change_nothing(tmp_path: Path, deployment: Deployment | None) -> None:
     nixfmt = shutil.which("nixfmt")
     if nixfmt is None:
         pytest.skip("nixfmt is not on PATH: the shape of generated Nix was NOT compared with it")
     file = tmp_path / "default.nix"
-    file.write_text(generate(LOCK), encoding="utf-8")
+    file.write_text(generate(LOCK, deployment=deployment), encoding="utf-8")
     done = subprocess.run([nixfmt, "--check", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -113,3 +124,43 @@ def test_a_lock_with_an_unknown_key_is_refused(folder: Path) -> None:
     code, _, error = run(folder)
     assert code == 1
     assert "unknown key 'image'" in error
+
+
+def test_a_deployment_is_part_of_the_text() -> None:
+    text = generate(LOCK, deployment=WEB)
+    assert value(unstructure(WEB)).indented(2) in text
+    assert text.count("makeUnits") == 2
+    assert "makeUnits" not in generate(LOCK)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "says"),
+    [
+        ({"containers": {"a": {"image": "x"}}}, "containers.a.image: no image 'x'; this document has store, web"),
+        (
+            {"containers": {"a": {"image": "web", "ports": ["1:1"]}, "b": {"image": "web", "ports": ["1:2"]}}},
+            "containers.b.ports[0]: port 1/tcp of the host is taken by containers.a.ports[0]; publish another port",
+        ),
+        ({"images": {"web": "/nix/store/x"}}, "images: they come from the lock here; take them out, and pin them with"),
+        ({"imageStore": "/nix/store/x"}, "imageStore: it is built from the images; take it out"),
+    ],
+)
+def test_a_deployment_that_cannot_be_is_refused(deployment: dict[str, Any], says: str) -> None:
+    with pytest.raises(ContainerError) as caught:
+        generate(LOCK, deployment=structure(Deployment, deployment, what="d", strict=True))
+    assert str(caught.value).startswith(says)
+
+
+def test_the_command_takes_containers(folder: Path) -> None:
+    containers, file = folder / "the containers.json", folder / "default.nix"
+    containers.write_text(dump(WEB), encoding="utf-8")
+    options = ["--containers", str(containers), "--output", str(file)]
+    assert run(folder, *options) == (0, "", "")
+    assert file.read_text(encoding="utf-8") == generate(LOCK, deployment=WEB)
+    assert run(folder, *options, "--check")[0] == 0
+    file.write_text("{ }\n", encoding="utf-8")
+    code, _, error = run(folder, *options, "--check")
+    assert code == 1
+    assert (
+        f"run `nixoci generate --lock {folder}/nixoci.lock.json --containers '{containers}' --output {file}`" in error
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from nixoci.nix.generate import EXPRESSIONS
+from nixoci.nix.generate import EXPRESSIONS, UNITS
 
 CHECKOUT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -22,4 +22,5 @@ def test_nix_packages_what_the_project_depends_on() -> None:
 
 def test_the_wheel_holds_the_expressions_that_are_embedded() -> None:
     shipped = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert shipped == {f"nix/{file}": f"nixoci/nix/expressions/{file}" for file in sorted(EXPRESSIONS.values())}
+    files = sorted((EXPRESSIONS | UNITS).values())
+    assert shipped == {f"nix/{file}": f"nixoci/nix/expressions/{file}" for file in files}
