@@ -96,8 +96,9 @@ def storage_conf(machine: Machine, store: str) -> Iterator[None]:
         machine.run(["tee", f"/{file.relative_to(machine.root)}"], input=before)
 
 
-@pytest.fixture(scope="module")
-def modules(machine: Machine) -> Iterator[Modules]:
+@contextmanager
+def evaluator(machine: Machine) -> Iterator[Modules]:
+    """Put the modules and nixpkgs' lib on the machine, as long as tests need them."""
     folder = machine.root / FOLDER.lstrip("/")
     for name in ("modules", "nix", "nixoci", "tests/host"):
         shutil.copytree(CHECKOUT / name, folder / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -106,11 +107,22 @@ def modules(machine: Machine) -> Iterator[Modules]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def project(modules: Modules, registry: Registry, images: dict[str, Pair]) -> Modules:
+def write_project(machine: Machine, registry: Registry, images: dict[str, Pair]) -> None:
+    """Write the lock that `LOCK` names."""
     names = ("nginx", "python", "redis")
     entries = {name: locked(images[name].new, registry.push(images[name].new)) for name in names}
-    write_lock(modules.machine, f"{FOLDER}/project", entries)
+    write_lock(machine, f"{FOLDER}/project", entries)
+
+
+@pytest.fixture(scope="module")
+def modules(machine: Machine) -> Iterator[Modules]:
+    with evaluator(machine) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def project(modules: Modules, registry: Registry, images: dict[str, Pair]) -> Modules:
+    write_project(modules.machine, registry, images)
     return modules
 
 

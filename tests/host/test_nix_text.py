@@ -9,12 +9,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nixoci.container.model import (
+    Backend,
+    Container,
+    Deployment,
+    HealthcheckOptions,
+    Network,
+    Restart,
+    Settings,
+    Volume,
+)
+from nixoci.document import unstructure
 from nixoci.nix.escape import shipped, string, value
+from nixoci.nix.generate import generate
+from nixoci.nix.module import generate_module
 from nixoci.nix.names import blob_name, store_name
-from tests.nix.locks import digest
+from tests.nix.locks import digest, image, lock, platform
 
 if TYPE_CHECKING:
     from tests.host.machine import Machine
+
+LOCK = lock(web=image("docker.io/library/nginx:1.27", amd64=platform("web", "base", "nginx")))
+TOOLS = " ".join(
+    f'{name} = "/{name}";'
+    for name in ("nixoci", "composefs", "oras", "cacert", "crun", "util-linux", "systemd", "bash", "coreutils")
+)
 
 # One start of Nix reads a whole batch, so few examples are many values.
 BATCHES = settings(
@@ -48,6 +67,37 @@ def evaluate(machine: Machine, expression: str) -> Any:
     return json.loads(machine.run(command, input=expression).stdout)
 
 
+SECTIONS = st.dictionaries(NAME, VALUE, max_size=3)
+LABELS = st.dictionaries(NAME, TEXT, max_size=3)
+CONTAINERS = st.builds(
+    Container,
+    image=st.just("web"),
+    backend=st.sampled_from([Backend.PODMAN, Backend.ROOTFS]),
+    entrypoint=st.none() | st.lists(TEXT, max_size=3),
+    cmd=st.lists(TEXT, max_size=3),
+    environment=LABELS,
+    labels=LABELS,
+    user=st.none() | TEXT,
+    extra_options=st.lists(TEXT, max_size=3),
+    auto_start=st.booleans(),
+    stop_timeout=st.integers(0, 2**31),
+    restart=st.sampled_from(Restart),
+    healthcheck=st.builds(HealthcheckOptions, test=st.none() | st.lists(TEXT, max_size=3)),
+    settings=st.builds(
+        Settings,
+        unit=st.dictionaries(st.sampled_from(["Unit", "Service", "Install"]), SECTIONS),
+        quadlet=SECTIONS,
+    ),
+)
+NAMES = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,9}", fullmatch=True) | st.sampled_from(["if", "0", "a.b", "or"])
+DEPLOYMENTS = st.builds(
+    Deployment,
+    containers=st.dictionaries(NAMES.map("c{}".format), CONTAINERS, max_size=4),
+    volumes=st.dictionaries(NAMES, st.builds(Volume, labels=LABELS), max_size=2),
+    networks=st.dictionaries(NAMES, st.builds(Network, labels=LABELS, internal=st.booleans()), max_size=2),
+)
+
+
 @BATCHES
 @given(texts=st.lists(TEXT, min_size=20, max_size=200))
 def test_nix_reads_every_string_as_it_was(machine: Machine, texts: list[str]) -> None:
@@ -64,6 +114,25 @@ def test_nix_reads_every_json_value_as_it_was(machine: Machine, values: list[Any
 @given(names=st.sets(NAME, min_size=20, max_size=200))
 def test_nix_reads_every_attribute_name_as_it_was(machine: Machine, names: set[str]) -> None:
     assert set(evaluate(machine, value(dict.fromkeys(names)))) == names
+
+
+@BATCHES
+@given(deployment=DEPLOYMENTS)
+def test_nix_reads_a_deployment_in_a_module_as_it_was(machine: Machine, deployment: Deployment) -> None:
+    text = generate_module(deployment, lock=LOCK)
+    found = evaluate(machine, f'builtins.removeAttrs ({text}).virtualisation.nixoci [ "lock" ]')
+    assert found == {"enable": True, **unstructure(deployment)}
+
+
+@BATCHES
+@given(deployment=DEPLOYMENTS)
+def test_nix_reads_a_deployment_in_an_expression_as_it_was(machine: Machine, deployment: Deployment) -> None:
+    text = generate(LOCK, deployment=deployment)
+    given = 'packages = throw "no packages"; podman = "/p"; seccomp = "/s"; system = "x86_64-linux";'
+    found = evaluate(
+        machine, f'builtins.removeAttrs (({text}) {{ {given} {TOOLS} }}).units.deployment [ "images" "imageStore" ]'
+    )
+    assert found == unstructure(deployment)
 
 
 @pytest.mark.parametrize("text", ['"; evil = true; x = "', "${toString 1}", '\\${"x"}', "''${1}''", "*/ # /*"])
