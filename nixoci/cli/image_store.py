@@ -7,6 +7,7 @@ import click
 from nixoci.cli.common import json_option, print_json
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
+from nixoci.image_store.rootless import MOUNT_PROGRAM
 from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf
 
 
@@ -14,9 +15,14 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("image_path", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
+    "--rootless",
+    is_flag=True,
+    help="Make a store for rootless podman, with a program that mounts, which storage.conf has to name.",
+)
+@click.option(
     "--no-erofs",
     is_flag=True,
-    help="Leave out the EROFS files, for rootless podman; files then lose owners, suid bits and capabilities.",
+    help="Leave out what older kernels and podmans do not mount; files then lose owners, suid bits and capabilities.",
 )
 @click.option(
     "--mkcomposefs",
@@ -45,6 +51,7 @@ def image_store(
     *,
     out: Path,
     image_path: tuple[Path, ...],
+    rootless: bool,
     no_erofs: bool,
     mkcomposefs: str,
     conf: Path | None,
@@ -56,12 +63,18 @@ def image_store(
     Nothing is copied: the store refers to the image paths, which must stay where they are. With a later store
     over the same images, their containers go on.
     """
+    if rootless and no_erofs:
+        raise click.UsageError("--rootless and --no-erofs are two kinds of store; give one of them")
     paths = dict.fromkeys(path.resolve() for path in image_path)
     stored = build_image_store(
-        out.absolute(), [ImagePath.open(path) for path in paths], mkcomposefs=None if no_erofs else mkcomposefs
+        out.absolute(),
+        [ImagePath.open(path) for path in paths],
+        mkcomposefs=None if no_erofs else mkcomposefs,
+        rootless=rootless,
     )
     if conf is not None:
-        text = storage_conf(out.resolve(), fuse_overlayfs=fuse_overlayfs if no_erofs else None)
+        program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
+        text = storage_conf(out.resolve(), mount_program=program)
         conf.write_text(text, encoding="utf-8")
     if as_json:
         print_json(stored)

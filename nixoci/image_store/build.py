@@ -1,4 +1,4 @@
-"""Makes an image store: the records, and per image a config, a manifest, a tar-split and the EROFS metadata file.
+"""Makes an image store: the records, and per image a config, a manifest, a tar-split and the tree's metadata.
 
 OUT/overlay-images/images.json, images.lock           image records; the lock is empty but must be there
 OUT/overlay-images/ID/                                 big data: manifests and configs
@@ -7,6 +7,9 @@ OUT/overlay-layers/LAYER.tar-split.gz
 OUT/overlay/LAYER/diff                                 absolute symlink to the rootfs of an image path
 OUT/overlay/LAYER/composefs-data/composefs.blob       the tree's metadata as an EROFS file system
 OUT/overlay/LAYER/link, OUT/overlay/l/LINK, .../empty/
+
+For rootless users, instead of the EROFS file:
+OUT/overlay/LAYER/metadata.tar.gz                     the same metadata, for OUT/mount-program
 
 An image's id is the sha256 of its rewritten config and a layer's id the diff id of its tree. Neither depends on
 where anything lies, so containers of one store start from the next, and equal things are stored once.
@@ -22,6 +25,7 @@ from nixoci.image_path import ImagePath
 from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
 from nixoci.image_store.rewrite import rewrite
+from nixoci.image_store.rootless import METADATA, MOUNT_PROGRAM, mount_program, write_metadata
 from nixoci.image_store.tar_split import write_tar_split
 from nixoci.oci.digest import Digest
 from nixoci.process import run
@@ -31,6 +35,7 @@ from nixoci.tree.model import Inode, walk
 from nixoci.tree.tar_writer import tar_entries
 
 _FILE_MODE = 0o444
+_PROGRAM_MODE = 0o555
 _DIRECTORY_MODE = 0o755
 
 MKCOMPOSEFS = "mkcomposefs"
@@ -48,7 +53,7 @@ class StoredImage:
 
 
 def build_image_store(
-    out: Path, images: Sequence[ImagePath], *, mkcomposefs: str | Path | None = MKCOMPOSEFS
+    out: Path, images: Sequence[ImagePath], *, mkcomposefs: str | Path | None = MKCOMPOSEFS, rootless: bool = False
 ) -> list[StoredImage]:
     """Make an image store over image paths at the new directory `out`.
 
@@ -57,8 +62,10 @@ def build_image_store(
     Args:
         out: The store to make; it must not exist.
         images: What it holds; of two with the same tree, the first one's rootfs is used.
-        mkcomposefs: The program that writes EROFS files; None leaves them out, for rootless users, who may not
-            mount them: files then have the owners and modes that they have in the Nix store.
+        mkcomposefs: The program that writes EROFS files; None leaves them out: files then have the owners and
+            modes that they have in the Nix store.
+        rootless: Make a store for rootless users, who may not mount EROFS files: with a program that mounts, to be
+            named as `mount_program` in their storage.conf, and what it needs.
 
     Raises:
         StoreError: `out` exists, a name is given to two images, or an image path is damaged; nothing is left.
@@ -67,7 +74,7 @@ def build_image_store(
         OSError: The disk is full; nothing is left at `out`.
     """
     with new_directory(out) as made:
-        writer = _Writer(made, mkcomposefs)
+        writer = _Writer(made, None if rootless else mkcomposefs, rootless=rootless)
         for image in images:
             writer.add(image)
         return writer.finish()
@@ -93,16 +100,19 @@ class _Image:
 class _Writer:
     """Writes a store into a directory, an image at a time."""
 
-    def __init__(self, root: Path, mkcomposefs: str | Path | None) -> None:
+    def __init__(self, root: Path, mkcomposefs: str | Path | None, *, rootless: bool) -> None:
         self._images = root / "overlay-images"
         self._layers = root / "overlay-layers"
         self._overlay = root / "overlay"
         self._mkcomposefs = mkcomposefs
+        self._rootless = rootless
         self._image_records: dict[str, _Image] = {}
         self._layer_records: dict[str, LayerRecord] = {}
         self._names: dict[str, tuple[str, Path]] = {}
         for directory in (self._images, self._layers, self._overlay, self._overlay / "l"):
             _make_directory(directory)
+        if rootless:
+            _write(root / MOUNT_PROGRAM, mount_program(), _PROGRAM_MODE)
 
     def add(self, image: ImagePath) -> None:
         """Add an image path: its layer unless it is there, its image unless it is there, its name."""
@@ -168,10 +178,10 @@ class _Writer:
             gidset=sorted({inode.gid for inode in inodes}),
         )
         self._layer_records[identifier] = record
-        self._write_overlay(image, identifier)
+        self._write_overlay(image, identifier, root)
         return record
 
-    def _write_overlay(self, image: ImagePath, layer: str) -> None:
+    def _write_overlay(self, image: ImagePath, layer: str, root: Inode) -> None:
         directory = self._overlay / layer
         _make_directory(directory)
         _make_directory(directory / "empty")
@@ -184,6 +194,10 @@ class _Writer:
             blob = directory / "composefs-data" / "composefs.blob"
             run([self._mkcomposefs, "--from-file", image.metadata, blob], package="composefs")
             blob.chmod(_FILE_MODE)
+        if self._rootless:
+            with (directory / METADATA).open("xb") as file:
+                write_metadata(root, file)
+            (directory / METADATA).chmod(_FILE_MODE)
 
     def _add_name(self, name: str, identifier: str, path: Path) -> None:
         other = self._names.setdefault(name, (identifier, path))
@@ -225,6 +239,6 @@ def _make_directory(path: Path) -> None:
     path.chmod(_DIRECTORY_MODE)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, mode: int = _FILE_MODE) -> None:
     path.write_bytes(data)
-    path.chmod(_FILE_MODE)
+    path.chmod(mode)

@@ -6,7 +6,7 @@ from pathlib import Path
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
 
-def storage_conf(store: Path, *, fuse_overlayfs: Path | None = None) -> str:
+def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
     """Return a storage.conf with an image store.
 
     podman reads it from /etc/containers or, for a rootless user, from ~/.config/containers. Every podman command
@@ -14,13 +14,13 @@ def storage_conf(store: Path, *, fuse_overlayfs: Path | None = None) -> str:
 
     Args:
         store: The image store's absolute path.
-        fuse_overlayfs: The program that mounts, for a rootless user of a store without EROFS files. The kernel's
-            own overlay would not let such a user's container write to any directory of the image, since those
-            belong to a root that is not the container's.
+        mount_program: The program that mounts for a rootless user: the one of a store for rootless users, or
+            fuse-overlayfs for a store without any metadata. The kernel's own overlay of such a store would not let
+            a user's container write to any directory of the image, since those belong to a root that is not its.
     """
     text = f'[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
-    if fuse_overlayfs is not None:
-        text += f"\n[storage.options.overlay]\nmount_program = {_quoted(fuse_overlayfs)}\n"
+    if mount_program is not None:
+        text += f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
     return text
 
 

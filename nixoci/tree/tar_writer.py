@@ -8,7 +8,7 @@ does not fit: paths and targets over 100 bytes or not ASCII, ids over 2 097 151,
 negative or not whole seconds, xattrs (`SCHILY.xattr.*`). User and group names are empty.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nixoci.tree.dump import NANOSECONDS
@@ -18,6 +18,7 @@ BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 HARDLINK_FLAG = b"1"
 PAX_FLAG = b"x"
+XATTR = b"SCHILY.xattr."
 
 _NAME_LENGTH = 100
 _MAX_ID = 0o7777777
@@ -48,9 +49,10 @@ def tar_entries(root: Inode) -> Iterator[TarEntry]:
         name = (path or b".") + b"/" if inode.is_directory else path
         if canonical == path:
             size = inode.size if inode.kind is Kind.REGULAR else 0
-            yield TarEntry(path, name, _headers(name, inode, inode.kind.value, inode.target, size), size)
+            xattrs = {XATTR + key: value for key, value in inode.xattrs.items()}
+            yield TarEntry(path, name, headers(name, inode, inode.kind.value, inode.target, size, xattrs), size)
         else:
-            yield TarEntry(path, name, _headers(name, inode, HARDLINK_FLAG, canonical, 0), 0)
+            yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, canonical, 0, {}), 0)
 
 
 def padding(size: int) -> bytes:
@@ -58,8 +60,18 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def _headers(name: bytes, inode: Inode, flag: bytes, target: bytes, size: int) -> bytes:
-    records: dict[bytes, bytes] = {}
+def headers(name: bytes, inode: Inode, flag: bytes, target: bytes, size: int, records: Mapping[bytes, bytes]) -> bytes:
+    """Return the header blocks of an entry.
+
+    Args:
+        name: Its name, as the header has it.
+        inode: What its attributes are taken from.
+        flag: Its type flag.
+        target: What a link links to.
+        size: The bytes of content that follow.
+        records: PAX records that it has whatever its attributes are.
+    """
+    records = dict(records)
     seconds, nanoseconds = divmod(inode.mtime, NANOSECONDS)
     if nanoseconds or not 0 <= seconds <= _MAX_SIZE:
         records[b"mtime"] = _decimal(inode.mtime)
@@ -74,8 +86,6 @@ def _headers(name: bytes, inode: Inode, flag: bytes, target: bytes, size: int) -
         records[b"gid"] = b"%d" % inode.gid
     if size > _MAX_SIZE:
         records[b"size"] = b"%d" % size
-    if flag != HARDLINK_FLAG:
-        records |= {b"SCHILY.xattr." + key: value for key, value in inode.xattrs.items()}
     header = _ustar(
         name=name if _fits(name) else _shorten(name),
         mode=inode.mode,

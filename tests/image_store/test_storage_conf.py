@@ -15,5 +15,5 @@ def test_it_is_toml_whatever_the_path() -> None:
 
 
 def test_a_rootless_user_mounts_with_a_program() -> None:
-    options = tomllib.loads(storage_conf(Path("/s"), fuse_overlayfs=ODD))["storage"]["options"]
+    options = tomllib.loads(storage_conf(Path("/s"), mount_program=ODD))["storage"]["options"]
     assert options == {"additionalimagestores": ["/s"], "overlay": {"mount_program": str(ODD)}}

@@ -1,0 +1,74 @@
+"""What a rootless podman mounts a layer with: a program, and the tree's metadata as a tar that it unpacks.
+
+The kernel mounts EROFS files for root alone, but overlays for everyone, in a user namespace of their own. There the
+metadata is a tree of files without content, whose `user.overlay.*` xattrs say where in the layer's own tree the
+content is (Documentation/filesystems/overlayfs.rst, "Data-only lower layers"). The user's podman makes it once from
+the tar, with the owners that the user namespace maps.
+"""
+
+import zlib
+from importlib.resources import files
+from typing import BinaryIO
+
+from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.tar_writer import BLOCK, END_OF_ARCHIVE, HARDLINK_FLAG, XATTR, headers, padding
+
+METADATA = "metadata.tar.gz"
+MOUNT_PROGRAM = "mount-program"
+
+_LEVEL = 6
+_GZIP = 31
+_OVERLAY = b"user.overlay."
+_ESCAPED_OVERLAY = b"user.overlay.overlay."
+_SET_BY_USERS = (b"user.", b"security.capability")
+_DEVICES = {Kind.CHARACTER, Kind.BLOCK}
+
+
+def mount_program() -> bytes:
+    """Return the text of the program, which has to lie at the top of the image store."""
+    return files("nixoci.image_store").joinpath("mount-program.sh").read_bytes()
+
+
+def write_metadata(root: Inode, file: BinaryIO) -> None:
+    """Write the gzipped tar of a tree's metadata to `file`; the same tree gives the same bytes.
+
+    What a user namespace may not have is left out: device nodes, and xattrs that are neither `user.*` nor a
+    capability.
+    """
+    # zlib, and neither zlib-ng nor ISA-L: its output does not depend on the processor that it runs on
+    gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    first: dict[int, bytes] = {}
+    for path, inode in walk(root):
+        if inode.kind in _DEVICES:
+            continue
+        canonical = first.setdefault(id(inode), path)
+        name = (path or b".") + b"/" if inode.is_directory else path
+        if canonical != path:
+            file.write(gzip.compress(headers(name, inode, HARDLINK_FLAG, canonical, 0, {})))
+            continue
+        records = {XATTR + key: value for key, value in _xattrs(inode).items()}
+        content = b""
+        if inode.kind is Kind.REGULAR and inode.size:
+            records |= {XATTR + b"user.overlay.metacopy": b"", XATTR + b"user.overlay.redirect": b"/" + path}
+            sparse, content = _hole(name, inode.size)
+            records |= sparse
+        entry = headers(name, inode, inode.kind.value, inode.target, len(content), records)
+        file.write(gzip.compress(entry + content))
+    file.write(gzip.compress(END_OF_ARCHIVE) + gzip.flush())
+
+
+def _hole(name: bytes, size: int) -> tuple[dict[bytes, bytes], bytes]:
+    """Return the PAX records and the content of a file that is one hole (GNU tar manual, "PAX Format, Version 1.0")."""
+    records = {b"major": b"1", b"minor": b"0", b"name": name, b"realsize": b"%d" % size}
+    extent = b"1\n%d\n0\n" % size
+    assert len(extent) <= BLOCK
+    return {b"GNU.sparse." + key: value for key, value in records.items()}, extent + padding(len(extent))
+
+
+def _xattrs(inode: Inode) -> dict[bytes, bytes]:
+    """Return the xattrs that a user may set; the image's own must not be taken for the overlay's."""
+    return {
+        _ESCAPED_OVERLAY + key.removeprefix(_OVERLAY) if key.startswith(_OVERLAY) else key: value
+        for key, value in inode.xattrs.items()
+        if key.startswith(_SET_BY_USERS)
+    }
