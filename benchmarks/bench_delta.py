@@ -1,180 +1,158 @@
-"""Deltas against every other way to update a store path: bytes, seconds of both ends, peak memory.
+"""Deltas of image paths and other closures against every other way to update them, in one run on one machine."""
 
-    python benchmarks/bench_delta.py [--layers BYTES] [--only METHOD]... OLD NEW
+from __future__ import annotations
 
-OLD and NEW are valid store paths. Needs Nix, zstd, xdelta3, rdiff, bsdiff, desync; runs as a user whom Nix trusts.
-Prints one JSON object per method; `ratio` is its bytes divided by those of nixoci at default effort.
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.host.images import Image, Pair
+    from tests.host.machine import Machine
+
+WORK = "/mnt/bench"
+ROUNDS = 3
+LONG = 3600.0
+
+# In memory, as in bench_extract.py; the store of the machine itself is on a disk, in the page cache.
+FRESH = """
+umount --recursive "$0" 2> /dev/null
+set -e
+mkdir --parents "$0"
+mount -t tmpfs -o size=16g tmpfs "$0"
 """
 
-import argparse
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+# An application with its modules: some thousand small files of text, and one line that differs.
+NODE = """
+import os, random, sys
+out, version = sys.argv[1:]
+words = [bytes(random.Random(i).choices(range(97, 123), k=3 + i % 9)).decode() for i in range(3000)]
+for module in range(150):
+    folder = f"{out}/node_modules/{words[module]}-{module}/lib"
+    os.makedirs(folder)
+    for number in range(30):
+        pick = random.Random(module * 1000 + number)
+        names = [pick.choice(words) for _ in range(40)]
+        with open(f"{folder}/{words[number]}.js", "w") as file:
+            for line in range(pick.randrange(20, 250)):
+                a, b, c = (pick.choice(names) for _ in range(3))
+                file.write(f"const {a} = require('{b}').{c}({line}, () => {a}.{b});\\n")
+with open(f"{out}/index.js", "w") as file:
+    file.write(f"const app = require('./node_modules');\\napp.listen({version});\\n")
+"""
 
-NIX = ("nix", "--extra-experimental-features", "nix-command", "--offline")
+# Packages that refer to each other in every file, as after a rebuild with a new version of the lowest of them.
+CLOSURE = """
+let
+  package = name: source: dependencies: version: derivation {
+    name = "${name}-1.${version}"; system = builtins.currentSystem; builder = "/usr/bin/python3";
+    inherit source version;
+    dependencies = map (dependency: dependency version) dependencies;
+    args = [ "-c" ''
+      import os, pathlib
+      out, needs = pathlib.Path(os.environ["out"]), os.environ["dependencies"].split()
+      for file in sorted(pathlib.Path("/").glob(os.environ["source"].lstrip("/"))):
+          if not file.is_file() or file.is_symlink() or "__pycache__" in str(file):
+              continue
+          to = out / file.relative_to("/usr")
+          to.parent.mkdir(parents=True, exist_ok=True)
+          to.write_bytes(file.read_bytes() + "".join(f"\\n# {path}/lib" for path in [*needs, str(out)]).encode())
+      (out / "version").write_text(os.environ["version"])
+    '' ];
+  };
+  libc = package "libc" "/usr/lib/x86_64-linux-gnu/lib[bcmr]*.so.*" [ ];
+  crypto = package "crypto" "/usr/lib/x86_64-linux-gnu/lib[ghks]*.so.*" [ libc ];
+  modules = package "modules" "/usr/lib/python3.*/**/*.py" [ libc crypto ];
+  tools = package "tools" "/usr/bin/[a-f]*" [ libc crypto modules ];
+in [ (tools "0") (tools "1") ]
+"""
 
+# 2 GB in files of 20 kB, a tenth of which differ in a few bytes.
+SMALL_FILES = """
+import os, random, sys
+out, version = sys.argv[1:]
+for number in range(1000):
+    os.makedirs(f"{out}/{number}")
+    block = random.Random(number).randbytes(2_000_000)
+    for part in range(100):
+        content = block[part * 20_000 : (part + 1) * 20_000]
+        if version != "0" and part % 10 == 0:
+            content = content[:50] + b"changed" + content[57:]
+        with open(f"{out}/{number}/{part}.bin", "wb") as file:
+            file.write(content)
+"""
 
-@dataclass
-class Cost:
-    seconds: float
-    peak_bytes: int
-
-
-@dataclass
-class Result:
-    method: str
-    size: int
-    send: Cost
-    receive: Cost | None
-
-
-class Bench:
-    def __init__(self, old: str, new: str, work: Path) -> None:
-        self.old, self.new, self.work = old, new, work
-        self.old_nar, self.new_nar = work / "old.nar", work / "new.nar"
-        for path, nar in ((old, self.old_nar), (new, self.new_nar)):
-            with nar.open("wb") as out:
-                subprocess.run(["nix-store", "--dump", path], stdout=out, check=True)
-
-    def file(self, name: str) -> Path:
-        return self.work / name
-
-    def fresh_store(self) -> str:
-        store = self.file("store")
-        if store.exists():
-            subprocess.run(["chmod", "-R", "u+w", store], check=True)
-            shutil.rmtree(store)
-        run([*NIX, "copy", "--no-check-sigs", "--to", str(store), self.old])
-        return str(store)
-
-    def nixoci(self, effort: str) -> Result:
-        delta = str(self.file("delta"))
-        send = run(["nixoci", "send", "--effort", effort, "--from", self.old, "--to", self.new, "-o", delta])
-        receive = run(["nixoci", "receive", delta, "--store", self.fresh_store()])
-        return Result(f"nixoci {effort}", Path(delta).stat().st_size, send, receive)
-
-    def nix_copy(self) -> Result:
-        cache = self.file("cache")
-        url = f"file://{cache}"
-        to = f"{url}?compression=zstd&compression-level=3"
-        send = run([*NIX, "copy", "--no-recursive", "--to", to, self.new])
-        store = self.fresh_store()
-        receive = run([*NIX, "copy", "--no-recursive", "--no-check-sigs", "--from", url, "--to", store, self.new])
-        return Result("nix copy, zstd", sum(nar.stat().st_size for nar in (cache / "nar").iterdir()), send, receive)
-
-    def zstd(self) -> Result:
-        old, new, delta = self.nars("delta.zst")
-        flags = ["zstd", "-q", "-f", "--long=31"]
-        with (self.work / "again.nar").open("wb") as nar:
-            dump = run(["nix-store", "--dump", self.new], stdout=nar.fileno())
-        send = run([*flags, "-3", f"--patch-from={old}", new, "-o", delta])
-        send = Cost(dump.seconds + send.seconds, send.peak_bytes)
-        receive = run([*flags, "-d", f"--patch-from={old}", delta, "-o", self.file("out.nar")])
-        return Result("NAR, zstd -3 --patch-from", Path(delta).stat().st_size, send, receive)
-
-    def xdelta3(self) -> Result:
-        old, new, delta = self.nars("delta.xd3")
-        send = run(["xdelta3", "-e", "-9", "-f", "-B", "1000000000", "-s", old, new, delta])
-        receive = run(["xdelta3", "-d", "-f", "-B", "1000000000", "-s", old, delta, self.file("out.nar")])
-        return Result("NAR, xdelta3 -9", Path(delta).stat().st_size, send, receive)
-
-    def rdiff(self) -> Result:
-        old, new, delta = self.nars("delta.rdiff")
-        signature = self.file("signature")
-        run(["rdiff", "-f", "-b", "512", "signature", old, signature])
-        send = run(["rdiff", "-f", "delta", signature, new, delta])
-        packed = run(["zstd", "-q", "-f", "-19", delta])
-        receive = run(["rdiff", "-f", "patch", old, delta, self.file("out.nar")])
-        size = Path(f"{delta}.zst").stat().st_size
-        return Result("NAR, rdiff and zstd", size, Cost(send.seconds + packed.seconds, send.peak_bytes), receive)
-
-    def desync(self) -> Result:
-        old, new, _ = self.nars("")
-        for name, nar in (("old", old), ("new", new)):
-            self.file(f"{name}.castr").mkdir(exist_ok=True)
-            cost = run(["desync", "make", "-s", self.file(f"{name}.castr"), self.file(f"{name}.caibx"), nar])
-        had = {chunk.name for chunk in self.file("old.castr").rglob("*.cacnk")}
-        size = sum(c.stat().st_size for c in self.file("new.castr").rglob("*.cacnk") if c.name not in had)
-        return Result("NAR, desync", size, cost, None)
-
-    def bsdiff(self) -> Result:
-        """Per file: the same path, else a new file packed by zstd -19."""
-        old, new = Path(self.old), Path(self.new)
-        total, seconds, peak = 0, 0.0, 0
-        patch = self.file("patch")
-        for file in sorted(new.rglob("*")):
-            if file.is_symlink() or not file.is_file():
-                continue
-            before = old / file.relative_to(new)
-            regular = before.is_file() and not before.is_symlink()
-            if regular and before.read_bytes() == file.read_bytes():
-                continue
-            command: list[str | Path] = (
-                ["bsdiff", before, file, patch] if regular else ["zstd", "-q", "-f", "-19", file, "-o", patch]
-            )
-            cost = run(command)
-            total += patch.stat().st_size
-            seconds, peak = seconds + cost.seconds, max(peak, cost.peak_bytes)
-        return Result("files, bsdiff", total, Cost(seconds, peak), None)
-
-    def nars(self, delta: str) -> tuple[str, str, str]:
-        return str(self.old_nar), str(self.new_nar), str(self.file(delta))
+Pairing = tuple[str, str, int | None]
+"""Two store paths on the machine, and the bytes of the layers by which the registry's images differ."""
 
 
-def run(argv: Sequence[str | Path], stdout: int | None = None) -> Cost:
-    """Run a program; its peak memory is the largest of its processes."""
-    start = time.perf_counter()
-    output = subprocess.DEVNULL if stdout is None else stdout
-    process = subprocess.Popen(argv, stdout=output, stderr=subprocess.PIPE)
-    errors = process.stderr.read() if process.stderr else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{argv[0]}: exit code {process.returncode}: {errors.decode(errors='replace')}")
-    return Cost(time.perf_counter() - start, usage.ru_maxrss * 1024)
+@pytest.mark.parametrize("name", ["nginx", "redis", "postgres", "python"])
+def test_image(
+    machine: Machine, images: dict[str, Pair], record_delta: Callable[[str, list[dict[str, Any]]], None], name: str
+) -> None:
+    pair = images[name]
+    paths = [add_image(machine, image) for image in (pair.old, pair.new)]
+    had = layers(pair.old)
+    changed = sum(size for digest, size in layers(pair.new).items() if digest not in had)
+    record_delta(name, compare(machine, *paths, "--rounds", str(ROUNDS), "--layers", str(changed)))
 
 
-METHODS: dict[str, Callable[[Bench], Result]] = {
-    "default": lambda bench: bench.nixoci("default"),
-    "fast": lambda bench: bench.nixoci("fast"),
-    "best": lambda bench: bench.nixoci("best"),
-    "nix-copy": Bench.nix_copy,
-    "zstd": Bench.zstd,
-    "xdelta3": Bench.xdelta3,
-    "rdiff": Bench.rdiff,
-    "desync": Bench.desync,
-    "bsdiff": Bench.bsdiff,
-}
+def test_node_application(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]) -> None:
+    paths = [add_made(machine, NODE, f"application-{version}", version) for version in ("8000", "8001")]
+    record_delta("node application", compare(machine, *paths, "--rounds", str(ROUNDS)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, help="bytes of the changed layers that a registry pull fetches")
-    parser.add_argument("--only", action="append", choices=METHODS)
-    parser.add_argument("old")
-    parser.add_argument("new")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
-        bench = Bench(options.old, options.new, Path(work))
-        results = [method(bench) for name, method in METHODS.items() if not options.only or name in options.only]
-    ours = results[0].size
-    if options.layers:
-        pull = {"method": "registry, changed layers", "size": options.layers, "ratio": round(options.layers / ours, 2)}
-        sys.stdout.write(json.dumps(pull) + "\n")
-    for result in results:
-        row = {"method": result.method, "size": result.size, "ratio": round(result.size / ours, 2)}
-        row |= {"send_s": round(result.send.seconds, 2), "send_mb": result.send.peak_bytes >> 20}
-        if result.receive is not None:
-            row |= {"receive_s": round(result.receive.seconds, 2), "receive_mb": result.receive.peak_bytes >> 20}
-        sys.stdout.write(json.dumps(row) + "\n")
+def test_closure_with_references(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]) -> None:
+    paths = machine.run(["nix-build", "--no-out-link", "--expr", CLOSURE], timeout=LONG).stdout.split()
+    record_delta("closure", compare(machine, *paths, "--rounds", str(ROUNDS)))
 
 
-if __name__ == "__main__":
-    main()
+def test_two_gigabytes_of_small_files(
+    machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]
+) -> None:
+    paths = [add_made(machine, SMALL_FILES, f"small-{version}", version) for version in ("0", "1")]
+    efforts = [part for effort in ("", " --effort fast", " --effort best") for part in ("--only", f"nixoci{effort}")]
+    record_delta("2 GB of small files", compare(machine, *paths, *efforts, "--only", "nix copy, zstd"))
+
+
+def compare(machine: Machine, old: str, new: str, *options: str) -> list[dict[str, Any]]:
+    machine.run(["sh", "-c", FRESH, WORK])
+    driver = ["python3", "/src/benchmarks/delta_driver.py", "--work", WORK]
+    rows = machine.run([*driver, *options, old, new], env={"TMPDIR": WORK}, timeout=LONG).stdout.splitlines()
+    machine.run(["umount", "--recursive", WORK])
+    machine.run(["nix-store", "--delete", "--ignore-liveness", old, new], check=False)
+    return [json.loads(row) for row in rows]
+
+
+def add_image(machine: Machine, image: Image) -> str:
+    """Extract an image and put it into the store under the name and version that an image path has."""
+    version = image.tag.replace("-", ".")
+    folder = f"/root/{image.name}-{version}"
+    machine.run(["nixoci", "extract", image.inside, folder], timeout=LONG)
+    return add(machine, folder)
+
+
+def add_made(machine: Machine, script: str, name: str, version: str) -> str:
+    machine.run(["python3", "-c", script, f"/root/{name}", version], timeout=LONG)
+    return add(machine, f"/root/{name}")
+
+
+def add(machine: Machine, folder: str) -> str:
+    path = machine.run(["nix-store", "--add", folder], timeout=LONG).stdout.strip()
+    machine.run(["sh", "-c", 'chmod -R u+w "$0"; rm -r "$0"', folder], timeout=LONG)
+    return path
+
+
+def layers(image: Image) -> dict[str, int]:
+    """Return the digests and sizes of an image's layers."""
+    index = json.loads((image.layout / "index.json").read_text(encoding="utf-8"))
+    digest = next(
+        manifest["digest"]
+        for manifest in index["manifests"]
+        if manifest["annotations"]["org.opencontainers.image.ref.name"] == image.tag
+    )
+    manifest = json.loads((image.layout / "blobs" / digest.replace(":", "/")).read_text(encoding="utf-8"))
+    return {layer["digest"]: layer["size"] for layer in manifest["layers"]}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from tests.host.conftest import images, machine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["images", "machine", "record"]
+__all__ = ["images", "machine", "record", "record_delta"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,48 @@ def record(request: pytest.FixtureRequest) -> Callable[[str, Cost], None]:
     return lambda name, cost: rows.append((name, cost))
 
 
+_DELTAS = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
+
+
+@pytest.fixture
+def record_delta(request: pytest.FixtureRequest) -> Callable[[str, list[dict[str, Any]]], None]:
+    """Put what delta_driver.py printed of a pair into the table."""
+    return request.config.stash.setdefault(_DELTAS, {}).__setitem__
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--delta-json", type=Path, help="where bench_delta.py writes its figures")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    _show_extraction(terminalreporter, config)
+    pairs = config.stash.get(_DELTAS, {})
+    if pairs:
+        terminalreporter.section("deltas: bytes, then seconds, processor seconds and peak MB of both ends")
+    for name, rows in pairs.items():
+        _show_pair(terminalreporter, name, rows)
+    if pairs and config.option.delta_json:
+        config.option.delta_json.write_text(json.dumps(pairs, indent=2) + "\n", encoding="utf-8")
+
+
+def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[dict[str, Any]]) -> None:
+    ends = "".join(f"{end:>8} {'cpu':>7} {'MB':>6}" for end in ("send", "receive"))
+    terminalreporter.write_line(f"{name:26} {'bytes':>10} {'ratio':>7} {ends}")
+    ours = next((row["size"] for row in rows if row["method"] == "nixoci"), None)
+    for row in rows:
+        if "missing" in row:
+            terminalreporter.write_line(f"  {row['method']:24} not measured: {row['missing']} is not installed")
+            continue
+        ratio = f"{row['size'] / ours:7.2f}" if ours else f"{'':7}"
+        costs = "".join(
+            f"{cost['seconds']:8.2f} {cost['cpu']:7.2f} {cost['peak'] / 1e6:6.0f}"
+            for cost in (row["send"], row["receive"])
+            if cost
+        )
+        terminalreporter.write_line(f"  {row['method']:24} {row['size']:10} {ratio} {costs}")
+
+
+def _show_extraction(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = config.stash.get(_ROWS, [])
     if not rows:
         return
