@@ -59,7 +59,11 @@ make_tree() {
     fi
 }
 
-[ "$#" -eq 3 ] && [ "$1" = -o ] || fail "usage: $0 -o OPTIONS TARGET"
+if [ "$*" = --version ]; then
+    echo "mount program of $store"
+    exit
+fi
+if [ "$#" -ne 3 ] || [ "$1" != -o ]; then fail "usage: $0 -o OPTIONS TARGET"; fi
 options=$2
 target=$3
 
