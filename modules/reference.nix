@@ -3,19 +3,9 @@
 let
   inherit
     (lib.evalModules {
-      modules = [
-        {
-          options.virtualisation.nixoci =
-            (import ./deployment.nix {
-              inherit lib;
-              # only values need these, and no value is shown that has a defaultText
-              pkgs = { };
-              cfg = { };
-              podman = null;
-              user = false;
-            }).options;
-        }
-      ];
+      modules = [ ./nixos.nix ];
+      # only values need these, and no value is shown that has a defaultText
+      specialArgs.pkgs = { };
     })
     options
     ;
@@ -49,7 +39,7 @@ in
 ''
   # Options
 
-  The NixOS module and the home-manager module have the same options. Written from them by `nix eval --raw .#lib.options`.
+  The NixOS module and the home-manager module have the same options, but for `users`, which only NixOS has. Written from them by `nix eval --raw .#lib.options`.
 
 ''
 + lib.concatMapStringsSep "\n\n" section shown

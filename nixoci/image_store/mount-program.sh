@@ -117,10 +117,7 @@ case ${own:+own}$after in
         work=${after#*,workdir=}
         work=${work%%,*}
         # podman gives the top of a new container the mode that it has in the store
-        if ! [ -e "$work/work" ]; then
-            chown --reference="$trees/$layer/tree" "$upper"
-            chmod --reference="$trees/$layer/tree" "$upper"
-        fi
+        [ -e "$work/work" ] || chmod --reference="$trees/$layer/tree" "$upper"
         ;;
 esac
 mount_layer "$target" "${before:+,${before%,}}$after"
