@@ -45,10 +45,12 @@ in
   options.virtualisation.nixoci.users = lib.mkOption {
     default = { };
     description = ''
-      Users who run containers without root, by name. Their systemd runs while the machine does (lingering), they have
-      ids for the owners in images, and podman finds the images for them: `~/.config/containers/storage.conf` becomes a
-      link. Their units are those of every user's systemd, which runs only its user's, so that no two users can have
-      a container of one name.
+      Users who run containers without root, by name; each has {option}`backend`, {option}`containers`,
+      {option}`volumes`, {option}`networks` and {option}`pods` as the machine has them, and the read-only
+      {option}`imageStore` and {option}`units`. The user's systemd runs while the machine does (lingering), the user has
+      ids for the owners in images, and `~/.config/containers/storage.conf` becomes a link, so that podman finds the
+      images. Units of all users are in one place, and run for their own user alone: no two users can have a
+      container of one name. A switch of the system does not restart them; `systemctl --user restart` does.
     '';
     type = types.attrsOf (
       types.submodule (

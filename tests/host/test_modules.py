@@ -237,7 +237,7 @@ def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     web = 'virtualisation.nixoci.containers.web = { image = "nginx"; ports = [ "8080:80" ]; };'
     given = (ENABLE, LOCK, SECCOMP, web)
     files = project.value(*given, select="it.config.xdg.configFile", home=True)
-    store = project.value(*given, select='"${it.config.virtualisation.nixoci.imageStore}"', home=True)
+    _, store, _ = project.build(*given, select="it.config.virtualisation.nixoci.imageStore", home=True)
     assert store.endswith("-nixoci-image-store-rootless")
     assert f'additionalimagestores = ["{store}"]' in files["containers/storage.conf"]["text"]
     assert f'mount_program = "{store}/mount-program"' in files["containers/storage.conf"]["text"]
@@ -325,10 +325,11 @@ def test_an_image_of_a_user_that_is_unknown(project: Modules) -> None:
     assert message.startswith("virtualisation.nixoci.users.bob.containers.web.image: no image ngnix; known are nginx,")
 
 
-def test_a_users_container_takes_the_backend_that_is_set_for_all(modules: Modules) -> None:
-    backend = 'virtualisation.nixoci.backend = "rootfs";'
+def test_a_user_has_a_backend_of_the_users_own(modules: Modules) -> None:
+    """That of the machine may be one that a user cannot have."""
+    backend = 'virtualisation.nixoci.backend = "bundle";'
     bob = 'virtualisation.nixoci.users.bob.containers.web.image = "nginx";'
-    select = "it.config.virtualisation.nixoci.users.bob.containers.web"
-    assert modules.value(backend, bob, select=f"{select}.backend") == "rootfs"
-    own = 'virtualisation.nixoci.users.bob.backend = "podman";'
-    assert modules.value(backend, bob, own, select=f"{select}.backend") == "podman"
+    select = "it.config.virtualisation.nixoci.users.bob.containers.web.backend"
+    assert modules.value(backend, bob, select=select) == "podman"
+    own = 'virtualisation.nixoci.users.bob.backend = "rootfs";'
+    assert modules.value(backend, bob, own, select=select) == "rootfs"
