@@ -8,13 +8,15 @@
   podman,
   # Whether the containers are those of a user.
   user,
+  # Where the options are.
+  path ? "virtualisation.nixoci",
+  # What is passed through to every unit.
+  unit ? { },
 }:
 let
   inherit (lib) types;
 
   schema = import ./schema.nix { inherit lib; };
-  path = "virtualisation.nixoci";
-
   tools = {
     inherit (pkgs.stdenv.hostPlatform) system;
     nixoci = cfg.package;
@@ -45,7 +47,7 @@ let
   mkContainers =
     what: description: modules:
     lib.mkOption {
-      type = types.attrsOf (schema.submodule what modules);
+      type = types.attrsOf (schema.submodule what ([ { config.settings = { inherit unit; }; } ] ++ modules));
       default = { };
       inherit description;
     };

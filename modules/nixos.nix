@@ -1,26 +1,18 @@
-# virtualisation.nixoci for NixOS: images and containers of the system.
-{
-  config,
-  lib,
-  pkgs,
-  ...
-}:
-let
-  cfg = config.virtualisation.nixoci;
-  deployment = import ./deployment.nix {
-    inherit lib pkgs cfg;
-    podman = config.virtualisation.podman.package;
-    user = false;
-  };
-in
-{
-  options.virtualisation.nixoci = deployment.options;
+# virtualisation.nixoci for NixOS: images and containers of the system and of its users.
+import ./module.nix {
+  user = false;
+  podman = { config, ... }: config.virtualisation.podman.package;
+  imports = [ ./users.nix ];
 
-  config = lib.mkIf cfg.enable (
-    lib.mkMerge [
+  definitions =
+    {
+      lib,
+      cfg,
+      deployment,
+      ...
+    }:
+    [
       {
-        inherit (deployment) assertions;
-        virtualisation.nixoci = { inherit (deployment) images imageStore units; };
         virtualisation.podman.enable = lib.mkDefault true;
         environment.systemPackages = [ cfg.package ];
       }
@@ -34,6 +26,5 @@ in
         systemd.packages = [ cfg.units ];
         systemd.targets.multi-user.wants = deployment.wanted;
       })
-    ]
-  );
+    ];
 }

@@ -4,25 +4,25 @@ let
   inherit
     (lib.evalModules {
       modules = [
-        {
-          options.virtualisation.nixoci =
-            (import ./deployment.nix {
-              inherit lib;
-              # only values need these, and no value is shown that has a defaultText
-              pkgs = { };
-              cfg = { };
-              podman = null;
-              user = false;
-            }).options;
-        }
+        ./nixos.nix
+        # all else that NixOS has is not there
+        { _module.check = false; }
       ];
+      # only values need these, and no value is shown that has a defaultText
+      specialArgs.pkgs = { };
     })
     options
     ;
 
-  shown = lib.filter (option: option.visible && !option.internal && lib.hasPrefix "virtualisation." option.name) (
-    lib.optionAttrSetToDocList options
-  );
+  # A user's options are the machine's once more.
+  isShown =
+    option:
+    option.visible
+    && !option.internal
+    && lib.hasPrefix "virtualisation." option.name
+    && !lib.hasPrefix "virtualisation.nixoci.users.<name>." option.name;
+
+  shown = lib.filter isShown (lib.optionAttrSetToDocList options);
 
   # On one line as code; a text that is Markdown already stays as it is.
   render =
@@ -37,7 +37,7 @@ let
       [
         "## `${option.name}`"
         ""
-        (plain (option.description or ""))
+        (plain (lib.removeSuffix "\n" (option.description or "")))
         ""
         "- type: ${option.type}"
       ]
@@ -49,7 +49,8 @@ in
 ''
   # Options
 
-  The NixOS module and the home-manager module have the same options. Written from them by `nix eval --raw .#lib.options`.
+  The NixOS module and the home-manager module have the same options, but for `users`, which only NixOS has.
+  Written from them by `nix eval --raw .#lib.options`.
 
 ''
 + lib.concatMapStringsSep "\n\n" section shown

@@ -25,6 +25,6 @@ build "nixoci-image-store" [
   "${composefs}/bin/mkcomposefs"
 ]
 // {
-  # Without the EROFS files, which only root can mount.
-  rootless = build "nixoci-image-store-rootless" [ "--no-erofs" ];
+  # Without the EROFS files, which only root can mount; storage.conf names its mount-program.
+  rootless = build "nixoci-image-store-rootless" [ "--rootless" ];
 }

@@ -59,7 +59,11 @@ make_tree() {
     fi
 }
 
-[ "$#" -eq 3 ] && [ "$1" = -o ] || fail "usage: $0 -o OPTIONS TARGET"
+if [ "$*" = --version ]; then
+    echo "mount program of $store"
+    exit
+fi
+if [ "$#" -ne 3 ] || [ "$1" != -o ]; then fail "usage: $0 -o OPTIONS TARGET"; fi
 options=$2
 target=$3
 
@@ -113,10 +117,7 @@ case ${own:+own}$after in
         work=${after#*,workdir=}
         work=${work%%,*}
         # podman gives the top of a new container the mode that it has in the store
-        if ! [ -e "$work/work" ]; then
-            chown --reference="$trees/$layer/tree" "$upper"
-            chmod --reference="$trees/$layer/tree" "$upper"
-        fi
+        [ -e "$work/work" ] || chmod --reference="$trees/$layer/tree" "$upper"
         ;;
 esac
 mount_layer "$target" "${before:+,${before%,}}$after"

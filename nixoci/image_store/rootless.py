@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import BinaryIO
 
 from nixoci.tree.model import Inode, Kind, walk
-from nixoci.tree.tar_writer import BLOCK, END_OF_ARCHIVE, HARDLINK_FLAG, XATTR, headers, padding
+from nixoci.tree.tar_writer import END_OF_ARCHIVE, HARDLINK_FLAG, XATTR, headers, padding
 
 METADATA = "metadata.tar.gz"
 MOUNT_PROGRAM = "mount-program"
@@ -44,7 +44,7 @@ def write_metadata(root: Inode, file: BinaryIO) -> None:
         canonical = first.setdefault(id(inode), path)
         name = (path or b".") + b"/" if inode.is_directory else path
         if canonical != path:
-            file.write(gzip.compress(headers(name, inode, HARDLINK_FLAG, canonical, 0, {})))
+            file.write(gzip.compress(headers(name, inode, HARDLINK_FLAG, canonical, 0, records={})))
             continue
         records = {XATTR + key: value for key, value in _xattrs(inode).items()}
         content = b""
@@ -52,7 +52,7 @@ def write_metadata(root: Inode, file: BinaryIO) -> None:
             records |= {XATTR + b"user.overlay.metacopy": b"", XATTR + b"user.overlay.redirect": b"/" + path}
             sparse, content = _hole(name, inode.size)
             records |= sparse
-        entry = headers(name, inode, inode.kind.value, inode.target, len(content), records)
+        entry = headers(name, inode, inode.kind.value, inode.target, len(content), records=records)
         file.write(gzip.compress(entry + content))
     file.write(gzip.compress(END_OF_ARCHIVE) + gzip.flush())
 
@@ -61,7 +61,6 @@ def _hole(name: bytes, size: int) -> tuple[dict[bytes, bytes], bytes]:
     """Return the PAX records and the content of a file that is one hole (GNU tar manual, "PAX Format, Version 1.0")."""
     records = {b"major": b"1", b"minor": b"0", b"name": name, b"realsize": b"%d" % size}
     extent = b"1\n%d\n0\n" % size
-    assert len(extent) <= BLOCK
     return {b"GNU.sparse." + key: value for key, value in records.items()}, extent + padding(len(extent))
 
 

@@ -50,9 +50,9 @@ def tar_entries(root: Inode) -> Iterator[TarEntry]:
         if canonical == path:
             size = inode.size if inode.kind is Kind.REGULAR else 0
             xattrs = {XATTR + key: value for key, value in inode.xattrs.items()}
-            yield TarEntry(path, name, headers(name, inode, inode.kind.value, inode.target, size, xattrs), size)
+            yield TarEntry(path, name, headers(name, inode, inode.kind.value, inode.target, size, records=xattrs), size)
         else:
-            yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, canonical, 0, {}), 0)
+            yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, canonical, 0, records={}), 0)
 
 
 def padding(size: int) -> bytes:
@@ -60,7 +60,9 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def headers(name: bytes, inode: Inode, flag: bytes, target: bytes, size: int, records: Mapping[bytes, bytes]) -> bytes:
+def headers(
+    name: bytes, inode: Inode, flag: bytes, target: bytes, size: int, *, records: Mapping[bytes, bytes]
+) -> bytes:
     """Return the header blocks of an entry.
 
     Args:

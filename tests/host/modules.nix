@@ -62,6 +62,24 @@ let
       );
       default = { };
     };
+    environment.etc = mkOption {
+      type = types.attrsOf (types.attrsOf types.str);
+      default = { };
+    };
+    systemd.user = {
+      targets = mkOption {
+        type = types.attrsOf (types.attrsOf (types.listOf types.str));
+        default = { };
+      };
+      tmpfiles.users = mkOption {
+        type = types.attrsOf (types.attrsOf (types.listOf types.str));
+        default = { };
+      };
+    };
+    users.users = mkOption {
+      type = types.attrsOf (types.attrsOf types.bool);
+      default = { };
+    };
     virtualisation.podman.enable = mkOption {
       type = types.bool;
       default = false;

@@ -249,9 +249,11 @@ def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     web = 'virtualisation.nixoci.containers.web = { image = "nginx"; ports = [ "8080:80" ]; };'
     given = (ENABLE, LOCK, SECCOMP, web)
     files = project.value(*given, select="it.config.xdg.configFile", home=True)
-    store = project.value(*given, select='"${it.config.virtualisation.nixoci.imageStore}"', home=True)
+    _, store, _ = project.build(*given, select="it.config.virtualisation.nixoci.imageStore", home=True)
     assert store.endswith("-nixoci-image-store-rootless")
     assert f'additionalimagestores = ["{store}"]' in files["containers/storage.conf"]["text"]
+    assert f'mount_program = "{store}/mount-program"' in files["containers/storage.conf"]["text"]
+    assert project.machine.run(["test", "-x", f"{store}/mount-program"]).returncode == 0
     _, units, _ = project.build(*given, select="it.config.virtualisation.nixoci.units", home=True)
     assert files["systemd/user"]["source"] == f"{units}/lib/systemd/user"
     assert project.machine.run(["test", "-e", f"{units}/lib/systemd/user/web.service"]).returncode == 0
@@ -269,3 +271,77 @@ def test_a_change_to_one_container_leaves_the_units_of_podmans_others_as_they_ar
         texts.append({name: project.machine.run([*show, file]).stdout for name, file in files.items()})
     assert texts[0]["cache"] == texts[1]["cache"]
     assert texts[0]["web"] != texts[1]["web"]
+
+
+ALICE = """
+virtualisation.nixoci.users.alice.containers = {
+  mine = { image = "nginx"; ports = [ "8090:80" ]; settings.unit.Service.Environment = [ "A=1" ]; };
+  other = { image = "redis"; autoStart = false; };
+};
+"""
+
+
+def test_a_users_containers_run_under_the_users_systemd_as_nixos_places_them(project: Modules) -> None:
+    """Every file where NixOS would have it: units for all users, storage.conf through a link."""
+    machine = project.machine
+    given = (ENABLE, LOCK, SECCOMP, ALICE)
+    assert project.broken(*given) == []
+    alice = "it.config.virtualisation.nixoci.users.alice"
+    show = "inherit (it.config.systemd) user; inherit (it.config.users) users; inherit (it.config.environment) etc;"
+    found = project.value(*given, select=f"{{ {show} }}")
+    assert found["users"]["alice"] == {"autoSubUidGidRange": True, "linger": True}
+    assert found["user"]["targets"]["default"]["wants"] == ["mine.service"]
+    (rule,) = found["user"]["tmpfiles"]["users"]["alice"]["rules"]
+    _, units, _ = project.build(*given, select="builtins.head it.config.systemd.packages")
+    assert units == project.build(*given, select=f"{alice}.units")[1]
+    store = project.build(*given, select=f"{alice}.imageStore")[1]
+    conf = found["etc"]["nixoci/storage.conf"]["text"]
+    assert f'mount_program = "{store}/mount-program"' in conf
+    files = {"etc/nixoci/storage.conf": conf, "etc/user-tmpfiles.d/alice.conf": f"{rule}\n"}
+    for file, text in files.items():
+        machine.run(["mkdir", "--parents", f"/{file.rpartition('/')[0]}"])
+        machine.run(["tee", f"/{file}"], input=text)
+    machine.run(["sh", "-c", f"ln -s {units}/lib/systemd/user/*.service /etc/systemd/user/"])
+    try:
+        machine.linger("alice")
+        machine.run(["systemd-tmpfiles", "--user", "--create", "/etc/user-tmpfiles.d/alice.conf"], user="alice")
+        machine.run(["systemctl", "--user", "daemon-reload"], user="alice")
+        machine.run(["systemctl", "--user", "start", "mine.service"], user="alice")
+        assert "nginx" in machine.run(["curl", "--silent", "http://127.0.0.1:8090/"]).stdout
+        owner = machine.run(["podman", "exec", "mine", "stat", "--format=%U:%a", "/srv/private"], user="alice").stdout
+        assert owner == "www-data:750\n"
+        shown = machine.run(["systemctl", "--user", "show", "--property=Environment", "mine.service"], user="alice")
+        assert "A=1" in shown.stdout
+        assert "/run/wrappers/bin" in shown.stdout
+        # another user's systemd reads the same unit and leaves it alone
+        machine.run(["systemctl", "start", "user@0.service"])
+        machine.run(["systemctl", "--user", "start", "mine.service"], env={"XDG_RUNTIME_DIR": "/run/user/0"})
+        state = ["systemctl", "--user", "show", "--property=ConditionResult,ActiveState", "mine.service"]
+        shown = machine.run(state, env={"XDG_RUNTIME_DIR": "/run/user/0"})
+        assert shown.stdout.split() == ["ActiveState=inactive", "ConditionResult=no"]
+    finally:
+        machine.run(["systemctl", "--user", "stop", "mine.service"], user="alice", check=False)
+        machine.run(["sh", "-c", "rm -f /etc/systemd/user/mine.service /etc/systemd/user/other.service"])
+        machine.run(["rm", "-f", "/home/alice/.config/containers/storage.conf"])
+        machine.run(["rm", "-f", "/etc/user-tmpfiles.d/alice.conf", "/etc/nixoci/storage.conf"])
+
+
+def test_two_users_cannot_have_a_container_of_one_name(project: Modules) -> None:
+    bob = 'virtualisation.nixoci.users.bob.containers.mine.image = "nginx";'
+    (message,) = project.broken(ENABLE, LOCK, ALICE, bob)
+    assert message.startswith("virtualisation.nixoci.users: alice and bob have a unit mine.service each;")
+
+
+def test_an_image_of_a_user_that_is_unknown(project: Modules) -> None:
+    (message,) = project.broken(ENABLE, LOCK, 'virtualisation.nixoci.users.bob.containers.web.image = "ngnix";')
+    assert message.startswith("virtualisation.nixoci.users.bob.containers.web.image: no image ngnix; known are nginx,")
+
+
+def test_a_user_has_a_backend_of_the_users_own(modules: Modules) -> None:
+    """That of the machine may be one that a user cannot have."""
+    backend = 'virtualisation.nixoci.backend = "bundle";'
+    bob = 'virtualisation.nixoci.users.bob.containers.web.image = "nginx";'
+    select = "it.config.virtualisation.nixoci.users.bob.containers.web.backend"
+    assert modules.value(backend, bob, select=select) == "podman"
+    own = 'virtualisation.nixoci.users.bob.backend = "rootfs";'
+    assert modules.value(backend, bob, own, select=select) == "rootfs"
