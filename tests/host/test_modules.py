@@ -269,6 +269,29 @@ def test_three_containers_one_per_backend_start(project: Modules) -> None:
             machine.run(["systemctl", "disable", *(file.rpartition("/")[2] for file in found)], check=False)
 
 
+def test_the_machine_of_the_nixos_test_evaluates_and_its_units_build(project: Modules) -> None:
+    """checks.nixos as far as it goes without the rest of nixpkgs; a real image takes the place of its own."""
+    _, image, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.images.nginx")
+    packages = "nixoci = null; pkgsStatic.busybox = null; dockerTools.streamLayeredImage = _: null;"
+    stubs = f'{{ {packages} runCommand = _: _: _: "/image"; testers.runNixOSTest = test: test; }}'
+    test = f"(import {FOLDER}/checkout/modules/test.nix {{ pkgs = {stubs}; nixosModule = {{ }}; }})"
+    module = (
+        f"imports = [ {test}.nodes.machine ];"
+        " options.virtualisation.writableStore = lib.mkOption { type = lib.types.bool; };"
+        f' config.virtualisation.nixoci.images.web = lib.mkForce (builtins.storePath "{image}");'
+    )
+    settings = f"config.{SECCOMP}"
+    assert project.broken(module) == []
+    containers = project.value(module, select="it.config.virtualisation.nixoci.containers")
+    assert sorted(each["backend"] for each in containers.values()) == ["bundle", "podman", "rootfs"]
+    _, units, _ = project.build(module, settings, select="it.config.virtualisation.nixoci.units")
+    made = project.machine.run(["ls", f"{units}/lib/systemd/system"]).stdout.split()
+    script = project.value(select=f"{test}.testScript")
+    for name in containers:
+        assert f"{name}.service" in made
+        assert name.removeprefix("web-") in script
+
+
 def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     web = 'virtualisation.nixoci.containers.web = { image = "nginx"; ports = [ "8080:80" ]; };'
     given = (ENABLE, LOCK, SECCOMP, web)
@@ -293,26 +316,3 @@ def test_a_change_to_one_container_leaves_the_units_of_podmans_others_as_they_ar
         texts.append({name: project.machine.run([*show, file]).stdout for name, file in files.items()})
     assert texts[0]["cache"] == texts[1]["cache"]
     assert texts[0]["web"] != texts[1]["web"]
-
-
-def test_the_machine_of_the_nixos_test_evaluates_and_its_units_build(project: Modules) -> None:
-    """checks.nixos as far as it goes without the rest of nixpkgs; a real image takes the place of its own."""
-    _, image, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.images.nginx")
-    packages = "nixoci = null; pkgsStatic.busybox = null; dockerTools.streamLayeredImage = _: null;"
-    stubs = f'{{ {packages} runCommand = _: _: _: "/image"; testers.runNixOSTest = test: test; }}'
-    test = f"(import {FOLDER}/checkout/modules/test.nix {{ pkgs = {stubs}; nixosModule = {{ }}; }})"
-    module = (
-        f"imports = [ {test}.nodes.machine ];"
-        " options.virtualisation.writableStore = lib.mkOption { type = lib.types.bool; };"
-        f' config.virtualisation.nixoci.images.web = lib.mkForce (builtins.storePath "{image}");'
-    )
-    settings = f"config.{SECCOMP}"
-    assert project.broken(module) == []
-    containers = project.value(module, select="it.config.virtualisation.nixoci.containers")
-    assert sorted(each["backend"] for each in containers.values()) == ["bundle", "podman", "rootfs"]
-    _, units, _ = project.build(module, settings, select="it.config.virtualisation.nixoci.units")
-    made = project.machine.run(["ls", f"{units}/lib/systemd/system"]).stdout.split()
-    script = project.value(select=f"{test}.testScript")
-    for name in containers:
-        assert f"{name}.service" in made
-        assert name.removeprefix("web-") in script
