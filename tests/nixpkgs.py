@@ -25,6 +25,26 @@ def nixpkgs() -> Path:
     )
 
 
+def oci_containers() -> Path:
+    """Return the file of NixOS's module `virtualisation.oci-containers`. Skip the test if there is none."""
+    file = nixpkgs() / "nixos/modules/virtualisation/oci-containers.nix"
+    if not file.is_file():
+        pytest.skip(f"{file} NOT found, so images were not run by it: set NIXOCI_NIXPKGS to a checkout of nixpkgs")
+    return file
+
+
+def quadlet_nix() -> Path:
+    """Return a checkout of mirkolenz/quadlet-nix, whose modules need only `lib`. Skip the test if there is none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nixoci/quadlet-nix"
+    place = Path(os.environ.get("NIXOCI_QUADLET_NIX") or cache)
+    if not (place / "modules/nixos.nix").is_file():
+        pytest.skip(
+            "quadlet-nix NOT found, so images were not run by it: set NIXOCI_QUADLET_NIX to a checkout of"
+            f" mirkolenz/quadlet-nix, or put one at {cache}"
+        )
+    return place
+
+
 def _search_path() -> Path | None:
     return _ask("nix-instantiate", "--find-file", "nixpkgs")
 

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from nixoci.document import unstructure
 from nixoci.errors import NixociError
 from nixoci.lock.file import read_lock
+from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +45,18 @@ def lock_option(command: F) -> F:
         metavar="FILE",
         help="The lock file.",
     )(command)
+
+
+def platforms_option(about: str) -> Callable[[F], F]:
+    """Add `--platform OS/ARCH[/VARIANT]`, which may be given again, passed as `platforms`."""
+    return click.option(
+        "--platform",
+        "platforms",
+        type=parsed_by(Platform.parse),
+        multiple=True,
+        metavar="OS/ARCH[/VARIANT]",
+        help=about,
+    )
 
 
 def json_option(command: F) -> F:

@@ -12,7 +12,7 @@ from nixoci.cli.common import (
     json_option,
     lock_option,
     names_argument,
-    parsed_by,
+    platforms_option,
     print_json,
 )
 from nixoci.cli.table import print_table, size_text
@@ -50,14 +50,7 @@ class Summary:
 @click.command()
 @click.argument("reference", metavar="REF")
 @click.option("--name", metavar="NAME", help="The image's name; by default the last part of REF's repository.")
-@click.option(
-    "--platform",
-    "platforms",
-    type=parsed_by(Platform.parse),
-    multiple=True,
-    metavar="OS/ARCH[/VARIANT]",
-    help="A platform to pin; may be given again. By default this machine's.",
-)
+@platforms_option("A platform to pin; may be given again. By default this machine's.")
 @lock_option
 @access_options
 @dry_run_option

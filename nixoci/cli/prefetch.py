@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from nixoci.cli.common import access_options, json_option, lock_option, names_argument, parsed_by, print_json
+from nixoci.cli.common import (
+    access_options,
+    json_option,
+    lock_option,
+    names_argument,
+    platforms_option,
+    print_json,
+)
 from nixoci.cli.table import size_text
 from nixoci.lock.file import exclusive, read_lock, write_lock
 from nixoci.lock.model import LockedNarHash
@@ -18,14 +25,7 @@ from nixoci.progress import byte_progress
 
 @click.command()
 @names_argument()
-@click.option(
-    "--platform",
-    "platforms",
-    type=parsed_by(Platform.parse),
-    multiple=True,
-    metavar="OS/ARCH[/VARIANT]",
-    help="A platform; may be given again. By default all that are locked.",
-)
+@platforms_option("A platform; may be given again. By default all that are locked.")
 @click.option("--no-nar-hash", is_flag=True, help="Only fetch; do not extract to pin the image paths' hashes.")
 @lock_option
 @access_options

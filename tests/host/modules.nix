@@ -34,6 +34,22 @@ let
     oras = program;
     systemd = program;
     util-linux = program;
+    # as far as modules of others need it: a script in bin
+    writeShellApplication =
+      { name, text, ... }:
+      derivation {
+        inherit name;
+        system = builtins.currentSystem;
+        script = "#!/bin/sh\nset -eu\n${text}";
+        builder = "/bin/sh";
+        args = [
+          "-c"
+          "/usr/bin/mkdir -p $out/bin; printf %s \"$script\" > $out/bin/$name; /usr/bin/chmod +x $out/bin/$name"
+        ];
+      }
+      // {
+        meta.mainProgram = name;
+      };
   };
 
   common = {

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nixoci.container.model import Deployment
+from nixoci.document import dump
+from nixoci.lock.model import EMPTY_LOCK
+from nixoci.nix.generate import generate
+from tests.nix.locks import image, lock, platform
 from tests.nixpkgs import CHECKOUT, nixpkgs
 
 if TYPE_CHECKING:
@@ -79,6 +85,96 @@ def test_its_outputs_that_need_no_package(machine: Machine, with_lib: str) -> No
 def test_its_modules_and_template(machine: Machine, with_lib: str, output: str, names: list[str]) -> None:
     found = machine.run(["nix", "eval", *LOCAL, "--json", f"{with_lib}#{output}", "--apply", "builtins.attrNames"])
     assert json.loads(found.stdout) == names
+
+
+OUTPUTS = """
+let
+  lib = import /root/flake/nixpkgs/lib;
+  package = name: { inherit name; type = "derivation"; };
+  names = [
+    "composefs" "oras" "cacert" "podman" "crun" "util-linux" "systemd" "bash" "coreutils" "nixfmt-tree"
+  ];
+  pkgs = lib.genAttrs names package // {
+    callPackage = _: _: package "nixoci";
+    mkShell = _: package "shell";
+    runCommand = name: _: _: package name;
+    testers.runNixOSTest = test: package test.name;
+    extend = overlay: pkgs // overlay pkgs pkgs;
+  };
+  nixpkgs = { inherit lib; legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (_: pkgs); };
+  self = (import /root/flake/nixoci/flake.nix).outputs { inherit self nixpkgs; } // { outPath = "/root/flake/nixoci"; };
+  shallow = value: if value.type or null == "derivation" then value.name else lib.attrNames value;
+in
+lib.mapAttrs (name: output: if lib.isAttrs output.x86_64-linux or null then
+  { systems = lib.attrNames output; each = shallow output.x86_64-linux; } else lib.attrNames output)
+  (builtins.removeAttrs self [ "outPath" ])
+"""
+
+
+def test_its_outputs_are_those_of_a_flake_with_modules(machine: Machine, with_lib: str) -> None:
+    assert with_lib
+    command = ["nix-instantiate", "--eval", "--strict", "--json", "-"]
+    found = json.loads(machine.run(command, input=OUTPUTS).stdout)
+    assert set(found) == {
+        *("lib", "nixosModules", "homeModules", "homeManagerModules", "overlays", "templates"),
+        *("packages", "checks", "formatter", "devShells"),
+    }
+    for name in ("packages", "checks", "formatter", "devShells"):
+        assert found[name]["systems"] == ["aarch64-linux", "x86_64-linux"]
+    assert set(found["checks"]["each"]) == {"nixoci", "nixos", "tests"}
+    assert found["devShells"]["each"] == ["default"]
+    assert found["formatter"]["each"] == "nixfmt-tree"
+    assert {"default", "nixoci"} < set(found["packages"]["each"])
+
+
+def test_its_packages_are_all_that_generated_files_take(machine: Machine, with_lib: str) -> None:
+    assert with_lib
+    command = ["nix-instantiate", "--eval", "--strict", "--json", "-"]
+    found = json.loads(machine.run(command, input=OUTPUTS).stdout)
+    text = generate(EMPTY_LOCK, deployment=Deployment())
+    taken = set(re.findall(r"packages\.([a-z-]+),", text))
+    assert {"nixoci", "oras", "podman", "systemd"} <= taken
+    assert taken <= set(found["packages"]["each"])
+
+
+def test_the_template_is_a_machine(machine: Machine, with_lib: str) -> None:
+    """What `nix flake init -t` gives, as it is and with its container, evaluated with the module and nixpkgs' lib."""
+    machine.run(["mkdir", "/root/flake/new"])
+    machine.run(["nix", "flake", "init", "--offline", "--template", with_lib], cwd="/root/flake/new")
+    assert machine.run(["ls", "/root/flake/new"]).stdout.split() == ["flake.nix", "nixoci.lock.json"]
+    plain = template(machine)
+    assert plain == {"enable": True, "images": [], "containers": [], "broken": []}
+    text = machine.run(["cat", "/root/flake/new/flake.nix"]).stdout
+    with_container = re.sub(r"# (containers\.web = \{|  image = |  ports = |\};)", r"\1", text)
+    assert with_container != text
+    machine.run(["tee", "/root/flake/new/flake.nix"], input=with_container)
+    nginx = image("docker.io/library/nginx:1.27", amd64=platform("nginx", "base"))
+    machine.run(["tee", "/root/flake/new/nixoci.lock.json"], input=dump(lock(nginx=nginx)))
+    assert template(machine) == {"enable": True, "images": ["nginx"], "containers": ["web"], "broken": []}
+
+
+def template(machine: Machine) -> Any:
+    """Return what the template's machine declares; the modules of the flake and of NixOS are those of the tests."""
+    folder = machine.root / "root/flake/nixoci/tests/host"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(CHECKOUT / "tests/host/modules.nix", folder)
+    system = (
+        "{ modules }: import /root/flake/nixoci/tests/host/modules.nix { inherit lib; checkout = /root/flake/nixoci;"
+        " modules = modules ++ [ { options.nixpkgs.hostPlatform = lib.mkOption { type = lib.types.str; }; } ]; }"
+    )
+    given = f"nixpkgs.lib.nixosSystem = {system}; nixoci.nixosModules.default = {{ }};"
+    select = (
+        "{ inherit (cfg) enable; images = lib.attrNames cfg.images; containers = lib.attrNames cfg.containers;"
+        " broken = map (each: each.message) (lib.filter (each: !each.assertion) machine.config.assertions); }"
+    )
+    expression = (
+        "let lib = import /root/flake/nixpkgs/lib;"
+        f" flake = (import /root/flake/new/flake.nix).outputs {{ {given} }};"
+        " machine = flake.nixosConfigurations.machine; cfg = machine.config.virtualisation.nixoci;"
+        f" in {select}"
+    )
+    command = ["nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode", "-"]
+    return json.loads(machine.run(command, input=expression).stdout)
 
 
 def test_the_option_reference_is_that_of_the_modules(machine: Machine, with_lib: str) -> None:

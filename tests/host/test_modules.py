@@ -177,6 +177,30 @@ def test_an_image_that_is_unknown(project: Modules) -> None:
     assert message.startswith("virtualisation.nixoci.containers.web.image: no image ngnix; known are nginx, python,")
 
 
+def test_without_a_lock_there_are_no_images(modules: Modules) -> None:
+    (message,) = modules.broken(ENABLE, 'virtualisation.nixoci.containers.web.image = "nginx";')
+    assert message.startswith("virtualisation.nixoci.containers.web.image: no image nginx; known are none; add it to")
+
+
+def test_images_of_the_lock_give_way_to_those_that_are_declared(project: Modules) -> None:
+    mine = "virtualisation.nixoci.images = { nginx = /srv/mine; more = /srv/more; };"
+    select = "lib.mapAttrs (_: toString) it.config.virtualisation.nixoci.images"
+    found = project.value(ENABLE, LOCK, mine, select=select)
+    assert set(found) == {"more", "nginx", "python", "redis"}
+    assert found["nginx"] == "/srv/mine"
+
+
+def test_lists_of_several_modules_add_up_and_are_checked_together(project: Modules) -> None:
+    web = "virtualisation.nixoci.containers.web"
+    given = (f'{web} = {{ image = "nginx"; ports = [ "80:80" ]; }};', f'{web}.ports = [ "80:81" ];')
+    ports = project.value(*given, select=f"it.config.{web}.ports")
+    assert sorted(ports) == ["80:80", "80:81"]
+    select = "it.config.virtualisation.nixoci.units"
+    status, _, stderr = project.build(ENABLE, LOCK, SECCOMP, *given, select=select, check=False)
+    assert status != 0
+    assert "containers.web.ports[1]: port 80/tcp of the host is taken by" in stderr
+
+
 def test_disabled_is_nothing(modules: Modules) -> None:
     select = "{ inherit (it.config) assertions; inherit (it.config.systemd) packages targets; }"
     assert modules.value(LOCK, select=select) == {"assertions": [], "packages": [], "targets": {}}
@@ -243,6 +267,29 @@ def test_three_containers_one_per_backend_start(project: Modules) -> None:
         finally:
             machine.run(["systemctl", "stop", *wanted], timeout=60, check=False)
             machine.run(["systemctl", "disable", *(file.rpartition("/")[2] for file in found)], check=False)
+
+
+def test_the_machine_of_the_nixos_test_evaluates_and_its_units_build(project: Modules) -> None:
+    """checks.nixos as far as it goes without the rest of nixpkgs; a real image takes the place of its own."""
+    _, image, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.images.nginx")
+    packages = "nixoci = null; pkgsStatic.busybox = null; dockerTools.streamLayeredImage = _: null;"
+    stubs = f'{{ {packages} runCommand = _: _: _: "/image"; testers.runNixOSTest = test: test; }}'
+    test = f"(import {FOLDER}/checkout/modules/test.nix {{ pkgs = {stubs}; nixosModule = {{ }}; }})"
+    module = (
+        f"imports = [ {test}.nodes.machine ];"
+        " options.virtualisation.writableStore = lib.mkOption { type = lib.types.bool; };"
+        f' config.virtualisation.nixoci.images.web = lib.mkForce (builtins.storePath "{image}");'
+    )
+    settings = f"config.{SECCOMP}"
+    assert project.broken(module) == []
+    containers = project.value(module, select="it.config.virtualisation.nixoci.containers")
+    assert sorted(each["backend"] for each in containers.values()) == ["bundle", "podman", "rootfs"]
+    _, units, _ = project.build(module, settings, select="it.config.virtualisation.nixoci.units")
+    made = project.machine.run(["ls", f"{units}/lib/systemd/system"]).stdout.split()
+    script = project.value(select=f"{test}.testScript")
+    for name in containers:
+        assert f"{name}.service" in made
+        assert name.removeprefix("web-") in script
 
 
 def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
