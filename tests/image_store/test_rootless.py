@@ -70,11 +70,11 @@ def test_the_same_tree_gives_the_same_bytes(tree: Tree) -> None:
 
 def test_xattrs_are_those_that_a_user_may_set_and_none_is_the_overlays() -> None:
     root = Inode(Kind.DIRECTORY, xattrs={b"user.overlay.opaque": b"y", b"trusted.x": b"1", b"security.selinux": b"s"})
-    root.xattrs |= {b"user.a": b"1", b"security.capability": b"\1\0"}
+    root.xattrs |= {b"user.a=%": b"1", b"security.capability": b"\1\0"}
     headers = members(metadata(root))[b""].pax_headers
     assert headers == {
         f"{XATTR}security.capability": "\1\0",
-        f"{XATTR}user.a": "1",
+        f"{XATTR}user.a%3D%25": "1",
         f"{XATTR}user.overlay.overlay.opaque": "y",
     }
 
