@@ -109,3 +109,17 @@ def test_the_mount_program_says_what_is_wrong(tmp_path: Path, arguments: list[st
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
     assert subprocess.run([program, "--version"], capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("lower", ["overlay/l/{link}", "overlay/{layer}/diff"])
+def test_the_mount_program_names_an_image_path_that_has_gone(tmp_path: Path, lower: str) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    store = tmp_path / "store"
+    (stored,) = build_image_store(store, [image], rootless=True)
+    image.rootfs.rename(tmp_path / "gone")
+    link = (store / "overlay" / stored.layer / "link").read_text("ascii")
+    options = f"lowerdir={store}/{lower.format(link=link, layer=stored.layer)},upperdir=/u,workdir=/w"
+    program = [str(store / "mount-program"), "-o", options, "/target"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {image.rootfs}: it is not there, and {store} refers to it; keep them together\n"
