@@ -47,7 +47,9 @@ let
   mkContainers =
     what: description: modules:
     lib.mkOption {
-      type = types.attrsOf (schema.submodule what ([ { config.settings = { inherit unit; }; } ] ++ modules));
+      type = types.attrsOf (
+        schema.submodule what ([ { config.settings = { inherit unit; }; } ] ++ modules)
+      );
       default = { };
       inherit description;
     };
@@ -149,13 +151,11 @@ in
   );
 
   # What cannot wait for the build of the units, which checks everything else: without it, nothing can be built.
-  assertions = [
-    {
-      assertion = cfg.lock == null || lockExists;
-      message = "${path}.lock: ${toString cfg.lock} does not exist; make it with `nixoci add`, and add it to git";
-    }
-  ]
-  ++ lib.mapAttrsToList (name: container: {
+  lockAssertion = {
+    assertion = cfg.lock == null || lockExists;
+    message = "${path}.lock: ${toString cfg.lock} does not exist; make it with `nixoci add`, and add it to git";
+  };
+  assertions = lib.mapAttrsToList (name: container: {
     assertion = cfg.images ? ${container.image};
     message =
       "${path}.containers.${name}.image: no image ${container.image}; known are "

@@ -37,7 +37,7 @@ in
     lib.mkMerge (
       [
         {
-          inherit (deployment) assertions;
+          assertions = [ deployment.lockAssertion ] ++ deployment.assertions;
           virtualisation.nixoci = { inherit (deployment) images imageStore units; };
         }
       ]

@@ -1,4 +1,4 @@
-# A NixOS machine with three containers of one image, one for each backend.
+# A NixOS machine with containers of one image: one for each backend, and one of a user's.
 { pkgs, nixosModule }:
 let
   stream = pkgs.dockerTools.streamLayeredImage {
@@ -34,11 +34,16 @@ pkgs.testers.runNixOSTest {
   name = "nixoci";
   nodes.machine = {
     imports = [ nixosModule ];
+    users.users.alice.isNormalUser = true;
     # an EROFS file cannot be mounted from an overlay, which a writable store of the test driver is
     virtualisation.writableStore = false;
     virtualisation.nixoci = {
       enable = true;
       images.web = image;
+      users.alice.containers.web-alice = {
+        image = "web";
+        ports = [ "8004:80" ];
+      };
       containers = {
         web-podman = {
           image = "web";
@@ -71,6 +76,8 @@ pkgs.testers.runNixOSTest {
     for name, port in ${builtins.toJSON ports}.items():
         machine.wait_for_unit(f"web-{name}.service")
         machine.wait_until_succeeds(f"curl --fail --silent --output /dev/null http://127.0.0.1:{port}/busybox")
+    machine.wait_for_unit("web-alice.service", "alice")
+    machine.wait_until_succeeds("curl --fail --silent --output /dev/null http://127.0.0.1:8004/busybox")
     machine.succeed("systemctl restart web-podman web-rootfs web-bundle")
     machine.succeed("systemctl stop web-podman web-rootfs web-bundle")
     assert machine.succeed(measure) == before

@@ -28,6 +28,7 @@ let
   deployments = lib.mapAttrs deploymentOf cfg.users;
 
   # All users' images are the machine's, so their stores are one.
+  store = (lib.head (lib.attrValues cfg.users)).imageStore;
   conf = "nixoci/storage.conf";
 
   unitNames =
@@ -37,9 +38,8 @@ let
     ++ map (name: "${name}-network") (lib.attrNames own.networks)
     ++ map (name: "${name}-pod") (lib.attrNames own.pods);
 
-  owners = lib.zipAttrs (
-    lib.mapAttrsToList (user: own: lib.genAttrs (unitNames own) (_: user)) cfg.users
-  );
+  namesOf = user: own: lib.genAttrs (unitNames own) (_: user);
+  owners = lib.zipAttrs (lib.mapAttrsToList namesOf cfg.users);
 in
 {
   options.virtualisation.nixoci.users = lib.mkOption {
@@ -94,7 +94,7 @@ in
         }) cfg.users;
       }
       (lib.mkIf (cfg.images != { }) {
-        environment.etc.${conf}.text = import ./storage-conf.nix (lib.head (lib.attrValues cfg.users)).imageStore;
+        environment.etc.${conf}.text = import ./storage-conf.nix store;
         systemd.user.tmpfiles.users = lib.mapAttrs (_: _: {
           rules = [ "L+ %h/.config/containers/storage.conf - - - - /etc/${conf}" ];
         }) cfg.users;

@@ -96,7 +96,8 @@ done
 unset IFS
 [ "$layer" ] || exec fuse-overlayfs "$@"
 
-rootfs=$(readlink -f "$store/overlay/$layer/diff")
+rootfs=$(readlink -m "$store/overlay/$layer/diff")
+[ -d "$rootfs" ] || fail "$rootfs: it is not there, and $store refers to it; keep them together"
 mkdir -p "$trees"
 (flock 9 && make_tree "$layer" "$rootfs") 9>>"$trees/.lock"
 

@@ -46,7 +46,7 @@ def write_metadata(root: Inode, file: BinaryIO) -> None:
         if canonical != path:
             file.write(gzip.compress(headers(name, inode, HARDLINK_FLAG, canonical, 0, records={})))
             continue
-        records = {XATTR + key: value for key, value in _xattrs(inode).items()}
+        records = {XATTR + _keyword(key): value for key, value in _xattrs(inode).items()}
         content = b""
         if inode.kind is Kind.REGULAR and inode.size:
             records |= {XATTR + b"user.overlay.metacopy": b"", XATTR + b"user.overlay.redirect": b"/" + path}
@@ -62,6 +62,11 @@ def _hole(name: bytes, size: int) -> tuple[dict[bytes, bytes], bytes]:
     records = {b"major": b"1", b"minor": b"0", b"name": name, b"realsize": b"%d" % size}
     extent = b"1\n%d\n0\n" % size
     return {b"GNU.sparse." + key: value for key, value in records.items()}, extent + padding(len(extent))
+
+
+def _keyword(name: bytes) -> bytes:
+    """Return an xattr's name as GNU tar has it in the keyword of a PAX record, which ends at the first `=`."""
+    return name.replace(b"%", b"%25").replace(b"=", b"%3D")
 
 
 def _xattrs(inode: Inode) -> dict[bytes, bytes]:

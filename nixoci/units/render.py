@@ -171,7 +171,13 @@ def _stored(rendering: Rendering, resolved: Resolved) -> StoredImage:
         raise ContainerError(
             "imageStore: the podman backend runs images from an image store; name one made by `nixoci image-store`"
         )
-    return find_stored(resolved.option("image"), Path(store), resolved.tree.image)
+    stored = find_stored(resolved.option("image"), Path(store), resolved.tree.image)
+    if rendering.user and stored.erofs is not None:
+        raise ContainerError(
+            f"imageStore: {store} has EROFS files, which only root can mount; name one made by"
+            " `nixoci image-store --rootless`"
+        )
+    return stored
 
 
 def _erofs(rendering: Rendering, resolved: Resolved, folder: Path) -> Path:

@@ -11,7 +11,7 @@ from nixoci.image_path import ImagePath
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image of an image store; `erofs` is None in a store for rootless users."""
+    """An image of an image store; `erofs` is None in a store that has none, as one for rootless users."""
 
     id: str
     erofs: Path | None

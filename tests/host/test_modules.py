@@ -168,7 +168,8 @@ def test_a_wrong_option_is_named(modules: Modules, text: str, said: str) -> None
 
 
 def test_a_lock_that_is_missing(modules: Modules) -> None:
-    (message,) = modules.broken(ENABLE, "virtualisation.nixoci.lock = /nowhere/nixoci.lock.json;")
+    lock = "virtualisation.nixoci.lock = /nowhere/nixoci.lock.json;"
+    (message,) = modules.broken(ENABLE, lock, "virtualisation.nixoci.users.alice = { };")
     assert message.startswith("virtualisation.nixoci.lock: /nowhere/nixoci.lock.json does not exist; make it with")
 
 

@@ -56,7 +56,7 @@ def odd_tree() -> Tree:
     long = sub.children[b"x" * 200] = Inode(Kind.DIRECTORY, mode=0o1777)
     name = b"\xff\n'" + b"y" * 120
     file = tree.file(long, name, b"content", mode=0o6755, uid=65535, gid=65535, mtime=1_600_000_000_000_000_000)
-    file.xattrs = {b"user.a=b": b"\0\n", b"user.overlay.opaque": b"y", b"trusted.gone": b"1"}
+    file.xattrs = {b"user.a=%3D": b"\0\n", b"user.overlay.opaque": b"y", b"trusted.gone": b"1"}
     tree.root.children[b"second name"] = file
     tree.file(tree.root, b"empty", b"", mode=0o400, uid=1)
     tree.root.children[b"link"] = Inode(Kind.SYMLINK, target=b"../../\xff" + b"z" * 150, uid=8, gid=9)
@@ -177,7 +177,7 @@ def test_odd_names_modes_and_xattrs(alice: Alice) -> None:
     path = ascii(b"/" + "é ü".encode() + b"/" + b"x" * 200 + b"/\xff\n'" + b"y" * 120)
     file = ours[path]
     assert file[:3] == ["0o106755", 65535, 65535]
-    assert file[3] == {"user.a=b": "000a", "user.overlay.opaque": "79"}
+    assert file[3] == {"user.a=%3D": "000a", "user.overlay.opaque": "79"}
     assert file[4:6] == [7, 2]
     assert file[-1] == 1_600_000_000
     assert ours["b'/second name'"] == file

@@ -70,11 +70,11 @@ def test_the_same_tree_gives_the_same_bytes(tree: Tree) -> None:
 
 def test_xattrs_are_those_that_a_user_may_set_and_none_is_the_overlays() -> None:
     root = Inode(Kind.DIRECTORY, xattrs={b"user.overlay.opaque": b"y", b"trusted.x": b"1", b"security.selinux": b"s"})
-    root.xattrs |= {b"user.a": b"1", b"security.capability": b"\1\0"}
+    root.xattrs |= {b"user.a=%": b"1", b"security.capability": b"\1\0"}
     headers = members(metadata(root))[b""].pax_headers
     assert headers == {
         f"{XATTR}security.capability": "\1\0",
-        f"{XATTR}user.a": "1",
+        f"{XATTR}user.a%3D%25": "1",
         f"{XATTR}user.overlay.overlay.opaque": "y",
     }
 
@@ -109,3 +109,17 @@ def test_the_mount_program_says_what_is_wrong(tmp_path: Path, arguments: list[st
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
     assert subprocess.run([program, "--version"], capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("lower", ["overlay/l/{link}", "overlay/{layer}/diff"])
+def test_the_mount_program_names_an_image_path_that_has_gone(tmp_path: Path, lower: str) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    store = tmp_path / "store"
+    (stored,) = build_image_store(store, [image], rootless=True)
+    image.rootfs.rename(tmp_path / "gone")
+    link = (store / "overlay" / stored.layer / "link").read_text("ascii")
+    options = f"lowerdir={store}/{lower.format(link=link, layer=stored.layer)},upperdir=/u,workdir=/w"
+    program = [str(store / "mount-program"), "-o", options, "/target"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {image.rootfs}: it is not there, and {store} refers to it; keep them together\n"

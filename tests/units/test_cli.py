@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from nixoci.cli.units import bundle, units
+from nixoci.image_store.build import build_image_store
 from tests.container.samples import make_image
+from tests.image_store.trees import image_path, small_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +49,19 @@ def test_units_of_a_bundle_are_written_with_all_that_they_read(tmp_path: Path) -
     units_ = {"lib/systemd/system/web.service", "lib/systemd/system/multi-user.target.wants/web.service"}
     assert made == bundle_files | units_ | {f"share/nixoci/tmpfiles/{name}.conf" for name in ("web", "web-volumes")}
     assert (tmp_path / "out/lib/systemd/system/multi-user.target.wants/web.service").is_file()
+
+
+def test_a_users_units_need_a_store_that_the_user_can_mount(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    (stored,) = build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    (tmp_path / "store/overlay" / stored.layer / "composefs-data").mkdir()
+    (tmp_path / "store/overlay" / stored.layer / "composefs-data/composefs.blob").touch()
+    containers = {"web": {"image": "i"}}
+    document = {"images": {"i": str(image.path)}, "imageStore": str(tmp_path / "store"), "containers": containers}
+    (tmp_path / "d.json").write_text(json.dumps(document))
+    done = CliRunner().invoke(units, ["--user", str(tmp_path / "d.json"), str(tmp_path / "out")])
+    assert str(done.exception) == (
+        f"imageStore: {tmp_path}/store has EROFS files, which only root can mount; name one made by"
+        " `nixoci image-store --rootless`"
+    )
+    assert not (tmp_path / "out").exists()
