@@ -21,6 +21,9 @@ from nixoci.progress import Advance, ignore
 
 _SPARE = 64 << 20
 
+MAX_RECIPES = 256 << 20
+"""Bytes of the recipes of all paths together, some tens of them for a file."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
@@ -57,6 +60,7 @@ def receive(
     named = [*(base.path for base in header.bases), *(info.path for info in header.paths)]
     missing = nix_store.invalid_paths(named, store=store)
     check_bases(header.bases, missing, store=store)
+    check_present([info for info in header.paths if info.path not in missing], store=store)
     with spool() as folder:
         rebuilder = Rebuilder(stream, header, real, folder)
         wanted = [info for info in header.paths if info.path in missing]
@@ -98,6 +102,21 @@ def check_bases(bases: tuple[Base, ...], invalid: set[str], *, store: str | None
             )
 
 
+def check_present(infos: list[PathInfo], *, store: str | None) -> None:
+    """Refuse a store that already has one of the paths with another content.
+
+    Raises:
+        DeltaError: Names the path.
+    """
+    hashes = nix_store.nar_hashes([info.path for info in infos], store=store)
+    for info in infos:
+        if hashes[info.path] != info.nar_hash:
+            raise DeltaError(
+                f"{info.path}: this store has it with narHash {hashes[info.path]}, the delta makes it with "
+                f"{info.nar_hash}; delete it here (nix-store --delete), or make the delta from what is here"
+            )
+
+
 class Rebuilder:
     """Reads the body of a delta to its end, then writes the NAR of any of its paths.
 
@@ -109,11 +128,12 @@ class Rebuilder:
         self._what = stream.what
         self._bases = header.bases
         self._roots = [real / base.path[len(STORE_DIR) + 1 :] for base in header.bases]
-        recipes = stream.read(stream.varint())
+        recipes = stream.read(_at_most(stream.varint(), MAX_RECIPES, self._what))
         self._recipes = self._split(recipes, header.paths)
         self._residue = folder / "residue"
         with self._residue.open("wb") as out:
-            self._contents = self._read_contents(stream, out)
+            # a recipe has a byte at least for every content that it uses
+            self._contents = self._read_contents(stream, out, limit=len(recipes))
         stream.finish()
 
     def rebuild(self, info: PathInfo, out: IO[bytes]) -> PathInfo:
@@ -143,10 +163,16 @@ class Rebuilder:
             raise DeltaError(f"{self._what}: something follows its last recipe; make the delta again")
         return found
 
-    def _read_contents(self, stream: DeltaReader, out: IO[bytes]) -> list[Content]:
+    def _read_contents(self, stream: DeltaReader, out: IO[bytes], *, limit: int) -> list[Content]:
         contents: list[Content] = []
         offset = 0
-        for _ in range(stream.varint()):
+        count = stream.varint()
+        if count > limit:
+            raise DeltaError(
+                f"{self._what}: damaged delta: it declares {count} contents, more than its recipes can use; "
+                "fetch it again"
+            )
+        for _ in range(count):
             codec = stream.varint()
             piece = None
             if codec != Codec.PLAIN:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from nixoci.delta import nix_store
+from nixoci.delta.content_address import to_nix32
 from nixoci.delta.format import Sink
 from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
 from nixoci.delta.nar import NarWriter, with_child
@@ -26,7 +27,6 @@ from nixoci.errors import DeltaError
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
 _HASH = re.compile(rb"[0-9abcdfghijklmnpqrsvwxyz]{52}")
 _PART = re.compile(rb"(?=([0-9abcdfghijklmnpqrsvwxyz]{32}))")
-_NIX32 = b"0123456789abcdfghijklmnpqrsvwxyz"
 _BLOCK = 1 << 20
 _MAX_META = 1 << 30
 _MAX_SIZE = 1 << 40
@@ -218,7 +218,7 @@ class _Builder:
             if hashed not in self._checked:
                 alone = NarWriter(_Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(hashed))
                 alone.dump(handle)
-                if nix32(alone.digest) != hashed:
+                if to_nix32(alone.digest) != hashed:
                     raise DeltaError(f"{os.fsdecode(hashed)}: a file of this name has another hash; send it again")
                 self._checked.add(hashed)
             nar.dump(handle)
@@ -255,13 +255,6 @@ class _Finder:
         self._tail = text[-31:]
 
 
-def nix32(digest: bytes) -> bytes:
-    """Return Nix's base 32 of a hash: the last bits first."""
-    number = int.from_bytes(digest, "little")
-    length = (len(digest) * 8 - 1) // 5 + 1
-    return bytes(_NIX32[number >> (5 * place) & 31] for place in range(length - 1, -1, -1))
-
-
 def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Yield each step that makes the paths: a file's place below the store and hash (else empty), and the step."""
     for path in paths:
@@ -283,7 +276,7 @@ def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes
         return
     nar = NarWriter(_Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(place))
     nar.dump(handle)
-    hashed = nix32(nar.digest)
+    hashed = to_nix32(nar.digest)
     executable = b"x" if mode & 0o170111 > 0o100000 and mode & 0o170000 == 0o100000 else b"-"
     steps.append((place, hashed, b"f/%s/%s/%s" % (hashed, executable, name)))
 

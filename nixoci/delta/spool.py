@@ -12,7 +12,7 @@ from typing import IO
 
 from nixoci.delta import nix_store
 from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.errors import DeltaError
+from nixoci.errors import DeltaError, ProcessError
 
 _SPOOL = "nixoci-receive-"
 
@@ -35,9 +35,20 @@ class SpoolCache:
         self._paths.append(path)
 
     def register(self, *, store: str | None) -> None:
-        """Let Nix verify and register every path, in dependency order, each at once or not at all."""
-        if self._paths:
+        """Let Nix verify and register every path, in dependency order, each at once or not at all.
+
+        Raises:
+            DeltaError: Nix refuses one, or has no room for it; those before it are deleted again.
+        """
+        if not self._paths:
+            return
+        try:
             nix_store.copy_from(self._folder, self._paths, store=store)
+        except ProcessError as error:
+            nix_store.delete(self._paths, store=store)
+            reason = nix_store.reason(error)
+            named = next((path for path in self._paths if path in reason), self._paths[-1])
+            raise DeltaError(f"{named}: Nix does not register it: {reason}") from error
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
