@@ -1,6 +1,5 @@
 """The receiving side: the whole stream is checked, then all is rebuilt and verified, then all is registered."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +8,9 @@ from typing import IO
 
 from nixoci.delta import nix_store
 from nixoci.delta.codecs import Codec, decode
-from nixoci.delta.format import MAX_FRAME, DeltaReader
+from nixoci.delta.format import MAX_FRAME, DeltaReader, Sink
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import NarWriter
+from nixoci.delta.nar import NarWriter, Nowhere
 from nixoci.delta.recipe import BasePiece, Content, Recipe
 from nixoci.delta.scan import SEGMENT, open_below
 from nixoci.delta.send import read_piece
@@ -37,7 +36,12 @@ class Received:
 
 
 def receive(
-    read: Callable[[int], bytes], *, what: str, store: str | None = None, advance: Advance = ignore
+    read: Callable[[int], bytes],
+    *,
+    what: str,
+    store: str | None = None,
+    dry_run: bool = False,
+    advance: Advance = ignore,
 ) -> Received:
     """Rebuild the paths of a delta, check them, and register them with Nix.
 
@@ -48,6 +52,7 @@ def receive(
         read: Returns up to so many bytes of the stream, none at its end.
         what: Names the stream in errors.
         store: Where to; a Nix store URL on this machine.
+        dry_run: Rebuild and check all of it, and let go of it.
         advance: Told the bytes of NAR that were rebuilt.
 
     Raises:
@@ -64,12 +69,17 @@ def receive(
     with spool() as folder:
         rebuilder = Rebuilder(stream, header, real, folder)
         wanted = [info for info in header.paths if info.path in missing]
-        need_space(folder, sum(info.nar_size for info in wanted), what)
+        if not dry_run:
+            need_space(folder, sum(info.nar_size for info in wanted), what)
         cache = SpoolCache(folder)
         for info in wanted:
-            cache.add(info.path, partial(rebuilder.rebuild, info))
+            if dry_run:
+                rebuilder.rebuild(info, Nowhere())
+            else:
+                cache.add(info.path, partial(rebuilder.rebuild, info))
             advance(info.nar_size)
-        cache.register(store=store)
+        if not dry_run:
+            cache.register(store=store)
     return Received(
         roots=header.roots,
         added=tuple(info.path for info in wanted),
@@ -136,7 +146,7 @@ class Rebuilder:
             self._contents = self._read_contents(stream, out, limit=len(recipes))
         stream.finish()
 
-    def rebuild(self, info: PathInfo, out: IO[bytes]) -> PathInfo:
+    def rebuild(self, info: PathInfo, out: Sink) -> PathInfo:
         """Write the NAR of a path, check its size and hash, and return `info`."""
         nar = NarWriter(out, limit=info.nar_size, what=info.path)
         used: set[int] = set()
@@ -240,9 +250,8 @@ class Rebuilder:
         """Where a path came out wrong, find out whether a base that it was made from is damaged."""
         for number in sorted(used):
             base: Base = self._bases[number]
-            with Path(os.devnull).open("wb") as nowhere:
-                nar = NarWriter(nowhere, limit=1 << 62, what=base.path)
-                open_below(self._roots[number], b"", nar.dump)
+            nar = NarWriter(Nowhere(), limit=1 << 62, what=base.path)
+            open_below(self._roots[number], b"", nar.dump)
             if nar.sri != base.nar_hash:
                 raise DeltaError(
                     f"{base.path}: damaged in this store: its narHash is {nar.sri}, expected {base.nar_hash}; "

@@ -1,6 +1,7 @@
 """Paths on their way into the store: a binary cache of plain NARs, which Nix itself verifies and registers."""
 
 import base64
+import errno
 import fcntl
 import os
 import shutil
@@ -48,6 +49,8 @@ class SpoolCache:
             nix_store.delete(self._paths, store=store)
             reason = nix_store.reason(error)
             named = next((path for path in self._paths if path in reason), self._paths[-1])
+            if "trusted" in reason:
+                reason += "; receive it as root or as one of nix.conf's trusted-users, or sign it with a trusted key"
             raise DeltaError(f"{named}: Nix does not register it: {reason}") from error
 
 
@@ -68,7 +71,12 @@ def spool() -> Iterator[Path]:
         with suppress(OSError), _locked(left):
             shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=_SPOOL) as folder, _locked(Path(folder)):
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise DeltaError(f"{parent}: no space left for what is received; set TMPDIR to another folder") from error
 
 
 @contextmanager
