@@ -59,6 +59,20 @@
           // args
         );
 
+      # A delta as a build, docs/deltas.md: delta { from = old; to = new; system = "x86_64-linux"; }
+      lib.delta =
+        {
+          system ? builtins.currentSystem,
+          nixoci ? self.packages.${system}.nixoci,
+          ...
+        }@args:
+        import ./nix/delta.nix { inherit system nixoci; } (
+          builtins.removeAttrs args [
+            "system"
+            "nixoci"
+          ]
+        );
+
       # docs/options.md
       lib.options = import ./modules/reference.nix { inherit lib; };
 
@@ -94,6 +108,18 @@
           bash
           coreutils
           ;
+      });
+
+      # nix run .#delta -- FROM TO
+      apps = forEachSystem (pkgs: {
+        delta = {
+          type = "app";
+          program = "${import ./nix/delta-app.nix {
+            inherit (pkgs) writeShellScript nixoci;
+            inherit (pkgs.stdenv.hostPlatform) system;
+          }}";
+          meta.description = "Build the delta between two store paths";
+        };
       });
 
       checks = forEachSystem (pkgs: {

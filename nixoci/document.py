@@ -128,8 +128,8 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
     converter.register_structure_hook(int, _exactly(int, "an integer"))
     converter.register_structure_hook(str, _exactly(str, "a string"))
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
-    for kind, words in ((list, "a list"), (dict, "an object")):
-        _check_container(converter, kind, words)
+    for kind, shape, words in ((list, list, "a list"), (tuple, list, "a list"), (dict, dict, "an object")):
+        _check_container(converter, kind, shape, words)
 
     def structure_dataclass(cls: Any) -> Any:
         if hasattr(cls, "from_json"):
@@ -164,12 +164,12 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
     return converter
 
 
-def _check_container(converter: Converter, kind: type, words: str) -> None:
-    """Refuse what is not a `kind` before cattrs iterates over it."""
-    check_kind = _exactly(kind, words)
+def _check_container(converter: Converter, kind: type, shape: type, words: str) -> None:
+    """Refuse for a `kind` what JSON does not write as a `shape`, before cattrs iterates over it."""
+    check_kind = _exactly(shape, words)
 
     def hook(target: Any) -> Any:
-        inner = (list_structure_factory if kind is list else mapping_structure_factory)(target, converter)
+        inner = (mapping_structure_factory if kind is dict else list_structure_factory)(target, converter)
         return lambda value, _: inner(check_kind(value, None), target)
 
     def concerns(target: Any) -> bool:

@@ -30,6 +30,7 @@ class Whole:
     parts: list[Part] = field(default_factory=list)
     by_name: dict[str, Part] = field(default_factory=dict)
     names: list[str] | None = None
+    fixed: tuple[str, ...] = ()
     anything: dict[str, Any] | None = None
     flag: bool = False
     text: str = "default"
@@ -71,6 +72,8 @@ def test_a_document_is_read() -> None:
         ('{"schemaVersion": 2, "parts": {}}', "parts: expected a list, got {}"),
         ('{"schemaVersion": 2, "parts": "ab"}', 'parts: expected a list, got "ab"'),
         ('{"schemaVersion": 2, "byName": []}', "byName: expected an object, got []"),
+        ('{"schemaVersion": 2, "fixed": "ab"}', 'fixed: expected a list, got "ab"'),
+        ('{"schemaVersion": 2, "fixed": {}}', "fixed: expected a list, got {}"),
         ('{"schemaVersion": 2, "names": "ab"}', 'names: expected a list, got "ab"'),
         ('{"schemaVersion": 2, "names": ["a", 1]}', "names[1]: expected a string, got 1"),
         ('{"schemaVersion": 2, "parts": [1]}', "parts[0]: expected an object, got 1"),

@@ -1,6 +1,9 @@
 """`nixoci send`, `receive` and `copy`: closures travel as deltas."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +13,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from nixoci.cli.common import json_option, print_json, warn
+from nixoci.cli.common import dry_run_option, json_option, print_json, warn
 from nixoci.delta import closure, nix_store, reupnix
 from nixoci.delta.codecs import Effort
 from nixoci.delta.copy import copy as copy_closure
@@ -60,25 +63,18 @@ def send(  # noqa: PLR0917 - click passes options by name
     """
     if bool(new) == (graphs is not None):
         raise click.UsageError("give either --to PATH or --graphs FILE")
+    if output is None and as_json:
+        raise click.UsageError("the delta goes to stdout: give -o FILE to print JSON there")
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a delta is not text: give -o FILE, or pipe it")
     if graphs is not None:
         before, after = closure.from_graphs(graphs)
     else:
         before, after = closure.from_store(old, store=store), closure.from_store(new, store=store)
-    if output is None:
-        summary = _send(before, after, sys.stdout.buffer, effort, kind)
-        sys.stdout.buffer.flush()
-    else:
-        partial = output.with_name(f".{output.name}.partial")
-        try:
-            with partial.open("wb") as out:
-                summary = _send(before, after, out, effort, kind)
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
+    with _output(output) as out:
+        summary = _send(before, after, out, effort, kind)
     if summary is not None:
-        _show_summary(summary, as_json=as_json and output is not None)
+        _show_summary(summary, as_json=as_json)
 
 
 @click.command()
@@ -87,6 +83,7 @@ def send(  # noqa: PLR0917 - click passes options by name
 @click.option("--gc-root", type=click.Path(path_type=Path), help="Protect the received path by this new symlink.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default=_FORMATS[0], show_default=True)
 @click.option("--profile", type=click.Path(path_type=Path), help="Make the received path this profile's generation.")
+@dry_run_option
 @json_option
 def receive(  # noqa: PLR0917 - click passes options by name
     file: Path | None,
@@ -94,14 +91,20 @@ def receive(  # noqa: PLR0917 - click passes options by name
     gc_root: Path | None,
     profile: Path | None,
     kind: str,
-    as_json: bool,  # noqa: FBT001 - click passes options by name
+    dry_run: bool,  # noqa: FBT001 - click passes options by name
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Rebuild the paths of a delta, verify and register them. FILE is stdin where it is not given."""
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError("a delta is not typed: give FILE, or pipe it")
     if file is None:
-        done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind)
+        done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind, dry_run=dry_run)
     else:
         with file.open("rb") as source:
-            done = _receive(source, str(file), store, kind)
+            done = _receive(source, str(file), store, kind, dry_run=dry_run)
+    if dry_run:
+        _show_received(done, as_json=as_json)
+        return
     if gc_root is not None or profile is not None:
         if len(done.roots) != 1:
             raise DeltaError(f"the delta has {len(done.roots)} roots; --gc-root and --profile need one")
@@ -120,10 +123,11 @@ def receive(  # noqa: PLR0917 - click passes options by name
 @click.option("--to", "target", required=True, metavar="ssh://HOST", help="The machine to copy to.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @_effort_option
+@dry_run_option
 @json_option
-def copy(target: str, paths: tuple[str, ...], effort: str, as_json: bool) -> None:  # noqa: FBT001
+def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
     """Copy the closures of PATH... to another machine, as a delta against what it has."""
-    summary = copy_closure(target, paths, effort=Effort(effort), warn=warn)
+    summary = copy_closure(target, paths, effort=Effort(effort), dry_run=dry_run, warn=warn)
     _show_summary(summary, as_json=as_json)
 
 
@@ -135,11 +139,49 @@ def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> 
         return send_delta(old, new, out, effort=Effort(effort), advance=advance)
 
 
-def _receive(source: BinaryIO, what: str, store: str | None, kind: str) -> Received:
+@contextmanager
+def _output(output: Path | None) -> Iterator[BinaryIO]:
+    """Open what a delta is written to; a regular file is there as a whole or not at all."""
+    try:
+        if output is None:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif output.exists() and not output.is_file():
+            with output.open("wb") as out:
+                yield out
+        else:
+            partial = output.with_name(f".{output.name}.partial")
+            try:
+                with partial.open("wb") as out:
+                    yield out
+                partial.replace(output)
+            finally:
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename:
+            raise
+        if output is None:  # nothing more can be said there, not even when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DeltaError(f"{output or 'stdout'}: the delta cannot be written: {error.strerror}") from error
+
+
+def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_run: bool) -> Received:
     if kind == "reupnix-v1":
-        return reupnix.receive(source.read, what=what, store=store)
+        return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run)
     with byte_progress("rebuilding", None) as advance:
-        return receive_delta(source.read, what=what, store=store, advance=advance)
+        return receive_delta(source.read, what=what, store=store, dry_run=dry_run, advance=advance)
+
+
+def _show_received(done: Received, *, as_json: bool) -> None:
+    """Say what a delta would make; nothing was."""
+    if as_json:
+        print_json(asdict(done))
+        return
+    for path in done.added:
+        click.echo(f"would add {path}")
+    for path in done.present:
+        click.echo(f"already there {path}")
+    click.echo(f"{len(done.added)} paths, {decimal(done.nar_size)}, of a delta of {decimal(done.delta_size)}", err=True)
 
 
 def _show_summary(summary: Summary, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import IO
 from nixoci.delta import nix_store
 from nixoci.delta.closure import from_store
 from nixoci.delta.codecs import Effort
+from nixoci.delta.nar import Nowhere
 from nixoci.delta.pairing import package_name
 from nixoci.delta.send import Closure, Summary, send
 from nixoci.errors import DeltaError
@@ -21,12 +22,14 @@ def copy(
     paths: Sequence[str],
     *,
     effort: Effort = Effort.DEFAULT,
+    dry_run: bool = False,
     warn: Callable[[str], None],
 ) -> Summary:
     """Copy closures to the machine `ssh://[USER@]HOST[:PORT]`, which has nixoci and Nix.
 
     Candidates for bases are the closures themselves and the valid paths here of the same package names. What has no
-    base travels whole; without any base, all of it does, and `warn` is told.
+    base travels whole; without any base, all of it does, and `warn` is told. With `dry_run` the delta is made, for its
+    summary, and not sent.
 
     Raises:
         DeltaError: The target is not of that form.
@@ -37,6 +40,9 @@ def copy(
     old = bases_there(ssh, new)
     if not old.paths:
         warn(f"{target}: has no earlier version of anything; whole paths are sent")
+    if dry_run:
+        with byte_progress("making the delta", None) as advance:
+            return send(old, new, Nowhere(), effort=effort, advance=advance)
     with (
         byte_progress(f"sending to {target}", None) as advance,
         feed([*ssh, "nixoci receive"], package="openssh") as to,

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from nixoci.delta.content_address import addressed_path
 from nixoci.errors import DeltaError
 
 STORE_DIR = "/nix/store"
@@ -88,9 +89,27 @@ def _check_info(info: PathInfo) -> None:
         raise DeltaError(f"{info.path}: narSize is {info.nar_size}; make the delta again")
     if info.deriver is not None:
         check_store_path(info.deriver)
-    for line in (*info.signatures, info.content_address or ""):
-        if not line.isprintable() or " " in line:
-            raise DeltaError(f"{info.path}: {line!r} is not a signature or a content address")
+    for line in info.signatures:
+        if not line.isprintable() or " " in line or ":" not in line:
+            raise DeltaError(f"{info.path}: {line!r} is not a signature; make the delta again")
+    if info.content_address is not None:
+        _check_content_address(info, info.content_address)
+
+
+def _check_content_address(info: PathInfo, address: str) -> None:
+    others = [reference for reference in info.references if reference != info.path]
+    try:
+        path = addressed_path(
+            address,
+            store_dir=STORE_DIR,
+            name=store_path_name(info.path),
+            references=others,
+            to_itself=len(others) < len(info.references),
+        )
+    except DeltaError as error:
+        raise DeltaError(f"{info.path}: {error}; make the delta again") from error
+    if path != info.path:
+        raise DeltaError(f"{info.path}: its content address {address} is that of {path}; make the delta again")
 
 
 def _check_new(path: str, known: set[str]) -> None:

@@ -32,6 +32,13 @@ _NODE = _token(b"node")
 _CLOSE = _token(b")")
 
 
+class Nowhere:
+    """A sink that drops everything."""
+
+    def write(self, _: bytes, /) -> None:
+        """Drop the data."""
+
+
 class NarWriter:
     """Writes one archive and knows its size and hash; refuses to write more than `limit` bytes.
 

@@ -2,15 +2,17 @@
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from nixoci.delta.content_address import from_nix32
 from nixoci.delta.model import STORE_DIR, PathInfo
 from nixoci.document import load
-from nixoci.errors import DeltaError
+from nixoci.errors import DeltaError, ProcessError
 from nixoci.process import run
 
 _BATCH = 2000
@@ -18,7 +20,7 @@ _NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command", "--offlin
 _JSON_FORMATS = (2, 33)
 """The version of Nix from which JSON has a version of its own that should be named."""
 
-_NIX32 = "0123456789abcdfghijklmnpqrsvwxyz"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def invalid_paths(paths: Iterable[str], *, store: str | None) -> set[str]:
@@ -62,6 +64,23 @@ def copy_from(cache: Path, paths: Iterable[str], *, store: str | None) -> None:
     command = [*_NEW_COMMAND, "copy", "--from", f"file://{cache}", "--no-check-sigs", "--no-recursive"]
     for batch in _batches(paths):
         run([*command, *(["--to", store] if store else []), *batch], package="nix")
+
+
+def delete(paths: Sequence[str], *, store: str | None) -> None:
+    """Delete those of the paths that nothing uses, valid or left there by a registration that failed."""
+    for path in reversed(paths):  # what refers to others goes before them
+        with suppress(ProcessError):  # it is not there
+            run(["nix-store", *_store(store), "--delete", path], package="nix")
+
+
+def reason(error: ProcessError) -> str:
+    """Return why Nix failed, in its own words, on one line: from where it says so to what it found, if it does."""
+    lines = [_COLOUR.sub("", line).strip() for line in error.stderr.splitlines()]
+    starts = [number for number, line in enumerate(lines) if line.startswith(("error:", "terminating due to"))]
+    if not starts:
+        return str(error)
+    told = [line for line in lines[starts[-1] :][:3] if not line.startswith(("Nix crashed", "Try "))]
+    return " ".join(filter(None, told)).removeprefix("error:").strip()
 
 
 def add_gc_root(link: Path, path: str, *, store: str | None) -> None:
@@ -129,17 +148,11 @@ def sri(text: str) -> str:
     """Return a SHA-256 hash that Nix printed (`sha256:<nix32 or hex>` or SRI) as SRI."""
     if re.fullmatch(r"sha256-[0-9A-Za-z+/]{43}=", text):
         return text
-    match = re.fullmatch(r"sha256:([0-9a-z]{52}|[0-9a-f]{64})", text)
+    match = re.fullmatch(r"sha256:([0-9a-df-np-sv-z]{52}|[0-9a-f]{64})", text)
     if match is None:
         raise ValueError(f"hash {text!r}")
     digits = match[1]
-    if len(digits) == 64:
-        raw = bytes.fromhex(digits)
-    else:
-        number = 0
-        for digit in digits:
-            number = number << 5 | _NIX32.index(digit)
-        raw = number.to_bytes(33, "big")[:0:-1]
+    raw = bytes.fromhex(digits) if len(digits) == 64 else from_nix32(digits, 32)
     return f"sha256-{base64.b64encode(raw).decode()}"
 
 

@@ -1,6 +1,5 @@
 """The receiving side: the whole stream is checked, then all is rebuilt and verified, then all is registered."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +8,9 @@ from typing import IO
 
 from nixoci.delta import nix_store
 from nixoci.delta.codecs import Codec, decode
-from nixoci.delta.format import MAX_FRAME, DeltaReader
+from nixoci.delta.format import MAX_FRAME, DeltaReader, Sink
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import NarWriter
+from nixoci.delta.nar import NarWriter, Nowhere
 from nixoci.delta.recipe import BasePiece, Content, Recipe
 from nixoci.delta.scan import SEGMENT, open_below
 from nixoci.delta.send import read_piece
@@ -20,6 +19,9 @@ from nixoci.errors import DeltaError
 from nixoci.progress import Advance, ignore
 
 _SPARE = 64 << 20
+
+MAX_RECIPES = 256 << 20
+"""Bytes of the recipes of all paths together, some tens of them for a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,12 @@ class Received:
 
 
 def receive(
-    read: Callable[[int], bytes], *, what: str, store: str | None = None, advance: Advance = ignore
+    read: Callable[[int], bytes],
+    *,
+    what: str,
+    store: str | None = None,
+    dry_run: bool = False,
+    advance: Advance = ignore,
 ) -> Received:
     """Rebuild the paths of a delta, check them, and register them with Nix.
 
@@ -45,6 +52,7 @@ def receive(
         read: Returns up to so many bytes of the stream, none at its end.
         what: Names the stream in errors.
         store: Where to; a Nix store URL on this machine.
+        dry_run: Rebuild and check all of it, and let go of it.
         advance: Told the bytes of NAR that were rebuilt.
 
     Raises:
@@ -57,15 +65,21 @@ def receive(
     named = [*(base.path for base in header.bases), *(info.path for info in header.paths)]
     missing = nix_store.invalid_paths(named, store=store)
     check_bases(header.bases, missing, store=store)
+    check_present([info for info in header.paths if info.path not in missing], store=store)
     with spool() as folder:
         rebuilder = Rebuilder(stream, header, real, folder)
         wanted = [info for info in header.paths if info.path in missing]
-        need_space(folder, sum(info.nar_size for info in wanted), what)
+        if not dry_run:
+            need_space(folder, sum(info.nar_size for info in wanted), what)
         cache = SpoolCache(folder)
         for info in wanted:
-            cache.add(info.path, partial(rebuilder.rebuild, info))
+            if dry_run:
+                rebuilder.rebuild(info, Nowhere())
+            else:
+                cache.add(info.path, partial(rebuilder.rebuild, info))
             advance(info.nar_size)
-        cache.register(store=store)
+        if not dry_run:
+            cache.register(store=store)
     return Received(
         roots=header.roots,
         added=tuple(info.path for info in wanted),
@@ -98,6 +112,21 @@ def check_bases(bases: tuple[Base, ...], invalid: set[str], *, store: str | None
             )
 
 
+def check_present(infos: list[PathInfo], *, store: str | None) -> None:
+    """Refuse a store that already has one of the paths with another content.
+
+    Raises:
+        DeltaError: Names the path.
+    """
+    hashes = nix_store.nar_hashes([info.path for info in infos], store=store)
+    for info in infos:
+        if hashes[info.path] != info.nar_hash:
+            raise DeltaError(
+                f"{info.path}: this store has it with narHash {hashes[info.path]}, the delta makes it with "
+                f"{info.nar_hash}; delete it here (nix-store --delete), or make the delta from what is here"
+            )
+
+
 class Rebuilder:
     """Reads the body of a delta to its end, then writes the NAR of any of its paths.
 
@@ -109,14 +138,15 @@ class Rebuilder:
         self._what = stream.what
         self._bases = header.bases
         self._roots = [real / base.path[len(STORE_DIR) + 1 :] for base in header.bases]
-        recipes = stream.read(stream.varint())
+        recipes = stream.read(_at_most(stream.varint(), MAX_RECIPES, self._what))
         self._recipes = self._split(recipes, header.paths)
         self._residue = folder / "residue"
         with self._residue.open("wb") as out:
-            self._contents = self._read_contents(stream, out)
+            # a recipe has a byte at least for every content that it uses
+            self._contents = self._read_contents(stream, out, limit=len(recipes))
         stream.finish()
 
-    def rebuild(self, info: PathInfo, out: IO[bytes]) -> PathInfo:
+    def rebuild(self, info: PathInfo, out: Sink) -> PathInfo:
         """Write the NAR of a path, check its size and hash, and return `info`."""
         nar = NarWriter(out, limit=info.nar_size, what=info.path)
         used: set[int] = set()
@@ -143,10 +173,16 @@ class Rebuilder:
             raise DeltaError(f"{self._what}: something follows its last recipe; make the delta again")
         return found
 
-    def _read_contents(self, stream: DeltaReader, out: IO[bytes]) -> list[Content]:
+    def _read_contents(self, stream: DeltaReader, out: IO[bytes], *, limit: int) -> list[Content]:
         contents: list[Content] = []
         offset = 0
-        for _ in range(stream.varint()):
+        count = stream.varint()
+        if count > limit:
+            raise DeltaError(
+                f"{self._what}: damaged delta: it declares {count} contents, more than its recipes can use; "
+                "fetch it again"
+            )
+        for _ in range(count):
             codec = stream.varint()
             piece = None
             if codec != Codec.PLAIN:
@@ -214,9 +250,8 @@ class Rebuilder:
         """Where a path came out wrong, find out whether a base that it was made from is damaged."""
         for number in sorted(used):
             base: Base = self._bases[number]
-            with Path(os.devnull).open("wb") as nowhere:
-                nar = NarWriter(nowhere, limit=1 << 62, what=base.path)
-                open_below(self._roots[number], b"", nar.dump)
+            nar = NarWriter(Nowhere(), limit=1 << 62, what=base.path)
+            open_below(self._roots[number], b"", nar.dump)
             if nar.sri != base.nar_hash:
                 raise DeltaError(
                     f"{base.path}: damaged in this store: its narHash is {nar.sri}, expected {base.nar_hash}; "

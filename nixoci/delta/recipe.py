@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nixoci.delta.format import MAX_VARINT
-from nixoci.delta.scan import MAX_DEPTH
+from nixoci.delta.scan import MAX_DEPTH, SEGMENT
 from nixoci.errors import DeltaError
 
 
@@ -99,7 +99,10 @@ class Recipe:
 
     def _pieces(self, size: int) -> list[int | BasePiece]:
         found: list[int | BasePiece] = []
-        for _ in range(self._number() if size else 0):
+        count = self._number() if size else 0
+        if count != -(-size // SEGMENT):
+            raise self._broken(f"a file of {size} bytes in {count} pieces")
+        for _ in range(count):
             number = self._number()
             found.append(number - 1 if number else BasePiece(self._base(), self._text(), self._number()))
         return found

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from nixoci.delta import nix_store
+from nixoci.delta.content_address import to_nix32
 from nixoci.delta.format import Sink
 from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
-from nixoci.delta.nar import NarWriter, with_child
+from nixoci.delta.nar import NarWriter, Nowhere, with_child
 from nixoci.delta.receive import Received
 from nixoci.delta.scan import MAX_DEPTH, open_below
 from nixoci.delta.send import Closure, in_dependency_order
@@ -26,7 +27,6 @@ from nixoci.errors import DeltaError
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
 _HASH = re.compile(rb"[0-9abcdfghijklmnpqrsvwxyz]{52}")
 _PART = re.compile(rb"(?=([0-9abcdfghijklmnpqrsvwxyz]{32}))")
-_NIX32 = b"0123456789abcdfghijklmnpqrsvwxyz"
 _BLOCK = 1 << 20
 _MAX_META = 1 << 30
 _MAX_SIZE = 1 << 40
@@ -80,7 +80,7 @@ def write(old: Closure, new: Closure, out: Sink) -> None:
     out.write(b".data-end - 0\n\n")
 
 
-def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None) -> Received:
+def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None, dry_run: bool = False) -> Received:
     """Make the paths of a stream, check every file against its name, find references, and register with Nix.
 
     What the stream asks to delete is left to Nix's garbage collector.
@@ -109,7 +109,7 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
         need_space(folder, 1 << 20, what)
         infos = in_dependency_order([builder.measure(path, trees[path]) for path in sorted(missing)])
         cache = SpoolCache(folder)
-        for info in infos:
+        for info in [] if dry_run else infos:
             cache.add(info.path, partial(builder.write, info, trees[info.path]))
         cache.register(store=store)
         return Received(
@@ -216,9 +216,9 @@ class _Builder:
     def _leaf(self, hashed: bytes, nar: NarWriter) -> None:
         def dump(handle: int) -> None:
             if hashed not in self._checked:
-                alone = NarWriter(_Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(hashed))
+                alone = NarWriter(Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(hashed))
                 alone.dump(handle)
-                if nix32(alone.digest) != hashed:
+                if to_nix32(alone.digest) != hashed:
                     raise DeltaError(f"{os.fsdecode(hashed)}: a file of this name has another hash; send it again")
                 self._checked.add(hashed)
             nar.dump(handle)
@@ -231,13 +231,6 @@ class _Builder:
         store_path, _, inner = self._links[hashed].partition(b"/")
         check_store_path(f"{STORE_DIR}/{os.fsdecode(store_path)}")
         open_below(self._real / os.fsdecode(store_path), inner, dump)
-
-
-class _Nowhere:
-    """A sink that drops everything."""
-
-    def write(self, _: bytes) -> None:
-        """Drop the data."""
 
 
 class _Finder:
@@ -253,13 +246,6 @@ class _Finder:
         text = self._tail + data
         self._found.update(part for part in _PART.findall(text) if part in self._known)
         self._tail = text[-31:]
-
-
-def nix32(digest: bytes) -> bytes:
-    """Return Nix's base 32 of a hash: the last bits first."""
-    number = int.from_bytes(digest, "little")
-    length = (len(digest) * 8 - 1) // 5 + 1
-    return bytes(_NIX32[number >> (5 * place) & 31] for place in range(length - 1, -1, -1))
 
 
 def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -281,9 +267,9 @@ def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes
             with_child(handle, inner, partial(_walk, place=place + b"/" + inner, name=inner, steps=steps))
         steps.append((b"", b"", b"p"))
         return
-    nar = NarWriter(_Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(place))
+    nar = NarWriter(Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(place))
     nar.dump(handle)
-    hashed = nix32(nar.digest)
+    hashed = to_nix32(nar.digest)
     executable = b"x" if mode & 0o170111 > 0o100000 and mode & 0o170000 == 0o100000 else b"-"
     steps.append((place, hashed, b"f/%s/%s/%s" % (hashed, executable, name)))
 

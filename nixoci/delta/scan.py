@@ -103,6 +103,14 @@ def _digest(node: Node) -> None:
     node.digest = hashed.digest()
 
 
+def _descend(handle: int, rest: list[bytes], action: Callable[[int], None]) -> None:
+    # not a closure that names itself: such a circle would keep what `action` holds until the collector comes by
+    if not rest:
+        action(handle)
+    else:
+        with_child(handle, rest[0], lambda child: _descend(child, rest[1:], action))
+
+
 def open_below(root: Path, path: bytes, action: Callable[[int], None]) -> None:
     """Call `action` with a descriptor of `path` below the store path `root`, following no symlink on the way.
 
@@ -113,16 +121,10 @@ def open_below(root: Path, path: bytes, action: Callable[[int], None]) -> None:
     if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
         raise DeltaError(f"{root}: {path!r} is not a path inside of it")
 
-    def descend(handle: int, rest: list[bytes]) -> None:
-        if not rest:
-            action(handle)
-        else:
-            with_child(handle, rest[0], lambda child: descend(child, rest[1:]))
-
     try:
         parent = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with_child(parent, os.fsencode(root.name), lambda top: descend(top, names))
+            with_child(parent, os.fsencode(root.name), lambda top: _descend(top, names, action))
         finally:
             os.close(parent)
     except OSError as error:

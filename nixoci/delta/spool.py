@@ -1,6 +1,7 @@
 """Paths on their way into the store: a binary cache of plain NARs, which Nix itself verifies and registers."""
 
 import base64
+import errno
 import fcntl
 import os
 import shutil
@@ -12,7 +13,7 @@ from typing import IO
 
 from nixoci.delta import nix_store
 from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.errors import DeltaError
+from nixoci.errors import DeltaError, ProcessError
 
 _SPOOL = "nixoci-receive-"
 
@@ -35,9 +36,22 @@ class SpoolCache:
         self._paths.append(path)
 
     def register(self, *, store: str | None) -> None:
-        """Let Nix verify and register every path, in dependency order, each at once or not at all."""
-        if self._paths:
+        """Let Nix verify and register every path, in dependency order, each at once or not at all.
+
+        Raises:
+            DeltaError: Nix refuses one, or has no room for it; those before it are deleted again.
+        """
+        if not self._paths:
+            return
+        try:
             nix_store.copy_from(self._folder, self._paths, store=store)
+        except ProcessError as error:
+            nix_store.delete(self._paths, store=store)
+            reason = nix_store.reason(error)
+            named = next((path for path in self._paths if path in reason), self._paths[-1])
+            if "trusted" in reason:
+                reason += "; receive it as root or as one of nix.conf's trusted-users, or sign it with a trusted key"
+            raise DeltaError(f"{named}: Nix does not register it: {reason}") from error
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
@@ -57,7 +71,12 @@ def spool() -> Iterator[Path]:
         with suppress(OSError), _locked(left):
             shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=_SPOOL) as folder, _locked(Path(folder)):
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise DeltaError(f"{parent}: no space left for what is received; set TMPDIR to another folder") from error
 
 
 @contextmanager

@@ -1,5 +1,7 @@
+import gc
 import random
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from nixoci.delta.codecs import Effort
 from nixoci.delta.scan import SEGMENT
+from nixoci.delta.send import read_piece
 from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
@@ -106,3 +109,17 @@ def test_paths_come_after_what_they_refer_to(tmp_path: Path) -> None:
     )
     stream, _ = delta(old, new)
     assert list(rebuild(stream, tmp_path, tmp_path / "spool")) == [library, tool]
+
+
+def test_a_piece_is_let_go_of_when_it_was_used(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big/file").write_bytes(bytes(8 << 20))
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(8):
+            read_piece(tmp_path / "big", b"file", 0)
+        assert tracemalloc.get_traced_memory()[0] < 8 << 20
+    finally:
+        tracemalloc.stop()
+        gc.enable()

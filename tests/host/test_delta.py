@@ -43,6 +43,14 @@ in [ (make "1") (make "2") ]
 """
 
 
+KILL_REGISTRATION = """
+echo ready
+until pid=$(pgrep -f "^nix .*copy --from file:///tmp/nixoci-receive"); do sleep 0.002; done
+sleep "$1"; kill -KILL $pid
+"""
+"""Waits for the command by which nixoci registers, and kills it so many seconds later."""
+
+
 @pytest.fixture(scope="module")
 def near() -> Iterator[Machine]:
     with Machine(binds={images_dir(): INSIDE}) as machine:
@@ -160,6 +168,40 @@ def test_killed_at_any_point_the_store_is_sound(near: Machine, pair: tuple[str, 
     assert finished < 25
     verify(near, "/root/killed")
     assert "nixoci" not in near.run(["ls", "/tmp"]).stdout  # noqa: S108
+
+
+def test_registration_killed_at_any_point_the_store_is_sound(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    delays = random.Random(5)  # noqa: S311  # not a secret
+    folders = ["ls", "-A", "/tmp", "/nix/store"]  # noqa: S108
+    left = near.run(folders).stdout
+    refused = 0
+    for _ in range(12):
+        store = fresh(near, "/root/child-killed", old)
+        command = near.command(["sh", "-c", KILL_REGISTRATION, "sh", str(delays.uniform(0, 0.12))])
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killer:
+            assert killer.stdout
+            assert killer.stdout.readline() == "ready\n"
+            done = near.run(["nixoci", "receive", "/root/delta", "--store", store], check=False)
+            killer.wait(timeout=30)
+        if done.returncode:
+            refused += 1
+            assert done.stderr.startswith("error: /nix/store/")
+            assert done.stderr.count("\n") == 1
+            # what was registered before the kill was deleted again
+            assert new not in valid(near, store)
+        verify(near, store)
+        assert near.run(folders).stdout == left
+        near.run(["nixoci", "receive", "/root/delta", "--store", store])
+        verify(near, store)
+        got, expected = infos(near, "--store", store, new), infos(near, new)
+        for key in ("narHash", "references"):  # another test signs the near paths after the delta was made
+            assert {path: info[key] for path, info in got.items()} == {p: i[key] for p, i in expected.items()}
+        wanted = {path.removeprefix("/nix/store/") for path in valid(near, store)} | {".links"}
+        there = set(near.run(["ls", "-A", f"{store}/nix/store"]).stdout.split())
+        # an empty lock file is Nix's own, removed by its garbage collector
+        assert {name for name in there - wanted if not name.endswith(".lock")} == set()
+    assert refused > 2
 
 
 def test_roots_and_profiles(near: Machine, pair: tuple[str, str]) -> None:

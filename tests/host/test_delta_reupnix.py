@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 CHECKOUT = os.environ.get("REUPNIX")
 
-pytestmark = pytest.mark.skipif(not CHECKOUT, reason="REUPNIX does not name a checkout of reUpNix")
+pytestmark = pytest.mark.skipif(
+    not CHECKOUT,
+    reason="not run: reUpNix's nix-store-recv on our stream, and ours on that of its nix-store-send; "
+    "let REUPNIX name a checkout",
+)
 
 ARGUMENTS = """
 generic-arg-parse() {

@@ -14,6 +14,7 @@ from nixoci.document import dump
 from nixoci.lock.model import EMPTY_LOCK
 from nixoci.nix.generate import generate
 from tests.nix.locks import image, lock, platform
+from tests.host.test_delta import MAKE, fresh, valid
 from tests.nixpkgs import CHECKOUT, nixpkgs
 
 if TYPE_CHECKING:
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
 
 FILES = ("flake.nix", "flake.lock", "modules", "nix", "nixoci", "pyproject.toml", "LICENSE", "README.md")
 LOCAL = ["--offline", "--no-write-lock-file", "--override-input", "nixpkgs", "path:/root/flake/nixpkgs"]
+NIXPKGS = """
+{
+  outputs = _: {
+    lib = import ./lib;
+    # what the outputs that are built here need of the packages
+    legacyPackages.x86_64-linux.extend = _: rec {
+      nixoci = "/opt/nixoci";
+      stdenv.hostPlatform.system = "x86_64-linux";
+      writeShellScript = name: text: derivation {
+        inherit name text;
+        system = "x86_64-linux";
+        builder = "/usr/bin/bash";
+        args = [ "-c" ''echo '#!/usr/bin/bash' > $out; printf %s "$text" >> $out; /usr/bin/chmod +x $out'' ];
+      };
+    };
+  };
+}
+"""
 LOCK = '{"version": 1, "images": {}}'
 
 
@@ -45,9 +64,7 @@ def flake(machine: Machine) -> Iterator[str]:
 def with_lib(machine: Machine, flake: str) -> str:
     place = nixpkgs()
     shutil.copytree(place / "lib", machine.root / "root/flake/nixpkgs/lib")
-    (machine.root / "root/flake/nixpkgs/flake.nix").write_text(
-        "{ outputs = _: { lib = import ./lib; }; }\n", encoding="ascii"
-    )
+    (machine.root / "root/flake/nixpkgs/flake.nix").write_text(NIXPKGS, encoding="ascii")
     return flake
 
 
@@ -68,7 +85,7 @@ def test_the_lock_pins_its_one_input(machine: Machine, flake: str) -> None:
 
 def test_its_outputs_that_need_no_package(machine: Machine, with_lib: str) -> None:
     names = machine.run(["nix", "eval", *LOCAL, "--json", f"{with_lib}#lib", "--apply", "builtins.attrNames"]).stdout
-    assert json.loads(names) == ["fromLock", "options"]
+    assert json.loads(names) == ["delta", "fromLock", "options"]
     kind = machine.run(["nix", "eval", *LOCAL, "--raw", f"{with_lib}#overlays.default", "--apply", "builtins.typeOf"])
     assert kind.stdout == "lambda"
 
@@ -188,3 +205,47 @@ def test_from_lock_takes_the_tools_that_are_passed(machine: Machine, with_lib: s
     apply = f"lib: (lib.fromLock {{ {arguments} }}).imageStore.name"
     found = machine.run(["nix", "eval", *LOCAL, "--impure", "--raw", f"{with_lib}#lib", "--apply", apply])
     assert found.stdout == "nixoci-image-store"
+
+
+@pytest.fixture(scope="module")
+def closures(machine: Machine, with_lib: str) -> tuple[str, str]:
+    del with_lib
+    old, new = machine.run(["nix-build", "--no-out-link", "--expr", MAKE]).stdout.split()
+    return old, new
+
+
+def received(machine: Machine, delta: str, closures: tuple[str, str]) -> None:
+    """Check that a delta makes the new closure where the old one is."""
+    old, new = closures
+    store = fresh(machine, "/root/flake-store", old)
+    machine.run(["nixoci", "receive", delta, "--store", store])
+    assert new in valid(machine, store)
+
+
+def test_its_delta_is_built_and_published_in_a_binary_cache(
+    machine: Machine, with_lib: str, closures: tuple[str, str]
+) -> None:
+    old, new = closures
+    arguments = 'system = "x86_64-linux"; nixoci = "/opt/nixoci"; effort = "fast"; name = "app-1-to-2";'
+    paths = f"from = [ (builtins.storePath {old}) ]; to = builtins.storePath {new};"
+    expression = f'(builtins.getFlake "{with_lib}").lib.delta {{ {arguments} {paths} }}'
+    command = ["nix", "build", *LOCAL, "--impure", "--no-link", "--print-out-paths", "--expr", expression]
+    delta = machine.run(command).stdout.strip()
+    assert delta.endswith("-app-1-to-2")
+    machine.run(["nix", "copy", "--to", "file:///root/flake/cache", delta])
+    machine.run(["nix", "copy", "--no-check-sigs", "--from", "file:///root/flake/cache", "--to", "/root/got", delta])
+    received(machine, f"/root/got{delta}", closures)
+
+
+def test_its_app_builds_the_delta_of_two_paths(machine: Machine, with_lib: str, closures: tuple[str, str]) -> None:
+    old, new = closures
+    run = ["nix", "run", *LOCAL, f"{with_lib}#delta", "--"]
+    delta = machine.run([*run, old, new]).stdout.strip()
+    received(machine, delta, closures)
+    machine.run(["ln", "--symbolic", new, "/root/flake/result"])
+    fast = machine.run([*run, old, "/root/flake/result", "--argstr", "effort", "fast"]).stdout.strip()
+    assert fast != delta
+    received(machine, fast, closures)
+    wrong = machine.run([*run, old], check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines()[-1].startswith("usage: delta FROM TO")

@@ -1,0 +1,19 @@
+# `nix run .#delta -- FROM TO [OPTION...]`: build the delta between two store paths, and print where it is.
+{
+  writeShellScript,
+  nixoci,
+  system,
+}:
+writeShellScript "nixoci-delta" ''
+  set -eu
+  if [ $# -lt 2 ]; then
+    echo "usage: delta FROM TO [--argstr effort fast|default|best] [nix-build option...]" >&2
+    exit 2
+  fi
+  from=$(realpath -e -- "$1")
+  to=$(realpath -e -- "$2")
+  shift 2
+  # the expressions lie in one folder of the store, beside what they import
+  exec nix-build --no-out-link ${./.}/delta-of-paths.nix \
+    --argstr system ${system} --argstr nixoci ${nixoci} --argstr from "$from" --argstr to "$to" "$@"
+''
