@@ -1,6 +1,5 @@
 """`nixoci units` and `nixoci bundle`: containers become systemd units, or one runtime-spec bundle."""
 
-import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -88,7 +87,7 @@ def units(
 @click.option("--name", default="container", show_default=True, help="The container's name.")
 @_seccomp_option
 def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp: str) -> None:
-    """Write the config.json of a container of the image at IMAGE_PATH to the new directory OUT.
+    """Write the bundle of a container of the image at IMAGE_PATH to the new directory OUT.
 
     Its root is where a unit of `nixoci units` mounts it, /run/nixoci/NAME/root, or the image path's own tree if the
     container is read-only and needs nothing that a store path cannot hold.
@@ -98,13 +97,14 @@ def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp
     given = defaults | options if isinstance(options, dict) else options
     container = structure(Container, given, what=str(file or name), strict=True)
     check(Deployment(images={container.image: str(image_path)}, containers={name: container}))
-    made = make_bundle(resolve(name, container, ImageTree.open(image_path)), _profile(seccomp))
+    resolved = resolve(name, container, ImageTree.open(image_path))
+    made = make_bundle(resolved, _profile(seccomp), folder=out.absolute())
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    text = json.dumps(made.config, indent=2, ensure_ascii=False) + "\n"
-    (out / "config.json").write_text(text, encoding="utf-8")
+    for file_name, text in made.files.items():
+        (out / file_name).write_text(text, encoding="utf-8")
 
 
 def _read_attribute(file: Path, attribute: str) -> Deployment:

@@ -146,7 +146,9 @@ def _add_command(unit: UnitFile, resolved: Resolved) -> None:
 def _add_environment(unit: UnitFile, resolved: Resolved) -> None:
     container = resolved.container
     bare = container.backend is Backend.ROOTFS
-    for name, value in (resolved.environment if bare else container.environment).items():
+    # podman tells so to containers of images only
+    environment = {"container": "podman"} | resolved.environment if bare else container.environment
+    for name, value in environment.items():
         option = resolved.option(f"environment.{name}")
         unit.add(_SECTION, "Environment", quadlet_argument(option, f"{name}={value}"))
     for index, file in enumerate(container.environment_files):

@@ -32,6 +32,7 @@ _RUNTIME_STATE = "/run/crun"
 _HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(",:\\ ")
 _SIGNAL_BASE = 128
+_LIMIT = 1 << 20
 
 
 def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path) -> UnitFile:
@@ -223,6 +224,9 @@ def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
     unit.add("Service", "TimeoutStopSec", literal(f"{resolved.container.stop_timeout}s"))
     # ended by the signal that asked it to is a clean end, by it or by a shell's exit code for it
     unit.add("Service", "SuccessExitStatus", literal(f"{resolved.stop_signal} {_exit_code(resolved.stop_signal)}"))
+    # as podman's containers have, or as near to it as the host allows
+    for limit in ("LimitNOFILE", "LimitNPROC"):
+        unit.add("Service", limit, literal(str(_LIMIT)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
     for device in (*_STANDARD_DEVICES, *(mount.source for mount in resolved.devices)):

@@ -48,7 +48,7 @@ def bundle(path: Path, **options: Any) -> tuple[Resolved, Bundle]:
     whole = deployment(path, {"backend": "bundle", "networks": ["none"]} | options)
     check(whole)
     resolved = resolve("c", whole.containers["c"], make_image(path, IMAGE))
-    return resolved, make_bundle(resolved, None)
+    return resolved, make_bundle(resolved, None, folder=Path("/u/share/nixoci/bundles/web"))
 
 
 def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:
