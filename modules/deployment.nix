@@ -34,6 +34,7 @@ let
         bash
         coreutils
         crun
+        runc
         systemd
         util-linux
         ;

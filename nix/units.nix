@@ -5,6 +5,7 @@
   # What the units call on the target, and what makes them.
   podman,
   crun,
+  runc,
   util-linux,
   systemd,
   bash,
@@ -36,6 +37,8 @@ derivation {
     "${podman}/bin/podman"
     "--crun"
     "${crun}/bin/crun"
+    "--runc"
+    "${runc}/bin/runc"
     "--mount"
     "${util-linux}/bin/mount"
     "--umount"

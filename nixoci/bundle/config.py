@@ -7,7 +7,7 @@ from typing import Any
 
 from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root
-from nixoci.container.model import Notify
+from nixoci.container.model import Notify, Runtime
 from nixoci.container.notation import Mount
 from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, Resolved
 from nixoci.container.rules import in_store
@@ -22,6 +22,9 @@ RUN = "/run/nixoci"
 
 STATE = "/var/lib/nixoci"
 """Where containers keep what stays: `NAME/upper` and `NAME/work`, and `volumes/NAME`."""
+
+CGROUP = "container"
+"""The cgroup that a runtime which needs one of its own makes, below that of the unit."""
 
 NOTIFY_SOCKET = "/run/systemd/notify"
 
@@ -72,6 +75,8 @@ def make_bundle(resolved: Resolved, profile: seccomp.Profile | None, *, folder: 
     }
     if own_network:
         linux["sysctl"] = dict(defaults.SYSCTL)
+    if resolved.container.runtime is Runtime.RUNC:
+        linux["cgroupsPath"] = CGROUP
     if profile is not None:
         architecture = resolved.tree.image.config.architecture
         linux["seccomp"] = seccomp.for_container(profile, architecture=architecture, capabilities=bounding)

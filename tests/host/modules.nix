@@ -32,6 +32,7 @@ let
     coreutils = program;
     crun = program;
     oras = program;
+    runc = program;
     systemd = program;
     util-linux = program;
   };

@@ -97,6 +97,8 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 """Options of a container, and those of `podman run` that mean the same, by a name for them."""
 
+WAYS = {backend: {"backend": backend} for backend in BACKENDS} | {"runc": {"backend": "bundle", "runtime": "runc"}}
+
 CASES = {f"user-{name}": (name, dict[str, Any](), list[str]()) for name in USERS} | {
     f"option-{name}": ("name", *both) for name, both in OPTIONS.items()
 }
@@ -128,8 +130,8 @@ def comparable(seen: dict[str, Any], backend: str) -> dict[str, Any]:
 def ours(likeness: Likeness) -> dict[str, Any]:
     """Return what the probe sees in each container of ours, by case and backend."""
     containers = {
-        f"{case}-{backend}": {"image": image, "backend": backend, "networks": ["none"]} | options
-        for backend in BACKENDS
+        f"{case}-{way}": {"image": image, "networks": ["none"]} | options | chosen
+        for way, chosen in WAYS.items()
         for case, (image, options, _) in CASES.items()
     }
     return likeness.host.seen_by_all("/var/cases", containers)
@@ -141,8 +143,9 @@ def test_each_backend_runs_a_container_as_podman_runs_the_original(
 ) -> None:
     image, container, options = CASES[case]
     theirs = likeness.original(image, options, *container.get("cmd", []))
-    for backend in BACKENDS:
-        assert comparable(ours[f"{case}-{backend}"], backend) == comparable(theirs, backend), backend
+    for way, chosen in WAYS.items():
+        seen = ours[f"{case}-{way}"]
+        assert comparable(seen, chosen["backend"]) == comparable(theirs, chosen["backend"]), way
 
 
 @pytest.mark.parametrize(
