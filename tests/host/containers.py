@@ -10,7 +10,7 @@ from tests.host.images import images as sample_images
 from tests.host.process import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from tests.host.machine import Machine
 
@@ -47,13 +47,13 @@ BACKENDS = ("podman", "rootfs", "bundle")
 class Host:
     """A machine with images in its store, and an image store over them on the same plain file system.
 
-    `layouts` are OCI layouts inside, by the name that their last image gets.
+    `layouts` are OCI layouts inside, each with the name that its last image gets, read in turn.
     """
 
-    def __init__(self, machine: Machine, layouts: Mapping[str, str]) -> None:
+    def __init__(self, machine: Machine, layouts: Iterable[tuple[str, str]]) -> None:
         self.machine = machine
         self.paths: dict[str, str] = {}
-        for name, layout in layouts.items():
+        for name, layout in layouts:
             self.paths[name] = self.extract(name, layout)
         conf = "--storage-conf=/etc/containers/storage.conf"
         machine.run(["nixoci", "image-store", "/nix/image-store", *self.paths.values(), conf])
@@ -110,6 +110,6 @@ class Host:
         return found
 
 
-def sample_layouts() -> dict[str, str]:
+def sample_layouts() -> list[tuple[str, str]]:
     """Return where a machine has the newer version of each sample image."""
-    return {name: pair.new.inside.removeprefix("oci:").rpartition(":")[0] for name, pair in sample_images().items()}
+    return [(name, pair.new.inside.removeprefix("oci:").rpartition(":")[0]) for name, pair in sample_images().items()]

@@ -36,7 +36,7 @@ class Likeness:
         machine.run(["skopeo", "copy", "--quiet", sample_images()["python"].new.inside, base], timeout=300)
         build = ["buildah", "build", "--isolation=chroot", "--layers", "--build-arg=BASE=localhost/base"]
         machine.run([*build, "--tag=localhost/accounts", "/src/tests/host/accounts"], timeout=300)
-        self.host = Host(machine, {name: self._layout(name, user) for name, user in USERS.items()})
+        self.host = Host(machine, ((name, self._layout(name, user)) for name, user in USERS.items()))
 
     def image(self, name: str, user: str) -> str:
         """Return the image path of one more image."""
@@ -47,9 +47,9 @@ class Likeness:
         container = self.machine.run(["buildah", "from", "localhost/accounts"]).stdout.strip()
         self.machine.run(["buildah", "config", f"--user={user}", container])
         self.machine.run(["buildah", "commit", "--quiet", "--rm", container, f"localhost/{name}"], timeout=300)
-        layout = f"/var/tmp/{name}"  # noqa: S108
-        copy = ["skopeo", "copy", "--quiet", f"containers-storage:localhost/{name}", f"oci:{layout}"]
-        self.machine.run(copy, timeout=300)
+        layout = "/var/tmp/layout"  # noqa: S108
+        copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
+        self.machine.run([*copy, f"containers-storage:localhost/{name}", f"oci:{layout}:{name}"], timeout=300)
         return layout
 
     def original(self, image: str, options: list[str], *words: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "command": ({"cmd": ["/probe.py", "more"], "entrypoint": ["python3"]}, ["--entrypoint=python3"]),
     "readonly": ({"readOnly": True}, ["--read-only"]),
     "tmpfs": ({"tmpfs": ["/srv:size=1m,mode=1770"]}, ["--tmpfs=/srv:size=1m,mode=1770"]),
-    "volume": ({"volumes": ["/var/lib:/mnt:ro"]}, ["--volume=/var/lib:/mnt:ro"]),
+    "volume": ({"volumes": ["/var/cache:/mnt:ro"]}, ["--volume=/var/cache:/mnt:ro"]),
     "device": ({"devices": ["/dev/fuse:/dev/x"]}, ["--device=/dev/fuse:/dev/x"]),
     "network": ({"networks": ["host"]}, ["--network=host"]),
 }
