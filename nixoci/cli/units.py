@@ -17,6 +17,7 @@ from nixoci.container.schema import json_schema
 from nixoci.container.tree import ImageTree
 from nixoci.document import load, structure
 from nixoci.errors import ContainerError
+from nixoci.nix.attributes import with_members
 from nixoci.units.render import Rendering, render_units
 from nixoci.units.tools import Tools
 
@@ -112,7 +113,7 @@ def _read_attribute(file: Path, attribute: str) -> Deployment:
     attributes = load(file.read_bytes(), what=str(file))
     if not isinstance(attributes, dict) or attribute not in attributes:
         raise ContainerError(f"{file}: no attribute {attribute!r}; name the one that holds the document")
-    return structure(Deployment, attributes[attribute], what=attribute, strict=True)
+    return structure(Deployment, with_members(attributes[attribute]), what=attribute, strict=True)
 
 
 def _profile(seccomp: str) -> Profile | None:

@@ -41,6 +41,27 @@ image = Image(
 extract(image, blobs, Path(sys.argv[2]), name=sys.argv[3])
 """
 
+HOSTILE = {
+    "QUOTES": "a\"b'c`d",
+    "DOLLAR": "$HOME ${HOME} $$ $",
+    "PERCENT": "%n %% %h %",
+    "NIX": "${builtins.throw} ''$ \\${x}",
+    "BACKSLASH": "\\n \\\\ \\x41 \\",
+    "NEWLINE": "one\ntwo\n",
+    "SPACES": "  a  b\t ",
+    "UNICODE": "grüße 容器 \u2028 🐳",
+    "CONTROL": "\x01\x1b[31m\x7f",
+    "SEMICOLON": "; ;",
+    "HASH": "# no comment",
+    "EMPTY": "",
+    "EQUALS": "a=b=c",
+    "outPath": "/not/a/path",
+    "__toString": "no function",
+    "__members": "no list",
+    "type": "no derivation",
+}
+"""Values made to break what stands between, by names that are no better."""
+
 BACKENDS = ("podman", "rootfs", "bundle")
 
 
@@ -76,10 +97,14 @@ class Host:
         document = {"images": self.paths, "imageStore": "/nix/image-store", "containers": containers, **more}
         self.machine.run(["tee", f"{out}.json"], input=json.dumps(document))
         done = self.machine.run(["nixoci", "units", f"{out}.json", out])
+        self.link(out)
+        return done.stderr
+
+    def link(self, out: str) -> None:
+        """Tell systemd of rendered units."""
         units = self.machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"])
         self.machine.run(["systemctl", "link", "--quiet", *units.stdout.split()])
         self.machine.run(["systemctl", "daemon-reload"])
-        return done.stderr
 
     def systemctl(self, *arguments: str) -> str:
         """Run systemctl and return what it says."""
@@ -103,11 +128,14 @@ class Host:
         self.deploy(out, {name: {"restart": "no"} | container for name, container in containers.items()}, **more)
         found = {}
         for name in containers:
-            unit = f"{name}.service"
-            self.machine.run(["systemctl", "start", unit], check=False)
-            lines = self.wait_for_log(unit, "SEEN ").splitlines()
-            found[name] = json.loads(next(line for line in lines if line.startswith("SEEN ")).removeprefix("SEEN "))
+            self.machine.run(["systemctl", "start", f"{name}.service"], check=False)
+            found[name] = self.said(name)
         return found
+
+    def said(self, name: str) -> Any:
+        """Return what a container says in JSON, in one line of the journal after SEEN."""
+        lines = self.wait_for_log(f"{name}.service", "SEEN ").splitlines()
+        return json.loads(next(line for line in lines if line.startswith("SEEN ")).removeprefix("SEEN "))
 
 
 def sample_layouts() -> list[tuple[str, str]]:
