@@ -221,7 +221,9 @@ def _mount(resolved: Resolved, root: Root, tools: Tools, erofs: Path | None) -> 
 def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
     unit.add("Service", "KillMode", literal("mixed"))
     unit.add("Service", "KillSignal", literal(resolved.stop_signal))
-    unit.add("Service", "TimeoutStopSec", literal(f"{resolved.container.stop_timeout}s"))
+    # to systemd 0 is for ever
+    stop_timeout = resolved.container.stop_timeout
+    unit.add("Service", "TimeoutStopSec", literal(f"{stop_timeout}s" if stop_timeout else "1ms"))
     # ended by the signal that asked it to is a clean end, by it or by a shell's exit code for it
     unit.add("Service", "SuccessExitStatus", literal(f"{resolved.stop_signal} {_exit_code(resolved.stop_signal)}"))
     # as podman's containers have, or as near to it as the host allows

@@ -230,6 +230,15 @@ def test_a_bundle_has_the_limits_of_podmans_containers(tmp_path: Path) -> None:
     assert {"LimitNOFILE=1048576", "LimitNPROC=1048576"} <= set(lines)
 
 
+def test_no_time_to_stop_is_not_for_ever(tmp_path: Path) -> None:
+    def timeout(path: str, seconds: int) -> str:
+        lines = bundle_service(*bundle(tmp_path / path, stopTimeout=seconds), TOOLS, share=SHARE).render().splitlines()
+        return next(line for line in lines if line.startswith("TimeoutStopSec="))
+
+    assert timeout("1", 0) == "TimeoutStopSec=1ms"
+    assert timeout("2", 7) == "TimeoutStopSec=7s"
+
+
 def test_podman_is_told_which_runtime_to_use(tmp_path: Path) -> None:
     assert "GlobalArgs=--runtime=/r/runc" in quadlet(tmp_path / "1", runtime="runc")
     assert not [line for line in quadlet(tmp_path / "2") if line.startswith("GlobalArgs")]
