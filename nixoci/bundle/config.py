@@ -30,6 +30,7 @@ NOTIFY_SOCKET = "/run/systemd/notify"
 
 _TMPFS = ("rw", "rprivate", "nosuid", "nodev", "tmpcopyup")
 _BIND = ("rbind", "rprivate", "nosuid", "nodev")
+_VOLUME = ("rbind", "rprivate")
 _ANNOTATION = "org.opencontainers.image."
 _NEW_DIRECTORY = Inode(Kind.DIRECTORY)
 _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
@@ -182,8 +183,8 @@ def _mounts(resolved: Resolved, files: dict[str, str]) -> list[dict[str, Any]]:
     mounts += [_tmpfs(resolved, mount) for mount in resolved.tmpfs]
     for mount in resolved.volumes:
         source = mount.source if mount.is_path else named_volume(mount.source)
-        mounts.append(_bind(source, mount.target, mount.options))
-    mounts += [_bind(mount.source, mount.target, ("dev",), ("rbind", "rprivate")) for mount in resolved.devices]
+        mounts.append(_bind(source, mount.target, mount.options, _VOLUME))
+    mounts += [_bind(mount.source, mount.target, ("dev",), _VOLUME) for mount in resolved.devices]
     for name, secret in resolved.container.secrets.items():
         mounts.append(_bind(secret_file(resolved.name, name), secret.target or f"/run/secrets/{name}", ("ro",)))
     if resolved.container.notify is Notify.CONTAINER:
