@@ -36,6 +36,7 @@ let
         bash
         coreutils
         crun
+        runc
         systemd
         util-linux
         ;

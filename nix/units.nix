@@ -5,6 +5,7 @@
   # What the units call on the target, and what makes them.
   podman,
   crun,
+  runc,
   util-linux,
   systemd,
   bash,
@@ -19,8 +20,28 @@
   # Whether they are for a user's own systemd.
   user ? false,
 }:
+let
+  # To Nix's JSON a set with an attribute outPath or __toString is that string. Such a set, of variables for example,
+  # is written as the list of its members; `nixoci units --attribute` reads it.
+  toJSONValue =
+    value:
+    if builtins.isList value then
+      map toJSONValue value
+    else if !builtins.isAttrs value || value.type or null == "derivation" then
+      value
+    else if value ? outPath || value ? __toString || value ? __members then
+      {
+        __members = map (name: {
+          inherit name;
+          value = toJSONValue value.${name};
+        }) (builtins.attrNames value);
+      }
+    else
+      builtins.mapAttrs (_: toJSONValue) value;
+in
 derivation {
-  inherit system deployment;
+  inherit system;
+  deployment = toJSONValue deployment;
   name = if user then "nixoci-user-units" else "nixoci-units";
   builder = "${nixoci}/bin/nixoci";
   args = [
@@ -36,6 +57,8 @@ derivation {
     "${podman}/bin/podman"
     "--crun"
     "${crun}/bin/crun"
+    "--runc"
+    "${runc}/bin/runc"
     "--mount"
     "${util-linux}/bin/mount"
     "--umount"

@@ -1,11 +1,13 @@
 """A container's config.json, as the runtime-spec wants it (config.md, config-linux.md; image-spec conversion.md)."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root
-from nixoci.container.model import Notify
+from nixoci.container.model import Notify, Runtime
 from nixoci.container.notation import Mount
 from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, Resolved
 from nixoci.container.rules import in_store
@@ -21,35 +23,50 @@ RUN = "/run/nixoci"
 STATE = "/var/lib/nixoci"
 """Where containers keep what stays: `NAME/upper` and `NAME/work`, and `volumes/NAME`."""
 
+CGROUP = "container"
+"""The cgroup that a runtime which needs one of its own makes, below that of the unit."""
+
 NOTIFY_SOCKET = "/run/systemd/notify"
 
 _TMPFS = ("rw", "rprivate", "nosuid", "nodev", "tmpcopyup")
 _BIND = ("rbind", "rprivate", "nosuid", "nodev")
+_VOLUME = ("rbind", "rprivate")
 _ANNOTATION = "org.opencontainers.image."
 _NEW_DIRECTORY = Inode(Kind.DIRECTORY)
+_LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle: its config.json, and how the unit makes the root that it names."""
+    """A bundle: its config.json, how the unit makes the root that it names, and what /etc of the container gets."""
 
     config: dict[str, Any]
     root: Root
+    names: dict[str, str]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files of the bundle's directory, by name."""
+        return {"config.json": json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"} | self.names
 
 
-def make_bundle(resolved: Resolved, profile: seccomp.Profile | None) -> Bundle:
+def make_bundle(resolved: Resolved, profile: seccomp.Profile | None, *, folder: Path) -> Bundle:
     """Write a container's config.json.
 
     Args:
         resolved: The container.
+        folder: The bundle's directory, as the target sees it.
         profile: The seccomp profile (`nixoci.bundle.seccomp.read_profile`), None for no confinement.
 
     Raises:
         ContainerError: A capability does not exist, or `settings.runtime` sets the root or opens the store.
     """
     bounding, added = defaults.capabilities(resolved.option("capabilities"), resolved.container.capabilities)
-    mounts = _mounts(resolved)
-    root = choose_root(resolved, [mount["destination"] for mount in mounts])
+    may_mount = "CAP_SYS_ADMIN" in bounding
+    # what may remount could make a read-only bind of the store writable
+    names = {} if may_mount else _names(resolved)
+    mounts = _mounts(resolved, {f"/etc/{name}": str(folder / name) for name in names})
+    root = choose_root(resolved, [mount["destination"] for mount in mounts], may_mount=may_mount)
     own_network = resolved.container.networks == ["none"]
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup", *(["network"] if own_network else [])]
     linux: dict[str, Any] = {
@@ -59,6 +76,8 @@ def make_bundle(resolved: Resolved, profile: seccomp.Profile | None) -> Bundle:
     }
     if own_network:
         linux["sysctl"] = dict(defaults.SYSCTL)
+    if resolved.container.runtime is Runtime.RUNC:
+        linux["cgroupsPath"] = CGROUP
     if profile is not None:
         architecture = resolved.tree.image.config.architecture
         linux["seccomp"] = seccomp.for_container(profile, architecture=architecture, capabilities=bounding)
@@ -85,7 +104,7 @@ def make_bundle(resolved: Resolved, profile: seccomp.Profile | None) -> Bundle:
                 f"{resolved.option('settings.runtime.mounts')}: {source} is in the store and would be writable; add the"
                 " option ro"
             )
-    return Bundle(merged, root)
+    return Bundle(merged, root, names)
 
 
 def named_volume(name: str) -> str:
@@ -104,6 +123,19 @@ def _root_path(resolved: Resolved, root: Root) -> str:
 
 def _hostname(resolved: Resolved) -> str:
     return resolved.container.hostname or resolved.name
+
+
+def _names(resolved: Resolved) -> dict[str, str]:
+    """Return the files of /etc that say what the container is called, and without a network where localhost is.
+
+    A tree that cannot be written has those that it has a place for: nothing could be mounted elsewhere.
+    """
+    hostname = _hostname(resolved)
+    names = {"hostname": f"{hostname}\n"}
+    if resolved.container.networks == ["none"]:
+        names["hosts"] = f"{_LOCALHOST}127.0.0.1\t{' '.join(dict.fromkeys([hostname, resolved.name]))}\n"
+    in_place = resolved.container.read_only
+    return {name: text for name, text in names.items() if not in_place or resolved.tree.find(f"/etc/{name}")}
 
 
 def _process(resolved: Resolved, bounding: list[str], added: list[str]) -> dict[str, Any]:
@@ -138,9 +170,10 @@ def _capabilities(resolved: Resolved, bounding: list[str], added: list[str]) -> 
     return {"bounding": bounding} | dict.fromkeys(("effective", "inheritable", "permitted", "ambient"), added)
 
 
-def _mounts(resolved: Resolved) -> list[dict[str, Any]]:
-    """Return all mounts, in an order in which none hides another."""
+def _mounts(resolved: Resolved, files: dict[str, str]) -> list[dict[str, Any]]:
+    """Return all mounts, in an order in which none hides another; `files` are the bundle's own, by their target."""
     mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
+    mounts += [_bind(source, target, ("ro",)) for target, source in files.items()]
     chosen = {mount.target for mount in (*resolved.tmpfs, *resolved.volumes)}
     if resolved.container.read_only:
         mounts += [_tmpfs(resolved, Mount("tmpfs", path)) for path in defaults.WRITABLE if path not in chosen]
@@ -150,8 +183,8 @@ def _mounts(resolved: Resolved) -> list[dict[str, Any]]:
     mounts += [_tmpfs(resolved, mount) for mount in resolved.tmpfs]
     for mount in resolved.volumes:
         source = mount.source if mount.is_path else named_volume(mount.source)
-        mounts.append(_bind(source, mount.target, mount.options))
-    mounts += [_bind(mount.source, mount.target, ("dev",), ("rbind", "rprivate")) for mount in resolved.devices]
+        mounts.append(_bind(source, mount.target, mount.options, _VOLUME))
+    mounts += [_bind(mount.source, mount.target, ("dev",), _VOLUME) for mount in resolved.devices]
     for name, secret in resolved.container.secrets.items():
         mounts.append(_bind(secret_file(resolved.name, name), secret.target or f"/run/secrets/{name}", ("ro",)))
     if resolved.container.notify is Notify.CONTAINER:

@@ -33,12 +33,13 @@ class Root(Enum):
     """An overlay whose writes stay."""
 
 
-def choose_root(resolved: Resolved, mount_points: Iterable[str]) -> Root:
+def choose_root(resolved: Resolved, mount_points: Iterable[str], *, may_mount: bool) -> Root:
     """Choose the least that works for a container.
 
     Args:
         resolved: The container.
         mount_points: Everything that the runtime mounts something at, as absolute clean paths.
+        may_mount: Whether its processes may mount, and so undo that a mount is read-only.
     """
     container = resolved.container
     if not container.read_only:
@@ -50,7 +51,7 @@ def choose_root(resolved: Resolved, mount_points: Iterable[str]) -> Root:
         return Root.VOLATILE
     if any(not mount.is_path for mount in resolved.volumes):
         return Root.OVERLAY  # a new volume is copied from a tree with owners
-    return Root.TREE if is_plain(resolved.tree.root) else Root.OVERLAY
+    return Root.TREE if is_plain(resolved.tree.root) and not may_mount else Root.OVERLAY
 
 
 def is_plain(root: Inode) -> bool:

@@ -1,6 +1,5 @@
 """One bundle on its own, for runtimes and service managers of the user's choice."""
 
-import json
 from pathlib import Path
 
 from nixoci.bundle.config import Bundle, make_bundle
@@ -32,11 +31,12 @@ def render_bundle(container: Container, image_path: Path, out: Path, *, name: st
     if container.backend is not Backend.BUNDLE:
         raise ContainerError(f"containers.{name}.backend: {container.backend} makes no bundle; say bundle")
     check(Deployment(images={container.image: str(image_path)}, containers={name: container}))
-    made = make_bundle(resolve(name, container, ImageTree.open(image_path)), profile)
+    resolved = resolve(name, container, ImageTree.open(image_path))
+    made = make_bundle(resolved, profile, folder=out.absolute())
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    text = json.dumps(made.config, indent=2, ensure_ascii=False) + "\n"
-    (out / "config.json").write_text(text, encoding="utf-8")
+    for file_name, text in made.files.items():
+        (out / file_name).write_text(text, encoding="utf-8")
     return made

@@ -14,6 +14,7 @@ from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.schema import json_schema
 from nixoci.document import load, structure
 from nixoci.errors import ContainerError
+from nixoci.nix.attributes import with_members
 from nixoci.units.render import Rendering, render_units
 from nixoci.units.tools import Tools
 
@@ -84,7 +85,7 @@ def units(
 @click.option("--name", default="container", show_default=True, help="The container's name.")
 @_seccomp_option
 def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp: str) -> None:
-    """Write the config.json of a container of the image at IMAGE_PATH to the new directory OUT.
+    """Write the bundle of a container of the image at IMAGE_PATH to the new directory OUT.
 
     Its root is where a unit of `nixoci units` mounts it, /run/nixoci/NAME/root, or the image path's own tree if the
     container is read-only and needs nothing that a store path cannot hold.
@@ -101,7 +102,7 @@ def _read_attribute(file: Path, attribute: str) -> Deployment:
     attributes = load(file.read_bytes(), what=str(file))
     if not isinstance(attributes, dict) or attribute not in attributes:
         raise ContainerError(f"{file}: no attribute {attribute!r}; name the one that holds the document")
-    return structure(Deployment, attributes[attribute], what=attribute, strict=True)
+    return structure(Deployment, with_members(attributes[attribute]), what=attribute, strict=True)
 
 
 def _profile(seccomp: str) -> Profile | None:

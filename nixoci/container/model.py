@@ -41,6 +41,13 @@ class Backend(_Choice):
     BUNDLE = "bundle"
 
 
+class Runtime(_Choice):
+    """The OCI runtime that makes a container's processes."""
+
+    CRUN = "crun"
+    RUNC = "runc"
+
+
 class Notify(_Choice):
     """What makes a container's unit ready."""
 
@@ -117,8 +124,11 @@ class Container:
         default=Backend.PODMAN,
         metadata=about(
             "`podman` runs the image from the image store, `rootfs` runs the bare tree with podman (old podman or"
-            " kernel; owners are lost), `bundle` runs it with systemd and crun alone."
+            " kernel; owners are lost), `bundle` runs it with systemd and crun (or runc) alone."
         ),
+    )
+    runtime: Runtime | None = field(
+        default=None, metadata=about("`crun` or `runc`; if not set, crun for a bundle, else what podman prefers.")
     )
     entrypoint: list[str] | None = field(
         default=None, metadata=about("Replaces the image's entrypoint, and with it the image's command.")

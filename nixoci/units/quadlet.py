@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from nixoci.container.model import Backend, Deployment, Network, Notify, Pod, Volume
+from nixoci.container.model import Backend, Deployment, Network, Notify, Pod, Runtime, Volume
 from nixoci.container.notation import Mount
 from nixoci.container.resolve import Health, Resolved
 from nixoci.errors import ContainerError
@@ -61,6 +61,9 @@ def container_file(
     else:
         unit.add(_SECTION, "Image", literal(image_id))
         unit.add(_SECTION, "Pull", literal("never"))
+    if container.runtime is not None:
+        program = tools.runc if container.runtime is Runtime.RUNC else tools.crun
+        unit.add(_SECTION, "GlobalArgs", quadlet_argument(resolved.option("runtime"), f"--runtime={program}"))
     _add_command(unit, resolved)
     _add_environment(unit, resolved)
     _add_identity(unit, resolved)
@@ -146,7 +149,9 @@ def _add_command(unit: UnitFile, resolved: Resolved) -> None:
 def _add_environment(unit: UnitFile, resolved: Resolved) -> None:
     container = resolved.container
     bare = container.backend is Backend.ROOTFS
-    for name, value in (resolved.environment if bare else container.environment).items():
+    # podman tells so to containers of images only
+    environment = {"container": "podman"} | resolved.environment if bare else container.environment
+    for name, value in environment.items():
         option = resolved.option(f"environment.{name}")
         unit.add(_SECTION, "Environment", quadlet_argument(option, f"{name}={value}"))
     for index, file in enumerate(container.environment_files):

@@ -2,11 +2,10 @@
 
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
-share/nixoci/bundles/NAME/    config.json, start and stop scripts, and root.erofs where no image store has it
+share/nixoci/bundles/NAME/    config.json and what it mounts, start and stop scripts, root.erofs where no store has it
 share/nixoci/tmpfiles/        what units have systemd-tmpfiles make
 """
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,11 +143,11 @@ def _write_quadlets(rendering: Rendering, containers: list[Resolved]) -> None:
 
 
 def _write_bundle(rendering: Rendering, resolved: Resolved) -> None:
-    bundle = make_bundle(resolved, rendering.profile)
     folder = bundle_directory(rendering.share, resolved.name)
+    bundle = make_bundle(resolved, rendering.profile, folder=folder)
     folder.mkdir()
-    text = json.dumps(bundle.config, indent=2, ensure_ascii=False) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    for file, text in bundle.files.items():
+        (folder / file).write_text(text, encoding="utf-8")
     erofs = None if bundle.root is Root.TREE else _erofs(rendering, resolved, folder)
     _write_lines(rendering, resolved.name, start_lines(resolved, bundle))
     _write_lines(rendering, f"{resolved.name}-volumes", volume_lines(resolved))

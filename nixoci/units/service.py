@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nixoci.bundle.config import RUN, STATE, Bundle, named_volume
 from nixoci.bundle.root import Root
-from nixoci.container.model import Notify
+from nixoci.container.model import Notify, Runtime
 from nixoci.container.resolve import Resolved
 from nixoci.errors import ContainerError
 from nixoci.units.common import (
@@ -24,14 +24,15 @@ from nixoci.units.common import (
     start_timeout,
     tmpfiles_file,
 )
+from nixoci.units.runtime import Commands
 from nixoci.units.text import UnitFile, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _STANDARD_DEVICES = ("char-pts", "/dev/tty", "/dev/ptmx", "/dev/fuse")
-_RUNTIME_STATE = "/run/crun"
 _HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(",:\\ ")
 _SIGNAL_BASE = 128
+_LIMIT = 1 << 20
 
 
 def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path) -> UnitFile:
@@ -65,11 +66,13 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
     unit.add("Service", "ExecStart", command([tools.sh, str(folder / "start")]))
     if container.notify is Notify.HEALTHY and resolved.health is not None:
         wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
-        check = [tools.crun, "exec", name, *resolved.health.argv]
+        check = _commands(resolved, tools).execute(resolved.health.argv)
         unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
         unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
     unit.add("Service", "ExecStopPost", command([tools.sh, str(folder / "stop")]))
     _add_limits(unit, resolved)
+    if (subgroup := _commands(resolved, tools).subgroup) is not None:
+        unit.add("Service", "DelegateSubgroup", literal(subgroup))
     unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
     add_install(unit, resolved, user=False)
     return unit
@@ -88,7 +91,8 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     name = resolved.name
     folder = bundle_directory(share, name)
     # whoever kills the unit's processes may have killed the stop script with them
-    traces = f"[ ! -e {_RUNTIME_STATE}/{name} ] && [ ! -e {RUN}/{name}/root ]"
+    runtime = _commands(resolved, tools)
+    traces = f"[ ! -e {runtime.state} ] && [ ! -e {RUN}/{name}/root ]"
     clean_up = f"{traces} || {shlex.join([tools.sh, str(folder / 'stop')])}"
     commands: list[list[str]] = []
     if start_lines(resolved, bundle):
@@ -101,16 +105,13 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     if resolved.container.networks == ["host"]:
         # a host may lack them
         lines += [f"[ -e {RUN}/{name}/etc/{file} ] || : > {RUN}/{name}/etc/{file}" for file in _HOST_FILES]
-    # the cgroup is the unit's: its limits hold, and systemd ends what is left in it
-    run = [tools.crun, "--cgroup-manager=disabled", "run", f"--bundle={folder}"]
-    if resolved.container.notify is not Notify.CONTAINER:
-        run += ["--detach", f"--pid-file={_pid_file(name)}"]
-    return "\n".join(["set -eu", clean_up, *lines, f"exec {shlex.join([*run, name])}", ""])
+    run = runtime.run(folder, pid_file=None if resolved.container.notify is Notify.CONTAINER else _pid_file(name))
+    return "\n".join(["set -eu", clean_up, *lines, f"exec {shlex.join(run)}", ""])
 
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
     """Return the script that takes down what the start script made, as far as it got."""
-    commands = [[tools.crun, "delete", "--force", resolved.name]]
+    commands = [_commands(resolved, tools).delete()]
     if bundle.root is not Root.TREE:
         commands += [[tools.umount, "--lazy", f"{RUN}/{resolved.name}/{folder}"] for folder in ("root", "meta")]
     return "".join(f"{shlex.join(command)} || :\n" for command in commands)
@@ -134,7 +135,7 @@ def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
     service.add("Unit", "Requisite", literal(f"{name}.service"))
     service.add("Unit", "After", literal(f"{name}.service"))
     service.add("Service", "Type", literal("oneshot"))
-    service.add("Service", "ExecStart", command([tools.crun, "exec", name, *health.argv]))
+    service.add("Service", "ExecStart", command(_commands(resolved, tools).execute(health.argv)))
     service.add("Service", "TimeoutStartSec", literal(f"{health.timeout // 1000}us"))
     service.add("Service", "SyslogIdentifier", literal(f"{name}-health"))
     timer = UnitFile(f"{name}-health.timer")
@@ -220,15 +221,24 @@ def _mount(resolved: Resolved, root: Root, tools: Tools, erofs: Path | None) -> 
 def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
     unit.add("Service", "KillMode", literal("mixed"))
     unit.add("Service", "KillSignal", literal(resolved.stop_signal))
-    unit.add("Service", "TimeoutStopSec", literal(f"{resolved.container.stop_timeout}s"))
+    # to systemd 0 is for ever
+    stop_timeout = resolved.container.stop_timeout
+    unit.add("Service", "TimeoutStopSec", literal(f"{stop_timeout}s" if stop_timeout else "1ms"))
     # ended by the signal that asked it to is a clean end, by it or by a shell's exit code for it
     unit.add("Service", "SuccessExitStatus", literal(f"{resolved.stop_signal} {_exit_code(resolved.stop_signal)}"))
+    # as podman's containers have, or as near to it as the host allows
+    for limit in ("LimitNOFILE", "LimitNPROC"):
+        unit.add("Service", limit, literal(str(_LIMIT)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
     for device in (*_STANDARD_DEVICES, *(mount.source for mount in resolved.devices)):
         unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} rwm"))
     unit.add("Service", "Restart", literal(str(resolved.container.restart)))
     unit.add("Service", "SyslogIdentifier", literal(resolved.name))
+
+
+def _commands(resolved: Resolved, tools: Tools) -> Commands:
+    return Commands.of(resolved.name, resolved.container.runtime or Runtime.CRUN, tools)
 
 
 def _pid_file(name: str) -> str:

@@ -15,6 +15,9 @@ from nixoci.container.notation import line, text
 from nixoci.errors import ContainerError
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_NONCHARACTER = re.compile(
+    "[\ufdd0-\ufdef" + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17)) + "]"
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./:=@,+-]*", re.ASCII)
 _ESCAPES = {ord(char): f"\\x{ord(char):02x}" for char in map(chr, [*range(1, 32), 127])} | {
     ord("\\"): "\\\\",
@@ -74,11 +77,22 @@ class UnitFile:
         return _ENVIRONMENT.from_string(TEMPLATE).render(unit=self).lstrip("\n")
 
 
+def expressible(option: str, value: str) -> str:
+    """Return a value that systemd takes as text, which Unicode's noncharacters are not.
+
+    Raises:
+        ContainerError: It is not; the message starts with `option`.
+    """
+    if (found := _NONCHARACTER.search(text(option, value))) is not None:
+        raise ContainerError(f"{option}: the noncharacter U+{ord(found[0]):04X}, which no unit can express; remove it")
+    return value
+
+
 def word(value: str) -> UnitText:
     """Return one word of a list of words (`Environment=`): quoted where needed, C-escaped, specifiers off."""
     if _PLAIN.fullmatch(value):
         return UnitText(value)
-    return UnitText(f'"{text("unit file", value).translate(_ESCAPES).replace("%", "%%")}"')
+    return UnitText(f'"{expressible("unit file", value).translate(_ESCAPES).replace("%", "%%")}"')
 
 
 def argument(value: str) -> UnitText:
@@ -115,7 +129,7 @@ def quadlet_argument(option: str, value: str) -> UnitText:
         raise ContainerError(f"{option}: Quadlet cannot express {value!r}; use the bundle backend")
     if "\x80" in value:
         raise ContainerError(f"{option}: Quadlet cannot express the character U+0080; use the bundle backend")
-    return argument(text(option, value))
+    return argument(expressible(option, value))
 
 
 def verbatim(option: str, value: Any) -> UnitText:
@@ -128,7 +142,7 @@ def verbatim(option: str, value: Any) -> UnitText:
         return UnitText("true" if value else "false")
     if not isinstance(value, str | int | float):
         raise ContainerError(f"{option}: expected text, a number, true, false or a list of these, got {value!r}")
-    written = text(option, str(value))
+    written = expressible(option, str(value))
     if "\n" in written or "\r" in written or written.endswith("\\"):
         raise ContainerError(f"{option}: more than one line; write a line break as \\n, or use a list")
     return UnitText(written)

@@ -18,6 +18,7 @@ class Tools:
     podman: str
     quadlet: str
     crun: str
+    runc: str
     mount: str
     umount: str
     systemd_tmpfiles: str

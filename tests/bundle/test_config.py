@@ -19,6 +19,7 @@ from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 from tests.container.samples import make_image
 
+FOLDER = Path("/nix/store/x-units/share/nixoci/bundles/c")
 PROFILE: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ERRNO",
     "defaultErrnoRet": 38,
@@ -34,13 +35,15 @@ PROFILE: dict[str, Any] = {
 
 def config_of(path: Path, image: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     container = Container(image="i", **({"cmd": ["run"], "networks": ["none"]} | options))
-    config: dict[str, Any] = make_bundle(resolve("c", container, make_image(path, image)), PROFILE).config
+    config: dict[str, Any] = make_bundle(
+        resolve("c", container, make_image(path, image)), PROFILE, folder=FOLDER
+    ).config
     return config
 
 
 def root_of(path: Path, extra: dict[str, Inode] | None = None, **options: Any) -> Root:
     container = Container(image="i", **({"cmd": ["run"], "networks": ["none"]} | options))
-    return make_bundle(resolve("c", container, make_image(path, extra=extra)), None).root
+    return make_bundle(resolve("c", container, make_image(path, extra=extra)), None, folder=FOLDER).root
 
 
 def mount_of(config: dict[str, Any], target: str) -> dict[str, Any]:
@@ -76,6 +79,26 @@ def test_root_has_all_capabilities_that_it_may_have_and_others_what_was_added(tm
     assert all(names == ["CAP_CHOWN"] for names in added.values())
     with pytest.raises(ContainerError, match=r"^containers\.c\.capabilities: no capability 'FLY'"):
         config_of(tmp_path / "4", capabilities={"FLY": True})
+
+
+def test_a_container_knows_its_own_name(tmp_path: Path) -> None:
+    def made(path: str, **options: Any) -> tuple[dict[str, str], set[str]]:
+        container = Container(image="i", cmd=["run"], **options)
+        extra = {"etc": Inode(Kind.DIRECTORY, children={b"hosts": Inode(Kind.REGULAR, 0o644)})}
+        bundle = make_bundle(resolve("c", container, make_image(tmp_path / path, extra=extra)), None, folder=FOLDER)
+        mounted = {mount["source"]: mount for mount in bundle.config["mounts"] if mount["source"].startswith("/nix")}
+        assert all("ro" in mount["options"] for mount in mounted.values())
+        return bundle.names, set(mounted)
+
+    names, sources = made("1", networks=["none"], hostname="h")
+    assert names == {
+        "hostname": "h\n",
+        "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\th c\n",
+    }
+    assert sources == {f"{FOLDER}/hosts", f"{FOLDER}/hostname"}
+    assert set(made("2", networks=["host"])[0]) == {"hostname"}
+    assert set(made("3", networks=["none"], read_only=True)[0]) == {"hosts"}
+    assert made("4", networks=["none"], capabilities={"ALL": True}) == ({}, set())
 
 
 def test_labels_win_over_implied_annotations(tmp_path: Path) -> None:
@@ -137,6 +160,7 @@ def test_a_root_is_the_stores_tree_only_if_nothing_is_missing_or_lost(tmp_path: 
     assert root_of(tmp_path / "5", plain, read_only=True, workdir="/nowhere") is Root.VOLATILE
     assert root_of(tmp_path / "6", plain, read_only=True, volumes=["/a:/nowhere"]) is Root.VOLATILE
     assert root_of(tmp_path / "8", plain, read_only=True, volumes=["named:/data"]) is Root.OVERLAY
+    assert root_of(tmp_path / "9", plain, read_only=True, capabilities={"SYS_ADMIN": True}) is Root.OVERLAY
     assert root_of(tmp_path / "7", plain, read_only=True, secrets={"s": Secret(source="/s")}) is Root.TREE
 
 
@@ -160,11 +184,11 @@ def test_what_a_store_path_cannot_hold_needs_an_overlay(tmp_path: Path, inode: I
 def test_a_root_of_the_store_is_read_only_and_cannot_be_replaced(tmp_path: Path) -> None:
     tree = make_image(tmp_path, extra={"data": Inode(Kind.DIRECTORY)})
     container = Container(image="i", cmd=["run"], networks=["none"], read_only=True)
-    config = make_bundle(resolve("c", container, tree), None).config
+    config = make_bundle(resolve("c", container, tree), None, folder=FOLDER).config
     assert config["root"] == {"path": str(tree.image.rootfs), "readonly": True}
     settings = Settings(runtime={"root": {"readonly": False}})
     with pytest.raises(ContainerError, match=r"^containers\.c\.settings\.runtime\.root: "):
-        make_bundle(resolve("c", Container(image="i", cmd=["run"], settings=settings), tree), None)
+        make_bundle(resolve("c", Container(image="i", cmd=["run"], settings=settings), tree), None, folder=FOLDER)
 
 
 def test_settings_cannot_open_the_store(tmp_path: Path) -> None:
@@ -212,3 +236,6 @@ def test_the_config_is_valid_by_the_runtime_specs_schema(tmp_path: Path) -> None
     ]
     for config in configs:
         jsonschema.Draft4Validator(schema, registry=registry).validate(config)
+    configs[0]["linux"]["namespaces"][0]["type"] = "none such"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft4Validator(schema, registry=registry).validate(configs[0])

@@ -32,6 +32,7 @@ let
     coreutils = program;
     crun = program;
     oras = program;
+    runc = program;
     systemd = program;
     util-linux = program;
     # as far as modules of others need it: a script in bin

@@ -6,60 +6,17 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.host.containers import BACKENDS, HOSTILE, Host, sample_layouts
 from tests.host.images import INSIDE, images_dir
-from tests.host.images import images as sample_images
 from tests.host.machine import Machine
 from tests.host.process import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-EXTRACT = """
-import sys
-from pathlib import Path
-from nixoci.document import parse
-from nixoci.extraction import extract
-from nixoci.oci.image import Blob, Image, Layer
-from nixoci.oci.model import ImageConfig, Index, Manifest
-
-class Layout:
-    def open_blob(self, descriptor):
-        return (layout / "blobs" / descriptor.digest.algorithm / descriptor.digest.hex).open("rb")
-
-layout, blobs = Path(sys.argv[1]), Layout()
-descriptor = parse(Index, (layout / "index.json").read_bytes(), what="index").manifests[-1]
-text = blobs.open_blob(descriptor).read()
-manifest = parse(Manifest, text, what="manifest")
-config = blobs.open_blob(manifest.config).read()
-parsed = parse(ImageConfig, config, what="config")
-layers = zip(manifest.layers, parsed.rootfs.diff_ids, strict=True)
-image = Image(
-    digest=descriptor.digest, platform=parsed.platform, manifest=Blob(descriptor=descriptor, text=text),
-    config=Blob(descriptor=manifest.config, text=config), parsed_config=parsed,
-    layers=tuple(Layer(descriptor=layer, diff_id=diff_id) for layer, diff_id in layers),
-)
-extract(image, blobs, Path(sys.argv[2]), name=sys.argv[3])
-"""
-
-HOSTILE = {
-    "QUOTES": "a\"b'c`d",
-    "DOLLAR": "$HOME ${HOME} $$ $",
-    "PERCENT": "%n %% %h %",
-    "NIX": "${builtins.throw} ''$ \\${x}",
-    "BACKSLASH": "\\n \\\\ \\x41 \\",
-    "NEWLINE": "one\ntwo\n",
-    "SPACES": "  a  b\t ",
-    "UNICODE": "grüße 容器 \u2028 🐳",
-    "CONTROL": "\x01\x1b[31m\x7f",
-    "SEMICOLON": "; ;",
-    "HASH": "# no comment",
-    "EMPTY": "",
-    "EQUALS": "a=b=c",
-}
 
 PLAIN_IMAGE = """
 import shutil
@@ -76,59 +33,11 @@ shutil.copy(program, path / "rootfs/pause")
 """
 """An image that the store holds whole: everything is root's, and every mount point is there."""
 
-SHOW = "import json, os, sys; print('SEEN', json.dumps([dict(os.environ), sys.argv[1:]]), flush=True)"
-"""What the hostile containers run: one line for the journal."""
-
-BACKENDS = ("podman", "rootfs", "bundle")
-
-
-class Host:
-    """A machine with the sample images in its store, and an image store over them on the same plain file system."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.paths: dict[str, str] = {}
-        for name, pair in sample_images().items():
-            layout = pair.new.inside.removeprefix("oci:").rpartition(":")[0]
-            machine.run(["/opt/nixoci/bin/python3", "-c", EXTRACT, layout, f"/tmp/{name}", name])  # noqa: S108
-            self.paths[name] = machine.run(["nix-store", "--add", f"/tmp/{name}"]).stdout.strip()  # noqa: S108
-        conf = "--storage-conf=/etc/containers/storage.conf"
-        machine.run(["nixoci", "image-store", "/nix/image-store", *self.paths.values(), conf])
-        self.hashes = self.measure()
-
-    def measure(self) -> dict[str, str]:
-        """Return the NAR hash of each image path, from the files as they are."""
-        show = ["nix", "--extra-experimental-features", "nix-command", "hash", "path"]
-        return {name: self.machine.run([*show, path]).stdout for name, path in self.paths.items()}
-
-    def deploy(self, out: str, containers: dict[str, Any], **more: Any) -> str:
-        """Render units to a new directory and link them; return what the command warned of."""
-        document = {"images": self.paths, "imageStore": "/nix/image-store", "containers": containers, **more}
-        self.machine.run(["tee", f"{out}.json"], input=json.dumps(document))
-        done = self.machine.run(["nixoci", "units", f"{out}.json", out])
-        units = self.machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"])
-        self.machine.run(["systemctl", "link", "--quiet", *units.stdout.split()])
-        self.machine.run(["systemctl", "daemon-reload"])
-        return done.stderr
-
-    def systemctl(self, *arguments: str) -> str:
-        """Run systemctl and return what it says."""
-        return self.machine.run(["systemctl", *arguments], timeout=60).stdout.strip()
-
-    def wait_for_log(self, unit: str, text: str, timeout: float = 20) -> str:
-        """Return a unit's journal once it has a text."""
-        deadline = time.monotonic() + timeout
-        while text not in (journal := self.machine.journal(unit)):
-            if time.monotonic() > deadline:
-                raise CommandError(["journalctl", unit], f"no {text!r} in the journal", journal, "")
-            time.sleep(0.1)
-        return journal
-
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     with Machine(binds={images_dir(): INSIDE}) as machine:
-        yield Host(machine)
+        yield Host(machine, sample_layouts())
 
 
 @pytest.fixture(scope="module")
@@ -224,33 +133,6 @@ def test_all_three_stop_within_their_time_and_leave_nothing(three: Host) -> None
 
 def test_the_store_is_as_it_was_after_all_that(three: Host) -> None:
     assert three.measure() == three.hashes
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_hostile_values_arrive_as_they_are(host: Host, backend: str) -> None:
-    name = f"hostile-{backend}"
-    host.deploy(
-        f"/var/{name}",
-        {
-            name: {
-                "image": "python",
-                "backend": backend,
-                "networks": ["none"],
-                "restart": "no",
-                "entrypoint": ["python3", "-c", SHOW],
-                "cmd": list(HOSTILE.values()),
-                "environment": HOSTILE,
-                "labels": HOSTILE,
-                "volumes": ["/var/tmp:/mnt/a $b %n 'c' \"d\" é", "odd_name.1-x:/mnt/volume"],  # noqa: S108
-            }
-        },
-    )
-    host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
-    journal = host.wait_for_log(f"{name}.service", "SEEN")
-    line = next(line for line in journal.splitlines() if line.startswith("SEEN "))
-    environment, arguments = json.loads(line.removeprefix("SEEN "))
-    assert arguments == list(HOSTILE.values())
-    assert {key: environment.get(key) for key in HOSTILE} == HOSTILE
 
 
 IDENTITY = (

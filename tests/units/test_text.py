@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from nixoci.errors import ContainerError
 from nixoci.units.text import UnitFile, UnitText, argument, command, literal, quadlet_argument, raw, verbatim, word
 
-ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+NONCHARACTERS = [*range(0xFDD0, 0xFDF0), *(plane << 16 | last for plane in range(17) for last in (0xFFFE, 0xFFFF))]
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=["\0", *map(chr, NONCHARACTERS)]))
 HOSTILE = st.text(st.sampled_from("\"'\\$%{}; \n\t\r\x01\x7f#[]=é容aA0"))
 
 
@@ -118,3 +119,10 @@ def test_bare_text_cannot_get_into_a_unit() -> None:
 def test_a_setting_cannot_add_another_key(key: str) -> None:
     with pytest.raises(ContainerError, match=r"^o\.Service: "):
         UnitFile("a").add_settings("o", {"Service": {key: "x"}})
+
+
+@pytest.mark.parametrize("code", NONCHARACTERS)
+def test_a_noncharacter_is_refused_since_systemd_drops_the_line(code: int) -> None:
+    for write in (word, lambda value: quadlet_argument("o", value), lambda value: verbatim("o", value)):
+        with pytest.raises(ContainerError, match=f"noncharacter U\\+{code:04X}"):
+            write(f"a{chr(code)}b")

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from nixoci.bundle.config import Bundle
     from nixoci.container.resolve import Resolved
 
-TOOLS = Tools.find(podman="/p/bin/podman", crun="/c/crun", mount="/m/mount", umount="/m/umount", sh="/s/sh")
+TOOLS = Tools.find(
+    podman="/p/bin/podman", crun="/c/crun", runc="/r/runc", mount="/m/mount", umount="/m/umount", sh="/s/sh"
+)
 SHARE = Path("/out/share/nixoci")
 IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
 
@@ -48,7 +50,7 @@ def bundle(path: Path, **options: Any) -> tuple[Resolved, Bundle]:
     whole = deployment(path, {"backend": "bundle", "networks": ["none"]} | options)
     check(whole)
     resolved = resolve("c", whole.containers["c"], make_image(path, IMAGE))
-    return resolved, make_bundle(resolved, None)
+    return resolved, make_bundle(resolved, None, folder=Path("/u/share/nixoci/bundles/web"))
 
 
 def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:
@@ -209,3 +211,40 @@ def test_nothing_is_left_of_units_that_failed(tmp_path: Path) -> None:
     with pytest.raises(ContainerError, match=r"^imageStore: the podman backend"):
         render_units(rendering)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
+    resolved, made = bundle(tmp_path, runtime="runc", healthcheck={"test": ["CMD", "ok"]})
+    assert made.config["linux"]["cgroupsPath"] == "container"
+    lines = bundle_service(resolved, made, TOOLS, share=SHARE).render().splitlines()
+    assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
+    start = start_script(resolved, made, TOOLS, share=SHARE, erofs=Path("/e")).splitlines()
+    assert start[-1].startswith("exec /r/runc run --bundle=/out/share/nixoci/bundles/c ")
+    assert any("[ ! -e /run/runc/c ]" in line for line in start)
+    assert stop_script(resolved, made, TOOLS).startswith("/r/runc delete --force c")
+    assert "ExecStart=/r/runc exec c ok" in health_units(resolved, TOOLS)[0].render()
+
+
+def test_a_bundle_has_the_limits_of_podmans_containers(tmp_path: Path) -> None:
+    lines = bundle_service(*bundle(tmp_path), TOOLS, share=SHARE).render().splitlines()
+    assert {"LimitNOFILE=1048576", "LimitNPROC=1048576"} <= set(lines)
+
+
+def test_no_time_to_stop_is_not_for_ever(tmp_path: Path) -> None:
+    def timeout(path: str, seconds: int) -> str:
+        lines = bundle_service(*bundle(tmp_path / path, stopTimeout=seconds), TOOLS, share=SHARE).render().splitlines()
+        return next(line for line in lines if line.startswith("TimeoutStopSec="))
+
+    assert timeout("1", 0) == "TimeoutStopSec=1ms"
+    assert timeout("2", 7) == "TimeoutStopSec=7s"
+
+
+def test_podman_is_told_which_runtime_to_use(tmp_path: Path) -> None:
+    assert "GlobalArgs=--runtime=/r/runc" in quadlet(tmp_path / "1", runtime="runc")
+    assert not [line for line in quadlet(tmp_path / "2") if line.startswith("GlobalArgs")]
+
+
+def test_podman_is_asked_to_say_that_it_runs_a_bare_tree(tmp_path: Path) -> None:
+    assert "Environment=container=podman" in quadlet(tmp_path / "1", backend="rootfs")
+    own = quadlet(tmp_path / "2", backend="rootfs", environment={"container": "x"})
+    assert [line for line in own if "container=" in line] == ["Environment=container=x"]
