@@ -13,8 +13,8 @@ from nixoci.container.model import Deployment
 from nixoci.document import dump
 from nixoci.lock.model import EMPTY_LOCK
 from nixoci.nix.generate import generate
-from tests.nix.locks import image, lock, platform
 from tests.host.test_delta import MAKE, fresh, valid
+from tests.nix.locks import image, lock, platform
 from tests.nixpkgs import CHECKOUT, nixpkgs
 
 if TYPE_CHECKING:
