@@ -103,6 +103,7 @@
           cacert
           podman
           crun
+          runc
           util-linux
           systemd
           bash

@@ -28,7 +28,7 @@ TOOLS = {
     "cacert": "/etc/ssl",
     "seccomp": "/usr/share/containers/seccomp.json",
     **dict.fromkeys(
-        ("composefs", "oras", "podman", "crun", "util-linux", "systemd", "bash", "coreutils"),
+        ("composefs", "oras", "podman", "crun", "runc", "util-linux", "systemd", "bash", "coreutils"),
         "/usr",
     ),
 }
