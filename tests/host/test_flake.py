@@ -134,9 +134,9 @@ def test_its_outputs_are_those_of_a_flake_with_modules(machine: Machine, with_li
     found = json.loads(machine.run(command, input=OUTPUTS).stdout)
     assert set(found) == {
         *("lib", "nixosModules", "homeModules", "homeManagerModules", "overlays", "templates"),
-        *("packages", "checks", "formatter", "devShells"),
+        *("apps", "packages", "checks", "formatter", "devShells"),
     }
-    for name in ("packages", "checks", "formatter", "devShells"):
+    for name in ("apps", "packages", "checks", "formatter", "devShells"):
         assert found[name]["systems"] == ["aarch64-linux", "x86_64-linux"]
     assert set(found["checks"]["each"]) == {"nixoci", "nixos", "tests"}
     assert found["devShells"]["each"] == ["default"]
