@@ -1,6 +1,5 @@
 """A container's config.json, as the runtime-spec wants it (config.md, config-linux.md; image-spec conversion.md)."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from nixoci.container.model import Notify, Runtime
 from nixoci.container.notation import Mount
 from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, Resolved
 from nixoci.container.rules import in_store
+from nixoci.document import dump
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 
@@ -44,10 +44,10 @@ class Bundle:
     root: Root
     names: dict[str, str]
 
-    @property
-    def files(self) -> dict[str, str]:
-        """The files of the bundle's directory, by name."""
-        return {"config.json": json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"} | self.names
+    def write(self, folder: Path) -> None:
+        """Write the files of the bundle to its directory, which exists."""
+        for name, text in {"config.json": dump(self.config), **self.names}.items():
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def make_bundle(resolved: Resolved, profile: seccomp.Profile | None, *, folder: Path) -> Bundle:

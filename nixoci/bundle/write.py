@@ -37,6 +37,5 @@ def render_bundle(container: Container, image_path: Path, out: Path, *, name: st
         out.mkdir(parents=True)
     except FileExistsError as error:
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    for file_name, text in made.files.items():
-        (out / file_name).write_text(text, encoding="utf-8")
+    made.write(out)
     return made

@@ -1,6 +1,5 @@
 """What the verbs share: options that mean the same everywhere, machine-readable output, errors in one line."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.shell_completion import CompletionItem
 
-from nixoci.document import unstructure
+from nixoci.document import dump
 from nixoci.errors import NixociError
 from nixoci.lock.file import read_lock
 from nixoci.oci.model import Platform
@@ -114,7 +113,7 @@ def names_argument(*, required: bool = False) -> Callable[[F], F]:
 
 def print_json(value: Any) -> None:
     """Print a JSON value, or a document, to stdout."""
-    click.echo(json.dumps(unstructure(value), indent=2, ensure_ascii=False))
+    click.echo(dump(value), nl=False)
 
 
 def warn(message: str) -> None:

@@ -146,8 +146,7 @@ def _write_bundle(rendering: Rendering, resolved: Resolved) -> None:
     folder = bundle_directory(rendering.share, resolved.name)
     bundle = make_bundle(resolved, rendering.profile, folder=folder)
     folder.mkdir()
-    for file, text in bundle.files.items():
-        (folder / file).write_text(text, encoding="utf-8")
+    bundle.write(folder)
     erofs = None if bundle.root is Root.TREE else _erofs(rendering, resolved, folder)
     _write_lines(rendering, resolved.name, start_lines(resolved, bundle))
     _write_lines(rendering, f"{resolved.name}-volumes", volume_lines(resolved))

@@ -46,6 +46,7 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
     """
     name, container = resolved.name, resolved.container
     folder = bundle_directory(share, name)
+    runtime = _commands(resolved, tools)
     unit = UnitFile(f"{name}.service")
     add_order(unit, resolved)
     for mount in resolved.volumes:
@@ -66,13 +67,13 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
     unit.add("Service", "ExecStart", command([tools.sh, str(folder / "start")]))
     if container.notify is Notify.HEALTHY and resolved.health is not None:
         wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
-        check = _commands(resolved, tools).execute(resolved.health.argv)
+        check = runtime.execute(resolved.health.argv)
         unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
         unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
     unit.add("Service", "ExecStopPost", command([tools.sh, str(folder / "stop")]))
     _add_limits(unit, resolved)
-    if (subgroup := _commands(resolved, tools).subgroup) is not None:
-        unit.add("Service", "DelegateSubgroup", literal(subgroup))
+    if runtime.subgroup is not None:
+        unit.add("Service", "DelegateSubgroup", literal(runtime.subgroup))
     unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
     add_install(unit, resolved, user=False)
     return unit

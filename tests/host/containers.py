@@ -41,6 +41,15 @@ image = Image(
 extract(image, blobs, Path(sys.argv[2]), name=sys.argv[3])
 """
 
+WEB = {
+    "image": "nginx",
+    "ports": ["8080:80"],
+    "dependsOn": ["cache"],
+    "healthcheck": {"test": ["CMD-SHELL", "test -s /run/nginx.pid"], "interval": "1s"},
+    "notify": "healthy",
+}
+"""A container that is ready when it is healthy, after the one that is called cache."""
+
 HOSTILE = {
     "QUOTES": "a\"b'c`d",
     "DOLLAR": "$HOME ${HOME} $$ $",

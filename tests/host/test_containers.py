@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.host.containers import BACKENDS, HOSTILE, Host, sample_layouts
+from tests.host.containers import BACKENDS, HOSTILE, WEB, Host, sample_layouts
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.process import CommandError
@@ -45,13 +45,7 @@ def three(host: Host) -> Host:
     host.deploy(
         "/var/three",
         {
-            "web": {
-                "image": "nginx",
-                "ports": ["8080:80"],
-                "dependsOn": ["cache"],
-                "healthcheck": {"test": ["CMD-SHELL", "test -s /run/nginx.pid"], "interval": "1s"},
-                "notify": "healthy",
-            },
+            "web": WEB,
             "cache": {
                 "image": "redis",
                 "backend": "rootfs",

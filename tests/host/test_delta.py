@@ -60,7 +60,7 @@ def near() -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def pair(near: Machine) -> tuple[str, str]:
     """Two versions of a closure of two paths that refer to each other and themselves, in the near store."""
-    old, new = near.run(["nix-build", "--no-out-link", "--expr", MAKE]).stdout.split()
+    old, new = build_pair(near)
     near.run(
         ["nix", "--extra-experimental-features", "nix-command", "copy", "--no-check-sigs", "--to", "/root/far", old]
     )
@@ -73,6 +73,12 @@ def infos(machine: Machine, *arguments: str) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = json.loads(machine.run([*command, "--recursive", *arguments]).stdout)
     keep = ("narHash", "narSize", "references", "deriver", "signatures", "ca")
     return {path: {key: info[key] for key in keep} for path, info in found.items()}
+
+
+def build_pair(machine: Machine, expression: str = MAKE) -> tuple[str, str]:
+    """Build two versions of a closure and return the older and the newer one."""
+    old, new = machine.run(["nix-build", "--no-out-link", "--expr", expression]).stdout.split()
+    return old, new
 
 
 def fresh(machine: Machine, store: str, base: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.host.machine import Machine
-from tests.host.test_delta import MAKE, fresh, infos, valid, verify
+from tests.host.test_delta import build_pair, fresh, infos, valid, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def machine() -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def pair(machine: Machine) -> tuple[str, str]:
     """Two versions of a closure, the delta between them, and a store of its own that keeps both."""
-    old, new = machine.run(["nix-build", "--no-out-link", "--expr", MAKE]).stdout.split()
+    old, new = build_pair(machine)
     machine.run(["nix", "copy", "--no-check-sigs", "--to", "/root/both", old, new])
     machine.run(["nix-store", "--add-root", "/root/keep-old", "--realise", old])
     machine.run(["nixoci", "send", "--from", old, "--to", new, "-o", DELTA])

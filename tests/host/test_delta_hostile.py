@@ -11,7 +11,7 @@ import pytest
 from tests.delta.attack import ONE_LINE
 from tests.delta.forgery import damaged
 from tests.host.machine import Machine
-from tests.host.test_delta import MAKE, fresh, valid, verify
+from tests.host.test_delta import build_pair, fresh, valid, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def machine() -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def old(machine: Machine) -> str:
     """What the deltas are made from; the main store has it and not what they make."""
-    old, new = machine.run(["nix-build", "--no-out-link", "--expr", MAKE]).stdout.split()
+    old, new = build_pair(machine)
     for delta in DELTAS:
         machine.run(["nixoci", "send", "--from", old, "--to", new, "-o", delta, f"--effort={delta[6:]}"])
     made = machine.run(["nix-store", "--query", "--requisites", new]).stdout.split()

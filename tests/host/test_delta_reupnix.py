@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.host.machine import Machine
-from tests.host.test_delta import MAKE, fresh, infos, verify
+from tests.host.test_delta import MAKE, build_pair, fresh, infos, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +68,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def pair(machine: Machine) -> tuple[str, str]:
-    old, new = machine.run(["nix-build", "--no-out-link", "--expr", MAKE]).stdout.split()
-    return old, new
+    return build_pair(machine)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +77,7 @@ def plain_pair(machine: Machine) -> tuple[str, str]:
     expression = "\n".join(
         line for line in MAKE.splitlines() if "name" not in line or "inherit" in line or "path =" in line
     )
-    old, new = machine.run(["nix-build", "--no-out-link", "--expr", expression]).stdout.split()
-    return old, new
+    return build_pair(machine, expression)
 
 
 def test_its_receiver_applies_our_stream(machine: Machine, pair: tuple[str, str]) -> None:

@@ -13,7 +13,7 @@ from nixoci.container.model import Deployment
 from nixoci.document import dump
 from nixoci.lock.model import EMPTY_LOCK
 from nixoci.nix.generate import generate
-from tests.host.test_delta import MAKE, fresh, valid
+from tests.host.test_delta import build_pair, fresh, valid
 from tests.nix.locks import image, lock, platform
 from tests.nixpkgs import CHECKOUT, nixpkgs
 
@@ -210,8 +210,7 @@ def test_from_lock_takes_the_tools_that_are_passed(machine: Machine, with_lib: s
 @pytest.fixture(scope="module")
 def closures(machine: Machine, with_lib: str) -> tuple[str, str]:
     del with_lib
-    old, new = machine.run(["nix-build", "--no-out-link", "--expr", MAKE]).stdout.split()
-    return old, new
+    return build_pair(machine)
 
 
 def received(machine: Machine, delta: str, closures: tuple[str, str]) -> None:

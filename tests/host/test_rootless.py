@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.tree.model import Inode, Kind
+from tests.host.containers import WEB
 from tests.host.images import INSIDE, images_dir
 from tests.host.images import images as sample_images
 from tests.host.machine import Machine
@@ -136,13 +137,7 @@ def services(alice: Alice) -> Alice:
         "images": {name: alice.paths[name] for name in NAMES},
         "imageStore": STORE,
         "containers": {
-            "web": {
-                "image": "nginx",
-                "ports": ["8080:80"],
-                "dependsOn": ["cache"],
-                "healthcheck": {"test": ["CMD-SHELL", "test -s /run/nginx.pid"], "interval": "1s"},
-                "notify": "healthy",
-            },
+            "web": WEB,
             "cache": {"image": "redis", "volumes": ["kept:/var/lib/redis"]},
         },
         "volumes": {"kept": {}},
