@@ -80,7 +80,7 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
 
 
 def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path, erofs: Path | None) -> str:
-    """Return the script that prepares the root and becomes the runtime: one process for systemd to start.
+    """Return the script that prepares the root and runs the container: one process for systemd to start.
 
     Args:
         resolved: The container.
@@ -106,8 +106,12 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     if resolved.container.networks == ["host"]:
         # a host may lack them
         lines += [f"[ -e {RUN}/{name}/etc/{file} ] || : > {RUN}/{name}/etc/{file}" for file in _HOST_FILES]
-    run = runtime.run(folder, pid_file=None if resolved.container.notify is Notify.CONTAINER else _pid_file(name))
-    return "\n".join(["set -eu", clean_up, *lines, f"exec {shlex.join(run)}", ""])
+    if resolved.container.notify is Notify.CONTAINER:
+        lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))}")
+    else:
+        pid_file = _pid_file(name)
+        lines += [shlex.join(runtime.run(folder, pid_file=pid_file)), *_wait_for_adoption(pid_file, tools)]
+    return "\n".join(["set -eu", clean_up, *lines, ""])
 
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
@@ -240,6 +244,24 @@ def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
 
 def _commands(resolved: Resolved, tools: Tools) -> Commands:
     return Commands.of(resolved.name, resolved.container.runtime or Runtime.CRUN, tools)
+
+
+def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:
+    """Return lines that end when systemd is the parent of the container's process.
+
+    crun leaves a process that is the parent a little longer than its command takes. If systemd meets a main process
+    that is not its child, it does not wait for it at the stop, but kills it right after the stop signal.
+    """
+    return [
+        f"read -r pid < {pid_file} || :",
+        "adopted() {",
+        '  [ -e "/proc/$pid/status" ] || return 0',
+        "  while read -r key value; do",
+        '    [ "$key" != PPid: ] || { [ "$value" = 1 ]; return; }',
+        '  done < "/proc/$pid/status"',
+        "}",
+        f"until adopted; do {tools.sleep} 0.01; done",
+    ]
 
 
 def _pid_file(name: str) -> str:

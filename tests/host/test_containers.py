@@ -178,6 +178,50 @@ def test_what_podmans_generator_refuses_fails_with_its_words(host: Host) -> None
         host.deploy("/var/refused", {"x": container})
 
 
+SLOW_TO_LEAVE = """#!/opt/nixoci/bin/python3
+import ctypes, os, subprocess, sys, time
+if "run" not in sys.argv:
+    os.execv("/usr/bin/crun", ["crun", *sys.argv[1:]])
+ended, ends = os.pipe()
+if os.fork():
+    sys.exit(os.read(ended, 1)[0])
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+os.write(ends, bytes([subprocess.call(["/usr/bin/crun", *sys.argv[1:]])]))
+time.sleep(1)
+"""
+"""crun on a busy machine: the parent of the container's process outlives the command."""
+
+TIDY = """
+import signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    print("SEEN a clean end", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("SEEN the start", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_stop_waits_for_a_container_whose_runtime_left_late(host: Host) -> None:
+    """systemd kills a main process together with the stop signal if it was not its child when the unit had started."""
+    host.machine.run(["tee", "/var/crun"], input=SLOW_TO_LEAVE)
+    host.machine.run(["chmod", "+x", "/var/crun"])
+    container = {"image": "python", "backend": "bundle", "networks": ["none"], "stopSignal": "SIGTERM"}
+    container |= {"entrypoint": ["python3", "-c", TIDY], "restart": "no"}
+    document = {"images": host.paths, "imageStore": "/nix/image-store", "containers": {"tidy": container}}
+    host.machine.run(["tee", "/var/tidy.json"], input=json.dumps(document))
+    host.machine.run(["nixoci", "units", "/var/tidy.json", "/var/tidy", "--crun", "/var/crun"])
+    host.link("/var/tidy")
+    host.systemctl("start", "tidy.service")
+    host.wait_for_log("tidy.service", "SEEN the start")
+    host.systemctl("stop", "tidy.service")
+    assert "SEEN a clean end" in host.machine.journal("tidy.service")
+    assert host.machine.run(["systemctl", "is-failed", "tidy.service"], check=False).stdout == "inactive\n"
+
+
 def test_a_secret_is_read_by_the_containers_user_alone(host: Host) -> None:
     host.machine.run(["tee", "/var/token"], input="s3cret $x %n")
     for backend in BACKENDS:

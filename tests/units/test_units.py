@@ -123,7 +123,11 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     (overlay,) = [line for line in script if "-t overlay" in line]
     assert f"lowerdir=/run/nixoci/c/meta::{tmp_path}/rootfs" in overlay
     assert "upperdir=/run/nixoci/c/upper" in overlay
-    assert script[-1].startswith("exec /c/crun --cgroup-manager=disabled run ")
+    (run,) = [line for line in script if line.startswith("/c/crun --cgroup-manager=disabled run ")]
+    assert "--detach --pid-file=/run/nixoci/c/pid" in run
+    # systemd waits at the stop only for a main process that is its child when the script ends
+    assert script.index("read -r pid < /run/nixoci/c/pid || :") > script.index(run)
+    assert script[-1].startswith("until adopted; do ")
     assert "umount --lazy /run/nixoci/c/root" in stop_script(resolved, made, TOOLS)
     assert "d /run/nixoci/c/upper 0755 0 0 -" in start_lines(resolved, made)
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
@@ -219,7 +223,7 @@ def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
     lines = bundle_service(resolved, made, TOOLS, share=SHARE).render().splitlines()
     assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
     start = start_script(resolved, made, TOOLS, share=SHARE, erofs=Path("/e")).splitlines()
-    assert start[-1].startswith("exec /r/runc run --bundle=/out/share/nixoci/bundles/c ")
+    assert any(line.startswith("/r/runc run --bundle=/out/share/nixoci/bundles/c ") for line in start)
     assert any("[ ! -e /run/runc/c ]" in line for line in start)
     assert stop_script(resolved, made, TOOLS).startswith("/r/runc delete --force c")
     assert "ExecStart=/r/runc exec c ok" in health_units(resolved, TOOLS)[0].render()
