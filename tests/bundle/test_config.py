@@ -13,7 +13,7 @@ import referencing.jsonschema
 from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.config import make_bundle
 from nixoci.bundle.root import Root
-from nixoci.container.model import Container, Notify, Secret, Settings, WritableLayer
+from nixoci.container.model import Container, Notify, Runtime, Secret, Settings, WritableLayer
 from nixoci.container.resolve import resolve
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
@@ -233,6 +233,7 @@ def test_the_config_is_valid_by_the_runtime_specs_schema(tmp_path: Path) -> None
         config_of(tmp_path / "1", image, read_only=True),
         config_of(tmp_path / "2", networks=["host"], volumes=["/a:/b"], devices=["/dev/null:/dev/x"]),
         config_of(tmp_path / "3", capabilities={"ALL": True}, secrets={"s": Secret(source="/s")}),
+        config_of(tmp_path / "4", image, runtime=Runtime.RUNC, hostname="h"),
     ]
     for config in configs:
         jsonschema.Draft4Validator(schema, registry=registry).validate(config)

@@ -1,0 +1,103 @@
+"""Networks, volumes and pods that units create, and devices."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.host.containers import BACKENDS, Host, sample_layouts
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVE = (
+    "import http.server, os, pathlib; os.chdir('/data'); pathlib.Path('page').write_text('from ' + os.environ['NAME']);"
+    " http.server.ThreadingHTTPServer(('', 8000), http.server.SimpleHTTPRequestHandler).serve_forever()"
+)
+ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+UP = {
+    "test": ["CMD", "python3", "-c", ASK, "http://127.0.0.1:8000/page"],
+    "interval": "1s",
+    "startPeriod": "20s",
+}
+
+
+def server(name: str, **options: Any) -> dict[str, Any]:
+    """Return a container that is ready once it answers."""
+    return {
+        "image": "python",
+        "entrypoint": ["python3", "-c", SERVE],
+        "environment": {"NAME": name},
+        "volumes": [f"{name}-data:/data"],
+        "healthcheck": UP,
+        "notify": "healthy",
+        "stopTimeout": 1,
+    } | options
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with Machine(binds={images_dir(): INSIDE}) as machine:
+        # podman's name server does not start without one, though it has nobody to ask
+        machine.run(["tee", "/etc/resolv.conf"], input="nameserver 127.0.0.1\n")
+        host = Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+        host.deploy(
+            "/var/net",
+            {
+                "one": server("one", networks=["lan"]),
+                "two": server("two", networks=["lan"], backend="rootfs", dependsOn=["one"]),
+                "alone": server("alone", networks=["other"], ports=["127.0.0.1:8001:8000"]),
+                "left": server("left", pod="pair"),
+                "right": {"image": "python", "pod": "pair", "entrypoint": ["sleep", "600"], "stopTimeout": 1},
+            },
+            networks={"lan": {"internal": True, "subnets": ["10.89.7.0/24"]}, "other": {}},
+            volumes={"one-data": {"labels": {"kept": "yes $x"}}},
+            pods={"pair": {"ports": ["127.0.0.1:8002:8000"]}},
+        )
+        yield host
+
+
+def ask(host: Host, container: str, url: str) -> str:
+    return host.machine.run(["podman", "exec", container, "python3", "-c", ASK, url], check=False).stdout.strip()
+
+
+def test_containers_of_a_network_find_each_other_by_name(host: Host) -> None:
+    host.systemctl("start", "two.service", "alone.service")
+    assert ask(host, "two", "http://one:8000/page") == "from one"
+    assert ask(host, "one", "http://two:8000/page") == "from two"
+    show = ["podman", "inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "one"]
+    assert host.machine.run(show).stdout.startswith("10.89.7.")
+    # neither name nor address of another network
+    assert ask(host, "alone", "http://one:8000/page") == ""
+    assert host.machine.run(["curl", "--silent", "http://127.0.0.1:8001/page"]).stdout == "from alone"
+
+
+def test_a_volume_is_that_of_its_unit_and_outlives_its_container(host: Host) -> None:
+    host.systemctl("start", "one.service")
+    labels = host.machine.run(["podman", "volume", "inspect", "--format={{.Labels.kept}}", "one-data"]).stdout
+    assert labels == "yes $x\n"
+    host.machine.run(["podman", "exec", "one", "touch", "/data/kept"])
+    host.systemctl("restart", "one.service")
+    host.machine.run(["podman", "exec", "one", "test", "-e", "/data/kept"])
+
+
+def test_containers_of_a_pod_share_its_network(host: Host) -> None:
+    host.systemctl("start", "pair-pod.service")
+    for name in ("left", "right"):
+        host.machine.wait_for_unit(f"{name}.service")
+    assert ask(host, "right", "http://127.0.0.1:8000/page") == "from left"
+    assert host.machine.run(["curl", "--silent", "http://127.0.0.1:8002/page"]).stdout == "from left"
+    host.systemctl("stop", "pair-pod.service")
+    assert "active" not in host.machine.run(["systemctl", "is-active", "left", "right"], check=False).stdout.split()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_device_can_be_opened(host: Host, backend: str) -> None:
+    show = "import os; os.close(os.open('/dev/mine', os.O_RDWR)); print('SEEN', os.stat('/dev/mine').st_rdev)"
+    container = {"image": "python", "backend": backend, "entrypoint": ["python3", "-c", show]}
+    device = {"devices": ["/dev/fuse:/dev/mine"]}
+    assert host.seen(f"device-{backend}", container | device) == os.makedev(10, 229)
