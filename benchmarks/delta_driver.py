@@ -97,7 +97,18 @@ class Bench:
 
     def nixoci(self, effort: str) -> Result:
         delta = self.file("delta")
-        command = ["nixoci", "send", "--effort", effort, "--from", self.old, "--to", self.new, "-o", delta]
+        command: list[str | Path] = [
+            "nixoci",
+            "send",
+            "--effort",
+            effort,
+            "--from",
+            self.old,
+            "--to",
+            self.new,
+            "-o",
+            delta,
+        ]
         send = self.best(lambda: run(command))
 
         def receive() -> Cost:
@@ -138,7 +149,7 @@ class Bench:
     def xdelta3(self) -> Result:
         old, new = self.archives
         delta, again = self.file("delta.xd3"), self.file("again.nar")
-        command = ["xdelta3", "-f", "-B", "2000000000", "-s", old]
+        command: list[str | Path] = ["xdelta3", "-f", "-B", "2000000000", "-s", old]
         send = run([*command, "-e", "-9", new, delta])
         receive = run([*command, "-d", delta, again])
         check_equal(again, new)
@@ -163,9 +174,8 @@ class Bench:
         had = {chunk.name for chunk in self.file("old.castr").rglob("*.cacnk")}
         lacked = [chunk for chunk in self.file("new.castr").rglob("*.cacnk") if chunk.name not in had]
         index = self.file("new.caibx")
-        seeds = ["--seed", self.file("old.caibx")]
+        seeds: list[str | Path] = ["--seed", self.file("old.caibx")]
         again = self.file("again.nar")
-        shutil.copy(self.archives[0], self.file("old"))
         receive = run(["desync", "extract", "-s", self.file("new.castr"), *seeds, index, again])
         check_equal(again, self.archives[1])
         return Result(sum(chunk.stat().st_size for chunk in lacked) + index.stat().st_size, send, receive)
@@ -177,6 +187,7 @@ class Bench:
         pairs = Pairs(self.had)
         for root in self.paths:
             for file in regular_files(Path(root)):
+                commands: tuple[list[str | Path], list[str | Path]]
                 before = pairs.partner(root, file)
                 if before is None:
                     commands = (["zstd", "-q", "-f", "-19", file, "-o", patch], ["zstd", "-qfd", patch, "-o", again])
