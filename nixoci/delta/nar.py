@@ -126,14 +126,19 @@ class NarWriter:
 
 def with_child(directory: int, name: bytes, action: Callable[[int], None]) -> None:
     """Call `action` with a descriptor of an entry of a directory; a symlink is opened itself, never followed."""
-    flags = os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        handle = os.open(name, flags | os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        handle = os.open(name, flags | os.O_PATH, dir_fd=directory)
+    handle = open_child(directory, name)
     try:
         action(handle)
     finally:
         os.close(handle)
+
+
+def open_child(directory: int, name: bytes) -> int:
+    """Return a descriptor of an entry of a directory, of a symlink itself (O_PATH)."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return os.open(name, flags | os.O_PATH, dir_fd=directory)
