@@ -37,7 +37,7 @@ _MIN_PREFIX = 8
 
 
 class Effort(Enum):
-    """How much time a sender spends for fewer bytes."""
+    """How much a sender spends for fewer bytes: time for `DEFAULT`, memory for `BEST`, which pays where much is new."""
 
     FAST = "fast"
     DEFAULT = "default"
