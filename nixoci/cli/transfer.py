@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 from nixoci.cli.common import dry_run_option, json_option, print_json, warn
 from nixoci.delta import closure, nix_store, reupnix
@@ -188,6 +186,10 @@ def _show_summary(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(summary))
         return
+    # loading these takes as long as making a small delta
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(box=None, header_style="")
     for title in ("", "pieces", "size", "before compression"):
         table.add_column(title, justify="left" if not title else "right")

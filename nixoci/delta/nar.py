@@ -1,6 +1,7 @@
 """Nix archives, written as a stream (Nix manual, Nix Archive (NAR) format)."""
 
 import base64
+import errno
 import hashlib
 import os
 import stat
@@ -132,10 +133,19 @@ class NarWriter:
 
 def with_child(directory: int, name: bytes, action: Callable[[int], None]) -> None:
     """Call `action` with a descriptor of an entry of a directory; a symlink is opened itself, never followed."""
-    facts = os.lstat(name, dir_fd=directory)
-    flags = os.O_PATH if stat.S_ISLNK(facts.st_mode) else os.O_RDONLY | os.O_NONBLOCK
-    handle = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    handle = open_child(directory, name)
     try:
         action(handle)
     finally:
         os.close(handle)
+
+
+def open_child(directory: int, name: bytes) -> int:
+    """Return a descriptor of an entry of a directory, of a symlink itself (O_PATH)."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return os.open(name, flags | os.O_PATH, dir_fd=directory)
