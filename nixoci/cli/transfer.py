@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
+from rich.filesize import decimal
 
 from nixoci.cli.common import json_option, print_json, warn
 from nixoci.delta import closure, nix_store, reupnix
@@ -145,7 +146,6 @@ def _show_summary(summary: Summary, *, as_json: bool) -> None:
         return
     # loading these takes as long as making a small delta
     from rich.console import Console  # noqa: PLC0415
-    from rich.filesize import decimal  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, header_style="")
