@@ -7,6 +7,8 @@ import os
 import stat
 import struct
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
 
 from nixoci.delta.format import Sink
 from nixoci.errors import DeltaError
@@ -60,6 +62,9 @@ class NarWriter:
         self.size += len(data)
         if self.size > self._limit:
             raise DeltaError(f"{self._what}: its NAR is larger than the {self._limit} bytes declared for it")
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
         self._hash.update(data)
         self._out.write(data)
 
@@ -129,6 +134,43 @@ class NarWriter:
                 raise DeltaError(f"{self._what}: a base file ends at byte {offset} of {size}; verify the store")
             self.write(data)
             offset += len(data)
+
+
+class ThreadedNarWriter(NarWriter):
+    """A NAR writer that hashes and writes in a thread of its own, while the next data are got."""
+
+    def __init__(self, out: Sink, *, limit: int, what: str) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._blocks: list[bytes] = []
+        self._waiting = 0
+        self._running: Future[None] | None = None
+        super().__init__(out, limit=limit, what=what)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def finish(self) -> None:
+        """Wait until all is written; `sri`, `digest` and the sink are complete after that."""
+        self._hand_over()
+        self._wait()
+
+    def _put(self, data: bytes) -> None:
+        self._blocks.append(data)
+        self._waiting += len(data)
+        if self._waiting >= _BLOCK:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        blocks, self._blocks, self._waiting = self._blocks, [], 0
+        self._wait()
+        self._running = self._pool.submit(super()._put, blocks[0] if len(blocks) == 1 else b"".join(blocks))
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
 
 
 def with_child(directory: int, name: bytes, action: Callable[[int], None]) -> None:

@@ -10,7 +10,7 @@ from nixoci.delta import nix_store
 from nixoci.delta.codecs import Codec, decode
 from nixoci.delta.format import MAX_FRAME, DeltaReader, Sink
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import NarWriter, Nowhere
+from nixoci.delta.nar import NarWriter, Nowhere, ThreadedNarWriter
 from nixoci.delta.recipe import BasePiece, Content, Recipe
 from nixoci.delta.scan import SEGMENT, Below, open_below
 from nixoci.delta.send import read_piece
@@ -148,11 +148,15 @@ class Rebuilder:
 
     def rebuild(self, info: PathInfo, out: Sink) -> PathInfo:
         """Write the NAR of a path, check its size and hash, and return `info`."""
-        nar = NarWriter(out, limit=info.nar_size, what=info.path)
         used: set[int] = set()
-        with self._residue.open("rb") as residue, Below() as below:
+        with (
+            self._residue.open("rb") as residue,
+            Below() as below,
+            ThreadedNarWriter(out, limit=info.nar_size, what=info.path) as nar,
+        ):
             try:
                 self._write(self._recipes[info.path], nar, residue, below, used)
+                nar.finish()
             except DeltaError as error:
                 self._blame_bases(info, used)
                 text = str(error)

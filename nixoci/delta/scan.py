@@ -16,7 +16,10 @@ SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
 
 
-_BATCH = 1000
+_BATCH = 100
+"""Files that a thread hashes before it is given others: asking costs more than hashing a small one."""
+
+_BLOCK = 1 << 20
 
 MAX_DEPTH = 256
 """Directories inside each other."""
@@ -52,10 +55,11 @@ def scan(root: Path) -> Node:
     with ThreadPoolExecutor(2) as pool:
         pending: list[tuple[Node, bytes]] = []
         top = _read(os.fsencode(root), pending)
-        for start in range(0, len(pending), _BATCH):  # a pool keeps a kilobyte for every call that waits
-            batch = pending[start : start + _BATCH]
-            for (node, _), pieces in zip(batch, pool.map(_hash, [path for _, path in batch]), strict=True):
+        batches = [pending[start : start + _BATCH] for start in range(0, len(pending), _BATCH)]
+        for batch, hashed in zip(batches, pool.map(_hash_all, batches), strict=True):
+            for (node, _), pieces in zip(batch, hashed, strict=True):
                 node.pieces = pieces
+    del batches
     del pending
     _digest(top)
     return top
@@ -78,19 +82,23 @@ def _read(path: bytes, pending: list[tuple[Node, bytes]], depth: int = 0) -> Nod
     raise DeltaError(f"{os.fsdecode(path)}: no file, directory or symlink; a store path holds nothing else")
 
 
-def _hash(path: bytes) -> tuple[bytes, ...]:
-    with open(path, "rb", buffering=0) as file:
-        pieces: list[bytes] = []
-        while True:
-            hashed, left = hashlib.sha256(), SEGMENT
-            while left and (block := file.read(min(left, 1 << 20))):
+def _hash_all(files: list[tuple[Node, bytes]]) -> list[tuple[bytes, ...]]:
+    return [_hash(path, node.size) for node, path in files]
+
+
+def _hash(path: bytes, size: int) -> tuple[bytes, ...]:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        for start in range(0, max(size, 1), SEGMENT):
+            hashed, left = hashlib.sha256(), min(SEGMENT, size - start)
+            while left and (block := os.read(handle, min(left, _BLOCK))):
                 hashed.update(block)
                 left -= len(block)
-            if left == SEGMENT and pieces:
-                return tuple(pieces)
             pieces.append(hashed.digest())
-            if left:
-                return tuple(pieces)
+        return tuple(pieces)
+    finally:
+        os.close(handle)
 
 
 def _digest(node: Node) -> None:
