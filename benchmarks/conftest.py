@@ -53,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     _show_extraction(terminalreporter, config)
     pairs = config.stash.get(_DELTAS, {})
     if pairs:
-        terminalreporter.section("deltas: bytes, then seconds, processor seconds and peak MB of both ends")
+        terminalreporter.section("deltas: bytes, then seconds, processor seconds, peak MB and own MB of both ends")
     for name, rows in pairs.items():
         _show_pair(terminalreporter, name, rows)
     if pairs and config.option.delta_json:
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[dict[str, Any]]) -> None:
-    ends = "".join(f"{end:>8} {'cpu':>7} {'MB':>6}" for end in ("send", "receive"))
+    ends = "".join(f"{end:>8} {'cpu':>7} {'MB':>6} {'own':>6}" for end in ("send", "receive"))
     terminalreporter.write_line(f"{name:26} {'bytes':>10} {'ratio':>7} {ends}")
     ours = next((row["size"] for row in rows if row["method"] == "nixoci"), None)
     for row in rows:
@@ -70,7 +70,7 @@ def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[
             continue
         ratio = f"{row['size'] / ours:7.2f}" if ours else f"{'':7}"
         costs = "".join(
-            f"{cost['seconds']:8.2f} {cost['cpu']:7.2f} {cost['peak'] / 1e6:6.0f}"
+            f"{cost['seconds']:8.2f} {cost['cpu']:7.2f} {cost['peak'] / 1e6:6.0f} {cost['own'] / 1e6:6.0f}"
             for cost in (row["send"], row["receive"])
             if cost
         )

@@ -19,14 +19,16 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 NIX = ("nix", "--extra-experimental-features", "nix-command", "--offline")
 DIGITS = re.compile(r"[0-9]+")
@@ -34,17 +36,23 @@ DIGITS = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on the clock, of processors, and bytes of the largest process."""
+    """Seconds on the clock and of processors, and two peaks of memory in bytes.
+
+    `peak` is the largest process's resident set, with the files that it maps; `own` what all processes together held of
+    their own, which the kernel cannot drop, sampled.
+    """
 
     seconds: float
     cpu: float
     peak: int
+    own: int
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.seconds + other.seconds, self.cpu + other.cpu, max(self.peak, other.peak))
+        peaks = max(self.peak, other.peak), max(self.own, other.own)
+        return Cost(self.seconds + other.seconds, self.cpu + other.cpu, *peaks)
 
 
-FREE = Cost(0.0, 0.0, 0)
+FREE = Cost(0.0, 0.0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,8 @@ class Bench:
     def best(self, once: Callable[[], Cost]) -> Cost:
         """Repeat, and keep the least times and the largest peak."""
         costs = [once() for _ in range(self.rounds)]
-        return Cost(min(c.seconds for c in costs), min(c.cpu for c in costs), max(c.peak for c in costs))
+        times = min(cost.seconds for cost in costs), min(cost.cpu for cost in costs)
+        return Cost(*times, max(cost.peak for cost in costs), max(cost.own for cost in costs))
 
     def nixoci(self, effort: str) -> Result:
         delta = self.file("delta")
@@ -174,9 +183,9 @@ class Bench:
         had = {chunk.name for chunk in self.file("old.castr").rglob("*.cacnk")}
         lacked = [chunk for chunk in self.file("new.castr").rglob("*.cacnk") if chunk.name not in had]
         index = self.file("new.caibx")
+        shutil.copy(self.archives[0], self.file("old"))  # the seed lies beside its index, under its name
         seeds: list[str | Path] = ["--seed", self.file("old.caibx")]
         again = self.file("again.nar")
-        shutil.copy(self.archives[0], self.file("old"))
         receive = run(["desync", "extract", "-s", self.file("new.castr"), *seeds, index, again])
         check_equal(again, self.archives[1])
         return Result(sum(chunk.stat().st_size for chunk in lacked) + index.stat().st_size, send, receive)
@@ -186,9 +195,9 @@ class Bench:
         patch, again = self.file("patch"), self.file("again")
         size, send, receive = 0, FREE, FREE
         pairs = Pairs(self.had)
-        commands: tuple[list[str | Path], list[str | Path]]
         for root in self.paths:
             for file in regular_files(Path(root)):
+                commands: tuple[list[str | Path], list[str | Path]]
                 before = pairs.partner(root, file)
                 if before is None:
                     commands = (["zstd", "-q", "-f", "-19", file, "-o", patch], ["zstd", "-qfd", patch, "-o", again])
@@ -252,19 +261,48 @@ def check_equal(one: Path, other: Path) -> None:
 
 
 def run(argv: Sequence[str | Path], stdout: int | None = None) -> Cost:
-    """Run a program; its peak memory is the largest of its processes."""
+    """Run a program to its end."""
     if shutil.which(argv[0]) is None:
         raise MissingProgramError(str(argv[0]))
     start = time.perf_counter()
     to = subprocess.DEVNULL if stdout is None else stdout
     process = subprocess.Popen(argv, stdout=to, stderr=subprocess.PIPE)
-    errors = process.stderr.read() if process.stderr else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
+    with sampled(process.pid) as samples:
+        errors = process.stderr.read() if process.stderr else b""
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{argv[0]}: exit code {process.returncode}: {errors.decode(errors='replace')}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, max(samples))
+
+
+@contextmanager
+def sampled(pid: int) -> Iterator[list[int]]:
+    """Note, while the block runs, the bytes that a process and those that it started hold of their own."""
+    samples, ended = [0], threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(0.03):
+            samples.append(anonymous(pid))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        thread.join()
+
+
+def anonymous(pid: int) -> int:
+    total = 0
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        total += sum(int(size) * 1024 for size in re.findall(r"RssAnon:\s+(\d+)", status))
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            total += sum(anonymous(int(child)) for child in (task / "children").read_text(encoding="ascii").split())
+    return total
 
 
 def output(argv: Sequence[str | Path]) -> str:

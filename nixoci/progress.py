@@ -4,9 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
 Advance = Callable[[int], None]
 """Called with the number of bytes that were done since the last call."""
 
@@ -26,6 +23,17 @@ def byte_progress(description: str, total: int | None) -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield ignore
         return
+    # loading it takes longer than small work in a pipe does
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

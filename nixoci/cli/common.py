@@ -12,9 +12,7 @@ from click.shell_completion import CompletionItem
 
 from nixoci.document import dump
 from nixoci.errors import NixociError
-from nixoci.lock.file import read_lock
 from nixoci.oci.model import Platform
-from nixoci.oci.registry import RegistryAccess
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -84,6 +82,9 @@ def access_options(command: F) -> F:
     )
     @wraps(command)
     def with_access(*, authfile: Path | None, tls_verify: bool | None, **options: Any) -> Any:
+        # what receives a delta or builds units needs no registry, and loading that takes longer than some verbs do
+        from nixoci.oci.registry import RegistryAccess  # noqa: PLC0415
+
         return command(access=RegistryAccess(authfile=authfile, tls_verify=tls_verify), **options)
 
     return cast("F", with_access)
@@ -91,6 +92,8 @@ def access_options(command: F) -> F:
 
 def complete_name(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the names of images from the lock; nothing where it cannot be read."""
+    from nixoci.lock.file import read_lock  # noqa: PLC0415 - as in access_options
+
     try:
         lock = read_lock(context.params.get("lock") or DEFAULT_LOCK)
     except (NixociError, OSError):

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 from nixoci.cli.common import dry_run_option, json_option, print_json, warn
 from nixoci.delta import closure, nix_store, reupnix
@@ -188,15 +186,16 @@ def _show_summary(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(summary))
         return
-    table = Table(box=None, header_style="")
-    for title in ("", "pieces", "size", "before compression"):
-        table.add_column(title, justify="left" if not title else "right")
+    # without rich, whose tables take longer to load than a small delta takes to make
+    rows = [("", "pieces", "size", "before compression")]
     for way, tally in sorted(summary.by.items()):
-        table.add_row(way, str(tally.count), decimal(tally.size), decimal(tally.residue))
-    console = Console(stderr=True)
-    console.print(table)
-    console.print(
+        rows.append((way, str(tally.count), decimal(tally.size), decimal(tally.residue)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for way, *cells in rows:
+        shown = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        click.echo("  ".join([way.ljust(widths[0]), *shown]), err=True)
+    click.echo(
         f"{summary.paths} paths, {decimal(summary.nar_size)}, from {summary.bases} bases: "
         f"a delta of {decimal(summary.delta_size)}",
-        highlight=False,
+        err=True,
     )

@@ -4,6 +4,7 @@ docs/delta-format.md describes every byte.
 """
 
 import hashlib
+import lzma
 import struct
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -20,8 +21,15 @@ HEADER, BODY, END = b"H", b"B", b"E"
 
 MAX_FRAME = 1 << 20
 MAX_HEADER = 256 << 20
+MAX_STREAMS = 16
+"""Compressed streams in a body: each that ends moves what follows it in memory."""
 MAX_VARINT = 10
 CHECK_SIZE = 16
+
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_XZ_MAGIC = b"\xfd7zXZ\0"
+_XZ_MEMORY = 160 << 20
+"""Bytes that reading xz may take: a dictionary of 128 MiB and what is around it."""
 
 _PREFIX = struct.Struct(">cI")
 
@@ -33,10 +41,20 @@ class Sink(Protocol):
         """Take all of the data."""
 
 
+class Compressor(Protocol):
+    """Makes one zstd frame or xz stream."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Take data; return what is ready."""
+
+    def flush(self) -> bytes:
+        """Return the rest; nothing may follow."""
+
+
 class DeltaWriter:
     """Writes the stream: the header first, then the body in pieces, then `finish`."""
 
-    def __init__(self, out: Sink, compressor: ZstdCompressor) -> None:
+    def __init__(self, out: Sink, compressor: Compressor) -> None:
         self._out = out
         self._check = hashlib.sha256()
         self._compressor = compressor
@@ -53,6 +71,11 @@ class DeltaWriter:
     def write(self, data: bytes) -> None:
         """Append to the body."""
         self._body(self._compressor.compress(data))
+
+    def change(self, compressor: Compressor) -> None:
+        """Compress what follows in the body by another compressor."""
+        self._body(self._compressor.flush())
+        self._compressor = compressor
 
     def finish(self) -> None:
         """Write what is left of the body, and the end."""
@@ -147,13 +170,10 @@ class DeltaReader:
 
     def varint(self) -> int:
         """Read a number of the body: seven bits a byte, the lowest first, the top bit set on all but the last."""
-        value = 0
-        for position in range(MAX_VARINT):
-            byte = self.read(1)[0]
-            value |= (byte & 0x7F) << (7 * position)
-            if byte < 0x80:
-                return value
-        raise self._broken("a number has more than ten bytes")
+        try:
+            return read_varint(lambda: self.read(1)[0])
+        except OverflowError as error:
+            raise self._broken("a number has more than ten bytes") from error
 
     def finish(self) -> None:
         """Check that the body and the stream end here."""
@@ -163,26 +183,38 @@ class DeltaReader:
             raise self._broken("something follows its end")
 
     def _plain_body(self) -> Iterator[bytes]:
-        unpack = ZstdDecompressor()
+        unpack: ZstdDecompressor | lzma.LZMADecompressor | None = None
+        data, streams = b"", 0
         while self._kind == BODY:
-            data = self._payload
-            try:
-                while not unpack.eof:
-                    plain = unpack.decompress(data, MAX_FRAME)
-                    data = b""
-                    if plain:
-                        yield plain
-                    if unpack.needs_input:
+            data += self._payload
+            while data or (unpack is not None and not unpack.needs_input):
+                if unpack is None:
+                    if len(data) < len(_XZ_MAGIC):
                         break
-                else:
-                    data = data or unpack.unused_data
-                    if data:
-                        raise self._broken("its body goes on after the compressed stream")
-            except (ZstdError, EOFError) as error:
-                raise self._broken(f"its body does not decompress ({error})") from error
+                    streams += 1
+                    unpack = self._decompressor(data, streams)
+                try:
+                    plain = unpack.decompress(data, MAX_FRAME)
+                except (ZstdError, lzma.LZMAError, EOFError) as error:
+                    raise self._broken(f"its body does not decompress ({error})") from error
+                data = b""
+                if plain:
+                    yield plain
+                if unpack.eof:
+                    data = unpack.unused_data
+                    unpack = None
             self._kind, self._payload = self._frame()
-        if not unpack.eof:
+        if unpack is not None or data or not streams:
             raise self._broken("its compressed body ends too early")
+
+    def _decompressor(self, data: bytes, number: int) -> ZstdDecompressor | lzma.LZMADecompressor:
+        if number <= MAX_STREAMS and data.startswith(_ZSTD_MAGIC):
+            return ZstdDecompressor()
+        if number <= MAX_STREAMS and data.startswith(_XZ_MAGIC):
+            return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        raise self._broken(
+            "its body goes on after the compressed streams" if number > 1 else "its body is of no known kind"
+        )
 
     def _frame(self) -> tuple[bytes, bytes]:
         kind, length = _PREFIX.unpack(self._exactly(_PREFIX.size))
@@ -195,18 +227,42 @@ class DeltaReader:
         return kind, payload
 
     def _exactly(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            part = self._read(count - len(data))
-            if not part:
-                raise self._broken(f"it ends after {self.size + len(data)} bytes, in the middle")
-            data += part
+        data = read_fully(self._read, count)
+        if len(data) < count:
+            raise self._broken(f"it ends after {self.size + len(data)} bytes, in the middle")
         self._check.update(data)
         self.size += count
-        return bytes(data)
+        return data
 
     def _broken(self, found: str) -> DeltaError:
         return DeltaError(f"{self.what}: damaged delta: {found}; fetch it again")
+
+
+def read_fully(read: Callable[[int], bytes], count: int) -> bytes:
+    """Return so many bytes of a stream, fewer only where it ends."""
+    data = read(count)
+    if len(data) == count:
+        return data
+    parts = bytearray(data)
+    while data and len(parts) < count:
+        data = read(count - len(parts))
+        parts += data
+    return bytes(parts)
+
+
+def read_varint(byte: Callable[[], int]) -> int:
+    """Return the number whose bytes `byte` returns one by one; see `DeltaReader.varint`.
+
+    Raises:
+        OverflowError: It has more than ten.
+    """
+    value = 0
+    for position in range(MAX_VARINT):
+        part = byte()
+        value |= (part & 0x7F) << (7 * position)
+        if part < 0x80:
+            return value
+    raise OverflowError
 
 
 def pack_varint(value: int) -> bytes:

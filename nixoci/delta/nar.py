@@ -1,11 +1,14 @@
 """Nix archives, written as a stream (Nix manual, Nix Archive (NAR) format)."""
 
 import base64
+import errno
 import hashlib
 import os
 import stat
 import struct
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
 
 from nixoci.delta.format import Sink
 from nixoci.errors import DeltaError
@@ -59,6 +62,9 @@ class NarWriter:
         self.size += len(data)
         if self.size > self._limit:
             raise DeltaError(f"{self._what}: its NAR is larger than the {self._limit} bytes declared for it")
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
         self._hash.update(data)
         self._out.write(data)
 
@@ -130,12 +136,58 @@ class NarWriter:
             offset += len(data)
 
 
+class ThreadedNarWriter(NarWriter):
+    """A NAR writer that hashes and writes in a thread of its own, while the next data are got."""
+
+    def __init__(self, out: Sink, *, limit: int, what: str) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._blocks: list[bytes] = []
+        self._waiting = 0
+        self._running: Future[None] | None = None
+        super().__init__(out, limit=limit, what=what)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def finish(self) -> None:
+        """Wait until all is written; `sri`, `digest` and the sink are complete after that."""
+        self._hand_over()
+        self._wait()
+
+    def _put(self, data: bytes) -> None:
+        self._blocks.append(data)
+        self._waiting += len(data)
+        if self._waiting >= _BLOCK:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        blocks, self._blocks, self._waiting = self._blocks, [], 0
+        self._wait()
+        self._running = self._pool.submit(super()._put, blocks[0] if len(blocks) == 1 else b"".join(blocks))
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+
+
 def with_child(directory: int, name: bytes, action: Callable[[int], None]) -> None:
     """Call `action` with a descriptor of an entry of a directory; a symlink is opened itself, never followed."""
-    facts = os.lstat(name, dir_fd=directory)
-    flags = os.O_PATH if stat.S_ISLNK(facts.st_mode) else os.O_RDONLY | os.O_NONBLOCK
-    handle = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    handle = open_child(directory, name)
     try:
         action(handle)
     finally:
         os.close(handle)
+
+
+def open_child(directory: int, name: bytes) -> int:
+    """Return a descriptor of an entry of a directory, of a symlink itself (O_PATH)."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return os.open(name, flags | os.O_PATH, dir_fd=directory)

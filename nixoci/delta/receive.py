@@ -10,9 +10,9 @@ from nixoci.delta import nix_store
 from nixoci.delta.codecs import Codec, decode
 from nixoci.delta.format import MAX_FRAME, DeltaReader, Sink
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import NarWriter, Nowhere
+from nixoci.delta.nar import NarWriter, Nowhere, ThreadedNarWriter
 from nixoci.delta.recipe import BasePiece, Content, Recipe
-from nixoci.delta.scan import SEGMENT, open_below
+from nixoci.delta.scan import SEGMENT, Below, open_below
 from nixoci.delta.send import read_piece
 from nixoci.delta.spool import SpoolCache, need_space, spool
 from nixoci.errors import DeltaError
@@ -148,11 +148,15 @@ class Rebuilder:
 
     def rebuild(self, info: PathInfo, out: Sink) -> PathInfo:
         """Write the NAR of a path, check its size and hash, and return `info`."""
-        nar = NarWriter(out, limit=info.nar_size, what=info.path)
         used: set[int] = set()
-        with self._residue.open("rb") as residue:
+        with (
+            self._residue.open("rb") as residue,
+            Below() as below,
+            ThreadedNarWriter(out, limit=info.nar_size, what=info.path) as nar,
+        ):
             try:
-                self._write(self._recipes[info.path], nar, residue, used)
+                self._write(self._recipes[info.path], nar, residue, below, used)
+                nar.finish()
             except DeltaError as error:
                 self._blame_bases(info, used)
                 text = str(error)
@@ -202,12 +206,12 @@ class Rebuilder:
                 length -= len(part)
         return contents
 
-    def _write(self, recipe: Recipe, nar: NarWriter, residue: IO[bytes], used: set[int]) -> None:
+    def _write(self, recipe: Recipe, nar: NarWriter, residue: IO[bytes], below: Below, used: set[int]) -> None:
         for event in recipe.events():
             match event:
                 case ("copy", base, path):
                     used.add(base)
-                    open_below(self._roots[base], path, nar.dump)
+                    below.act(self._roots[base], path, nar.dump)
                 case ("pieces", size, executable, pieces):
                     nar.begin_regular(size, executable=executable)
                     self._write_pieces(pieces, size, nar, residue, used)

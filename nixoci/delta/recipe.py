@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from nixoci.delta.format import MAX_VARINT
+from nixoci.delta.format import read_varint
 from nixoci.delta.scan import MAX_DEPTH, SEGMENT
 from nixoci.errors import DeltaError
 
@@ -117,13 +117,13 @@ class Recipe:
         return self._bytes(self._number())
 
     def _number(self) -> int:
-        value = 0
-        for position in range(MAX_VARINT):
-            byte = self._bytes(1)[0]
-            value |= (byte & 0x7F) << (7 * position)
-            if byte < 0x80:
-                return value
-        raise self._broken("a number of more than ten bytes")
+        if self._at < len(self._data) and (byte := self._data[self._at]) < 0x80:
+            self._at += 1
+            return byte
+        try:
+            return read_varint(lambda: self._bytes(1)[0])
+        except OverflowError as error:
+            raise self._broken("a number of more than ten bytes") from error
 
     def _bytes(self, count: int) -> bytes:
         data = self._data[self._at : self._at + count]

@@ -15,7 +15,7 @@ from typing import IO
 
 from nixoci.delta import nix_store
 from nixoci.delta.content_address import to_nix32
-from nixoci.delta.format import Sink
+from nixoci.delta.format import Sink, read_fully
 from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
 from nixoci.delta.nar import NarWriter, Nowhere, with_child
 from nixoci.delta.receive import Received
@@ -164,14 +164,11 @@ class _Stream:
 
     def take(self, count: int) -> bytes:
         """Read exactly so many bytes."""
-        data = bytearray()
-        while len(data) < count:
-            part = self._read(count - len(data))
-            if not part:
-                raise self.broken(f"its end after {self.size + len(data)} bytes")
-            data += part
+        data = read_fully(self._read, count)
+        if len(data) < count:
+            raise self.broken(f"its end after {self.size + len(data)} bytes")
         self.size += count
-        return bytes(data)
+        return data
 
     def broken(self, found: str) -> DeltaError:
         """Return the error for a damaged stream."""

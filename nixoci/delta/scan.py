@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-from nixoci.delta.nar import with_child
+from nixoci.delta.nar import open_child, with_child
 from nixoci.errors import DeltaError
 
 SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
 
 
-_BATCH = 1000
+_BATCH = 100
+"""Files that a thread hashes before it is given others: asking costs more than hashing a small one."""
+
+_BLOCK = 1 << 20
 
 MAX_DEPTH = 256
 """Directories inside each other."""
@@ -51,10 +55,11 @@ def scan(root: Path) -> Node:
     with ThreadPoolExecutor(2) as pool:
         pending: list[tuple[Node, bytes]] = []
         top = _read(os.fsencode(root), pending)
-        for start in range(0, len(pending), _BATCH):  # a pool keeps a kilobyte for every call that waits
-            batch = pending[start : start + _BATCH]
-            for (node, _), pieces in zip(batch, pool.map(_hash, [path for _, path in batch]), strict=True):
+        batches = [pending[start : start + _BATCH] for start in range(0, len(pending), _BATCH)]
+        for batch, hashed in zip(batches, pool.map(_hash_all, batches), strict=True):
+            for (node, _), pieces in zip(batch, hashed, strict=True):
                 node.pieces = pieces
+    del batches
     del pending
     _digest(top)
     return top
@@ -77,19 +82,23 @@ def _read(path: bytes, pending: list[tuple[Node, bytes]], depth: int = 0) -> Nod
     raise DeltaError(f"{os.fsdecode(path)}: no file, directory or symlink; a store path holds nothing else")
 
 
-def _hash(path: bytes) -> tuple[bytes, ...]:
-    with open(path, "rb", buffering=0) as file:
-        pieces: list[bytes] = []
-        while True:
-            hashed, left = hashlib.sha256(), SEGMENT
-            while left and (block := file.read(min(left, 1 << 20))):
+def _hash_all(files: list[tuple[Node, bytes]]) -> list[tuple[bytes, ...]]:
+    return [_hash(path, node.size) for node, path in files]
+
+
+def _hash(path: bytes, size: int) -> tuple[bytes, ...]:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        for start in range(0, max(size, 1), SEGMENT):
+            hashed, left = hashlib.sha256(), min(SEGMENT, size - start)
+            while left and (block := os.read(handle, min(left, _BLOCK))):
                 hashed.update(block)
                 left -= len(block)
-            if left == SEGMENT and pieces:
-                return tuple(pieces)
             pieces.append(hashed.digest())
-            if left:
-                return tuple(pieces)
+        return tuple(pieces)
+    finally:
+        os.close(handle)
 
 
 def _digest(node: Node) -> None:
@@ -103,29 +112,68 @@ def _digest(node: Node) -> None:
     node.digest = hashed.digest()
 
 
-def _descend(handle: int, rest: list[bytes], action: Callable[[int], None]) -> None:
-    # not a closure that names itself: such a circle would keep what `action` holds until the collector comes by
-    if not rest:
-        action(handle)
-    else:
-        with_child(handle, rest[0], lambda child: _descend(child, rest[1:], action))
-
-
 def open_below(root: Path, path: bytes, action: Callable[[int], None]) -> None:
     """Call `action` with a descriptor of `path` below the store path `root`, following no symlink on the way.
 
     Raises:
         DeltaError: The path could leave the store path, or is not there.
     """
-    names = path.split(b"/") if path else []
-    if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
-        raise DeltaError(f"{root}: {path!r} is not a path inside of it")
+    with Below() as below:
+        below.act(root, path, action)
 
-    try:
-        parent = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+class Below:
+    """Opens what lies below store paths, following no symlink; the folders on the way to the last one stay open."""
+
+    def __init__(self) -> None:
+        self._root = Path()
+        self._names: list[bytes] = []
+        self._handles: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def act(self, root: Path, path: bytes, action: Callable[[int], None]) -> None:
+        """Call `action` with a descriptor of `path` below the store path `root`.
+
+        Raises:
+            DeltaError: The path could leave the store path, or is not there.
+        """
+        names = path.split(b"/") if path else []
+        if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
+            raise DeltaError(f"{root}: {path!r} is not a path inside of it")
+        names.insert(0, os.fsencode(root.name))
+        last = names.pop()
         try:
-            with_child(parent, os.fsencode(root.name), lambda top: _descend(top, names, action))
-        finally:
-            os.close(parent)
-    except OSError as error:
-        raise DeltaError(f"{root}: {path!r} cannot be read ({error.strerror}); verify the store") from error
+            with_child(self._folder(root, names), last, action)
+        except OSError as error:
+            raise DeltaError(f"{root}: {path!r} cannot be read ({error.strerror}); verify the store") from error
+
+    def close(self) -> None:
+        """Close the folders."""
+        self._keep(0)
+
+    def _folder(self, root: Path, names: list[bytes]) -> int:
+        if root != self._root:
+            self.close()
+            self._root = root
+        if not self._handles:
+            self._handles.append(os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        same = 0
+        for had, wanted in zip(self._names, names, strict=False):
+            if had != wanted:
+                break
+            same += 1
+        self._keep(same + 1)
+        for name in names[same:]:
+            self._handles.append(open_child(self._handles[-1], name))
+            self._names.append(name)
+        return self._handles[-1]
+
+    def _keep(self, count: int) -> None:
+        while len(self._handles) > count:
+            os.close(self._handles.pop())
+        del self._names[max(0, count - 1) :]

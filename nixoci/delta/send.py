@@ -4,10 +4,10 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nixoci.delta.codecs import Codec, Effort, body_compressor, encode
+from nixoci.delta.codecs import Codec, Effort, body_compressor, encode, is_packed, packed_compressor
 from nixoci.delta.format import VERSION, DeltaWriter, Sink, pack_varint
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
 from nixoci.delta.pairing import OldTrees, Place, pair_paths
@@ -17,7 +17,10 @@ from nixoci.progress import Advance, ignore
 
 _WORKERS = 2
 _IN_FLIGHT = 32
-_IN_FLIGHT_BYTES = 2 * SEGMENT
+_IN_FLIGHT_BYTES = 48 << 20
+"""Bytes of contents, old and new, that wait or are coded at a time; one content may be larger."""
+_SAMPLE = 1 << 16
+"""Bytes in the middle of a content that tell whether it is packed; what is smaller is taken not to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class _Content:
     number: int
     size: int
     partner: Place | None
+    packed: bool
 
 
 def send(
@@ -93,7 +97,11 @@ def send(
     writer.header(plan.header)
     recipes = b"".join(plan.recipes)
     writer.write(pack_varint(len(recipes)) + recipes + pack_varint(len(plan.contents)))
+    packed = False
     for content, codec, residue in _coded(plan, effort):
+        if content.packed and not packed:  # they come last
+            packed = True
+            writer.change(packed_compressor())
         if content.partner is None or codec is Codec.PLAIN:
             reference = b""
         else:
@@ -163,7 +171,8 @@ class _Plan:
                 if piece not in self._wanted and self._index.same_piece(piece) is None:
                     size = min(SEGMENT, node.size - number * SEGMENT)
                     near = partner if partner is not None and partner.size > number * SEGMENT else None
-                    self._wanted[piece] = _Content(root, path, number, size, near)
+                    packed = size >= _SAMPLE and is_packed(read_piece(root, path, number, sample=_SAMPLE))
+                    self._wanted[piece] = _Content(root, path, number, size, near, packed)
 
     def _find_similar(self, old_trees: list[tuple[Path, Node]], new_trees: list[tuple[Path, Node]]) -> None:
         lonely = [piece for piece, content in self._wanted.items() if content.partner is None and not content.number]
@@ -177,7 +186,7 @@ class _Plan:
             content = self._wanted[piece]
             partner = self._index.similar(read_piece(content.place, content.path, 0), unused)
             if partner is not None:
-                self._wanted[piece] = _Content(content.place, content.path, 0, content.size, partner)
+                self._wanted[piece] = replace(content, partner=partner)
 
     def _recipe(self, node: Node, path: bytes, paired: list[int]) -> bytes:
         """Return a node's recipe (docs/delta-format.md, Recipes)."""
@@ -238,12 +247,15 @@ def in_dependency_order(infos: list[PathInfo]) -> list[PathInfo]:
     return done
 
 
-def read_piece(root: Path, path: bytes, number: int) -> bytes:
-    """Return one `SEGMENT` of a file below a store path, shorter at the file's end."""
+def read_piece(root: Path, path: bytes, number: int, *, sample: int = SEGMENT) -> bytes:
+    """Return one `SEGMENT` of a file below a store path, shorter at the file's end; or `sample` bytes of its middle."""
     parts: list[bytes] = []
 
     def read(handle: int) -> None:
-        offset, end = number * SEGMENT, (number + 1) * SEGMENT
+        offset = number * SEGMENT
+        if sample < SEGMENT:
+            offset += max(0, min(SEGMENT, os.fstat(handle).st_size - offset) - sample) // 2
+        end = offset + sample
         while offset < end and (part := os.pread(handle, end - offset, offset)):
             parts.append(part)
             offset += len(part)
@@ -262,24 +274,25 @@ def _coded(plan: _Plan, effort: Effort) -> Iterator[tuple[_Content, Codec, bytes
         old = None
         if content.partner is not None:
             old = read_piece(plan.old_roots[content.partner.base], content.partner.path, content.number)
-        return encode(new, old, effort)
+        return encode(new, old, effort, packed=content.packed)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        running: deque[tuple[_Content, Future[tuple[Codec, bytes]]]] = deque()
+        running: deque[tuple[_Content, int, Future[tuple[Codec, bytes]]]] = deque()
         bytes_running = 0
         for content in plan.contents:
-            while running and (len(running) >= _IN_FLIGHT or bytes_running + content.size > _IN_FLIGHT_BYTES):
-                first, future = running.popleft()
-                bytes_running -= first.size
+            size = content.size + min(content.partner.size if content.partner is not None else 0, SEGMENT)
+            while running and (len(running) >= _IN_FLIGHT or bytes_running + size > _IN_FLIGHT_BYTES):
+                first, done, future = running.popleft()
+                bytes_running -= done
                 yield first, *future.result()
-            running.append((content, pool.submit(code, content)))
-            bytes_running += content.size
+            running.append((content, size, pool.submit(code, content)))
+            bytes_running += size
         while running:
-            first, future = running.popleft()
+            first, _, future = running.popleft()
             yield first, *future.result()
 
 
-def _order(content: _Content) -> tuple[bytes, bytes, bytes, str, int]:
+def _order(content: _Content) -> tuple[bool, bytes, bytes, bytes, str, int]:
     name = content.path.rsplit(b"/", 1)[-1]
     suffix = name.rpartition(b".")[2] if b"." in name else b""
-    return suffix, name, content.path, content.place.name, content.number
+    return content.packed, suffix, name, content.path, content.place.name, content.number

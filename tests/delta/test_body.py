@@ -1,0 +1,133 @@
+import io
+import lzma
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixoci.delta.codecs import Effort, body_compressor, packed_compressor
+from nixoci.delta.format import (
+    MAX_STREAMS,
+    VERSION,
+    Compressor,
+    DeltaReader,
+    DeltaWriter,
+    pack_varint,
+    read_fully,
+    read_varint,
+)
+from nixoci.delta.model import Header
+from nixoci.delta.nar import ThreadedNarWriter
+from nixoci.delta.scan import open_below
+from nixoci.errors import DeltaError
+from tests.delta.trees import closure, delta, make, nar, rebuild, store_path
+
+NOTHING = Header(version=VERSION, roots=(), bases=(), paths=())
+
+
+class Raw:
+    """Writes what it is given as it is."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def stream(*parts: tuple[Compressor, bytes]) -> io.BytesIO:
+    out = io.BytesIO()
+    writer = DeltaWriter(out, parts[0][0])
+    writer.header(NOTHING)
+    for number, (compressor, data) in enumerate(parts):
+        if number:
+            writer.change(compressor)
+        writer.write(data)
+    writer.finish()
+    out.seek(0)
+    return out
+
+
+def read_body(source: io.BytesIO, size: int) -> bytes:
+    reader = DeltaReader(source.read, what="d")
+    reader.header()
+    data = reader.read(size)
+    reader.finish()
+    return data
+
+
+makers = st.sampled_from([*(lambda effort=effort: body_compressor(effort) for effort in Effort), packed_compressor])
+
+
+@given(st.lists(st.tuples(makers, st.binary(max_size=300)), min_size=1, max_size=MAX_STREAMS))
+def test_what_several_streams_hold_is_joined(parts: list[tuple[object, bytes]]) -> None:
+    made = stream(*((make(), data) for make, data in parts))  # type: ignore[operator]
+    whole = b"".join(data for _, data in parts)
+    assert read_body(made, len(whole)) == whole
+
+
+def test_more_streams_than_there_may_be_are_refused() -> None:
+    made = stream(*[(packed_compressor(), b"a") for _ in range(MAX_STREAMS + 1)])
+    with pytest.raises(DeltaError, match="goes on after the compressed streams"):
+        read_body(made, MAX_STREAMS + 1)
+
+
+def test_a_body_of_no_known_kind_is_refused() -> None:
+    with pytest.raises(DeltaError, match="no known kind"):
+        read_body(stream((Raw(), b"plain text")), 1)
+
+
+def test_a_dictionary_that_would_take_too_much_memory_is_refused() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 28}]
+    big = lzma.LZMACompressor(lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=filters)
+    with pytest.raises(DeltaError, match="does not decompress"):
+        read_body(stream((big, b"a")), 1)
+
+
+@given(st.integers(min_value=0, max_value=(1 << 70) - 1))
+def test_a_number_is_read_as_it_was_written(value: int) -> None:
+    assert read_varint(iter(pack_varint(value)).__next__) == value
+
+
+def test_a_number_ends() -> None:
+    with pytest.raises(OverflowError):
+        read_varint(lambda: 0x80)
+
+
+@given(st.binary(max_size=50), st.integers(min_value=1, max_value=60), st.integers(min_value=1, max_value=7))
+def test_a_stream_that_gives_little_at_a_time_is_read_fully(data: bytes, count: int, step: int) -> None:
+    source = io.BytesIO(data)
+    assert read_fully(lambda limit: source.read(min(limit, step)), count) == data[:count]
+
+
+@pytest.mark.parametrize("effort", Effort)
+def test_packed_contents_travel_as_they_are(tmp_path: Path, effort: Effort) -> None:
+    one, other = random.Random(1).randbytes(200_000), random.Random(2).randbytes(200_000)
+    text = b"".join(b"line %d\n" % line for line in range(30_000))
+    old = closure(tmp_path, {store_path("app-1", "a"): {b"a.gz": one, b"b.gz": one[:100_000], b"c": b"text"}})
+    new = closure(tmp_path, {store_path("app-2", "b"): {b"a.gz": other, b"b.gz": one[:100_001] + b"!", b"z": text}})
+    made, summary = delta(old, new, effort)
+    assert summary.by["plain"].residue == len(other) + len(text)
+    assert len(made) < len(other) + len(text) // 4
+    path = store_path("app-2", "b")
+    assert rebuild(made, tmp_path, tmp_path / "spool") == {path: nar(new.on_disk(path))[0]}
+    assert delta(old, new, effort)[0] == made
+
+
+def test_what_a_thread_writes_is_what_is_written_at_once(tmp_path: Path) -> None:
+    make(os.fsencode(tmp_path / "tree"), {b"big": random.Random(3).randbytes(3_000_000), b"e": b"", b"d": {b"f": b"f"}})
+    out = io.BytesIO()
+    with ThreadedNarWriter(out, limit=1 << 40, what="d") as writer:
+        open_below(tmp_path / "tree", b"", writer.dump)
+        writer.finish()
+    assert (out.getvalue(), writer.sri, writer.size) == nar(tmp_path / "tree")
+
+
+def test_a_thread_that_cannot_write_says_so() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, ThreadedNarWriter(full, limit=1 << 40, what="d") as writer:
+        writer.write(b"data")
+        with pytest.raises(OSError, match="No space"):
+            writer.finish()
