@@ -2,7 +2,7 @@
 
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
-share/nixoci/bundles/NAME/    config.json, start and stop scripts, and root.erofs where no image store has it
+share/nixoci/bundles/NAME/    config.json, start and stop scripts, fstab, and root.erofs where no image store has it
 share/nixoci/tmpfiles/        what units have systemd-tmpfiles make
 """
 
@@ -27,6 +27,7 @@ from nixoci.units.service import (
     bundle_directory,
     bundle_service,
     health_units,
+    mount_table,
     start_lines,
     start_script,
     stop_script,
@@ -149,11 +150,13 @@ def _write_bundle(rendering: Rendering, resolved: Resolved) -> None:
     folder.mkdir()
     text = json.dumps(bundle.config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
-    erofs = None if bundle.root is Root.TREE else _erofs(rendering, resolved, folder)
+    if bundle.root is not Root.TREE:
+        table = mount_table(resolved, bundle, _erofs(rendering, resolved, folder))
+        (folder / "fstab").write_text(table, encoding="utf-8")
     _write_lines(rendering, resolved.name, start_lines(resolved, bundle))
     _write_lines(rendering, f"{resolved.name}-volumes", volume_lines(resolved))
     tools, share = rendering.tools, rendering.share
-    start = start_script(resolved, bundle, tools, share=share, erofs=erofs)
+    start = start_script(resolved, bundle, tools, share=share)
     (folder / "start").write_text(start, encoding="utf-8")
     (folder / "stop").write_text(stop_script(resolved, bundle, tools), encoding="utf-8")
     service = bundle_service(resolved, bundle, tools, share=share)
