@@ -12,7 +12,7 @@ from tests.host.conftest import images, machine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["images", "machine", "record"]
+__all__ = ["images", "machine", "record", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Cost:
     peak: int
 
 
+_LINES = pytest.StashKey[list[str]]()
 _ROWS = pytest.StashKey[list[tuple[str, Cost]]]()
 
 
@@ -34,7 +35,17 @@ def record(request: pytest.FixtureRequest) -> Callable[[str, Cost], None]:
     return lambda name, cost: rows.append((name, cost))
 
 
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Write a line at the end, for what is not a row of that table."""
+    return request.config.stash.setdefault(_LINES, []).append
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(_LINES, []):
+        terminalreporter.section("times")
+        for line in lines:
+            terminalreporter.write_line(line)
     rows = config.stash.get(_ROWS, [])
     if not rows:
         return
