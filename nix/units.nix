@@ -19,17 +19,8 @@
   # Whether they are for a user's own systemd.
   user ? false,
 }:
-derivation {
-  inherit system deployment;
-  name = if user then "nixoci-user-units" else "nixoci-units";
-  builder = "${nixoci}/bin/nixoci";
+let
   args = [
-    "units"
-    # written by Nix to the directory that the build starts in
-    ".attrs.json"
-    (builtins.placeholder "out")
-    "--attribute"
-    "deployment"
     "--seccomp"
     "${seccomp}"
     "--podman"
@@ -48,9 +39,52 @@ derivation {
     "${coreutils}/bin/sleep"
     "--mkcomposefs"
     "${composefs}/bin/mkcomposefs"
-  ]
-  ++ (if user then [ "--user" ] else [ ]);
-  preferLocalBuild = true;
-  # A document may be larger than what an environment variable or an argument holds.
-  __structuredAttrs = true;
-}
+  ];
+  build =
+    name: document: more:
+    derivation {
+      inherit system name;
+      deployment = document;
+      builder = "${nixoci}/bin/nixoci";
+      args = [
+        "units"
+        # written by Nix to the directory that the build starts in
+        ".attrs.json"
+        (builtins.placeholder "out")
+        "--attribute"
+        "deployment"
+      ]
+      ++ args
+      ++ more;
+      preferLocalBuild = true;
+      # A document may be larger than what an environment variable or an argument holds.
+      __structuredAttrs = true;
+    };
+  # A bundle's units name the output that they are in. So each bundle has one of its own, made from nothing but its
+  # container and its image, and a switch that changes something else does not restart it.
+  bundle =
+    name:
+    let
+      container = deployment.containers.${name};
+    in
+    build "nixoci-bundle" {
+      images.${container.image} = deployment.images.${container.image};
+      containers.${name} = container;
+    } [ "--only" name ];
+  bundles = builtins.filter (
+    name:
+    let
+      container = deployment.containers.${name};
+    in
+    # what has no image is refused with the whole
+    (container.backend or "podman") == "bundle" && deployment.images ? ${container.image}
+  ) (builtins.attrNames (deployment.containers or { }));
+in
+build (if user then "nixoci-user-units" else "nixoci-units") deployment (
+  builtins.concatMap (name: [
+    "--bundle"
+    name
+    "${bundle name}"
+  ]) (if user then [ ] else bundles)
+  ++ (if user then [ "--user" ] else [ ])
+)

@@ -1,6 +1,7 @@
 """`nixoci units` and `nixoci bundle`: containers become systemd units, or one runtime-spec bundle."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,11 +17,12 @@ from nixoci.container.resolve import resolve
 from nixoci.container.rules import check
 from nixoci.container.schema import json_schema
 from nixoci.container.tree import ImageTree
-from nixoci.document import load, structure
+from nixoci.document import json_key, load, structure
 from nixoci.errors import ContainerError
 from nixoci.units.render import Rendering, render_units
 from nixoci.units.tools import Tools
 
+_OPTION = "|".join(rf"{json_key(field)}[.:]" for field in fields(Deployment))
 _PATH = click.Path(path_type=Path)
 
 
@@ -46,6 +48,16 @@ _seccomp_option = click.option(
 @click.option("--user", is_flag=True, help="Make units for a user's own systemd.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and do nothing else.")
 @click.option("--attribute", metavar="NAME", help="FILE is an object that has the document at NAME (`.attrs.json`).")
+@click.option("--only", metavar="NAME", help="Make the units of this one bundle; FILE may have no other container.")
+@click.option(
+    "--bundle",
+    "made",
+    type=(str, click.Path(path_type=Path)),
+    metavar="NAME PATH",
+    multiple=True,
+    help="Link this bundle from PATH, which --only made.",
+)
+@click.option("--option-prefix", default="", metavar="TEXT", help="What errors write before an option of FILE.")
 @_seccomp_option
 @_tool_options
 def units(
@@ -55,6 +67,9 @@ def units(
     user: bool,
     schema: bool,
     attribute: str | None,
+    only: str | None,
+    made: tuple[tuple[str, Path], ...],
+    option_prefix: str,
     seccomp: str,
     **tools: str | None,
 ) -> None:
@@ -76,9 +91,15 @@ def units(
         out=out.absolute(),
         profile=_profile(seccomp) if bundles else None,
         user=user,
+        only=only,
+        made=dict(made),
     )
-    for warning in render_units(rendering):
-        warn(warning)
+    try:
+        warnings = render_units(rendering)
+    except ContainerError as error:
+        raise ContainerError(_prefixed(option_prefix, str(error))) from error
+    for warning in warnings:
+        warn(_prefixed(option_prefix, warning))
 
 
 @click.command()
@@ -113,6 +134,11 @@ def _read_attribute(file: Path, attribute: str) -> Deployment:
     if not isinstance(attributes, dict) or attribute not in attributes:
         raise ContainerError(f"{file}: no attribute {attribute!r}; name the one that holds the document")
     return structure(Deployment, attributes[attribute], what=attribute, strict=True)
+
+
+def _prefixed(prefix: str, message: str) -> str:
+    """Return a message with the option that it starts with as the user knows it."""
+    return prefix + message if re.match(_OPTION, message) else message
 
 
 def _profile(seccomp: str) -> Profile | None:
