@@ -126,6 +126,7 @@ in
 
   units = makeUnits {
     inherit user;
+    optionPrefix = "${path}.";
     deployment = {
       inherit (cfg)
         containers

@@ -18,6 +18,8 @@
   deployment,
   # Whether they are for a user's own systemd.
   user ? false,
+  # What errors write before an option of the document.
+  optionPrefix ? "",
 }:
 let
   args = [
@@ -53,6 +55,8 @@ let
         (builtins.placeholder "out")
         "--attribute"
         "deployment"
+        "--option-prefix"
+        optionPrefix
       ]
       ++ args
       ++ more;

@@ -208,7 +208,7 @@ def test_what_the_build_refuses_it_names(project: Modules, text: str, said: str)
     select = "it.config.virtualisation.nixoci.units"
     status, _, stderr = project.build(ENABLE, LOCK, SECCOMP, containers, select=select, check=False)
     assert status != 0
-    assert f"error: {said}" in stderr, stderr
+    assert f"error: virtualisation.nixoci.{said}" in stderr, stderr
 
 
 def test_three_containers_one_per_backend_start(project: Modules) -> None:
