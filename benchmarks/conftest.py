@@ -14,7 +14,7 @@ from tests.host.conftest import images, machine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["images", "machine", "record", "record_delta"]
+__all__ = ["images", "machine", "record", "record_delta", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Cost:
     peak: int
 
 
+_LINES = pytest.StashKey[list[str]]()
 _ROWS = pytest.StashKey[list[tuple[str, Cost]]]()
 
 
@@ -34,6 +35,12 @@ def record(request: pytest.FixtureRequest) -> Callable[[str, Cost], None]:
     """Put a row into the table; the first is what the others are compared with."""
     rows = request.config.stash.setdefault(_ROWS, [])
     return lambda name, cost: rows.append((name, cost))
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Write a line at the end, for what is not a row of that table."""
+    return request.config.stash.setdefault(_LINES, []).append
 
 
 _DELTAS = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
@@ -51,6 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     _show_extraction(terminalreporter, config)
+    if lines := config.stash.get(_LINES, []):
+        terminalreporter.section("times")
+        for line in lines:
+            terminalreporter.write_line(line)
     pairs = config.stash.get(_DELTAS, {})
     if pairs:
         terminalreporter.section("deltas: bytes, then seconds, processor seconds, peak MB and own MB of both ends")

@@ -131,6 +131,7 @@ in
 
   units = makeUnits {
     inherit user;
+    optionPrefix = "${path}.";
     deployment = {
       inherit (cfg)
         containers

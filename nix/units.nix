@@ -19,6 +19,8 @@
   deployment,
   # Whether they are for a user's own systemd.
   user ? false,
+  # What errors write before an option of the document.
+  optionPrefix ? "",
 }:
 let
   # To Nix's JSON a set with an attribute outPath or __toString is that string. Such a set, of variables for example,
@@ -38,19 +40,7 @@ let
       }
     else
       builtins.mapAttrs (_: toJSONValue) value;
-in
-derivation {
-  inherit system;
-  deployment = toJSONValue deployment;
-  name = if user then "nixoci-user-units" else "nixoci-units";
-  builder = "${nixoci}/bin/nixoci";
   args = [
-    "units"
-    # written by Nix to the directory that the build starts in
-    ".attrs.json"
-    (builtins.placeholder "out")
-    "--attribute"
-    "deployment"
     "--seccomp"
     "${seccomp}"
     "--podman"
@@ -71,9 +61,54 @@ derivation {
     "${coreutils}/bin/sleep"
     "--mkcomposefs"
     "${composefs}/bin/mkcomposefs"
-  ]
-  ++ (if user then [ "--user" ] else [ ]);
-  preferLocalBuild = true;
-  # A document may be larger than what an environment variable or an argument holds.
-  __structuredAttrs = true;
-}
+  ];
+  build =
+    name: document: more:
+    derivation {
+      inherit system name;
+      deployment = toJSONValue document;
+      builder = "${nixoci}/bin/nixoci";
+      args = [
+        "units"
+        # written by Nix to the directory that the build starts in
+        ".attrs.json"
+        (builtins.placeholder "out")
+        "--attribute"
+        "deployment"
+        "--option-prefix"
+        optionPrefix
+      ]
+      ++ args
+      ++ more;
+      preferLocalBuild = true;
+      # A document may be larger than what an environment variable or an argument holds.
+      __structuredAttrs = true;
+    };
+  # A bundle's units name the output that they are in. So each bundle has one of its own, made from nothing but its
+  # container and its image, and a switch that changes something else does not restart it.
+  bundle =
+    name:
+    let
+      container = deployment.containers.${name};
+    in
+    build "nixoci-bundle" {
+      images.${container.image} = deployment.images.${container.image};
+      containers.${name} = container;
+    } [ "--only" name ];
+  bundles = builtins.filter (
+    name:
+    let
+      container = deployment.containers.${name};
+    in
+    # what has no image is refused with the whole
+    (container.backend or "podman") == "bundle" && deployment.images ? ${container.image}
+  ) (builtins.attrNames (deployment.containers or { }));
+in
+build (if user then "nixoci-user-units" else "nixoci-units") deployment (
+  builtins.concatMap (name: [
+    "--bundle"
+    name
+    "${bundle name}"
+  ]) (if user then [ ] else bundles)
+  ++ (if user then [ "--user" ] else [ ])
+)

@@ -1,5 +1,6 @@
 """`nixoci units` and `nixoci bundle`: containers become systemd units, or one runtime-spec bundle."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -12,12 +13,13 @@ from nixoci.bundle.write import render_bundle
 from nixoci.cli.common import print_json, warn
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.schema import json_schema
-from nixoci.document import load, structure
+from nixoci.document import json_key, load, structure
 from nixoci.errors import ContainerError
 from nixoci.nix.attributes import with_members
 from nixoci.units.render import Rendering, render_units
 from nixoci.units.tools import Tools
 
+_OPTION = "|".join(rf"{json_key(field)}[.:]" for field in fields(Deployment))
 _PATH = click.Path(path_type=Path)
 
 
@@ -43,6 +45,16 @@ _seccomp_option = click.option(
 @click.option("--user", is_flag=True, help="Make units for a user's own systemd.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and do nothing else.")
 @click.option("--attribute", metavar="NAME", help="FILE is an object that has the document at NAME (`.attrs.json`).")
+@click.option("--only", metavar="NAME", help="Make the units of this one bundle; FILE may have no other container.")
+@click.option(
+    "--bundle",
+    "made",
+    type=(str, click.Path(path_type=Path)),
+    metavar="NAME PATH",
+    multiple=True,
+    help="Link this bundle from PATH, which --only made.",
+)
+@click.option("--option-prefix", default="", metavar="TEXT", help="What errors write before an option of FILE.")
 @_seccomp_option
 @_tool_options
 def units(
@@ -52,6 +64,9 @@ def units(
     user: bool,
     schema: bool,
     attribute: str | None,
+    only: str | None,
+    made: tuple[tuple[str, Path], ...],
+    option_prefix: str,
     seccomp: str,
     **tools: str | None,
 ) -> None:
@@ -73,9 +88,15 @@ def units(
         out=out.absolute(),
         profile=_profile(seccomp) if bundles else None,
         user=user,
+        only=only,
+        made=dict(made),
     )
-    for warning in render_units(rendering):
-        warn(warning)
+    try:
+        warnings = render_units(rendering)
+    except ContainerError as error:
+        raise ContainerError(_prefixed(option_prefix, str(error))) from error
+    for warning in warnings:
+        warn(_prefixed(option_prefix, warning))
 
 
 @click.command()
@@ -103,6 +124,11 @@ def _read_attribute(file: Path, attribute: str) -> Deployment:
     if not isinstance(attributes, dict) or attribute not in attributes:
         raise ContainerError(f"{file}: no attribute {attribute!r}; name the one that holds the document")
     return structure(Deployment, with_members(attributes[attribute]), what=attribute, strict=True)
+
+
+def _prefixed(prefix: str, message: str) -> str:
+    """Return a message with the option that it starts with as the user knows it."""
+    return prefix + message if re.match(_OPTION, message) else message
 
 
 def _profile(seccomp: str) -> Profile | None:

@@ -20,7 +20,7 @@ _MOUNT_OPTIONS_OF_PODMAN = {"z", "Z", "U", "O", "copy", "nocopy", "idmap"}
 
 
 def check(deployment: Deployment, *, user: bool = False) -> None:
-    """Check a deployment as a whole.
+    """Check a deployment as a whole: each of its parts, and what they have to do with one another.
 
     Args:
         deployment: What is declared.
@@ -31,6 +31,7 @@ def check(deployment: Deployment, *, user: bool = False) -> None:
     """
     _check_names(deployment)
     for name, container in deployment.containers.items():
+        _check_references(name, container, deployment)
         _check_container(name, container, deployment)
         if container.backend is Backend.BUNDLE:
             _check_bundle(name, container, user=user)
@@ -43,6 +44,20 @@ def check(deployment: Deployment, *, user: bool = False) -> None:
             _check_sections(f"{kind}.{name}", item.settings.unit)
     _check_ports(deployment)
     start_order(deployment)
+
+
+def check_bundle(name: str, deployment: Deployment) -> None:
+    """Check one container of a document, whose backend is `bundle`; the others may be missing.
+
+    Raises:
+        ContainerError: It is not there, or breaks a rule; the message starts with the option.
+    """
+    container = deployment.containers.get(name)
+    if container is None or container.backend is not Backend.BUNDLE:
+        raise ContainerError(f"containers.{name}: no container with the bundle backend; name one of this document")
+    _check_names(deployment)
+    _check_container(name, container, deployment)
+    _check_bundle(name, container, user=False)
 
 
 def in_store(path: str, image_paths: Iterable[str]) -> bool:
@@ -96,11 +111,8 @@ def _check_names(deployment: Deployment) -> None:
             units[unit] = option
 
 
-def _check_container(name: str, container: Container, deployment: Deployment) -> None:
+def _check_references(name: str, container: Container, deployment: Deployment) -> None:
     option = f"containers.{name}"
-    if container.image not in deployment.images:
-        known = ", ".join(sorted(deployment.images)) or "none"
-        raise ContainerError(f"{option}.image: no image {container.image!r}; this document has {known}")
     for other in container.depends_on:
         if other not in deployment.containers:
             raise ContainerError(f"{option}.dependsOn: no container {other!r}; name one of this document")
@@ -110,6 +122,13 @@ def _check_container(name: str, container: Container, deployment: Deployment) ->
         raise ContainerError(f"{option}.ports: a pod publishes the ports; move them to pods.{container.pod}.ports")
     if container.pod is not None and container.networks:
         raise ContainerError(f"{option}.networks: a pod has the networks; move them to pods.{container.pod}.networks")
+
+
+def _check_container(name: str, container: Container, deployment: Deployment) -> None:
+    option = f"containers.{name}"
+    if container.image not in deployment.images:
+        known = ", ".join(sorted(deployment.images)) or "none"
+        raise ContainerError(f"{option}.image: no image {container.image!r}; this document has {known}")
     _check_values(option, container)
     _check_secrets(f"{option}.secrets", container)
     _check_store_is_safe(option, container, deployment)

@@ -2,7 +2,7 @@
 
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
-share/nixoci/bundles/NAME/    config.json and what it mounts, start and stop scripts, root.erofs where no store has it
+share/nixoci/bundles/NAME/    config.json and what it mounts, fstab, start and stop scripts, root.erofs if no store has
 share/nixoci/tmpfiles/        what units have systemd-tmpfiles make
 """
 
@@ -15,7 +15,7 @@ from nixoci.bundle.root import Root, is_plain
 from nixoci.bundle.seccomp import Profile
 from nixoci.container.model import Backend, Deployment
 from nixoci.container.resolve import Resolved, resolve
-from nixoci.container.rules import check
+from nixoci.container.rules import check, check_bundle
 from nixoci.container.tree import ImageTree
 from nixoci.errors import ContainerError
 from nixoci.process import run
@@ -26,6 +26,7 @@ from nixoci.units.service import (
     bundle_directory,
     bundle_service,
     health_units,
+    mount_table,
     start_lines,
     start_script,
     stop_script,
@@ -41,7 +42,8 @@ class Rendering:
     """How a deployment is rendered.
 
     `out` is the directory to make, where it will also be on the target (a store path, for example). `profile` is the
-    seccomp profile of bundles, None for none. `user` asks for units of a user's own systemd.
+    seccomp profile of bundles, None for none. `user` asks for units of a user's own systemd. `only` is the one bundle
+    to render, for an output of its own; `made` has such outputs by name, which are linked instead of rendered.
     """
 
     deployment: Deployment
@@ -49,6 +51,8 @@ class Rendering:
     out: Path
     profile: Profile | None
     user: bool = False
+    only: str | None = None
+    made: dict[str, Path] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -67,8 +71,8 @@ class Rendering:
         return self.out / "share/containers/systemd"
 
 
-def resolve_all(deployment: Deployment) -> list[Resolved]:
-    """Resolve the containers of a checked deployment, by name; an image's tree is read once.
+def resolve_all(deployment: Deployment, *, only: str | None = None) -> list[Resolved]:
+    """Resolve the containers of a checked deployment, or one of them, by name; an image's tree is read once.
 
     Raises:
         ContainerError: An option cannot be honoured; the message starts with it.
@@ -77,6 +81,8 @@ def resolve_all(deployment: Deployment) -> list[Resolved]:
     trees: dict[str, ImageTree] = {}
     result = []
     for name, container in sorted(deployment.containers.items()):
+        if only not in {None, name}:
+            continue
         path = deployment.images[container.image]
         if path not in trees:
             trees[path] = ImageTree.open(Path(path))
@@ -93,10 +99,15 @@ def render_units(rendering: Rendering) -> list[str]:
         ProcessError: A tool failed.
     """
     deployment, out = rendering.deployment, rendering.out
-    check(deployment, user=rendering.user)
+    if rendering.only is None:
+        check(deployment, user=rendering.user)
+    else:
+        check_bundle(rendering.only, deployment)
+    for name in rendering.made:
+        check_bundle(name, deployment)
     if not out.is_absolute():
         raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
-    resolved = resolve_all(deployment)
+    resolved = resolve_all(deployment, only=rendering.only)
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:
@@ -112,10 +123,25 @@ def render_units(rendering: Rendering) -> list[str]:
 def _write_all(rendering: Rendering, resolved: list[Resolved]) -> None:
     for folder in (rendering.units, rendering.quadlets, rendering.share / "tmpfiles", rendering.share / "bundles"):
         folder.mkdir(parents=True)
-    _write_quadlets(rendering, [one for one in resolved if one.container.backend is not Backend.BUNDLE])
+    if rendering.only is None:
+        _write_quadlets(rendering, [one for one in resolved if one.container.backend is not Backend.BUNDLE])
     for one in resolved:
-        if one.container.backend is Backend.BUNDLE:
+        if one.name in rendering.made:
+            _link(rendering, rendering.made[one.name])
+        elif one.container.backend is Backend.BUNDLE:
             _write_bundle(rendering, one)
+
+
+def _link(rendering: Rendering, made: Path) -> None:
+    """Link what a bundle's own output has: its units name that, and stay as they are when this one changes."""
+    for file in sorted(made.rglob("*")):
+        target = rendering.out / file.relative_to(made)
+        if file.is_dir() and not file.is_symlink():
+            target.mkdir(exist_ok=True)
+        elif made / "lib" in file.parents:  # units are found as files, and wanted by relative links
+            shutil.copy(file, target, follow_symlinks=False)
+        else:
+            target.symlink_to(file)
 
 
 def _write_quadlets(rendering: Rendering, containers: list[Resolved]) -> None:
@@ -147,11 +173,13 @@ def _write_bundle(rendering: Rendering, resolved: Resolved) -> None:
     bundle = make_bundle(resolved, rendering.profile, folder=folder)
     folder.mkdir()
     bundle.write(folder)
-    erofs = None if bundle.root is Root.TREE else _erofs(rendering, resolved, folder)
+    if bundle.root is not Root.TREE:
+        table = mount_table(resolved, bundle, _erofs(rendering, resolved, folder))
+        (folder / "fstab").write_text(table, encoding="utf-8")
     _write_lines(rendering, resolved.name, start_lines(resolved, bundle))
     _write_lines(rendering, f"{resolved.name}-volumes", volume_lines(resolved))
     tools, share = rendering.tools, rendering.share
-    start = start_script(resolved, bundle, tools, share=share, erofs=erofs)
+    start = start_script(resolved, bundle, tools, share=share)
     (folder / "start").write_text(start, encoding="utf-8")
     (folder / "stop").write_text(stop_script(resolved, bundle, tools), encoding="utf-8")
     service = bundle_service(resolved, bundle, tools, share=share)

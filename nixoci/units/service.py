@@ -30,7 +30,12 @@ from nixoci.units.tools import Tools
 
 _STANDARD_DEVICES = ("char-pts", "/dev/tty", "/dev/ptmx", "/dev/fuse")
 _HOST_FILES = ("hosts", "resolv.conf")
-_IN_MOUNT_OPTIONS = set(",:\\ ")
+_IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
+_LAYER = ("upper", "work")
+# of builtins alone; a host may lack the file
+_COPY = """copy() {
+  [ ! -e "$1" ] || while IFS= read -r text || [ -n "$text" ]; do printf '%s\\n' "$text"; done < "$1"
+}"""
 _SIGNAL_BASE = 128
 _LIMIT = 1 << 20
 
@@ -42,7 +47,7 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
         resolved: The container.
         bundle: Its bundle.
         tools: Programs of the target.
-        share: The directory with `bundles/NAME/`, which holds config.json and both scripts, as the target sees it.
+        share: The directory with `bundles/NAME/`, which holds config.json and its scripts, as the target sees it.
     """
     name, container = resolved.name, resolved.container
     folder = bundle_directory(share, name)
@@ -79,46 +84,73 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
     return unit
 
 
-def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path, erofs: Path | None) -> str:
-    """Return the script that prepares the root and runs the container: one process for systemd to start.
+def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Path) -> str:
+    """Return the script that prepares the root and runs the container, in as few processes as will do.
 
     Args:
         resolved: The container.
         bundle: Its bundle.
         tools: Programs of the target.
-        share: The directory with `bundles/NAME/config.json` and the files of `start_lines` and `volume_lines`.
-        erofs: The EROFS file with the tree's metadata; None where the root is the tree.
+        share: The directory with `bundles/NAME/`, that has config.json and the file of `mount_table`, and with the
+            files of `start_lines` and `volume_lines`.
     """
     name = resolved.name
     folder = bundle_directory(share, name)
     # whoever kills the unit's processes may have killed the stop script with them
     runtime = _commands(resolved, tools)
-    traces = f"[ ! -e {runtime.state} ] && [ ! -e {RUN}/{name}/root ]"
-    clean_up = f"{traces} || {shlex.join([tools.sh, str(folder / 'stop')])}"
-    commands: list[list[str]] = []
-    if start_lines(resolved, bundle):
-        commands.append([tools.systemd_tmpfiles, "--remove", "--create", str(tmpfiles_file(share, name))])
+    traces = f"[ -e {runtime.state} ] || [ -e {RUN}/{name}/root ]"
+    make = shlex.join([tools.systemd_tmpfiles, "--remove", "--create", str(tmpfiles_file(share, name))])
+    clean_up = [shlex.join([tools.sh, str(folder / "stop")])]
+    lines: list[str] = []
+    if _is_made_each_time(resolved, bundle):
+        lines.append(make)
+    elif start_lines(resolved, bundle):
+        clean_up.append(make)
     if bundle.root is not Root.TREE:
-        commands += _mount(resolved, bundle.root, tools, erofs)
+        lines.append(shlex.join([tools.mount, "--all", "--fstab", str(folder / "fstab")]))
     if volume_lines(resolved):
-        commands.append([tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, f"{name}-volumes"))])
-    lines = [shlex.join(command) for command in commands]
+        volumes = [named_volume(mount.source) for mount in resolved.volumes if not mount.is_path]
+        there = " && ".join(f"[ -e {shlex.quote(volume)} ]" for volume in volumes)
+        copy = [tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, f"{name}-volumes"))]
+        lines.append(f"{{ {there}; }} || {shlex.join(copy)}")
     if resolved.container.networks == ["host"]:
-        # a host may lack them
-        lines += [f"[ -e {RUN}/{name}/etc/{file} ] || : > {RUN}/{name}/etc/{file}" for file in _HOST_FILES]
+        lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/etc/{file}" for file in _HOST_FILES)]
     if resolved.container.notify is Notify.CONTAINER:
         lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))}")
     else:
         pid_file = _pid_file(name)
         lines += [shlex.join(runtime.run(folder, pid_file=pid_file)), *_wait_for_adoption(pid_file, tools)]
-    return "\n".join(["set -eu", clean_up, *lines, ""])
+    return "\n".join(["set -eu", f"if {traces}; then", *clean_up, "fi", *lines, ""])
+
+
+def mount_table(resolved: Resolved, bundle: Bundle, erofs: Path) -> str:
+    """Return the table (fstab(5)) of the root's mounts: the metadata, and over it the tree.
+
+    The upper directory's owner and mode, which are those of / inside, are set on the mount, since systemd makes the
+    directory with those of the unit's.
+
+    Raises:
+        ContainerError: A path cannot be written there.
+    """
+    rootfs, run = str(resolved.tree.image.rootfs), f"{RUN}/{resolved.name}"
+    for path in (rootfs, str(erofs)):
+        if _IN_MOUNT_OPTIONS & set(path):
+            raise ContainerError(f"{resolved.option('image')}: {path!r} cannot be a mount option; use a plain path")
+    layer = _layer(resolved.name, bundle.root)
+    options = ["ro"] if layer is None else [f"upperdir={layer}/upper", f"workdir={layer}/work"]
+    if bundle.root is Root.VOLATILE:
+        top = resolved.tree.root
+        options += [f"X-mount.owner={top.uid}", f"X-mount.group={top.gid}", f"X-mount.mode={top.mode:04o}"]
+    # the metadata's files name their content in the tree, which is what metacopy is
+    options += ["X-mount.mkdir", "nodev", "metacopy=on", f"lowerdir={run}/meta::{rootfs}"]
+    return f"{erofs} {run}/meta erofs ro,nodev,X-mount.mkdir 0 0\noverlay {run}/root overlay {','.join(options)} 0 0\n"
 
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
     """Return the script that takes down what the start script made, as far as it got."""
     commands = [_commands(resolved, tools).delete()]
     if bundle.root is not Root.TREE:
-        commands += [[tools.umount, "--lazy", f"{RUN}/{resolved.name}/{folder}"] for folder in ("root", "meta")]
+        commands.append([tools.umount, "--lazy", *(f"{RUN}/{resolved.name}/{folder}" for folder in ("root", "meta"))])
     return "".join(f"{shlex.join(command)} || :\n" for command in commands)
 
 
@@ -154,22 +186,20 @@ def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
 
 
 def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
-    """Return the lines of tmpfiles.d(5) that come before the root is mounted."""
-    name = resolved.name
-    run = f"{RUN}/{name}"
+    """Return the lines of tmpfiles.d(5) that come before the root is mounted.
+
+    What a volatile layer needs is only for a start that finds the traces of a container that was not taken down;
+    else systemd has just made its directories.
+    """
     lines = secret_lines(resolved, user=False)
-    if bundle.root is not Root.TREE:
-        lines += [f"d {run}/{folder} 0755 - - -" for folder in ("root", "meta")]
-    if (layer := _layer(name, bundle.root)) is not None:
-        # the upper directory's owner and mode are those of / inside
-        top = resolved.tree.root
-        if bundle.root is Root.VOLATILE:
-            lines += [f"R {layer}/{folder}" for folder in ("upper", "work")]
-        lines += [f"d {layer}/upper {top.mode:04o} {top.uid} {top.gid} -", f"d {layer}/work 0700 - - -"]
-    if resolved.container.networks == ["host"]:
-        lines += [f"d {run}/etc 0755 - - -"]
-        lines += [f"C {run}/etc/{file} 0644 - - - /etc/{file}" for file in _HOST_FILES]
-    return lines
+    if (layer := _layer(resolved.name, bundle.root)) is None:
+        return lines
+    if bundle.root is Root.VOLATILE:
+        lines += [f"R {layer}/{folder}" for folder in _LAYER]
+        return lines + [f"d {layer}/{folder} 0700 - - -" for folder in _LAYER]
+    # not systemd's StateDirectory=, which would give the layer's files to root
+    top = resolved.tree.root
+    return [*lines, f"d {layer}/upper {top.mode:04o} {top.uid} {top.gid} -", f"d {layer}/work 0700 - - -"]
 
 
 def volume_lines(resolved: Resolved) -> list[str]:
@@ -198,7 +228,11 @@ def _layer(name: str, root: Root) -> str | None:
 
 def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None:
     # programs of images, suid ones among them, are nothing for the host's users
-    unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
+    folders: tuple[str, ...] = _LAYER if bundle.root is Root.VOLATILE else ()
+    folders += ("etc",) if resolved.container.networks == ["host"] else ()
+    own = runtime_directory(resolved.name)
+    for directory in (own, *(f"{own}/{folder}" for folder in folders)):
+        unit.add("Service", "RuntimeDirectory", literal(directory))
     unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
     state = [f"nixoci/{resolved.name}"] if bundle.root is Root.PERSISTENT else []
     state += ["nixoci/volumes"] if any(not mount.is_path for mount in resolved.volumes) else []
@@ -208,19 +242,9 @@ def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None
         unit.add("Service", "StateDirectoryMode", literal("0700"))
 
 
-def _mount(resolved: Resolved, root: Root, tools: Tools, erofs: Path | None) -> list[list[str]]:
-    """Return the commands that mount the metadata, and over it the tree."""
-    rootfs, run = str(resolved.tree.image.rootfs), f"{RUN}/{resolved.name}"
-    if _IN_MOUNT_OPTIONS & set(rootfs):
-        raise ContainerError(f"{resolved.option('image')}: {rootfs!r} cannot be a mount option; use a plain path")
-    layer = _layer(resolved.name, root)
-    options = ["ro"] if layer is None else [f"upperdir={layer}/upper", f"workdir={layer}/work"]
-    # the metadata's files name their content in the tree, which is what metacopy is
-    options += ["nodev", "metacopy=on", f"lowerdir={run}/meta::{rootfs}"]
-    return [
-        [tools.mount, "-t", "erofs", "-o", "ro,nodev", str(erofs), f"{run}/meta"],
-        [tools.mount, "-t", "overlay", "-o", ",".join(options), "overlay", f"{run}/root"],
-    ]
+def _is_made_each_time(resolved: Resolved, bundle: Bundle) -> bool:
+    """Whether systemd-tmpfiles has work to do at each start, and not only after a crash."""
+    return bool(resolved.container.secrets) or bundle.root is Root.PERSISTENT
 
 
 def _add_limits(unit: UnitFile, resolved: Resolved) -> None:

@@ -40,6 +40,8 @@ virtualisation.nixoci.containers = {
 };
 """
 
+INDEPENDENT = THREE.replace('dependsOn = [ "cache" ];', "")
+
 
 class Modules:
     """Evaluates and builds what modules say."""
@@ -243,7 +245,7 @@ def test_what_the_build_refuses_it_names(project: Modules, text: str, said: str)
     select = "it.config.virtualisation.nixoci.units"
     status, _, stderr = project.build(ENABLE, LOCK, SECCOMP, containers, select=select, check=False)
     assert status != 0
-    assert f"error: {said}" in stderr, stderr
+    assert f"error: virtualisation.nixoci.{said}" in stderr, stderr
 
 
 def test_three_containers_one_per_backend_start(project: Modules) -> None:
@@ -307,7 +309,7 @@ def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     assert project.machine.run(["test", "-e", f"{units}/lib/systemd/user/web.service"]).returncode == 0
 
 
-def test_a_change_to_one_container_leaves_the_units_of_podmans_others_as_they_are(project: Modules) -> None:
+def test_a_change_to_one_container_leaves_the_units_of_the_others_as_they_are(project: Modules) -> None:
     texts = []
     for environment in ("one", "two"):
         changed = f'virtualisation.nixoci.containers.web.environment.A = "{environment}";'
@@ -315,9 +317,10 @@ def test_a_change_to_one_container_leaves_the_units_of_podmans_others_as_they_ar
             ENABLE, LOCK, SECCOMP, THREE, changed, select="it.config.virtualisation.nixoci.units"
         )
         show = ["grep", "--invert-match", "^SourcePath="]  # NixOS compares units without it
-        files = {name: f"{units}/lib/systemd/system/{name}.service" for name in ("web", "cache")}
+        files = {name: f"{units}/lib/systemd/system/{name}.service" for name in ("web", "cache", "app")}
         texts.append({name: project.machine.run([*show, file]).stdout for name, file in files.items()})
     assert texts[0]["cache"] == texts[1]["cache"]
+    assert texts[0]["app"] == texts[1]["app"]
     assert texts[0]["web"] != texts[1]["web"]
 
 
@@ -393,3 +396,84 @@ def test_a_user_has_a_backend_of_the_users_own(modules: Modules) -> None:
     assert modules.value(backend, bob, select=select) == "podman"
     own = 'virtualisation.nixoci.users.bob.backend = "rootfs";'
     assert modules.value(backend, bob, own, select=select) == "rootfs"
+
+
+class Switcher:
+    """Switches between generations as NixOS does: units whose text is another are restarted, nothing else."""
+
+    def __init__(self, project: Modules) -> None:
+        self.machine = project.machine
+        self.project = project
+        self.texts: dict[str, str] = {}
+
+    def build(self, lock: str) -> tuple[str, str]:
+        """Return the units and the image store of a generation; its root keeps both."""
+        given = (ENABLE, f"virtualisation.nixoci.lock = {lock};", SECCOMP, INDEPENDENT)
+        nixoci = "it.config.virtualisation.nixoci"
+        return (
+            self.project.build(*given, select=f"{nixoci}.units")[1],
+            self.project.build(*given, select=f"{nixoci}.imageStore")[1],
+        )
+
+    def switch(self, units: str, store: str) -> set[str]:
+        """Switch to a generation; return the units that were restarted."""
+        conf = f'[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
+        self.machine.run(["tee", "/etc/containers/storage.conf"], input=conf)
+        files = {name: f"{units}/lib/systemd/system/{name}.service" for name in ("web", "cache", "app")}
+        read = ["grep", "--invert-match", "^SourcePath="]
+        texts = {name: self.machine.run([*read, file]).stdout for name, file in files.items()}
+        changed = {name for name in texts if texts[name] != self.texts.get(name)}
+        self.texts = texts
+        for name in changed:
+            self.machine.run(["systemctl", "stop", name], check=False)
+        self.machine.run(["ln", "--symbolic", "--force", *files.values(), "/run/systemd/system/"])
+        self.machine.run(["systemctl", "daemon-reload"])
+        self.machine.run(["systemctl", "start", *files], timeout=120)
+        return changed
+
+    def pids(self) -> dict[str, str]:
+        """Return the main process of each unit."""
+        show = ["systemctl", "show", "--value", "--property=MainPID"]
+        return {name: self.machine.run([*show, name]).stdout.strip() for name in ("web", "cache", "app")}
+
+
+def test_an_updated_lock_restarts_the_containers_of_that_image_alone(
+    project: Modules, registry: Registry, images: dict[str, Pair]
+) -> None:
+    locks = []
+    for updated in (False, True):
+        entries = {
+            name: locked(image, registry.push(image))
+            for name, image in {
+                "nginx": images["nginx"].new,
+                "redis": images["redis"].new,
+                "python": images["python"].new if updated else images["python"].old,
+            }.items()
+        }
+        folder = f"{FOLDER}/switch-{'new' if updated else 'old'}"
+        write_lock(project.machine, folder, entries)
+        locks.append(f"{folder}/nixoci.lock.json")
+    switcher = Switcher(project)
+    machine = project.machine
+    with storage_conf(machine, "/nowhere"):
+        old, new = (switcher.build(lock) for lock in locks)
+        try:
+            assert switcher.switch(*old) == {"web", "cache", "app"}
+            before = switcher.pids()
+            assert switcher.switch(*new) == {"app"}
+            after = switcher.pids()
+            assert {name for name in before if before[name] != after[name]} == {"app"}
+            # the whole image, not only its unit, is the old one again
+            assert switcher.switch(*old) == {"app"}
+            assert switcher.pids() | {"app": ""} == before | {"app": ""}
+            root = machine.run(["cat", "/proc/self/mounts"]).stdout
+            assert f"lowerdir=/run/nixoci/app/meta::{_image(machine, old[0])}/rootfs" in root
+        finally:
+            machine.run(["systemctl", "stop", "web", "cache", "app"], timeout=60, check=False)
+            machine.run(["rm", "-f", *(f"/run/systemd/system/{name}.service" for name in ("web", "cache", "app"))])
+            machine.run(["systemctl", "daemon-reload"])
+
+
+def _image(machine: Machine, units: str) -> str:
+    text = machine.run(["grep", "--no-filename", "^X-Image=", f"{units}/lib/systemd/system/app.service"]).stdout
+    return text.strip().removeprefix("X-Image=")

@@ -12,6 +12,7 @@ from tests.image_store.trees import image_path, small_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
 
 def test_the_schema_is_printed() -> None:
@@ -45,8 +46,8 @@ def test_units_of_a_bundle_are_written_with_all_that_they_read(tmp_path: Path) -
     arguments = [str(tmp_path / "d.json"), str(tmp_path / "out"), "--seccomp=unconfined", *tools]
     CliRunner().invoke(units, arguments, catch_exceptions=False)
     made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if not path.is_dir()}
-    bundle_files = {f"share/nixoci/bundles/web/{name}" for name in ("config.json", "hostname", "start", "stop")}
-    bundle_files.add("share/nixoci/bundles/web/root.erofs")
+    names = ("config.json", "hostname", "fstab", "start", "stop", "root.erofs")
+    bundle_files = {f"share/nixoci/bundles/web/{name}" for name in names}
     units_ = {"lib/systemd/system/web.service", "lib/systemd/system/multi-user.target.wants/web.service"}
     assert made == bundle_files | units_ | {f"share/nixoci/tmpfiles/{name}.conf" for name in ("web", "web-volumes")}
     assert (tmp_path / "out/lib/systemd/system/multi-user.target.wants/web.service").is_file()
@@ -66,3 +67,50 @@ def test_a_users_units_need_a_store_that_the_user_can_mount(tmp_path: Path) -> N
         " `nixoci image-store --rootless`"
     )
     assert not (tmp_path / "out").exists()
+
+
+def _render(folder: Path, document: dict[str, Any], out: str, *arguments: str) -> str:
+    """Render to a new directory; return the error."""
+    (folder / "mkcomposefs").write_text('#!/bin/sh\ncp "$2" "$3"\n')
+    (folder / "mkcomposefs").chmod(0o755)
+    (folder / f"{out}.json").write_text(json.dumps(document))
+    tools = [f"--mkcomposefs={folder}/mkcomposefs", "--seccomp=unconfined", "--sh=/s/sh", *arguments]
+    done = CliRunner().invoke(units, [str(folder / f"{out}.json"), str(folder / out), *tools])
+    return str(done.exception or "")
+
+
+def test_a_bundle_with_an_output_of_its_own_stays_as_it_is_when_another_changes(tmp_path: Path) -> None:
+    make_image(tmp_path / "image", {"Cmd": ["run"]})
+    images = {"i": str(tmp_path / "image")}
+    bundles = {"image": "i", "backend": "bundle", "networks": ["none"]}
+    first = bundles | {"dependsOn": ["b"]}
+    # what the others are is not known to the bundle
+    assert _render(tmp_path, {"images": images, "containers": {"a": first}}, "a", "--only=a") == ""
+    texts = []
+    for number in (1, 2):
+        containers = {"a": first, "b": bundles | {"environment": {"N": str(number)}}}
+        arguments = ("--bundle", "a", str(tmp_path / "a"))
+        assert _render(tmp_path, {"images": images, "containers": containers}, f"all{number}", *arguments) == ""
+        texts.append(
+            {file.name: file.read_text() for file in (tmp_path / f"all{number}").rglob("*.service") if file.is_file()}
+        )
+        assert (tmp_path / f"all{number}/lib/systemd/system/multi-user.target.wants/a.service").is_file()
+        assert (tmp_path / f"all{number}/share/nixoci/bundles/a/config.json").is_file()
+    assert texts[0]["a.service"] == texts[1]["a.service"]
+    assert f"ExecStart=/s/sh {tmp_path}/a/share/nixoci/bundles/a/start\n" in texts[0]["a.service"]
+    assert texts[0]["b.service"] != texts[1]["b.service"]
+
+
+def test_the_whole_is_checked_where_bundles_have_outputs_of_their_own(tmp_path: Path) -> None:
+    make_image(tmp_path / "image", {"Cmd": ["run"]})
+    images = {"i": str(tmp_path / "image")}
+    own = {"image": "i", "backend": "bundle", "networks": ["none"], "dependsOn": ["b"]}
+    document = {"images": images, "containers": {"a": own}}
+    assert _render(tmp_path, document, "a", "--only=a") == ""
+    refusal = "containers.a.dependsOn: no container 'b'; name one of this document"
+    assert _render(tmp_path, document, "all", "--bundle", "a", str(tmp_path / "a")) == refusal
+    prefixed = _render(tmp_path, document, "all", "--option-prefix=virtualisation.nixoci.")
+    assert prefixed == f"virtualisation.nixoci.{refusal}"
+    nobody = "containers.x: no container with the bundle backend; name one of this document"
+    assert _render(tmp_path, document, "x", "--only=x") == nobody
+    assert not (tmp_path / "x").exists()

@@ -16,7 +16,15 @@ from nixoci.errors import ContainerError, ProcessError
 from nixoci.units.generator import generate
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
 from nixoci.units.render import Rendering, render_units
-from nixoci.units.service import bundle_service, health_units, start_lines, start_script, stop_script, volume_lines
+from nixoci.units.service import (
+    bundle_service,
+    health_units,
+    mount_table,
+    start_lines,
+    start_script,
+    stop_script,
+    volume_lines,
+)
 from nixoci.units.stored import find_stored
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
@@ -118,29 +126,54 @@ def test_volumes_networks_and_pods_have_their_own_names(tmp_path: Path) -> None:
 
 def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     resolved, made = bundle(tmp_path)
-    script = start_script(resolved, made, TOOLS, share=SHARE, erofs=Path("/e.erofs")).splitlines()
-    assert "/m/mount -t erofs -o ro,nodev /e.erofs /run/nixoci/c/meta" in script
-    (overlay,) = [line for line in script if "-t overlay" in line]
-    assert f"lowerdir=/run/nixoci/c/meta::{tmp_path}/rootfs" in overlay
-    assert "upperdir=/run/nixoci/c/upper" in overlay
+    script = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
+    assert "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab" in script
+    meta, root = mount_table(resolved, made, Path("/e.erofs")).splitlines()
+    assert meta == "/e.erofs /run/nixoci/c/meta erofs ro,nodev,X-mount.mkdir 0 0"
+    assert root.startswith(
+        "overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/upper,workdir=/run/nixoci/c/work,"
+    )
+    assert f"lowerdir=/run/nixoci/c/meta::{tmp_path}/rootfs" in root
+    # the upper directory is that of / inside
+    assert "X-mount.owner=0,X-mount.group=0,X-mount.mode=0755" in root
     (run,) = [line for line in script if line.startswith("/c/crun --cgroup-manager=disabled run ")]
     assert "--detach --pid-file=/run/nixoci/c/pid" in run
     # systemd waits at the stop only for a main process that is its child when the script ends
     assert script.index("read -r pid < /run/nixoci/c/pid || :") > script.index(run)
     assert script[-1].startswith("until adopted; do ")
     assert "umount --lazy /run/nixoci/c/root" in stop_script(resolved, made, TOOLS)
-    assert "d /run/nixoci/c/upper 0755 0 0 -" in start_lines(resolved, made)
+    assert {"R /run/nixoci/c/upper", "d /run/nixoci/c/upper 0700 - - -"} <= set(start_lines(resolved, made))
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
+    assert "RuntimeDirectory=nixoci/c\nRuntimeDirectory=nixoci/c/upper\nRuntimeDirectory=nixoci/c/work\n" in service
     assert "ExecStart=/s/sh /out/share/nixoci/bundles/c/start\n" in service
     assert "SuccessExitStatus=SIGINT 130\n" in service
 
 
 def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
     resolved, made = bundle(tmp_path, writableLayer="persistent", volumes=["v:/data"])
-    assert "upperdir=/var/lib/nixoci/c/upper" in start_script(resolved, made, TOOLS, share=SHARE, erofs=None)
+    assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(resolved, made, Path("/e.erofs"))
+    assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(resolved, made)
+    assert "{ [ -e /var/lib/nixoci/volumes/v ]; } || " in start_script(resolved, made, TOOLS, share=SHARE)
     assert volume_lines(resolved) == ["C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/root/data"]
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
     assert "StateDirectory=nixoci/c\nStateDirectory=nixoci/volumes\nStateDirectoryMode=0700\n" in service
+
+
+def test_a_path_that_a_mount_table_cannot_hold_is_refused(tmp_path: Path) -> None:
+    resolved, made = bundle(tmp_path)
+    for path in ("/a b", "/a,b", "/a\tb", "/a\nb", "/a:b"):
+        with pytest.raises(ContainerError, match=r"^containers\.c\.image: .* cannot be a mount option"):
+            mount_table(resolved, made, Path(path))
+
+
+def test_a_usual_start_needs_systemd_tmpfiles_for_secrets_and_kept_layers_only(tmp_path: Path) -> None:
+    usual = start_script(*bundle(tmp_path / "1"), TOOLS, share=SHARE)
+    assert usual.count("tmpfiles") == 2  # the program and its file, after a crash only
+    assert usual.index("tmpfiles") < usual.index("\nfi\n")
+    more: list[dict[str, Any]] = [{"secrets": {"s": {"source": "/s"}}}, {"writableLayer": "persistent"}]
+    for number, options in enumerate(more, 2):
+        script = start_script(*bundle(tmp_path / str(number), **options), TOOLS, share=SHARE)
+        assert script.index("\nfi\n") < script.index("systemd-tmpfiles")
 
 
 def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
@@ -222,9 +255,9 @@ def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
     assert made.config["linux"]["cgroupsPath"] == "container"
     lines = bundle_service(resolved, made, TOOLS, share=SHARE).render().splitlines()
     assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
-    start = start_script(resolved, made, TOOLS, share=SHARE, erofs=Path("/e")).splitlines()
+    start = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
     assert any(line.startswith("/r/runc run --bundle=/out/share/nixoci/bundles/c ") for line in start)
-    assert any("[ ! -e /run/runc/c ]" in line for line in start)
+    assert any("[ -e /run/runc/c ]" in line for line in start)
     assert stop_script(resolved, made, TOOLS).startswith("/r/runc delete --force c")
     assert "ExecStart=/r/runc exec c ok" in health_units(resolved, TOOLS)[0].render()
 

@@ -1,0 +1,66 @@
+"""What the start of a bundle prepares without systemd-tmpfiles: owner and mode of /, and a start after a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.host.containers import Host, sample_layouts
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
+from tests.host.test_containers import PLAIN_IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# the first line of a dump is that of /
+OWNED = """
+dump = path / "metadata.dump"
+first, *rest = dump.read_text().splitlines(keepends=True)
+fields = first.split(" ")
+fields[2], fields[4], fields[5] = "41751", "33", "34"
+dump.write_text(" ".join(fields) + "".join(rest))
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with Machine(binds={images_dir(): INSIDE}) as machine:
+        made = Host(machine, sample_layouts())
+        machine.run(["/opt/nixoci/bin/python3", "-c", PLAIN_IMAGE + OWNED], cwd="/src", env={"PYTHONPATH": "/src"})
+        # what a layer is kept on must not be an overlay, as this machine's /var is
+        machine.run(["mkdir", "/var/lib/nixoci"])
+        machine.run(["mount", "-t", "tmpfs", "state", "/var/lib/nixoci"])
+        made.paths = {"owned": machine.run(["nix-store", "--add", "/tmp/plain"]).stdout.strip()}  # noqa: S108
+        made.hashes = made.measure()
+        yield made
+
+
+@pytest.mark.parametrize("layer", ["volatile", "persistent"])
+def test_the_root_has_the_owner_and_mode_of_the_images(host: Host, layer: str) -> None:
+    # below /nix, since an EROFS file cannot be mounted from the overlay that /var is on
+    container = {"image": "owned", "backend": "bundle", "networks": ["none"], "writableLayer": layer}
+    host.deploy(f"/nix/{layer}", {layer: container}, imageStore=None)
+    for _ in range(2):
+        host.systemctl("restart", f"{layer}.service")
+        pid = host.systemctl("show", "--value", "--property=MainPID", f"{layer}.service")
+        shown = host.machine.run(["stat", "--format=%a %u %g", f"/proc/{pid}/root/"]).stdout
+        assert shown == "1751 33 34\n"
+    host.systemctl("stop", f"{layer}.service")
+    assert host.measure() == host.hashes
+
+
+def test_a_start_after_a_crash_clears_what_was_left(host: Host) -> None:
+    run = "/run/nixoci/crashed"
+    container = {"image": "owned", "backend": "bundle", "networks": ["none"]}
+    host.deploy("/nix/crashed", {"crashed": container}, imageStore=None)
+    # as if the stop script, and systemd itself, had been killed
+    host.machine.run(["mkdir", "--parents", f"{run}/root", f"{run}/meta", f"{run}/upper/stale", f"{run}/work/work"])
+    host.machine.run(["mount", "-t", "tmpfs", "left", f"{run}/root"])
+    host.systemctl("start", "crashed.service")
+    pid = host.systemctl("show", "--value", "--property=MainPID", "crashed.service")
+    assert "stale" not in host.machine.run(["ls", f"/proc/{pid}/root/"]).stdout
+    host.systemctl("stop", "crashed.service")
+    assert run not in host.machine.run(["cat", "/proc/self/mounts"]).stdout
+    assert host.machine.run(["ls", "/run/nixoci"]).stdout == ""
