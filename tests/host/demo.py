@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tests.host.images import INSIDE, images, images_dir
 from tests.host.machine import Machine
-from tests.host.process import CommandError
+from tests.host.process import FETCH, CommandError
 from tests.host.registry import Registry
 
 if TYPE_CHECKING:
@@ -108,9 +108,6 @@ def show(demo: Demo, reference: str, *, published: bool) -> None:
     size = int(demo.run(["podman", "image", "inspect", "--format={{.Size}}", image]))
     print(f"  the image has {size / 1e6:.1f} MB, podman's storage grew by {grown / 1e3:.1f} kB")
     demo.run(["podman", "rm", "--force", "--time=2", "demo"])
-
-
-FETCH = ("curl", "--silent", "--show-error", "--fail", "--retry=10", "--retry-connrefused", "--retry-delay=1")
 
 
 def ask(demo: Demo, image: str) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 LONG = 1800.0
 """Seconds that a step may take which downloads and unpacks packages."""
 
+FETCH = ("curl", "--silent", "--show-error", "--fail", "--retry=20", "--retry-all-errors", "--retry-delay=1")
+"""Fetches from a server whose unit is ready, which the server itself may be a moment later."""
+
 
 class CommandError(Exception):
     """A command failed or took too long; the text holds all that it said."""

@@ -10,6 +10,7 @@ import pytest
 from tests.host.containers import BACKENDS, Host, sample_layouts
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
+from tests.host.process import FETCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ def test_containers_of_a_network_find_each_other_by_name(host: Host) -> None:
     assert host.machine.run(show).stdout.startswith("10.89.7.")
     # neither name nor address of another network
     assert ask(host, "alone", "http://one:8000/page") == ""
-    assert host.machine.run(["curl", "--silent", "http://127.0.0.1:8001/page"]).stdout == "from alone"
+    assert host.machine.run([*FETCH, "http://127.0.0.1:8001/page"]).stdout == "from alone"
 
 
 def test_a_volume_is_that_of_its_unit_and_outlives_its_container(host: Host) -> None:
@@ -90,7 +91,7 @@ def test_containers_of_a_pod_share_its_network(host: Host) -> None:
     for name in ("left", "right"):
         host.machine.wait_for_unit(f"{name}.service")
     assert ask(host, "right", "http://127.0.0.1:8000/page") == "from left"
-    assert host.machine.run(["curl", "--silent", "http://127.0.0.1:8002/page"]).stdout == "from left"
+    assert host.machine.run([*FETCH, "http://127.0.0.1:8002/page"]).stdout == "from left"
     host.systemctl("stop", "pair-pod.service")
     assert "active" not in host.machine.run(["systemctl", "is-active", "left", "right"], check=False).stdout.split()
 

@@ -13,7 +13,7 @@ import pytest
 from tests.host.containers import BACKENDS, HOSTILE, WEB, Host, sample_layouts
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
-from tests.host.process import CommandError
+from tests.host.process import FETCH, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def three(host: Host) -> Host:
 
 def test_all_three_start_in_order_and_are_reachable(three: Host) -> None:
     assert three.systemctl("is-active", "web", "cache", "db").split() == ["active"] * 3
-    assert "Served by nginx" in three.machine.run(["curl", "--silent", "http://127.0.0.1:8080/"]).stdout
+    assert "Served by nginx" in three.machine.run([*FETCH, "http://127.0.0.1:8080/"]).stdout
     ping = "import socket as s; c = s.create_connection(('127.0.0.1', 6379)); c.send(b'PING\\r\\n'); print(c.recv(9))"
     assert "PONG" in three.machine.run(["python3", "-c", ping]).stdout
     assert three.machine.run(["crun", "exec", "db", "psql", "-U", "postgres", "-tAc", "select 6*7"]).stdout == "42\n"
@@ -84,7 +84,7 @@ def test_ready_means_ready(three: Host) -> None:
 
 def test_all_three_log_to_the_journal(three: Host) -> None:
     three.machine.wait_for_unit("web.service")  # a dependency's restart was its own
-    three.machine.run(["curl", "--silent", "http://127.0.0.1:8080/for-the-journal"])
+    three.machine.run([*FETCH, "http://127.0.0.1:8080/for-the-journal"])
     three.wait_for_log("web.service", "for-the-journal")
     three.wait_for_log("cache.service", "Ready to accept connections")
     three.wait_for_log("db.service", "ready to accept connections")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.image_store.storage_conf import storage_conf
-from tests.host.process import CommandError
+from tests.host.process import FETCH, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -279,8 +279,7 @@ def test_owners_modes_and_capabilities_take_effect(stored: Stored, name: str) ->
 
 def test_nginx_serves(stored: Stored) -> None:
     with running(stored, "--publish=8081:80", stored.references["nginx"]):
-        fetch = ["curl", "--silent", "--fail", "--retry=20", "--retry-connrefused", "--retry-delay=1"]
-        page = stored.machine.run([*fetch, "http://127.0.0.1:8081/"]).stdout
+        page = stored.machine.run([*FETCH, "http://127.0.0.1:8081/"]).stdout
     assert page == "<h1>Served by nginx from an OCI image</h1>\n"
 
 

@@ -12,6 +12,7 @@ import pytest
 from nixoci.container.model import Container, Deployment
 from nixoci.container.schema import json_schema
 from tests.host.locks import locked, write_lock
+from tests.host.process import FETCH
 from tests.nixpkgs import CHECKOUT, nixpkgs
 
 if TYPE_CHECKING:
@@ -358,7 +359,7 @@ def test_a_users_containers_run_under_the_users_systemd_as_nixos_places_them(pro
         machine.run(["systemd-tmpfiles", "--user", "--create", "/etc/user-tmpfiles.d/alice.conf"], user="alice")
         machine.run(["systemctl", "--user", "daemon-reload"], user="alice")
         machine.run(["systemctl", "--user", "start", "mine.service"], user="alice")
-        assert "nginx" in machine.run(["curl", "--silent", "http://127.0.0.1:8090/"]).stdout
+        assert "nginx" in machine.run([*FETCH, "http://127.0.0.1:8090/"]).stdout
         owner = machine.run(["podman", "exec", "mine", "stat", "--format=%U:%a", "/srv/private"], user="alice").stdout
         assert owner == "www-data:750\n"
         shown = machine.run(["systemctl", "--user", "show", "--property=Environment", "mine.service"], user="alice")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.host.process import FETCH
 from tests.host.test_modules import ENABLE, FOLDER, LOCK, Modules, evaluator, storage_conf, write_project
 from tests.nixpkgs import oci_containers, quadlet_nix
 
@@ -53,8 +54,7 @@ def built_text(project: Modules, *modules: str, select: str) -> str:
 
 
 def answers(machine: Machine, port: int) -> bool:
-    command = ["curl", "--silent", "--fail", "--retry", "20", "--retry-all-errors", "--retry-delay", "1"]
-    return machine.run([*command, f"http://127.0.0.1:{port}/"], check=False).returncode == 0
+    return machine.run([*FETCH, f"http://127.0.0.1:{port}/"], check=False).returncode == 0
 
 
 def image_of(machine: Machine, container: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.host.containers import WEB
 from tests.host.images import INSIDE, images_dir
 from tests.host.images import images as sample_images
 from tests.host.machine import Machine
-from tests.host.process import CommandError
+from tests.host.process import FETCH, CommandError
 from tests.image_store.trees import Tree, image_path
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_suid_programs_and_file_capabilities_work(alice: Alice) -> None:
 
 def test_the_users_services_start_and_are_reachable(services: Alice) -> None:
     assert services.systemctl("is-active", "web", "cache").split() == ["active"] * 2
-    assert "Served by nginx" in services.run("curl", "--silent", "http://127.0.0.1:8080/").stdout
+    assert "Served by nginx" in services.run(*FETCH, "http://127.0.0.1:8080/").stdout
     assert services.podman("exec", "cache", "redis-cli", "ping") == "PONG\n"
     (mount,) = [
         line
@@ -236,7 +236,7 @@ def test_it_starts_again_when_all_of_podman_was_killed(services: Alice) -> None:
     services.systemctl("kill", "--signal=KILL", "web.service", "cache.service")
     services.systemctl("restart", "cache.service", "web.service")
     assert services.podman("exec", "cache", "stat", "--format=%U:%a", "/etc/shadow") == "root:640\n"
-    assert "Served by nginx" in services.run("curl", "--silent", "http://127.0.0.1:8080/").stdout
+    assert "Served by nginx" in services.run(*FETCH, "http://127.0.0.1:8080/").stdout
 
 
 def test_no_content_was_copied(services: Alice) -> None:
