@@ -84,7 +84,7 @@ def test_ready_means_ready(three: Host) -> None:
 
 def test_all_three_log_to_the_journal(three: Host) -> None:
     three.machine.wait_for_unit("web.service")  # a dependency's restart was its own
-    three.machine.run([*FETCH, "http://127.0.0.1:8080/for-the-journal"])
+    three.machine.run([*FETCH, "http://127.0.0.1:8080/?for-the-journal"])
     three.wait_for_log("web.service", "for-the-journal")
     three.wait_for_log("cache.service", "Ready to accept connections")
     three.wait_for_log("db.service", "ready to accept connections")

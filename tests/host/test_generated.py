@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -70,14 +71,24 @@ def build(project: Modules, attribute: str, *options: str, name: str = "system")
     return project.machine.run(command, timeout=600).stdout.strip()
 
 
+_BUNDLE = re.compile(r"/nix/store/[a-z0-9]{32}-nixoci-bundle(?=/)")
+
+
 def content(machine: Machine, path: str) -> dict[str, str]:
-    """Return every file and link below a store path, which is itself written as OUT."""
+    """Return every file and link below a store path, which is itself written as OUT, as are those of its bundles.
+
+    A bundle's own path depends on how errors name its options, which the module alone has a prefix for.
+    """
     listed = machine.run(["find", path, "-mindepth", "1", "-not", "-type", "d", "-printf", "%P\\t%y\\t%l\\n"]).stdout
     found = {}
     for line in listed.splitlines():
         name, kind, target = line.split("\t")
-        text = target if kind == "l" else machine.run(["cat", f"{path}/{name}"]).stdout
-        found[name] = text.replace(path, "OUT")
+        if kind == "l" and not _BUNDLE.match(target):
+            text = target
+        else:  # an EROFS file is no text
+            encoded = machine.run(["base64", "--wrap=0", f"{path}/{name}"]).stdout
+            text = base64.b64decode(encoded).decode("latin-1")
+        found[name] = _BUNDLE.sub("OUT", text.replace(path, "OUT"))
     return found
 
 
