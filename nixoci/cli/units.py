@@ -19,7 +19,7 @@ from nixoci.nix.attributes import with_members
 from nixoci.units.render import Rendering, render_units
 from nixoci.units.tools import Tools
 
-_OPTION = "|".join(rf"{json_key(field)}[.:]" for field in fields(Deployment))
+_FIELDS = {json_key(field): field.name for field in fields(Deployment)}
 _PATH = click.Path(path_type=Path)
 
 
@@ -94,9 +94,9 @@ def units(
     try:
         warnings = render_units(rendering)
     except ContainerError as error:
-        raise ContainerError(_prefixed(option_prefix, str(error))) from error
+        raise ContainerError(with_prefix(option_prefix, str(error), deployment)) from error
     for warning in warnings:
-        warn(_prefixed(option_prefix, warning))
+        warn(with_prefix(option_prefix, warning, deployment))
 
 
 @click.command()
@@ -126,9 +126,16 @@ def _read_attribute(file: Path, attribute: str) -> Deployment:
     return structure(Deployment, with_members(attributes[attribute]), what=attribute, strict=True)
 
 
-def _prefixed(prefix: str, message: str) -> str:
-    """Return a message with the option that it starts with as the user knows it."""
-    return prefix + message if re.match(_OPTION, message) else message
+def with_prefix(prefix: str, message: str, deployment: Deployment) -> str:
+    """Return a message with its options as the user knows them: the one that it starts with, and others that it names.
+
+    What only looks like an option, as a value in quotes may, is none that the deployment has.
+    """
+    groups = {key: getattr(deployment, name) for key, name in _FIELDS.items()}
+    named = [f"{key}.{name}" for key, group in groups.items() if isinstance(group, dict) for name in group]
+    first = rf"\A(?:{'|'.join(_FIELDS)})(?=[.:])"
+    others = rf"(?<![\w.'\"/-])(?:{'|'.join(map(re.escape, named))})(?=[].:,;) [-]|\Z)"
+    return re.sub(f"{first}|{others}" if named else first, lambda found: prefix + found[0], message)
 
 
 def _profile(seccomp: str) -> Profile | None:

@@ -1,5 +1,6 @@
 """What the units of all backends have in common: order, time limits, secrets, installation."""
 
+import shlex
 from pathlib import Path
 
 from nixoci.container.resolve import Resolved
@@ -93,7 +94,12 @@ def tmpfiles_file(share: Path, name: str) -> Path:
     return share / "tmpfiles" / f"{name}.conf"
 
 
-def tmpfiles_command(tools: Tools, share: Path, name: str, *, user: bool) -> UnitText:
-    """Return the command that makes what that file says."""
-    options = ["--user", "--create"] if user else ["--create"]
-    return command([tools.systemd_tmpfiles, *options, str(tmpfiles_file(share, name))])
+def make_secrets(tools: Tools, lines: list[str], *, user: bool) -> UnitText:
+    """Return the command that makes what the lines of tmpfiles.d(5) say.
+
+    It holds the lines themselves, and no file of the output that the unit is in: a unit that names that would change
+    whenever anything of the deployment does, and be restarted.
+    """
+    make = [tools.systemd_tmpfiles, *(["--user"] if user else []), "--create", "-"]
+    script = f"printf '%s\\n' \"$@\" | {shlex.join(make)}"
+    return command([tools.sh, "-c", script, "secrets", *lines])

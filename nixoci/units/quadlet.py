@@ -7,7 +7,6 @@ another order each time, and a unit that only differs in that would be restarted
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from nixoci.container.model import Backend, Deployment, Network, Notify, Pod, Runtime, Volume
 from nixoci.container.notation import Mount
@@ -18,11 +17,12 @@ from nixoci.units.common import (
     add_order,
     add_secrets,
     default_target,
+    make_secrets,
     runtime_directory,
+    secret_lines,
     secret_source,
     start_timeout,
     stop_timeout,
-    tmpfiles_command,
 )
 from nixoci.units.text import UnitFile, literal, quadlet_argument, raw, raw_argument
 from nixoci.units.tools import Tools
@@ -31,7 +31,7 @@ _SECTION = "Container"
 
 
 def container_file(
-    resolved: Resolved, deployment: Deployment, tools: Tools, *, image_id: str | None, share: Path, user: bool
+    resolved: Resolved, deployment: Deployment, tools: Tools, *, image_id: str | None, user: bool
 ) -> UnitFile:
     """Return the `.container` file of a container.
 
@@ -40,7 +40,6 @@ def container_file(
         deployment: Where its volumes, networks and pods are looked up.
         tools: Programs of the target.
         image_id: The image's id in the image store; None for the `rootfs` backend.
-        share: The directory that the file of `secret_lines` is in, as the target sees it.
         user: For a user's own systemd.
 
     Raises:
@@ -77,7 +76,7 @@ def container_file(
     for index, value in enumerate(container.extra_options):
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option(f"extraOptions[{index}]"), value))
     _add_service(unit, resolved)
-    _add_secrets(unit, resolved, tools, share, user=user)
+    _add_secrets(unit, resolved, tools, user=user)
     unit.add_settings(resolved.option("settings"), {_SECTION: container.settings.quadlet})
     unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
     add_install(unit, resolved, user=user)
@@ -273,13 +272,13 @@ def _add_service(unit: UnitFile, resolved: Resolved) -> None:
     unit.add("Service", "TimeoutStopSec", stop_timeout(resolved))
 
 
-def _add_secrets(unit: UnitFile, resolved: Resolved, tools: Tools, share: Path, *, user: bool) -> None:
+def _add_secrets(unit: UnitFile, resolved: Resolved, tools: Tools, *, user: bool) -> None:
     if not resolved.container.secrets:
         return
     unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
     unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
     add_secrets(unit, resolved)
-    unit.add("Service", "ExecStartPre", tmpfiles_command(tools, share, resolved.name, user=user))
+    unit.add("Service", "ExecStartPre", make_secrets(tools, secret_lines(resolved, user=user), user=user))
     for name, secret in resolved.container.secrets.items():
         target = secret.target or f"/run/secrets/{name}"
         source = secret_source(resolved, name, user=user)

@@ -3,7 +3,7 @@
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
 share/nixoci/bundles/NAME/    config.json and what it mounts, fstab, start and stop scripts, root.erofs if no store has
-share/nixoci/tmpfiles/        what units have systemd-tmpfiles make
+share/nixoci/tmpfiles/        what bundles have systemd-tmpfiles make
 """
 
 import shutil
@@ -19,7 +19,7 @@ from nixoci.container.rules import check, check_bundle
 from nixoci.container.tree import ImageTree
 from nixoci.errors import ContainerError
 from nixoci.process import run
-from nixoci.units.common import default_target, secret_lines, tmpfiles_file
+from nixoci.units.common import default_target, tmpfiles_file
 from nixoci.units.generator import generate
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
 from nixoci.units.service import (
@@ -157,10 +157,7 @@ def _write_quadlets(rendering: Rendering, containers: list[Resolved]) -> None:
                 " keeps, which the rootfs backend runs without"
             )
         image_id = None if bare else _stored(rendering, one).id
-        files.append(
-            container_file(one, deployment, rendering.tools, image_id=image_id, share=rendering.share, user=user)
-        )
-        _write_lines(rendering, one.name, secret_lines(one, user=user))
+        files.append(container_file(one, deployment, rendering.tools, image_id=image_id, user=user))
     if not files:
         return
     for file in files:

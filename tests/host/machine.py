@@ -64,12 +64,14 @@ class Machine:
         self._state = cache_dir() / "machines" / self.name
         self._cgroups = [group / self.name for group in _cgroup_roots()]
         self._cleanup = ExitStack()
+        self._running = ExitStack()
         self._leader = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as cleanup:
             self._prepare(cleanup)
-            self._boot(cleanup)
+            cleanup.callback(self._power_off)
+            self._boot()
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -77,6 +79,11 @@ class Machine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._cleanup.close()
+
+    def reboot(self) -> None:
+        """Cut the power and boot again: what is on the disks stays, and nothing else."""
+        self._power_off()
+        self._boot()
 
     @property
     def root(self) -> Path:
@@ -190,7 +197,15 @@ class Machine:
         if not self.private_network:
             shutil.copy("/etc/resolv.conf", upper / "etc/resolv.conf")
 
-    def _boot(self, cleanup: ExitStack) -> None:
+    def _power_off(self) -> None:
+        self._running.close()
+
+    def _boot(self) -> None:
+        with ExitStack() as cleanup:
+            self._start(cleanup)
+            self._running = cleanup.pop_all()
+
+    def _start(self, cleanup: ExitStack) -> None:
         for group in self._cgroups:
             group.mkdir()
             cleanup.callback(_remove_cgroup, group)

@@ -41,8 +41,6 @@ virtualisation.nixoci.containers = {
 };
 """
 
-INDEPENDENT = THREE.replace('dependsOn = [ "cache" ];', "")
-
 
 class Modules:
     """Evaluates and builds what modules say."""
@@ -397,84 +395,3 @@ def test_a_user_has_a_backend_of_the_users_own(modules: Modules) -> None:
     assert modules.value(backend, bob, select=select) == "podman"
     own = 'virtualisation.nixoci.users.bob.backend = "rootfs";'
     assert modules.value(backend, bob, own, select=select) == "rootfs"
-
-
-class Switcher:
-    """Switches between generations as NixOS does: units whose text is another are restarted, nothing else."""
-
-    def __init__(self, project: Modules) -> None:
-        self.machine = project.machine
-        self.project = project
-        self.texts: dict[str, str] = {}
-
-    def build(self, lock: str) -> tuple[str, str]:
-        """Return the units and the image store of a generation; its root keeps both."""
-        given = (ENABLE, f"virtualisation.nixoci.lock = {lock};", SECCOMP, INDEPENDENT)
-        nixoci = "it.config.virtualisation.nixoci"
-        return (
-            self.project.build(*given, select=f"{nixoci}.units")[1],
-            self.project.build(*given, select=f"{nixoci}.imageStore")[1],
-        )
-
-    def switch(self, units: str, store: str) -> set[str]:
-        """Switch to a generation; return the units that were restarted."""
-        conf = f'[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
-        self.machine.run(["tee", "/etc/containers/storage.conf"], input=conf)
-        files = {name: f"{units}/lib/systemd/system/{name}.service" for name in ("web", "cache", "app")}
-        read = ["grep", "--invert-match", "^SourcePath="]
-        texts = {name: self.machine.run([*read, file]).stdout for name, file in files.items()}
-        changed = {name for name in texts if texts[name] != self.texts.get(name)}
-        self.texts = texts
-        for name in changed:
-            self.machine.run(["systemctl", "stop", name], check=False)
-        self.machine.run(["ln", "--symbolic", "--force", *files.values(), "/run/systemd/system/"])
-        self.machine.run(["systemctl", "daemon-reload"])
-        self.machine.run(["systemctl", "start", *files], timeout=120)
-        return changed
-
-    def pids(self) -> dict[str, str]:
-        """Return the main process of each unit."""
-        show = ["systemctl", "show", "--value", "--property=MainPID"]
-        return {name: self.machine.run([*show, name]).stdout.strip() for name in ("web", "cache", "app")}
-
-
-def test_an_updated_lock_restarts_the_containers_of_that_image_alone(
-    project: Modules, registry: Registry, images: dict[str, Pair]
-) -> None:
-    locks = []
-    for updated in (False, True):
-        entries = {
-            name: locked(image, registry.push(image))
-            for name, image in {
-                "nginx": images["nginx"].new,
-                "redis": images["redis"].new,
-                "python": images["python"].new if updated else images["python"].old,
-            }.items()
-        }
-        folder = f"{FOLDER}/switch-{'new' if updated else 'old'}"
-        write_lock(project.machine, folder, entries)
-        locks.append(f"{folder}/nixoci.lock.json")
-    switcher = Switcher(project)
-    machine = project.machine
-    with storage_conf(machine, "/nowhere"):
-        old, new = (switcher.build(lock) for lock in locks)
-        try:
-            assert switcher.switch(*old) == {"web", "cache", "app"}
-            before = switcher.pids()
-            assert switcher.switch(*new) == {"app"}
-            after = switcher.pids()
-            assert {name for name in before if before[name] != after[name]} == {"app"}
-            # the whole image, not only its unit, is the old one again
-            assert switcher.switch(*old) == {"app"}
-            assert switcher.pids() | {"app": ""} == before | {"app": ""}
-            root = machine.run(["cat", "/proc/self/mounts"]).stdout
-            assert f"lowerdir=/run/nixoci/app/meta::{_image(machine, old[0])}/rootfs" in root
-        finally:
-            machine.run(["systemctl", "stop", "web", "cache", "app"], timeout=60, check=False)
-            machine.run(["rm", "-f", *(f"/run/systemd/system/{name}.service" for name in ("web", "cache", "app"))])
-            machine.run(["systemctl", "daemon-reload"])
-
-
-def _image(machine: Machine, units: str) -> str:
-    text = machine.run(["grep", "--no-filename", "^X-Image=", f"{units}/lib/systemd/system/app.service"]).stdout
-    return text.strip().removeprefix("X-Image=")

@@ -3,9 +3,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nixoci.cli.units import bundle, units
+from nixoci.cli.units import bundle, units, with_prefix
+from nixoci.container.model import Container, Deployment, Pod, Volume
 from nixoci.image_store.build import build_image_store
 from tests.container.samples import make_image
 from tests.image_store.trees import image_path, small_tree
@@ -114,3 +118,47 @@ def test_the_whole_is_checked_where_bundles_have_outputs_of_their_own(tmp_path: 
     nobody = "containers.x: no container with the bundle backend; name one of this document"
     assert _render(tmp_path, document, "x", "--only=x") == nobody
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "containers.b.ports[0]: port 80/tcp is taken by containers.a.ports[0]; publish another",
+            "P.containers.b.ports[0]: port 80/tcp is taken by P.containers.a.ports[0]; publish another",
+        ),
+        (
+            "volumes.a: its unit is a-volume.service, as that of containers.a-volume; rename one of them",
+            "P.volumes.a: its unit is a-volume.service, as that of P.containers.a-volume; rename one of them",
+        ),
+        (
+            "containers.a.ports: a pod publishes the ports; move them to pods.p.ports",
+            "P.containers.a.ports: a pod publishes the ports; move them to P.pods.p.ports",
+        ),
+        ("imageStore: /s has EROFS files", "P.imageStore: /s has EROFS files"),
+        ("containers: '?' cannot be a name", "P.containers: '?' cannot be a name"),
+        ("containers.new.image: x", "P.containers.new.image: x"),
+        # what is not an option
+        ("containers.a.cmd[0]: 'containers.a' is text", "P.containers.a.cmd[0]: 'containers.a' is text"),
+        ("containers.a.image: /srv/containers.a is no image", "P.containers.a.image: /srv/containers.a is no image"),
+        ("containers.a.image: see containers.other", "P.containers.a.image: see containers.other"),
+        ("/out: it exists", "/out: it exists"),
+        ("containersa.a: x", "containersa.a: x"),
+    ],
+)
+def test_options_have_their_prefix_wherever_a_message_names_them(message: str, expected: str) -> None:
+    container = Container(image="i")
+    deployment = Deployment(
+        containers={"a": container, "b": container, "a-volume": container}, pods={"p": Pod()}, volumes={"a": Volume()}
+    )
+    assert with_prefix("P.", message, deployment) == expected
+    assert with_prefix("", message, deployment) == message
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,8}", fullmatch=True), st.just(Container(image="i"))))
+def test_all_options_of_a_deployment_are_found(containers: dict[str, Container]) -> None:
+    deployment = Deployment(containers=containers)
+    message = "port: " + " and ".join(f"containers.{name}.ports[0], containers.{name}" for name in containers)
+    expected = message.replace("containers.", "virtualisation.nixoci.containers.")
+    if not any("containers." in name for name in containers):
+        assert with_prefix("virtualisation.nixoci.", message, deployment) == expected

@@ -51,7 +51,7 @@ def quadlet(path: Path, *, user: bool = False, more: dict[str, Any] | None = Non
     check(whole, user=user)
     resolved = resolve("c", whole.containers["c"], tree)
     image_id = None if options.get("backend") == "rootfs" else "f" * 64
-    return container_file(resolved, whole, TOOLS, image_id=image_id, share=SHARE, user=user).render().splitlines()
+    return container_file(resolved, whole, TOOLS, image_id=image_id, user=user).render().splitlines()
 
 
 def bundle(path: Path, **options: Any) -> tuple[Resolved, Bundle]:
