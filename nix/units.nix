@@ -59,6 +59,8 @@ let
     "${bash}/bin/sh"
     "--sleep"
     "${coreutils}/bin/sleep"
+    "--timeout"
+    "${coreutils}/bin/timeout"
     "--mkcomposefs"
     "${composefs}/bin/mkcomposefs"
   ];

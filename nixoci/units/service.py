@@ -13,7 +13,7 @@ from pathlib import Path
 from nixoci.bundle.config import RUN, STATE, Bundle, named_volume
 from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
-from nixoci.container.resolve import Resolved
+from nixoci.container.resolve import Health, Resolved
 from nixoci.errors import ContainerError
 from nixoci.units.common import (
     add_install,
@@ -36,6 +36,11 @@ _LAYER = ("upper", "work")
 _COPY = """copy() {
   [ ! -e "$1" ] || while IFS= read -r text || [ -n "$text" ]; do printf '%s\\n' "$text"; done < "$1"
 }"""
+_TRY = (
+    "left=$1; pause=$2; interval=$3; shift 3;"
+    ' until "$@"; do [ $((left -= 1)) -gt 0 ] || exit 1; "$pause" "$interval"; done'
+)
+_KILL_AFTER = "5s"
 _SIGNAL_BASE = 128
 _LIMIT = 1 << 20
 
@@ -72,7 +77,7 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
     unit.add("Service", "ExecStart", command([tools.sh, str(folder / "start")]))
     if container.notify is Notify.HEALTHY and resolved.health is not None:
         wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
-        check = runtime.execute(resolved.health.argv)
+        check = _check(resolved.health, runtime, tools)
         unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
         unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
     unit.add("Service", "ExecStopPost", command([tools.sh, str(folder / "stop")]))
@@ -162,7 +167,7 @@ def bundle_directory(share: Path, name: str) -> Path:
 def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
     """Return a service that checks a bundle's health and the timer that starts it; none without a health check.
 
-    A container that is not healthy is a failed NAME-health.service.
+    A container whose checks failed so often in a row that it is not healthy is a failed NAME-health.service.
     """
     if (health := resolved.health) is None:
         return []
@@ -172,8 +177,9 @@ def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
     service.add("Unit", "Requisite", literal(f"{name}.service"))
     service.add("Unit", "After", literal(f"{name}.service"))
     service.add("Service", "Type", literal("oneshot"))
-    service.add("Service", "ExecStart", command(_commands(resolved, tools).execute(health.argv)))
-    service.add("Service", "TimeoutStartSec", literal(f"{health.timeout // 1000}us"))
+    check = _check(health, _commands(resolved, tools), tools)
+    tries = [str(health.retries), tools.sleep, _seconds(health.interval)]
+    service.add("Service", "ExecStart", command([tools.sh, "-c", _TRY, name, *tries, *check]))
     service.add("Service", "SyslogIdentifier", literal(f"{name}-health"))
     timer = UnitFile(f"{name}-health.timer")
     timer.add("Unit", "Description", literal(f"Health of container {name}"))
@@ -260,10 +266,20 @@ def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
         unit.add("Service", limit, literal(str(_LIMIT)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
-    for device in (*_STANDARD_DEVICES, *(mount.source for mount in resolved.devices)):
-        unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} rwm"))
+    devices = dict.fromkeys(_STANDARD_DEVICES, "rwm") | {each.source: each.options[0] for each in resolved.devices}
+    for device, access in devices.items():
+        unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} {access}"))
     unit.add("Service", "Restart", literal(str(resolved.container.restart)))
     unit.add("Service", "SyslogIdentifier", literal(resolved.name))
+
+
+def _check(health: Health, runtime: Commands, tools: Tools) -> list[str]:
+    """Return what checks health once, for as long as that may take."""
+    return [tools.timeout, f"--kill-after={_KILL_AFTER}", _seconds(health.timeout), *runtime.execute(health.argv)]
+
+
+def _seconds(nanoseconds: int) -> str:
+    return f"{nanoseconds / 10**9:.3f}".rstrip("0").rstrip(".")
 
 
 def _commands(resolved: Resolved, tools: Tools) -> Commands:

@@ -24,6 +24,7 @@ class Tools:
     systemd_tmpfiles: str
     sh: str
     sleep: str
+    timeout: str
     mkcomposefs: str
 
     @classmethod
