@@ -61,6 +61,10 @@ let
     "${coreutils}/bin/sleep"
     "--timeout"
     "${coreutils}/bin/timeout"
+    "--cat"
+    "${coreutils}/bin/cat"
+    "--mkfifo"
+    "${coreutils}/bin/mkfifo"
     "--mkcomposefs"
     "${composefs}/bin/mkcomposefs"
   ];

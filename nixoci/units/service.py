@@ -3,6 +3,9 @@
 The runtime leaves when the container runs, and the container's own process is the service's main one: systemd sees
 it end, sends it the stop signal, and has its output in the journal. Only for a container that reports its readiness
 itself the runtime stays, since systemd takes such reports from a service that it started in the foreground.
+
+The output goes through a named pipe: images have their log files linked to /dev/stdout, and the sockets of the journal
+cannot be opened. A runtime gives the pipe to the container's user.
 """
 
 import re
@@ -40,6 +43,8 @@ _TRY = (
     "left=$1; pause=$2; interval=$3; shift 3;"
     ' until "$@"; do [ $((left -= 1)) -gt 0 ] || exit 1; "$pause" "$interval"; done'
 )
+# a container that has ended will not become healthy
+_WAIT = 'read -r pid < $1; pause=$2; shift 2; until "$@"; do kill -0 "$pid" || exit 1; "$pause" 1; done'
 _KILL_AFTER = "5s"
 _SIGNAL_BASE = 128
 _LIMIT = 1 << 20
@@ -76,9 +81,9 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
         unit.add("Service", "PIDFile", literal(_pid_file(name)))
     unit.add("Service", "ExecStart", command([tools.sh, str(folder / "start")]))
     if container.notify is Notify.HEALTHY and resolved.health is not None:
-        wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
         check = _check(resolved.health, runtime, tools)
-        unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
+        wait = [tools.sh, "-c", _WAIT, name, _pid_file(name), tools.sleep, *check]
+        unit.add("Service", "ExecStartPost", command(wait))
         unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
     unit.add("Service", "ExecStopPost", command([tools.sh, str(folder / "stop")]))
     _add_limits(unit, resolved)
@@ -120,11 +125,14 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
         lines.append(f"{{ {there}; }} || {shlex.join(copy)}")
     if resolved.container.networks == ["host"]:
         lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/etc/{file}" for file in _HOST_FILES)]
+    log = f"{RUN}/{name}/log"
+    lines += [f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}", f"{tools.cat} < {log} &"]
     if resolved.container.notify is Notify.CONTAINER:
-        lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))}")
+        lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))} > {log} 2>&1")
     else:
         pid_file = _pid_file(name)
-        lines += [shlex.join(runtime.run(folder, pid_file=pid_file)), *_wait_for_adoption(pid_file, tools)]
+        run = shlex.join(runtime.run(folder, pid_file=pid_file))
+        lines += [f"{run} > {log} 2>&1", *_wait_for_adoption(pid_file, tools)]
     return "\n".join(["set -eu", f"if {traces}; then", *clean_up, "fi", *lines, ""])
 
 

@@ -25,6 +25,8 @@ class Tools:
     sh: str
     sleep: str
     timeout: str
+    cat: str
+    mkfifo: str
     mkcomposefs: str
 
     @classmethod
