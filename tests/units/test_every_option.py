@@ -28,6 +28,7 @@ from nixoci.units.service import (
 )
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
+from tests.support.runtime_spec import config_validator
 
 if TYPE_CHECKING:
     from nixoci.container.tree import ImageTree
@@ -234,6 +235,20 @@ def test_an_option_is_seen_in_what_is_rendered_or_refused_by_its_name(
         assert text != base
         assert mark not in base or not mark
         assert mark in text
+
+
+def test_every_bundle_is_valid_by_the_runtime_specs_schema(trees: dict[str, ImageTree]) -> None:
+    validator = config_validator()
+    seen = 0
+    for place, key, value, _ in CASES:
+        try:
+            text = rendered(changed(BASE, place, key, value), trees, Backend.BUNDLE)
+        except ContainerError:
+            continue
+        (config,) = [line for line in text.splitlines() if line.startswith('{"ociVersion"')]
+        validator.validate(json.loads(config))
+        seen += 1
+    assert seen > len(CASES) / 2
 
 
 def _classes(cls: type[Any]) -> dict[str, type[Any]]:

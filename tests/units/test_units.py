@@ -262,6 +262,8 @@ def test_nothing_is_left_of_units_that_failed(tmp_path: Path) -> None:
 def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
     resolved, made = bundle(tmp_path, runtime="runc", healthcheck={"test": ["CMD", "ok"]})
     assert made.config["linux"]["cgroupsPath"] == "container"
+    # the unit says which devices may be opened
+    assert made.config["linux"]["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
     lines = bundle_service(resolved, made, TOOLS, share=SHARE).render().splitlines()
     assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
     start = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
