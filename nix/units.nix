@@ -59,6 +59,12 @@ let
     "${bash}/bin/sh"
     "--sleep"
     "${coreutils}/bin/sleep"
+    "--timeout"
+    "${coreutils}/bin/timeout"
+    "--cat"
+    "${coreutils}/bin/cat"
+    "--mkfifo"
+    "${coreutils}/bin/mkfifo"
     "--mkcomposefs"
     "${composefs}/bin/mkcomposefs"
   ];

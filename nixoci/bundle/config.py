@@ -78,6 +78,8 @@ def make_bundle(resolved: Resolved, profile: seccomp.Profile | None, *, folder: 
         linux["sysctl"] = dict(defaults.SYSCTL)
     if resolved.container.runtime is Runtime.RUNC:
         linux["cgroupsPath"] = CGROUP
+        # else runc's own rules would forbid what the unit's, which hold as well, allow (DeviceAllow=)
+        linux["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
     if profile is not None:
         architecture = resolved.tree.image.config.architecture
         linux["seccomp"] = seccomp.for_container(profile, architecture=architecture, capabilities=bounding)

@@ -16,6 +16,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
 _SECOND = 10**9
+_MILLISECOND = 10**6
 _INTERVAL = _TIMEOUT = 30 * _SECOND
 _RETRIES = 3
 
@@ -177,7 +178,12 @@ def _health(option: Callable[[str], str], container: Container, image: Healthche
         notation.text(source, word)
 
     def time(field: str, text: str | None, inherited: int | None, default: int) -> int:
-        return notation.duration(option(f"healthcheck.{field}"), text) if text else inherited or default
+        if text is None:
+            return inherited or default
+        own = notation.duration(option(f"healthcheck.{field}"), text)
+        if own < _MILLISECOND and default:
+            raise ContainerError(f"{option(f'healthcheck.{field}')}: {text!r} is too short; give 1ms or more")
+        return own
 
     retries = own.retries if own.retries is not None else image.retries or _RETRIES
     if retries < 1:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from nixoci.container import notation
-from nixoci.container.model import Backend, Container, Deployment, Pod, WritableLayer
+from nixoci.container.model import Backend, Container, Deployment, Pod, Settings, WritableLayer
 from nixoci.container.notation import Port
 from nixoci.errors import ContainerError
 
@@ -37,11 +37,9 @@ def check(deployment: Deployment, *, user: bool = False) -> None:
             _check_bundle(name, container, user=user)
         else:
             _check_podman(name, container)
-    for name, pod in deployment.pods.items():
-        _check_sections(f"pods.{name}", pod.settings.unit)
-    for kind, group in (("volumes", deployment.volumes), ("networks", deployment.networks)):
-        for name, item in group.items():
-            _check_sections(f"{kind}.{name}", item.settings.unit)
+    _check_settings("volumes", {name: item.settings for name, item in deployment.volumes.items()})
+    _check_settings("networks", {name: item.settings for name, item in deployment.networks.items()})
+    _check_settings("pods", {name: item.settings for name, item in deployment.pods.items()})
     _check_ports(deployment)
     start_order(deployment)
 
@@ -118,6 +116,12 @@ def _check_references(name: str, container: Container, deployment: Deployment) -
             raise ContainerError(f"{option}.dependsOn: no container {other!r}; name one of this document")
     if container.pod is not None and container.pod not in deployment.pods:
         raise ContainerError(f"{option}.pod: no pod {container.pod!r}; declare it under pods")
+    for index, value in enumerate(container.volumes if container.backend is Backend.BUNDLE else []):
+        own = f"{option}.volumes[{index}]"
+        if (source := notation.volume(own, value).source) in deployment.volumes:
+            raise ContainerError(
+                f"{own}: volumes.{source} is one of podman's, which a bundle runs without; use another name or a path"
+            )
     if container.pod is not None and container.ports:
         raise ContainerError(f"{option}.ports: a pod publishes the ports; move them to pods.{container.pod}.ports")
     if container.pod is not None and container.networks:
@@ -165,6 +169,14 @@ def _check_store_is_safe(option: str, container: Container, deployment: Deployme
         mount = notation.volume(own, value)
         if in_store(mount.source, deployment.images.values()) and not {"ro", "O"} & set(mount.options):
             raise ContainerError(f"{own}: {mount.source} is in the store and would be writable; add the option ro")
+
+
+def _check_settings(kind: str, settings: dict[str, Settings]) -> None:
+    """Check the settings of what podman makes beside containers."""
+    for name, item in settings.items():
+        _check_sections(f"{kind}.{name}", item.unit)
+        if item.runtime:
+            raise ContainerError(f"{kind}.{name}.settings.runtime: only a container has it; use settings.quadlet")
 
 
 def _check_sections(option: str, sections: Iterable[str]) -> None:

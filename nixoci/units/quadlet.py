@@ -8,6 +8,7 @@ another order each time, and a unit that only differs in that would be restarted
 import json
 from collections.abc import Iterable
 
+from nixoci.bundle.defaults import capabilities
 from nixoci.container.model import Backend, Deployment, Network, Notify, Pod, Runtime, Volume
 from nixoci.container.notation import Mount
 from nixoci.container.resolve import Health, Resolved
@@ -138,7 +139,7 @@ def _add_command(unit: UnitFile, resolved: Resolved) -> None:
         # in JSON, as podman takes an entrypoint, every argument can be written
         entrypoint, words, own_entrypoint = resolved.args, [], True
     if own_entrypoint:
-        value = json.dumps(entrypoint, ensure_ascii=False) if entrypoint else ""
+        value = _json(entrypoint) if entrypoint else ""
         option = resolved.option("entrypoint")
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--entrypoint={value}"))
     if words:
@@ -224,6 +225,8 @@ def _add_security(unit: UnitFile, resolved: Resolved) -> None:
     container = resolved.container
     for mount in resolved.devices:
         unit.add(_SECTION, "AddDevice", literal(":".join((mount.source, mount.target, *mount.options))))
+    # podman knows of a wrong name only when the container starts
+    capabilities(resolved.option("capabilities"), container.capabilities)
     for capability, add in container.capabilities.items():
         unit.add(_SECTION, "AddCapability" if add else "DropCapability", literal(capability.upper()))
     if container.privileged:
@@ -239,26 +242,32 @@ def _add_health(unit: UnitFile, resolved: Resolved) -> None:
     if health is None:
         unit.add(_SECTION, "HealthCmd", literal("none"))
         return
-    unit.add(
-        _SECTION, "HealthCmd", raw_argument(option, json.dumps(_health_command(option, health), ensure_ascii=False))
-    )
+    unit.add(_SECTION, "HealthCmd", raw_argument(option, _health_command(option, health)))
     unit.add(_SECTION, "HealthInterval", literal(f"{health.interval // 1000}us"))
     unit.add(_SECTION, "HealthTimeout", literal(f"{health.timeout // 1000}us"))
     unit.add(_SECTION, "HealthStartPeriod", literal(f"{health.start_period // 1000}us"))
     unit.add(_SECTION, "HealthRetries", literal(str(health.retries)))
 
 
-def _health_command(option: str, health: Health) -> list[str]:
-    """Return the JSON list that podman takes: `CMD-SHELL` and a line, or the arguments, which must be several."""
+def _health_command(option: str, health: Health) -> str:
+    """Return what podman takes: JSON of `CMD-SHELL` and a line, or of several arguments, or `CMD` and one word."""
     if health.shell:
-        return ["CMD-SHELL", *health.command]
-    if len(health.command) == 1:
-        raise ContainerError(
-            f'{option}: podman runs a single word in a shell; give it an argument, or say ["CMD-SHELL", command]'
-        )
-    if health.command[0].upper() in {"CMD", "NONE", "CMD-SHELL"}:
-        raise ContainerError(f"{option}: podman takes the program {health.command[0]!r} for a keyword; use its path")
-    return list(health.command)
+        return _json(["CMD-SHELL", *health.command])
+    program, *arguments = health.command
+    if not arguments:
+        # of a list of one word podman makes a line for a shell; this, no list, it splits at spaces
+        if not program or len(program.split()) > 1 or program != program.strip():
+            raise ContainerError(
+                f'{option}: podman cannot run {program!r} without arguments; give it one, or say ["CMD-SHELL", command]'
+            )
+        return f"CMD {program}"
+    if program.upper() in {"CMD", "NONE", "CMD-SHELL"}:
+        raise ContainerError(f"{option}: podman takes the program {program!r} for a keyword; use its path")
+    return _json([program, *arguments])
+
+
+def _json(words: Iterable[str]) -> str:
+    return json.dumps(list(words), ensure_ascii=False)
 
 
 def _add_service(unit: UnitFile, resolved: Resolved) -> None:

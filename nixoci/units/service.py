@@ -3,6 +3,9 @@
 The runtime leaves when the container runs, and the container's own process is the service's main one: systemd sees
 it end, sends it the stop signal, and has its output in the journal. Only for a container that reports its readiness
 itself the runtime stays, since systemd takes such reports from a service that it started in the foreground.
+
+The output goes through a named pipe: images have their log files linked to /dev/stdout, and the sockets of the journal
+cannot be opened. A runtime gives the pipe to the container's user.
 """
 
 import re
@@ -13,7 +16,7 @@ from pathlib import Path
 from nixoci.bundle.config import RUN, STATE, Bundle, named_volume
 from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
-from nixoci.container.resolve import Resolved
+from nixoci.container.resolve import Health, Resolved
 from nixoci.errors import ContainerError
 from nixoci.units.common import (
     add_install,
@@ -36,6 +39,13 @@ _LAYER = ("upper", "work")
 _COPY = """copy() {
   [ ! -e "$1" ] || while IFS= read -r text || [ -n "$text" ]; do printf '%s\\n' "$text"; done < "$1"
 }"""
+_TRY = (
+    "left=$1; pause=$2; interval=$3; shift 3;"
+    ' until "$@"; do [ $((left -= 1)) -gt 0 ] || exit 1; "$pause" "$interval"; done'
+)
+# a container that has ended will not become healthy
+_WAIT = 'read -r pid < $1; pause=$2; shift 2; until "$@"; do kill -0 "$pid" || exit 1; "$pause" 1; done'
+_KILL_AFTER = "5s"
 _SIGNAL_BASE = 128
 _LIMIT = 1 << 20
 
@@ -71,9 +81,9 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
         unit.add("Service", "PIDFile", literal(_pid_file(name)))
     unit.add("Service", "ExecStart", command([tools.sh, str(folder / "start")]))
     if container.notify is Notify.HEALTHY and resolved.health is not None:
-        wait = 'pause=$1; shift; until "$@"; do "$pause" 1; done'
-        check = runtime.execute(resolved.health.argv)
-        unit.add("Service", "ExecStartPost", command([tools.sh, "-c", wait, name, tools.sleep, *check]))
+        check = _check(resolved.health, runtime, tools)
+        wait = [tools.sh, "-c", _WAIT, name, _pid_file(name), tools.sleep, *check]
+        unit.add("Service", "ExecStartPost", command(wait))
         unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
     unit.add("Service", "ExecStopPost", command([tools.sh, str(folder / "stop")]))
     _add_limits(unit, resolved)
@@ -115,11 +125,14 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
         lines.append(f"{{ {there}; }} || {shlex.join(copy)}")
     if resolved.container.networks == ["host"]:
         lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/etc/{file}" for file in _HOST_FILES)]
+    log = f"{RUN}/{name}/log"
+    lines += [f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}", f"{tools.cat} < {log} &"]
     if resolved.container.notify is Notify.CONTAINER:
-        lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))}")
+        lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))} > {log} 2>&1")
     else:
         pid_file = _pid_file(name)
-        lines += [shlex.join(runtime.run(folder, pid_file=pid_file)), *_wait_for_adoption(pid_file, tools)]
+        run = shlex.join(runtime.run(folder, pid_file=pid_file))
+        lines += [f"{run} > {log} 2>&1", *_wait_for_adoption(pid_file, tools)]
     return "\n".join(["set -eu", f"if {traces}; then", *clean_up, "fi", *lines, ""])
 
 
@@ -162,7 +175,7 @@ def bundle_directory(share: Path, name: str) -> Path:
 def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
     """Return a service that checks a bundle's health and the timer that starts it; none without a health check.
 
-    A container that is not healthy is a failed NAME-health.service.
+    A container whose checks failed so often in a row that it is not healthy is a failed NAME-health.service.
     """
     if (health := resolved.health) is None:
         return []
@@ -172,8 +185,9 @@ def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
     service.add("Unit", "Requisite", literal(f"{name}.service"))
     service.add("Unit", "After", literal(f"{name}.service"))
     service.add("Service", "Type", literal("oneshot"))
-    service.add("Service", "ExecStart", command(_commands(resolved, tools).execute(health.argv)))
-    service.add("Service", "TimeoutStartSec", literal(f"{health.timeout // 1000}us"))
+    check = _check(health, _commands(resolved, tools), tools)
+    tries = [str(health.retries), tools.sleep, _seconds(health.interval)]
+    service.add("Service", "ExecStart", command([tools.sh, "-c", _TRY, name, *tries, *check]))
     service.add("Service", "SyslogIdentifier", literal(f"{name}-health"))
     timer = UnitFile(f"{name}-health.timer")
     timer.add("Unit", "Description", literal(f"Health of container {name}"))
@@ -260,10 +274,20 @@ def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
         unit.add("Service", limit, literal(str(_LIMIT)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
-    for device in (*_STANDARD_DEVICES, *(mount.source for mount in resolved.devices)):
-        unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} rwm"))
+    devices = dict.fromkeys(_STANDARD_DEVICES, "rwm") | {each.source: each.options[0] for each in resolved.devices}
+    for device, access in devices.items():
+        unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} {access}"))
     unit.add("Service", "Restart", literal(str(resolved.container.restart)))
     unit.add("Service", "SyslogIdentifier", literal(resolved.name))
+
+
+def _check(health: Health, runtime: Commands, tools: Tools) -> list[str]:
+    """Return what checks health once, for as long as that may take."""
+    return [tools.timeout, f"--kill-after={_KILL_AFTER}", _seconds(health.timeout), *runtime.execute(health.argv)]
+
+
+def _seconds(nanoseconds: int) -> str:
+    return f"{nanoseconds / 10**9:.3f}".rstrip("0").rstrip(".")
 
 
 def _commands(resolved: Resolved, tools: Tools) -> Commands:

@@ -24,6 +24,9 @@ class Tools:
     systemd_tmpfiles: str
     sh: str
     sleep: str
+    timeout: str
+    cat: str
+    mkfifo: str
     mkcomposefs: str
 
     @classmethod

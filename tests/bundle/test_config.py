@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import referencing
-import referencing.jsonschema
 
 from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.config import make_bundle
@@ -18,6 +14,7 @@ from nixoci.container.resolve import resolve
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 from tests.container.samples import make_image
+from tests.support.runtime_spec import config_validator
 
 FOLDER = Path("/nix/store/x-units/share/nixoci/bundles/c")
 PROFILE: dict[str, Any] = {
@@ -218,16 +215,7 @@ def test_a_container_that_says_when_it_is_ready_can_tell_systemd(tmp_path: Path)
 
 
 def test_the_config_is_valid_by_the_runtime_specs_schema(tmp_path: Path) -> None:
-    folder = os.environ.get("NIXOCI_RUNTIME_SPEC_SCHEMA")
-    if not folder:
-        pytest.skip("NIXOCI_RUNTIME_SPEC_SCHEMA does not name the folder `schema` of opencontainers/runtime-spec")
-
-    def load(uri: str) -> referencing.Resource[Any]:
-        schema = json.loads((Path(folder) / uri.rpartition("/")[2]).read_text(encoding="utf-8"))
-        return referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT4)
-
-    schema = json.loads((Path(folder) / "config-schema.json").read_text(encoding="utf-8"))
-    registry: referencing.Registry[Any] = referencing.Registry(retrieve=load)  # type: ignore[call-arg]
+    validator = config_validator()
     image = {"User": "web", "Volumes": {"/data": {}}, "Labels": {"a": "b"}}
     configs = [
         config_of(tmp_path / "1", image, read_only=True),
@@ -236,7 +224,7 @@ def test_the_config_is_valid_by_the_runtime_specs_schema(tmp_path: Path) -> None
         config_of(tmp_path / "4", image, runtime=Runtime.RUNC, hostname="h"),
     ]
     for config in configs:
-        jsonschema.Draft4Validator(schema, registry=registry).validate(config)
+        validator.validate(config)
     configs[0]["linux"]["namespaces"][0]["type"] = "none such"
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft4Validator(schema, registry=registry).validate(configs[0])
+        validator.validate(configs[0])

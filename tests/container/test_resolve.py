@@ -113,6 +113,10 @@ def test_a_health_check_is_the_images_with_the_containers_changes(tmp_path: Path
             {"healthcheck": HealthcheckOptions(test=["CMD", "x"], interval="5")},
             "containers.c.healthcheck.interval: '5' is not a duration",
         ),
+        (
+            {"healthcheck": HealthcheckOptions(test=["CMD", "x"], timeout="0s")},
+            "containers.c.healthcheck.timeout: '0s' is too short",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -61,6 +61,12 @@ def test_containers_come_after_what_they_depend_on() -> None:
         ({"a": BUNDLE | {"networks": []}}, {}, "containers.a.networks: the bundle backend"),
         ({"a": BUNDLE | {"volumes": ["/a:/b:Z"]}}, {}, "containers.a.volumes[0]: the bundle backend"),
         ({"a": BUNDLE | {"volumes": ["/b"]}}, {}, "containers.a.volumes[0]: the bundle backend"),
+        (
+            {"a": BUNDLE | {"volumes": ["/x:/y", "v:/b"]}},
+            {"volumes": {"v": {}}},
+            "containers.a.volumes[1]: volumes.v is one of podman's",
+        ),
+        ({}, {"pods": {"p": {"settings": {"runtime": {"x": 1}}}}}, "pods.p.settings.runtime: only a container has it"),
         ({"a": BUNDLE | {"settings": {"quadlet": {"X": 1}}}}, {}, "containers.a.settings.quadlet: the bundle backend"),
     ],
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.host.images import images as sample_images
@@ -145,6 +148,38 @@ class Host:
         """Return what a container says in JSON, in one line of the journal after SEEN."""
         lines = self.wait_for_log(f"{name}.service", "SEEN ").splitlines()
         return json.loads(next(line for line in lines if line.startswith("SEEN ")).removeprefix("SEEN "))
+
+
+def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> tuple[str, str]:
+    """Make an OCI layout inside of a sample image that has more in its config; return it as `Host` takes it."""
+    layout = dict(sample_layouts())[name]
+    outside, blobs = machine.root / layout.lstrip("/"), "blobs/sha256"
+    made = machine.root / f"var/tmp/{new}"
+    (made / "blobs").mkdir(parents=True)
+    shutil.copytree(
+        outside / blobs,
+        made / blobs,
+        copy_function=lambda source, target: Path(target).symlink_to(f"{layout}/{blobs}/{Path(source).name}"),
+    )
+
+    def read(digest: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((outside / blobs / digest.removeprefix("sha256:")).read_bytes())
+        return content
+
+    def write(content: dict[str, Any]) -> dict[str, Any]:
+        data = json.dumps(content).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        (made / blobs / digest).write_bytes(data)
+        return {"digest": f"sha256:{digest}", "size": len(data)}
+
+    descriptor = json.loads((outside / "index.json").read_bytes())["manifests"][-1]
+    manifest = read(descriptor["digest"])
+    image = read(manifest["config"]["digest"])
+    changed = write(image | {"config": image["config"] | config})
+    described = descriptor | write(manifest | {"config": manifest["config"] | changed})
+    (made / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}), encoding="utf-8")
+    shutil.copy(outside / "oci-layout", made)
+    return new, f"/var/tmp/{new}"  # noqa: S108
 
 
 def sample_layouts() -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from tests.host.containers import BACKENDS, Host
 from tests.host.images import INSIDE, images_dir
 from tests.host.images import images as sample_images
 from tests.host.machine import Machine
+from tests.support.runtime_spec import config_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +98,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "hostname": ({"hostname": "box.example"}, ["--hostname=box.example"]),
     "workdir": ({"workdir": "/usr"}, ["--workdir=/usr"]),
+    "new-workdir": ({"workdir": "/not/there"}, ["--workdir=/not/there"]),
     "environment": ({"environment": {"GREETING": "", "HOME": "/h", "NEW": "$x"}}, _ENVIRONMENT),
     "command": ({"cmd": ["/probe.py", "more"], "entrypoint": ["python3"]}, ["--entrypoint=python3"]),
     "readonly": ({"readOnly": True}, ["--read-only"]),
@@ -145,6 +147,16 @@ def ours(likeness: Likeness) -> dict[str, Any]:
         for case, (image, options, _) in CASES.items()
     }
     return likeness.host.seen_by_all("/var/cases", containers)
+
+
+@pytest.mark.usefixtures("ours")
+def test_each_bundle_is_valid_by_the_runtime_specs_schema(likeness: Likeness) -> None:
+    validator = config_validator()
+    bundles = likeness.machine.root / "var/cases/share/nixoci/bundles"
+    configs = [json.loads(file.read_bytes()) for file in bundles.glob("*/config.json")]
+    for config in configs:
+        validator.validate(config)
+    assert len(configs) == len(CASES) * 2
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     from nixoci.container.resolve import Resolved
 
 TOOLS = Tools.find(
-    podman="/p/bin/podman", crun="/c/crun", runc="/r/runc", mount="/m/mount", umount="/m/umount", sh="/s/sh"
+    podman="/p/bin/podman",
+    crun="/c/crun",
+    runc="/r/runc",
+    mount="/m/mount",
+    umount="/m/umount",
+    sh="/s/sh",
+    sleep="/b/sleep",
+    timeout="/b/timeout",
 )
 SHARE = Path("/out/share/nixoci")
 IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
@@ -104,8 +111,10 @@ def test_a_health_check_is_podmans(tmp_path: Path) -> None:
     shell = quadlet(tmp_path / "2", healthcheck={"test": ["CMD-SHELL", "a && b"]})
     assert 'HealthCmd=["CMD-SHELL", "a && b"]' in shell
     assert "HealthCmd=none" in quadlet(tmp_path / "3")
-    with pytest.raises(ContainerError, match=r"^containers\.c\.healthcheck\.test: podman runs a single word"):
-        quadlet(tmp_path / "4", healthcheck={"test": ["CMD", "a"]})
+    # podman would run the one word of a list in a shell, which an image need not have
+    assert "HealthCmd=CMD /a%%" in quadlet(tmp_path / "4", healthcheck={"test": ["CMD", "/a%"]})
+    with pytest.raises(ContainerError, match=r"^containers\.c\.healthcheck\.test: podman cannot run 'a b'"):
+        quadlet(tmp_path / "5", healthcheck={"test": ["CMD", "a b"]})
 
 
 def test_volumes_networks_and_pods_have_their_own_names(tmp_path: Path) -> None:
@@ -189,7 +198,7 @@ def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
 def test_health_of_a_bundle_is_a_unit(tmp_path: Path) -> None:
     resolved, made = bundle(tmp_path, healthcheck={"test": ["CMD-SHELL", "x $y"]}, notify="healthy")
     service, timer = (unit.render() for unit in health_units(resolved, TOOLS))
-    assert 'ExecStart=/c/crun exec c /bin/sh -c "x $$y"\n' in service
+    assert ' c 3 /b/sleep 30 /b/timeout --kill-after=5s 30 /c/crun exec c /bin/sh -c "x $$y"\n' in service
     assert "OnUnitInactiveSec=30000000us\n" in timer
     assert "Wants=c-health.timer\n" in bundle_service(resolved, made, TOOLS, share=SHARE).render()
 
@@ -253,13 +262,15 @@ def test_nothing_is_left_of_units_that_failed(tmp_path: Path) -> None:
 def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
     resolved, made = bundle(tmp_path, runtime="runc", healthcheck={"test": ["CMD", "ok"]})
     assert made.config["linux"]["cgroupsPath"] == "container"
+    # the unit says which devices may be opened
+    assert made.config["linux"]["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
     lines = bundle_service(resolved, made, TOOLS, share=SHARE).render().splitlines()
     assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
     start = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
     assert any(line.startswith("/r/runc run --bundle=/out/share/nixoci/bundles/c ") for line in start)
     assert any("[ -e /run/runc/c ]" in line for line in start)
     assert stop_script(resolved, made, TOOLS).startswith("/r/runc delete --force c")
-    assert "ExecStart=/r/runc exec c ok" in health_units(resolved, TOOLS)[0].render()
+    assert " /r/runc exec c ok\n" in health_units(resolved, TOOLS)[0].render()
 
 
 def test_a_bundle_has_the_limits_of_podmans_containers(tmp_path: Path) -> None:
@@ -285,3 +296,17 @@ def test_podman_is_asked_to_say_that_it_runs_a_bare_tree(tmp_path: Path) -> None
     assert "Environment=container=podman" in quadlet(tmp_path / "1", backend="rootfs")
     own = quadlet(tmp_path / "2", backend="rootfs", environment={"container": "x"})
     assert [line for line in own if "container=" in line] == ["Environment=container=x"]
+
+
+def test_a_bundle_has_a_device_with_the_access_that_is_given(tmp_path: Path) -> None:
+    devices = ["/dev/mine:r", "/dev/other", "/dev/fuse:/dev/x:rw"]
+    lines = bundle_service(*bundle(tmp_path, devices=devices), TOOLS, share=SHARE).render().splitlines()
+    allowed = {"/dev/mine r", "/dev/other rwm", "/dev/fuse rw"}
+    assert {f"DeviceAllow={one}" for one in allowed} <= set(lines)
+    assert "DeviceAllow=/dev/fuse rwm" not in lines
+
+
+def test_a_capability_that_is_none_is_refused_when_podman_is_told(tmp_path: Path) -> None:
+    for number, backend in enumerate(("podman", "rootfs")):
+        with pytest.raises(ContainerError, match=r"^containers\.c\.capabilities: no capability 'FLY'"):
+            quadlet(tmp_path / str(number), backend=backend, capabilities={"FLY": True})

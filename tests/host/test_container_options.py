@@ -1,0 +1,281 @@
+"""Options of containers at work, on each backend that has them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.host.containers import BACKENDS, Host, sample_layouts
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PODMANS = ("podman", "rootfs")
+WAYS: dict[str, dict[str, Any]] = {backend: {"backend": backend} for backend in BACKENDS} | {
+    "runc": {"backend": "bundle", "runtime": "runc"}
+}
+
+OPEN = """
+import json, os
+def opens(flags):
+    try:
+        os.close(os.open("/dev/mine", flags))
+        return True
+    except PermissionError:
+        return False
+print("SEEN", json.dumps([opens(os.O_RDONLY), opens(os.O_WRONLY)]), flush=True)
+"""
+END = """
+import signal, sys, time
+def end(number, _):
+    print("SEEN", number, flush=True)
+    sys.exit()
+for number in range(1, signal.NSIG):
+    # systemd sends SIGCONT after the one that asks to stop
+    if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT):
+        try:
+            signal.signal(number, end)
+        except OSError:  # the C library's own
+            pass
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+STUBBORN = END.replace("sys.exit()", "print('still here', flush=True)")
+LOOK = """
+import json, os, resource
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print("SEEN", json.dumps([
+    dict(os.environ), resource.getrlimit(resource.RLIMIT_CORE), status["CapEff"].strip(), status["Seccomp"].strip(),
+    os.path.exists("/dev/kmsg"), open("/etc/hosts").read(),
+]), flush=True)
+"""
+ENVIRONMENT_FILE = """\
+# a comment
+PLAIN=one two
+QUOTED="stays quoted" $HOME ${x} %n
+EMPTY=
+OVER=the file's
+GREETING=grüße 'x'
+"""
+RESTARTS = {
+    # policy, exit code: whether it is started again
+    ("always", 0): True,
+    ("always", 3): True,
+    ("on-failure", 0): False,
+    ("on-failure", 3): True,
+    ("on-success", 0): True,
+    ("on-success", 3): False,
+    ("on-abnormal", 3): False,
+    ("no", 0): False,
+    ("no", 3): False,
+}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with Machine(binds={images_dir(): INSIDE}) as machine:
+        machine.run(["tee", "/var/variables"], input=ENVIRONMENT_FILE)
+        yield Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+
+
+def python(script: str, **options: Any) -> dict[str, Any]:
+    return {
+        "image": "python",
+        "networks": ["none"],
+        "restart": "no",
+        "stopTimeout": 5,
+        "entrypoint": ["python3", "-c", script],
+    } | options
+
+
+@pytest.fixture(scope="module")
+def devices(host: Host) -> dict[str, list[bool]]:
+    access = {"r": "/dev/fuse:/dev/mine:r", "rw": "/dev/fuse:/dev/mine:rw", "all": "/dev/fuse:/dev/mine"}
+    containers = {
+        f"{way}-{name}": python(OPEN, devices=[device]) | chosen
+        for way, chosen in WAYS.items()
+        for name, device in access.items()
+    }
+    return host.seen_by_all("/var/devices", containers)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_device_has_the_access_that_is_given(devices: dict[str, list[bool]], way: str) -> None:
+    assert devices[f"{way}-all"] == [True, True]
+    assert devices[f"{way}-rw"] == [True, True]
+    assert devices[f"{way}-r"] == [True, False]
+
+
+@pytest.fixture(scope="module")
+def ending(host: Host) -> Host:
+    containers = {}
+    for way, chosen in WAYS.items():
+        containers[f"end-{way}"] = python(END, stopSignal="SIGUSR2") | chosen
+        containers[f"time-{way}"] = python(END, stopSignal="RTMIN+3") | chosen
+        containers[f"stubborn-{way}"] = python(STUBBORN, stopTimeout=1) | chosen
+    host.deploy("/var/ending", containers)
+    host.systemctl("start", *(f"{name}.service" for name in containers))
+    for name in containers:
+        host.wait_for_log(f"{name}.service", "ready")
+    return host
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_is_asked_to_stop_by_its_signal_and_killed_if_it_does_not(ending: Host, way: str) -> None:
+    for name, number in (("end", 12), ("time", 37)):
+        ending.systemctl("stop", f"{name}-{way}.service")
+        assert ending.said(f"{name}-{way}") == number
+        assert ending.systemctl("show", "--value", "--property=Result", f"{name}-{way}.service") == "success"
+    before = time.monotonic()
+    ending.systemctl("stop", f"stubborn-{way}.service")
+    assert time.monotonic() - before < 8
+    assert "still here" in ending.machine.journal(f"stubborn-{way}.service")
+    state = ending.systemctl("show", "--value", "--property=ActiveState", f"stubborn-{way}.service")
+    assert state in {"inactive", "failed"}
+
+
+@pytest.fixture(scope="module")
+def restarting(host: Host) -> Host:
+    containers = {
+        f"{policy}-{code}-{backend}": python(f"import sys; sys.exit({code})", restart=policy, backend=backend)
+        # one more start tells; five of them, and systemd gives up
+        | {"settings": {"unit": {"Unit": {"StartLimitBurst": 2, "StartLimitIntervalSec": "600s"}}}}
+        for policy, code in RESTARTS
+        for backend in BACKENDS
+    }
+    host.deploy("/var/restarting", containers)
+    for name in containers:
+        host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
+    return host
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("policy", "code"), RESTARTS)
+def test_it_is_started_again_when_its_policy_says_so(restarting: Host, backend: str, policy: str, code: int) -> None:
+    unit = f"{policy}-{code}-{backend}.service"
+    show = ["show", "--value", "--property=ActiveState", unit]
+    deadline = time.monotonic() + 30
+    while restarting.systemctl(*show) not in {"inactive", "failed"} and time.monotonic() < deadline:
+        time.sleep(0.2)
+    again = int(restarting.systemctl("show", "--value", "--property=NRestarts", unit))
+    assert (again > 0) is RESTARTS[policy, code]
+
+
+@pytest.fixture(scope="module")
+def looked(host: Host) -> dict[str, Any]:
+    files = {"environmentFiles": ["/var/variables"], "environment": {"OVER": "the document's"}}
+    extra = {"extraOptions": ["--ulimit=core=4711:4712", "--add-host=there:10.1.2.3", "--env=ODD=a  $b %c \"d\" 'e'"]}
+    containers = {}
+    for backend in PODMANS:
+        containers[f"files-{backend}"] = python(LOOK, backend=backend) | files
+        containers[f"extra-{backend}"] = python(LOOK, backend=backend) | extra
+        containers[f"privileged-{backend}"] = python(LOOK, backend=backend, privileged=True)
+    return host.seen_by_all("/var/looked", containers)
+
+
+@pytest.mark.parametrize("backend", PODMANS)
+def test_files_of_variables_are_read_as_podman_reads_them(host: Host, looked: dict[str, Any], backend: str) -> None:
+    environment = looked[f"files-{backend}"][0]
+    assert environment["OVER"] == "the document's"
+    assert environment["QUOTED"] == '"stays quoted" $HOME ${x} %n'
+    assert environment["EMPTY"] == ""
+    run = ["podman", "run", "--rm", "--network=none", "--env-file=/var/variables", "--entrypoint=env"]
+    theirs = host.machine.run([*run, "--rootfs", f"{host.paths['python']}/rootfs:O"]).stdout.splitlines()
+    assert {f"{name}={environment[name]}" for name in ("PLAIN", "QUOTED", "EMPTY", "GREETING")} <= set(theirs)
+
+
+@pytest.mark.parametrize("backend", PODMANS)
+def test_further_options_of_podman_arrive(looked: dict[str, Any], backend: str) -> None:
+    environment, limit, *_, hosts = looked[f"extra-{backend}"]
+    assert limit == [4711, 4712]
+    assert environment["ODD"] == "a  $b %c \"d\" 'e'"
+    assert "10.1.2.3\tthere" in hosts
+
+
+@pytest.mark.parametrize("backend", PODMANS)
+def test_a_privileged_one_is_what_podman_makes_of_it(host: Host, looked: dict[str, Any], backend: str) -> None:
+    run = ["podman", "run", "--rm", "--network=none", "--privileged", "--entrypoint=grep"]
+    run += ["--rootfs", f"{host.paths['python']}/rootfs:O", "CapEff", "/proc/self/status"]
+    _, _, capabilities, seccomp, *_ = looked[f"privileged-{backend}"]
+    theirs = host.machine.run(["systemd-run", "--quiet", "--wait", "--pipe", *run]).stdout
+    assert capabilities == theirs.split()[1]
+    assert int(capabilities, 16) > int(looked[f"extra-{backend}"][2], 16)
+    assert seccomp == "0"
+    assert looked[f"extra-{backend}"][3] == "2"
+
+
+def test_a_pod_takes_containers_of_both_of_podmans_backends(host: Host) -> None:
+    serve = "import socket; s = socket.create_server(('127.0.0.1', 8000)); c, _ = s.accept(); c.send(b'\"hello\"')"
+    ask = (
+        "import socket, time; time.sleep(1); c = socket.create_connection(('127.0.0.1', 8000));"
+        " print('SEEN', c.recv(99).decode(), flush=True)"
+    )
+    containers = {
+        "serving": python(serve, backend="rootfs") | {"pod": "both"},
+        "asking": python(ask, backend="podman") | {"pod": "both", "dependsOn": ["serving"]},
+    }
+    for container in containers.values():
+        del container["networks"]  # the pod has them
+    host.deploy("/var/both", containers, pods={"both": {}})
+    host.systemctl("start", "both-pod.service")
+    assert host.said("asking") == "hello"
+    host.systemctl("stop", "both-pod.service")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_it_says_itself_when_it_is_ready(host: Host, backend: str) -> None:
+    notify = (
+        "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); time.sleep(2);"
+        " s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET']); time.sleep(1000)"
+    )
+    name = f"says-{backend}"
+    host.deploy(f"/var/{name}", {name: python(notify, backend=backend, notify="container", stopSignal="KILL")})
+    before = time.monotonic()
+    host.systemctl("start", "--no-block", f"{name}.service")
+    time.sleep(1)
+    assert host.systemctl("show", "--value", "--property=ActiveState", f"{name}.service") == "activating"
+    host.machine.wait_for_unit(f"{name}.service")
+    assert time.monotonic() - before > 2
+    host.systemctl("stop", f"{name}.service")
+
+
+LOG = """
+import os, sys
+for number, path in enumerate(("/dev/stdout", "/dev/stderr", "/proc/self/fd/1", "/log")):
+    with open(path, "a") as file:
+        print("line", number, "of", os.getuid(), file=file)
+for number in range(5000):
+    print("more", number, "x" * 40)
+print("SEEN", number)
+"""
+
+
+def test_what_images_link_to_their_output_is_logged(host: Host) -> None:
+    """As that of nginx does, whose log files are links to /dev/stdout."""
+    ready = "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
+    ready += " s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n"
+    link = "import os; os.symlink('/dev/stderr', '/log')\n"
+    containers = {}
+    for way, chosen in WAYS.items():
+        for user in ("root", "www-data"):
+            script = link + LOG if user == "root" else LOG.replace(', "/log"', "")
+            containers[f"log-{way}-{user}"] = python(script, user=user) | chosen
+            containers[f"notify-{way}-{user}"] = python(ready + script, user=user, notify="container") | chosen
+    host.deploy("/var/log-test", containers)
+    for name in containers:
+        host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
+        log = host.wait_for_log(f"{name}.service", "SEEN 4999").splitlines()
+        count, uid = (4, 0) if name.endswith("root") else (3, 33)
+        expected = [f"line {number} of {uid}" for number in range(count)]
+        # podman has a pipe for each of the two
+        assert sorted(line for line in log if line.startswith("line ")) == expected, name
+        assert sum(line.startswith("more ") for line in log) == 5000, name
+
+
+def test_the_store_is_as_it_was(host: Host) -> None:
+    assert host.measure() == host.hashes

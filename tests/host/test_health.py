@@ -1,0 +1,185 @@
+"""Health checks on each backend: the image's own, changed or taken away, and what being ready has to do with them."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.host.containers import BACKENDS, Host, edited
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECOND = 10**9
+CHECKS = {
+    "line": ["CMD-SHELL", "test -e /healthy"],
+    "words": ["CMD", "test", "-e", "/healthy"],
+    "program": ["CMD", "/check"],
+}
+"""What images say of their health, by a name for it."""
+
+COUNTED = "echo tried >> /tried; test $(wc -l < /tried) -gt 2"
+CASES: dict[str, dict[str, Any]] = {
+    **{check: {"image": f"checked-{check}", "notify": "healthy"} for check in CHECKS},
+    "changed": {"image": "checked-line", "healthcheck": {"test": ["CMD", "test", "-e", "/other"]}},
+    "none": {"image": "checked-line", "healthcheck": {"test": ["NONE"]}},
+    "never": {
+        "image": "checked-line",
+        "notify": "healthy",
+        "restart": "no",
+        # what it has by itself is at least a minute
+        "settings": {"unit": {"Service": {"TimeoutStartSec": "5s"}}},
+    },
+    "third": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 4}},
+    "second": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 2}},
+    "hangs": {
+        "image": "checked-line",
+        "healthcheck": {"test": ["CMD", "sleep", "1001"], "timeout": "1s", "retries": 1},
+    },
+}
+"""Containers, each on each backend, by a name for them."""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with Machine(binds={images_dir(): INSIDE}) as machine:
+        check = {"Interval": SECOND, "Timeout": 5 * SECOND, "Retries": 2}
+        common = {"Entrypoint": None, "Cmd": ["sleep", "1000"], "StopSignal": "SIGKILL"}
+        layouts = [
+            edited(machine, "python", f"checked-{name}", common | {"Healthcheck": check | {"Test": test}})
+            for name, test in CHECKS.items()
+        ]
+        host = Host(machine, layouts)
+        machine.run(["tee", "/var/check"], input="#!/bin/sh\nexec test -e /healthy\n")
+        machine.run(["chmod", "+x", "/var/check"])
+        base = {"networks": ["none"], "volumes": ["/var/check:/check:ro"]}
+        containers = {
+            f"{name}-{backend}": base | {"backend": backend} | case
+            for name, case in CASES.items()
+            for backend in BACKENDS
+        }
+        host.deploy("/var/health", containers)
+        yield host
+
+
+def inside(host: Host, name: str, *argv: str) -> str:
+    runtime = ["crun", "exec"] if name.endswith("-bundle") else ["podman", "exec"]
+    return host.machine.run([*runtime, name, *argv], check=False).stdout
+
+
+def state(host: Host, unit: str, prop: str = "ActiveState") -> str:
+    return host.systemctl("show", "--value", f"--property={prop}", unit)
+
+
+def health(host: Host, name: str) -> str:
+    """Return what podman says, or for a bundle what its check's unit does."""
+    if not name.endswith("-bundle"):
+        return host.machine.run(["podman", "inspect", "--format={{.State.Health.Status}}", name]).stdout.strip()
+    if state(host, f"{name}-health.service") == "failed":
+        return "unhealthy"
+    checked = state(host, f"{name}-health.service", "ExecMainExitTimestampMonotonic") not in {"", "0"}
+    succeeded = checked and state(host, f"{name}-health.service", "ExecMainStatus") == "0"
+    return "healthy" if succeeded else "starting"
+
+
+def until(what: Callable[[], bool], timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_images_check_makes_its_unit_ready_and_is_done_again_and_again(
+    host: Host, backend: str, check: str
+) -> None:
+    name = f"{check}-{backend}"
+    host.systemctl("start", "--no-block", f"{name}.service")
+    until(lambda: "sleep" in inside(host, name, "cat", "/proc/1/cmdline"))
+    time.sleep(2.5)
+    assert state(host, f"{name}.service") == "activating"
+    inside(host, name, "touch", "/healthy")
+    host.machine.wait_for_unit(f"{name}.service")
+    until(lambda: health(host, name) == "healthy")
+    inside(host, name, "rm", "/healthy")
+    until(lambda: health(host, name) == "unhealthy")
+    assert state(host, f"{name}.service") == "active"
+    inside(host, name, "touch", "/healthy")
+    until(lambda: health(host, name) == "healthy")
+    host.systemctl("stop", f"{name}.service")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_document_changes_the_images_check(host: Host, backend: str) -> None:
+    name = f"changed-{backend}"
+    host.systemctl("start", f"{name}.service")
+    inside(host, name, "touch", "/healthy")
+    until(lambda: health(host, name) == "unhealthy")
+    inside(host, name, "touch", "/other")
+    until(lambda: health(host, name) == "healthy")
+    host.systemctl("stop", f"{name}.service")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_document_takes_the_images_check_away(host: Host, backend: str) -> None:
+    name = f"none-{backend}"
+    host.systemctl("start", f"{name}.service")
+    if backend == "bundle":
+        assert state(host, f"{name}-health.timer", "LoadState") == "not-found"
+    else:
+        show = host.machine.run(["podman", "inspect", "--format={{json .Config.Healthcheck}}", name]).stdout
+        assert (json.loads(show) or {"Test": ["NONE"]})["Test"] == ["NONE"]
+        assert host.machine.run(["podman", "healthcheck", "run", name], check=False).returncode == 125
+    host.systemctl("stop", f"{name}.service")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_start_fails_that_does_not_become_healthy_in_time(host: Host, backend: str) -> None:
+    name = f"never-{backend}"
+    before = time.monotonic()
+    assert host.machine.run(["systemctl", "start", f"{name}.service"], check=False).returncode == 1
+    assert time.monotonic() - before > 4
+    assert state(host, f"{name}.service", "Result") == "timeout"
+    assert state(host, f"{name}.service") == "failed"
+    assert host.machine.run(["podman", "ps", "--all", "--quiet", f"--filter=name=^{name}$"]).stdout == ""
+    assert name not in host.machine.run(["crun", "list"]).stdout
+    assert f"/run/nixoci/{name}" not in host.machine.run(["cat", "/proc/self/mounts"]).stdout
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_as_many_failures_count_as_the_document_says(host: Host, backend: str) -> None:
+    host.systemctl("start", f"third-{backend}.service", f"second-{backend}.service")
+    until(lambda: health(host, f"second-{backend}") == "unhealthy")
+    seen = ["starting"]
+    while seen[-1] != "healthy" and len(seen) < 100:
+        seen.append(health(host, f"third-{backend}"))
+        assert seen[-1] != "unhealthy"
+    assert seen[-1] == "healthy"
+    host.systemctl("stop", f"third-{backend}.service", f"second-{backend}.service")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_check_that_hangs_has_failed(host: Host, backend: str) -> None:
+    name = f"hangs-{backend}"
+    host.systemctl("start", f"{name}.service")
+    until(lambda: health(host, name) == "unhealthy")
+    assert state(host, f"{name}.service") == "active"
+    host.systemctl("stop", f"{name}.service")
+    until(lambda: host.machine.run(["pgrep", "--full", "^sleep 1001"], check=False).stdout == "")
+
+
+def test_a_check_that_hangs_leaves_nothing_in_a_bundle(host: Host) -> None:
+    host.systemctl("start", "hangs-bundle.service")
+    until(lambda: health(host, "hangs-bundle") == "unhealthy")
+    until(lambda: host.machine.run(["pgrep", "--full", "^sleep 1001"], check=False).stdout == "", timeout=6)
+    host.systemctl("stop", "hangs-bundle.service")
+
+
+def test_the_store_is_as_it_was(host: Host) -> None:
+    assert host.measure() == host.hashes

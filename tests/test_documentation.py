@@ -1,0 +1,79 @@
+"""What the documentation says by name is there: verbs, options, names of the library, keys of a container."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+import nixoci
+from nixoci.cli import VERBS, cli
+from nixoci.container.model import Backend, Container, Deployment, Notify, WritableLayer
+from nixoci.document import json_key
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_SPAN = re.compile(r"`([^`\n]+)`")
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_OPTION = re.compile(r"(?<![\w-])(--?[a-z][a-z-]*)")
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def commands(page: Path) -> list[str]:
+    """Return the command lines of nixoci in a page, in lines of code and in the middle of text."""
+    blocks = "\n".join(body for language, body in _BLOCK.findall(text(page)) if language in {"", "console"})
+    indented = [line for line in text(page).splitlines() if line.startswith("    ")]
+    lines = [line.strip().removeprefix("$ ").partition("#")[0] for line in (*blocks.splitlines(), *indented)]
+    spans = _SPAN.findall(_BLOCK.sub("", text(page)))
+    return [line for line in (*lines, *spans) if re.match(r"nixoci [a-z-]", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_its_options_are_there(page: Path) -> None:
+    for line in commands(page):
+        words = line.split()
+        if words[1].startswith("-"):
+            continue
+        assert words[1] in VERBS, line
+        command = cli.get_command(click.Context(cli), words[1])
+        assert command is not None
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        for option in _OPTION.findall(line):
+            assert option in known, line
+
+
+def test_the_commands_are_found() -> None:
+    found = {line.split()[1] for page in PAGES for line in commands(page)}
+    assert len(found & set(VERBS)) >= 14
+
+
+def test_the_table_of_commands_has_every_verb() -> None:
+    table = "".join(line for line in text(ROOT / "README.md").splitlines(keepends=True) if line.startswith("| `"))
+    words = set(re.findall(r"[a-z-]+", table))
+    # the builder's own, and the one that the text after the table explains
+    assert set(VERBS) - words <= {"fetch-blob", "completion"}
+
+
+def test_the_names_of_the_library_are_there() -> None:
+    page = text(ROOT / "docs/python.md")
+    table = page[page.index("## What there is") :]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "`" in line]
+    names = {span for row in rows for span in _SPAN.findall(row)} | set(re.findall(r"nixoci\.([A-Za-z_]\w*)", page))
+    assert len(names) > 30
+    not_of_python = {"nixosModules", "lock"}
+    assert names - not_of_python <= set(nixoci.__all__)
+
+
+def test_the_page_on_containers_names_what_the_model_has() -> None:
+    page = _BLOCK.sub("", text(ROOT / "docs/containers.md"))
+    keys = {json_key(field) for cls in (Container, Deployment) for field in dataclasses.fields(cls)}
+    values = {str(value) for choice in (Backend, Notify, WritableLayer) for value in choice}
+    named = {span.partition(":")[0].partition(".")[0] for span in _SPAN.findall(page)}
+    assert {"backend", "notify", "writableLayer", "secrets", "settings", "dependsOn", "runtime"} <= named & keys
+    assert values - {"volatile", "persistent"} <= named

@@ -1,0 +1,271 @@
+"""Every field of the model on every backend: seen in what is rendered, or refused by its name; never dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import pytest
+
+from nixoci.bundle.config import make_bundle
+from nixoci.container.model import Backend, Container, Deployment
+from nixoci.container.resolve import resolve
+from nixoci.container.rules import check
+from nixoci.document import json_key, structure
+from nixoci.errors import ContainerError
+from nixoci.units.common import secret_lines
+from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
+from nixoci.units.service import (
+    bundle_service,
+    health_units,
+    mount_table,
+    start_lines,
+    start_script,
+    stop_script,
+    volume_lines,
+)
+from nixoci.units.tools import Tools
+from tests.container.samples import make_image
+from tests.support.runtime_spec import config_validator
+
+if TYPE_CHECKING:
+    from nixoci.container.tree import ImageTree
+
+TOOLS = Tools.find(crun="/c/crun", runc="/r/runc")
+SHARE = Path("/out/share/nixoci")
+
+BASE: dict[str, Any] = {
+    "containers": {
+        "c": {
+            "image": "one",
+            "cmd": ["go"],
+            "healthcheck": {"test": ["CMD", "check", "it"]},
+            "secrets": {"s": {"source": "/key"}},
+            "networks": ["none"],
+        },
+        "d": {"image": "one", "networks": ["none"]},
+    },
+    "volumes": {"v": {}},
+    "networks": {"n": {}},
+    "pods": {"p": {}},
+}
+
+_UNIT = {"unit": {"Service": {"Nice": 7}}}
+CONTAINER: dict[str, list[tuple[Any, str]]] = {
+    "image": [("two", "/two")],
+    "backend": [],  # what every case here is about
+    "runtime": [("runc", "/r/runc")],
+    "entrypoint": [(["/mark"], "/mark"), ([], "")],
+    "cmd": [(["mark-1"], "mark-1")],
+    "environment": [({"MARK": "mark-2"}, "MARK=mark-2")],
+    "environmentFiles": [(["/mark-3"], "/mark-3")],
+    "ports": [(["127.0.0.1:8471:80/udp"], "127.0.0.1:8471:80/udp")],
+    "volumes": [
+        (["/mark-4:/inside:ro"], "/mark-4"),
+        (["mark-5:/data"], "mark-5"),
+        (["/nameless"], "/nameless"),
+        (["v:/data"], "v.volume:/data"),
+    ],
+    "dependsOn": [(["d"], "After=d.service")],
+    "user": [("web", ""), ("4711", "4711")],
+    "workdir": [("/mark-6", "/mark-6")],
+    "hostname": [("mark-7", "mark-7")],
+    "labels": [({"mark": "mark-8"}, "mark-8")],
+    "networks": [(["host"], ""), (["n"], "n.network"), (["mark-9"], "mark-9"), ([], "")],
+    "pod": [("p", "Pod=p.pod")],
+    "devices": [(["/dev/mark:/dev/inside:r"], "/dev/mark")],
+    "capabilities": [({"NET_ADMIN": True}, "NET_ADMIN"), ({"CHOWN": False}, "")],
+    "privileged": [(True, "--privileged")],
+    "autoStart": [(False, "")],
+    "extraOptions": [(["--mark"], "--mark")],
+    "healthcheck": [],  # by its own fields
+    "notify": [("container", "otify"), ("healthy", "")],
+    "stopSignal": [("SIGUSR1", "SIGUSR1")],
+    "stopTimeout": [(4713, "4713")],
+    "restart": [("on-abort", "Restart=on-abort"), ("no", "Restart=no")],
+    "readOnly": [(True, "")],
+    "writableLayer": [("persistent", "/var/lib/nixoci/c")],
+    "tmpfs": [(["/mark-10:size=5m"], "/mark-10")],
+    "secrets": [],  # by its own fields
+    "settings": [],  # by its own fields
+}
+"""For each option of a container values that are not the default, and what is in the rendered text for each."""
+
+PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
+    "HealthcheckOptions": (
+        ("containers", "c", "healthcheck"),
+        {
+            "test": [(["CMD", "mark", "1"], "mark"), (["CMD-SHELL", "mark"], "mark"), (["NONE"], "")],
+            "interval": [("4711s", "4711000000us")],
+            "timeout": [("4712s", "4712")],
+            "startPeriod": [("4713s", "4713000000us")],
+            "retries": [(4714, "4714")],
+        },
+    ),
+    "Secret": (
+        ("containers", "c", "secrets", "s"),
+        {
+            "source": [("/mark", "LoadCredential=s:/mark")],
+            "target": [("/mark", "/mark")],
+            "mode": [("0440", "0440")],
+        },
+    ),
+    "Settings": (
+        ("containers", "c", "settings"),
+        {
+            "unit": [(_UNIT["unit"], "Nice=7")],
+            "quadlet": [({"ShmSize": "5m"}, "ShmSize=5m")],
+            "runtime": [({"process": {"oomScoreAdj": 4711}}, "4711")],
+        },
+    ),
+    "Volume": (
+        ("volumes", "v"),
+        {
+            "labels": [({"a": "mark"}, "a=mark")],
+            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"Copy": False}}, "Copy")],
+        },
+    ),
+    "Network": (
+        ("networks", "n"),
+        {
+            "internal": [(True, "Internal=true")],
+            "subnets": [(["10.9.0.0/24"], "10.9.0.0/24")],
+            "labels": [({"a": "mark"}, "a=mark")],
+            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"IPv6": True}}, "IPv6=true")],
+        },
+    ),
+    "Pod": (
+        ("pods", "p"),
+        {
+            "ports": [(["8472:80"], "8472:80")],
+            "networks": [(["n"], "n.network"), (["host"], "Network=host")],
+            "labels": [({"a": "mark"}, "a=mark")],
+            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "ShmSize=5m")],
+        },
+    ),
+    **{
+        f"Settings of {kind}": ((kind, name, "settings"), {"runtime": [({"process": {}}, "")]})
+        for kind, name in (("volumes", "v"), ("networks", "n"), ("pods", "p"))
+    },
+}
+"""The same for classes within, by where such a one is in the document."""
+
+PODMAN_ONLY = {
+    *("containers.c.environmentFiles", "containers.c.ports", "containers.c.pod", "containers.c.privileged"),
+    *("containers.c.extraOptions", "containers.c.settings.quadlet"),
+}
+PODMAN_ONLY_VALUES: list[tuple[str, list[str]]] = [
+    *(("containers.c.networks", value) for value in (["n"], ["mark-9"], [])),
+    *(("containers.c.volumes", value) for value in (["/nameless"], ["v:/data"])),
+]
+"""What a bundle refuses, as options and as values of options that it has."""
+
+BUNDLE_ONLY = {"containers.c.writableLayer", "containers.c.settings.runtime"}
+NOBODY = {f"{kind}.settings.runtime" for kind in ("volumes.v", "networks.n", "pods.p")}
+
+CASES = [
+    (place, key, value, mark)
+    for place, fields in [(("containers", "c"), CONTAINER), *PARTS.values()]
+    for key, samples in fields.items()
+    for value, mark in samples
+]
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageTree]:
+    folder = tmp_path_factory.mktemp("images")
+    return {name: make_image(folder / name, {"Cmd": ["run"], "Entrypoint": ["enter"]}) for name in ("one", "two")}
+
+
+def changed(document: dict[str, Any], place: tuple[str, ...], key: str, value: Any) -> dict[str, Any]:
+    copied: dict[str, Any] = json.loads(json.dumps(document))
+    inner = copied
+    for name in place:
+        inner = inner.setdefault(name, {})
+    inner[key] = value
+    if (place, key) == (("containers", "c"), "pod"):
+        del copied["containers"]["c"]["networks"]  # the pod has them
+    return copied
+
+
+def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Backend) -> str:
+    """Return all that is written for a deployment and can run without a tool."""
+    images = {name: str(tree.image.path) for name, tree in trees.items()}
+    document = changed(document, ("containers", "c"), "backend", str(backend))
+    deployment = structure(Deployment, {"images": images, **document}, what="document", strict=True)
+    check(deployment)
+    files = [volume_file(name, volume) for name, volume in deployment.volumes.items()]
+    files += [network_file(name, network) for name, network in deployment.networks.items()]
+    files += [pod_file(name, pod, deployment, user=False) for name, pod in deployment.pods.items()]
+    lines: list[str] = []
+    container = deployment.containers["c"]
+    one = resolve("c", container, trees[container.image])
+    if backend is Backend.BUNDLE:
+        bundle = make_bundle(one, None, folder=SHARE / "bundles/c")
+        files += [bundle_service(one, bundle, TOOLS, share=SHARE), *health_units(one, TOOLS)]
+        lines += [*start_lines(one, bundle), *volume_lines(one), json.dumps(bundle.config), *bundle.names.values()]
+        lines += [start_script(one, bundle, TOOLS, share=SHARE), stop_script(one, bundle, TOOLS)]
+        lines += [mount_table(one, bundle, Path("/erofs"))]
+    else:
+        image_id = None if backend is Backend.ROOTFS else f"id of {container.image}: {one.tree.image.path}"
+        files += [container_file(one, deployment, TOOLS, image_id=image_id, share=SHARE, user=False)]
+        lines += secret_lines(one, user=False)
+    return "\n".join([*(file.render() for file in files), *lines])
+
+
+@pytest.mark.parametrize("backend", Backend, ids=str)
+@pytest.mark.parametrize(
+    ("place", "key", "value", "mark"), CASES, ids=[".".join((*case[0], case[1])) for case in CASES]
+)
+def test_an_option_is_seen_in_what_is_rendered_or_refused_by_its_name(
+    *, trees: dict[str, ImageTree], backend: Backend, place: tuple[str, ...], key: str, value: Any, mark: str
+) -> None:
+    option = ".".join((*place, key))
+    base = rendered(BASE, trees, backend)
+    refused = NOBODY | (PODMAN_ONLY if backend is Backend.BUNDLE else BUNDLE_ONLY)
+    if option in refused or (backend is Backend.BUNDLE and (option, value) in PODMAN_ONLY_VALUES):
+        with pytest.raises(ContainerError) as caught:
+            rendered(changed(BASE, place, key, value), trees, backend)
+        assert str(caught.value).startswith((f"{option}:", f"{option}[0]:", f"{option}."))
+        assert "\n" not in str(caught.value)
+    else:
+        text = rendered(changed(BASE, place, key, value), trees, backend)
+        assert text != base
+        assert mark not in base or not mark
+        assert mark in text
+
+
+def test_every_bundle_is_valid_by_the_runtime_specs_schema(trees: dict[str, ImageTree]) -> None:
+    validator = config_validator()
+    seen = 0
+    for place, key, value, _ in CASES:
+        try:
+            text = rendered(changed(BASE, place, key, value), trees, Backend.BUNDLE)
+        except ContainerError:
+            continue
+        (config,) = [line for line in text.splitlines() if line.startswith('{"ociVersion"')]
+        validator.validate(json.loads(config))
+        seen += 1
+    assert seen > len(CASES) / 2
+
+
+def _classes(cls: type[Any]) -> dict[str, type[Any]]:
+    """Return the classes that a document of `cls` is made of."""
+    found = {cls.__name__: cls}
+    for hint in get_type_hints(cls).values():
+        for kind in (hint, *get_args(hint)):
+            if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+                found |= _classes(kind)
+    return found
+
+
+def test_no_option_is_left_out_here() -> None:
+    samples = {"Container": CONTAINER} | {name: fields for name, (_, fields) in PARTS.items()}
+    classes = _classes(Deployment)
+    for name, cls in classes.items():
+        if cls is not Deployment:
+            assert set(samples[name]) == {json_key(field) for field in dataclasses.fields(cls)}, name
+    assert {json_key(field) for field in dataclasses.fields(Deployment)} == {"images", "imageStore", *BASE}
+    assert Container in classes.values()
