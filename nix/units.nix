@@ -57,6 +57,8 @@ let
     "${systemd}/bin/systemd-tmpfiles"
     "--sh"
     "${bash}/bin/sh"
+    "--mkdir"
+    "${coreutils}/bin/mkdir"
     "--sleep"
     "${coreutils}/bin/sleep"
     "--mkcomposefs"

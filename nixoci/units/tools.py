@@ -23,6 +23,7 @@ class Tools:
     umount: str
     systemd_tmpfiles: str
     sh: str
+    mkdir: str
     sleep: str
     mkcomposefs: str
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nixoci.container.resolve import Resolved
 
 TOOLS = Tools.find(
-    podman="/p/bin/podman", crun="/c/crun", runc="/r/runc", mount="/m/mount", umount="/m/umount", sh="/s/sh"
+    podman="/p/bin/podman", crun="/c/crun", runc="/r/runc", mount="/m/mount", umount="/m/umount", sh="/s/sh", mkdir="/k/mkdir"
 )
 SHARE = Path("/out/share/nixoci")
 IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
@@ -135,16 +135,16 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     )
     assert f"lowerdir=/run/nixoci/c/meta::{tmp_path}/rootfs" in root
     # the upper directory is that of / inside
-    assert "X-mount.owner=0,X-mount.group=0,X-mount.mode=0755" in root
+    assert "/k/mkdir --mode=0755 /run/nixoci/c/upper /run/nixoci/c/work" in script
     (run,) = [line for line in script if line.startswith("/c/crun --cgroup-manager=disabled run ")]
     assert "--detach --pid-file=/run/nixoci/c/pid" in run
     # systemd waits at the stop only for a main process that is its child when the script ends
     assert script.index("read -r pid < /run/nixoci/c/pid || :") > script.index(run)
-    assert script[-1].startswith("until adopted; do ")
+    assert script.index("until adopted; do") > script.index(run)
     assert "umount --lazy /run/nixoci/c/root" in stop_script(resolved, made, TOOLS)
-    assert {"R /run/nixoci/c/upper", "d /run/nixoci/c/upper 0700 - - -"} <= set(start_lines(resolved, made))
+    assert start_lines(resolved, made) == ["R /run/nixoci/c/upper", "R /run/nixoci/c/work"]
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
-    assert "RuntimeDirectory=nixoci/c\nRuntimeDirectory=nixoci/c/upper\nRuntimeDirectory=nixoci/c/work\n" in service
+    assert "RuntimeDirectory=nixoci/c\nRuntimeDirectoryMode=0700\n" in service
     assert "ExecStart=/s/sh /out/share/nixoci/bundles/c/start\n" in service
     assert "SuccessExitStatus=SIGINT 130\n" in service
 
