@@ -57,8 +57,6 @@ let
     "${systemd}/bin/systemd-tmpfiles"
     "--sh"
     "${bash}/bin/sh"
-    "--mkdir"
-    "${coreutils}/bin/mkdir"
     "--sleep"
     "${coreutils}/bin/sleep"
     "--mkcomposefs"

@@ -23,7 +23,6 @@ class Tools:
     umount: str
     systemd_tmpfiles: str
     sh: str
-    mkdir: str
     sleep: str
     mkcomposefs: str
 
