@@ -191,9 +191,8 @@ def _mounts(resolved: Resolved, files: dict[str, str]) -> list[dict[str, Any]]:
         mounts.append(_bind(secret_file(resolved.name, name), secret.target or f"/run/secrets/{name}", ("ro",)))
     if resolved.container.notify is Notify.CONTAINER:
         mounts.append(_bind(NOTIFY_SOCKET, NOTIFY_SOCKET, ()))
-    names = f"{RUN}/{resolved.name}/etc"
     if resolved.container.networks == ["host"]:
-        mounts += [_bind(f"{names}/{file}", f"/etc/{file}", ("ro",)) for file in ("hosts", "resolv.conf")]
+        mounts += [_bind(f"{RUN}/{resolved.name}/{file}", f"/etc/{file}", ("ro",)) for file in ("hosts", "resolv.conf")]
     mounts.sort(key=lambda mount: mount["destination"].count("/"))
     by_target = {mount["destination"]: mount for mount in mounts}
     return list(by_target.values())

@@ -18,6 +18,7 @@ from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
 from nixoci.container.resolve import Health, Resolved
 from nixoci.errors import ContainerError
+from nixoci.tree.model import Inode
 from nixoci.units.common import (
     add_install,
     add_order,
@@ -34,7 +35,10 @@ from nixoci.units.tools import Tools
 _STANDARD_DEVICES = ("char-pts", "/dev/tty", "/dev/ptmx", "/dev/fuse")
 _HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
-_LAYER = ("upper", "work")
+_META = "work/meta"
+_UMASK = 0o022
+_OF_MKDIR = 0o1777  # the bits that mkdir(2) sets
+_SPINS = 100
 # of builtins alone; a host may lack the file
 _COPY = """copy() {
   [ ! -e "$1" ] || while IFS= read -r text || [ -n "$text" ]; do printf '%s\\n' "$text"; done < "$1"
@@ -111,20 +115,22 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     traces = f"[ -e {runtime.state} ] || [ -e {RUN}/{name}/root ]"
     make = shlex.join([tools.systemd_tmpfiles, "--remove", "--create", str(tmpfiles_file(share, name))])
     clean_up = [shlex.join([tools.sh, str(folder / "stop")])]
-    lines: list[str] = []
+    # messages of C need no files of a locale
+    lines = ["export LC_ALL=C", f"umask {_UMASK:04o}"]
     if _is_made_each_time(resolved, bundle):
         lines.append(make)
     elif start_lines(resolved, bundle):
         clean_up.append(make)
     if bundle.root is not Root.TREE:
-        lines.append(shlex.join([tools.mount, "--all", "--fstab", str(folder / "fstab")]))
+        mount = shlex.join([tools.mount, "--all", "--fstab", str(folder / "fstab")])
+        lines.append(f"{mount} || {_say_what_a_layer_needs(resolved)}" if bundle.root is Root.PERSISTENT else mount)
     if volume_lines(resolved):
         volumes = [named_volume(mount.source) for mount in resolved.volumes if not mount.is_path]
         there = " && ".join(f"[ -e {shlex.quote(volume)} ]" for volume in volumes)
         copy = [tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, f"{name}-volumes"))]
         lines.append(f"{{ {there}; }} || {shlex.join(copy)}")
     if resolved.container.networks == ["host"]:
-        lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/etc/{file}" for file in _HOST_FILES)]
+        lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/{file}" for file in _HOST_FILES)]
     log = f"{RUN}/{name}/log"
     lines += [f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}", f"{tools.cat} < {log} &"]
     if resolved.container.notify is Notify.CONTAINER:
@@ -139,8 +145,9 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
 def mount_table(resolved: Resolved, bundle: Bundle, erofs: Path) -> str:
     """Return the table (fstab(5)) of the root's mounts: the metadata, and over it the tree.
 
-    The upper directory's owner and mode, which are those of / inside, are set on the mount, since systemd makes the
-    directory with those of the unit's.
+    No process of its own makes the directories of a volatile layer: mount makes what it mounts on. The overlay is
+    mounted over its own upper directory, and the metadata in the work directory, of which the kernel uses but the
+    names that it makes itself.
 
     Raises:
         ContainerError: A path cannot be written there.
@@ -149,21 +156,22 @@ def mount_table(resolved: Resolved, bundle: Bundle, erofs: Path) -> str:
     for path in (rootfs, str(erofs)):
         if _IN_MOUNT_OPTIONS & set(path):
             raise ContainerError(f"{resolved.option('image')}: {path!r} cannot be a mount option; use a plain path")
-    layer = _layer(resolved.name, bundle.root)
-    options = ["ro"] if layer is None else [f"upperdir={layer}/upper", f"workdir={layer}/work"]
-    if bundle.root is Root.VOLATILE:
-        top = resolved.tree.root
-        options += [f"X-mount.owner={top.uid}", f"X-mount.group={top.gid}", f"X-mount.mode={top.mode:04o}"]
+    options = {
+        Root.VOLATILE: [f"upperdir={run}/root", f"workdir={run}/work"],
+        Root.PERSISTENT: [f"upperdir={_kept(resolved)}/upper", f"workdir={_kept(resolved)}/work"],
+    }.get(bundle.root, ["ro"])
     # the metadata's files name their content in the tree, which is what metacopy is
-    options += ["X-mount.mkdir", "nodev", "metacopy=on", f"lowerdir={run}/meta::{rootfs}"]
-    return f"{erofs} {run}/meta erofs ro,nodev,X-mount.mkdir 0 0\noverlay {run}/root overlay {','.join(options)} 0 0\n"
+    options += [f"X-mount.mkdir={resolved.tree.root.mode:04o}", "nodev", "metacopy=on"]
+    options.append(f"lowerdir={run}/{_META}::{rootfs}")
+    meta = f"{erofs} {run}/{_META} erofs ro,nodev,X-mount.mkdir=0755 0 0\n"
+    return f"{meta}overlay {run}/root overlay {','.join(options)} 0 0\n"
 
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
     """Return the script that takes down what the start script made, as far as it got."""
     commands = [_commands(resolved, tools).delete()]
     if bundle.root is not Root.TREE:
-        commands.append([tools.umount, "--lazy", *(f"{RUN}/{resolved.name}/{folder}" for folder in ("root", "meta"))])
+        commands.append([tools.umount, "--lazy", *(f"{RUN}/{resolved.name}/{folder}" for folder in ("root", _META))])
     return "".join(f"{shlex.join(command)} || :\n" for command in commands)
 
 
@@ -202,18 +210,19 @@ def health_units(resolved: Resolved, tools: Tools) -> list[UnitFile]:
 def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
     """Return the lines of tmpfiles.d(5) that come before the root is mounted.
 
-    What a volatile layer needs is only for a start that finds the traces of a container that was not taken down;
-    else systemd has just made its directories.
+    The upper directory's owner and mode are those of / inside. That of a volatile layer is made by mount where that can
+    do it; then the lines for it are only for a start that finds the traces of a container that was not taken down.
     """
     lines = secret_lines(resolved, user=False)
-    if (layer := _layer(resolved.name, bundle.root)) is None:
-        return lines
+    top, run = resolved.tree.root, f"{RUN}/{resolved.name}"
+    attributes = f"{top.mode:04o} {top.uid} {top.gid}"
     if bundle.root is Root.VOLATILE:
-        lines += [f"R {layer}/{folder}" for folder in _LAYER]
-        return lines + [f"d {layer}/{folder} 0700 - - -" for folder in _LAYER]
-    # not systemd's StateDirectory=, which would give the layer's files to root
-    top = resolved.tree.root
-    return [*lines, f"d {layer}/upper {top.mode:04o} {top.uid} {top.gid} -", f"d {layer}/work 0700 - - -"]
+        lines += [f"R {run}/{folder}" for folder in ("root", "work")]
+        return lines if _is_plain(top) else [*lines, f"d {run}/root {attributes} -"]
+    if bundle.root is Root.PERSISTENT:
+        # not systemd's StateDirectory=, which would give the layer's files to root
+        lines += [f"d {_kept(resolved)}/upper {attributes} -", f"d {_kept(resolved)}/work 0700 - - -"]
+    return lines
 
 
 def volume_lines(resolved: Resolved) -> list[str]:
@@ -235,18 +244,15 @@ def volume_lines(resolved: Resolved) -> list[str]:
     return lines
 
 
-def _layer(name: str, root: Root) -> str | None:
-    """Return the directory of the layer that takes the writes."""
-    return {Root.VOLATILE: f"{RUN}/{name}", Root.PERSISTENT: f"{STATE}/{name}"}.get(root)
+def _kept(resolved: Resolved) -> str:
+    """Return the directory of a layer that stays."""
+    return f"{STATE}/{resolved.name}"
 
 
 def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None:
-    # programs of images, suid ones among them, are nothing for the host's users
-    folders: tuple[str, ...] = _LAYER if bundle.root is Root.VOLATILE else ()
-    folders += ("etc",) if resolved.container.networks == ["host"] else ()
-    own = runtime_directory(resolved.name)
-    for directory in (own, *(f"{own}/{folder}" for folder in folders)):
-        unit.add("Service", "RuntimeDirectory", literal(directory))
+    # programs of images, suid ones among them, are nothing for the host's users; directories in it are not systemd's
+    # to make, who forks for each
+    unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
     unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
     state = [f"nixoci/{resolved.name}"] if bundle.root is Root.PERSISTENT else []
     state += ["nixoci/volumes"] if any(not mount.is_path for mount in resolved.volumes) else []
@@ -256,9 +262,25 @@ def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None
         unit.add("Service", "StateDirectoryMode", literal("0700"))
 
 
+def _is_plain(top: Inode) -> bool:
+    """Whether root's mkdir(2) makes a directory like it."""
+    return not (top.uid or top.gid) and top.mode == top.mode & _OF_MKDIR & ~_UMASK
+
+
 def _is_made_each_time(resolved: Resolved, bundle: Bundle) -> bool:
     """Whether systemd-tmpfiles has work to do at each start, and not only after a crash."""
-    return bool(resolved.container.secrets) or bundle.root is Root.PERSISTENT
+    if resolved.container.secrets or bundle.root is Root.PERSISTENT:
+        return True
+    return bundle.root is Root.VOLATILE and not _is_plain(resolved.tree.root)
+
+
+def _say_what_a_layer_needs(resolved: Resolved) -> str:
+    """Return the commands for a layer that is kept where none can be."""
+    message = (
+        f"error: {resolved.option('writableLayer')}: the root was not mounted, for the reason above; a layer that is"
+        f" kept needs {STATE} on a file system that an overlay can write to, such as ext4, xfs or btrfs and no overlay"
+    )
+    return f"{{ printf '%s\\n' {shlex.quote(message)} >&2; exit 1; }}"
 
 
 def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
@@ -300,6 +322,7 @@ def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:
     crun leaves a process that is the parent a little longer than its command takes. If systemd meets a main process
     that is not its child, it does not wait for it at the stop, but kills it right after the stop signal.
     """
+    # it has mostly gone by now, or does within less than a process takes to start
     return [
         f"read -r pid < {pid_file} || :",
         "adopted() {",
@@ -308,7 +331,11 @@ def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:
         '    [ "$key" != PPid: ] || { [ "$value" = 1 ]; return; }',
         '  done < "/proc/$pid/status"',
         "}",
-        f"until adopted; do {tools.sleep} 0.01; done",
+        "tries=0",
+        "until adopted; do",
+        "  tries=$((tries + 1))",
+        f'  [ "$tries" -lt {_SPINS} ] || {tools.sleep} 0.01',
+        "done",
     ]
 
 

@@ -56,7 +56,7 @@ def test_a_start_after_a_crash_clears_what_was_left(host: Host) -> None:
     container = {"image": "owned", "backend": "bundle", "networks": ["none"]}
     host.deploy("/nix/crashed", {"crashed": container}, imageStore=None)
     # as if the stop script, and systemd itself, had been killed
-    host.machine.run(["mkdir", "--parents", f"{run}/root", f"{run}/meta", f"{run}/upper/stale", f"{run}/work/work"])
+    host.machine.run(["mkdir", "--parents", f"{run}/root/stale", f"{run}/work/meta", f"{run}/work/work"])
     host.machine.run(["mount", "-t", "tmpfs", "left", f"{run}/root"])
     host.systemctl("start", "crashed.service")
     pid = host.systemctl("show", "--value", "--property=MainPID", "crashed.service")

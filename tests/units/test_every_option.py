@@ -15,7 +15,6 @@ from nixoci.container.resolve import resolve
 from nixoci.container.rules import check
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
-from nixoci.units.common import secret_lines
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
 from nixoci.units.service import (
     bundle_service,
@@ -210,8 +209,7 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
         lines += [mount_table(one, bundle, Path("/erofs"))]
     else:
         image_id = None if backend is Backend.ROOTFS else f"id of {container.image}: {one.tree.image.path}"
-        files += [container_file(one, deployment, TOOLS, image_id=image_id, share=SHARE, user=False)]
-        lines += secret_lines(one, user=False)
+        files += [container_file(one, deployment, TOOLS, image_id=image_id, user=False)]
     return "\n".join([*(file.render() for file in files), *lines])
 
 

@@ -138,22 +138,21 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     script = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
     assert "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab" in script
     meta, root = mount_table(resolved, made, Path("/e.erofs")).splitlines()
-    assert meta == "/e.erofs /run/nixoci/c/meta erofs ro,nodev,X-mount.mkdir 0 0"
-    assert root.startswith(
-        "overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/upper,workdir=/run/nixoci/c/work,"
-    )
-    assert f"lowerdir=/run/nixoci/c/meta::{tmp_path}/rootfs" in root
+    assert meta == "/e.erofs /run/nixoci/c/work/meta erofs ro,nodev,X-mount.mkdir=0755 0 0"
+    assert root.startswith("overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/root,workdir=/run/nixoci/c/work,")
+    assert f"lowerdir=/run/nixoci/c/work/meta::{tmp_path}/rootfs" in root
     # the upper directory is that of / inside
-    assert "X-mount.owner=0,X-mount.group=0,X-mount.mode=0755" in root
+    assert "X-mount.mkdir=0755," in root
+    assert script.index("umask 0022") < script.index("/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab")
     (run,) = [line for line in script if line.startswith("/c/crun --cgroup-manager=disabled run ")]
     assert "--detach --pid-file=/run/nixoci/c/pid" in run
     # systemd waits at the stop only for a main process that is its child when the script ends
     assert script.index("read -r pid < /run/nixoci/c/pid || :") > script.index(run)
-    assert script[-1].startswith("until adopted; do ")
+    assert script.index("until adopted; do") > script.index(run)
     assert "umount --lazy /run/nixoci/c/root" in stop_script(resolved, made, TOOLS)
-    assert {"R /run/nixoci/c/upper", "d /run/nixoci/c/upper 0700 - - -"} <= set(start_lines(resolved, made))
+    assert start_lines(resolved, made) == ["R /run/nixoci/c/root", "R /run/nixoci/c/work"]
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
-    assert "RuntimeDirectory=nixoci/c\nRuntimeDirectory=nixoci/c/upper\nRuntimeDirectory=nixoci/c/work\n" in service
+    assert "RuntimeDirectory=nixoci/c\nRuntimeDirectoryMode=0700\n" in service
     assert "ExecStart=/s/sh /out/share/nixoci/bundles/c/start\n" in service
     assert "SuccessExitStatus=SIGINT 130\n" in service
 
@@ -183,6 +182,32 @@ def test_a_usual_start_needs_systemd_tmpfiles_for_secrets_and_kept_layers_only(t
     for number, options in enumerate(more, 2):
         script = start_script(*bundle(tmp_path / str(number), **options), TOOLS, share=SHARE)
         assert script.index("\nfi\n") < script.index("systemd-tmpfiles")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "made"),
+    [
+        ({}, []),
+        ({"mode": 0o1700}, []),
+        ({"mode": 0o1777}, ["d /run/nixoci/c/root 1777 0 0 -"]),
+        ({"mode": 0o2755}, ["d /run/nixoci/c/root 2755 0 0 -"]),
+        ({"gid": 34}, ["d /run/nixoci/c/root 0755 0 34 -"]),
+        ({"uid": 33, "mode": 0o1751}, ["d /run/nixoci/c/root 1751 33 0 -"]),
+    ],
+    ids=str,
+)
+def test_what_mkdir_cannot_give_the_root_systemd_tmpfiles_does(
+    tmp_path: Path, attributes: dict[str, int], made: list[str]
+) -> None:
+    resolved, bundled = bundle(tmp_path)
+    for name, value in attributes.items():
+        setattr(resolved.tree.root, name, value)
+    remove = ["R /run/nixoci/c/root", "R /run/nixoci/c/work"]
+    assert start_lines(resolved, bundled) == remove + made
+    mode = attributes.get("mode", 0o755)
+    assert f",X-mount.mkdir={mode:04o}," in mount_table(resolved, bundled, Path("/e.erofs"))
+    each_time = start_script(resolved, bundled, TOOLS, share=SHARE).partition("\nfi\n")[2]
+    assert ("systemd-tmpfiles --remove --create" in each_time) == bool(made)
 
 
 def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
