@@ -38,14 +38,13 @@ class Registration:
         self._nix = nix
         self._answers = 0
         self.infos: list[PathInfo] = []
-        self._greeted = False
 
     @property
     def refused(self) -> PathInfo | None:
         """The path for which Nix did not answer, if there is one."""
         return self.infos[self._answers] if self._answers < len(self.infos) else None
 
-    def add(self, info: PathInfo, write: Callable[[Sink], None]) -> None:
+    def add(self, info: PathInfo, write: Callable[[Sink], object]) -> None:
         """Let Nix register a path; `write` writes its NAR, exactly `nar_size` bytes."""
         self._wait(_AHEAD)
         self.infos.append(info)
@@ -119,10 +118,12 @@ def registration(*, store: str | None) -> Iterator[Registration]:
     except BaseException as error:
         if new is None or not new.infos:
             raise
-        nix_store.delete([info.path for info in new.infos], store=store)
-        if not isinstance(error, ProcessError) or new.refused is None:
+        refused = new.refused if isinstance(error, ProcessError) else None
+        begun = new.infos[: new.infos.index(refused) + 1] if refused else new.infos
+        nix_store.delete([info.path for info in begun], store=store)
+        if refused is None:
             raise
         reason = nix_store.reason(error)
         if "trusted" in reason:
             reason += "; receive it as root or as one of nix.conf's trusted-users, or sign it with a trusted key"
-        raise RefusedError(f"{new.refused.path}: Nix does not register it: {reason}", new.refused) from error
+        raise RefusedError(f"{refused.path}: Nix does not register it: {reason}", refused) from error
