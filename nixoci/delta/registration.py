@@ -5,6 +5,7 @@ a copy of the NAR on a disk nor one in memory (Nix, src/libstore/serve-protocol.
 """
 
 import base64
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -36,18 +37,16 @@ class Registration:
 
     def __init__(self, nix: Conversation) -> None:
         self._nix = nix
-        self._answers = 0
-        self.infos: list[PathInfo] = []
-
-    @property
-    def refused(self) -> PathInfo | None:
-        """The path for which Nix did not answer, if there is one."""
-        return self.infos[self._answers] if self._answers < len(self.infos) else None
+        self._greeted = False
+        self.registered: list[PathInfo] = []
+        self.waiting: deque[PathInfo] = deque()
 
     def add(self, info: PathInfo, write: Callable[[Sink], object]) -> None:
         """Let Nix register a path; `write` writes its NAR, exactly `nar_size` bytes."""
         self._wait(_AHEAD)
-        self.infos.append(info)
+        self.waiting.append(info)
+        if not self._greeted:
+            self._greet()
         self._nix.write(request(info))
         write(self._nix)
         self._nix.flush()
@@ -56,20 +55,20 @@ class Registration:
         """Wait until all paths are registered."""
         self._wait(0)
 
-    def greet(self) -> None:
-        """Agree on the protocol."""
+    def _greet(self) -> None:
         self._nix.write(NUMBER.pack(_MAGIC) + NUMBER.pack(_VERSION))
         self._nix.flush()
         magic, version = self._number(), self._number()
         if magic != _ANSWER_MAGIC or version >> 8 != _VERSION >> 8 or version < _VERSION:
             raise DeltaError(f"nix-store --serve speaks version {version:#x} of its protocol, not 2.5; update Nix")
+        self._greeted = True
 
     def _wait(self, ahead: int) -> None:
-        while len(self.infos) - self._answers > ahead:
+        while len(self.waiting) > ahead:
             answer = self._number()
             if answer != _ADDED:
-                raise DeltaError(f"{self.infos[self._answers].path}: nix-store --serve answers {answer}; update Nix")
-            self._answers += 1
+                raise DeltaError(f"{self.waiting[0].path}: nix-store --serve answers {answer}; update Nix")
+            self.registered.append(self.waiting.popleft())
 
     def _number(self) -> int:
         number: int = NUMBER.unpack(self._nix.read(NUMBER.size))[0]
@@ -102,28 +101,32 @@ def registration(*, store: str | None) -> Iterator[Registration]:
 
     Raises:
         RefusedError: Nix refuses one, or has no room for it.
-        ProcessError: Nix does not even listen.
+        ProcessError: There is no Nix.
     """
     new: Registration | None = None
     try:
         with nix_store.serve(store=store) as nix:
             new = Registration(nix)
-            new.greet()
             try:
                 yield new
             except HungUpError:
-                new.finish()
+                new.finish()  # reads what it answered before that
                 raise
             new.finish()
-    except BaseException as error:
-        if new is None or not new.infos:
+    except ProcessError as error:
+        if new is None or not (new.waiting or new.registered):
             raise
-        refused = new.refused if isinstance(error, ProcessError) else None
-        begun = new.infos[: new.infos.index(refused) + 1] if refused else new.infos
-        nix_store.delete([info.path for info in begun], store=store)
-        if refused is None:
-            raise
+        refused = new.waiting[0] if new.waiting else new.registered.pop()
+        _delete([*new.registered, refused], store)  # of what comes after it, Nix has seen nothing
         reason = nix_store.reason(error)
         if "trusted" in reason:
             reason += "; receive it as root or as one of nix.conf's trusted-users, or sign it with a trusted key"
         raise RefusedError(f"{refused.path}: Nix does not register it: {reason}", refused) from error
+    except BaseException:
+        if new is not None:
+            _delete([*new.registered, *new.waiting], store)
+        raise
+
+
+def _delete(infos: list[PathInfo], store: str | None) -> None:
+    nix_store.delete([info.path for info in infos], store=store)

@@ -15,7 +15,7 @@ from nixoci.delta.format import Sink
 from nixoci.delta.model import PathInfo
 from nixoci.delta.registration import RefusedError, registration, request
 from nixoci.delta.wire import NUMBER, text, texts
-from nixoci.errors import DeltaError, ProcessError
+from nixoci.errors import DeltaError
 from tests.delta.trees import store_path
 
 SERVER = """
@@ -155,9 +155,10 @@ def test_another_protocol_is_refused(nix: Fake, version: str) -> None:
     assert not os.listdir(nix.real)
 
 
-def test_no_nix_at_all(nix: Fake) -> None:
-    (nix.folder / "bin/nix-store").write_text("#!/bin/sh\necho error: broken >&2\nexit 1\n", encoding="ascii")
-    with pytest.raises(ProcessError, match="broken"):
+@pytest.mark.parametrize("script", ["exit 1", "head -c 16 > /dev/null; exit 1"])
+def test_a_nix_that_does_not_answer(nix: Fake, script: str) -> None:
+    (nix.folder / "bin/nix-store").write_text(f"#!/bin/sh\necho error: broken >&2\n{script}\n", encoding="ascii")
+    with pytest.raises(RefusedError, match="Nix does not register it: broken"):
         register(nix, (INFOS[0], whole))
 
 
