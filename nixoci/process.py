@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -58,37 +58,98 @@ def feed(argv: Sequence[str | Path], *, package: str | None = None) -> Iterator[
     Raises:
         ProcessError: Not found, or a non-zero exit, also where it ended before it had read everything.
     """
+    with _running(argv, package, stdout=subprocess.DEVNULL) as process:
+        yield _pipe(process.stdin)
+
+
+class HungUpError(Exception):
+    """The program at the other end of a conversation has ended, or reads and writes no more."""
+
+
+class Conversation:
+    """The standard input and output of a running program.
+
+    Raises:
+        HungUpError: From every method, where the program has ended.
+    """
+
+    def __init__(self, to: IO[bytes], back: IO[bytes]) -> None:
+        self._to = to
+        self._back = back
+
+    def write(self, data: bytes, /) -> None:
+        """Let the program read the data, at the latest after `flush`."""
+        try:
+            self._to.write(data)
+        except BrokenPipeError as error:
+            raise HungUpError from error
+
+    def flush(self) -> None:
+        """Let the program read all that was written."""
+        try:
+            self._to.flush()
+        except BrokenPipeError as error:
+            raise HungUpError from error
+
+    def read(self, count: int) -> bytes:
+        """Wait for exactly so many bytes of what the program writes."""
+        data = self._back.read(count)
+        if len(data) < count:
+            raise HungUpError
+        return data
+
+
+@contextmanager
+def converse(argv: Sequence[str | Path], *, package: str | None = None) -> Iterator[Conversation]:
+    """Run a program while the block writes to it and reads what it answers; as `feed` otherwise.
+
+    Raises:
+        ProcessError: Not found, a non-zero exit, or it hung up on the block.
+    """
+    with _running(argv, package, stdout=subprocess.PIPE) as process:
+        yield Conversation(_pipe(process.stdin), _pipe(process.stdout))
+
+
+@contextmanager
+def _running(argv: Sequence[str | Path], package: str | None, *, stdout: int) -> Iterator["subprocess.Popen[bytes]"]:
     command = _command(argv, package)
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603 - a list, no shell
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+            command, stdin=subprocess.PIPE, stdout=stdout, stderr=errors
         )
-        stdin = process.stdin
+        hung_up = False
         try:
-            if stdin is None:
-                raise ProcessError(f"{command[0]}: has no standard input")
             try:
-                yield stdin
-                stdin.close()
+                yield process
+            except (BrokenPipeError, HungUpError):
+                hung_up = True
+            try:
+                _pipe(process.stdin).close()
             except BrokenPipeError:
-                log.debug("%s ended before it had read everything", command[0])
+                hung_up = True
             code = process.wait()
         finally:
             _end(process)
-        if code != 0:
+        if code != 0 or hung_up:
             errors.seek(0)
             raise _failure(command, code, errors.read())
 
 
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ProcessError("a program was started without the pipe to it")
+    return pipe
+
+
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    with suppress(BrokenPipeError):  # what is left unwritten
+        process.__exit__(None, None, None)
 
 
 def _command(argv: Sequence[str | Path], package: str | None) -> list[str]:

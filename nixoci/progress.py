@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 Advance = Callable[[int], None]
 """Called with the number of bytes that were done since the last call."""
@@ -10,6 +11,26 @@ Advance = Callable[[int], None]
 
 def ignore(_: int) -> None:
     """Advance nothing: the default where nobody watches."""
+
+
+class Sink(Protocol):
+    """Whatever takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of the data."""
+
+
+class Watched:
+    """A sink that tells how many bytes went through it to another."""
+
+    def __init__(self, out: Sink, advance: Advance) -> None:
+        self._out = out
+        self._advance = advance
+
+    def write(self, data: bytes, /) -> None:
+        """Pass the data on."""
+        self._out.write(data)
+        self._advance(len(data))
 
 
 @contextmanager

@@ -166,8 +166,7 @@ def _output(output: Path | None) -> Iterator[BinaryIO]:
 def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_run: bool) -> Received:
     if kind == "reupnix-v1":
         return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run)
-    with byte_progress("rebuilding", None) as advance:
-        return receive_delta(source.read, what=what, store=store, dry_run=dry_run, advance=advance)
+    return receive_delta(source.read, what=what, store=store, dry_run=dry_run)
 
 
 def _show_received(done: Received, *, as_json: bool) -> None:

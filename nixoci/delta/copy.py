@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import IO
 
 from nixoci.delta import nix_store
 from nixoci.delta.closure import from_store
@@ -12,7 +11,7 @@ from nixoci.delta.pairing import package_name
 from nixoci.delta.send import Closure, Summary, send
 from nixoci.errors import DeltaError
 from nixoci.process import feed, run
-from nixoci.progress import Advance, byte_progress
+from nixoci.progress import Watched, byte_progress
 
 _TARGET = re.compile(r"ssh://((?:[\w.+-]+@)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]))(?::([0-9]{1,5}))?/?")
 
@@ -47,7 +46,7 @@ def copy(
         byte_progress(f"sending to {target}", None) as advance,
         feed([*ssh, "nixoci receive"], package="openssh") as to,
     ):
-        return send(old, new, _Watched(to, advance), effort=effort)
+        return send(old, new, Watched(to, advance), effort=effort)
 
 
 def ssh_command(target: str) -> list[str]:
@@ -67,16 +66,3 @@ def bases_there(ssh: list[str], new: Closure) -> Closure:
     answer = run([*ssh, "xargs nix-store --check-validity --print-invalid"], stdin=question, package="openssh")
     there = candidates - set(answer.decode().split())
     return Closure(roots=(), paths=nix_store.path_infos(sorted(there), store=None))
-
-
-class _Watched:
-    """A sink that tells how many bytes went through it."""
-
-    def __init__(self, out: IO[bytes], advance: Advance) -> None:
-        self._out = out
-        self._advance = advance
-
-    def write(self, data: bytes) -> None:
-        """Pass the data on."""
-        self._out.write(data)
-        self._advance(len(data))

@@ -5,34 +5,29 @@ import errno
 import hashlib
 import os
 import stat
-import struct
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 from nixoci.delta.format import Sink
+from nixoci.delta.wire import NUMBER, text
 from nixoci.errors import DeltaError
 
 _BLOCK = 1 << 20
-_LENGTH = struct.Struct("<Q")
-
-
-def _token(text: bytes) -> bytes:
-    return _LENGTH.pack(len(text)) + text + bytes(-len(text) % 8)
 
 
 def _tokens(*texts: bytes) -> bytes:
-    return b"".join(map(_token, texts))
+    return b"".join(map(text, texts))
 
 
-_MAGIC = _token(b"nix-archive-1")
+_MAGIC = text(b"nix-archive-1")
 _REGULAR = _tokens(b"(", b"type", b"regular", b"contents")
 _EXECUTABLE = _tokens(b"(", b"type", b"regular", b"executable", b"", b"contents")
 _SYMLINK = _tokens(b"(", b"type", b"symlink", b"target")
 _DIRECTORY = _tokens(b"(", b"type", b"directory")
 _ENTRY = _tokens(b"entry", b"(", b"name")
-_NODE = _token(b"node")
-_CLOSE = _token(b")")
+_NODE = text(b"node")
+_CLOSE = text(b")")
 
 
 class Nowhere:
@@ -42,29 +37,19 @@ class Nowhere:
         """Drop the data."""
 
 
-class NarWriter:
-    """Writes one archive and knows its size and hash; refuses to write more than `limit` bytes.
+class NarHash:
+    """A sink that hashes what goes through it.
 
-    Raises:
-        DeltaError: From every method, where the archive would exceed `limit`; the message starts with `what`.
+    Args:
+        out: Takes the data after that.
     """
 
-    def __init__(self, out: Sink, *, limit: int, what: str) -> None:
-        self._out = out
+    def __init__(self, out: Sink | None = None) -> None:
+        self._out = out or Nowhere()
         self._hash = hashlib.sha256()
-        self._limit = limit
-        self._what = what
-        self.size = 0
-        self.write(_MAGIC)
 
-    def write(self, data: bytes) -> None:
-        """Append raw bytes: the content of a regular file between `begin_regular` and `end_regular`."""
-        self.size += len(data)
-        if self.size > self._limit:
-            raise DeltaError(f"{self._what}: its NAR is larger than the {self._limit} bytes declared for it")
-        self._put(data)
-
-    def _put(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> None:
+        """Hash the data and pass them on."""
         self._hash.update(data)
         self._out.write(data)
 
@@ -78,9 +63,31 @@ class NarWriter:
         """The hash of what was written so far, as `sha256-<base64>`."""
         return f"sha256-{base64.b64encode(self._hash.digest()).decode()}"
 
+
+class NarWriter:
+    """Writes one archive and knows its size; refuses to write more than `limit` bytes.
+
+    Raises:
+        DeltaError: From every method, where the archive would exceed `limit`; the message starts with `what`.
+    """
+
+    def __init__(self, out: Sink, *, limit: int, what: str) -> None:
+        self._out = out
+        self._limit = limit
+        self._what = what
+        self.size = 0
+        self.write(_MAGIC)
+
+    def write(self, data: bytes) -> None:
+        """Append raw bytes: the content of a regular file between `begin_regular` and `end_regular`."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise DeltaError(f"{self._what}: its NAR is larger than the {self._limit} bytes declared for it")
+        self._out.write(data)
+
     def begin_regular(self, size: int, *, executable: bool) -> None:
         """Open a regular file of `size` bytes."""
-        self.write((_EXECUTABLE if executable else _REGULAR) + _LENGTH.pack(size))
+        self.write((_EXECUTABLE if executable else _REGULAR) + NUMBER.pack(size))
 
     def end_regular(self, size: int) -> None:
         """Close it."""
@@ -88,7 +95,7 @@ class NarWriter:
 
     def symlink(self, target: bytes) -> None:
         """Write a symlink."""
-        self.write(_SYMLINK + _token(target) + _CLOSE)
+        self.write(_SYMLINK + text(target) + _CLOSE)
 
     def begin_directory(self) -> None:
         """Open a directory."""
@@ -96,7 +103,7 @@ class NarWriter:
 
     def begin_entry(self, name: bytes) -> None:
         """Open an entry of a directory; the names must come in byte order."""
-        self.write(_ENTRY + _token(name) + _NODE)
+        self.write(_ENTRY + text(name) + _NODE)
 
     def end_entry(self) -> None:
         """Close an entry."""
@@ -136,15 +143,19 @@ class NarWriter:
             offset += len(data)
 
 
-class ThreadedNarWriter(NarWriter):
-    """A NAR writer that hashes and writes in a thread of its own, while the next data are got."""
+class ThreadedSink:
+    """A sink that writes to another in a thread of its own, while the next data are got.
 
-    def __init__(self, out: Sink, *, limit: int, what: str) -> None:
+    Raises:
+        Exception: From every method, what the other sink raised.
+    """
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
         self._pool = ThreadPoolExecutor(1)
         self._blocks: list[bytes] = []
         self._waiting = 0
-        self._running: Future[None] | None = None
-        super().__init__(out, limit=limit, what=what)
+        self._running: Future[object] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -152,21 +163,22 @@ class ThreadedNarWriter(NarWriter):
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def finish(self) -> None:
-        """Wait until all is written; `sri`, `digest` and the sink are complete after that."""
-        self._hand_over()
-        self._wait()
-
-    def _put(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> None:
+        """Take the data; they are written once there are enough of them."""
         self._blocks.append(data)
         self._waiting += len(data)
         if self._waiting >= _BLOCK:
             self._hand_over()
 
+    def finish(self) -> None:
+        """Wait until all is written."""
+        self._hand_over()
+        self._wait()
+
     def _hand_over(self) -> None:
         blocks, self._blocks, self._waiting = self._blocks, [], 0
         self._wait()
-        self._running = self._pool.submit(super()._put, blocks[0] if len(blocks) == 1 else b"".join(blocks))
+        self._running = self._pool.submit(self._out.write, blocks[0] if len(blocks) == 1 else b"".join(blocks))
 
     def _wait(self) -> None:
         if self._running is not None:

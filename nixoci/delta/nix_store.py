@@ -1,9 +1,11 @@
 """One function per Nix command that moving closures needs. `store` is a Nix store URL, None for Nix's own choice."""
 
 import base64
+import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from nixoci.delta.content_address import from_nix32
 from nixoci.delta.model import STORE_DIR, PathInfo
 from nixoci.document import load
 from nixoci.errors import DeltaError, ProcessError
-from nixoci.process import run
+from nixoci.process import Conversation, converse, run
 
 _BATCH = 2000
 _NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command", "--offline")
 _JSON_FORMATS = (2, 33)
 """The version of Nix from which JSON has a version of its own that should be named."""
+
+_DELETE_TRIES, _DELETE_PAUSE = 5, 0.2
+"""Nix's daemon protects what it was just registering until it notices that nobody asks for that any more; seconds."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -56,21 +61,23 @@ def all_paths(*, store: str | None) -> list[str]:
     return run([*_NEW_COMMAND, "path-info", *_store(store), "--all"], package="nix").decode().split()
 
 
-def copy_from(cache: Path, paths: Iterable[str], *, store: str | None) -> None:
-    """Copy paths from a binary cache folder; Nix checks hash and size and registers each path at once or not at all.
-
-    Signatures are not required of a user whom Nix trusts; whom it does not, it still asks for them.
-    """
-    command = [*_NEW_COMMAND, "copy", "--from", f"file://{cache}", "--no-check-sigs", "--no-recursive"]
-    for batch in _batches(paths):
-        run([*command, *(["--to", store] if store else []), *batch], package="nix")
+def serve(*, store: str | None) -> AbstractContextManager[Conversation]:
+    """Run Nix's end of the protocol by which `ssh://` stores are written (`nix-store --serve`)."""
+    return converse(["nix-store", *_store(store), "--serve", "--write"], package="nix")
 
 
 def delete(paths: Sequence[str], *, store: str | None) -> None:
     """Delete those of the paths that nothing uses, valid or left there by a registration that failed."""
-    for path in reversed(paths):  # what refers to others goes before them
-        with suppress(ProcessError):  # it is not there
-            run(["nix-store", *_store(store), "--delete", path], package="nix")
+    real = real_store_dir(store)
+    left = list(reversed(paths))  # what refers to others goes before them
+    for _ in range(_DELETE_TRIES):
+        for path in left:
+            with suppress(ProcessError):  # something uses it
+                run(["nix-store", *_store(store), "--delete", path], package="nix")
+        left = [path for path in left if os.path.lexists(real / path[len(STORE_DIR) + 1 :])]
+        if not left:
+            return
+        time.sleep(_DELETE_PAUSE)
 
 
 def reason(error: ProcessError) -> str:

@@ -1,4 +1,4 @@
-"""The receiving side: the whole stream is checked, then all is rebuilt and verified, then all is registered."""
+"""The receiving side: the whole stream is checked, then each path is rebuilt, verified and registered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ from nixoci.delta import nix_store
 from nixoci.delta.codecs import Codec, decode
 from nixoci.delta.format import MAX_FRAME, DeltaReader, Sink
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import NarWriter, Nowhere, ThreadedNarWriter
+from nixoci.delta.nar import NarHash, NarWriter, ThreadedSink
 from nixoci.delta.recipe import BasePiece, Content, Recipe
+from nixoci.delta.registration import RefusedError, registration
 from nixoci.delta.scan import SEGMENT, Below, open_below
 from nixoci.delta.send import read_piece
-from nixoci.delta.spool import SpoolCache, need_space, spool
+from nixoci.delta.spool import need_space, spool
 from nixoci.errors import DeltaError
-from nixoci.progress import Advance, ignore
+from nixoci.progress import Advance, Watched, byte_progress, ignore
 
 _SPARE = 64 << 20
 
@@ -41,19 +42,17 @@ def receive(
     what: str,
     store: str | None = None,
     dry_run: bool = False,
-    advance: Advance = ignore,
 ) -> Received:
     """Rebuild the paths of a delta, check them, and register them with Nix.
 
     Paths that are already valid are skipped. Whatever is wrong with the stream or a base, no path is added. Memory
-    is bound by a few `SEGMENT`s; the temporary folder holds the residue and the NARs of the new paths for a while.
+    is bound by a few `SEGMENT`s; the temporary folder holds the residue for a while.
 
     Args:
         read: Returns up to so many bytes of the stream, none at its end.
         what: Names the stream in errors.
         store: Where to; a Nix store URL on this machine.
         dry_run: Rebuild and check all of it, and let go of it.
-        advance: Told the bytes of NAR that were rebuilt.
 
     Raises:
         DeltaError: The stream is damaged or hostile, or a base is missing or not what it should be.
@@ -66,27 +65,35 @@ def receive(
     missing = nix_store.invalid_paths(named, store=store)
     check_bases(header.bases, missing, store=store)
     check_present([info for info in header.paths if info.path not in missing], store=store)
+    wanted = [info for info in header.paths if info.path in missing]
+    size = sum(info.nar_size for info in wanted)
     with spool() as folder:
         rebuilder = Rebuilder(stream, header, real, folder)
-        wanted = [info for info in header.paths if info.path in missing]
-        if not dry_run:
-            need_space(folder, sum(info.nar_size for info in wanted), what)
-        cache = SpoolCache(folder)
-        for info in wanted:
+        with byte_progress("rebuilding", size) as advance:
             if dry_run:
-                rebuilder.rebuild(info, Nowhere())
+                for info in wanted:
+                    rebuilder.check(info, advance)
             else:
-                cache.add(info.path, partial(rebuilder.rebuild, info))
-            advance(info.nar_size)
-        if not dry_run:
-            cache.register(store=store)
+                _register(wanted, rebuilder, store, advance)
     return Received(
         roots=header.roots,
         added=tuple(info.path for info in wanted),
         present=tuple(info.path for info in header.paths if info.path not in missing),
         delta_size=stream.size,
-        nar_size=sum(info.nar_size for info in wanted),
+        nar_size=size,
     )
+
+
+def _register(infos: list[PathInfo], rebuilder: "Rebuilder", store: str | None, advance: Advance) -> None:
+    if not infos:
+        return
+    try:
+        with registration(store=store) as new:
+            for info in infos:
+                new.add(info, partial(rebuilder.write, info, advance=advance))
+    except RefusedError as refused:
+        rebuilder.check(refused.info)  # where what was written is wrong, this says why
+        raise
 
 
 def check_bases(bases: tuple[Base, ...], invalid: set[str], *, store: str | None) -> None:
@@ -146,28 +153,40 @@ class Rebuilder:
             self._contents = self._read_contents(stream, out, limit=len(recipes))
         stream.finish()
 
-    def rebuild(self, info: PathInfo, out: Sink) -> PathInfo:
-        """Write the NAR of a path, check its size and hash, and return `info`."""
+    def check(self, info: PathInfo, advance: Advance = ignore) -> None:
+        """Make the NAR of a path, check its size and hash, and let go of it."""
+        hashed = NarHash()
+        size, used = self._rebuild(info, hashed, advance)
+        if size != info.nar_size or hashed.sri != info.nar_hash:
+            self._blame_bases(info, used)
+            raise DeltaError(
+                f"{info.path}: rebuilt with narHash {hashed.sri} and {size} bytes, expected {info.nar_hash} and "
+                f"{info.nar_size}; make the delta again"
+            )
+
+    def write(self, info: PathInfo, out: Sink, advance: Advance = ignore) -> None:
+        """Write the NAR of a path and check its size; whoever takes it checks its hash."""
+        size, used = self._rebuild(info, out, advance)
+        if size != info.nar_size:
+            self._blame_bases(info, used)
+            raise DeltaError(f"{info.path}: rebuilt with {size} bytes, expected {info.nar_size}; make the delta again")
+
+    def _rebuild(self, info: PathInfo, out: Sink, advance: Advance) -> tuple[int, set[int]]:
         used: set[int] = set()
         with (
             self._residue.open("rb") as residue,
             Below() as below,
-            ThreadedNarWriter(out, limit=info.nar_size, what=info.path) as nar,
+            ThreadedSink(Watched(out, advance)) as sink,
         ):
+            nar = NarWriter(sink, limit=info.nar_size, what=info.path)
             try:
                 self._write(self._recipes[info.path], nar, residue, below, used)
-                nar.finish()
             except DeltaError as error:
                 self._blame_bases(info, used)
                 text = str(error)
                 raise DeltaError(text if text.startswith(info.path) else f"{info.path}: {text}") from error
-        if nar.size != info.nar_size or nar.sri != info.nar_hash:
-            self._blame_bases(info, used)
-            raise DeltaError(
-                f"{info.path}: rebuilt with narHash {nar.sri} and {nar.size} bytes, expected {info.nar_hash} and "
-                f"{info.nar_size}; make the delta again"
-            )
-        return info
+            sink.finish()
+        return nar.size, used
 
     def _split(self, recipes: bytes, paths: tuple[PathInfo, ...]) -> dict[str, Recipe]:
         found, at = {}, 0
@@ -254,11 +273,11 @@ class Rebuilder:
         """Where a path came out wrong, find out whether a base that it was made from is damaged."""
         for number in sorted(used):
             base: Base = self._bases[number]
-            nar = NarWriter(Nowhere(), limit=1 << 62, what=base.path)
-            open_below(self._roots[number], b"", nar.dump)
-            if nar.sri != base.nar_hash:
+            found = NarHash()
+            open_below(self._roots[number], b"", NarWriter(found, limit=1 << 62, what=base.path).dump)
+            if found.sri != base.nar_hash:
                 raise DeltaError(
-                    f"{base.path}: damaged in this store: its narHash is {nar.sri}, expected {base.nar_hash}; "
+                    f"{base.path}: damaged in this store: its narHash is {found.sri}, expected {base.nar_hash}; "
                     f"repair it (nix-store --repair-path), then receive {info.path} again"
                 )
 

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from nixoci.delta import nix_store
 from nixoci.delta.content_address import to_nix32
 from nixoci.delta.format import Sink, read_fully
 from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
-from nixoci.delta.nar import NarWriter, Nowhere, with_child
+from nixoci.delta.nar import NarHash, NarWriter, with_child
 from nixoci.delta.receive import Received
+from nixoci.delta.registration import registration
 from nixoci.delta.scan import MAX_DEPTH, open_below
 from nixoci.delta.send import Closure, in_dependency_order
-from nixoci.delta.spool import SpoolCache, need_space, spool
+from nixoci.delta.spool import need_space, spool
 from nixoci.errors import DeltaError
 
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
@@ -106,12 +106,11 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
         missing = nix_store.invalid_paths(trees, store=store)
         known = {path[11:43].encode(): path for path in (*nix_store.all_paths(store=store), *trees)}
         builder = _Builder(files, links, real, known)
-        need_space(folder, 1 << 20, what)
         infos = in_dependency_order([builder.measure(path, trees[path]) for path in sorted(missing)])
-        cache = SpoolCache(folder)
-        for info in [] if dry_run else infos:
-            cache.add(info.path, partial(builder.write, info, trees[info.path]))
-        cache.register(store=store)
+        if infos and not dry_run:
+            with registration(store=store) as new:
+                for info in infos:
+                    new.add(info, partial(builder.write, info, trees[info.path]))
         return Received(
             roots=roots,
             added=tuple(info.path for info in infos),
@@ -188,16 +187,15 @@ class _Builder:
     def measure(self, path: str, tree: "_File | _Tree") -> PathInfo:
         """Return what is to be registered of a path: its hash, size and references."""
         found: set[bytes] = set()
-        finder = _Finder(found, self._known)
-        nar = NarWriter(finder, limit=_MAX_SIZE, what=path)
+        hashed = NarHash(_Finder(found, self._known))
+        nar = NarWriter(hashed, limit=_MAX_SIZE, what=path)
         self._node(tree, nar)
         references = tuple(sorted(self._known[part] for part in found))
-        return PathInfo(path=path, nar_hash=nar.sri, nar_size=nar.size, references=references)
+        return PathInfo(path=path, nar_hash=hashed.sri, nar_size=nar.size, references=references)
 
-    def write(self, info: PathInfo, tree: "_File | _Tree", out: IO[bytes]) -> PathInfo:
+    def write(self, info: PathInfo, tree: "_File | _Tree", out: Sink) -> None:
         """Write the NAR of a path."""
         self._node(tree, NarWriter(out, limit=info.nar_size, what=info.path))
-        return info
 
     def _node(self, node: "_File | _Tree", nar: NarWriter) -> None:
         if isinstance(node, _File):
@@ -213,8 +211,8 @@ class _Builder:
     def _leaf(self, hashed: bytes, nar: NarWriter) -> None:
         def dump(handle: int) -> None:
             if hashed not in self._checked:
-                alone = NarWriter(Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(hashed))
-                alone.dump(handle)
+                alone = NarHash()
+                NarWriter(alone, limit=_MAX_SIZE, what=os.fsdecode(hashed)).dump(handle)
                 if to_nix32(alone.digest) != hashed:
                     raise DeltaError(f"{os.fsdecode(hashed)}: a file of this name has another hash; send it again")
                 self._checked.add(hashed)
@@ -264,9 +262,9 @@ def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes
             with_child(handle, inner, partial(_walk, place=place + b"/" + inner, name=inner, steps=steps))
         steps.append((b"", b"", b"p"))
         return
-    nar = NarWriter(Nowhere(), limit=_MAX_SIZE, what=os.fsdecode(place))
-    nar.dump(handle)
-    hashed = to_nix32(nar.digest)
+    alone = NarHash()
+    NarWriter(alone, limit=_MAX_SIZE, what=os.fsdecode(place)).dump(handle)
+    hashed = to_nix32(alone.digest)
     executable = b"x" if mode & 0o170111 > 0o100000 and mode & 0o170000 == 0o100000 else b"-"
     steps.append((place, hashed, b"f/%s/%s/%s" % (hashed, executable, name)))
 

@@ -12,7 +12,7 @@ from typing import Any
 from nixoci.delta.codecs import Effort, body_compressor
 from nixoci.delta.format import BODY, CHECK_SIZE, END, HEADER, MAGIC, MAX_FRAME, VERSION, DeltaWriter, pack_varint
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import NarWriter
+from nixoci.delta.nar import NarHash, NarWriter
 from nixoci.document import unstructure
 from nixoci.zstd import ZstdCompressor
 
@@ -107,11 +107,12 @@ class Forger:
 
     def __init__(self, base: PathInfo, path: str) -> None:
         self.base = base
-        nar = NarWriter(io.BytesIO(), limit=1000, what=path)
+        hashed = NarHash()
+        nar = NarWriter(hashed, limit=1000, what=path)
         nar.begin_regular(4, executable=False)
         nar.write(b"goal")
         nar.end_regular(4)
-        goal = PathInfo(path=path, nar_hash=nar.sri, nar_size=nar.size)
+        goal = PathInfo(path=path, nar_hash=hashed.sri, nar_size=nar.size)
         bases = (Base(path=base.path, nar_hash=base.nar_hash),)
         self.header = Header(version=VERSION, roots=(path,), bases=bases, paths=(goal,))
         self.recipe = b"f" + pack_varint(4) + pack_varint(1) + pack_varint(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from nixoci.delta.codecs import Effort
 from nixoci.delta.format import DeltaReader
 from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.delta.nar import NarWriter
+from nixoci.delta.nar import NarHash, NarWriter
 from nixoci.delta.receive import Rebuilder
 from nixoci.delta.scan import open_below
 from nixoci.delta.send import Closure, Summary, send
@@ -36,9 +36,10 @@ def make(root: bytes, spec: Spec) -> None:
 
 def nar(root: Path) -> tuple[bytes, str, int]:
     out = io.BytesIO()
-    writer = NarWriter(out, limit=1 << 40, what=str(root))
+    hashed = NarHash(out)
+    writer = NarWriter(hashed, limit=1 << 40, what=str(root))
     open_below(root, b"", writer.dump)
-    return out.getvalue(), writer.sri, writer.size
+    return out.getvalue(), hashed.sri, writer.size
 
 
 def store_path(name: str, letter: str) -> str:
@@ -73,6 +74,7 @@ def rebuild(stream: bytes, real: Path, folder: Path) -> dict[str, bytes]:
     made = {}
     for info in header.paths:
         out = io.BytesIO()
-        rebuilder.rebuild(info, out)
+        rebuilder.check(info)
+        rebuilder.write(info, out)
         made[info.path] = out.getvalue()
     return made

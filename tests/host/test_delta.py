@@ -45,10 +45,10 @@ in [ (make "1") (make "2") ]
 
 KILL_REGISTRATION = """
 echo ready
-until pid=$(pgrep -f "^nix .*copy --from file:///tmp/nixoci-receive"); do sleep 0.002; done
+until pid=$(pgrep -f "^nix-store .*--serve --write"); do sleep 0.002; done
 sleep "$1"; kill -KILL $pid
 """
-"""Waits for the command by which nixoci registers, and kills it so many seconds later."""
+"""Waits for the program that registers what nixoci hands it, and kills that so many seconds later."""
 
 
 @pytest.fixture(scope="module")
