@@ -69,8 +69,8 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
     unit = UnitFile(f"{name}.service")
     add_order(unit, resolved)
     for mount in resolved.volumes:
-        if mount.is_path:
-            unit.add("Unit", "RequiresMountsFor", word(mount.source))
+        source = mount.source if mount.is_path else named_volume(mount.source)
+        unit.add("Unit", "RequiresMountsFor", word(source))
     if resolved.health is not None:
         unit.add("Unit", "Wants", literal(f"{name}-health.timer"))
     _add_directories(unit, resolved, bundle)
@@ -241,7 +241,7 @@ def volume_lines(resolved: Resolved) -> list[str]:
                 f"{resolved.option('volumes')}: {mount.target!r} cannot be copied to a new volume; mount a path there"
             )
         lines.append(f"C {volume} - - - - {RUN}/{resolved.name}/root{mount.target}")
-    return lines
+    return [f"d {STATE}/volumes 0700 - - -", *lines] if lines else []
 
 
 def _kept(resolved: Resolved) -> str:
@@ -254,11 +254,9 @@ def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None
     # to make, who forks for each
     unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
     unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
-    state = [f"nixoci/{resolved.name}"] if bundle.root is Root.PERSISTENT else []
-    state += ["nixoci/volumes"] if any(not mount.is_path for mount in resolved.volumes) else []
-    for folder in state:
-        unit.add("Service", "StateDirectory", literal(folder))
-    if state:
+    if bundle.root is Root.PERSISTENT:
+        # and no more, since `systemctl clean` removes it
+        unit.add("Service", "StateDirectory", literal(f"nixoci/{resolved.name}"))
         unit.add("Service", "StateDirectoryMode", literal("0700"))
 
 

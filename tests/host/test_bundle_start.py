@@ -64,3 +64,39 @@ def test_a_start_after_a_crash_clears_what_was_left(host: Host) -> None:
     host.systemctl("stop", "crashed.service")
     assert run not in host.machine.run(["cat", "/proc/self/mounts"]).stdout
     assert host.machine.run(["ls", "/run/nixoci"]).stdout == ""
+
+
+def test_a_kept_layer_stays_until_it_is_cleaned(host: Host) -> None:
+    container = {"image": "owned", "backend": "bundle", "networks": ["none"], "writableLayer": "persistent"}
+    host.deploy("/nix/kept", {"kept": container | {"volumes": ["stays:/data"]}}, imageStore=None)
+    for _ in range(2):
+        host.systemctl("restart", "kept.service")
+        pid = host.systemctl("show", "--value", "--property=MainPID", "kept.service")
+        host.machine.run(["sh", "-c", f"echo more >> /proc/{pid}/root/srv/kept; echo > /proc/{pid}/root/data/held"])
+    assert host.machine.run(["cat", f"/proc/{pid}/root/srv/kept"]).stdout == "more\nmore\n"
+    host.systemctl("stop", "kept.service")
+    host.systemctl("clean", "--what=state", "kept.service")
+    host.systemctl("start", "kept.service")
+    pid = host.systemctl("show", "--value", "--property=MainPID", "kept.service")
+    assert host.machine.run(["ls", f"/proc/{pid}/root/srv", f"/proc/{pid}/root/data"]).stdout.split() == [
+        f"/proc/{pid}/root/data:",
+        "held",
+        f"/proc/{pid}/root/srv:",
+    ]
+    host.systemctl("stop", "kept.service")
+    assert host.machine.run(["stat", "--format=%a", "/var/lib/nixoci/volumes"]).stdout == "700\n"
+    assert host.measure() == host.hashes
+
+
+def test_a_layer_that_cannot_be_kept_is_refused_by_the_options_name(host: Host) -> None:
+    container = {"image": "owned", "backend": "bundle", "networks": ["none"], "writableLayer": "persistent"}
+    host.deploy("/nix/refused", {"refused": container | {"restart": "no"}}, imageStore=None)
+    host.machine.run(["mkdir", "/nix/over", "/nix/over/upper", "/nix/over/work"])
+    layers = "lowerdir=/usr/share,upperdir=/nix/over/upper,workdir=/nix/over/work"
+    host.machine.run(["mount", "-t", "overlay", "overlay", "-o", layers, "/var/lib/nixoci"])
+    try:
+        assert host.machine.run(["systemctl", "start", "refused.service"], check=False).returncode == 1
+    finally:
+        host.machine.run(["umount", "/var/lib/nixoci"])
+    assert "error: containers.refused.writableLayer: " in host.machine.journal("refused.service")
+    assert "/run/nixoci/refused" not in host.machine.run(["cat", "/proc/self/mounts"]).stdout

@@ -162,9 +162,17 @@ def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
     assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(resolved, made, Path("/e.erofs"))
     assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(resolved, made)
     assert "{ [ -e /var/lib/nixoci/volumes/v ]; } || " in start_script(resolved, made, TOOLS, share=SHARE)
-    assert volume_lines(resolved) == ["C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/root/data"]
+    assert volume_lines(resolved) == [
+        "d /var/lib/nixoci/volumes 0700 - - -",
+        "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/root/data",
+    ]
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
-    assert "StateDirectory=nixoci/c\nStateDirectory=nixoci/volumes\nStateDirectoryMode=0700\n" in service
+    # what `systemctl clean --what=state` removes: the layer and nobody's volumes
+    assert [line for line in service.splitlines() if line.startswith("StateDirectory")] == [
+        "StateDirectory=nixoci/c",
+        "StateDirectoryMode=0700",
+    ]
+    assert "RequiresMountsFor=/var/lib/nixoci/volumes/v\n" in service
 
 
 def test_a_path_that_a_mount_table_cannot_hold_is_refused(tmp_path: Path) -> None:
