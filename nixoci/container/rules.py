@@ -37,6 +37,8 @@ def check(deployment: Deployment, *, user: bool = False) -> None:
             _check_bundle(name, container, user=user)
         else:
             _check_podman(name, container)
+    for name, pod in deployment.pods.items():
+        _check_networks(f"pods.{name}", pod)
     _check_settings("volumes", {name: item.settings for name, item in deployment.volumes.items()})
     _check_settings("networks", {name: item.settings for name, item in deployment.networks.items()})
     _check_settings("pods", {name: item.settings for name, item in deployment.pods.items()})
@@ -124,6 +126,8 @@ def _check_references(name: str, container: Container, deployment: Deployment) -
             )
     if container.pod is not None and container.ports:
         raise ContainerError(f"{option}.ports: a pod publishes the ports; move them to pods.{container.pod}.ports")
+    if container.pod is not None and container.hostname is not None:
+        raise ContainerError(f"{option}.hostname: containers of a pod share the pod's; drop it")
     if container.pod is not None and container.networks:
         raise ContainerError(f"{option}.networks: a pod has the networks; move them to pods.{container.pod}.networks")
 
@@ -226,6 +230,20 @@ def _check_podman(name: str, container: Container) -> None:
         raise ContainerError(
             f"{option}.writableLayer: podman's containers start afresh; use volumes, or the bundle backend"
         )
+    _check_networks(option, container)
+
+
+def _check_networks(option: str, item: Container | Pod) -> None:
+    """Refuse what podman fails at when it starts, and the ports that it would leave out."""
+    for network in ("host", "none"):
+        if network in item.networks and len(item.networks) > 1:
+            raise ContainerError(
+                f"{option}.networks: {network!r} is not to be had with other networks; drop one of them"
+            )
+        if network in item.networks and item.ports:
+            raise ContainerError(
+                f"{option}.ports: the network {network!r} has no ports to publish; drop one of the two"
+            )
 
 
 def _check_ports(deployment: Deployment) -> None:

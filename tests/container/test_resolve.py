@@ -114,6 +114,10 @@ def test_a_health_check_is_the_images_with_the_containers_changes(tmp_path: Path
             "containers.c.healthcheck.interval: '5' is not a duration",
         ),
         (
+            {"healthcheck": HealthcheckOptions(retries=2)},
+            "containers.c.healthcheck.retries: neither the image nor the container has a health check",
+        ),
+        (
             {"healthcheck": HealthcheckOptions(test=["CMD", "x"], timeout="0s")},
             "containers.c.healthcheck.timeout: '0s' is too short",
         ),
