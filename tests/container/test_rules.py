@@ -60,6 +60,9 @@ def test_containers_come_after_what_they_depend_on() -> None:
         ({"a": BUNDLE | {"privileged": True}}, {}, "containers.a.privileged: the bundle backend"),
         ({"a": BUNDLE | {"networks": []}}, {}, "containers.a.networks: the bundle backend"),
         ({"a": BUNDLE | {"volumes": ["/a:/b:Z"]}}, {}, "containers.a.volumes[0]: the bundle backend"),
+        ({"a": BUNDLE | {"volumes": ["/a:/b:idmap=uids=1"]}}, {}, "containers.a.volumes[0]: the bundle backend"),
+        ({"a": BUNDLE | {"volumes": ["/a:/b:fast"]}}, {}, "containers.a.volumes[0]: no mount option 'fast'"),
+        ({"a": {"volumes": ["/a:/b:ro,fast"]}}, {}, "containers.a.volumes[0]: no mount option 'fast'"),
         ({"a": BUNDLE | {"volumes": ["/b"]}}, {}, "containers.a.volumes[0]: the bundle backend"),
         (
             {"a": BUNDLE | {"volumes": ["/x:/y", "v:/b"]}},

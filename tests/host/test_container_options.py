@@ -217,7 +217,7 @@ def test_a_privileged_one_is_what_podman_makes_of_it(host: Host, looked: dict[st
 
 
 def test_a_pod_takes_containers_of_both_of_podmans_backends(host: Host) -> None:
-    serve = "import socket; s = socket.create_server(('127.0.0.1', 8000)); c, _ = s.accept(); c.send(b'\"hello\"')"
+    serve = "import socket; s = socket.create_server(('127.0.0.1', 8000))\nwhile True: s.accept()[0].send(b'\"hello\"')"
     ask = (
         "import socket, time; time.sleep(1); c = socket.create_connection(('127.0.0.1', 8000));"
         " print('SEEN', c.recv(99).decode(), flush=True)"
