@@ -131,6 +131,7 @@ def device(option: str, value: str) -> Mount:
     if (
         len(parts) > 2
         or not re.fullmatch(r"[rwm]{1,3}", access)
+        or len(set(access)) < len(access)
         or not all(re.fullmatch(r"/dev/[\w./+@-]+", x) for x in parts)
     ):
         raise ContainerError(f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm]")

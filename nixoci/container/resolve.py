@@ -1,12 +1,13 @@
 """Merge an image's defaults and a container's options into what shall run."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from nixoci.container import notation
 from nixoci.container.model import Container, Notify
 from nixoci.container.notation import Mount
 from nixoci.container.tree import ImageTree, User, resolve_user
+from nixoci.document import json_key
 from nixoci.errors import ContainerError
 from nixoci.oci.model import ExecutionConfig, Healthcheck
 
@@ -168,6 +169,12 @@ def _health(option: Callable[[str], str], container: Container, image: Healthche
     source = option("healthcheck.test") if own.test else option("image")
     kind, *command = test or ["NONE"]
     if kind == "NONE":
+        for each in () if own.test else fields(own):
+            if getattr(own, each.name):
+                own_option = option(f"healthcheck.{json_key(each)}")
+                raise ContainerError(
+                    f"{own_option}: neither the image nor the container has a health check; set healthcheck.test"
+                )
         return None
     if kind not in {"CMD", "CMD-SHELL"} or not command or (kind == "CMD-SHELL" and len(command) != 1):
         raise ContainerError(

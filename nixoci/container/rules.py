@@ -16,7 +16,14 @@ _CAPABILITY = re.compile(r"(CAP_)?[A-Z_]+")
 _STORE = "/nix/store"
 _UNIT_SECTIONS = {"Unit", "Service", "Install"}
 _BUNDLE_NETWORKS = (["host"], ["none"])
-_MOUNT_OPTIONS_OF_PODMAN = {"z", "Z", "U", "O", "copy", "nocopy", "idmap"}
+_MOUNT_OPTIONS = {
+    *("ro", "rw", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
+    *("private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"),
+}
+_MOUNT_OPTIONS_OF_PODMAN = {
+    *("z", "Z", "U", "O", "copy", "nocopy", "idmap", "upperdir", "workdir", "cached", "delegated", "no-dereference"),
+    "nocreate",
+}
 
 
 def check(deployment: Deployment, *, user: bool = False) -> None:
@@ -37,6 +44,8 @@ def check(deployment: Deployment, *, user: bool = False) -> None:
             _check_bundle(name, container, user=user)
         else:
             _check_podman(name, container)
+    for name, pod in deployment.pods.items():
+        _check_networks(f"pods.{name}", pod)
     _check_settings("volumes", {name: item.settings for name, item in deployment.volumes.items()})
     _check_settings("networks", {name: item.settings for name, item in deployment.networks.items()})
     _check_settings("pods", {name: item.settings for name, item in deployment.pods.items()})
@@ -124,6 +133,8 @@ def _check_references(name: str, container: Container, deployment: Deployment) -
             )
     if container.pod is not None and container.ports:
         raise ContainerError(f"{option}.ports: a pod publishes the ports; move them to pods.{container.pod}.ports")
+    if container.pod is not None and container.hostname is not None:
+        raise ContainerError(f"{option}.hostname: containers of a pod share the pod's; drop it")
     if container.pod is not None and container.networks:
         raise ContainerError(f"{option}.networks: a pod has the networks; move them to pods.{container.pod}.networks")
 
@@ -135,7 +146,7 @@ def _check_container(name: str, container: Container, deployment: Deployment) ->
         raise ContainerError(f"{option}.image: no image {container.image!r}; this document has {known}")
     _check_values(option, container)
     _check_secrets(f"{option}.secrets", container)
-    _check_store_is_safe(option, container, deployment)
+    _check_volumes(option, container, deployment)
     _check_sections(option, container.settings.unit)
 
 
@@ -162,11 +173,14 @@ def _check_secrets(option: str, container: Container) -> None:
             raise ContainerError(f"{option}.{name}.source: a colon, which systemd cannot load; rename the file")
 
 
-def _check_store_is_safe(option: str, container: Container, deployment: Deployment) -> None:
-    """Refuse to mount what is in a store where it could be written: runtimes remount binds writable."""
+def _check_volumes(option: str, container: Container, deployment: Deployment) -> None:
+    """Refuse unknown options, and to mount what is in a store where it could be written: runtimes remount binds."""
     for index, value in enumerate(container.volumes):
         own = f"{option}.volumes[{index}]"
         mount = notation.volume(own, value)
+        names = {given.partition("=")[0] for given in mount.options}
+        if unknown := sorted(names - _MOUNT_OPTIONS - _MOUNT_OPTIONS_OF_PODMAN):
+            raise ContainerError(f"{own}: no mount option {unknown[0]!r}; podman-run(1) has them under --volume")
         if in_store(mount.source, deployment.images.values()) and not {"ro", "O"} & set(mount.options):
             raise ContainerError(f"{own}: {mount.source} is in the store and would be writable; add the option ro")
 
@@ -210,7 +224,8 @@ def _check_bundle(name: str, container: Container, *, user: bool) -> None:
     for index, value in enumerate(container.volumes):
         own = f"{option}.volumes[{index}]"
         mount = notation.volume(own, value)
-        if foreign := sorted(_MOUNT_OPTIONS_OF_PODMAN & set(mount.options)):
+        names = {given.partition("=")[0] for given in mount.options}
+        if foreign := sorted(_MOUNT_OPTIONS_OF_PODMAN & names):
             raise ContainerError(f"{own}: {without}, which alone knows the option {foreign[0]!r}; leave it out")
         if not mount.source:
             raise ContainerError(f"{own}: {without}, which names nameless volumes; give it a name or a path")
@@ -226,6 +241,20 @@ def _check_podman(name: str, container: Container) -> None:
         raise ContainerError(
             f"{option}.writableLayer: podman's containers start afresh; use volumes, or the bundle backend"
         )
+    _check_networks(option, container)
+
+
+def _check_networks(option: str, item: Container | Pod) -> None:
+    """Refuse what podman fails at when it starts, and the ports that it would leave out."""
+    for network in ("host", "none"):
+        if network in item.networks and len(item.networks) > 1:
+            raise ContainerError(
+                f"{option}.networks: {network!r} is not to be had with other networks; drop one of them"
+            )
+        if network in item.networks and item.ports:
+            raise ContainerError(
+                f"{option}.ports: the network {network!r} has no ports to publish; drop one of the two"
+            )
 
 
 def _check_ports(deployment: Deployment) -> None:

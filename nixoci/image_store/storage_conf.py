@@ -3,6 +3,12 @@
 import json
 from pathlib import Path
 
+_FOR_ROOT = """\
+# For root's podman. A user's own takes this file too where there is no ~/.config/containers/storage.conf, and may not
+# mount these images: "failed to create erofs filesystem: operation not permitted". `nixoci image-store --rootless`
+# makes a store for it.
+"""
+
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
 
@@ -18,7 +24,8 @@ def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
             fuse-overlayfs for a store without any metadata. The kernel's own overlay of such a store would not let
             a user's container write to any directory of the image, since those belong to a root that is not its.
     """
-    text = f'[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
+    note = _FOR_ROOT if mount_program is None else ""
+    text = f'{note}[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
     if mount_program is not None:
         text += f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
     return text

@@ -7,6 +7,7 @@ another order each time, and a unit that only differs in that would be restarted
 
 import json
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from nixoci.bundle.defaults import capabilities
 from nixoci.container.model import Backend, Deployment, Network, Notify, Pod, Runtime, Volume
@@ -177,10 +178,23 @@ def _add_identity(unit: UnitFile, resolved: Resolved) -> None:
     user = container.user or (config.user if bare and config else None)
     if user:
         unit.add(_SECTION, "User", raw_argument(resolved.option("user"), user))
+    if container.workdir and not _is_there(resolved, resolved.workdir):
+        raise ContainerError(
+            f"{resolved.option('workdir')}: the image has no {resolved.workdir}, and podman makes none; name another or"
+            " mount something there"
+        )
     if container.workdir or bare:
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option("workdir"), f"--workdir={resolved.workdir}"))
     if container.hostname:
         unit.add(_SECTION, "PodmanArgs", literal(f"--hostname={container.hostname}"))
+
+
+def _is_there(resolved: Resolved, path: str) -> bool:
+    """Whether the image has a path, or something mounted may have it."""
+    mounted = {mount.target for mount in (*resolved.volumes, *resolved.tmpfs)} | set(resolved.image_volumes)
+    return resolved.tree.find(path) is not None or not mounted.isdisjoint(
+        (path, *map(str, PurePosixPath(path).parents))
+    )
 
 
 def _add_mounts(unit: UnitFile, resolved: Resolved, deployment: Deployment) -> None:
@@ -213,6 +227,8 @@ def _add_network(unit: UnitFile, resolved: Resolved, deployment: Deployment) -> 
     _add_networks(unit, _SECTION, resolved.option("networks"), container.networks, deployment)
     if container.pod:
         unit.add(_SECTION, "Pod", literal(f"{container.pod}.pod"))
+        if not container.auto_start:
+            unit.add(_SECTION, "StartWithPod", literal("false"))
 
 
 def _add_networks(unit: UnitFile, section: str, option: str, networks: Iterable[str], deployment: Deployment) -> None:

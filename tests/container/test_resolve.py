@@ -107,11 +107,16 @@ def test_a_health_check_is_the_images_with_the_containers_changes(tmp_path: Path
         ({"volumes": ["a:/c", "b:/c/"]}, "containers.c.volumes: /c is mounted twice"),
         ({"volumes": ["a:/"]}, "containers.c.volumes[0]: nothing can be mounted over the whole tree"),
         ({"devices": ["/etc/passwd"]}, "containers.c.devices[0]: '/etc/passwd' is not a device"),
+        ({"devices": ["/dev/a:rr"]}, "containers.c.devices[0]: '/dev/a:rr' is not a device"),
         ({"stop_signal": "SIGNAL"}, "containers.c.stopSignal: 'SIGNAL' is not a signal"),
         ({"notify": Notify.HEALTHY}, "containers.c.notify: neither the image nor the container has a health check"),
         (
             {"healthcheck": HealthcheckOptions(test=["CMD", "x"], interval="5")},
             "containers.c.healthcheck.interval: '5' is not a duration",
+        ),
+        (
+            {"healthcheck": HealthcheckOptions(retries=2)},
+            "containers.c.healthcheck.retries: neither the image nor the container has a health check",
         ),
         (
             {"healthcheck": HealthcheckOptions(test=["CMD", "x"], timeout="0s")},

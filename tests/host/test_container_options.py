@@ -101,6 +101,8 @@ def devices(host: Host) -> dict[str, list[bool]]:
         for way, chosen in WAYS.items()
         for name, device in access.items()
     }
+    for backend in PODMANS:
+        containers[f"{backend}-privileged"] = python(OPEN, devices=[access["all"]], privileged=True, backend=backend)
     return host.seen_by_all("/var/devices", containers)
 
 
@@ -109,6 +111,11 @@ def test_a_device_has_the_access_that_is_given(devices: dict[str, list[bool]], w
     assert devices[f"{way}-all"] == [True, True]
     assert devices[f"{way}-rw"] == [True, True]
     assert devices[f"{way}-r"] == [True, False]
+
+
+@pytest.mark.parametrize("backend", PODMANS)
+def test_a_privileged_one_has_a_device_by_the_name_that_is_given(devices: dict[str, list[bool]], backend: str) -> None:
+    assert devices[f"{backend}-privileged"] == [True, True]
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +217,7 @@ def test_a_privileged_one_is_what_podman_makes_of_it(host: Host, looked: dict[st
 
 
 def test_a_pod_takes_containers_of_both_of_podmans_backends(host: Host) -> None:
-    serve = "import socket; s = socket.create_server(('127.0.0.1', 8000)); c, _ = s.accept(); c.send(b'\"hello\"')"
+    serve = "import socket; s = socket.create_server(('127.0.0.1', 8000))\nwhile True: s.accept()[0].send(b'\"hello\"')"
     ask = (
         "import socket, time; time.sleep(1); c = socket.create_connection(('127.0.0.1', 8000));"
         " print('SEEN', c.recv(99).decode(), flush=True)"
@@ -218,12 +225,17 @@ def test_a_pod_takes_containers_of_both_of_podmans_backends(host: Host) -> None:
     containers = {
         "serving": python(serve, backend="rootfs") | {"pod": "both"},
         "asking": python(ask, backend="podman") | {"pod": "both", "dependsOn": ["serving"]},
+        "waiting": python("import time; time.sleep(1000)") | {"pod": "both", "autoStart": False, "stopTimeout": 0},
     }
     for container in containers.values():
         del container["networks"]  # the pod has them
     host.deploy("/var/both", containers, pods={"both": {}})
     host.systemctl("start", "both-pod.service")
     assert host.said("asking") == "hello"
+    show = ["show", "--value", "--property=ActiveState", "waiting.service"]
+    assert host.systemctl(*show) == "inactive"
+    host.systemctl("start", "waiting.service")
+    assert host.systemctl(*show) == "active"
     host.systemctl("stop", "both-pod.service")
 
 

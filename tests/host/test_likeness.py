@@ -98,7 +98,6 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "hostname": ({"hostname": "box.example"}, ["--hostname=box.example"]),
     "workdir": ({"workdir": "/usr"}, ["--workdir=/usr"]),
-    "new-workdir": ({"workdir": "/not/there"}, ["--workdir=/not/there"]),
     "environment": ({"environment": {"GREETING": "", "HOME": "/h", "NEW": "$x"}}, _ENVIRONMENT),
     "command": ({"cmd": ["/probe.py", "more"], "entrypoint": ["python3"]}, ["--entrypoint=python3"]),
     "readonly": ({"readOnly": True}, ["--read-only"]),

@@ -14,6 +14,11 @@ def test_it_is_toml_whatever_the_path() -> None:
     }
 
 
+def test_roots_file_says_to_users_what_is_theirs() -> None:
+    assert "--rootless" in storage_conf(Path("/s"))
+    assert "#" not in storage_conf(Path("/s"), mount_program=Path("/p"))
+
+
 def test_a_rootless_user_mounts_with_a_program() -> None:
     options = tomllib.loads(storage_conf(Path("/s"), mount_program=ODD))["storage"]["options"]
     assert options == {"additionalimagestores": ["/s"], "overlay": {"mount_program": str(ODD)}}

@@ -69,7 +69,7 @@ CONTAINER: dict[str, list[tuple[Any, str]]] = {
     ],
     "dependsOn": [(["d"], "After=d.service")],
     "user": [("web", ""), ("4711", "4711")],
-    "workdir": [("/mark-6", "/mark-6")],
+    "workdir": [("/srv", "/srv")],
     "hostname": [("mark-7", "mark-7")],
     "labels": [({"mark": "mark-8"}, "mark-8")],
     "networks": [(["host"], ""), (["n"], "n.network"), (["mark-9"], "mark-9"), ([], "")],
@@ -184,8 +184,8 @@ def changed(document: dict[str, Any], place: tuple[str, ...], key: str, value: A
     for name in place:
         inner = inner.setdefault(name, {})
     inner[key] = value
-    if (place, key) == (("containers", "c"), "pod"):
-        del copied["containers"]["c"]["networks"]  # the pod has them
+    if place == ("containers", "c") and key in {"pod", "ports"}:
+        del copied["containers"]["c"]["networks"]  # those of the pod, and one with ports
     return copied
 
 

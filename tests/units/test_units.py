@@ -339,6 +339,21 @@ def test_a_bundle_has_a_device_with_the_access_that_is_given(tmp_path: Path) -> 
     assert "DeviceAllow=/dev/fuse rwm" not in lines
 
 
+def test_a_container_of_a_pod_that_does_not_start_by_itself_does_not_start_with_the_pod(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"pods": {"p": {}}}
+    assert "StartWithPod=false" in quadlet(tmp_path / "1", more=more, pod="p", autoStart=False)
+    assert not [line for line in quadlet(tmp_path / "2", more=more, pod="p") if line.startswith("StartWithPod")]
+    assert not [line for line in quadlet(tmp_path / "3", autoStart=False) if line.startswith("StartWithPod")]
+
+
+def test_a_working_directory_that_podman_would_not_find_is_refused(tmp_path: Path) -> None:
+    """podman makes the image's own, but not one that it is told of."""
+    with pytest.raises(ContainerError, match=r"^containers\.c\.workdir: the image has no /not/there, "):
+        quadlet(tmp_path / "1", workdir="/not/there")
+    assert "PodmanArgs=--workdir=/not/there" in quadlet(tmp_path / "2", workdir="/not/there", volumes=["v:/not"])
+    assert "PodmanArgs=--workdir=/srv" in quadlet(tmp_path / "3", workdir="/srv")
+
+
 def test_a_capability_that_is_none_is_refused_when_podman_is_told(tmp_path: Path) -> None:
     for number, backend in enumerate(("podman", "rootfs")):
         with pytest.raises(ContainerError, match=r"^containers\.c\.capabilities: no capability 'FLY'"):
