@@ -32,7 +32,6 @@ from nixoci.units.runtime import Commands
 from nixoci.units.text import UnitFile, command, literal, raw, word
 from nixoci.units.tools import Tools
 
-_STANDARD_DEVICES = ("char-pts", "/dev/tty", "/dev/ptmx", "/dev/fuse")
 _HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
 _META = "work/meta"
@@ -145,9 +144,9 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
 def mount_table(resolved: Resolved, bundle: Bundle, erofs: Path) -> str:
     """Return the table (fstab(5)) of the root's mounts: the metadata, and over it the tree.
 
-    No process of its own makes the directories of a volatile layer: mount makes what it mounts on. The overlay is
-    mounted over its own upper directory, and the metadata in the work directory, of which the kernel uses but the
-    names that it makes itself.
+    No process of its own makes the directories of a volatile layer, since mount makes those that it mounts on: the
+    overlay is mounted over its own upper directory, and the metadata below the work directory, where the kernel
+    touches only `work` and `index`.
 
     Raises:
         ContainerError: A path cannot be written there.
@@ -163,7 +162,7 @@ def mount_table(resolved: Resolved, bundle: Bundle, erofs: Path) -> str:
     # the metadata's files name their content in the tree, which is what metacopy is
     options += [f"X-mount.mkdir={resolved.tree.root.mode:04o}", "nodev", "metacopy=on"]
     options.append(f"lowerdir={run}/{_META}::{rootfs}")
-    meta = f"{erofs} {run}/{_META} erofs ro,nodev,X-mount.mkdir=0755 0 0\n"
+    meta = f"{erofs} {run}/{_META} erofs ro,nodev,X-mount.mkdir 0 0\n"
     return f"{meta}overlay {run}/root overlay {','.join(options)} 0 0\n"
 
 
@@ -218,7 +217,7 @@ def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
     attributes = f"{top.mode:04o} {top.uid} {top.gid}"
     if bundle.root is Root.VOLATILE:
         lines += [f"R {run}/{folder}" for folder in ("root", "work")]
-        return lines if _is_plain(top) else [*lines, f"d {run}/root {attributes} -"]
+        return lines if _mkdir_makes(top) else [*lines, f"d {run}/root {attributes} -"]
     if bundle.root is Root.PERSISTENT:
         # not systemd's StateDirectory=, which would give the layer's files to root
         lines += [f"d {_kept(resolved)}/upper {attributes} -", f"d {_kept(resolved)}/work 0700 - - -"]
@@ -250,8 +249,7 @@ def _kept(resolved: Resolved) -> str:
 
 
 def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None:
-    # programs of images, suid ones among them, are nothing for the host's users; directories in it are not systemd's
-    # to make, who forks for each
+    # programs of images, suid ones among them, are nothing for the host's users; each directory more would cost a fork
     unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
     unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
     if bundle.root is Root.PERSISTENT:
@@ -260,7 +258,7 @@ def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None
         unit.add("Service", "StateDirectoryMode", literal("0700"))
 
 
-def _is_plain(top: Inode) -> bool:
+def _mkdir_makes(top: Inode) -> bool:
     """Whether root's mkdir(2) makes a directory like it."""
     return not (top.uid or top.gid) and top.mode == top.mode & _OF_MKDIR & ~_UMASK
 
@@ -269,7 +267,7 @@ def _is_made_each_time(resolved: Resolved, bundle: Bundle) -> bool:
     """Whether systemd-tmpfiles has work to do at each start, and not only after a crash."""
     if resolved.container.secrets or bundle.root is Root.PERSISTENT:
         return True
-    return bundle.root is Root.VOLATILE and not _is_plain(resolved.tree.root)
+    return bundle.root is Root.VOLATILE and not _mkdir_makes(resolved.tree.root)
 
 
 def _say_what_a_layer_needs(resolved: Resolved) -> str:
@@ -294,7 +292,8 @@ def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
         unit.add("Service", limit, literal(str(_LIMIT)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
-    devices = dict.fromkeys(_STANDARD_DEVICES, "rwm") | {each.source: each.options[0] for each in resolved.devices}
+    # terminals are allowed by that already; systemd compiles the list at each start
+    devices = {"/dev/fuse": "rwm"} | {each.source: each.options[0] for each in resolved.devices}
     for device, access in devices.items():
         unit.add("Service", "DeviceAllow", raw(resolved.option("devices"), f"{device} {access}"))
     unit.add("Service", "Restart", literal(str(resolved.container.restart)))
@@ -320,7 +319,7 @@ def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:
     crun leaves a process that is the parent a little longer than its command takes. If systemd meets a main process
     that is not its child, it does not wait for it at the stop, but kills it right after the stop signal.
     """
-    # it has mostly gone by now, or does within less than a process takes to start
+    # it has mostly gone by now, or goes before a process for waiting would have started
     return [
         f"read -r pid < {pid_file} || :",
         "adopted() {",

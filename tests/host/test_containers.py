@@ -270,6 +270,32 @@ def test_a_bundle_says_itself_when_it_is_ready(host: Host) -> None:
     host.systemctl("stop", "says.service")
 
 
+TERMINALS = """
+import errno, json, os
+ours, theirs = os.openpty()
+os.write(ours, b"x\\n")
+said = [os.ttyname(theirs).rpartition("/")[0], os.read(theirs, 2).decode()]
+for device in ("/dev/tty", "/dev/fuse", "/dev/null", "/dev/full"):
+    try:
+        said.append(os.close(os.open(device, os.O_RDWR)))
+    except OSError as error:
+        said.append(errno.errorcode[error.errno])
+try:
+    os.mknod("/tmp/disk", 0o60600, os.makedev(7, 0))
+    os.open("/tmp/disk", os.O_RDONLY)
+except OSError as error:
+    said.append(errno.errorcode[error.errno])
+print("SEEN", json.dumps(said), flush=True)
+"""
+
+
+def test_a_bundle_may_use_terminals_and_no_disk(host: Host) -> None:
+    container = {"image": "python", "backend": "bundle", "capabilities": {"MKNOD": True}}
+    said = host.seen("terminals", container | {"entrypoint": ["python3", "-c", TERMINALS]})
+    # no terminal controls it (ENXIO), and /dev/fuse has no node in it; what the device policy forbids is EPERM
+    assert said == ["/dev/pts", "x\n", "ENXIO", "ENOENT", None, None, "EPERM"]
+
+
 def test_the_worked_example_of_the_documentation_works(host: Host) -> None:
     text = (Path(__file__).parents[2] / "docs/containers.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -138,7 +138,7 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     script = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
     assert "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab" in script
     meta, root = mount_table(resolved, made, Path("/e.erofs")).splitlines()
-    assert meta == "/e.erofs /run/nixoci/c/work/meta erofs ro,nodev,X-mount.mkdir=0755 0 0"
+    assert meta == "/e.erofs /run/nixoci/c/work/meta erofs ro,nodev,X-mount.mkdir 0 0"
     assert root.startswith("overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/root,workdir=/run/nixoci/c/work,")
     assert f"lowerdir=/run/nixoci/c/work/meta::{tmp_path}/rootfs" in root
     # the upper directory is that of / inside
