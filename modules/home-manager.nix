@@ -14,7 +14,8 @@ import ./module.nix {
     [
       { home.packages = [ cfg.package ]; }
       (lib.mkIf (cfg.images != { }) {
-        xdg.configFile."containers/storage.conf".text = import ./storage-conf.nix cfg.imageStore;
+        # podman reads the user's own file and no other, so this is all of it
+        xdg.configFile."containers/storage.conf".source = "${cfg.imageStore}/storage.conf";
       })
       (lib.mkIf deployment.hasUnits {
         # with its .wants links, which start what starts by itself

@@ -25,7 +25,6 @@ let
       user
       ;
     podman = podman arguments;
-    unit = lib.optionalAttrs user (import ./user-unit.nix);
   };
 in
 {

@@ -20,9 +20,7 @@ let
       user = true;
       path = "virtualisation.nixoci.users.${name}";
       # units of all users are in one place, and each user's systemd reads them all
-      unit = import ./user-unit.nix // {
-        Unit.ConditionUser = name;
-      };
+      unit.Unit.ConditionUser = name;
     };
 
   deployments = lib.mapAttrs deploymentOf cfg.users;
@@ -94,7 +92,7 @@ in
         }) cfg.users;
       }
       (lib.mkIf (cfg.images != { }) {
-        environment.etc.${conf}.text = import ./storage-conf.nix store;
+        environment.etc.${conf}.source = "${store}/storage.conf";
         systemd.user.tmpfiles.users = lib.mapAttrs (_: _: {
           rules = [ "L+ %h/.config/containers/storage.conf - - - - /etc/${conf}" ];
         }) cfg.users;

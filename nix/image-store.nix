@@ -1,4 +1,5 @@
-# A read-only image store for podman over image paths, and the same for rootless users as its `rootless`.
+# A read-only image store for podman over image paths, and the same for rootless users as its `rootless`; in each is a
+# storage.conf that makes podman use it.
 {
   system,
   nixoci,
@@ -14,6 +15,8 @@ let
       args = [
         "image-store"
         (builtins.placeholder "out")
+        "--storage-conf"
+        "${builtins.placeholder "out"}/storage.conf"
       ]
       ++ map (image: "${image}") images
       ++ flags;
@@ -25,6 +28,6 @@ build "nixoci-image-store" [
   "${composefs}/bin/mkcomposefs"
 ]
 // {
-  # Without the EROFS files, which only root can mount; storage.conf names its mount-program.
+  # Without the EROFS files, which only root can mount; its storage.conf names its mount-program.
   rootless = build "nixoci-image-store-rootless" [ "--rootless" ];
 }

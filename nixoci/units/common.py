@@ -5,13 +5,17 @@ from pathlib import Path
 
 from nixoci.container.resolve import Resolved
 from nixoci.errors import ContainerError
-from nixoci.units.text import UnitFile, UnitText, command, literal, raw
+from nixoci.units.text import UnitFile, UnitText, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _SECOND = 10**9
 _STOP_GRACE = 30
 _START_GRACE = 60
 _READ_BY_OTHERS = 0o004
+
+USER_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are on NixOS and elsewhere: rootless podman runs newuidmap, and its image store's mount program
+others. A user's systemd on NixOS does not look among the wrappers, which alone are setuid."""
 
 
 def add_order(unit: UnitFile, resolved: Resolved) -> None:
@@ -21,6 +25,12 @@ def add_order(unit: UnitFile, resolved: Resolved) -> None:
     for other in sorted(resolved.container.depends_on):
         unit.add("Unit", "Requires", literal(f"{other}.service"))
         unit.add("Unit", "After", literal(f"{other}.service"))
+
+
+def add_path(unit: UnitFile, *, user: bool) -> None:
+    """Have podman find what it needs for a user; a PATH of `settings.unit` comes later and wins."""
+    if user:
+        unit.add("Service", "Environment", word(f"PATH={USER_PATH}"))
 
 
 def add_install(unit: UnitFile, resolved: Resolved, *, user: bool) -> None:

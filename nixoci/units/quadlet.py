@@ -17,6 +17,7 @@ from nixoci.errors import ContainerError
 from nixoci.units.common import (
     add_install,
     add_order,
+    add_path,
     add_secrets,
     default_target,
     make_secrets,
@@ -78,6 +79,7 @@ def container_file(
     for index, value in enumerate(container.extra_options):
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option(f"extraOptions[{index}]"), value))
     _add_service(unit, resolved)
+    add_path(unit, user=user)
     _add_secrets(unit, resolved, tools, user=user)
     unit.add_settings(resolved.option("settings"), {_SECTION: container.settings.quadlet})
     unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
@@ -85,18 +87,19 @@ def container_file(
     return unit
 
 
-def volume_file(name: str, volume: Volume) -> UnitFile:
+def volume_file(name: str, volume: Volume, *, user: bool) -> UnitFile:
     """Return the `.volume` file of a volume; podman knows it by the same name."""
     unit = UnitFile(f"{name}.volume")
     unit.add("Quadlet", "DefaultDependencies", literal("false"))
     unit.add("Volume", "VolumeName", literal(name))
     _add_labels(unit, "Volume", f"volumes.{name}.labels", volume.labels)
+    add_path(unit, user=user)
     unit.add_settings(f"volumes.{name}.settings", {"Volume": volume.settings.quadlet})
     unit.add_settings(f"volumes.{name}.settings.unit", volume.settings.unit)
     return unit
 
 
-def network_file(name: str, network: Network) -> UnitFile:
+def network_file(name: str, network: Network, *, user: bool) -> UnitFile:
     """Return the `.network` file of a network; podman knows it by the same name."""
     unit = UnitFile(f"{name}.network")
     unit.add("Quadlet", "DefaultDependencies", literal("false"))
@@ -106,6 +109,7 @@ def network_file(name: str, network: Network) -> UnitFile:
     for index, subnet in enumerate(network.subnets):
         unit.add("Network", "Subnet", raw_argument(f"networks.{name}.subnets[{index}]", subnet))
     _add_labels(unit, "Network", f"networks.{name}.labels", network.labels)
+    add_path(unit, user=user)
     unit.add_settings(f"networks.{name}.settings", {"Network": network.settings.quadlet})
     unit.add_settings(f"networks.{name}.settings.unit", network.settings.unit)
     return unit
@@ -120,6 +124,7 @@ def pod_file(name: str, pod: Pod, deployment: Deployment, *, user: bool) -> Unit
         unit.add("Pod", "PublishPort", raw_argument(f"pods.{name}.ports[{index}]", port))
     _add_networks(unit, "Pod", f"pods.{name}.networks", pod.networks, deployment)
     _add_labels(unit, "Pod", f"pods.{name}.labels", pod.labels)
+    add_path(unit, user=user)
     unit.add_settings(f"pods.{name}.settings", {"Pod": pod.settings.quadlet})
     unit.add_settings(f"pods.{name}.settings.unit", pod.settings.unit)
     unit.add("Install", "WantedBy", literal(default_target(user=user)))

@@ -146,8 +146,8 @@ def _link(rendering: Rendering, made: Path) -> None:
 
 def _write_quadlets(rendering: Rendering, containers: list[Resolved]) -> None:
     deployment, user = rendering.deployment, rendering.user
-    files = [volume_file(name, volume) for name, volume in deployment.volumes.items()]
-    files += [network_file(name, network) for name, network in deployment.networks.items()]
+    files = [volume_file(name, volume, user=user) for name, volume in deployment.volumes.items()]
+    files += [network_file(name, network, user=user) for name, network in deployment.networks.items()]
     files += [pod_file(name, pod, deployment, user=user) for name, pod in deployment.pods.items()]
     for one in containers:
         bare = one.container.backend is Backend.ROOTFS

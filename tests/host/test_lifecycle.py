@@ -10,7 +10,7 @@ import pytest
 
 from tests.host.containers import BACKENDS
 from tests.host.test_generated import ARGUMENTS
-from tests.host.test_modules import storage_conf
+from tests.host.test_modules import named_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +151,7 @@ def pinned(machine: Machine, registry: Registry, images: dict[str, Pair]) -> Non
 @pytest.fixture(scope="module", params=range(3), ids=["turn0", "turn1", "turn2"])
 def deployment(request: pytest.FixtureRequest, machine: Machine, pinned: None) -> Iterator[Deployment]:  # noqa: ARG001
     made = Deployment(machine, request.param)
-    with storage_conf(machine, made.store):
+    with named_store(machine, made.store):
         made.start()
         yield made
         machine.run(["systemctl", "stop", *(service.unit for service in made.in_order)])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nixoci.container.model import Container, Deployment
 from nixoci.container.schema import json_schema
+from nixoci.image_store.storage_conf import storage_conf
 from tests.host.locks import locked, write_lock
 from tests.host.process import FETCH
 from tests.nixpkgs import CHECKOUT, nixpkgs
@@ -70,10 +73,10 @@ class Modules:
         assert done.returncode != 0
         return done.stderr
 
-    def broken(self, *modules: str) -> list[str]:
+    def broken(self, *modules: str, home: bool = False) -> list[str]:
         """Return the messages of the assertions that do not hold."""
         select = "map (each: each.message) (lib.filter (each: !each.assertion) it.config.assertions)"
-        messages: list[str] = self.value(*modules, select=select)
+        messages: list[str] = self.value(*modules, select=select, home=home)
         return messages
 
     def build(self, *modules: str, select: str, home: bool = False, check: bool = True) -> tuple[int, str, str]:
@@ -84,9 +87,9 @@ class Modules:
 
 
 @contextmanager
-def storage_conf(machine: Machine, store: str) -> Iterator[None]:
+def named_store(machine: Machine, store: str) -> Iterator[None]:
     """Name an image store as NixOS does, as long as the test needs it."""
-    conf = f'[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
+    conf = storage_conf(Path(store))
     file = machine.root / "etc/containers/storage.conf"
     before = file.read_text(encoding="utf-8") if file.exists() else None
     machine.run(["tee", f"/{file.relative_to(machine.root)}"], input=conf)
@@ -105,7 +108,7 @@ def evaluator(machine: Machine) -> Iterator[Modules]:
         shutil.copytree(CHECKOUT / name, folder / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(nixpkgs() / "lib", folder / "nixpkgs/lib")
     yield Modules(machine)
-    shutil.rmtree(folder)
+    machine.run(["rm", "--recursive", "--force", FOLDER])
 
 
 def write_project(machine: Machine, registry: Registry, images: dict[str, Pair]) -> None:
@@ -168,14 +171,16 @@ def test_a_wrong_option_is_named(modules: Modules, text: str, said: str) -> None
     assert said in modules.refusal(f"virtualisation.nixoci.containers = {{ {text} }};")
 
 
-def test_a_lock_that_is_missing(modules: Modules) -> None:
+@pytest.mark.parametrize("home", [False, True])
+def test_a_lock_that_is_missing(modules: Modules, home: bool) -> None:
     lock = "virtualisation.nixoci.lock = /nowhere/nixoci.lock.json;"
-    (message,) = modules.broken(ENABLE, lock, "virtualisation.nixoci.users.alice = { };")
+    (message,) = modules.broken(ENABLE, lock, *["virtualisation.nixoci.users.alice = { };"] * (not home), home=home)
     assert message.startswith("virtualisation.nixoci.lock: /nowhere/nixoci.lock.json does not exist; make it with")
 
 
-def test_an_image_that_is_unknown(project: Modules) -> None:
-    (message,) = project.broken(ENABLE, LOCK, 'virtualisation.nixoci.containers.web.image = "ngnix";')
+@pytest.mark.parametrize("home", [False, True])
+def test_an_image_that_is_unknown(project: Modules, home: bool) -> None:
+    (message,) = project.broken(ENABLE, LOCK, 'virtualisation.nixoci.containers.web.image = "ngnix";', home=home)
     assert message.startswith("virtualisation.nixoci.containers.web.image: no image ngnix; known are nginx, python,")
 
 
@@ -200,7 +205,8 @@ def test_lists_of_several_modules_add_up_and_are_checked_together(project: Modul
     select = "it.config.virtualisation.nixoci.units"
     status, _, stderr = project.build(ENABLE, LOCK, SECCOMP, *given, select=select, check=False)
     assert status != 0
-    assert "containers.web.ports[1]: port 80/tcp of the host is taken by" in stderr
+    taken = "port 80/tcp of the host is taken by virtualisation.nixoci.containers.web.ports[0]"
+    assert f"error: virtualisation.nixoci.containers.web.ports[1]: {taken}" in stderr, stderr
 
 
 def test_disabled_is_nothing(modules: Modules) -> None:
@@ -211,14 +217,17 @@ def test_disabled_is_nothing(modules: Modules) -> None:
 def test_images_alone_are_in_podmans_store_and_make_no_units(project: Modules) -> None:
     select = "{ inherit (it.config.systemd) packages; storage = it.config.virtualisation.containers.storage.settings; }"
     found = project.value(ENABLE, LOCK, select=select)
-    store = project.value(ENABLE, LOCK, select='"${it.config.virtualisation.nixoci.imageStore}"')
+    _, store, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.imageStore")
     assert found == {"packages": [], "storage": {"storage": {"options": {"additionalimagestores": [store]}}}}
+    # elsewhere than on NixOS, where storage.conf has more, it is the store's own
+    own = tomllib.loads(project.machine.run(["cat", f"{store}/storage.conf"]).stdout)
+    assert own["storage"]["options"] == found["storage"]["storage"]["options"]
 
 
 def test_plain_podman_runs_images_that_are_only_declared(project: Modules) -> None:
     machine = project.machine
     _, store, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.imageStore")
-    with storage_conf(machine, store):
+    with named_store(machine, store):
         listed = json.loads(machine.run(["podman", "images", "--format=json"]).stdout)
         (name,) = (name for image in listed for name in image["Names"] if "nginx" in name)
         run = ["podman", "run", "--rm", "--pull=never", "--network=none", name, "stat", "--format=%U:%a", "/etc/shadow"]
@@ -230,21 +239,24 @@ def test_plain_podman_runs_images_that_are_only_declared(project: Modules) -> No
     [
         (
             'a = { image = "nginx"; ports = [ "80:80" ]; }; b = { image = "redis"; ports = [ "80:81" ]; };',
-            "containers.b.ports[0]: port 80/tcp of the host is taken by containers.a.ports[0]",
+            "containers.b.ports[0]: port 80/tcp of the host is taken by {0}containers.a.ports[0]; publish another port",
         ),
         (
             'a = { image = "nginx"; dependsOn = [ "b" ]; }; b = { image = "nginx"; dependsOn = [ "a" ]; };',
             "containers.a.dependsOn: a circle, a -> b -> a",
         ),
-        ('a = { image = "nginx"; backend = "bundle"; ports = [ "80" ]; };', "containers.a.ports: "),
+        ('a = { image = "nginx"; dependsOn = [ "c" ]; };', "containers.a.dependsOn: no container 'c'"),
+        ('a = { image = "nginx"; backend = "bundle"; ports = [ "80" ]; };', "containers.a."),
     ],
 )
-def test_what_the_build_refuses_it_names(project: Modules, text: str, said: str) -> None:
-    containers = f"virtualisation.nixoci.containers = {{ {text} }};"
-    select = "it.config.virtualisation.nixoci.units"
-    status, _, stderr = project.build(ENABLE, LOCK, SECCOMP, containers, select=select, check=False)
+@pytest.mark.parametrize("path", ["virtualisation.nixoci.", "virtualisation.nixoci.users.alice.", "home"])
+def test_what_the_build_refuses_it_names(project: Modules, path: str, text: str, said: str) -> None:
+    home = path == "home"
+    prefix = "virtualisation.nixoci." if home else path
+    given = (ENABLE, LOCK, SECCOMP, f"{prefix}containers = {{ {text} }};")
+    status, _, stderr = project.build(*given, select=f"it.config.{prefix}units", home=home, check=False)
     assert status != 0
-    assert f"error: virtualisation.nixoci.{said}" in stderr, stderr
+    assert f"error: {prefix}{said.format(prefix)}" in stderr, stderr
 
 
 def test_three_containers_one_per_backend_start(project: Modules) -> None:
@@ -258,7 +270,7 @@ def test_three_containers_one_per_backend_start(project: Modules) -> None:
         select="it.config.virtualisation.containers.storage.settings.storage.options.additionalimagestores",
     )
     found = machine.run(["find", f"{units}/lib/systemd/system", "-maxdepth", "1", "-type", "f"]).stdout.split()
-    with storage_conf(machine, store):
+    with named_store(machine, store):
         machine.run(["systemctl", "link", "--quiet", *found])
         try:
             machine.run(["systemctl", "start", *wanted], timeout=120)
@@ -300,8 +312,9 @@ def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     files = project.value(*given, select="it.config.xdg.configFile", home=True)
     _, store, _ = project.build(*given, select="it.config.virtualisation.nixoci.imageStore", home=True)
     assert store.endswith("-nixoci-image-store-rootless")
-    assert f'additionalimagestores = ["{store}"]' in files["containers/storage.conf"]["text"]
-    assert f'mount_program = "{store}/mount-program"' in files["containers/storage.conf"]["text"]
+    assert files["containers/storage.conf"]["source"] == f"{store}/storage.conf"
+    conf = storage_conf(Path(store), mount_program=Path(store) / "mount-program")
+    assert project.machine.run(["cat", f"{store}/storage.conf"]).stdout == conf
     assert project.machine.run(["test", "-x", f"{store}/mount-program"]).returncode == 0
     _, units, _ = project.build(*given, select="it.config.virtualisation.nixoci.units", home=True)
     assert files["systemd/user"]["source"] == f"{units}/lib/systemd/user"
@@ -345,7 +358,8 @@ def test_a_users_containers_run_under_the_users_systemd_as_nixos_places_them(pro
     _, units, _ = project.build(*given, select="builtins.head it.config.systemd.packages")
     assert units == project.build(*given, select=f"{alice}.units")[1]
     store = project.build(*given, select=f"{alice}.imageStore")[1]
-    conf = found["etc"]["nixoci/storage.conf"]["text"]
+    assert found["etc"]["nixoci/storage.conf"]["source"] == f"{store}/storage.conf"
+    conf = machine.run(["cat", f"{store}/storage.conf"]).stdout
     assert f'mount_program = "{store}/mount-program"' in conf
     files = {"etc/nixoci/storage.conf": conf, "etc/user-tmpfiles.d/alice.conf": f"{rule}\n"}
     for file, text in files.items():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.host.process import FETCH
-from tests.host.test_modules import ENABLE, FOLDER, LOCK, Modules, evaluator, storage_conf, write_project
+from tests.host.test_modules import ENABLE, FOLDER, LOCK, Modules, evaluator, named_store, write_project
 from tests.nixpkgs import oci_containers, quadlet_nix
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def project(machine: Machine, registry: Registry, images: dict[str, Pair]) -> It
 def store(project: Modules) -> Iterator[str]:
     """Have podman know the image store, and nothing else: the registry has what was pulled under another name."""
     _, place, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.imageStore")
-    with storage_conf(project.machine, place):
+    with named_store(project.machine, place):
         yield place
 
 

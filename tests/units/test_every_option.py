@@ -195,8 +195,8 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     document = changed(document, ("containers", "c"), "backend", str(backend))
     deployment = structure(Deployment, {"images": images, **document}, what="document", strict=True)
     check(deployment)
-    files = [volume_file(name, volume) for name, volume in deployment.volumes.items()]
-    files += [network_file(name, network) for name, network in deployment.networks.items()]
+    files = [volume_file(name, volume, user=False) for name, volume in deployment.volumes.items()]
+    files += [network_file(name, network, user=False) for name, network in deployment.networks.items()]
     files += [pod_file(name, pod, deployment, user=False) for name, pod in deployment.pods.items()]
     lines: list[str] = []
     container = deployment.containers["c"]

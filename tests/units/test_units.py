@@ -125,12 +125,18 @@ def test_volumes_networks_and_pods_have_their_own_names(tmp_path: Path) -> None:
     }
     whole = deployment(tmp_path, {"pod": "p"}, **more)
     check(whole)
-    volume = volume_file("v", whole.volumes["v"]).render().splitlines()
+    volume = volume_file("v", whole.volumes["v"], user=False).render().splitlines()
     assert {"VolumeName=v", 'Label="a=b c"'} <= set(volume)
-    network = network_file("n", whole.networks["n"]).render().splitlines()
+    network = network_file("n", whole.networks["n"], user=False).render().splitlines()
     assert {"NetworkName=n", "Internal=true", "Subnet=10.1.0.0/24"} <= set(network)
     pod = pod_file("p", whole.pods["p"], whole, user=True).render().splitlines()
-    assert {"PodName=p", "PublishPort=80:80", "Network=n.network", "ShmSize=1m", "WantedBy=default.target"} <= set(pod)
+    assert {
+        "PodName=p",
+        "PublishPort=80:80",
+        "Network=n.network",
+        "ShmSize=1m",
+        "WantedBy=default.target",
+    } <= set(pod)
 
 
 def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
@@ -358,3 +364,18 @@ def test_a_capability_that_is_none_is_refused_when_podman_is_told(tmp_path: Path
     for number, backend in enumerate(("podman", "rootfs")):
         with pytest.raises(ContainerError, match=r"^containers\.c\.capabilities: no capability 'FLY'"):
             quadlet(tmp_path / str(number), backend=backend, capabilities={"FLY": True})
+
+
+def test_podman_finds_newuidmap_from_every_unit_of_a_user(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"volumes": {"v": {}}, "networks": {"n": {}}, "pods": {"p": {}}}
+    own = {"unit": {"Service": {"Environment": ["PATH=/mine"]}}}
+    lines = quadlet(tmp_path, user=True, more=more, settings=own)
+    whole = deployment(tmp_path, {}, **more)
+    files = [volume_file("v", whole.volumes["v"], user=True), network_file("n", whole.networks["n"], user=True)]
+    files.append(pod_file("p", whole.pods["p"], whole, user=True))
+    for unit in [lines, *(file.render().splitlines() for file in files)]:
+        (path, *_) = [line for line in unit if line.startswith("Environment=PATH=")]
+        assert "/run/wrappers/bin" in path.removeprefix("Environment=PATH=").split(":")
+    # the last one counts
+    assert lines.index("Environment=PATH=/mine") > lines.index(next(line for line in lines if "wrappers" in line))
+    assert not [line for line in quadlet(tmp_path / "2") if "PATH" in line]
