@@ -131,7 +131,9 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     if resolved.container.networks == ["host"]:
         lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/{file}" for file in _HOST_FILES)]
     log = f"{RUN}/{name}/log"
-    lines += [f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}", f"{tools.cat} < {log} &"]
+    lines.append(f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}")
+    # which ends when nobody can write any more, whatever signals are sent to the whole unit
+    lines.append(f"(trap '' HUP INT QUIT TERM USR1 USR2; exec {shlex.quote(tools.cat)} < {log}) &")
     if resolved.container.notify is Notify.CONTAINER:
         lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))} > {log} 2>&1")
     else:

@@ -289,5 +289,20 @@ def test_what_images_link_to_their_output_is_logged(host: Host) -> None:
         assert sum(line.startswith("more ") for line in log) == 5000, name
 
 
+@pytest.mark.parametrize("way", ["bundle", "runc"])
+def test_a_signal_to_all_of_a_unit_leaves_its_log_alone(host: Host, way: str) -> None:
+    script = (
+        "import signal\nsignal.signal(signal.SIGHUP, lambda *_: print('SEEN \"hup\"', flush=True))\n"
+        "print('ready', flush=True)\nwhile True: signal.pause()"
+    )
+    name = f"signalled-{way}"
+    host.deploy(f"/var/{name}", {name: python(script, stopTimeout=0) | WAYS[way]})
+    host.systemctl("start", f"{name}.service")
+    host.wait_for_log(f"{name}.service", "ready")
+    host.systemctl("kill", "--signal=HUP", f"{name}.service")
+    assert host.said(name) == "hup"
+    host.systemctl("stop", f"{name}.service")
+
+
 def test_the_store_is_as_it_was(host: Host) -> None:
     assert host.measure() == host.hashes
