@@ -64,13 +64,13 @@ def body_packing(effort: Effort) -> Packing:
             CompressionParameter.window_log: 25,
             CompressionParameter.enable_long_distance_matching: 1,
         }
-        return Packing(ZSTD, ZstdCompressor(options=options))
+        return Packing(ZSTD, lambda: ZstdCompressor(options=options))
     return lzma_packing({Effort.DEFAULT: 8 << 20, Effort.BEST: 16 << 20}[effort])
 
 
 def packed_packing() -> Packing:
     """Return the packing for residue that hardly compresses, such as that of packed contents."""
-    return Packing(ZSTD, ZstdCompressor(level=3))
+    return Packing(ZSTD, lambda: ZstdCompressor(level=3))
 
 
 def is_packed(data: bytes) -> bool:

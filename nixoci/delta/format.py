@@ -50,10 +50,10 @@ class Compressor(Protocol):
 
 
 class Packing(NamedTuple):
-    """A compressor, and how what it makes is announced: by `ZSTD`, or by `LZMA` and the size of the dictionary."""
+    """What makes a compressor, and how its stream is announced: by `ZSTD`, or by `LZMA` and the dictionary's size."""
 
     head: bytes
-    compressor: Compressor
+    compressor: Callable[[], Compressor]
 
 
 def lzma_packing(dictionary: int) -> Packing:
@@ -63,7 +63,7 @@ def lzma_packing(dictionary: int) -> Packing:
     """
     chain = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "dict_size": dictionary, "pb": 0}
     head = LZMA + bytes([dictionary.bit_length() - 1])
-    return Packing(head, lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[chain]))
+    return Packing(head, lambda: lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[chain]))
 
 
 class DeltaWriter:
@@ -73,7 +73,8 @@ class DeltaWriter:
         self._out = out
         self._check = hashlib.sha256()
         self._packing = packing
-        self._small: bytearray | None = bytearray()
+        self._small = bytearray()
+        self._compressor: Compressor | None = None
         self._pending = bytearray()
         self.size = 0
         self._write(MAGIC + pack_varint(VERSION))
@@ -91,13 +92,14 @@ class DeltaWriter:
 
     def write(self, data: bytes) -> None:
         """Append to the body."""
-        if self._small is None:
-            self.raw(self._packing.compressor.compress(data))
+        if self._compressor is not None:
+            self.raw(self._compressor.compress(data))
             return
         self._small += data
         if len(self._small) > _SMALL:
-            self.raw(self._packing.head + self._packing.compressor.compress(bytes(self._small)))
-            self._small = None
+            self._compressor = self._packing.compressor()
+            self.raw(self._packing.head + self._compressor.compress(bytes(self._small)))
+            self._small.clear()
 
     def change(self, packing: Packing) -> None:
         """Pack what follows in the body in another way."""
@@ -117,11 +119,12 @@ class DeltaWriter:
             del self._pending[:MAX_FRAME]
 
     def _end_stream(self) -> None:
-        if self._small is None:
-            self.raw(self._packing.compressor.flush())
+        if self._compressor is not None:
+            self.raw(self._compressor.flush())
+            self._compressor = None
         elif self._small:
             self.raw(_smallest(bytes(self._small)))
-        self._small = bytearray()
+            self._small.clear()
 
     def _frame(self, payload: bytes, *, last: bool = False) -> None:
         self._write(pack_varint(len(payload) << 1 | last) + payload)
@@ -135,7 +138,8 @@ class DeltaWriter:
 
 def _smallest(data: bytes) -> bytes:
     """Return the smallest of the streams that hold some bytes."""
-    head, compressor = lzma_packing(_SMALL)
+    head, make = lzma_packing(_SMALL)
+    compressor = make()
     by_lzma = head + compressor.compress(data) + compressor.flush()
     return min(PLAIN + pack_varint(len(data)) + data, ZSTD + compress(data, _SMALL_LEVEL), by_lzma, key=len)
 

@@ -125,7 +125,7 @@ def _pack_signature(line: str) -> bytes:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if len(raw) == _SIGNATURE and _signature(key, raw) == line:
+    if key and len(raw) == _SIGNATURE and _signature(key, raw) == line:
         return pack_text(key.encode()) + raw
     return pack_text(b"") + pack_text(line.encode())
 
@@ -222,7 +222,7 @@ class _Reader:
     def _text(self, count: int) -> str:
         data = self._bytes(count)
         try:
-            return data.decode("ascii")
+            return data.decode()
         except UnicodeDecodeError as error:
             raise self._broken(f"{data[:60]!r} for a text") from error
 
