@@ -21,6 +21,8 @@ from nixoci.errors import DeltaError
 _HASH_PART = 20
 _SHA256 = 32
 _SIGNATURE = 64
+_MAX_NAME = 211
+"""Bytes that Nix gives the name of a store path at most."""
 
 
 class _Has(IntFlag):
@@ -146,7 +148,7 @@ class _Reader:
     def base(self) -> Base:
         """Read a base."""
         length = self.number()
-        name = self._text(length >> 1)
+        name = self._short(length >> 1)
         nar_hash = self._nar_hash()
         path = _addressed(nar_address(nar_hash), _path(bytes(_HASH_PART), name), ()) if length & 1 else None
         return Base(path=path or _path(self._bytes(_HASH_PART), name), nar_hash=nar_hash)
@@ -210,7 +212,7 @@ class _Reader:
         shared = self.number()
         if shared > len(before):
             raise self._broken(f"a name that shares {shared} bytes with {before!r}")
-        return before[:shared] + self._text(self.number())
+        return before[:shared] + self._short(self.number())
 
     def _signature(self) -> str:
         key = self._text(self.number())
@@ -218,6 +220,11 @@ class _Reader:
 
     def _nar_hash(self) -> str:
         return f"sha256-{base64.b64encode(self._bytes(_SHA256)).decode()}"
+
+    def _short(self, count: int) -> str:
+        if count > _MAX_NAME:
+            raise self._broken(f"a name of {count} bytes where at most {_MAX_NAME} may be")
+        return self._text(count)
 
     def _text(self, count: int) -> str:
         data = self._bytes(count)
