@@ -5,33 +5,31 @@ docs/delta-format.md describes every byte.
 
 import hashlib
 import lzma
-import struct
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from nixoci.delta.model import Header, check_header
-from nixoci.document import dump, load, structure
+from nixoci.delta.header import pack_header, read_header
+from nixoci.delta.model import Header
+from nixoci.delta.numbers import pack_varint, read_varint
 from nixoci.errors import DeltaError
-from nixoci.zstd import ZstdCompressor, ZstdDecompressor, ZstdError
+from nixoci.zstd import ZstdDecompressor, ZstdError, compress
 
-MAGIC = b"nixoci-delta\n"
+MAGIC = b"nxd"
 VERSION = 1
 
-HEADER, BODY, END = b"H", b"B", b"E"
-
 MAX_FRAME = 1 << 20
-MAX_HEADER = 256 << 20
+MAX_HEADER = 32 << 20
 MAX_STREAMS = 16
 """Compressed streams in a body: each that ends moves what follows it in memory."""
-MAX_VARINT = 10
-CHECK_SIZE = 16
+CHECK_SIZE = 8
 
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_XZ_MAGIC = b"\xfd7zXZ\0"
-_XZ_MEMORY = 160 << 20
-"""Bytes that reading xz may take: a dictionary of 128 MiB and what is around it."""
+PLAIN, ZSTD, LZMA = b"P", b"Z", b"L"
+"""What a stream of the body starts with; after `LZMA` comes the binary logarithm of its dictionary's size."""
 
-_PREFIX = struct.Struct(">cI")
+_MAX_DICTIONARY = 27
+_SMALL = 1 << 16
+"""Bytes of a stream up to which every way to write it is tried."""
+_SMALL_LEVEL = 19
 
 
 class Sink(Protocol):
@@ -42,7 +40,7 @@ class Sink(Protocol):
 
 
 class Compressor(Protocol):
-    """Makes one zstd frame or xz stream."""
+    """Makes one stream of the body."""
 
     def compress(self, data: bytes, /) -> bytes:
         """Take data; return what is ready."""
@@ -51,53 +49,99 @@ class Compressor(Protocol):
         """Return the rest; nothing may follow."""
 
 
+class Packing(NamedTuple):
+    """What makes a compressor, and how its stream is announced: by `ZSTD`, or by `LZMA` and the dictionary's size."""
+
+    head: bytes
+    compressor: Callable[[], Compressor]
+
+
+def lzma_packing(dictionary: int) -> Packing:
+    """Return a packing by LZMA2 with a dictionary of so many bytes, a power of two.
+
+    What is common to patches of programs has no alignment, so `pb` is 0.
+    """
+    chain = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "dict_size": dictionary, "pb": 0}
+    head = LZMA + bytes([dictionary.bit_length() - 1])
+    return Packing(head, lambda: lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[chain]))
+
+
 class DeltaWriter:
     """Writes the stream: the header first, then the body in pieces, then `finish`."""
 
-    def __init__(self, out: Sink, compressor: Compressor) -> None:
+    def __init__(self, out: Sink, packing: Packing) -> None:
         self._out = out
         self._check = hashlib.sha256()
-        self._compressor = compressor
+        self._packing = packing
+        self._small = bytearray()
+        self._compressor: Compressor | None = None
         self._pending = bytearray()
         self.size = 0
-        self._write(MAGIC)
+        self._write(MAGIC + pack_varint(VERSION))
 
     def header(self, header: Header) -> None:
         """Write the header."""
-        packed = ZstdCompressor(level=19).compress(dump(header).encode(), ZstdCompressor.FLUSH_FRAME)
-        for start in range(0, len(packed), MAX_FRAME):
-            self._frame(HEADER, packed[start : start + MAX_FRAME])
+        self.section(pack_header(header))
+
+    def section(self, plain: bytes) -> None:
+        """Write the bytes of a header, compressed where that makes less."""
+        packed = compress(plain, _SMALL_LEVEL)
+        smaller = len(packed) < len(plain)
+        data = packed if smaller else plain
+        self.raw(pack_varint(len(data) << 1 | smaller) + data)
 
     def write(self, data: bytes) -> None:
         """Append to the body."""
-        self._body(self._compressor.compress(data))
+        if self._compressor is not None:
+            self.raw(self._compressor.compress(data))
+            return
+        self._small += data
+        if len(self._small) > _SMALL:
+            self._compressor = self._packing.compressor()
+            self.raw(self._packing.head + self._compressor.compress(bytes(self._small)))
+            self._small.clear()
 
-    def change(self, compressor: Compressor) -> None:
-        """Compress what follows in the body by another compressor."""
-        self._body(self._compressor.flush())
-        self._compressor = compressor
+    def change(self, packing: Packing) -> None:
+        """Pack what follows in the body in another way."""
+        self._end_stream()
+        self._packing = packing
 
     def finish(self) -> None:
         """Write what is left of the body, and the end."""
-        self._body(self._compressor.flush())
-        if self._pending:
-            self._frame(BODY, bytes(self._pending))
-        self._frame(END, b"")
+        self._end_stream()
+        self._frame(bytes(self._pending), last=True)
 
-    def _body(self, packed: bytes) -> None:
-        self._pending += packed
-        while len(self._pending) >= MAX_FRAME:
-            self._frame(BODY, bytes(self._pending[:MAX_FRAME]))
+    def raw(self, data: bytes) -> None:
+        """Append to the payload of the frames."""
+        self._pending += data
+        while len(self._pending) > MAX_FRAME:
+            self._frame(bytes(self._pending[:MAX_FRAME]))
             del self._pending[:MAX_FRAME]
 
-    def _frame(self, kind: bytes, payload: bytes) -> None:
-        self._write(_PREFIX.pack(kind, len(payload)) + payload)
+    def _end_stream(self) -> None:
+        if self._compressor is not None:
+            self.raw(self._compressor.flush())
+            self._compressor = None
+        elif self._small:
+            self.raw(_smallest(bytes(self._small)))
+            self._small.clear()
+
+    def _frame(self, payload: bytes, *, last: bool = False) -> None:
+        self._write(pack_varint(len(payload) << 1 | last) + payload)
         self._write(self._check.digest()[:CHECK_SIZE])
 
     def _write(self, data: bytes) -> None:
         self._check.update(data)
         self._out.write(data)
         self.size += len(data)
+
+
+def _smallest(data: bytes) -> bytes:
+    """Return the smallest of the streams that hold some bytes."""
+    head, make = lzma_packing(_SMALL)
+    compressor = make()
+    by_lzma = head + compressor.compress(data) + compressor.flush()
+    return min(PLAIN + pack_varint(len(data)) + data, ZSTD + compress(data, _SMALL_LEVEL), by_lzma, key=len)
 
 
 class DeltaReader:
@@ -121,32 +165,27 @@ class DeltaReader:
         magic = self._exactly(len(MAGIC))
         if magic != MAGIC:
             raise DeltaError(f"{what}: not a nixoci delta: it starts with {magic!r}")
-        self._kind, self._payload = self._frame()
+        version = self._exactly(1)[0]
+        if version != VERSION:
+            raise DeltaError(f"{what}: version {version} of the format, this nixoci reads {VERSION}; update it")
+        self._last = False
+        self._payload = b""
         self._plain: Iterator[bytes] = self._plain_body()
         self._buffer = memoryview(b"")
 
     def header(self) -> Header:
         """Read and check the header."""
-        packed = bytearray()
-        while self._kind == HEADER:
-            packed += self._payload
-            if len(packed) > MAX_HEADER:
-                raise self._broken(f"its header has more than {MAX_HEADER} bytes")
-            self._kind, self._payload = self._frame()
-        unpack = ZstdDecompressor()
-        try:
-            text = unpack.decompress(bytes(packed), MAX_HEADER)
-        except (ZstdError, EOFError) as error:
-            raise self._broken(f"its header does not decompress ({error})") from error
-        if not unpack.eof or unpack.unused_data:
-            raise self._broken(f"its header is not one compressed document under {MAX_HEADER} bytes")
-        value = load(text, what=self.what)
-        version = value.get("version") if isinstance(value, dict) else None
-        if version != VERSION:
-            raise DeltaError(f"{self.what}: version {version!r} of the format, this nixoci reads {VERSION}; update it")
-        header = structure(Header, value, what=self.what, strict=True)
-        check_header(header)
-        return header
+        length = self._payload_varint()
+        data = self._payload_bytes(self._at_most(length >> 1, MAX_HEADER))
+        if length & 1:
+            unpack = ZstdDecompressor()
+            try:
+                data = unpack.decompress(data, MAX_HEADER)
+            except (ZstdError, EOFError) as error:
+                raise self._broken(f"its header does not decompress ({error})") from error
+            if not unpack.eof or unpack.unused_data:
+                raise self._broken(f"its header is not one compressed document under {MAX_HEADER} bytes")
+        return read_header(data, self.what)
 
     def read(self, count: int) -> bytes:
         """Return exactly so many bytes of the body."""
@@ -169,11 +208,8 @@ class DeltaReader:
         return part
 
     def varint(self) -> int:
-        """Read a number of the body: seven bits a byte, the lowest first, the top bit set on all but the last."""
-        try:
-            return read_varint(lambda: self.read(1)[0])
-        except OverflowError as error:
-            raise self._broken("a number has more than ten bytes") from error
+        """Read a number of the body."""
+        return self._varint(lambda: self.read(1)[0])
 
     def finish(self) -> None:
         """Check that the body and the stream end here."""
@@ -183,48 +219,81 @@ class DeltaReader:
             raise self._broken("something follows its end")
 
     def _plain_body(self) -> Iterator[bytes]:
-        unpack: ZstdDecompressor | lzma.LZMADecompressor | None = None
-        data, streams = b"", 0
-        while self._kind == BODY:
-            data += self._payload
-            while data or (unpack is not None and not unpack.needs_input):
-                if unpack is None:
-                    if len(data) < len(_XZ_MAGIC):
-                        break
-                    streams += 1
-                    unpack = self._decompressor(data, streams)
-                try:
-                    plain = unpack.decompress(data, MAX_FRAME)
-                except (ZstdError, lzma.LZMAError, EOFError) as error:
-                    raise self._broken(f"its body does not decompress ({error})") from error
-                data = b""
-                if plain:
-                    yield plain
-                if unpack.eof:
-                    data = unpack.unused_data
-                    unpack = None
-            self._kind, self._payload = self._frame()
-        if unpack is not None or data or not streams:
-            raise self._broken("its compressed body ends too early")
+        streams = 0
+        while self._more():
+            streams += 1
+            kind = self._payload_bytes(1)
+            if streams > MAX_STREAMS:
+                raise self._broken("its body goes on after the compressed streams")
+            if kind == PLAIN:
+                left = self._payload_varint()
+                while left:
+                    part = self._payload_some(left)
+                    left -= len(part)
+                    yield part
+            else:
+                yield from self._unpacked(self._decompressor(kind))
 
-    def _decompressor(self, data: bytes, number: int) -> ZstdDecompressor | lzma.LZMADecompressor:
-        if number <= MAX_STREAMS and data.startswith(_ZSTD_MAGIC):
+    def _unpacked(self, unpack: ZstdDecompressor | lzma.LZMADecompressor) -> Iterator[bytes]:
+        while not unpack.eof:
+            data = self._payload_some(MAX_FRAME) if unpack.needs_input else b""
+            try:
+                plain = unpack.decompress(data, MAX_FRAME)
+            except (ZstdError, lzma.LZMAError, EOFError) as error:
+                raise self._broken(f"its body does not decompress ({error})") from error
+            if plain:
+                yield plain
+        self._payload = unpack.unused_data + self._payload
+
+    def _decompressor(self, kind: bytes) -> ZstdDecompressor | lzma.LZMADecompressor:
+        if kind == ZSTD:
             return ZstdDecompressor()
-        if number <= MAX_STREAMS and data.startswith(_XZ_MAGIC):
-            return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-        raise self._broken(
-            "its body goes on after the compressed streams" if number > 1 else "its body is of no known kind"
-        )
+        if kind != LZMA:
+            raise self._broken("its body is of no known kind")
+        size = self._payload_bytes(1)[0]
+        if not 12 <= size <= _MAX_DICTIONARY:
+            raise self._broken(f"its body needs a dictionary of 2^{size} bytes")
+        chain = {"id": lzma.FILTER_LZMA2, "dict_size": 1 << size}
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
 
-    def _frame(self) -> tuple[bytes, bytes]:
-        kind, length = _PREFIX.unpack(self._exactly(_PREFIX.size))
-        if length > MAX_FRAME or kind not in (HEADER, BODY, END) or (kind == END and length):
-            raise self._broken(f"a frame of kind {kind!r} with {length} bytes")
-        payload = self._exactly(length)
-        expected = self._check.digest()[:CHECK_SIZE]
-        if self._exactly(CHECK_SIZE) != expected:
-            raise self._broken("the checksum of a frame does not match")
-        return kind, payload
+    def _payload_varint(self) -> int:
+        return self._varint(lambda: self._payload_bytes(1)[0])
+
+    def _payload_bytes(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            data += self._payload_some(count - len(data))
+        return bytes(data)
+
+    def _payload_some(self, limit: int) -> bytes:
+        if not self._more():
+            raise self._broken("its frames end too early")
+        part, self._payload = self._payload[:limit], self._payload[limit:]
+        return part
+
+    def _more(self) -> bool:
+        """Tell whether the frames have more payload, and have some of it at hand if so."""
+        while not self._payload and not self._last:
+            length = self._varint(lambda: self._exactly(1)[0])
+            if length >> 1 > MAX_FRAME:
+                raise self._broken(f"a frame of {length >> 1} bytes")
+            payload = self._exactly(length >> 1)
+            expected = self._check.digest()[:CHECK_SIZE]
+            if self._exactly(CHECK_SIZE) != expected:
+                raise self._broken("the checksum of a frame does not match")
+            self._payload, self._last = payload, bool(length & 1)
+        return bool(self._payload)
+
+    def _varint(self, byte: Callable[[], int]) -> int:
+        try:
+            return read_varint(byte)
+        except OverflowError as error:
+            raise self._broken("a number has more than ten bytes") from error
+
+    def _at_most(self, value: int, limit: int) -> int:
+        if value > limit:
+            raise self._broken(f"it declares {value} bytes where at most {limit} may be")
+        return value
 
     def _exactly(self, count: int) -> bytes:
         data = read_fully(self._read, count)
@@ -248,28 +317,3 @@ def read_fully(read: Callable[[int], bytes], count: int) -> bytes:
         data = read(count - len(parts))
         parts += data
     return bytes(parts)
-
-
-def read_varint(byte: Callable[[], int]) -> int:
-    """Return the number whose bytes `byte` returns one by one; see `DeltaReader.varint`.
-
-    Raises:
-        OverflowError: It has more than ten.
-    """
-    value = 0
-    for position in range(MAX_VARINT):
-        part = byte()
-        value |= (part & 0x7F) << (7 * position)
-        if part < 0x80:
-            return value
-    raise OverflowError
-
-
-def pack_varint(value: int) -> bytes:
-    """Return the body's form of a number; see `DeltaReader.varint`."""
-    packed = bytearray()
-    while value >= 0x80:
-        packed.append(value & 0x7F | 0x80)
-        value >>= 7
-    packed.append(value)
-    return bytes(packed)

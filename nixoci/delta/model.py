@@ -1,9 +1,10 @@
-"""What a delta says about store paths, as documents: the header of the stream (docs/delta-format.md)."""
+"""What a delta says about store paths: the header of the stream (docs/delta-format.md)."""
 
+import base64
 import re
 from dataclasses import dataclass
 
-from nixoci.delta.content_address import addressed_path
+from nixoci.delta.content_address import addressed_path, to_nix32
 from nixoci.errors import DeltaError
 
 STORE_DIR = "/nix/store"
@@ -37,18 +38,35 @@ class Base:
 class Header:
     """The paths that a delta makes, in dependency order, and what they are made from.
 
-    `roots` are the paths that were asked for; each is among `paths` or `bases`.
+    `roots` are the paths that were asked for; each is among `paths` or `bases`. `predecessors` has, for each of
+    `paths`, the index of the base that it comes after, or None.
     """
 
-    version: int
     roots: tuple[str, ...]
     bases: tuple[Base, ...]
     paths: tuple[PathInfo, ...]
+    predecessors: tuple[int | None, ...]
+
+    def successions(self) -> list[tuple[str, str]]:
+        """Return each path that has a predecessor, after that."""
+        pairs = zip(self.predecessors, self.paths, strict=True)
+        return [(self.bases[number].path, info.path) for number, info in pairs if number is not None]
+
+
+def store_path_hash(path: str) -> str:
+    """Return the hash part of a store path: 32 digits of Nix's base 32."""
+    return path[len(STORE_DIR) + 1 : len(STORE_DIR) + 33]
 
 
 def store_path_name(path: str) -> str:
     """Return what follows the hash in a store path: `/nix/store/<hash>-nginx-1.27` is `nginx-1.27`."""
     return path[len(STORE_DIR) + 34 :]
+
+
+def nar_address(nar_hash: str) -> str:
+    """Return the content address of a path that was added as it is, such as by `nix-store --add`."""
+    digest = base64.b64decode(nar_hash.removeprefix("sha256-"))
+    return f"fixed:r:sha256:{to_nix32(digest).decode()}"
 
 
 def check_store_path(path: str) -> None:
@@ -110,6 +128,9 @@ def _check_content_address(info: PathInfo, address: str) -> None:
         raise DeltaError(f"{info.path}: {error}; make the delta again") from error
     if path != info.path:
         raise DeltaError(f"{info.path}: its content address {address} is that of {path}; make the delta again")
+    whole = address.startswith("fixed:r:sha256:") and info.path not in info.references
+    if whole and address != nar_address(info.nar_hash):
+        raise DeltaError(f"{info.path}: its content address {address} is not of its narHash; make the delta again")
 
 
 def _check_new(path: str, known: set[str]) -> None:

@@ -13,7 +13,11 @@ from nixoci.delta.format import Sink
 from nixoci.delta.wire import NUMBER, text
 from nixoci.errors import DeltaError
 
+SEGMENT = 64 << 20
+"""Bytes of a file that are handled as one piece; bounds the memory of both ends."""
+
 _BLOCK = 1 << 20
+Rewrite = Callable[[bytes], bytes]
 
 
 def _tokens(*texts: bytes) -> bytes:
@@ -113,33 +117,36 @@ class NarWriter:
         """Close a directory."""
         self.write(_CLOSE)
 
-    def dump(self, handle: int) -> None:
-        """Write the tree below an open file descriptor (O_PATH will do for a symlink only)."""
+    def dump(self, handle: int, rewrite: Rewrite | None = None) -> None:
+        """Write the tree below an open file descriptor (O_PATH will do for a symlink only).
+
+        With `rewrite`, what it makes of symlinks' targets, and of each `SEGMENT` of a file; no length may change.
+        """
         facts = os.fstat(handle)
         if stat.S_ISLNK(facts.st_mode):
-            self.symlink(os.readlink(b"", dir_fd=handle))
+            target = os.readlink(b"", dir_fd=handle)
+            self.symlink(rewrite(target) if rewrite else target)
         elif stat.S_ISREG(facts.st_mode):
             self.begin_regular(facts.st_size, executable=bool(facts.st_mode & stat.S_IXUSR))
-            self.copy(lambda offset, count: os.pread(handle, count, offset), facts.st_size)
+            self._copy(handle, facts.st_size, rewrite)
             self.end_regular(facts.st_size)
         elif stat.S_ISDIR(facts.st_mode):
             self.begin_directory()
             for name in sorted(os.fsencode(name) for name in os.listdir(handle)):
                 self.begin_entry(name)
-                with_child(handle, name, self.dump)
+                with_child(handle, name, lambda child: self.dump(child, rewrite))
                 self.end_entry()
             self.end_directory()
         else:
             raise DeltaError(f"{self._what}: a base holds something that is no file, directory or symlink")
 
-    def copy(self, read: Callable[[int, int], bytes], size: int) -> None:
-        """Write `size` bytes that `read(offset, count)` returns."""
-        offset = 0
+    def _copy(self, handle: int, size: int, rewrite: Rewrite | None) -> None:
+        offset, block = 0, SEGMENT if rewrite else _BLOCK
         while offset < size:
-            data = read(offset, min(_BLOCK, size - offset))
-            if not data:
+            data = os.pread(handle, min(block, size - offset), offset)
+            if not data or (rewrite and len(data) < min(block, size - offset)):
                 raise DeltaError(f"{self._what}: a base file ends at byte {offset} of {size}; verify the store")
-            self.write(data)
+            self.write(rewrite(data) if rewrite else data)
             offset += len(data)
 
 

@@ -3,12 +3,12 @@
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 
-from nixoci.delta.model import store_path_name
+from nixoci.delta.model import PathInfo, store_path_name
 from nixoci.delta.scan import Node
 
 _DIGITS = re.compile(rb"[0-9]+")
@@ -35,10 +35,35 @@ def package_name(path: str) -> str:
 
 
 def pair_paths(new: str, old: Iterable[str]) -> list[str]:
-    """Return the old store paths that are earlier versions of `new`: those of its name, else of its package's."""
+    """Return the old store paths that are earlier versions of `new`.
+
+    Those of its name, else of its name with digits masked, else of its package's.
+    """
     candidates = sorted(old)
-    same = [path for path in candidates if store_path_name(path) == store_path_name(new)]
-    return same or [path for path in candidates if package_name(path) == package_name(new)]
+    for key in (store_path_name, _masked_name, package_name):
+        found = [path for path in candidates if key(path) == key(new)]
+        if found:
+            return found
+    return []
+
+
+def choose_predecessors(new: Iterable[PathInfo], old: dict[str, PathInfo], kept: Container[str]) -> list[str | None]:
+    """Return, for each new path, the old one that it comes after, or None.
+
+    Each has its own, and none has one that is `kept`, where that can be; of several the one whose size is nearest.
+    """
+    taken: set[str] = set()
+    chosen: list[str | None] = []
+    for info in new:
+        best = min(
+            pair_paths(info.path, old),
+            key=lambda path: (path in taken, path in kept, abs(old[path].nar_size - info.nar_size), path),
+            default=None,
+        )
+        chosen.append(best)
+        if best is not None:
+            taken.add(best)
+    return chosen
 
 
 class OldTrees:
@@ -50,27 +75,44 @@ class OldTrees:
         self._by_piece: dict[bytes, tuple[Place, int]] = {}
         self._masked: dict[bytes, list[Place]] = defaultdict(list)
         self._files: list[dict[bytes, Node]] = []
+        self._directories: list[dict[bytes, list[Place]]] = []
         for base, (_, tree) in enumerate(trees):
             files = {}
+            directories: dict[bytes, list[Place]] = defaultdict(list)
             for path, node in tree.walk():
                 place = Place(base, path, node.size)
                 if node.kind != b"l":
                     self._by_digest.setdefault(node.digest, place)
                 for number, piece in enumerate(node.pieces):
                     self._by_piece.setdefault(piece, (place, number))
+                if node.kind == b"d" and _DIGITS.search(path):
+                    directories[_mask_all(path)].append(place)
                 if node.pieces:
                     files[path] = node
                     self._masked[_mask(path)].append(place)
             self._files.append(files)
+            self._directories.append(directories)
         self._sketched: dict[int, list[Place]] | None = None
+
+    def root(self, base: int) -> Path:
+        """Return where an old store path lies on this machine."""
+        return self._trees[base][0]
+
+    def tree(self, base: int) -> Node:
+        """Return the tree of an old store path."""
+        return self._trees[base][1]
 
     def same(self, node: Node, path: bytes, paired: list[int]) -> Place | None:
         """Return an old place of equal content, by preference at the same path of a paired store path."""
         for base in paired:
-            found = self._at(base, path)
+            found = self.at(base, path)
             if found is not None and found.digest == node.digest:
                 return Place(base, path, found.size)
         return self._by_digest.get(node.digest)
+
+    def directory(self, path: bytes, paired: list[int]) -> Place | None:
+        """Return the old directory whose path differs from this one in digits only."""
+        return next((place for base in paired for place in self._directories[base].get(_mask_all(path), ())), None)
 
     def same_piece(self, piece: bytes) -> tuple[Place, int] | None:
         """Return where an old file has this piece, and its number there."""
@@ -116,7 +158,8 @@ class OldTrees:
                         found[value].append(Place(base, path, node.size))
         return found
 
-    def _at(self, base: int, path: bytes) -> Node | None:
+    def at(self, base: int, path: bytes) -> Node | None:
+        """Return the old node at a path."""
         node: Node | None = self._trees[base][1]
         for name in path.split(b"/") if path else ():
             node = node.children.get(name) if node is not None else None
@@ -130,7 +173,15 @@ def sketch(content: bytes) -> list[int]:
 
 
 def _mask(path: bytes) -> bytes:
-    return _DIGITS.sub(b"0", path.rsplit(b"/", 1)[-1])
+    return _mask_all(path.rsplit(b"/", 1)[-1])
+
+
+def _mask_all(path: bytes) -> bytes:
+    return _DIGITS.sub(b"0", path)
+
+
+def _masked_name(path: str) -> bytes:
+    return _mask(store_path_name(path).encode())
 
 
 def _text(path: bytes) -> str:

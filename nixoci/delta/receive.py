@@ -1,7 +1,7 @@
 """The receiving side: the whole stream is checked, then each path is rebuilt, verified and registered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -9,20 +9,31 @@ from typing import IO
 from nixoci.delta import nix_store
 from nixoci.delta.codecs import Codec, decode
 from nixoci.delta.format import MAX_FRAME, DeltaReader, Sink
+from nixoci.delta.layout import Bases, Layout
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import NarHash, NarWriter, ThreadedSink
-from nixoci.delta.recipe import BasePiece, Content, Recipe
+from nixoci.delta.nar import SEGMENT, NarHash, NarWriter, ThreadedSink
+from nixoci.delta.recipe import OldPiece, Recipe
 from nixoci.delta.registration import RefusedError, registration
-from nixoci.delta.scan import SEGMENT, Below, open_below
-from nixoci.delta.send import read_piece
+from nixoci.delta.rewrite import Rewriter
+from nixoci.delta.scan import Below, open_below
 from nixoci.delta.spool import need_space, spool
 from nixoci.errors import DeltaError
 from nixoci.progress import Advance, Watched, byte_progress, ignore
 
 _SPARE = 64 << 20
 
-MAX_RECIPES = 256 << 20
+MAX_RECIPES = 128 << 20
 """Bytes of the recipes of all paths together, some tens of them for a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A content of the body: what `length` bytes of residue at `offset` make, by way of an old piece."""
+
+    codec: int
+    old: OldPiece | None
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +156,13 @@ class Rebuilder:
         self._what = stream.what
         self._bases = header.bases
         self._roots = [real / base.path[len(STORE_DIR) + 1 :] for base in header.bases]
+        self._rewrite = Rewriter(header.successions())
         recipes = stream.read(_at_most(stream.varint(), MAX_RECIPES, self._what))
-        self._recipes = self._split(recipes, header.paths)
+        found: dict[int, OldPiece | None] = {}
+        self._recipes = self._split(recipes, header, found)
         self._residue = folder / "residue"
         with self._residue.open("wb") as out:
-            # a recipe has a byte at least for every content that it uses
-            self._contents = self._read_contents(stream, out, limit=len(recipes))
+            self._contents = self._read_contents(stream, out, found)
         stream.finish()
 
     def check(self, info: PathInfo, advance: Advance = ignore) -> None:
@@ -172,52 +184,55 @@ class Rebuilder:
             raise DeltaError(f"{info.path}: rebuilt with {size} bytes, expected {info.nar_size}; make the delta again")
 
     def _rebuild(self, info: PathInfo, out: Sink, advance: Advance) -> tuple[int, set[int]]:
-        used: set[int] = set()
         with (
             self._residue.open("rb") as residue,
             Below() as below,
             ThreadedSink(Watched(out, advance)) as sink,
         ):
             nar = NarWriter(sink, limit=info.nar_size, what=info.path)
+            bases = Bases(self._roots, self._rewrite, below)
             try:
-                self._write(self._recipes[info.path], nar, residue, below, used)
+                Layout(nar, bases, lambda number: self._content(number, residue, bases)).write(self._recipes[info.path])
             except DeltaError as error:
-                self._blame_bases(info, used)
+                self._blame_bases(info, bases.used)
                 text = str(error)
                 raise DeltaError(text if text.startswith(info.path) else f"{info.path}: {text}") from error
             sink.finish()
-        return nar.size, used
+        return nar.size, bases.used
 
-    def _split(self, recipes: bytes, paths: tuple[PathInfo, ...]) -> dict[str, Recipe]:
-        found, at = {}, 0
-        for info in paths:
-            found[info.path], at = Recipe.skim(recipes, at, bases=len(self._bases), what=info.path)
+    def _split(self, recipes: bytes, header: Header, found: dict[int, OldPiece | None]) -> dict[str, Recipe]:
+        split, at = {}, 0
+        for info, predecessor in zip(header.paths, header.predecessors, strict=True):
+            recipe = Recipe(recipes, at, predecessor=predecessor, bases=len(self._bases), what=info.path)
+            split[info.path], at = recipe, recipe.skim(found)
         if at != len(recipes):
             raise DeltaError(f"{self._what}: something follows its last recipe; make the delta again")
-        return found
+        return split
 
-    def _read_contents(self, stream: DeltaReader, out: IO[bytes], *, limit: int) -> list[Content]:
-        contents: list[Content] = []
-        offset = 0
+    def _read_contents(
+        self, stream: DeltaReader, out: IO[bytes], found: dict[int, OldPiece | None]
+    ) -> dict[int, _Content]:
         count = stream.varint()
-        if count > limit:
+        if count != len(found) or (found and max(found) >= count):
             raise DeltaError(
-                f"{self._what}: damaged delta: it declares {count} contents, more than its recipes can use; "
-                "fetch it again"
+                f"{self._what}: damaged delta: it has {count} contents, but its recipes use {len(found)}, up to number "
+                f"{max(found, default=0)}; fetch it again"
             )
-        for _ in range(count):
+        contents: dict[int, _Content] = {}
+        offset = 0
+        for number in range(count):
             codec = stream.varint()
-            piece = None
-            if codec != Codec.PLAIN:
-                base = stream.varint()
-                piece = BasePiece(base, stream.read(_at_most(stream.varint(), 4096, self._what)), stream.varint())
-                if base >= len(self._bases):
-                    raise DeltaError(f"{self._what}: a content is made from base {base}, which it does not name")
-            size = _at_most(stream.varint(), SEGMENT, self._what)
             length = _at_most(stream.varint(), SEGMENT, self._what)
+            old = found.pop(number)
+            if codec >> 1 == Codec.PLAIN:
+                old = None
+            elif old is None:
+                raise DeltaError(f"{self._what}: content {number} is made from an old one, and none is named for it")
+            if codec & 1:
+                old = self._rewritten(number, old)
             if not contents or offset % _SPARE + length > _SPARE:
                 need_space(self._residue.parent, _SPARE, self._what)
-            contents.append(Content(codec, piece, size, offset, length))
+            contents[number] = _Content(codec >> 1, old, offset, length)
             offset += length
             while length:
                 part = stream.some(min(length, MAX_FRAME))
@@ -225,49 +240,16 @@ class Rebuilder:
                 length -= len(part)
         return contents
 
-    def _write(self, recipe: Recipe, nar: NarWriter, residue: IO[bytes], below: Below, used: set[int]) -> None:
-        for event in recipe.events():
-            match event:
-                case ("copy", base, path):
-                    used.add(base)
-                    below.act(self._roots[base], path, nar.dump)
-                case ("pieces", size, executable, pieces):
-                    nar.begin_regular(size, executable=executable)
-                    self._write_pieces(pieces, size, nar, residue, used)
-                    nar.end_regular(size)
-                case ("symlink", target):
-                    nar.symlink(target)
-                case ("directory",):
-                    nar.begin_directory()
-                case ("entry", name):
-                    nar.begin_entry(name)
-                case ("end entry",):
-                    nar.end_entry()
-                case ("end directory",):
-                    nar.end_directory()
+    def _rewritten(self, number: int, old: OldPiece | None) -> OldPiece:
+        if old is None:
+            raise DeltaError(f"{self._what}: content {number} is made from nothing, rewritten; make the delta again")
+        return replace(old, rewritten=True)
 
-    def _write_pieces(
-        self, pieces: list[int | BasePiece], size: int, nar: NarWriter, residue: IO[bytes], used: set[int]
-    ) -> None:
-        start = nar.size
-        for piece in pieces:
-            nar.write(self._piece(piece, residue, used))
-        if nar.size - start != size:
-            raise DeltaError(f"a file's contents have {nar.size - start} bytes, expected {size}")
-
-    def _piece(self, piece: int | BasePiece, residue: IO[bytes], used: set[int]) -> bytes:
-        if isinstance(piece, BasePiece):
-            used.add(piece.base)
-            return read_piece(self._roots[piece.base], piece.path, piece.number)
-        if piece >= len(self._contents):
-            raise DeltaError(f"it uses content {piece} of {len(self._contents)}")
-        content = self._contents[piece]
-        old = b""
-        if content.piece is not None:
-            used.add(content.piece.base)
-            old = read_piece(self._roots[content.piece.base], content.piece.path, content.piece.number)
+    def _content(self, number: int, residue: IO[bytes], bases: Bases) -> bytes:
+        content = self._contents[number]
+        old = bases.piece(content.old) if content.old is not None else b""
         residue.seek(content.offset)
-        return decode(content.codec, residue.read(content.length), old, content.size)
+        return decode(content.codec, residue.read(content.length), old, SEGMENT)
 
     def _blame_bases(self, info: PathInfo, used: set[int]) -> None:
         """Where a path came out wrong, find out whether a base that it was made from is damaged."""

@@ -9,12 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from nixoci.delta.nar import open_child, with_child
+from nixoci.delta.nar import SEGMENT, open_child, with_child
 from nixoci.errors import DeltaError
-
-SEGMENT = 64 << 20
-"""Bytes of a file that are handled as one piece; bounds the memory of both ends."""
-
 
 _BATCH = 100
 """Files that a thread hashes before it is given others: asking costs more than hashing a small one."""
@@ -110,6 +106,23 @@ def _digest(node: Node) -> None:
         _digest(child)
         hashed.update(b"%d:%s" % (len(name), name) + child.digest)
     node.digest = hashed.digest()
+
+
+def read_piece(root: Path, path: bytes, number: int, *, sample: int = SEGMENT) -> bytes:
+    """Return one `SEGMENT` of a file below a store path, shorter at the file's end; or `sample` bytes of its middle."""
+    parts: list[bytes] = []
+
+    def read(handle: int) -> None:
+        offset = number * SEGMENT
+        if sample < SEGMENT:
+            offset += max(0, min(SEGMENT, os.fstat(handle).st_size - offset) - sample) // 2
+        end = offset + sample
+        while offset < end and (part := os.pread(handle, end - offset, offset)):
+            parts.append(part)
+            offset += len(part)
+
+    open_below(root, path, read)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def open_below(root: Path, path: bytes, action: Callable[[int], None]) -> None:

@@ -1,17 +1,21 @@
 """The sending side: a plan of what is kept, patched and sent, then the stream; the target is asked nothing."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixoci.delta.codecs import Codec, Effort, body_compressor, encode, is_packed, packed_compressor
-from nixoci.delta.format import VERSION, DeltaWriter, Sink, pack_varint
+from nixoci.delta.codecs import Codec, Effort, body_packing, encode, packed_packing
+from nixoci.delta.compare import Comparison, Content, RecipeWriter
+from nixoci.delta.format import DeltaWriter, Sink
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.pairing import OldTrees, Place, pair_paths
-from nixoci.delta.scan import SEGMENT, Node, open_below, scan
+from nixoci.delta.nar import SEGMENT
+from nixoci.delta.numbers import pack_varint
+from nixoci.delta.pairing import OldTrees, choose_predecessors, pair_paths
+from nixoci.delta.recipe import MAX_CONTENTS
+from nixoci.delta.rewrite import Rewriter
+from nixoci.delta.scan import Node, read_piece, scan
 from nixoci.errors import DeltaError
 from nixoci.progress import Advance, ignore
 
@@ -19,8 +23,6 @@ _WORKERS = 2
 _IN_FLIGHT = 32
 _IN_FLIGHT_BYTES = 48 << 20
 """Bytes of contents, old and new, that wait or are coded at a time; one content may be larger."""
-_SAMPLE = 1 << 16
-"""Bytes in the middle of a content that tell whether it is packed; what is smaller is taken not to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +65,6 @@ class Summary:
         tally.residue += residue
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """A piece of a new file that has to travel, and the old file that it is most like."""
-
-    place: Path
-    path: bytes
-    number: int
-    size: int
-    partner: Place | None
-    packed: bool
-
-
 def send(
     old: Closure, new: Closure, out: Sink, *, effort: Effort = Effort.DEFAULT, advance: Advance = ignore
 ) -> Summary:
@@ -93,20 +83,16 @@ def send(
         DeltaError: A file changes while it is read, or is nothing that a store path can hold.
     """
     plan = _Plan(old, new, similar=effort is not Effort.FAST)
-    writer = DeltaWriter(out, body_compressor(effort))
+    writer = DeltaWriter(out, body_packing(effort))
     writer.header(plan.header)
     recipes = b"".join(plan.recipes)
     writer.write(pack_varint(len(recipes)) + recipes + pack_varint(len(plan.contents)))
     packed = False
-    for content, codec, residue in _coded(plan, effort):
+    for content, codec, rewritten, residue in _coded(plan, effort):
         if content.packed and not packed:  # they come last
             packed = True
-            writer.change(packed_compressor())
-        if content.partner is None or codec is Codec.PLAIN:
-            reference = b""
-        else:
-            reference = plan.reference(content.partner) + pack_varint(content.number)
-        writer.write(pack_varint(codec) + reference + pack_varint(content.size) + pack_varint(len(residue)))
+            writer.change(packed_packing())
+        writer.write(pack_varint(codec << 1 | rewritten) + pack_varint(len(residue)))
         writer.write(residue)
         plan.summary.add(codec.name.lower(), content.size, len(residue))
         advance(content.size)
@@ -120,109 +106,75 @@ class _Plan:
 
     def __init__(self, old: Closure, new: Closure, *, similar: bool) -> None:
         self.summary = Summary()
-        self.old_paths = sorted(old.paths)
-        self.old_roots = [old.on_disk(path) for path in self.old_paths]
-        made = [info for path, info in new.paths.items() if path not in old.paths]
-        made = in_dependency_order(made)
+        old_paths = sorted(old.paths)
+        numbers = {path: number for number, path in enumerate(old_paths)}
+        made = in_dependency_order([info for path, info in new.paths.items() if path not in old.paths])
+        predecessors = choose_predecessors(made, old.paths, new.paths.keys())
+        self.rewrite = Rewriter(
+            (before, info.path) for before, info in zip(predecessors, made, strict=True) if before is not None
+        )
+        after = {info.path for before, info in zip(predecessors, made, strict=True) if before is not None}
+        self.old_roots = [old.on_disk(path) for path in old_paths]
         old_trees = [(root, scan(root)) for root in self.old_roots]
         new_trees = [(new.on_disk(info.path), scan(new.on_disk(info.path))) for info in made]
         self._index = OldTrees(old_trees)
         self._used: dict[int, int] = {}
-        self._wanted: dict[bytes, _Content] = {}
-        numbers = {path: number for number, path in enumerate(self.old_paths)}
-        pairs = [[numbers[path] for path in pair_paths(info.path, old.paths)] for info in made]
-        for (root, tree), paired in zip(new_trees, pairs, strict=True):
-            self._collect(root, tree, paired)
+        wanted: dict[bytes, Content] = {}
+        plans = []
+        for info, before, (root, tree) in zip(made, predecessors, new_trees, strict=True):
+            pairs = [numbers[path] for path in pair_paths(info.path, old.paths)]
+            if before is not None:
+                pairs = [numbers[before], *(number for number in pairs if number != numbers[before])]
+            rewrite = self.rewrite if after.intersection(info.references) else None
+            comparison = Comparison(self._index, wanted, root, paired=pairs, rewrite=rewrite, keep=self._keep)
+            plans.append(comparison.plan(tree))
         if similar:
-            self._find_similar(old_trees, new_trees)
-        self.contents = sorted(self._wanted.values(), key=_order)
-        place = {id(content): number for number, content in enumerate(self.contents)}
-        self._number = {piece: place[id(content)] for piece, content in self._wanted.items()}
+            self._find_similar(wanted, old_trees, new_trees)
+        self.contents = sorted(wanted.values(), key=_order)
+        if len(self.contents) > MAX_CONTENTS:
+            raise DeltaError(f"{len(self.contents)} contents are new, a delta has {MAX_CONTENTS} at most; make several")
+        places = {id(content): number for number, content in enumerate(self.contents)}
+        for before in predecessors:
+            if before is not None:
+                self._use(numbers[before])
         needed = {reference for info in made for reference in info.references} | set(new.roots)
         for path in sorted(needed & old.paths.keys()):
             self._use(numbers[path])
-        self.recipes = [self._recipe(tree, b"", paired) for (_, tree), paired in zip(new_trees, pairs, strict=True)]
-        for content in self.contents:
-            if content.partner is not None:
-                self._use(content.partner.base)
-        used = [self.old_paths[number] for number in self._used]
+        writer = RecipeWriter(
+            self._index, {piece: places[id(content)] for piece, content in wanted.items()}, self._use, self._keep
+        )
+        self.recipes = [writer.recipe(plan) for plan in plans]
+        used = [old_paths[number] for number in self._used]
         self.header = Header(
-            version=VERSION,
             roots=new.roots,
             bases=tuple(Base(path=path, nar_hash=old.paths[path].nar_hash) for path in used),
             paths=tuple(made),
+            predecessors=tuple(None if before is None else self._use(numbers[before]) for before in predecessors),
         )
         self.summary.paths, self.summary.bases = len(made), len(used)
         self.summary.nar_size = sum(info.nar_size for info in made)
 
-    def reference(self, place: Place) -> bytes:
-        """Return the form of an old place in the body."""
-        return pack_varint(self._use(place.base)) + pack_varint(len(place.path)) + place.path
-
     def _use(self, number: int) -> int:
         return self._used.setdefault(number, len(self._used))
 
-    def _collect(self, root: Path, tree: Node, paired: list[int]) -> None:
-        for path, node in tree.walk():
-            if not node.pieces or not node.size or self._index.same(node, path, paired):
-                continue
-            partner = self._index.partner(path, node.size, paired)
-            for number, piece in enumerate(node.pieces):
-                if piece not in self._wanted and self._index.same_piece(piece) is None:
-                    size = min(SEGMENT, node.size - number * SEGMENT)
-                    near = partner if partner is not None and partner.size > number * SEGMENT else None
-                    packed = size >= _SAMPLE and is_packed(read_piece(root, path, number, sample=_SAMPLE))
-                    self._wanted[piece] = _Content(root, path, number, size, near, packed)
+    def _keep(self, size: int) -> None:
+        self.summary.add("kept", size)
 
-    def _find_similar(self, old_trees: list[tuple[Path, Node]], new_trees: list[tuple[Path, Node]]) -> None:
-        lonely = [piece for piece, content in self._wanted.items() if content.partner is None and not content.number]
+    def _find_similar(
+        self,
+        wanted: dict[bytes, Content],
+        old_trees: list[tuple[Path, Node]],
+        new_trees: list[tuple[Path, Node]],
+    ) -> None:
+        lonely = [content for content in wanted.values() if content.partner is None and not content.number]
         if not lonely:
             return
         unused = {node.digest for _, tree in old_trees for _, node in tree.walk() if node.pieces}
         unused -= {node.digest for _, tree in new_trees for _, node in tree.walk()}
         # what is already the earlier version of one file is hardly that of another
-        unused -= {self._index.digest(content.partner) for content in self._wanted.values() if content.partner}
-        for piece in lonely:
-            content = self._wanted[piece]
-            partner = self._index.similar(read_piece(content.place, content.path, 0), unused)
-            if partner is not None:
-                self._wanted[piece] = replace(content, partner=partner)
-
-    def _recipe(self, node: Node, path: bytes, paired: list[int]) -> bytes:
-        """Return a node's recipe (docs/delta-format.md, Recipes)."""
-        if node.kind == b"l":
-            return b"l" + pack_varint(len(node.target)) + node.target
-        same = self._index.same(node, path, paired)
-        if same is not None and (node.size or node.children):
-            self._count_kept(node)
-            if same.path == path:
-                return b"s" + pack_varint(self._use(same.base))
-            return b"c" + self.reference(same)
-        if node.kind == b"d":
-            parts = [b"d", pack_varint(len(node.children))]
-            for name, child in node.children.items():
-                below = path + b"/" + name if path else name
-                parts += [pack_varint(len(name)), name, self._recipe(child, below, paired)]
-            return b"".join(parts)
-        parts = [node.kind, pack_varint(node.size)]
-        if node.size:
-            parts.append(pack_varint(len(node.pieces)))
-        for piece in node.pieces if node.size else ():
-            number = self._number.get(piece)
-            if number is not None:
-                parts.append(pack_varint(number + 1))
-            else:
-                found = self._index.same_piece(piece)
-                if found is None:
-                    raise DeltaError("a piece of content is neither new nor old")
-                parts.append(b"\0" + self.reference(found[0]) + pack_varint(found[1]))
-                self.summary.add("kept", min(node.size, SEGMENT))
-        return b"".join(parts)
-
-    def _count_kept(self, node: Node) -> None:
-        for _, below in node.walk():
-            if below.pieces:
-                self.summary.add("kept", below.size)
+        unused -= {self._index.digest(content.partner) for content in wanted.values() if content.partner}
+        for content in lonely:
+            content.file.partner = self._index.similar(read_piece(content.root, content.path, 0), unused)
 
 
 def in_dependency_order(infos: list[PathInfo]) -> list[PathInfo]:
@@ -247,37 +199,24 @@ def in_dependency_order(infos: list[PathInfo]) -> list[PathInfo]:
     return done
 
 
-def read_piece(root: Path, path: bytes, number: int, *, sample: int = SEGMENT) -> bytes:
-    """Return one `SEGMENT` of a file below a store path, shorter at the file's end; or `sample` bytes of its middle."""
-    parts: list[bytes] = []
-
-    def read(handle: int) -> None:
-        offset = number * SEGMENT
-        if sample < SEGMENT:
-            offset += max(0, min(SEGMENT, os.fstat(handle).st_size - offset) - sample) // 2
-        end = offset + sample
-        while offset < end and (part := os.pread(handle, end - offset, offset)):
-            parts.append(part)
-            offset += len(part)
-
-    open_below(root, path, read)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _coded(plan: _Plan, effort: Effort) -> Iterator[tuple[_Content, Codec, bytes]]:
+def _coded(plan: _Plan, effort: Effort) -> Iterator[tuple[Content, Codec, bool, bytes]]:
     """Code the contents on both cores and yield them in order, with few of them in memory."""
 
-    def code(content: _Content) -> tuple[Codec, bytes]:
-        new = read_piece(content.place, content.path, content.number)
+    def code(content: Content) -> tuple[Codec, bool, bytes]:
+        new = read_piece(content.root, content.path, content.number)
         if len(new) != content.size:
-            raise DeltaError(f"{content.place}: {content.path!r} changed while it was read; verify the store")
-        old = None
+            raise DeltaError(f"{content.root}: {content.path!r} changed while it was read; verify the store")
+        old, rewritten = None, False
         if content.partner is not None:
             old = read_piece(plan.old_roots[content.partner.base], content.partner.path, content.number)
-        return encode(new, old, effort, packed=content.packed)
+            if content.rewrite:
+                found = plan.rewrite(old)
+                old, rewritten = found, found != old
+        codec, residue = encode(new, old, effort, packed=content.packed)
+        return codec, rewritten and codec is not Codec.PLAIN, residue
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        running: deque[tuple[_Content, int, Future[tuple[Codec, bytes]]]] = deque()
+        running: deque[tuple[Content, int, Future[tuple[Codec, bool, bytes]]]] = deque()
         bytes_running = 0
         for content in plan.contents:
             size = content.size + min(content.partner.size if content.partner is not None else 0, SEGMENT)
@@ -292,7 +231,7 @@ def _coded(plan: _Plan, effort: Effort) -> Iterator[tuple[_Content, Codec, bytes
             yield first, *future.result()
 
 
-def _order(content: _Content) -> tuple[bool, bytes, bytes, bytes, str, int]:
+def _order(content: Content) -> tuple[bool, bytes, bytes, bytes, str, int]:
     name = content.path.rsplit(b"/", 1)[-1]
     suffix = name.rpartition(b".")[2] if b"." in name else b""
-    return content.packed, suffix, name, content.path, content.place.name, content.number
+    return content.packed, suffix, name, content.path, content.root.name, content.number

@@ -3,19 +3,23 @@
 import base64
 import io
 import itertools
-import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import IO
 
-from nixoci.delta.codecs import Effort, body_compressor
-from nixoci.delta.format import BODY, CHECK_SIZE, END, HEADER, MAGIC, MAX_FRAME, VERSION, DeltaWriter, pack_varint
-from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
+from nixoci.delta.codecs import Codec, Effort, body_packing
+from nixoci.delta.content_address import from_nix32
+from nixoci.delta.format import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, VERSION, ZSTD, DeltaWriter
+from nixoci.delta.header import pack_header
+from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo, store_path_hash, store_path_name
 from nixoci.delta.nar import NarHash, NarWriter
-from nixoci.document import unstructure
-from nixoci.zstd import ZstdCompressor
+from nixoci.delta.numbers import pack_text, pack_varint, read_varint
+from nixoci.delta.recipe import FIRST_CONTENT, MAX_CONTENTS
+from nixoci.zstd import ZstdCompressor, compress
 
+PREFACE = MAGIC + pack_varint(VERSION)
 Damage = Callable[[random.Random, bytes], bytes]
 Content = tuple[bytes, bytes]
 """What precedes a content's residue, and the residue."""
@@ -42,21 +46,21 @@ def repeat(rng: random.Random, stream: bytes) -> bytes:
 
 def reorder(rng: random.Random, stream: bytes) -> bytes:
     parts = frames(stream)
-    first, second = rng.sample(range(len(parts)), 2)
+    first, second = rng.choices(range(len(parts)), k=2)
     parts[first], parts[second] = parts[second], parts[first]
-    return MAGIC + b"".join(parts)
+    return PREFACE + b"".join(parts)
 
 
 def repeat_frame(rng: random.Random, stream: bytes) -> bytes:
     parts = frames(stream)
     parts.insert(rng.randrange(len(parts) + 1), rng.choice(parts))
-    return MAGIC + b"".join(parts)
+    return PREFACE + b"".join(parts)
 
 
 def drop_frame(rng: random.Random, stream: bytes) -> bytes:
     parts = frames(stream)
     del parts[rng.randrange(len(parts))]
-    return MAGIC + b"".join(parts)
+    return PREFACE + b"".join(parts)
 
 
 DAMAGES: list[Damage] = [flip, cut, splice, repeat, reorder, repeat_frame, drop_frame]
@@ -64,12 +68,18 @@ DAMAGES: list[Damage] = [flip, cut, splice, repeat, reorder, repeat_frame, drop_
 
 def frames(stream: bytes) -> list[bytes]:
     """Return the frames of a delta, each with its checksum."""
-    at, found = len(MAGIC), []
+    at, found = len(PREFACE), []
     while at < len(stream):
-        end = at + 5 + int.from_bytes(stream[at + 1 : at + 5], "big") + CHECK_SIZE
+        source = io.BytesIO(stream[at : at + 10])
+        length = read_varint(partial(_byte, source)) >> 1
+        end = at + source.tell() + length + CHECK_SIZE
         found.append(stream[at:end])
         at = end
     return found
+
+
+def _byte(source: IO[bytes]) -> int:
+    return source.read(1)[0]
 
 
 def damaged(streams: list[bytes], count: int, seed: int) -> Iterator[tuple[str, bytes]]:
@@ -84,17 +94,24 @@ def damaged(streams: list[bytes], count: int, seed: int) -> Iterator[tuple[str, 
             count -= 1
 
 
-def seal(parts: list[tuple[bytes, bytes]]) -> bytes:
-    """Return the stream of frames of any kind and payload, with the checksums that belong to them."""
+def seal(payloads: list[bytes], *, end: bool = True) -> bytes:
+    """Return the stream of frames of any payload, with the checksums that belong to them."""
     out = io.BytesIO()
-    writer = DeltaWriter(out, ZstdCompressor())
-    for kind, payload in parts:
-        writer._frame(kind, payload)
+    writer = DeltaWriter(out, body_packing(Effort.FAST))
+    for number, payload in enumerate(payloads, 1):
+        writer._frame(payload, last=end and number == len(payloads))
     return out.getvalue()
 
 
 def pack(data: bytes) -> bytes:
-    return ZstdCompressor(level=3).compress(data, ZstdCompressor.FLUSH_FRAME)
+    """Return a stream of a body."""
+    return ZSTD + compress(data, 3)
+
+
+def section(header: bytes, *, packed: bool = False) -> bytes:
+    """Return the section of a header."""
+    data = compress(header, 3) if packed else header
+    return pack_varint(len(data) << 1 | packed) + data
 
 
 class Forger:
@@ -114,9 +131,9 @@ class Forger:
         nar.end_regular(4)
         goal = PathInfo(path=path, nar_hash=hashed.sri, nar_size=nar.size)
         bases = (Base(path=base.path, nar_hash=base.nar_hash),)
-        self.header = Header(version=VERSION, roots=(path,), bases=bases, paths=(goal,))
-        self.recipe = b"f" + pack_varint(4) + pack_varint(1) + pack_varint(1)
-        self.contents = [(b"\0\4\4", b"goal")]
+        self.header = Header(roots=(path,), bases=bases, paths=(goal,), predecessors=(0,))
+        self.recipe = b"f\0"
+        self.contents = [(b"\0\4", b"goal")]
 
     def stream(
         self,
@@ -124,12 +141,7 @@ class Forger:
         recipe: bytes | None = None,
         contents: list[Content] | None = None,
     ) -> bytes:
-        out = io.BytesIO()
-        writer = DeltaWriter(out, body_compressor(Effort.FAST))
-        writer.header(header or self.header)
-        writer.write(self.body(recipe, contents))
-        writer.finish()
-        return out.getvalue()
+        return self.of_header(pack_header(header or self.header), self.body(recipe, contents))
 
     def body(self, recipe: bytes | None = None, contents: list[Content] | None = None) -> bytes:
         recipe = self.recipe if recipe is None else recipe
@@ -137,166 +149,192 @@ class Forger:
         head = pack_varint(len(recipe)) + recipe + pack_varint(len(contents))
         return head + b"".join(part + residue for part, residue in contents)
 
-    def of_text(self, text: bytes) -> bytes:
-        """Return the stream with another header, given as the text of its document."""
-        return seal([(HEADER, pack(text)), (BODY, pack(self.body())), (END, b"")])
-
-    def of_document(self, path: tuple[str | int, ...], value: Any) -> bytes:
-        """Return the stream with one value of its header's document replaced; None as its name drops a key."""
-        document = unstructure(self.header)
-        info = document["paths"][0]
-        info |= {"references": [self.base.path], "deriver": self.base.path, "signatures": ["k:c2ln"]}
-        place: Any = document
-        for step in path[:-1]:
-            place = place[step]
-        place[path[-1]] = value
-        return self.of_text(json.dumps(document).encode())
+    def of_header(self, header: bytes, body: bytes | None = None) -> bytes:
+        """Return the stream with another header, given as its bytes."""
+        return seal([section(header) + pack(self.body() if body is None else body)])
 
     def of_body(self, body: bytes) -> bytes:
         """Return the stream with another body."""
-        return seal([(HEADER, pack(json.dumps(unstructure(self.header)).encode())), (BODY, pack(body)), (END, b"")])
+        return self.of_header(pack_header(self.header), body)
+
+    def header_parts(self) -> dict[str, bytes]:
+        """Return the bytes of a header that tells all that one can tell, by what they are."""
+        goal, base = self.header.paths[0], self.base
+        name = store_path_name(base.path).encode()
+        digests = [base64.b64decode(text.removeprefix("sha256-")) for text in (base.nar_hash, goal.nar_hash)]
+        return {
+            "count of bases": b"\1",
+            "name of the base": name_of_base(name, to_add=_is_added(self.base)),
+            "hash of the base": digests[0],
+            "hash part of the base": b"" if _is_added(self.base) else from_nix32(store_path_hash(base.path), 20),
+            "count of paths": b"\1",
+            "flags": b"\x1c",
+            "predecessor": b"\1",
+            "name": b"\0" + pack_text(store_path_name(goal.path).encode()),
+            "hash": digests[1],
+            "size": pack_varint(goal.nar_size),
+            "count of references": b"\1",
+            "reference": b"\0",
+            "hash part of the deriver": bytes(20),
+            "name of the deriver": b"\0" + pack_text(b"app.drv"),
+            "count of signatures": b"\1",
+            "signature": pack_text(b"key-1") + bytes(64),
+            "hash part": from_nix32(store_path_hash(goal.path), 20),
+            "roots": b"\0",
+        }
+
+    def honest_header(self) -> Header:
+        """Return the header whose bytes `header_parts` are."""
+        signature = "key-1:" + base64.b64encode(bytes(64)).decode()
+        goal = replace(
+            self.header.paths[0],
+            references=(self.base.path,),
+            deriver=f"{STORE_DIR}/{'0' * 32}-app.drv",
+            signatures=(signature,),
+        )
+        return replace(self.header, paths=(goal,))
+
+
+def _is_added(base: PathInfo) -> bool:
+    return base.content_address is not None
+
+
+def name_of_base(name: bytes, *, to_add: bool = False) -> bytes:
+    return pack_varint(len(name) << 1 | to_add) + name
 
 
 OTHER_HASH = "sha256-" + base64.b64encode(bytes(32)).decode()
+GIANT = b"\xff" * 8 + b"\x7f"
+ELEVEN = b"\x80" * 10 + b"\1"
+
+NAMES: list[bytes] = [
+    *[b"", b"a/b", b"../x", b"/etc/passwd", b"a/../../../../etc/cron.d/x", b"a\0b", b"a\0", b"\0", b"a/", b"/"],
+    *[b"a\n", b"\n", b"a\nSig: x", b"a\r", b"a b", b" ", b"a*", b"~", b"$HOME", b"x" * 212, b"x" * 5000, b"\xff"],
+    "\xe4".encode(),
+]
+"""What no store path is called."""
+
+_NUMBERS = [GIANT, ELEVEN, b"", b"\x80"]
+_HEADERS: dict[str, list[bytes]] = {
+    "count of bases": [b"\0", b"\2", *_NUMBERS],
+    "hash of the base": [bytes(32), b""],
+    "hash part of the base": [bytes(20), bytes(19)],
+    "count of paths": [b"\0", b"\2", *_NUMBERS],
+    "flags": [*[bytes([flags]) for flags in range(128) if flags & 0x1F != 0x1C], *_NUMBERS],
+    "predecessor": [b"\2", b"\x7f", *_NUMBERS],
+    "name": [b"\x7f\1a", GIANT + b"\1a", b"\0" + GIANT, b"\0" + ELEVEN],
+    "hash": [bytes(32), bytes(31)],
+    "size": [b"\0", b"\x64", pack_varint(1 << 30), *_NUMBERS],
+    "count of references": [b"\2", GIANT, ELEVEN],
+    "reference": [b"\2", b"\x7f", *_NUMBERS],
+    "name of the deriver": [b"\x7f\1a", b"\0" + GIANT],
+    "count of signatures": [b"\0", b"\2", *_NUMBERS],
+    "signature": [
+        b"\0" + pack_text(line) for line in (b"", b"key", b"key:a\nCA: b", b"key: a", b"\n", b"k:\xff", b"key:\0")
+    ],
+    "hash part": [b"", bytes(19)],
+    "roots": [b"\1\0", b"\2\2", b"\2\x7f", b"\2" + GIANT, b"\2", *_NUMBERS],
+}
 
 
-def bad_paths(path: str) -> list[str]:
-    """Return texts that are not a store path, most of them close to the one given."""
-    return [
-        "/etc/passwd",
-        "/nix/store",
-        "/nix/store/../../etc/passwd",
-        "/nix/store/..",
-        f"{path}/../../../etc",
-        f"{path}/file",
-        f"{path}/",
-        f"/{path}",
-        f"{STORE_DIR}/{'e' * 32}-letter-not-of-nix",
-        f"{path}\n",
-        f"{path} ",
-        "nix/store/x",
-        "",
-        f"{path}\0",
-        f"{STORE_DIR}/{'b' * 32}-",
-        f"{STORE_DIR}/{'b' * 32}-{'x' * 212}",
-        f"{STORE_DIR}/{'b' * 32}-ä",
-        f"{STORE_DIR}/{'b' * 32}-a/../../../../etc/cron.d/x",
-    ]
-
-
-def forged_headers(goal: str, base: str) -> list[tuple[str, dict[str, object], str]]:
-    """Return changes to what a header says of its path, each with its name and a part of the refusal."""
-    places: list[tuple[str, dict[str, object], str]] = [
-        (f"path {path!r}", {"path": path}, "not a path of the store") for path in bad_paths(goal)
-    ]
-    return [
-        *places,
-        ("base as path", {"path": base}, "named twice"),
-        ("wrong hash", {"nar_hash": OTHER_HASH}, "rebuilt with narHash"),
-        ("no hash", {"nar_hash": ""}, "not sha256"),
-        ("hash with a line", {"nar_hash": OTHER_HASH + "\nSig: x"}, "not sha256"),
-        ("small", {"nar_size": 100}, "larger than the 100 bytes"),
-        ("large", {"nar_size": 1 << 30}, "expected"),
-        ("negative", {"nar_size": -1}, "narSize"),
-        ("unknown reference", {"references": (f"{STORE_DIR}/{'c' * 32}-other",)}, "neither a base nor an earlier path"),
-        ("reference outside", {"references": ("/etc/passwd",)}, "neither a base nor an earlier path"),
-        ("deriver outside", {"deriver": "/etc/passwd"}, "not a path of the store"),
-        ("signature with a line", {"signatures": ("key:a\nCA: b",)}, "not a signature"),
-        ("address with a line", {"content_address": "fixed:\nSig: b"}, "not a content address"),
-    ]
+def forged_headers(forger: Forger) -> list[tuple[str, bytes]]:
+    """Return the bytes of headers that no receiver may take, each with its name."""
+    parts = forger.header_parts()
+    whole = b"".join(parts.values())
+    found = [(f"{part} is {value[:12]!r}", part, value) for part, values in _HEADERS.items() for value in values]
+    for name in NAMES:
+        found += [
+            (f"{part} is {name[:12]!r}", part, value)
+            for part, value in (
+                ("name of the base", name_of_base(name)),
+                ("name of the base", name_of_base(name, to_add=True)),
+                ("name", b"\0" + pack_text(name)),
+                ("name of the deriver", b"\0" + pack_text(name)),
+            )
+        ]
+    made = [(name, b"".join((parts | {part: value}).values())) for name, part, value in found if parts[part] != value]
+    made += [(f"header of {length} bytes", whole[:length]) for length in range(len(whole))]
+    return [*made, ("header and more", whole + b"\0")]
 
 
 def node(name: bytes) -> bytes:
-    return b"d" + pack_varint(1) + pack_varint(len(name)) + name + forge_file()
+    return b"d\1" + pack_text(name) + FILE
 
 
-def forge_file() -> bytes:
-    return b"f" + pack_varint(4) + pack_varint(1) + pack_varint(1)
+FILE = b"f\0"
+FROM_FILE = b"@\0\4file" + FILE
 
 
-def base_copy(path: bytes, base: int = 0) -> bytes:
-    return b"c" + pack_varint(base) + pack_varint(len(path)) + path
+def base_copy(path: bytes, base: int = 0, kind: bytes = b"=") -> bytes:
+    return b"@" + pack_varint(base) + pack_text(path) + kind
 
 
-GIANT = b"\xff" * 8 + b"\x7f"
+def pieces(size: int, *numbers: bytes) -> bytes:
+    return b"F" + pack_varint(size) + b"".join(numbers)
+
+
+_BAD_NAMES = (b"", b".", b"..", b"a/b", b"/", b"../x", b"a\0b", b"\0")
+_BAD_PATHS = (
+    *[b"..", b"../x", b"out/passwd", b"out/../file", b"/etc/passwd", b"./file", b"no", b"file/x", b"out//passwd"],
+    *[b"a\0b", b"file/", b"out", b"out/hosts/.."],
+)
+_KINDS = b"=~-lfxFXdDR@"
 RECIPES: list[bytes] = [
-    *[node(name) for name in (b"", b".", b"..", b"a/b", b"/", b"../x", b"a\0b", b"\0")],
-    *[base_copy(path) for path in (b"..", b"../x", b"out/passwd", b"out/../file", b"/etc/passwd", b"./file", b"no")],
-    *[base_copy(path) for path in (b"file/x", b"out//passwd", b"a\0b", b"file/", b"out", b"out/hosts/..")],
-    *[base_copy(b"file", base) for base in (1, 2, 1 << 40)],
-    *[b"f\4\1\0" + base_copy(path)[1:] + b"\0" for path in (b"out/passwd", b"out", b"..", b"no", b"")],
-    *[b"f\4\1" + pack_varint(number) for number in (2, 3, 1 << 50)],
-    *[kind + GIANT for kind in (b"d", b"l", b"f", b"x", b"s", b"c")],
-    *[b"f" + GIANT + b"\1\1", b"f\4" + GIANT + b"\1", b"f\4\0", b"f\4\2\1\1", b"f\5\1\1", b"f\3\1\1"],
-    *[b"d\2\1a" + forge_file() + b"\1a" + forge_file(), b"d\2\1b" + forge_file() + b"\1a" + forge_file()],
-    *[b"d\1\1a" * depth + forge_file() for depth in (257, 5000, 100_000)],
-    *[bytes([kind]) for kind in range(256) if bytes([kind]) not in (b"f", b"x", b"l", b"s", b"c", b"d")][::3],
-    *[b"", b"f", b"f\4", b"f\4\1", b"l", b"l\5abc", b"d\1", b"s", b"c\0", forge_file() * 2, forge_file() + b"\0"],
+    *[node(name) for name in _BAD_NAMES],
+    *[kind + b"\1" + pack_text(name) + entry for kind in (b"D", b"R") for name in _BAD_NAMES for entry in (FILE, b"-")],
+    *[base_copy(path, kind=kind) for path in _BAD_PATHS for kind in (b"=", b"~", b"D\0", b"R\0", pieces(4, b"\1"))],
+    *[base_copy(b"file", base, kind) for base in (1, 2, 1 << 40) for kind in (b"=", b"~", b"D\0", FILE)],
+    *[base_copy(b"file", kind=kind) for kind in (b"D\0", b"R\0", b"D\1\1a-", b"-", b"@\0\0=", b"=", b"~")],
+    *[pieces(4, b"\0\0" + pack_text(path) + b"\0") for path in (b"out/passwd", b"out", b"..", b"no", b"")],
+    *[pieces(4, pack_varint(number)) for number in (1, 2, 4, 5, 1 << 50)],
+    *[b"f" + pack_varint(number) for number in (1, 2, MAX_CONTENTS, 1 << 50)],
+    *[kind + GIANT for kind in (b"d", b"D", b"R", b"l", b"f", b"x", b"F", b"X", b"@")],
+    *[pieces(1 << 30, b"\3"), pieces(0), pieces(5, b"\3"), pieces(3, b"\3"), pieces(4), b"F\4\0" + GIANT],
+    *[b"d\2\1a" + FILE + b"\1a" + FILE, b"d\2\1b" + FILE + b"\1a" + FILE, b"D\2\1b-\1a-", b"D\2\1a-\1a-"],
+    *[b"d\1\1a-", b"-", b"D\1\4file-", b"R\1\4file-", b"D\0", b"R\0", b"=", b"~"],
+    *[kind * depth + FILE for kind in (b"d\1\1a", b"D\1\1a") for depth in (257, 5000, 100_000)],
+    *[bytes([kind]) for kind in range(256) if kind not in _KINDS][::3],
+    *[b"", b"f", b"F", b"F\4", b"l", b"l\5abc", b"d\1", b"@", b"@\0", b"@\0\0", FILE * 2, FILE + b"\0", b"@" * 99],
 ]
 
-HDIFF = b"HDIFF13&\0"
 CONTENTS: list[list[Content]] = [
     [],
-    [(b"\0\4\4", b"evil")],
-    [(b"\0\4\5", b"goal!")],
-    [(b"\0\5\4", b"goal")],
-    [(b"\0\4" + GIANT, b"goal")],
-    [(b"\0" + GIANT + b"\4", b"goal")],
-    [(b"\0\4\4", b"goa")],
-    [(b"\0\4\4", b"goal more")],
-    [(b"\7\0\4file\0\4\4", b"goal")],
+    [(b"\0\4", b"evil")],
+    [(b"\0\5", b"goal!")],
+    [(b"\0\3", b"goal")],
+    [(b"\0\5", b"goal")],
+    [(b"\0" + GIANT, b"goal")],
+    [(b"\0" + pack_varint((64 << 20) + 1), b"goal")],
+    [(b"\0\4", b"goa")],
+    [(b"\0\4", b"goal more")],
+    [(b"\0\4", b"goal")] * 2,
+    *[[(pack_varint(codec) + b"\4", b"goal")] for codec in (1, *range(8, 300, 17), 1 << 40)],
     *[
-        [(bytes([codec]) + place + b"\4" + pack_varint(len(residue)), residue)]
-        for codec in (1, 2)
-        for place in (b"\0\4file\0", b"\1\4file\0", b"\0\2..\0", b"\0\13out/passwd\0", b"\0" + GIANT)
+        [(pack_varint(codec << 1 | rewritten) + pack_varint(len(residue)), residue)]
+        for codec in (Codec.HDIFF, Codec.ZSTD, Codec.SPLICE)
+        for rewritten in (False, True)
         for residue in (
-            b"",
-            b"goal",
-            HDIFF,
-            HDIFF + GIANT,
-            HDIFF + b"\4",
-            HDIFF + b"\4\7" + bytes(12),
-            b"\x28\xb5\x2f\xfd",
+            *[b"", b"\0", b"\4", b"goal", GIANT, b"\4\7" + bytes(12), b"\x04\x07\x01" + GIANT, bytes(40), b"\xff" * 40],
+            *[b"\0\7evil", b"\0\10goal", b"\7\1goal", GIANT + b"\0goal", b"\0" + GIANT + b"goal", b"\1\1"],
         )
     ],
 ]
+"""For a receiver of `FROM_FILE`: each is of `goal` but for something."""
 
-_PLACES: list[tuple[str | int, ...]] = [
-    ("roots", 0),
-    ("bases", 0, "path"),
-    ("paths", 0, "path"),
-    ("paths", 0, "references", 0),
-    ("paths", 0, "deriver"),
-]
-_KEYS: list[tuple[str | int, ...]] = [
-    *[("version",), ("roots",), ("bases",), ("paths",)],
-    *[("bases", 0), ("bases", 0, "path"), ("bases", 0, "narHash"), ("bases", 0, "more")],
-    *[("paths", 0), ("paths", 0, "path"), ("paths", 0, "narHash"), ("paths", 0, "narSize"), ("paths", 0, "more")],
-    *[("paths", 0, "references"), ("paths", 0, "deriver"), ("paths", 0, "signatures"), ("paths", 0, "contentAddress")],
-    ("more",),
-]
-_VALUES: list[Any] = [0, -1, 2, 1.0, True, "", "1", {}, {"a": 1}, [[]], [None], "x y", "\n", 10**40]
 _BOMB = 3 << 30
 
 
 def forgeries(forger: Forger) -> Iterator[tuple[str, bytes]]:
     """Yield hostile streams with their names; a store that has the base, and only it, must refuse each of them."""
-    goal, base = forger.header.paths[0].path, forger.base.path
-    for place, text in itertools.product(_PLACES, bad_paths(goal)):
-        yield f"{place} is {text!r}", forger.of_document(place, text)
-    for place, value in itertools.product(_KEYS, _VALUES):
-        if (place[-1], value) != ("contentAddress", ""):  # says what its absence says
-            yield f"{place} is {value!r:.20}", forger.of_document(place, value)
-    for change_name, change, _ in forged_headers(goal, base):
-        info: PathInfo = replace(forger.header.paths[0], **change)  # type: ignore[arg-type]
-        yield change_name, forger.stream(replace(forger.header, paths=(info,), roots=(info.path,)))
+    for name, header in forged_headers(forger):
+        yield name, forger.of_header(header)
     for recipe in RECIPES:
         yield f"recipe {recipe[:12]!r} {len(recipe)}", forger.stream(recipe=recipe)
     for contents in CONTENTS:
-        yield f"contents {contents!r}", forger.stream(contents=contents)
+        yield f"contents {contents!r}", forger.stream(recipe=FROM_FILE, contents=contents)
     yield from _forged_lies(forger)
-    yield from _forged_frames(forger)
-    yield from _forged_bodies(forger)
+    yield from forged_frames(forger)
+    yield from forged_bodies(forger)
 
 
 def _forged_lies(forger: Forger) -> Iterator[tuple[str, bytes]]:
@@ -305,111 +343,116 @@ def _forged_lies(forger: Forger) -> Iterator[tuple[str, bytes]]:
     absent = Base(path=f"{STORE_DIR}/{'d' * 32}-absent", nar_hash=OTHER_HASH)
     yield "absent base", forger.stream(replace(header, bases=(*header.bases, absent)))
     yield "base twice", forger.stream(replace(header, bases=header.bases * 2))
-    yield "path twice", forger.stream(replace(header, paths=(goal, goal)), forger.recipe * 2)
+    twice = replace(header, paths=(goal, goal), predecessors=(0, 0))
+    yield "path twice", forger.stream(twice, forger.recipe * 2)
     valid = replace(goal, path=forger.base.path)
-    yield "valid path of another hash", forger.stream(replace(header, bases=(), paths=(valid,), roots=(valid.path,)))
+    yield (
+        "valid path of another hash",
+        forger.stream(Header(bases=(), paths=(valid,), roots=(valid.path,), predecessors=(None,))),
+    )
+    yield (
+        "old where nothing is old",
+        forger.stream(replace(header, predecessors=(None,)), b"=", []),
+    )
     other = replace(goal, path=f"{STORE_DIR}/{'c' * 32}-other")
-    for name, lie in (
-        ("hash", {"nar_hash": OTHER_HASH}),
-        ("size", {"nar_size": goal.nar_size + 8}),
-        *[
-            (f"address {address[:20]}", {"content_address": address})
-            for address in (
-                "fixed:r:sha256:" + "0" * 52,
-                "fixed:sha256:" + "0" * 52,
-                "fixed:r:sha256:" + "0" * 51,
-                "text:sha256:" + "0" * 52,
-                "fixed:r:md5:",
-                "nonsense",
-                ":",
-            )
-        ],
-    ):
-        lying: PathInfo = replace(other, **lie)  # type: ignore[arg-type]
+    for name, lie in (("hash", {"nar_hash": OTHER_HASH}), ("size", {"nar_size": goal.nar_size + 8})):
+        lying = replace(other, **lie)
         yield f"lie about the {name}", forger.stream(replace(header, paths=(lying,), roots=(lying.path,)))
         after = replace(lying, references=(goal.path,))
-        yield (
-            f"right path, then a lie about the {name}",
-            forger.stream(replace(header, paths=(goal, after)), forger.recipe * 2),
-        )
-    circle = [replace(goal, references=(other.path,)), replace(other, references=(goal.path,))]
-    yield "circle", forger.stream(replace(header, paths=tuple(circle)), forger.recipe * 2)
-    yield "later reference", forger.stream(replace(header, paths=(circle[0], other)), forger.recipe * 2)
-    outside = f"{STORE_DIR}/{'d' * 32}-absent"
-    yield "root that it does not make", forger.stream(replace(header, roots=(outside,)))
-    yield "too few recipes", forger.stream(replace(header, paths=(goal, other)))
+        both = replace(header, paths=(goal, after), predecessors=(0, 0))
+        yield f"right path, then a lie about the {name}", forger.stream(both, forger.recipe * 2)
+    for address in (
+        *["fixed:r:sha256:" + "0" * 52, "fixed:sha256:" + "0" * 52, "fixed:r:sha256:" + "0" * 51, "fixed:\nSig: b"],
+        *["text:sha256:" + "0" * 52, "fixed:r:md5:", "nonsense", ":", ""],
+    ):
+        parts = forger.header_parts()
+        parts |= {"flags": b"\x1e", "size": parts["size"] + pack_text(address.encode()), "hash part": b""}
+        yield f"content address {address[:20]!r}", forger.of_header(b"".join(parts.values()))
+    parts = forger.header_parts() | {"flags": b"\x1d", "hash": bytes(32), "hash part": b""}
+    yield "content address of another hash", forger.of_header(b"".join(parts.values()))
+    yield "too few recipes", forger.stream(replace(header, paths=(goal, other), predecessors=(0, 0)))
+    yield "too few paths", forger.stream(recipe=forger.recipe * 2)
 
 
-def _forged_frames(forger: Forger) -> Iterator[tuple[str, bytes]]:
-    text = json.dumps(unstructure(forger.header)).encode()
-    head, body, end = (HEADER, pack(text)), (BODY, pack(forger.body())), (END, b"")
-    orders: dict[str, list[tuple[bytes, bytes]]] = {
-        "nothing": [],
-        "only an end": [end],
-        "no header": [body, end],
-        "no body": [head, end],
-        "no end": [head, body],
-        "body first": [body, head, end],
-        "header after the body": [head, body, head, end],
-        "two headers": [head, head, body, end],
-        "two bodies": [head, body, body, end],
-        "two ends": [head, body, end, end],
-        "end that is not empty": [head, body, (END, b"x")],
-        "body after the end": [head, end, body],
-        "empty frames": [(HEADER, b""), (BODY, b""), end],
-        "frame too long": [(HEADER, bytes(MAX_FRAME + 1)), body, end],
-        "unknown frame": [head, (b"X", b""), body, end],
-        "header not compressed": [(HEADER, text), body, end],
-        "body not compressed": [head, (BODY, forger.body()), end],
-        "half a header": [(HEADER, head[1][:-9]), body, end],
-        "half a body": [head, (BODY, body[1][:-9]), end],
-        "header and more": [(HEADER, head[1] + b"more"), body, end],
-        "body and more": [head, (BODY, body[1] + b"more"), end],
+def forged_frames(forger: Forger) -> Iterator[tuple[str, bytes]]:
+    plain = pack_header(forger.header)
+    head, body = section(plain), pack(forger.body())
+    packed = compress(plain, 3)
+    payloads: dict[str, bytes] = {
+        "nothing": b"",
+        "no header": body,
+        "no body": head,
+        "body first": body + head,
+        "two headers": head + head + body,
+        "two bodies": head + body + body,
+        "header not compressed": pack_varint(len(plain) << 1 | 1) + plain + body,
+        "header compressed and not said": section(packed) + body,
+        "half a header": pack_varint(len(plain) << 1) + plain[:-9],
+        "half a compressed header": pack_varint((len(packed) - 9) << 1 | 1) + packed[:-9] + body,
+        "compressed header and more": pack_varint((len(compress(plain, 3)) + 4) << 1 | 1)
+        + compress(plain, 3)
+        + b"more",
+        "giant header": GIANT + plain + body,
+        "header of eleven bytes": ELEVEN + plain + body,
+        "unknown body": head + b"X" + forger.body(),
+        "body not compressed": head + ZSTD + forger.body(),
+        "half a body": head + body[:-9],
+        "body and more": head + body + b"more",
+        "body and a plain one": head + body + PLAIN + b"\1x",
+        "plain body too long": head + PLAIN + pack_varint(len(forger.body()) + 1) + forger.body(),
+        "giant plain body": head + PLAIN + GIANT + forger.body(),
+        "plain body of nothing": head + PLAIN + b"\0",
+        "dictionary too large": head + b"L\x1c" + forger.body(),
+        "dictionary too small": head + b"L\x02" + forger.body(),
+        "not LZMA": head + b"L\x10" + forger.body(),
+        "LZMA without a dictionary": head + b"L",
     }
-    for name, parts in orders.items():
-        yield name, seal(parts)
-    yield "giant frame", MAGIC + HEADER + b"\xff\xff\xff\xff"
-    yield "another magic", b"nixoci-delta2\n" + seal([head, body, end])
-    yield "something after the end", seal([head, body, end]) + b"\0"
-    pairs = text.rstrip(b"}")
-    texts = {
-        "duplicate key": pairs + b', "version": 1}',
-        "not UTF-8": text.replace(b"app", b"a\xffp"),
-        "half a surrogate": text.replace(b"app", b"\\udc80"),
-        "not a number": text.replace(b'"version": 1', b'"version": NaN'),
-        "not a document": b"[" + text + b"]",
-        "deep": b"[" * 200_000,
-        "empty": b"",
-        "two documents": text * 2,
-        "header that unpacks to gigabytes": b"",
-    }
-    for name, document in texts.items():
-        packed = bomb(_BOMB) if "gigabytes" in name else pack(document)
-        yield (
-            name,
-            seal([(HEADER, packed[at : at + MAX_FRAME]) for at in range(0, len(packed), MAX_FRAME)] + [body, end]),
-        )
+    for name, payload in payloads.items():
+        yield name, seal([payload])
+        yield f"{name}, in small frames", seal([payload[at : at + 7] for at in range(0, len(payload), 7)] or [b""])
+    honest = seal([head + body])
+    yield "no end", seal([head, body], end=False)
+    yield "no frames", PREFACE
+    yield "half a preface", PREFACE[:2]
+    yield "empty", b""
+    yield "frame too long", seal([head + body, bytes(MAX_FRAME + 1)])
+    yield "giant frame", PREFACE + GIANT
+    yield "frame of eleven bytes", PREFACE + ELEVEN
+    yield "another magic", b"nxe" + honest[3:]
+    for version in (0, 2, 127, 255):
+        yield f"version {version}", MAGIC + bytes([version]) + honest[4:]
+    yield "something after the end", honest + b"\0"
+    yield "twice", honest * 2
+    yield "twice but for the preface", honest + honest[4:]
+    gigabytes = bomb(_BOMB)
+    gigabytes = pack_varint(len(gigabytes) << 1 | 1) + gigabytes + body
+    yield "header that unpacks to gigabytes", _in_frames(gigabytes)
 
 
-def _forged_bodies(forger: Forger) -> Iterator[tuple[str, bytes]]:
+def forged_bodies(forger: Forger) -> Iterator[tuple[str, bytes]]:
     recipe = pack_varint(len(forger.recipe)) + forger.recipe
     bodies = {
         "empty": b"",
         "no recipes": b"\0",
         "giant recipes": GIANT,
-        "eleven bytes": b"\x80" * 10 + b"\1",
+        "eleven bytes": ELEVEN,
         "giant count": recipe + GIANT,
         "no contents": recipe + b"\0",
         "more after the last": forger.body() + b"\0",
-        "fewer than counted": recipe + b"\2" + b"\0\4\4goal",
+        "fewer than counted": recipe + b"\2" + b"\0\4goal",
+        "more than are used": recipe + b"\2" + b"\0\4goal" * 2,
+        "one that is not used": pack_varint(2) + b"f\1" + b"\2" + b"\0\4goal" * 2,
     }
     for name, body in bodies.items():
         yield f"body: {name}", forger.of_body(body)
-    head = pack(json.dumps(unstructure(forger.header)).encode())
-    for name, start in (("recipes", GIANT), ("contents", recipe + GIANT)):
-        packed = bomb(_BOMB, start)
-        parts = [(BODY, packed[at : at + MAX_FRAME]) for at in range(0, len(packed), MAX_FRAME)]
-        yield f"{name} that unpack to gigabytes", seal([(HEADER, head), *parts, (END, b"")])
+    head = section(pack_header(forger.header))
+    long = FIRST_CONTENT + (1 << 20)
+    for name, start in (("recipes", GIANT), ("recipe", pack_varint(long)), ("contents", recipe + GIANT)):
+        yield f"{name} that unpack to gigabytes", _in_frames(head + ZSTD + bomb(_BOMB, start))
+
+
+def _in_frames(payload: bytes) -> bytes:
+    return seal([payload[at : at + MAX_FRAME] for at in range(0, len(payload), MAX_FRAME)])
 
 
 def bomb(size: int, start: bytes = b"") -> bytes:

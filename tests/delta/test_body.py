@@ -8,43 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixoci.delta.codecs import Effort, body_compressor, packed_compressor
+from nixoci.delta.codecs import Effort, body_packing, packed_packing
 from nixoci.delta.format import (
+    LZMA,
     MAX_STREAMS,
-    VERSION,
-    Compressor,
     DeltaReader,
     DeltaWriter,
-    pack_varint,
+    Packing,
     read_fully,
-    read_varint,
 )
 from nixoci.delta.model import Header
 from nixoci.delta.nar import NarWriter, ThreadedSink
+from nixoci.delta.numbers import pack_varint, read_varint
 from nixoci.delta.scan import open_below
 from nixoci.errors import DeltaError
 from tests.delta.trees import closure, delta, make, nar, rebuild, store_path
 
-NOTHING = Header(version=VERSION, roots=(), bases=(), paths=())
+NOTHING = Header(roots=(), bases=(), paths=(), predecessors=())
 
 
-class Raw:
-    """Writes what it is given as it is."""
-
-    def compress(self, data: bytes, /) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
-
-
-def stream(*parts: tuple[Compressor, bytes]) -> io.BytesIO:
+def stream(*parts: tuple[Packing, bytes]) -> io.BytesIO:
     out = io.BytesIO()
     writer = DeltaWriter(out, parts[0][0])
     writer.header(NOTHING)
-    for number, (compressor, data) in enumerate(parts):
+    for number, (packing, data) in enumerate(parts):
         if number:
-            writer.change(compressor)
+            writer.change(packing)
         writer.write(data)
     writer.finish()
     out.seek(0)
@@ -59,10 +48,13 @@ def read_body(source: io.BytesIO, size: int) -> bytes:
     return data
 
 
-makers = st.sampled_from([*(lambda effort=effort: body_compressor(effort) for effort in Effort), packed_compressor])
+makers = st.sampled_from([*(lambda effort=effort: body_packing(effort) for effort in Effort), packed_packing])
 
 
-@given(st.lists(st.tuples(makers, st.binary(max_size=300)), min_size=1, max_size=MAX_STREAMS))
+bodies = st.one_of(st.binary(min_size=1, max_size=300), st.binary(min_size=1, max_size=9).map(lambda part: part * 9000))
+
+
+@given(st.lists(st.tuples(makers, bodies), min_size=1, max_size=MAX_STREAMS))
 def test_what_several_streams_hold_is_joined(parts: list[tuple[object, bytes]]) -> None:
     made = stream(*((make(), data) for make, data in parts))  # type: ignore[operator]
     whole = b"".join(data for _, data in parts)
@@ -70,21 +62,41 @@ def test_what_several_streams_hold_is_joined(parts: list[tuple[object, bytes]]) 
 
 
 def test_more_streams_than_there_may_be_are_refused() -> None:
-    made = stream(*[(packed_compressor(), b"a") for _ in range(MAX_STREAMS + 1)])
+    made = stream(*[(packed_packing(), b"a") for _ in range(MAX_STREAMS + 1)])
     with pytest.raises(DeltaError, match="goes on after the compressed streams"):
         read_body(made, MAX_STREAMS + 1)
 
 
+def by_hand(payload: bytes) -> io.BytesIO:
+    out = io.BytesIO()
+    writer = DeltaWriter(out, packed_packing())
+    writer.header(NOTHING)
+    writer.raw(payload)
+    writer.finish()
+    out.seek(0)
+    return out
+
+
 def test_a_body_of_no_known_kind_is_refused() -> None:
     with pytest.raises(DeltaError, match="no known kind"):
-        read_body(stream((Raw(), b"plain text")), 1)
+        read_body(by_hand(b"plain text"), 1)
 
 
 def test_a_dictionary_that_would_take_too_much_memory_is_refused() -> None:
-    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 28}]
-    big = lzma.LZMACompressor(lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=filters)
-    with pytest.raises(DeltaError, match="does not decompress"):
-        read_body(stream((big, b"a")), 1)
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 16}]
+    packed = lzma.compress(b"a" * 99, lzma.FORMAT_RAW, filters=filters)
+    assert read_body(by_hand(LZMA + b"\x10" + packed), 99) == b"a" * 99
+    with pytest.raises(DeltaError, match=r"a dictionary of 2\^28 bytes"):
+        read_body(by_hand(LZMA + b"\x1c" + packed), 99)
+
+
+@pytest.mark.parametrize("effort", Effort)
+def test_little_is_not_larger_than_it_is(effort: Effort) -> None:
+    data = random.Random(9).randbytes(40)
+    frame = 1 + 8
+    assert len(stream((body_packing(effort), data)).read()) == len(b"nxd\1") + frame + len(b"\x06\0\0\1") + 2 + len(
+        data
+    )
 
 
 @given(st.integers(min_value=0, max_value=(1 << 70) - 1))

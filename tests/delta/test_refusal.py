@@ -1,5 +1,6 @@
 """Damage is noticed before a path is rebuilt, forgery before it is kept."""
 
+import itertools
 import os
 import random
 from dataclasses import replace
@@ -7,11 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from nixoci.delta.codecs import Effort
+from nixoci.delta.codecs import Codec, Effort
+from nixoci.delta.format import MAGIC
+from nixoci.delta.header import pack_header, read_header
 from nixoci.delta.model import STORE_DIR, PathInfo
+from nixoci.delta.numbers import pack_varint
 from nixoci.delta.send import Closure
 from nixoci.errors import NixociError
-from tests.delta.forgery import CONTENTS, DAMAGES, RECIPES, Content, Damage, Forger, forged_headers
+from tests.delta.forgery import (
+    CONTENTS,
+    DAMAGES,
+    FROM_FILE,
+    OTHER_HASH,
+    RECIPES,
+    Content,
+    Damage,
+    Forger,
+    forged_bodies,
+    forged_frames,
+    forged_headers,
+)
 from tests.delta.trees import Spec, closure, delta, make, nar, rebuild, store_path
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
@@ -33,11 +49,14 @@ def closures(real: Path) -> tuple[Closure, Closure]:
     return closure(real, {OLD: {**old, b"out": ("l", b"/etc")}}), closure(real, {NEW: new})
 
 
-def refused(stream: bytes, real: Path, folder: Path) -> str:
-    with pytest.raises(NixociError) as caught:
+def refused(stream: bytes, real: Path, folder: Path, name: str = "") -> str:
+    try:
         rebuild(stream, real, folder)
-    text = str(caught.value)
-    assert "\n" not in text
+    except NixociError as error:
+        text = str(error)
+    else:
+        pytest.fail(f"taken: {name}")
+    assert "\n" not in text, name
     return text
 
 
@@ -65,14 +84,36 @@ def test_the_forger_can_also_be_honest(forger: Forger, real: Path, tmp_path: Pat
     assert made == {NEW: nar(real / "goal")[0]}
 
 
-HEADERS = forged_headers(NEW, OLD)
+def test_the_forger_knows_every_part_of_a_header(forger: Forger) -> None:
+    honest = forger.honest_header()
+    assert read_header(b"".join(forger.header_parts().values()), "it") == honest
+    assert read_header(pack_header(honest), "it") == honest
 
 
-@pytest.mark.parametrize(("change", "message"), [case[1:] for case in HEADERS], ids=[case[0] for case in HEADERS])
-def test_a_forged_header(forger: Forger, change: dict[str, object], message: str, real: Path, tmp_path: Path) -> None:
+def test_forged_headers(forger: Forger, real: Path, tmp_path: Path) -> None:
+    headers = forged_headers(forger)
+    assert len(headers) > 400
+    for name, header in headers:
+        if not name.startswith(("hash of the base", "hash part of the base")):  # which Nix is asked about
+            refused(forger.of_header(header), real, tmp_path / "spool", name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nar_hash": OTHER_HASH}, "rebuilt with narHash"),
+        ({"nar_size": 100}, "larger than the 100 bytes"),
+        ({"nar_size": 1 << 30}, "expected"),
+        ({"path": f"{STORE_DIR}/{'b' * 32}-a b"}, "not a path of the store"),
+        ({"path": OLD}, "named twice"),
+        ({"signatures": ("key:a\nCA: b",)}, "not a signature"),
+    ],
+)
+def test_a_forged_header_is_told_apart(
+    forger: Forger, change: dict[str, object], message: str, real: Path, tmp_path: Path
+) -> None:
     info: PathInfo = replace(forger.header.paths[0], **change)  # type: ignore[arg-type]
-    roots = (info.path,)
-    header = replace(forger.header, paths=(info,), roots=roots)
+    header = replace(forger.header, paths=(info,), roots=(info.path,))
     assert message in refused(forger.stream(header), real, tmp_path / "spool")
 
 
@@ -83,15 +124,35 @@ def test_a_forged_recipe(forger: Forger, recipe: bytes, real: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("contents", CONTENTS, ids=repr)
 def test_forged_contents(forger: Forger, contents: list[Content], real: Path, tmp_path: Path) -> None:
-    refused(forger.stream(contents=contents), real, tmp_path / "spool")
+    refused(forger.stream(recipe=FROM_FILE, contents=contents), real, tmp_path / "spool")
+
+
+@pytest.mark.parametrize(
+    ("codec", "residue"),
+    [
+        (Codec.PLAIN << 1, b"goal"),
+        (Codec.SPLICE << 1, b"\0\7goal"),
+        (Codec.SPLICE << 1 | 1, b"\0\7goal"),
+    ],
+)
+def test_honest_contents(forger: Forger, codec: int, residue: bytes, real: Path, tmp_path: Path) -> None:
+    """What the forged ones are like."""
+    content = (pack_varint(codec) + pack_varint(len(residue)), residue)
+    assert rebuild(forger.stream(recipe=FROM_FILE, contents=[content]), real, tmp_path / "spool")
+
+
+def test_forged_frames_and_bodies(forger: Forger, real: Path, tmp_path: Path) -> None:
+    for name, stream in itertools.chain(forged_frames(forger), forged_bodies(forger)):
+        refused(stream, real, tmp_path / "spool", name)
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(HEADERS) + len(RECIPES) + len(CONTENTS) >= 200
+    assert len(RECIPES) + len(CONTENTS) >= 200
 
 
 def test_another_version_is_named(forger: Forger, real: Path, tmp_path: Path) -> None:
-    message = refused(forger.stream(replace(forger.header, version=2)), real, tmp_path / "spool")
+    stream = forger.stream()
+    message = refused(MAGIC + b"\2" + stream[len(MAGIC) + 1 :], real, tmp_path / "spool")
     assert message == "the delta: version 2 of the format, this nixoci reads 1; update it"
 
 

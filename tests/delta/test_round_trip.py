@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.codecs import Effort
-from nixoci.delta.scan import SEGMENT
-from nixoci.delta.send import read_piece
+from nixoci.delta.nar import SEGMENT
+from nixoci.delta.scan import read_piece
 from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
@@ -67,7 +67,9 @@ def test_a_changed_binary_is_patched(tmp_path: Path, effort: Effort) -> None:
 def test_a_renamed_and_changed_file_is_found_by_its_content(tmp_path: Path) -> None:
     lines = [random.Random(line).randbytes(30).hex().encode() for line in range(500)]
     old = closure(tmp_path, {OLD: {b"before.txt": b"\n".join(lines)}})
-    new = closure(tmp_path, {NEW: {b"quite-another-name": b"\n".join([*lines[:200], b"more", *lines[201:]])}})
+    new = closure(
+        tmp_path, {NEW: {b"quite-another-name": b"\n".join([*lines[:200], b"more", *lines[201:300], *lines[301:]])}}
+    )
     stream, summary = delta(old, new)
     assert set(summary.by) == {"hdiff"}
     assert len(stream) < 1500
