@@ -171,7 +171,7 @@ def _write_bundle(rendering: Rendering, resolved: Resolved) -> None:
     folder.mkdir()
     bundle.write(folder)
     if bundle.root is not Root.TREE:
-        table = mount_table(resolved, bundle, _erofs(rendering, resolved, folder))
+        table = mount_table(resolved, bundle, rendering.tools, erofs=_erofs(rendering, resolved, folder))
         (folder / "fstab").write_text(table, encoding="utf-8")
     _write_lines(rendering, resolved.name, start_lines(resolved, bundle))
     _write_lines(rendering, f"{resolved.name}-volumes", volume_lines(resolved))

@@ -11,6 +11,7 @@ cannot be opened. A runtime gives the pipe to the container's user.
 import re
 import shlex
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from nixoci.bundle.config import RUN, STATE, Bundle, named_volume
@@ -123,6 +124,9 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     if bundle.root is not Root.TREE:
         mount = shlex.join([tools.mount, "--all", "--fstab", str(folder / "fstab")])
         lines.append(f"{mount} || {_say_what_a_layer_needs(resolved)}" if bundle.root is Root.PERSISTENT else mount)
+    if (bound := _bound(resolved, bundle, tools)) is not None:
+        lines.insert(-1, f": > {bound}")
+        runtime = replace(runtime, program=bound)
     if volume_lines(resolved):
         volumes = [named_volume(mount.source) for mount in resolved.volumes if not mount.is_path]
         there = " && ".join(f"[ -e {shlex.quote(volume)} ]" for volume in volumes)
@@ -143,12 +147,21 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     return "\n".join(["set -eu", f"if {traces}; then", *clean_up, "fi", *lines, ""])
 
 
-def mount_table(resolved: Resolved, bundle: Bundle, erofs: Path) -> str:
-    """Return the table (fstab(5)) of the root's mounts: the metadata, and over it the tree.
+def mount_table(resolved: Resolved, bundle: Bundle, tools: Tools, *, erofs: Path) -> str:
+    """Return the table (fstab(5)) of what is mounted for a start: the metadata, over it the tree, and the runtime.
 
     No process of its own makes the directories of a volatile layer, since mount makes those that it mounts on: the
     overlay is mounted over its own upper directory, and the metadata below the work directory, where the kernel
     touches only `work` and `index`.
+
+    crun, so that no container can write to it (CVE-2019-5736), mounts itself read-only and executes itself from there,
+    unless it is already executed from a read-only mount. That is dearer than one more line here.
+
+    Args:
+        resolved: The container.
+        bundle: Its bundle.
+        tools: Programs of the target.
+        erofs: The image's metadata.
 
     Raises:
         ContainerError: A path cannot be written there.
@@ -165,14 +178,18 @@ def mount_table(resolved: Resolved, bundle: Bundle, erofs: Path) -> str:
     options += [f"X-mount.mkdir={resolved.tree.root.mode:04o}", "nodev", "metacopy=on"]
     options.append(f"lowerdir={run}/{_META}::{rootfs}")
     meta = f"{erofs} {run}/{_META} erofs ro,nodev,X-mount.mkdir 0 0\n"
-    return f"{meta}overlay {run}/root overlay {','.join(options)} 0 0\n"
+    root = f"overlay {run}/root overlay {','.join(options)} 0 0\n"
+    bound = _bound(resolved, bundle, tools)
+    return meta + root + (f"{tools.crun} {bound} none bind,ro 0 0\n" if bound else "")
 
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
     """Return the script that takes down what the start script made, as far as it got."""
     commands = [_commands(resolved, tools).delete()]
     if bundle.root is not Root.TREE:
-        commands.append([tools.umount, "--lazy", *(f"{RUN}/{resolved.name}/{folder}" for folder in ("root", _META))])
+        mounts = [f"{RUN}/{resolved.name}/{folder}" for folder in ("root", _META)]
+        bound = _bound(resolved, bundle, tools)
+        commands.append([tools.umount, "--lazy", *mounts, *([bound] if bound else [])])
     return "".join(f"{shlex.join(command)} || :\n" for command in commands)
 
 
@@ -313,6 +330,14 @@ def _seconds(nanoseconds: int) -> str:
 
 def _commands(resolved: Resolved, tools: Tools) -> Commands:
     return Commands.of(resolved.name, resolved.container.runtime or Runtime.CRUN, tools)
+
+
+def _bound(resolved: Resolved, bundle: Bundle, tools: Tools) -> str | None:
+    """Return where crun is mounted read-only to be executed, None where it is executed as it is."""
+    runtime = resolved.container.runtime or Runtime.CRUN
+    if runtime is not Runtime.CRUN or bundle.root is Root.TREE or _IN_MOUNT_OPTIONS & set(tools.crun):
+        return None
+    return f"{RUN}/{resolved.name}/crun" if tools.crun.startswith("/") else None
 
 
 def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:

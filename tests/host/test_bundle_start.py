@@ -47,6 +47,8 @@ def test_the_root_has_the_owner_and_mode_of_the_images(host: Host, layer: str) -
         pid = host.systemctl("show", "--value", "--property=MainPID", f"{layer}.service")
         shown = host.machine.run(["stat", "--format=%a %u %g", f"/proc/{pid}/root/"]).stdout
         assert shown == "1751 33 34\n"
+        write = host.machine.run(["sh", "-c", f": >> /run/nixoci/{layer}/crun"], check=False)
+        assert "Read-only file system" in write.stderr
     host.systemctl("stop", f"{layer}.service")
     assert host.measure() == host.hashes
 

@@ -143,19 +143,26 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     resolved, made = bundle(tmp_path)
     script = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
     assert "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab" in script
-    meta, root = mount_table(resolved, made, Path("/e.erofs")).splitlines()
+    meta, root, runtime = mount_table(resolved, made, TOOLS, erofs=Path("/e.erofs")).splitlines()
     assert meta == "/e.erofs /run/nixoci/c/work/meta erofs ro,nodev,X-mount.mkdir 0 0"
     assert root.startswith("overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/root,workdir=/run/nixoci/c/work,")
     assert f"lowerdir=/run/nixoci/c/work/meta::{tmp_path}/rootfs" in root
     # the upper directory is that of / inside
     assert "X-mount.mkdir=0755," in root
     assert script.index("umask 0022") < script.index("/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab")
-    (run,) = [line for line in script if line.startswith("/c/crun --cgroup-manager=disabled run ")]
+    # crun is executed from a read-only mount, else it would make one and execute itself again
+    assert runtime == "/c/crun /run/nixoci/c/crun none bind,ro 0 0"
+    assert script.index(": > /run/nixoci/c/crun") < script.index(
+        "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab"
+    )
+    (run,) = [line for line in script if line.startswith("/run/nixoci/c/crun --cgroup-manager=disabled run ")]
     assert "--detach --pid-file=/run/nixoci/c/pid" in run
     # systemd waits at the stop only for a main process that is its child when the script ends
     assert script.index("read -r pid < /run/nixoci/c/pid || :") > script.index(run)
     assert script.index("until adopted; do") > script.index(run)
-    assert "umount --lazy /run/nixoci/c/root" in stop_script(resolved, made, TOOLS)
+    assert "umount --lazy /run/nixoci/c/root /run/nixoci/c/work/meta /run/nixoci/c/crun" in stop_script(
+        resolved, made, TOOLS
+    )
     assert start_lines(resolved, made) == ["R /run/nixoci/c/root", "R /run/nixoci/c/work"]
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
     assert "RuntimeDirectory=nixoci/c\nRuntimeDirectoryMode=0700\n" in service
@@ -165,7 +172,7 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
 
 def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
     resolved, made = bundle(tmp_path, writableLayer="persistent", volumes=["v:/data"])
-    assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(resolved, made, Path("/e.erofs"))
+    assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(resolved, made, TOOLS, erofs=Path("/e.erofs"))
     assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(resolved, made)
     assert "{ [ -e /var/lib/nixoci/volumes/v ]; } || " in start_script(resolved, made, TOOLS, share=SHARE)
     assert volume_lines(resolved) == [
@@ -185,7 +192,7 @@ def test_a_path_that_a_mount_table_cannot_hold_is_refused(tmp_path: Path) -> Non
     resolved, made = bundle(tmp_path)
     for path in ("/a b", "/a,b", "/a\tb", "/a\nb", "/a:b"):
         with pytest.raises(ContainerError, match=r"^containers\.c\.image: .* cannot be a mount option"):
-            mount_table(resolved, made, Path(path))
+            mount_table(resolved, made, TOOLS, erofs=Path(path))
 
 
 def test_a_usual_start_needs_systemd_tmpfiles_for_secrets_and_kept_layers_only(tmp_path: Path) -> None:
@@ -219,7 +226,7 @@ def test_what_mkdir_cannot_give_the_root_systemd_tmpfiles_does(
     remove = ["R /run/nixoci/c/root", "R /run/nixoci/c/work"]
     assert start_lines(resolved, bundled) == remove + made
     mode = attributes.get("mode", 0o755)
-    assert f",X-mount.mkdir={mode:04o}," in mount_table(resolved, bundled, Path("/e.erofs"))
+    assert f",X-mount.mkdir={mode:04o}," in mount_table(resolved, bundled, TOOLS, erofs=Path("/e.erofs"))
     each_time = start_script(resolved, bundled, TOOLS, share=SHARE).partition("\nfi\n")[2]
     assert ("systemd-tmpfiles --remove --create" in each_time) == bool(made)
 
