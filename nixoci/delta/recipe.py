@@ -9,8 +9,11 @@ from nixoci.delta.numbers import read_varint
 from nixoci.delta.scan import MAX_DEPTH
 from nixoci.errors import DeltaError
 
-MAX_CONTENTS = 1 << 22
+MAX_CONTENTS = 1 << 21
 """Contents of a delta; each takes some hundred bytes of memory."""
+
+_MAX_PATH = 4096
+_MAX_NAME = 255
 
 EXPLICIT, OLD, REWRITTEN, FIRST_CONTENT = range(4)
 """What a piece's number means: an old piece that is named, that of the counterpart, as it is or rewritten; from
@@ -19,14 +22,24 @@ EXPLICIT, OLD, REWRITTEN, FIRST_CONTENT = range(4)
 
 @dataclass(frozen=True, slots=True)
 class OldNode:
-    """What lies at `path` in the base with the index `base`."""
+    """What lies in the base with the index `base` under `name`, a path, below `parent` or the top."""
 
     base: int
-    path: bytes
+    name: bytes
+    parent: "OldNode | None" = None
+
+    @property
+    def path(self) -> bytes:
+        """The path inside of the base."""
+        names, node = [], self
+        while node.parent is not None:
+            names.append(node.name)
+            node = node.parent
+        return b"/".join([*([node.name] if node.name else []), *reversed(names)])
 
     def entry(self, name: bytes) -> "OldNode":
         """Return what lies below it under that name."""
-        return OldNode(self.base, self.path + b"/" + name if self.path else name)
+        return OldNode(self.base, name, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +133,8 @@ class Recipe:
         last = b""
         for _ in range(self._number()):
             name = self._text()
-            if name <= last or name in (b".", b"..") or b"/" in name or b"\0" in name:
-                raise self._broken(f"the name {name!r} after {last!r}")
+            if name <= last or name in (b".", b"..") or b"/" in name or b"\0" in name or len(name) > _MAX_NAME:
+                raise self._broken(f"the name {name[:60]!r} of {len(name)} bytes after {last[:60]!r}")
             last = name
             dropped = changed and self._data[self._at : self._at + 1] == b"-"
             if not dropped:
@@ -163,7 +176,10 @@ class Recipe:
         number = self._number()
         if number >= self._bases:
             raise self._broken(f"base {number} of {self._bases}")
-        return OldNode(number, self._text())
+        path = self._text()
+        if len(path) > _MAX_PATH:
+            raise self._broken(f"a path of {len(path)} bytes")
+        return OldNode(number, path)
 
     def _text(self) -> bytes:
         return self._bytes(self._number())

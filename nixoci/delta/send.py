@@ -1,7 +1,7 @@
 """The sending side: a plan of what is kept, patched and sent, then the stream; the target is asked nothing."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from nixoci.delta.codecs import Codec, Effort, body_packing, encode, packed_pack
 from nixoci.delta.compare import Comparison, Content, RecipeWriter
 from nixoci.delta.format import DeltaWriter, Sink
 from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import SEGMENT
+from nixoci.delta.nar import SEGMENT, Nowhere
 from nixoci.delta.numbers import pack_varint
 from nixoci.delta.pairing import OldTrees, choose_predecessors, pair_paths
 from nixoci.delta.recipe import MAX_CONTENTS
@@ -23,6 +23,11 @@ _WORKERS = 2
 _IN_FLIGHT = 32
 _IN_FLIGHT_BYTES = 48 << 20
 """Bytes of contents, old and new, that wait or are coded at a time; one content may be larger."""
+_LITTLE = 1 << 20
+"""Bytes of contents that are coded in every way."""
+
+_Coded = tuple[Content, Codec, bool, bytes]
+"""A content, its codec, whether its old piece is rewritten, and its residue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,21 +88,11 @@ def send(
         DeltaError: A file changes while it is read, or is nothing that a store path can hold.
     """
     plan = _Plan(old, new, similar=effort is not Effort.FAST)
-    writer = DeltaWriter(out, body_packing(effort))
-    writer.header(plan.header)
-    recipes = b"".join(plan.recipes)
-    writer.write(pack_varint(len(recipes)) + recipes + pack_varint(len(plan.contents)))
-    packed = False
-    for content, codec, rewritten, residue in _coded(plan, effort):
-        if content.packed and not packed:  # they come last
-            packed = True
-            writer.change(packed_packing())
-        writer.write(pack_varint(codec << 1 | rewritten) + pack_varint(len(residue)))
-        writer.write(residue)
-        plan.summary.add(codec.name.lower(), content.size, len(residue))
-        advance(content.size)
-    writer.finish()
-    plan.summary.delta_size = writer.size
+    coded = _coded(plan, effort)
+    if effort is not Effort.FAST and sum(content.size for content in plan.contents) <= _LITTLE:
+        coded = iter(_smallest(plan, effort))
+    size = _write(plan, _told(coded, plan.summary, advance), out, effort)
+    plan.summary.delta_size = size
     return plan.summary
 
 
@@ -199,7 +194,7 @@ def in_dependency_order(infos: list[PathInfo]) -> list[PathInfo]:
     return done
 
 
-def _coded(plan: _Plan, effort: Effort) -> Iterator[tuple[Content, Codec, bool, bytes]]:
+def _coded(plan: _Plan, effort: Effort) -> Iterator[_Coded]:
     """Code the contents on both cores and yield them in order, with few of them in memory."""
 
     def code(content: Content) -> tuple[Codec, bool, bytes]:
@@ -229,6 +224,38 @@ def _coded(plan: _Plan, effort: Effort) -> Iterator[tuple[Content, Codec, bool, 
         while running:
             first, _, future = running.popleft()
             yield first, *future.result()
+
+
+def _told(coded: Iterable[_Coded], summary: Summary, advance: Advance) -> Iterator[_Coded]:
+    for one in coded:
+        content, codec, _, residue = one
+        yield one
+        summary.add(codec.name.lower(), content.size, len(residue))
+        advance(content.size)
+
+
+def _write(plan: _Plan, coded: Iterable[_Coded], out: Sink, effort: Effort) -> int:
+    """Write the stream, and return how many bytes it has."""
+    writer = DeltaWriter(out, body_packing(effort))
+    writer.header(plan.header)
+    recipes = b"".join(plan.recipes)
+    writer.write(pack_varint(len(recipes)) + recipes + pack_varint(len(plan.contents)))
+    packed = False
+    for content, codec, rewritten, residue in coded:
+        if content.packed and not packed:  # they come last
+            packed = True
+            writer.change(packed_packing())
+        writer.write(pack_varint(codec << 1 | rewritten) + pack_varint(len(residue)))
+        writer.write(residue)
+    writer.finish()
+    return writer.size
+
+
+def _smallest(plan: _Plan, effort: Effort) -> list[_Coded]:
+    """Return the contents coded in the way that makes the smallest stream, which cannot be told before."""
+    usual, fast = list(_coded(plan, effort)), list(_coded(plan, Effort.FAST))
+    shortest = [min(pair, key=lambda one: len(one[3])) for pair in zip(usual, fast, strict=True)]
+    return min(usual, fast, shortest, key=lambda coded: _write(plan, coded, Nowhere(), effort))
 
 
 def _order(content: Content) -> tuple[bool, bytes, bytes, bytes, str, int]:

@@ -273,10 +273,10 @@ def pieces(size: int, *numbers: bytes) -> bytes:
     return b"F" + pack_varint(size) + b"".join(numbers)
 
 
-_BAD_NAMES = (b"", b".", b"..", b"a/b", b"/", b"../x", b"a\0b", b"\0")
+_BAD_NAMES = (b"", b".", b"..", b"a/b", b"/", b"../x", b"a\0b", b"\0", b"a" * 256)
 _BAD_PATHS = (
     *[b"..", b"../x", b"out/passwd", b"out/../file", b"/etc/passwd", b"./file", b"no", b"file/x", b"out//passwd"],
-    *[b"a\0b", b"file/", b"out", b"out/hosts/.."],
+    *[b"a\0b", b"file/", b"out", b"out/hosts/..", b"a/" * 3000 + b"a"],
 )
 _KINDS = b"=~-lfxFXdDR@"
 RECIPES: list[bytes] = [

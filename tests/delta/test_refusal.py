@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from nixoci.delta.codecs import Codec, Effort
 from nixoci.delta.format import MAGIC
 from nixoci.delta.header import pack_header, read_header
 from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.delta.numbers import pack_varint
+from nixoci.delta.numbers import pack_text, pack_varint
 from nixoci.delta.send import Closure
 from nixoci.errors import NixociError
 from tests.delta.forgery import (
@@ -139,6 +140,19 @@ def test_honest_contents(forger: Forger, codec: int, residue: bytes, real: Path,
     """What the forged ones are like."""
     content = (pack_varint(codec) + pack_varint(len(residue)), residue)
     assert rebuild(forger.stream(recipe=FROM_FILE, contents=[content]), real, tmp_path / "spool")
+
+
+def test_what_recipes_name_takes_little_memory(forger: Forger, real: Path, tmp_path: Path) -> None:
+    """However deep they are in what is old: a path is kept as its last name."""
+    deep = b"d\1" + pack_text(b"n" * 255)
+    files = b"".join(pack_text(b"%06d" % number) + b"f" + pack_varint(number) for number in range(20_000))
+    recipe = b"@\0" + pack_text(b"a/" * 2000 + b"a") + deep * 200 + b"d" + pack_varint(20_000) + files
+    tracemalloc.start()
+    try:
+        refused(forger.stream(recipe=recipe), real, tmp_path / "spool")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_forged_frames_and_bodies(forger: Forger, real: Path, tmp_path: Path) -> None:

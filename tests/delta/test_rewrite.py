@@ -149,7 +149,7 @@ def test_a_patch_is_made_against_what_is_rewritten(tmp_path: Path) -> None:
     changed[70] = changed[70][:-90] + b"another" + changed[70][-83:]
     new = closure(tmp_path, {NEW_LIB: {b"bin": b"".join(changed)}}, {NEW_LIB: (NEW_LIB,)})
     stream, summary = delta(old, new)
-    assert set(summary.by) == {"hdiff"}
+    assert set(summary.by) <= {"hdiff", "zstd"}
     assert len(stream) < 400
     assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW_LIB: nar(new.on_disk(NEW_LIB))[0]}
 
