@@ -151,13 +151,13 @@ def test_a_signature_stands_for_trust_where_every_path_has_one(
     machine.run(["sh", "-c", "nix-store --generate-binary-cache-key test-1 /root/key /root/key.pub"])
     machine.run(["sh", "-c", 'echo "trusted-public-keys = $(cat /root/key.pub)" >> /etc/nix/nix.conf'])
     machine.run(["systemctl", "restart", "nix-daemon.service"])
-    machine.run(["cp", "--archive", "/root/both", "/root/signing"])
-    sign = ["nix", "store", "sign", "--store", "/root/signing", "--key-file", "/root/key"]
+    machine.run(["cp", "--archive", "/root/both", "/root/signs"])
+    sign = ["nix", "store", "sign", "--store", "/root/signs", "--key-file", "/root/key"]
     references = machine.run(
-        ["nix-store", "--store", "/root/signing", "--query", "--references", old_only]
+        ["nix-store", "--store", "/root/signs", "--query", "--references", old_only]
     ).stdout.split()
     library = next(path for path in references if path != old_only)
-    send = ["nixoci", "send", "--store", "/root/signing", "--from", pair[0], "--to", old_only, "-o", "/var/signed"]
+    send = ["nixoci", "send", "--store", "/root/signs", "--from", pair[0], "--to", old_only, "-o", "/var/signed"]
     before, folder = valid(machine, "daemon"), machine.run(["ls", "/nix/store"]).stdout
     machine.run([*sign, library])
     machine.run(send)
