@@ -198,6 +198,7 @@ def forged_headers(goal: str, base: str) -> list[tuple[str, dict[str, object], s
         ("small", {"nar_size": 100}, "larger than the 100 bytes"),
         ("large", {"nar_size": 1 << 30}, "expected"),
         ("negative", {"nar_size": -1}, "narSize"),
+        ("more than Nix can count", {"nar_size": 1 << 63}, "narSize"),
         ("unknown reference", {"references": (f"{STORE_DIR}/{'c' * 32}-other",)}, "neither a base nor an earlier path"),
         ("reference outside", {"references": ("/etc/passwd",)}, "neither a base nor an earlier path"),
         ("deriver outside", {"deriver": "/etc/passwd"}, "not a path of the store"),
