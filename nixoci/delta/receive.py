@@ -176,7 +176,7 @@ class Rebuilder:
         with (
             self._residue.open("rb") as residue,
             Below() as below,
-            ThreadedSink(Watched(out, advance)) as sink,
+            ThreadedSink(Watched(out.write, advance)) as sink,
         ):
             nar = NarWriter(sink, limit=info.nar_size, what=info.path)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,6 +125,12 @@ def test_progress_on_a_terminal_only(machine: Machine, pair: tuple[str, str]) ->
     assert "making the delta" in shown
     assert "MB" in shown
     assert "making" not in machine.run(["sh", "-c", send]).stderr
+    receive = f"nixoci receive {DELTA} --dry-run --store {fresh(machine, '/root/watched', pair[0])}"
+    watched = ["script", "--quiet", "--return", "--command", receive, "/dev/null"]
+    shown = machine.run(watched, env={"TERM": "xterm"}).stdout
+    assert "rebuilding" in shown
+    assert re.search(r"[0-9.]+/12\.[0-9] MB", shown), shown
+    assert "rebuilding" not in machine.run(["sh", "-c", receive]).stderr
 
 
 def test_a_root_is_kept_and_let_go(machine: Machine, old_only: str) -> None:
