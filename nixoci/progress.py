@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 Advance = Callable[[int], None]
 """Called with the number of bytes that were done since the last call."""
@@ -13,23 +12,16 @@ def ignore(_: int) -> None:
     """Advance nothing: the default where nobody watches."""
 
 
-class Sink(Protocol):
-    """Whatever takes bytes."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take all of the data."""
-
-
 class Watched:
-    """A sink that tells how many bytes went through it to another."""
+    """A sink that tells how many bytes went through it to where they are written."""
 
-    def __init__(self, out: Sink, advance: Advance) -> None:
-        self._out = out
+    def __init__(self, write: Callable[[bytes], object], advance: Advance) -> None:
+        self._write = write
         self._advance = advance
 
     def write(self, data: bytes, /) -> None:
         """Pass the data on."""
-        self._out.write(data)
+        self._write(data)
         self._advance(len(data))
 
 

@@ -46,7 +46,7 @@ def copy(
         byte_progress(f"sending to {target}", None) as advance,
         feed([*ssh, "nixoci receive"], package="openssh") as to,
     ):
-        return send(old, new, Watched(to, advance), effort=effort)
+        return send(old, new, Watched(to.write, advance), effort=effort)
 
 
 def ssh_command(target: str) -> list[str]:

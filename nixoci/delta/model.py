@@ -10,6 +10,9 @@ from nixoci.errors import DeltaError
 STORE_DIR = "/nix/store"
 
 _STORE_PATH = re.compile(r"/nix/store/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+\-._?=]{1,211}")
+_MAX_NAR_SIZE = (1 << 63) - 1
+"""As far as Nix counts."""
+
 _NAR_HASH = re.compile(r"sha256-[0-9A-Za-z+/]{43}=")
 
 
@@ -103,7 +106,7 @@ def check_header(header: Header) -> None:
 
 def _check_info(info: PathInfo) -> None:
     _check_hash(info.path, info.nar_hash)
-    if info.nar_size <= 0:
+    if not 0 < info.nar_size <= _MAX_NAR_SIZE:
         raise DeltaError(f"{info.path}: narSize is {info.nar_size}; make the delta again")
     if info.deriver is not None:
         check_store_path(info.deriver)

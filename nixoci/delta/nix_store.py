@@ -1,6 +1,7 @@
 """One function per Nix command that moving closures needs. `store` is a Nix store URL, None for Nix's own choice."""
 
 import base64
+import fcntl
 import os
 import re
 import time
@@ -76,8 +77,26 @@ def delete(paths: Sequence[str], *, store: str | None) -> None:
                 run(["nix-store", *_store(store), "--delete", path], package="nix")
         left = [path for path in left if os.path.lexists(real / path[len(STORE_DIR) + 1 :])]
         if not left:
-            return
+            break
         time.sleep(_DELETE_PAUSE)
+    for path in paths:
+        _remove_lock(Path(f"{real / path[len(STORE_DIR) + 1 :]}.lock"))
+
+
+def _remove_lock(file: Path) -> None:
+    """Remove the lock file that Nix leaves of a path where it fails, if nobody holds it and this user may.
+
+    As Nix does (src/libstore/unix/pathlocks.cc): what is written tells those who wait for it that it is gone.
+    """
+    with suppress(OSError):
+        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(handle).st_size:
+                file.unlink()
+                os.write(handle, b"d")
+        finally:
+            os.close(handle)
 
 
 def reason(error: ProcessError) -> str:

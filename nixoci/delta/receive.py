@@ -187,7 +187,7 @@ class Rebuilder:
         with (
             self._residue.open("rb") as residue,
             Below() as below,
-            ThreadedSink(Watched(out, advance)) as sink,
+            ThreadedSink(Watched(out.write, advance)) as sink,
         ):
             nar = NarWriter(sink, limit=info.nar_size, what=info.path)
             bases = Bases(self._roots, self._rewrite, below)

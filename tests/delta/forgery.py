@@ -224,7 +224,7 @@ _HEADERS: dict[str, list[bytes]] = {
     "predecessor": [b"\2", b"\x7f", *_NUMBERS],
     "name": [b"\x7f\1a", GIANT + b"\1a", b"\0" + GIANT, b"\0" + ELEVEN],
     "hash": [bytes(32), bytes(31)],
-    "size": [b"\0", b"\x64", pack_varint(1 << 30), *_NUMBERS],
+    "size": [b"\0", b"\x64", pack_varint(1 << 30), pack_varint(1 << 63), *_NUMBERS],
     "count of references": [b"\2", GIANT, ELEVEN],
     "reference": [b"\2", b"\x7f", *_NUMBERS],
     "name of the deriver": [b"\x7f\1a", b"\0" + GIANT],

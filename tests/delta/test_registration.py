@@ -1,5 +1,6 @@
 """What Nix is told of a path, byte by byte, and what becomes of what it refuses."""
 
+import fcntl
 import os
 import struct
 import sys
@@ -47,12 +48,15 @@ while command := sys.stdin.buffer.read(8):
     when, size, ultimate = number(), number(), number()
     signatures = [text() for _ in range(number())]
     address = text()
-    open(os.environ["REAL"] + "/" + os.path.basename(path), "w").close()
+    place = os.environ["REAL"] + "/" + os.path.basename(path)
+    for file in (place, place + ".lock"):
+        open(file, "w").close()
     nar = sys.stdin.buffer.read(size)
     if len(nar) < size:
         sys.exit("error: unexpected end-of-file")
     if path == os.environ["REFUSE"]:
         sys.exit(f"error: cannot add path '{path}' because it lacks a signature by a trusted key")
+    os.remove(place + ".lock")
     log("add", path, digest[:4], *references, size, len(nar))
     say(1)
 """
@@ -145,6 +149,17 @@ def test_what_cannot_be_made_is_not_registered(nix: Fake) -> None:
     with pytest.raises(DeltaError, match="no more"):
         register(nix, *((info, whole) for info in INFOS[:9]), (large, fail))
     assert not os.listdir(nix.real)
+
+
+def test_a_lock_that_another_holds_stays(nix: Fake) -> None:
+    lock = nix.real / f"{Path(INFOS[0].path).name}.lock"
+    nix.set(REFUSE=INFOS[0].path)
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RefusedError):
+            register(nix, (INFOS[0], whole))
+    assert os.listdir(nix.real) == [lock.name]
+    assert not lock.read_bytes()
 
 
 @pytest.mark.parametrize("version", ["204", "305"])

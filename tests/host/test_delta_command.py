@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,6 +125,12 @@ def test_progress_on_a_terminal_only(machine: Machine, pair: tuple[str, str]) ->
     assert "making the delta" in shown
     assert "MB" in shown
     assert "making" not in machine.run(["sh", "-c", send]).stderr
+    receive = f"nixoci receive {DELTA} --dry-run --store {fresh(machine, '/root/watched', pair[0])}"
+    watched = ["script", "--quiet", "--return", "--command", receive, "/dev/null"]
+    shown = machine.run(watched, env={"TERM": "xterm"}).stdout
+    assert "rebuilding" in shown
+    assert re.search(r"[0-9.]+/12\.[0-9] MB", shown), shown
+    assert "rebuilding" not in machine.run(["sh", "-c", receive]).stderr
 
 
 def test_a_root_is_kept_and_let_go(machine: Machine, old_only: str) -> None:
@@ -143,6 +150,35 @@ def test_a_user_whom_nix_does_not_trust_is_told(machine: Machine, old_only: str)
     assert valid(machine, "daemon") == before
     assert old_only not in before
     assert "nixoci" not in machine.run(["ls", "/tmp"]).stdout  # noqa: S108
+
+
+def test_a_signature_stands_for_trust_where_every_path_has_one(
+    machine: Machine, old_only: str, pair: tuple[str, str]
+) -> None:
+    machine.run(["sh", "-c", "nix-store --generate-binary-cache-key test-1 /root/key /root/key.pub"])
+    machine.run(["sh", "-c", 'echo "trusted-public-keys = $(cat /root/key.pub)" >> /etc/nix/nix.conf'])
+    machine.run(["systemctl", "restart", "nix-daemon.service"])
+    machine.run(["cp", "--archive", "/root/both", "/root/signs"])
+    sign = ["nix", "store", "sign", "--store", "/root/signs", "--key-file", "/root/key"]
+    references = machine.run(
+        ["nix-store", "--store", "/root/signs", "--query", "--references", old_only]
+    ).stdout.split()
+    library = next(path for path in references if path != old_only)
+    send = ["nixoci", "send", "--store", "/root/signs", "--from", pair[0], "--to", old_only, "-o", "/var/signed"]
+    before, folder = valid(machine, "daemon"), machine.run(["ls", "/nix/store"]).stdout
+    machine.run([*sign, library])
+    machine.run(send)
+    error = fails(machine, "nixoci receive /var/signed", user="alice")
+    assert error.startswith(f"error: {old_only}: Nix does not register it: ")
+    assert "trusted-users" in error
+    assert library not in before
+    assert valid(machine, "daemon") == before
+    assert machine.run(["ls", "/nix/store"]).stdout == folder
+    machine.run([*sign, old_only])
+    machine.run(send)
+    machine.run(["nixoci", "receive", "/var/signed"], user="alice")
+    assert {library, old_only} <= valid(machine, "daemon")
+    verify(machine, "daemon")
 
 
 def test_a_user_has_a_store_of_their_own(machine: Machine, pair: tuple[str, str]) -> None:
