@@ -288,7 +288,8 @@ def _health_command(option: str, health: Health) -> str:
 
 
 def _json(words: Iterable[str]) -> str:
-    return json.dumps(list(words), ensure_ascii=False)
+    """Return a list as podman takes it, in ASCII: what Quadlet does not carry over is written as JSON's escapes."""
+    return json.dumps(list(words))
 
 
 def _add_service(unit: UnitFile, resolved: Resolved) -> None:

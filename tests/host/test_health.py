@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host, edited
+from tests.host.containers import BACKENDS, HOSTILE, Host, edited
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 
@@ -24,6 +24,8 @@ CHECKS = {
 """What images say of their health, by a name for it."""
 
 COUNTED = "echo tried >> /tried; test $(wc -l < /tried) -gt 2"
+VALUES = json.dumps(list(HOSTILE.values())).encode()
+COMPARE = "import json, sys; sys.exit(json.loads(bytes.fromhex(sys.argv[1])) != sys.argv[2:])"
 CASES: dict[str, dict[str, Any]] = {
     **{check: {"image": f"checked-{check}", "notify": "healthy"} for check in CHECKS},
     "changed": {"image": "checked-line", "healthcheck": {"test": ["CMD", "test", "-e", "/other"]}},
@@ -37,6 +39,13 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "third": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 4}},
     "second": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 2}},
+    "hostile": {
+        "image": "checked-line",
+        "notify": "healthy",
+        "healthcheck": {"test": ["CMD", "python3", "-c", COMPARE, VALUES.hex(), *HOSTILE.values()]},
+        "restart": "no",
+        "settings": {"unit": {"Service": {"TimeoutStartSec": "20s"}}},
+    },
     "hangs": {
         "image": "checked-line",
         "healthcheck": {"test": ["CMD", "sleep", "1001"], "timeout": "1s", "retries": 1},
@@ -162,6 +171,12 @@ def test_as_many_failures_count_as_the_document_says(host: Host, backend: str) -
         assert seen[-1] != "unhealthy"
     assert seen[-1] == "healthy"
     host.systemctl("stop", f"third-{backend}.service", f"second-{backend}.service")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hostile_values_of_a_check_arrive_as_they_are(host: Host, backend: str) -> None:
+    host.systemctl("start", f"hostile-{backend}.service")
+    host.systemctl("stop", f"hostile-{backend}.service")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -89,7 +89,7 @@ def test_without_an_image_podman_is_told_everything(tmp_path: Path) -> None:
     assert {"PodmanArgs=--entrypoint=", "PodmanArgs=--mount=type=volume,destination=/data,U=true"} <= set(lines)
 
 
-@pytest.mark.parametrize("word", ["", ";"])
+@pytest.mark.parametrize("word", ["", ";", "a\x80b", "\ufffe"])
 def test_arguments_that_quadlet_drops_go_into_the_entrypoint(tmp_path: Path, word: str) -> None:
     lines = quadlet(tmp_path, cmd=["run", word, "end"])
     (found,) = [line for line in lines if line.startswith("PodmanArgs=") and "entrypoint" in line]
@@ -111,6 +111,8 @@ def test_a_health_check_is_podmans(tmp_path: Path) -> None:
     shell = quadlet(tmp_path / "2", healthcheck={"test": ["CMD-SHELL", "a && b"]})
     assert 'HealthCmd=["CMD-SHELL", "a && b"]' in shell
     assert "HealthCmd=none" in quadlet(tmp_path / "3")
+    odd = quadlet(tmp_path / "6", healthcheck={"test": ["CMD", "a", "\n\x7f\u2028%"]})
+    assert 'HealthCmd=["a", "\\n\\u007f\\u2028%%"]' in odd
     # podman would run the one word of a list in a shell, which an image need not have
     assert "HealthCmd=CMD /a%%" in quadlet(tmp_path / "4", healthcheck={"test": ["CMD", "/a%"]})
     with pytest.raises(ContainerError, match=r"^containers\.c\.healthcheck\.test: podman cannot run 'a b'"):
