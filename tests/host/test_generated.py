@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tests.host.registry import Registry
 
 PROJECT = f"{FOLDER}/project"
+_BUNDLE = re.compile(r"/nix/store/[0-9a-z]{32}-nixoci-bundle")
 UNITS = "it.config.virtualisation.nixoci.units"
 TOOLS = {
     "nixoci": "/opt/nixoci",
@@ -70,13 +72,17 @@ def build(project: Modules, attribute: str, *options: str, name: str = "system")
 
 
 def content(machine: Machine, path: str) -> dict[str, str]:
-    """Return every file and link below a store path, which is itself written as OUT."""
-    listed = machine.run(["find", path, "-mindepth", "1", "-not", "-type", "d", "-printf", "%P\\t%y\\t%l\\n"]).stdout
+    """Return every file below a store path by its text, and every relative link.
+
+    The path is itself written as OUT, and those of bundles as BUNDLE: they differ in what their errors say.
+    """
+    listed = machine.run(["find", path, "-mindepth", "1", "-not", "-type", "d", "-printf", "%P\\t%l\\n"]).stdout
     found = {}
     for line in listed.splitlines():
-        name, kind, target = line.split("\t")
-        text = target if kind == "l" else machine.run(["cat", f"{path}/{name}"]).stdout
-        found[name] = text.replace(path, "OUT")
+        name, target = line.split("\t")
+        relative = target and not target.startswith("/")
+        text = target if relative else machine.run(["cat", f"{path}/{name}"]).stdout
+        found[name] = _BUNDLE.sub("BUNDLE", text.replace(path, "OUT"))
     return found
 
 
