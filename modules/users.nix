@@ -48,7 +48,8 @@ in
       {option}`imageStore` and {option}`units`. The user's systemd runs while the machine does (lingering), the user has
       ids for the owners in images, and `~/.config/containers/storage.conf` becomes a link, so that podman finds the
       images. Units of all users are in one place, and run for their own user alone: no two users can have a
-      container of one name. A switch of the system does not restart them; `systemctl --user restart` does.
+      container of one name. A switch restarts those whose units have changed on NixOS 26.05 and newer; before that,
+      they run on until `systemctl --user restart`.
     '';
     type = types.attrsOf (
       types.submodule (

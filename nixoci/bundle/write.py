@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nixoci.bundle.config import Bundle, make_bundle
 from nixoci.bundle.seccomp import Profile
-from nixoci.container.model import Backend, Container, Deployment
+from nixoci.container.model import Backend, Container, Deployment, in_order
 from nixoci.container.resolve import resolve
 from nixoci.container.rules import check
 from nixoci.container.tree import ImageTree
@@ -31,7 +31,7 @@ def render_bundle(container: Container, image_path: Path, out: Path, *, name: st
     if container.backend is not Backend.BUNDLE:
         raise ContainerError(f"containers.{name}.backend: {container.backend} makes no bundle; say bundle")
     check(Deployment(images={container.image: str(image_path)}, containers={name: container}))
-    resolved = resolve(name, container, ImageTree.open(image_path))
+    resolved = resolve(name, in_order(container), ImageTree.open(image_path))
     made = make_bundle(resolved, profile, folder=out.absolute())
     try:
         out.mkdir(parents=True)

@@ -6,7 +6,7 @@ for the option reference.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,20 @@ Section = dict[str, Any]
 def about(text: str) -> Mapping[str, str]:
     """Return field metadata that describes a field."""
     return {"about": text}
+
+
+def in_order(value: Any) -> Any:
+    """Return a document, or a value of one, with all maps in the order of their keys; lists stay as they are.
+
+    Maps have no order in JSON, and Nix sorts them: equal documents are to give equal bytes, whoever writes them.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: in_order(getattr(value, each.name)) for each in fields(value)})
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [in_order(item) for item in value]
+    return value
 
 
 class _Choice(Enum):

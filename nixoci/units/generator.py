@@ -31,11 +31,12 @@ def generate(sources: Path, target: Path, tools: Tools, *, user: bool) -> None:
             else:
                 raise
             raise ContainerError(f"{option}: podman's generator refuses its Quadlet file: {message}") from error
-    expected = {_service_name(file) for file in sources.iterdir()}
-    if missing := sorted(expected - {file.name for file in target.iterdir()}):
-        raise ContainerError(
-            f"{missing[0]}: podman's generator made no such unit and said nothing; ask {tools.quadlet} -dryrun"
-        )
+    for file in sorted(sources.iterdir()):
+        if not (target / (service := _service_name(file))).exists():
+            raise ContainerError(
+                f"{file.suffix[1:]}s.{file.stem}: podman's generator made no {service} and said nothing; ask"
+                f" {tools.quadlet} -dryrun"
+            )
 
 
 def _service_name(file: Path) -> str:

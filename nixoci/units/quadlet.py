@@ -1,8 +1,8 @@
 """Quadlet files (podman-systemd.unit(5)): what podman's own generator turns into services.
 
 What has no key, or only one that old versions lack, is an argument of podman (`PodmanArgs=`). So are all but one of the
-keys that the generator keeps in one Go map (those of single values; variables and labels): it writes a map's options in
-another order each time, and a unit that only differs in that would be restarted.
+keys that the generator keeps in one Go map (those of single values; variables and labels), as in
+`nixoci.units.settings`.
 """
 
 import json
@@ -27,6 +27,7 @@ from nixoci.units.common import (
     start_timeout,
     stop_timeout,
 )
+from nixoci.units.settings import add_quadlet_settings
 from nixoci.units.text import UnitFile, literal, quadlet_argument, raw, raw_argument
 from nixoci.units.tools import Tools
 
@@ -81,7 +82,7 @@ def container_file(
     _add_service(unit, resolved)
     add_path(unit, user=user)
     _add_secrets(unit, resolved, tools, user=user)
-    unit.add_settings(resolved.option("settings"), {_SECTION: container.settings.quadlet})
+    add_quadlet_settings(unit, f"containers.{name}", _SECTION, container.settings.quadlet)
     unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
     add_install(unit, resolved, user=user)
     return unit
@@ -94,7 +95,7 @@ def volume_file(name: str, volume: Volume, *, user: bool) -> UnitFile:
     unit.add("Volume", "VolumeName", literal(name))
     _add_labels(unit, "Volume", f"volumes.{name}.labels", volume.labels)
     add_path(unit, user=user)
-    unit.add_settings(f"volumes.{name}.settings", {"Volume": volume.settings.quadlet})
+    add_quadlet_settings(unit, f"volumes.{name}", "Volume", volume.settings.quadlet)
     unit.add_settings(f"volumes.{name}.settings.unit", volume.settings.unit)
     return unit
 
@@ -110,7 +111,7 @@ def network_file(name: str, network: Network, *, user: bool) -> UnitFile:
         unit.add("Network", "Subnet", raw_argument(f"networks.{name}.subnets[{index}]", subnet))
     _add_labels(unit, "Network", f"networks.{name}.labels", network.labels)
     add_path(unit, user=user)
-    unit.add_settings(f"networks.{name}.settings", {"Network": network.settings.quadlet})
+    add_quadlet_settings(unit, f"networks.{name}", "Network", network.settings.quadlet)
     unit.add_settings(f"networks.{name}.settings.unit", network.settings.unit)
     return unit
 
@@ -125,7 +126,7 @@ def pod_file(name: str, pod: Pod, deployment: Deployment, *, user: bool) -> Unit
     _add_networks(unit, "Pod", f"pods.{name}.networks", pod.networks, deployment)
     _add_labels(unit, "Pod", f"pods.{name}.labels", pod.labels)
     add_path(unit, user=user)
-    unit.add_settings(f"pods.{name}.settings", {"Pod": pod.settings.quadlet})
+    add_quadlet_settings(unit, f"pods.{name}", "Pod", pod.settings.quadlet)
     unit.add_settings(f"pods.{name}.settings.unit", pod.settings.unit)
     unit.add("Install", "WantedBy", literal(default_target(user=user)))
     return unit

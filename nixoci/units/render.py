@@ -7,13 +7,13 @@ share/nixoci/tmpfiles/        what bundles have systemd-tmpfiles make
 """
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nixoci.bundle.config import make_bundle
 from nixoci.bundle.root import Root, is_plain
 from nixoci.bundle.seccomp import Profile
-from nixoci.container.model import Backend, Deployment
+from nixoci.container.model import Backend, Deployment, in_order
 from nixoci.container.resolve import Resolved, resolve
 from nixoci.container.rules import check, check_bundle
 from nixoci.container.tree import ImageTree
@@ -93,11 +93,14 @@ def resolve_all(deployment: Deployment, *, only: str | None = None) -> list[Reso
 def render_units(rendering: Rendering) -> list[str]:
     """Write a deployment's units and all that they read; return warnings, one line each.
 
+    Equal deployments give equal bytes, whatever the order of their maps.
+
     Raises:
         ContainerError: An option cannot be honoured, or the output exists; the message starts with the option.
         StoreError: An image is not an image path.
         ProcessError: A tool failed.
     """
+    rendering = replace(rendering, deployment=in_order(rendering.deployment))
     deployment, out = rendering.deployment, rendering.out
     if rendering.only is None:
         check(deployment, user=rendering.user)

@@ -66,11 +66,19 @@ class UnitFile:
             ContainerError: A key or a value that would not stay on its line; the message starts with `option`.
         """
         for section, keys in sections.items():
-            for key, value in keys.items():
-                if not _KEY.fullmatch(key):
-                    raise ContainerError(f"{option}.{section}: {key!r} is not a key of a unit file; use letters")
-                for item in value if isinstance(value, list) else [value]:
-                    self.add(section, key, verbatim(f"{option}.{section}.{key}", item))
+            self.add_keys(f"{option}.{section}", section, keys)
+
+    def add_keys(self, option: str, section: str, keys: dict[str, Any]) -> None:
+        """Append keys that are passed through to a section; a list is one line for each of its values.
+
+        Raises:
+            ContainerError: A key or a value that would not stay on its line; the message starts with `option`.
+        """
+        for key, value in keys.items():
+            if not _KEY.fullmatch(key):
+                raise ContainerError(f"{option}: {key!r} is not a key of a unit file; use letters")
+            for item in value if isinstance(value, list) else [value]:
+                self.add(section, key, verbatim(f"{option}.{key}", item))
 
     def render(self) -> str:
         """Return the file's text."""
@@ -146,6 +154,20 @@ def verbatim(option: str, value: Any) -> UnitText:
     if "\n" in written or "\r" in written or written.endswith("\\"):
         raise ContainerError(f"{option}: more than one line; write a line break as \\n, or use a list")
     return UnitText(written)
+
+
+def verbatim_argument(option: str, value: str) -> UnitText:
+    """Return a setting as one word that Quadlet unquotes: specifiers and variables are left to systemd.
+
+    Raises:
+        ContainerError: Quadlet does not carry it over; the message starts with `option`.
+    """
+    if "\x80" in value:
+        raise ContainerError(f"{option}: Quadlet cannot express the character U+0080; leave it out")
+    if _PLAIN.fullmatch(value):
+        return UnitText(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return UnitText(f'"{escaped}"')
 
 
 def literal(value: str) -> UnitText:

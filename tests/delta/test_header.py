@@ -60,7 +60,7 @@ def headers(draw: st.DrawFn) -> Header:
         info = PathInfo(
             path=path,
             nar_hash=nar_hash,
-            nar_size=draw(st.integers(min_value=1, max_value=1 << 63)),
+            nar_size=draw(st.integers(min_value=1, max_value=(1 << 63) - 1)),
             references=references,
             deriver=draw(st.none() | paths),
             signatures=tuple(draw(st.lists(signatures, max_size=2))),

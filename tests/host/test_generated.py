@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from dataclasses import replace
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from tests.host.registry import Registry
 
 PROJECT = f"{FOLDER}/project"
+_BUNDLE = re.compile(r"/nix/store/[0-9a-z]{32}-nixoci-bundle")
 UNITS = "it.config.virtualisation.nixoci.units"
 TOOLS = {
     "nixoci": "/opt/nixoci",
@@ -75,20 +75,17 @@ _BUNDLE = re.compile(r"/nix/store/[a-z0-9]{32}-nixoci-bundle(?=/)")
 
 
 def content(machine: Machine, path: str) -> dict[str, str]:
-    """Return every file and link below a store path, which is itself written as OUT, as are those of its bundles.
+    """Return every file below a store path by its text, and every relative link.
 
-    A bundle's own path depends on how errors name its options, which the module alone has a prefix for.
+    The path is itself written as OUT, and those of bundles as BUNDLE: they differ in what their errors say.
     """
-    listed = machine.run(["find", path, "-mindepth", "1", "-not", "-type", "d", "-printf", "%P\\t%y\\t%l\\n"]).stdout
+    listed = machine.run(["find", path, "-mindepth", "1", "-not", "-type", "d", "-printf", "%P\\t%l\\n"]).stdout
     found = {}
     for line in listed.splitlines():
-        name, kind, target = line.split("\t")
-        if kind == "l" and not _BUNDLE.match(target):
-            text = target
-        else:  # an EROFS file is no text
-            encoded = machine.run(["base64", "--wrap=0", f"{path}/{name}"]).stdout
-            text = base64.b64decode(encoded).decode("latin-1")
-        found[name] = _BUNDLE.sub("OUT", text.replace(path, "OUT"))
+        name, target = line.split("\t")
+        relative = target and not target.startswith("/")
+        text = target if relative else machine.run(["cat", f"{path}/{name}"]).stdout
+        found[name] = _BUNDLE.sub("BUNDLE", text.replace(path, "OUT"))
     return found
 
 

@@ -390,6 +390,60 @@ def test_a_users_containers_run_under_the_users_systemd_as_nixos_places_them(pro
         machine.run(["rm", "-f", "/etc/user-tmpfiles.d/alice.conf", "/etc/nixoci/storage.conf"])
 
 
+def test_a_users_container_goes_from_one_generation_to_the_next_and_back(
+    project: Modules, registry: Registry, images: dict[str, Pair]
+) -> None:
+    """NixOS stops what has changed when storage.conf is already that of the next generation; or the user restarts."""
+    machine = project.machine
+    version = ["podman", "exec", "mine", "dpkg-query", "--show", "--showformat=${Version}", "nginx-light"]
+    generations, redis = [], images["redis"].new
+    alice = "virtualisation.nixoci.users.alice"
+    more = f'{alice}.containers.mine.secrets.token = {{ source = "/home/alice/token"; mode = "0444"; }};'
+    machine.run(["tee", "/home/alice/token"], input="s3cret", user="alice")
+    for name, image in (("old", images["nginx"].old), ("new", images["nginx"].new)):
+        entries = {"nginx": locked(image, registry.push(image)), "redis": locked(redis, registry.push(redis))}
+        write_lock(machine, f"{FOLDER}/alice-{name}", entries)
+        lock = f"virtualisation.nixoci.lock = {FOLDER}/alice-{name}/nixoci.lock.json;"
+        given = (ENABLE, lock, SECCOMP, ALICE, more)
+        parts = [project.build(*given, select=f"it.config.{alice}.{part}")[1] for part in ("units", "imageStore")]
+        generations.append(parts)
+
+    def systemctl(*command: str) -> None:
+        machine.run(["systemctl", "--user", *command], user="alice")
+
+    def activate(units: str, store: str) -> None:
+        unit = f"{units}/lib/systemd/user/mine.service"
+        machine.run(["ln", "--symbolic", "--force", unit, "/etc/systemd/user/mine.service"])
+        conf = "/home/alice/.config/containers/storage.conf"
+        machine.run(["mkdir", "--parents", "/home/alice/.config/containers"], user="alice")
+        machine.run(["ln", "--symbolic", "--force", f"{store}/storage.conf", conf], user="alice")
+
+    old, new = generations
+    machine.linger("alice")
+    try:
+        activate(*old)
+        systemctl("daemon-reload")
+        systemctl("start", "mine.service")
+        first = machine.run(version, user="alice").stdout
+        activate(*new)
+        systemctl("stop", "mine.service")
+        systemctl("daemon-reload")
+        systemctl("start", "mine.service")
+        second = machine.run(version, user="alice").stdout
+        assert first != second
+        activate(*old)
+        systemctl("daemon-reload")
+        assert machine.run(version, user="alice").stdout == second
+        systemctl("restart", "mine.service")
+        assert machine.run(version, user="alice").stdout == first
+        assert machine.run(["podman", "exec", "mine", "cat", "/run/secrets/token"], user="alice").stdout == "s3cret"
+        listed = machine.run(["podman", "ps", "--all", "--format={{.Names}}"], user="alice").stdout
+        assert listed.split() == ["mine"]
+    finally:
+        machine.run(["systemctl", "--user", "stop", "mine.service"], user="alice", check=False)
+        machine.run(["rm", "-f", "/etc/systemd/user/mine.service", "/home/alice/.config/containers/storage.conf"])
+
+
 def test_two_users_cannot_have_a_container_of_one_name(project: Modules) -> None:
     bob = 'virtualisation.nixoci.users.bob.containers.mine.image = "nginx";'
     (message,) = project.broken(ENABLE, LOCK, ALICE, bob)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+import shlex
 import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import ContainerError
+from nixoci.units.settings import FLAGS, LISTS, VALUES, WORDS, add_quadlet_settings
 from nixoci.units.text import UnitFile, UnitText, command, expressible, literal, quadlet_argument, raw_argument, word
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ for kind, strings in ((b".arguments", arguments), (b".environment", values)):
         file.write(b"".join(string + b"\\0" for string in strings))
 """
 """Writes what it was started with, under $DUMP_TO or, as podman, under the container's name."""
+
+QUADLET = "/usr/libexec/podman/quadlet"
+SAMPLES = ["one", "-1", "a b", '"in quotes"', "back\\\\slash", "%n $HOME ${x}", "é"]
+"""Values of keys that are passed through as they are."""
 
 SEED = 20240229
 BATCHES, EACH = 12, 60
@@ -138,3 +145,60 @@ def test_podmans_generator_carries_over_what_was_escaped_for_it(host: Machine, b
     ]
     labels = [value.removeprefix("--label=") for value in before if value.startswith("--label=")]
     assert labels == [f"L{index}={value}" for index, value in enumerate(words)]
+
+
+def commands(host: Machine, files: dict[str, str]) -> dict[str, list[str]]:
+    """Return the options of podman in the services that the generator makes, by the name of the Quadlet file."""
+    sources, target = f"{FOLDER}/sources", f"{FOLDER}/target"
+    host.run(["rm", "--recursive", "--force", sources, target])
+    host.run(["mkdir", sources, target])
+    for name, text in files.items():
+        (host.root / sources.lstrip("/") / name).write_text(text, encoding="utf-8")
+    host.run([QUADLET, "-no-kmsg-log", target], env={"QUADLET_UNIT_DIRS": sources})
+    found = {}
+    for name in files:
+        stem, kind = name.split(".")
+        service = stem if kind == "container" else f"{stem}-{kind}"
+        lines = (host.root / target.lstrip("/") / f"{service}.service").read_text(encoding="utf-8").splitlines()
+        (line,) = (line for line in lines if re.match("Exec[A-Za-z]+=[^ ]+ (run|network create|pod create) ", line))
+        found[name] = [
+            part for word in shlex.split(line) for part in (word.split("=", 1) if word[0] == "-" else [word])
+        ]
+    return found
+
+
+SECTIONS = {"Container": "[Container]\nImage=x\n", "Network": "[Network]\n", "Pod": "[Pod]\n"}
+
+
+@pytest.mark.parametrize("kind", [VALUES, LISTS, FLAGS, WORDS], ids=["values", "lists", "flags", "words"])
+def test_keys_are_the_arguments_that_the_generator_makes_of_them(
+    host: Machine, kind: dict[str, dict[str, str]]
+) -> None:
+    values = ["true", "no", "On"] if kind is FLAGS else SAMPLES if kind is not WORDS else ["a=b", "a='b  c' \"d=e\\n\""]
+    for section, keys in kind.items():
+        raw, ours = {}, {}
+        for number, (key, value) in enumerate((key, value) for key in keys for value in values):
+            unit = UnitFile("x")
+            add_quadlet_settings(unit, "containers.x", section, {key: value})
+            name = f"n{number}.{section.lower()}"
+            raw[name] = f"{SECTIONS[section]}{key}={value}\n"
+            ours[name] = SECTIONS[section] + "".join(
+                f"{key}={value}\n" for key, value in unit.sections[literal(section)]
+            )
+        by_key, by_argument = commands(host, raw), commands(host, ours)
+        # only their place is another
+        for name, text in raw.items():
+            assert sorted(by_key[name]) == sorted(by_argument[name]), (text, ours[name])
+
+
+def test_the_generator_makes_the_same_of_the_same_each_time(host: Machine) -> None:
+    files = {}
+    for section, start in SECTIONS.items():
+        unit = UnitFile("x")
+        keys = {key: "1" for kind in (VALUES, LISTS) for key in kind.get(section, {})}
+        keys |= dict.fromkeys(FLAGS.get(section, {}), "true") | dict.fromkeys(WORDS.get(section, {}), "a=b")
+        add_quadlet_settings(unit, "containers.x", section, keys)
+        lines = [f"{key}={value}\n" for key, value in unit.sections[literal(section)]]
+        files[f"n.{section.lower()}"] = start + "".join(lines)
+    made = [commands(host, files) for _ in range(12)]
+    assert all(each == made[0] for each in made)

@@ -115,7 +115,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
         ("containers", "c", "settings"),
         {
             "unit": [(_UNIT["unit"], "Nice=7")],
-            "quadlet": [({"ShmSize": "5m"}, "ShmSize=5m")],
+            "quadlet": [({"ShmSize": "5m"}, "--shm-size=5m")],
             "runtime": [({"process": {"oomScoreAdj": 4711}}, "4711")],
         },
     ),
@@ -132,7 +132,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
             "internal": [(True, "Internal=true")],
             "subnets": [(["10.9.0.0/24"], "10.9.0.0/24")],
             "labels": [({"a": "mark"}, "a=mark")],
-            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"IPv6": True}}, "IPv6=true")],
+            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"IPv6": True}}, "--ipv6")],
         },
     ),
     "Pod": (
@@ -141,7 +141,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
             "ports": [(["8472:80"], "8472:80")],
             "networks": [(["n"], "n.network"), (["host"], "Network=host")],
             "labels": [({"a": "mark"}, "a=mark")],
-            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "ShmSize=5m")],
+            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "--shm-size=5m")],
         },
     ),
     **{
@@ -206,7 +206,7 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
         files += [bundle_service(one, bundle, TOOLS, share=SHARE), *health_units(one, TOOLS)]
         lines += [*start_lines(one, bundle), *volume_lines(one), json.dumps(bundle.config), *bundle.names.values()]
         lines += [start_script(one, bundle, TOOLS, share=SHARE), stop_script(one, bundle, TOOLS)]
-        lines += [mount_table(one, bundle, Path("/erofs"))]
+        lines += [mount_table(one, bundle, TOOLS, erofs=Path("/erofs"))]
     else:
         image_id = None if backend is Backend.ROOTFS else f"id of {container.image}: {one.tree.image.path}"
         files += [container_file(one, deployment, TOOLS, image_id=image_id, user=False)]

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.errors import ContainerError
-from nixoci.units.text import UnitFile, UnitText, argument, command, literal, quadlet_argument, raw, verbatim, word
+from nixoci.units.text import (
+    UnitFile,
+    UnitText,
+    argument,
+    command,
+    literal,
+    quadlet_argument,
+    raw,
+    verbatim,
+    verbatim_argument,
+    word,
+)
 
 NONCHARACTERS = [*range(0xFDD0, 0xFDF0), *(plane << 16 | last for plane in range(17) for last in (0xFFFE, 0xFFFF))]
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=["\0", *map(chr, NONCHARACTERS)]))
@@ -49,6 +60,16 @@ def test_a_command_line_gives_its_arguments_back(arguments: list[str]) -> None:
     assert "\n" not in line
     assert "\r" not in line
     assert [unspecified(one).replace("$$", "$") for one in split(line)] == arguments
+
+
+@given(ANY | HOSTILE)
+def test_a_setting_is_one_word_that_keeps_specifiers_and_variables(value: str) -> None:
+    try:
+        written = verbatim_argument("option", verbatim("option", f"--flag={value}"))
+    except ContainerError as error:
+        assert str(error).startswith("option: ")  # noqa: PT017
+    else:
+        assert split(written) == [f"--flag={value}"]
 
 
 @given(ANY | HOSTILE)

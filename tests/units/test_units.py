@@ -136,7 +136,7 @@ def test_volumes_networks_and_pods_have_their_own_names(tmp_path: Path) -> None:
         "PodName=p",
         "PublishPort=80:80",
         "Network=n.network",
-        "ShmSize=1m",
+        "PodmanArgs=--shm-size=1m",
         "WantedBy=default.target",
     } <= set(pod)
 
@@ -279,7 +279,7 @@ def generator(path: Path, script: str) -> Tools:
             "containers.web: podman's generator refuses its Quadlet file: no such key",
         ),
         ("echo careful >&2", "containers: podman's generator refuses its Quadlet file: careful"),
-        ("true", "web.service: podman's generator made no such unit and said nothing"),
+        ("true", "containers.web: podman's generator made no web.service and said nothing"),
     ],
 )
 def test_what_the_generator_says_or_leaves_out_is_an_error(tmp_path: Path, script: str, message: str) -> None:
