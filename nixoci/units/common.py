@@ -9,7 +9,8 @@ from nixoci.units.text import UnitFile, UnitText, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _SECOND = 10**9
-_STOP_GRACE = 30
+STOP_GRACE = 30
+"""Seconds that a runtime needs to stop what has ended."""
 _START_GRACE = 60
 _READ_BY_OTHERS = 0o004
 
@@ -46,7 +47,7 @@ def default_target(*, user: bool) -> str:
 
 def stop_timeout(resolved: Resolved) -> UnitText:
     """Return the time that stopping takes at most: the container's, and what its runtime needs on top."""
-    return literal(f"{resolved.container.stop_timeout + _STOP_GRACE}s")
+    return literal(f"{resolved.container.stop_timeout + STOP_GRACE}s")
 
 
 def start_timeout(resolved: Resolved) -> UnitText:

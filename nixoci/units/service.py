@@ -21,6 +21,7 @@ from nixoci.container.resolve import Health, Resolved
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode
 from nixoci.units.common import (
+    STOP_GRACE,
     add_install,
     add_order,
     add_secrets,
@@ -300,12 +301,13 @@ def _say_what_a_layer_needs(resolved: Resolved) -> str:
 
 def _add_limits(unit: UnitFile, resolved: Resolved) -> None:
     unit.add("Service", "KillMode", literal("mixed"))
-    unit.add("Service", "KillSignal", literal(resolved.stop_signal))
-    # to systemd 0 is for ever
+    # without time to end it is killed at once; the stop script has the same time, and needs some
     stop_timeout = resolved.container.stop_timeout
-    unit.add("Service", "TimeoutStopSec", literal(f"{stop_timeout}s" if stop_timeout else "1ms"))
+    signal_name = resolved.stop_signal if stop_timeout else "SIGKILL"
+    unit.add("Service", "KillSignal", literal(signal_name))
+    unit.add("Service", "TimeoutStopSec", literal(f"{stop_timeout or STOP_GRACE}s"))
     # ended by the signal that asked it to is a clean end, by it or by a shell's exit code for it
-    unit.add("Service", "SuccessExitStatus", literal(f"{resolved.stop_signal} {_exit_code(resolved.stop_signal)}"))
+    unit.add("Service", "SuccessExitStatus", literal(f"{signal_name} {_exit_code(signal_name)}"))
     # as podman's containers have, or as near to it as the host allows
     for limit in ("LimitNOFILE", "LimitNPROC"):
         unit.add("Service", limit, literal(str(_LIMIT)))

@@ -102,3 +102,13 @@ def test_a_layer_that_cannot_be_kept_is_refused_by_the_options_name(host: Host) 
         host.machine.run(["umount", "/var/lib/nixoci"])
     assert "error: containers.refused.writableLayer: " in host.machine.journal("refused.service")
     assert "/run/nixoci/refused" not in host.machine.run(["cat", "/proc/self/mounts"]).stdout
+
+
+def test_a_container_without_time_to_end_is_killed_and_taken_down(host: Host) -> None:
+    container = {"image": "owned", "backend": "bundle", "networks": ["none"], "stopTimeout": 0}
+    host.deploy("/nix/killed", {"killed": container}, imageStore=None)
+    host.systemctl("start", "killed.service")
+    host.systemctl("stop", "killed.service")
+    assert host.machine.run(["systemctl", "is-failed", "killed.service"], check=False).stdout == "inactive\n"
+    assert "/run/nixoci/killed" not in host.machine.run(["cat", "/proc/self/mounts"]).stdout
+    assert not host.machine.run(["sh", "-c", "ls -d /run/nixoci/killed || :"]).stdout

@@ -326,13 +326,13 @@ def test_a_bundle_has_the_limits_of_podmans_containers(tmp_path: Path) -> None:
     assert {"LimitNOFILE=1048576", "LimitNPROC=1048576"} <= set(lines)
 
 
-def test_no_time_to_stop_is_not_for_ever(tmp_path: Path) -> None:
-    def timeout(path: str, seconds: int) -> str:
+def test_no_time_to_stop_is_not_for_ever_and_leaves_time_to_clean_up(tmp_path: Path) -> None:
+    def stop(path: str, seconds: int) -> list[str]:
         lines = bundle_service(*bundle(tmp_path / path, stopTimeout=seconds), TOOLS, share=SHARE).render().splitlines()
-        return next(line for line in lines if line.startswith("TimeoutStopSec="))
+        return [line for line in lines if line.startswith(("KillSignal=", "TimeoutStopSec=", "SuccessExitStatus="))]
 
-    assert timeout("1", 0) == "TimeoutStopSec=1ms"
-    assert timeout("2", 7) == "TimeoutStopSec=7s"
+    assert stop("1", 0) == ["KillSignal=SIGKILL", "TimeoutStopSec=30s", "SuccessExitStatus=SIGKILL 137"]
+    assert stop("2", 7) == ["KillSignal=SIGINT", "TimeoutStopSec=7s", "SuccessExitStatus=SIGINT 130"]
 
 
 def test_podman_is_told_which_runtime_to_use(tmp_path: Path) -> None:
