@@ -4,7 +4,7 @@ The runtime leaves when the container runs, and the container's own process is t
 it end, sends it the stop signal, and has its output in the journal. Only for a container that reports its readiness
 itself the runtime stays, since systemd takes such reports from a service that it started in the foreground.
 
-The output goes through a named pipe: images have their log files linked to /dev/stdout, and the sockets of the journal
+The output goes through a pipe: images have their log files linked to /dev/stdout, and the sockets of the journal
 cannot be opened. A runtime gives the pipe to the container's user.
 """
 
@@ -135,16 +135,16 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
         lines.append(f"{{ {there}; }} || {shlex.join(copy)}")
     if resolved.container.networks == ["host"]:
         lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/{file}" for file in _HOST_FILES)]
-    log = f"{RUN}/{name}/log"
-    lines.append(f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}")
     # which ends when nobody can write any more, whatever signals are sent to the whole unit
-    lines.append(f"(trap '' HUP INT QUIT TERM USR1 USR2; exec {shlex.quote(tools.cat)} < {log}) &")
+    pump = f"trap '' HUP INT QUIT TERM USR1 USR2; exec {shlex.quote(tools.cat)}"
     if resolved.container.notify is Notify.CONTAINER:
+        log = f"{RUN}/{name}/log"
+        lines += [f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}", f"({pump} < {log}) &"]
         lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))} > {log} 2>&1")
     else:
         pid_file = _pid_file(name)
-        run = shlex.join(runtime.run(folder, pid_file=pid_file))
-        lines += [f"{run} > {log} 2>&1", *_wait_for_adoption(pid_file, tools)]
+        lines += _run_with_log(shlex.join(runtime.run(folder, pid_file=pid_file)), pump)
+        lines += _wait_for_adoption(pid_file, tools)
     return "\n".join(["set -eu", f"if {traces}; then", *clean_up, "fi", *lines, ""])
 
 
@@ -340,6 +340,19 @@ def _bound(resolved: Resolved, bundle: Bundle, tools: Tools) -> str | None:
     if runtime is not Runtime.CRUN or bundle.root is Root.TREE or _IN_MOUNT_OPTIONS & set(tools.crun):
         return None
     return f"{RUN}/{resolved.name}/crun" if tools.crun.startswith("/") else None
+
+
+def _run_with_log(run: str, pump: str) -> list[str]:
+    """Return lines that run a command with its output in a pipe, which outlives it, and fail if it fails.
+
+    The exit code comes as the text of a command substitution, which ends when nobody has its end of the pipe open.
+    """
+    started = f'if {run} 2>&1 3>&- 4>&-; then echo 0 >&4; else echo "$?" >&4; fi'
+    return [
+        "exec 3>&1",
+        f"code=$({{ {{ {started}; }} | ({pump} >&3 3>&- 4>&-) & }} 4>&1)",
+        'exec 3>&-; [ "$code" = 0 ] || exit "${code:-1}"',
+    ]
 
 
 def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:

@@ -157,7 +157,7 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     assert script.index(": > /run/nixoci/c/crun") < script.index(
         "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab"
     )
-    (run,) = [line for line in script if line.startswith("/run/nixoci/c/crun --cgroup-manager=disabled run ")]
+    (run,) = [line for line in script if "if /run/nixoci/c/crun --cgroup-manager=disabled run " in line]
     assert "--detach --pid-file=/run/nixoci/c/pid" in run
     # systemd waits at the stop only for a main process that is its child when the script ends
     assert script.index("read -r pid < /run/nixoci/c/pid || :") > script.index(run)
@@ -315,7 +315,7 @@ def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
     lines = bundle_service(resolved, made, TOOLS, share=SHARE).render().splitlines()
     assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
     start = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
-    assert any(line.startswith("/r/runc run --bundle=/out/share/nixoci/bundles/c ") for line in start)
+    assert any("if /r/runc run --bundle=/out/share/nixoci/bundles/c " in line for line in start)
     assert any("[ -e /run/runc/c ]" in line for line in start)
     assert stop_script(resolved, made, TOOLS).startswith("/r/runc delete --force c")
     assert " /r/runc exec c ok\n" in health_units(resolved, TOOLS)[0].render()
