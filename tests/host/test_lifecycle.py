@@ -67,7 +67,9 @@ class Service:
             options["networks"] = ["host"]
         else:
             options["ports"] = [f"127.0.0.1:{self.port}:{PORTS[self.kind]}"]
-        return options | {"backend": self.backend, "notify": "healthy"}
+        # the tests end and start it more often than a service does
+        settings = {"unit": {"Unit": {"StartLimitIntervalSec": 0}}}
+        return options | {"backend": self.backend, "notify": "healthy", "settings": settings}
 
     def ask(self) -> str:
         """Return what the service answers, to this machine's client or to the container's own."""
