@@ -15,7 +15,7 @@ from nixoci.delta.model import (
     store_path_hash,
     store_path_name,
 )
-from nixoci.delta.numbers import pack_text, pack_varint, read_varint
+from nixoci.delta.numbers import Cursor, pack_text, pack_varint
 from nixoci.errors import DeltaError
 
 _HASH_PART = 20
@@ -66,10 +66,10 @@ def read_header(data: bytes, what: str) -> Header:
         DeltaError: They are none, or it contradicts itself.
     """
     reader = _Reader(data, what)
-    bases = tuple(reader.base() for _ in range(reader.number()))
+    bases = tuple(reader.base() for _ in range(reader.count()))
     reader.known = [base.path for base in bases]
     infos, predecessors = [], []
-    for _ in range(reader.number()):
+    for _ in range(reader.count()):
         info, predecessor = reader.path(len(bases))
         infos.append(info)
         predecessors.append(predecessor)
@@ -136,18 +136,16 @@ def _signature(key: str, raw: bytes) -> str:
     return f"{key}:{base64.b64encode(raw).decode()}"
 
 
-class _Reader:
+class _Reader(Cursor):
     """Reads a header from its bytes; `known` are the paths that numbers refer to."""
 
     def __init__(self, data: bytes, what: str) -> None:
-        self._data = data
-        self._what = what
-        self._at = 0
+        super().__init__(data, 0, f"{what}: damaged delta: its header")
         self.known: list[str] = []
 
     def base(self) -> Base:
         """Read a base."""
-        length = self.number()
+        length = self._number()
         name = self._short(length >> 1)
         nar_hash = self._nar_hash()
         path = _addressed(nar_address(nar_hash), _path(bytes(_HASH_PART), name), ()) if length & 1 else None
@@ -155,23 +153,23 @@ class _Reader:
 
     def path(self, bases: int) -> tuple[PathInfo, int | None]:
         """Read a new path, and the number of its predecessor."""
-        flags = self.number()
+        flags = self._number()
         if flags >= 2 * _Has.SIGNATURES or flags & 3 == 3:
             raise self._broken(f"flags {flags}")
-        has, predecessor = _Has(flags), self.number()
+        has, predecessor = _Has(flags), self._number()
         if predecessor > bases:
             raise self._broken(f"base {predecessor - 1} of {bases}")
         name = self._name(store_path_name(self.known[predecessor - 1]) if predecessor else "")
-        nar_hash, nar_size = self._nar_hash(), self.number()
-        address = self._text(self.number()) if has & _Has.ADDRESS else None
+        nar_hash, nar_size = self._nar_hash(), self._number()
+        address = self._text(self._number()) if has & _Has.ADDRESS else None
         address = nar_address(nar_hash) if has & _Has.NAR_ADDRESS else address
-        numbers = [self.number() for _ in range(self.number())] if has & _Has.REFERENCES else []
+        numbers = [self._number() for _ in range(self._number())] if has & _Has.REFERENCES else []
         if any(number > len(self.known) for number in numbers):
             raise self._broken(f"a reference to path {max(numbers)} of {len(self.known) + 1}")
         itself = len(self.known) in numbers
         references = [self.known[number] for number in numbers if number < len(self.known)]
         deriver = _path(self._bytes(_HASH_PART), self._name(name)) if has & _Has.DERIVER else None
-        signatures = [self._signature() for _ in range(self.number())] if has & _Has.SIGNATURES else []
+        signatures = [self._signature() for _ in range(self._number())] if has & _Has.SIGNATURES else []
         if address is None:
             path = _path(self._bytes(_HASH_PART), name)
         else:
@@ -190,8 +188,8 @@ class _Reader:
 
     def roots(self) -> tuple[str, ...]:
         """Read the roots; without a list of them, the last path is the one."""
-        count = self.number()
-        numbers = [self.number() for _ in range(count - 1)] if count else [len(self.known) - 1]
+        count = self._number()
+        numbers = [self._number() for _ in range(count - 1)] if count else [len(self.known) - 1]
         if any(not 0 <= number < len(self.known) for number in numbers):
             raise self._broken(f"root {max(numbers)} of {len(self.known)} paths")
         return tuple(self.known[number] for number in numbers)
@@ -201,22 +199,19 @@ class _Reader:
         if self._at != len(self._data):
             raise self._broken("more than its roots")
 
-    def number(self) -> int:
-        """Read a number."""
-        try:
-            return read_varint(lambda: self._bytes(1)[0])
-        except OverflowError as error:
-            raise self._broken("a number of more than ten bytes") from error
+    def count(self) -> int:
+        """Read a number, how many follow."""
+        return self._number()
 
     def _name(self, before: str) -> str:
-        shared = self.number()
+        shared = self._number()
         if shared > len(before):
             raise self._broken(f"a name that shares {shared} bytes with {before!r}")
-        return before[:shared] + self._short(self.number())
+        return before[:shared] + self._short(self._number())
 
     def _signature(self) -> str:
-        key = self._text(self.number())
-        return _signature(key, self._bytes(_SIGNATURE)) if key else self._text(self.number())
+        key = self._text(self._number())
+        return _signature(key, self._bytes(_SIGNATURE)) if key else self._text(self._number())
 
     def _nar_hash(self) -> str:
         return f"sha256-{base64.b64encode(self._bytes(_SHA256)).decode()}"
@@ -232,16 +227,6 @@ class _Reader:
             return data.decode()
         except UnicodeDecodeError as error:
             raise self._broken(f"{data[:60]!r} for a text") from error
-
-    def _bytes(self, count: int) -> bytes:
-        data = self._data[self._at : self._at + count]
-        if len(data) != count:
-            raise self._broken(f"{count} bytes where {len(data)} are left")
-        self._at += count
-        return data
-
-    def _broken(self, found: str) -> DeltaError:
-        return DeltaError(f"{self._what}: damaged delta: its header has {found}; make it again")
 
 
 def _path(hash_part: bytes, name: str) -> str:

@@ -2,7 +2,46 @@
 
 from collections.abc import Callable
 
+from nixoci.errors import DeltaError
+
 MAX_VARINT = 10
+
+
+class Cursor:
+    """Reads a part of a delta from its bytes; every read is checked against the bytes that there are.
+
+    Args:
+        data: The bytes.
+        start: Where to begin.
+        what: Names the part in errors, as in "PATH: its recipe".
+
+    Raises:
+        DeltaError: From every method that reads, where there is not what it reads.
+    """
+
+    def __init__(self, data: bytes, start: int, what: str) -> None:
+        self._data = data
+        self._at = start
+        self._what = what
+
+    def _number(self) -> int:
+        if self._at < len(self._data) and (byte := self._data[self._at]) < 0x80:
+            self._at += 1
+            return byte
+        try:
+            return read_varint(lambda: self._bytes(1)[0])
+        except OverflowError as error:
+            raise self._broken("a number of more than ten bytes") from error
+
+    def _bytes(self, count: int) -> bytes:
+        data = self._data[self._at : self._at + count]
+        if len(data) != count:
+            raise self._broken(f"{count} bytes where {len(data)} are left")
+        self._at += count
+        return data
+
+    def _broken(self, found: str) -> DeltaError:
+        return DeltaError(f"{self._what} has {found}; make the delta again")
 
 
 def read_varint(byte: Callable[[], int]) -> int:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nixoci.delta.nar import SEGMENT
-from nixoci.delta.numbers import read_varint
+from nixoci.delta.numbers import Cursor
 from nixoci.delta.scan import MAX_DEPTH
-from nixoci.errors import DeltaError
 
 MAX_CONTENTS = 1 << 21
 """Contents of a delta; each takes some hundred bytes of memory."""
@@ -69,7 +68,7 @@ whether it is executable, and what it is made of.
 """
 
 
-class Recipe:
+class Recipe(Cursor):
     """The recipe of one path, read in place; every read is checked against the bytes that there are.
 
     Args:
@@ -81,11 +80,10 @@ class Recipe:
     """
 
     def __init__(self, data: bytes, start: int, *, predecessor: int | None, bases: int, what: str) -> None:
-        self._data = data
-        self._start = self._at = start
+        super().__init__(data, start, f"{what}: its recipe")
+        self._start = start
         self._top = None if predecessor is None else OldNode(predecessor, b"")
         self._bases = bases
-        self._what = what
         self._found: dict[int, OldPiece | None] = {}
 
     def skim(self, found: dict[int, OldPiece | None]) -> int:
@@ -183,22 +181,3 @@ class Recipe:
 
     def _text(self) -> bytes:
         return self._bytes(self._number())
-
-    def _number(self) -> int:
-        if self._at < len(self._data) and (byte := self._data[self._at]) < 0x80:
-            self._at += 1
-            return byte
-        try:
-            return read_varint(lambda: self._bytes(1)[0])
-        except OverflowError as error:
-            raise self._broken("a number of more than ten bytes") from error
-
-    def _bytes(self, count: int) -> bytes:
-        data = self._data[self._at : self._at + count]
-        if len(data) != count:
-            raise self._broken(f"{count} bytes where {len(data)} are left")
-        self._at += count
-        return data
-
-    def _broken(self, found: str) -> DeltaError:
-        return DeltaError(f"{self._what}: its recipe has {found}; make the delta again")
