@@ -158,8 +158,6 @@ def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
         device=(os.major(device), os.minor(device)) if kind in _DEVICES else (0, 0),
     )
     for xattr in fields[11:]:
-        name, value = (unescape(part) for part in xattr.split(b"=", 1))
-        if b"=" in name:
-            raise ValueError(f"a tar cannot hold the xattr {name!r}")  # as layers cannot, which it comes from
-        inode.xattrs[name] = value
+        name, _, value = xattr.partition(b"=")
+        inode.xattrs[unescape(name)] = unescape(value)
     return unescape(path[1:]), inode, unescape(payload).removeprefix(b"/") if mode.startswith(b"@") else None

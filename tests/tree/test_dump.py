@@ -121,7 +121,6 @@ ROOT = b"/ 0 40755 2 0 0 0 0.0 - - -\n"
         b"/d/f 0 100644 1 0 0 0 0.0 - - -\n",
         b"/f 0 @100644 2 0 0 0 0.0 nowhere - -\n",
         b"/f\\q 0 100644 1 0 0 0 0.0 - - -\n",
-        b"/f 0 100644 1 0 0 0 0.0 - - - user.a\\x3db=c\n",
     ],
 )
 def test_a_line_that_is_not_of_the_format_is_refused_by_number(line: bytes) -> None:
