@@ -58,6 +58,8 @@ def container(backend: str, user: str, mode: str = "0400") -> dict[str, Any]:
     return {
         "image": "python",
         "backend": backend,
+        # the tests start it more often than a service does
+        "settings": {"unit": {"Unit": {"StartLimitIntervalSec": 0}}},
         "networks": ["none"],
         "restart": "no",
         "user": user,
