@@ -122,12 +122,12 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
         lines.append(make)
     elif start_lines(resolved, bundle):
         clean_up.append(make)
+    if (bound := _bound(resolved, bundle, tools)) is not None:
+        lines.append(f": > {bound}")
+        runtime = replace(runtime, program=bound)
     if bundle.root is not Root.TREE:
         mount = shlex.join([tools.mount, "--all", "--fstab", str(folder / "fstab")])
         lines.append(f"{mount} || {_say_what_a_layer_needs(resolved)}" if bundle.root is Root.PERSISTENT else mount)
-    if (bound := _bound(resolved, bundle, tools)) is not None:
-        lines.insert(-1, f": > {bound}")
-        runtime = replace(runtime, program=bound)
     if volume_lines(resolved):
         volumes = [named_volume(mount.source) for mount in resolved.volumes if not mount.is_path]
         there = " && ".join(f"[ -e {shlex.quote(volume)} ]" for volume in volumes)
