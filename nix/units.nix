@@ -63,8 +63,12 @@ let
     "${coreutils}/bin/timeout"
     "--cat"
     "${coreutils}/bin/cat"
+    "--mkdir"
+    "${coreutils}/bin/mkdir"
     "--mkfifo"
     "${coreutils}/bin/mkfifo"
+    "--rm"
+    "${coreutils}/bin/rm"
     "--mkcomposefs"
     "${composefs}/bin/mkcomposefs"
   ];

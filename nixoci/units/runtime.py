@@ -41,9 +41,9 @@ class Commands:
         return _SUBGROUP[self.runtime]
 
     def run(self, bundle: Path, *, pid_file: str | None) -> list[str]:
-        """Return what runs the container: in the foreground, or detached with its process in `pid_file`."""
+        """Return the arguments that run the container: in the foreground, or detached, its process in `pid_file`."""
         detached = ["--detach", f"--pid-file={pid_file}"] if pid_file else []
-        return [self.program, *_OPTIONS[self.runtime], "run", f"--bundle={bundle}", *detached, self.name]
+        return [*_OPTIONS[self.runtime], "run", f"--bundle={bundle}", *detached, self.name]
 
     def execute(self, argv: tuple[str, ...]) -> list[str]:
         """Return what runs one more command inside, to its end."""

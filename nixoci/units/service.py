@@ -11,7 +11,6 @@ cannot be opened. A runtime gives the pipe to the container's user.
 import re
 import shlex
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 from nixoci.bundle.config import RUN, STATE, Bundle, named_volume
@@ -25,7 +24,6 @@ from nixoci.units.common import (
     add_install,
     add_order,
     add_secrets,
-    runtime_directory,
     secret_lines,
     start_timeout,
     tmpfiles_file,
@@ -37,13 +35,13 @@ from nixoci.units.tools import Tools
 _HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
 _META = "work/meta"
+_PRIVATE = "0700"
+_BOUND = f"{RUN}/.runtime"
+"""Where crun's directory is mounted, by container: not in a directory that is removed with all that it holds."""
 _UMASK = 0o022
 _OF_MKDIR = 0o1777  # the bits that mkdir(2) sets
 _SPINS = 100
-# of builtins alone; a host may lack the file
-_COPY = """copy() {
-  [ ! -e "$1" ] || while IFS= read -r text || [ -n "$text" ]; do printf '%s\\n' "$text"; done < "$1"
-}"""
+_FEW_LINES = 100
 _TRY = (
     "left=$1; pause=$2; interval=$3; shift 3;"
     ' until "$@"; do [ $((left -= 1)) -gt 0 ] || exit 1; "$pause" "$interval"; done'
@@ -74,7 +72,10 @@ def bundle_service(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: P
         unit.add("Unit", "RequiresMountsFor", word(source))
     if resolved.health is not None:
         unit.add("Unit", "Wants", literal(f"{name}-health.timer"))
-    _add_directories(unit, resolved, bundle)
+    if bundle.root is Root.PERSISTENT:
+        # that, and nothing else, is what `systemctl clean` removes
+        unit.add("Service", "StateDirectory", literal(f"nixoci/{name}"))
+        unit.add("Service", "StateDirectoryMode", literal("0700"))
     add_secrets(unit, resolved)
     if container.notify is Notify.CONTAINER:
         unit.add("Service", "Type", literal("notify"))
@@ -113,39 +114,41 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     folder = bundle_directory(share, name)
     # whoever kills the unit's processes may have killed the stop script with them
     runtime = _commands(resolved, tools)
-    traces = f"[ -e {runtime.state} ] || [ -e {RUN}/{name}/root ]"
-    make = shlex.join([tools.systemd_tmpfiles, "--remove", "--create", str(tmpfiles_file(share, name))])
-    clean_up = [shlex.join([tools.sh, str(folder / "stop")])]
+    traces = f"[ -e {runtime.state} ] || [ -e {_run_directory(name)} ]"
+    clean_up = shlex.join([tools.sh, str(folder / "stop")])
     # messages of C need no files of a locale
     lines = ["export LC_ALL=C", f"umask {_UMASK:04o}"]
-    if _is_made_each_time(resolved, bundle):
-        lines.append(make)
-    elif start_lines(resolved, bundle):
-        clean_up.append(make)
-    if (bound := _bound(resolved, bundle, tools)) is not None:
-        lines.append(f": > {bound}")
-        runtime = replace(runtime, program=bound)
+    made = start_lines(resolved, bundle)
+    if made or bundle.root is Root.TREE:
+        lines.append(shlex.join([tools.mkdir, "-p", "-m", _PRIVATE, _run_directory(name)]))
+    if made:
+        lines.append(shlex.join([tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, name))]))
     if bundle.root is not Root.TREE:
         mount = shlex.join([tools.mount, "--all", "--fstab", str(folder / "fstab")])
         lines.append(f"{mount} || {_say_what_a_layer_needs(resolved)}" if bundle.root is Root.PERSISTENT else mount)
+    program = shlex.quote(runtime.program)
+    if (bound := _bound(resolved, bundle, tools)) is not None:
+        # crun may be a link that leads nowhere from there; then it protects itself
+        lines.append(f'crun={bound}/{Path(runtime.program).name}; [ -x "$crun" ] || crun={program}')
+        program = '"$crun"'
     if volume_lines(resolved):
         volumes = [named_volume(mount.source) for mount in resolved.volumes if not mount.is_path]
         there = " && ".join(f"[ -e {shlex.quote(volume)} ]" for volume in volumes)
         copy = [tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, f"{name}-volumes"))]
         lines.append(f"{{ {there}; }} || {shlex.join(copy)}")
     if resolved.container.networks == ["host"]:
-        lines += [_COPY, *(f"copy /etc/{file} > {RUN}/{name}/{file}" for file in _HOST_FILES)]
+        lines += [_copy(tools), *(f"copy /etc/{file} > {_run_directory(name)}/{file}" for file in _HOST_FILES)]
     # which ends when nobody can write any more, whatever signals are sent to the whole unit
     pump = f"trap '' HUP INT QUIT TERM USR1 USR2; exec {shlex.quote(tools.cat)}"
     if resolved.container.notify is Notify.CONTAINER:
-        log = f"{RUN}/{name}/log"
+        log = f"{_run_directory(name)}/log"
         lines += [f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}", f"({pump} < {log}) &"]
-        lines.append(f"exec {shlex.join(runtime.run(folder, pid_file=None))} > {log} 2>&1")
+        lines.append(f"exec {program} {shlex.join(runtime.run(folder, pid_file=None))} > {log} 2>&1")
     else:
         pid_file = _pid_file(name)
-        lines += _run_with_log(shlex.join(runtime.run(folder, pid_file=pid_file)), pump)
+        lines += _run_with_log(f"{program} {shlex.join(runtime.run(folder, pid_file=pid_file))}", pump)
         lines += _wait_for_adoption(pid_file, tools)
-    return "\n".join(["set -eu", f"if {traces}; then", *clean_up, "fi", *lines, ""])
+    return "\n".join(["set -eu", f"if {traces}; then", clean_up, "fi", *lines, ""])
 
 
 def mount_table(resolved: Resolved, bundle: Bundle, tools: Tools, *, erofs: Path) -> str:
@@ -156,7 +159,8 @@ def mount_table(resolved: Resolved, bundle: Bundle, tools: Tools, *, erofs: Path
     touches only `work` and `index`.
 
     crun, so that no container can write to it (CVE-2019-5736), mounts itself read-only and executes itself from there,
-    unless it is already executed from a read-only mount. That is dearer than one more line here.
+    unless it is already executed from a read-only mount. That is dearer than one more line here, for the directory
+    that it is in.
 
     Args:
         resolved: The container.
@@ -167,7 +171,7 @@ def mount_table(resolved: Resolved, bundle: Bundle, tools: Tools, *, erofs: Path
     Raises:
         ContainerError: A path cannot be written there.
     """
-    rootfs, run = str(resolved.tree.image.rootfs), f"{RUN}/{resolved.name}"
+    rootfs, run = str(resolved.tree.image.rootfs), _run_directory(resolved.name)
     for path in (rootfs, str(erofs)):
         if _IN_MOUNT_OPTIONS & set(path):
             raise ContainerError(f"{resolved.option('image')}: {path!r} cannot be a mount option; use a plain path")
@@ -178,19 +182,23 @@ def mount_table(resolved: Resolved, bundle: Bundle, tools: Tools, *, erofs: Path
     # the metadata's files name their content in the tree, which is what metacopy is
     options += [f"X-mount.mkdir={resolved.tree.root.mode:04o}", "nodev", "metacopy=on"]
     options.append(f"lowerdir={run}/{_META}::{rootfs}")
-    meta = f"{erofs} {run}/{_META} erofs ro,nodev,X-mount.mkdir 0 0\n"
+    private = f"X-mount.mkdir={_PRIVATE}"
+    meta = f"{erofs} {run}/{_META} erofs ro,nodev,{private} 0 0\n"
     root = f"overlay {run}/root overlay {','.join(options)} 0 0\n"
     bound = _bound(resolved, bundle, tools)
-    return meta + root + (f"{tools.crun} {bound} none bind,ro 0 0\n" if bound else "")
+    return meta + root + (f"{Path(tools.crun).parent} {bound} none bind,ro,{private} 0 0\n" if bound else "")
 
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
     """Return the script that takes down what the start script made, as far as it got."""
-    commands = [_commands(resolved, tools).delete()]
+    commands, run = [_commands(resolved, tools).delete()], _run_directory(resolved.name)
     if bundle.root is not Root.TREE:
-        mounts = [f"{RUN}/{resolved.name}/{folder}" for folder in ("root", _META)]
         bound = _bound(resolved, bundle, tools)
-        commands.append([tools.umount, "--lazy", *mounts, *([bound] if bound else [])])
+        mounts = [f"{run}/root", f"{run}/{_META}", *([bound] if bound else [])]
+        commands.append([tools.umount, "--lazy", *mounts])
+        if bound:
+            commands.append([tools.rm, "--force", "--dir", bound])  # which, should it be mounted still, is not emptied
+    commands.append([tools.rm, "--recursive", "--force", "--one-file-system", run])
     return "".join(f"{shlex.join(command)} || :\n" for command in commands)
 
 
@@ -230,14 +238,12 @@ def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
     """Return the lines of tmpfiles.d(5) that come before the root is mounted.
 
     The upper directory's owner and mode are those of / inside. That of a volatile layer is made by mount where that can
-    do it; then the lines for it are only for a start that finds the traces of a container that was not taken down.
+    do it.
     """
-    lines = secret_lines(resolved, user=False)
-    top, run = resolved.tree.root, f"{RUN}/{resolved.name}"
+    lines, top = secret_lines(resolved, user=False), resolved.tree.root
     attributes = f"{top.mode:04o} {top.uid} {top.gid}"
-    if bundle.root is Root.VOLATILE:
-        lines += [f"R {run}/{folder}" for folder in ("root", "work")]
-        return lines if _mkdir_makes(top) else [*lines, f"d {run}/root {attributes} -"]
+    if bundle.root is Root.VOLATILE and not _mkdir_makes(top):
+        lines.append(f"d {_run_directory(resolved.name)}/root {attributes} -")
     if bundle.root is Root.PERSISTENT:
         # not systemd's StateDirectory=, which would give the layer's files to root
         lines += [f"d {_kept(resolved)}/upper {attributes} -", f"d {_kept(resolved)}/work 0700 - - -"]
@@ -259,7 +265,7 @@ def volume_lines(resolved: Resolved) -> list[str]:
             raise ContainerError(
                 f"{resolved.option('volumes')}: {mount.target!r} cannot be copied to a new volume; mount a path there"
             )
-        lines.append(f"C {volume} - - - - {RUN}/{resolved.name}/root{mount.target}")
+        lines.append(f"C {volume} - - - - {_run_directory(resolved.name)}/root{mount.target}")
     return [f"d {STATE}/volumes 0700 - - -", *lines] if lines else []
 
 
@@ -268,26 +274,18 @@ def _kept(resolved: Resolved) -> str:
     return f"{STATE}/{resolved.name}"
 
 
-def _add_directories(unit: UnitFile, resolved: Resolved, bundle: Bundle) -> None:
-    # programs of images, suid ones among them, are nothing for the host's users; each directory more would cost a fork
-    unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
-    unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
-    if bundle.root is Root.PERSISTENT:
-        # and no more, since `systemctl clean` removes it
-        unit.add("Service", "StateDirectory", literal(f"nixoci/{resolved.name}"))
-        unit.add("Service", "StateDirectoryMode", literal("0700"))
+def _run_directory(name: str) -> str:
+    """Return the directory of a running container.
+
+    It is made by mount or mkdir: with `RuntimeDirectory=` systemd would fork once more for each start. Programs of
+    images, suid ones among them, are nothing for the host's users, so it is root's alone.
+    """
+    return f"{RUN}/{name}"
 
 
 def _mkdir_makes(top: Inode) -> bool:
     """Whether root's mkdir(2) makes a directory like it."""
     return not (top.uid or top.gid) and top.mode == top.mode & _OF_MKDIR & ~_UMASK
-
-
-def _is_made_each_time(resolved: Resolved, bundle: Bundle) -> bool:
-    """Whether systemd-tmpfiles has work to do at each start, and not only after a crash."""
-    if resolved.container.secrets or bundle.root is Root.PERSISTENT:
-        return True
-    return bundle.root is Root.VOLATILE and not _mkdir_makes(resolved.tree.root)
 
 
 def _say_what_a_layer_needs(resolved: Resolved) -> str:
@@ -335,11 +333,25 @@ def _commands(resolved: Resolved, tools: Tools) -> Commands:
 
 
 def _bound(resolved: Resolved, bundle: Bundle, tools: Tools) -> str | None:
-    """Return where crun is mounted read-only to be executed, None where it is executed as it is."""
+    """Return where crun's directory is mounted read-only for its execution, None where it is executed as it is."""
     runtime = resolved.container.runtime or Runtime.CRUN
     if runtime is not Runtime.CRUN or bundle.root is Root.TREE or _IN_MOUNT_OPTIONS & set(tools.crun):
         return None
-    return f"{RUN}/{resolved.name}/crun" if tools.crun.startswith("/") else None
+    return f"{_BOUND}/{resolved.name}" if tools.crun.startswith("/") else None
+
+
+def _copy(tools: Tools) -> str:
+    """Return a shell's function that writes a file of the host, if there is one, and mostly without a process."""
+    return "\n".join(
+        (
+            "copy() {",
+            f'  [ -e "$1" ] || return 0; left={_FEW_LINES}',
+            """  while IFS= read -r text || [ -n "$text" ]; do""",
+            f"""    printf '%s\\n' "$text"; [ $((left -= 1)) -gt 0 ] || {{ {shlex.quote(tools.cat)}; break; }}""",
+            '  done < "$1"',
+            "}",
+        )
+    )
 
 
 def _run_with_log(run: str, pump: str) -> list[str]:
@@ -379,7 +391,7 @@ def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:
 
 
 def _pid_file(name: str) -> str:
-    return f"{RUN}/{name}/pid"
+    return f"{_run_directory(name)}/pid"
 
 
 def _exit_code(name: str) -> int:

@@ -26,7 +26,9 @@ class Tools:
     sleep: str
     timeout: str
     cat: str
+    mkdir: str
     mkfifo: str
+    rm: str
     mkcomposefs: str
 
     @classmethod

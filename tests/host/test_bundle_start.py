@@ -47,7 +47,8 @@ def test_the_root_has_the_owner_and_mode_of_the_images(host: Host, layer: str) -
         pid = host.systemctl("show", "--value", "--property=MainPID", f"{layer}.service")
         shown = host.machine.run(["stat", "--format=%a %u %g", f"/proc/{pid}/root/"]).stdout
         assert shown == "1751 33 34\n"
-        write = host.machine.run(["sh", "-c", f": >> /run/nixoci/{layer}/crun"], check=False)
+        assert host.machine.run(["stat", "--format=%a %U", f"/run/nixoci/{layer}"]).stdout == "700 root\n"
+        write = host.machine.run(["sh", "-c", f": >> /run/nixoci/.runtime/{layer}/crun"], check=False)
         assert "Read-only file system" in write.stderr
     host.systemctl("stop", f"{layer}.service")
     assert host.measure() == host.hashes
@@ -65,7 +66,9 @@ def test_a_start_after_a_crash_clears_what_was_left(host: Host) -> None:
     assert "stale" not in host.machine.run(["ls", f"/proc/{pid}/root/"]).stdout
     host.systemctl("stop", "crashed.service")
     assert run not in host.machine.run(["cat", "/proc/self/mounts"]).stdout
-    assert host.machine.run(["ls", "/run/nixoci"]).stdout == ""
+    left = host.machine.run(["find", "/run/nixoci", "-mindepth", "1"]).stdout
+    assert left == "/run/nixoci/.runtime\n"
+    assert host.machine.run(["ls", "/usr/bin/crun"]).stdout
 
 
 def test_a_kept_layer_stays_until_it_is_cleaned(host: Host) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ TOOLS = Tools.find(
     sh="/s/sh",
     sleep="/b/sleep",
     timeout="/b/timeout",
+    mkdir="/b/mkdir",
+    rm="/b/rm",
 )
 SHARE = Path("/out/share/nixoci")
 IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
@@ -146,30 +149,48 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     script = start_script(resolved, made, TOOLS, share=SHARE).splitlines()
     assert "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab" in script
     meta, root, runtime = mount_table(resolved, made, TOOLS, erofs=Path("/e.erofs")).splitlines()
-    assert meta == "/e.erofs /run/nixoci/c/work/meta erofs ro,nodev,X-mount.mkdir 0 0"
+    # mount makes all directories, the container's own among them
+    assert meta == "/e.erofs /run/nixoci/c/work/meta erofs ro,nodev,X-mount.mkdir=0700 0 0"
+    assert not [line for line in script if "mkdir" in line]
     assert root.startswith("overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/root,workdir=/run/nixoci/c/work,")
     assert f"lowerdir=/run/nixoci/c/work/meta::{tmp_path}/rootfs" in root
     # the upper directory is that of / inside
     assert "X-mount.mkdir=0755," in root
     assert script.index("umask 0022") < script.index("/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab")
     # crun is executed from a read-only mount, else it would make one and execute itself again
-    assert runtime == "/c/crun /run/nixoci/c/crun none bind,ro 0 0"
-    assert script.index(": > /run/nixoci/c/crun") < script.index(
-        "/m/mount --all --fstab /out/share/nixoci/bundles/c/fstab"
-    )
-    (run,) = [line for line in script if "if /run/nixoci/c/crun --cgroup-manager=disabled run " in line]
+    assert runtime == "/c /run/nixoci/.runtime/c none bind,ro,X-mount.mkdir=0700 0 0"
+    assert 'crun=/run/nixoci/.runtime/c/crun; [ -x "$crun" ] || crun=/c/crun' in script
+    (run,) = [line for line in script if 'if "$crun" --cgroup-manager=disabled run ' in line]
     assert "--detach --pid-file=/run/nixoci/c/pid" in run
     # systemd waits at the stop only for a main process that is its child when the script ends
     assert script.index("read -r pid < /run/nixoci/c/pid || :") > script.index(run)
     assert script.index("until adopted; do") > script.index(run)
-    assert "umount --lazy /run/nixoci/c/root /run/nixoci/c/work/meta /run/nixoci/c/crun" in stop_script(
-        resolved, made, TOOLS
-    )
-    assert start_lines(resolved, made) == ["R /run/nixoci/c/root", "R /run/nixoci/c/work"]
+    assert stop_script(resolved, made, TOOLS).splitlines()[1:] == [
+        "/m/umount --lazy /run/nixoci/c/root /run/nixoci/c/work/meta /run/nixoci/.runtime/c || :",
+        # never what is mounted: not the programs of the host
+        "/b/rm --force --dir /run/nixoci/.runtime/c || :",
+        "/b/rm --recursive --force --one-file-system /run/nixoci/c || :",
+    ]
+    assert start_lines(resolved, made) == []
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
-    assert "RuntimeDirectory=nixoci/c\nRuntimeDirectoryMode=0700\n" in service
     assert "ExecStart=/s/sh /out/share/nixoci/bundles/c/start\n" in service
     assert "SuccessExitStatus=SIGINT 130\n" in service
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("lines", [0, 1, 99, 100, 101, 5000])
+def test_a_start_copies_the_hosts_files_whole(tmp_path: Path, lines: int, shell: str) -> None:
+    text = "".join(f"127.0.0.{n} a\\nb\t {n} \n" for n in range(lines))
+    script = start_script(*bundle(tmp_path, networks=["host"]), Tools.find(), share=SHARE)
+    function = script[script.index("copy() {") : script.index("copy /etc/hosts")]
+    for end in ("", "last"):  # with or without a newline
+        (tmp_path / "hosts").write_text(text + end)
+        copied = subprocess.run(
+            [shell, "-euc", f'{function}copy "$0"', tmp_path / "hosts"], check=True, capture_output=True, text=True
+        ).stdout
+        assert copied.removesuffix("\n") == (text + end).removesuffix("\n")
+    absent = [shell, "-euc", f"{function}copy /nowhere; echo on"]
+    assert subprocess.run(absent, check=True, capture_output=True, text=True).stdout == "on\n"
 
 
 def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
@@ -199,12 +220,12 @@ def test_a_path_that_a_mount_table_cannot_hold_is_refused(tmp_path: Path) -> Non
 
 def test_a_usual_start_needs_systemd_tmpfiles_for_secrets_and_kept_layers_only(tmp_path: Path) -> None:
     usual = start_script(*bundle(tmp_path / "1"), TOOLS, share=SHARE)
-    assert usual.count("tmpfiles") == 2  # the program and its file, after a crash only
-    assert usual.index("tmpfiles") < usual.index("\nfi\n")
+    assert "tmpfiles" not in usual
     more: list[dict[str, Any]] = [{"secrets": {"s": {"source": "/s"}}}, {"writableLayer": "persistent"}]
     for number, options in enumerate(more, 2):
         script = start_script(*bundle(tmp_path / str(number), **options), TOOLS, share=SHARE)
-        assert script.index("\nfi\n") < script.index("systemd-tmpfiles")
+        made = script.index("mkdir -p -m 0700 /run/nixoci/c\n")
+        assert script.index("\nfi\n") < made < script.index("systemd-tmpfiles --create")
 
 
 @pytest.mark.parametrize(
@@ -225,12 +246,10 @@ def test_what_mkdir_cannot_give_the_root_systemd_tmpfiles_does(
     resolved, bundled = bundle(tmp_path)
     for name, value in attributes.items():
         setattr(resolved.tree.root, name, value)
-    remove = ["R /run/nixoci/c/root", "R /run/nixoci/c/work"]
-    assert start_lines(resolved, bundled) == remove + made
+    assert start_lines(resolved, bundled) == made
     mode = attributes.get("mode", 0o755)
     assert f",X-mount.mkdir={mode:04o}," in mount_table(resolved, bundled, TOOLS, erofs=Path("/e.erofs"))
-    each_time = start_script(resolved, bundled, TOOLS, share=SHARE).partition("\nfi\n")[2]
-    assert ("systemd-tmpfiles --remove --create" in each_time) == bool(made)
+    assert ("systemd-tmpfiles --create" in start_script(resolved, bundled, TOOLS, share=SHARE)) == bool(made)
 
 
 def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
