@@ -77,7 +77,7 @@ class Conversation:
         self._to = to
         self._back = back
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Let the program read the data, at the latest after `flush`."""
         try:
             self._to.write(data)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
-from nixoci.delta.format import Sink
+from nixoci.delta.format import Data, Sink
+from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.wire import NUMBER, text
 from nixoci.errors import DeltaError
 
@@ -17,7 +18,8 @@ SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
 
 _BLOCK = 1 << 20
-Rewrite = Callable[[bytes], bytes]
+_BUFFER = 1 << 18
+"""Bytes of a file that are read at a time: what fits into a processor's cache, and every small file."""
 
 
 def _tokens(*texts: bytes) -> bytes:
@@ -37,7 +39,7 @@ _CLOSE = text(b")")
 class Nowhere:
     """A sink that drops everything."""
 
-    def write(self, _: bytes, /) -> None:
+    def write(self, _: Data, /) -> None:
         """Drop the data."""
 
 
@@ -52,7 +54,7 @@ class NarHash:
         self._out = out or Nowhere()
         self._hash = hashlib.sha256()
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: Data, /) -> None:
         """Hash the data and pass them on."""
         self._hash.update(data)
         self._out.write(data)
@@ -80,9 +82,10 @@ class NarWriter:
         self._limit = limit
         self._what = what
         self.size = 0
+        self._buffer = bytearray()
         self.write(_MAGIC)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Data) -> None:
         """Append raw bytes: the content of a regular file between `begin_regular` and `end_regular`."""
         self.size += len(data)
         if self.size > self._limit:
@@ -117,7 +120,7 @@ class NarWriter:
         """Close a directory."""
         self.write(_CLOSE)
 
-    def dump(self, handle: int, rewrite: Rewrite | None = None) -> None:
+    def dump(self, handle: int, rewrite: Rewriter | None = None) -> None:
         """Write the tree below an open file descriptor (O_PATH will do for a symlink only).
 
         With `rewrite`, what it makes of symlinks' targets, and of each `SEGMENT` of a file; no length may change.
@@ -140,14 +143,24 @@ class NarWriter:
         else:
             raise DeltaError(f"{self._what}: a base holds something that is no file, directory or symlink")
 
-    def _copy(self, handle: int, size: int, rewrite: Rewrite | None) -> None:
-        offset, block = 0, SEGMENT if rewrite else _BLOCK
+    def _copy(self, handle: int, size: int, rewrite: Rewriter | None) -> None:
+        """Write a file's content, by blocks through one buffer; references are rewritten inside of each piece."""
+        if not size:
+            return
+        if not self._buffer:
+            self._buffer = bytearray(_BUFFER)
+        view = memoryview(self._buffer)
+        offset = kept = 0
         while offset < size:
-            data = os.pread(handle, min(block, size - offset), offset)
-            if not data or (rewrite and len(data) < min(block, size - offset)):
+            left = min(size, (offset // SEGMENT + 1) * SEGMENT) - offset
+            count = os.preadv(handle, [view[kept : kept + left]], offset)
+            if not count:
                 raise DeltaError(f"{self._what}: a base file ends at byte {offset} of {size}; verify the store")
-            self.write(rewrite(data) if rewrite else data)
-            offset += len(data)
+            offset, end = offset + count, kept + count
+            final = rewrite.settle(self._buffer, end, last=count == left) if rewrite else end
+            self.write(view[:final])
+            kept = end - final
+            view[:kept] = view[final:end]
 
 
 class ThreadedSink:
@@ -160,8 +173,8 @@ class ThreadedSink:
     def __init__(self, out: Sink) -> None:
         self._out = out
         self._pool = ThreadPoolExecutor(1)
-        self._blocks: list[bytes] = []
-        self._waiting = 0
+        self._block, self._other = (memoryview(bytearray(_BLOCK)) for _ in range(2))
+        self._used = 0
         self._running: Future[object] | None = None
 
     def __enter__(self) -> Self:
@@ -170,12 +183,16 @@ class ThreadedSink:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: Data, /) -> None:
         """Take the data; they are written once there are enough of them."""
-        self._blocks.append(data)
-        self._waiting += len(data)
-        if self._waiting >= _BLOCK:
+        size = len(data)
+        if self._used + size > _BLOCK:
             self._hand_over()
+        if size > _BLOCK:
+            self._write(bytes(data))
+        else:
+            self._block[self._used : self._used + size] = data
+            self._used += size
 
     def finish(self) -> None:
         """Wait until all is written."""
@@ -183,9 +200,14 @@ class ThreadedSink:
         self._wait()
 
     def _hand_over(self) -> None:
-        blocks, self._blocks, self._waiting = self._blocks, [], 0
+        if self._used:
+            self._write(self._block[: self._used])
+            self._block, self._other = self._other, self._block
+            self._used = 0
+
+    def _write(self, data: Data) -> None:
         self._wait()
-        self._running = self._pool.submit(self._out.write, blocks[0] if len(blocks) == 1 else b"".join(blocks))
+        self._running = self._pool.submit(self._out.write, data)
 
     def _wait(self) -> None:
         if self._running is not None:

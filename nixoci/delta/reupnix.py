@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nixoci.delta import nix_store
 from nixoci.delta.content_address import to_nix32
-from nixoci.delta.format import Sink, read_fully
+from nixoci.delta.format import Data, Sink, read_fully
 from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
 from nixoci.delta.nar import NarHash, NarWriter, with_child
 from nixoci.delta.receive import Received
@@ -236,7 +236,7 @@ class _Finder:
         self._known = known
         self._tail = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Data, /) -> None:
         """Search the data."""
         text = self._tail + data
         self._found.update(part for part in _PART.findall(text) if part in self._known)
