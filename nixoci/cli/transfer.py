@@ -68,7 +68,7 @@ def send(  # noqa: PLR0917 - click passes options by name
     if graphs is not None:
         before, after = closure.from_graphs(graphs)
     else:
-        before, after = closure.from_store(old, store=store), closure.from_store(new, store=store)
+        before, after = closure.from_store(old, new, store=store)
     with _output(output) as out:
         summary = _send(before, after, out, effort, kind)
     if summary is not None:
