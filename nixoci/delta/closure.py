@@ -8,7 +8,6 @@ from nixoci.delta import nix_store
 from nixoci.delta.model import PathInfo, check_store_path
 from nixoci.delta.send import Closure
 from nixoci.delta.serve import serve, sri
-from nixoci.document import load
 from nixoci.errors import DeltaError
 
 
@@ -33,6 +32,8 @@ def from_graphs(file: Path) -> tuple[Closure, Closure]:
     Raises:
         DeltaError: The file does not have the two.
     """
+    from nixoci.document import load  # noqa: PLC0415 - takes longer to load than a small delta takes to make
+
     attributes = load(file.read_bytes(), what=str(file))
     if not isinstance(attributes, dict) or not {"from", "to"} <= attributes.keys():
         raise DeltaError(f"{file}: does not hold the graphs `from` and `to`; name them so in exportReferencesGraph")
