@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
+from nixoci.delta.blocks import BlockReader
 from nixoci.delta.format import Data, Sink
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.wire import NUMBER, text
@@ -18,8 +19,6 @@ SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
 
 _BLOCK = 1 << 20
-_BUFFER = 1 << 18
-"""Bytes of a file that are read at a time: what fits into a processor's cache, and every small file."""
 
 
 def _tokens(*texts: bytes) -> bytes:
@@ -82,7 +81,7 @@ class NarWriter:
         self._limit = limit
         self._what = what
         self.size = 0
-        self._buffer = bytearray()
+        self._blocks = BlockReader()
         self.write(_MAGIC)
 
     def write(self, data: Data) -> None:
@@ -144,23 +143,12 @@ class NarWriter:
             raise DeltaError(f"{self._what}: a base holds something that is no file, directory or symlink")
 
     def _copy(self, handle: int, size: int, rewrite: Rewriter | None) -> None:
-        """Write a file's content, by blocks through one buffer; references are rewritten inside of each piece."""
-        if not size:
-            return
-        if not self._buffer:
-            self._buffer = bytearray(_BUFFER)
-        view = memoryview(self._buffer)
-        offset = kept = 0
-        while offset < size:
-            left = min(size, (offset // SEGMENT + 1) * SEGMENT) - offset
-            count = os.preadv(handle, [view[kept : kept + left]], offset)
-            if not count:
-                raise DeltaError(f"{self._what}: a base file ends at byte {offset} of {size}; verify the store")
-            offset, end = offset + count, kept + count
-            final = rewrite.settle(self._buffer, end, last=count == left) if rewrite else end
-            self.write(view[:final])
-            kept = end - final
-            view[:kept] = view[final:end]
+        end = self.size + size
+        for start in range(0, size, SEGMENT):
+            for block in self._blocks.read(handle, start, min(size, start + SEGMENT), rewrite):
+                self.write(block)
+        if self.size != end:
+            raise DeltaError(f"{self._what}: a base file ends {end - self.size} bytes before its end; verify the store")
 
 
 class ThreadedSink:

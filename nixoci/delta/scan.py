@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from nixoci.delta.blocks import BlockReader
 from nixoci.delta.nar import SEGMENT, open_child, with_child
 from nixoci.errors import DeltaError
 
 _BATCH = 100
 """Files that a thread hashes before it is given others: asking costs more than hashing a small one."""
-
-_BLOCK = 1 << 20
 
 MAX_DEPTH = 256
 """Directories inside each other."""
@@ -79,18 +78,18 @@ def _read(path: bytes, pending: list[tuple[Node, bytes]], depth: int = 0) -> Nod
 
 
 def _hash_all(files: list[tuple[Node, bytes]]) -> list[tuple[bytes, ...]]:
-    return [_hash(path, node.size) for node, path in files]
+    blocks = BlockReader()
+    return [_hash(path, node.size, blocks) for node, path in files]
 
 
-def _hash(path: bytes, size: int) -> tuple[bytes, ...]:
+def _hash(path: bytes, size: int, blocks: BlockReader) -> tuple[bytes, ...]:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = []
         for start in range(0, max(size, 1), SEGMENT):
-            hashed, left = hashlib.sha256(), min(SEGMENT, size - start)
-            while left and (block := os.read(handle, min(left, _BLOCK))):
+            hashed = hashlib.sha256()
+            for block in blocks.read(handle, start, min(size, start + SEGMENT)):
                 hashed.update(block)
-                left -= len(block)
             pieces.append(hashed.digest())
         return tuple(pieces)
     finally:
