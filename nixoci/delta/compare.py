@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from nixoci.delta.blocks import BlockReader
@@ -204,23 +203,21 @@ class Comparison:
         old = self._index.at(place.base, place.path)
         if self._rewrite is None or old is None or (old.kind, old.size) != (node.kind, node.size):
             return False
-        same = False
 
-        def compare(handle: int, new: int) -> None:
-            nonlocal same
-            offset = 0
-            for start in range(0, node.size, SEGMENT):
-                for block in self._blocks.read(handle, start, min(node.size, start + SEGMENT), self._rewrite):
-                    if os.pread(new, len(block), offset) != bytes(block):
-                        return
-                    offset += len(block)
-            same = offset == node.size
+        def compare(handle: int) -> bool:
+            return open_below(self._root, path, lambda new: self._makes(handle, new, node.size))
 
-        def open_new(handle: int) -> None:
-            open_below(self._root, path, partial(compare, handle))
+        return open_below(self._index.root(place.base), place.path, compare)
 
-        open_below(self._index.root(place.base), place.path, open_new)
-        return same
+    def _makes(self, old: int, new: int, size: int) -> bool:
+        """Tell whether one open file, its references rewritten, is the other."""
+        at = 0
+        for start in range(0, size, SEGMENT):
+            for block in self._blocks.read(old, start, min(size, start + SEGMENT), self._rewrite):
+                if os.pread(new, len(block), at) != bytes(block):
+                    return False
+                at += len(block)
+        return at == size
 
 
 class RecipeWriter:

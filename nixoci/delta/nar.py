@@ -7,13 +7,15 @@ import os
 import stat
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import Self, TypeVar
 
 from nixoci.delta.blocks import BlockReader
 from nixoci.delta.format import Data, Sink
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.wire import NUMBER, text
 from nixoci.errors import DeltaError
+
+T = TypeVar("T")
 
 SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
@@ -134,7 +136,7 @@ class NarWriter:
             self.end_regular(facts.st_size)
         elif stat.S_ISDIR(facts.st_mode):
             self.begin_directory()
-            for name in sorted(os.fsencode(name) for name in os.listdir(handle)):
+            for name in sorted(map(os.fsencode, os.listdir(handle))):
                 self.begin_entry(name)
                 with_child(handle, name, lambda child: self.dump(child, rewrite))
                 self.end_entry()
@@ -148,7 +150,7 @@ class NarWriter:
             for block in self._blocks.read(handle, start, min(size, start + SEGMENT), rewrite):
                 self.write(block)
         if self.size != end:
-            raise DeltaError(f"{self._what}: a base file ends {end - self.size} bytes before its end; verify the store")
+            raise DeltaError(f"{self._what}: a base file lacks {end - self.size} of its {size} bytes; verify the store")
 
 
 class ThreadedSink:
@@ -202,11 +204,11 @@ class ThreadedSink:
             self._running.result()
 
 
-def with_child(directory: int, name: bytes, action: Callable[[int], None]) -> None:
-    """Call `action` with a descriptor of an entry of a directory; a symlink is opened itself, never followed."""
+def with_child(directory: int, name: bytes, action: Callable[[int], T]) -> T:
+    """Return what `action` makes of a descriptor of an entry of a directory, of a symlink itself (never followed)."""
     handle = open_child(directory, name)
     try:
-        action(handle)
+        return action(handle)
     finally:
         os.close(handle)
 
