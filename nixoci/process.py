@@ -1,5 +1,6 @@
 """The one place that runs other programs: argument lists only, the argv logged, failures in the program's words."""
 
+import fcntl
 import logging
 import os
 import shlex
@@ -14,6 +15,9 @@ from typing import IO
 from nixoci.errors import ProcessError
 
 log = logging.getLogger(__name__)
+
+_PIPE = 1 << 20
+"""Bytes that a program may be behind with its input, as many as Linux gives every user by default."""
 
 
 def run(
@@ -77,7 +81,7 @@ class Conversation:
         self._to = to
         self._back = back
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Let the program read the data, at the latest after `flush`."""
         try:
             self._to.write(data)
@@ -117,6 +121,8 @@ def _running(argv: Sequence[str | Path], package: str | None, *, stdout: int) ->
         process = subprocess.Popen(  # noqa: S603 - a list, no shell
             command, stdin=subprocess.PIPE, stdout=stdout, stderr=errors
         )
+        with suppress(OSError):  # more than this user may have
+            fcntl.fcntl(_pipe(process.stdin), fcntl.F_SETPIPE_SZ, _PIPE)
         hung_up = False
         try:
             try:

@@ -15,11 +15,11 @@ def ignore(_: int) -> None:
 class Watched:
     """A sink that tells how many bytes went through it to where they are written."""
 
-    def __init__(self, write: Callable[[bytes], object], advance: Advance) -> None:
+    def __init__(self, write: Callable[[bytes | memoryview], object], advance: Advance) -> None:
         self._write = write
         self._advance = advance
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Pass the data on."""
         self._write(data)
         self._advance(len(data))

@@ -3,6 +3,8 @@
 Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong usage.
 """
 
+import atexit
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ VERBS = {
     "add": ("lock", "add"),
     "bundle": ("units", "bundle"),
     "completion": ("completion", "completion"),
-    "copy": ("transfer", "copy"),
+    "copy": ("send", "copy"),
     "extract": ("extract", "extract"),
     "fetch-blob": ("fetch", "fetch_blob"),
     "generate": ("generate", "generate"),
@@ -25,9 +27,9 @@ VERBS = {
     "module": ("generate", "module"),
     "outdated": ("lock", "outdated"),
     "prefetch": ("prefetch", "prefetch"),
-    "receive": ("transfer", "receive"),
+    "receive": ("receive", "receive"),
     "remove": ("lock", "remove"),
-    "send": ("transfer", "send"),
+    "send": ("send", "send"),
     "show": ("show", "show"),
     "units": ("units", "units"),
     "update": ("lock", "update"),
@@ -63,5 +65,6 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of this process, and exit."""
+    atexit.register(gc.freeze)  # else Python looks through everything it has loaded for what could be freed
     with failures_in_one_line():
         cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)

@@ -10,9 +10,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.shell_completion import CompletionItem
 
-from nixoci.document import dump
 from nixoci.errors import NixociError
-from nixoci.oci.model import Platform
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -44,12 +42,19 @@ def lock_option(command: F) -> F:
     )(command)
 
 
+def _platform(text: str) -> Any:
+    # what needs no registry, lock or JSON runs in less time than it takes to load what reads those
+    from nixoci.oci.model import Platform  # noqa: PLC0415
+
+    return Platform.parse(text)
+
+
 def platforms_option(about: str) -> Callable[[F], F]:
     """Add `--platform OS/ARCH[/VARIANT]`, which may be given again, passed as `platforms`."""
     return click.option(
         "--platform",
         "platforms",
-        type=parsed_by(Platform.parse),
+        type=parsed_by(_platform),
         multiple=True,
         metavar="OS/ARCH[/VARIANT]",
         help=about,
@@ -64,6 +69,18 @@ def json_option(command: F) -> F:
 def dry_run_option(command: F) -> F:
     """Add `--dry-run`, passed as `dry_run`."""
     return click.option("--dry-run", is_flag=True, help="Say what would change and write nothing.")(command)
+
+
+def store_option(command: F) -> F:
+    """Add `--store STORE`, passed as `store`."""
+    about = "A Nix store URL, or the root of a chroot store."
+    return click.option("--store", metavar="STORE", help=about)(command)
+
+
+def delta_format_option(command: F) -> F:
+    """Add `--format`, the format of a delta, passed as `kind`."""
+    formats = ("nixoci", "reupnix-v1")
+    return click.option("--format", "kind", type=click.Choice(formats), default=formats[0], show_default=True)(command)
 
 
 def access_options(command: F) -> F:
@@ -82,8 +99,7 @@ def access_options(command: F) -> F:
     )
     @wraps(command)
     def with_access(*, authfile: Path | None, tls_verify: bool | None, **options: Any) -> Any:
-        # what receives a delta or builds units needs no registry, and loading that takes longer than some verbs do
-        from nixoci.oci.registry import RegistryAccess  # noqa: PLC0415
+        from nixoci.oci.registry import RegistryAccess  # noqa: PLC0415 - as in _platform
 
         return command(access=RegistryAccess(authfile=authfile, tls_verify=tls_verify), **options)
 
@@ -92,7 +108,7 @@ def access_options(command: F) -> F:
 
 def complete_name(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the names of images from the lock; nothing where it cannot be read."""
-    from nixoci.lock.file import read_lock  # noqa: PLC0415 - as in access_options
+    from nixoci.lock.file import read_lock  # noqa: PLC0415 - as in _platform
 
     try:
         lock = read_lock(context.params.get("lock") or DEFAULT_LOCK)
@@ -116,6 +132,8 @@ def names_argument(*, required: bool = False) -> Callable[[F], F]:
 
 def print_json(value: Any) -> None:
     """Print a JSON value, or a document, to stdout."""
+    from nixoci.document import dump  # noqa: PLC0415 - as in _platform
+
     click.echo(dump(value), nl=False)
 
 

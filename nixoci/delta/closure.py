@@ -5,27 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from nixoci.delta import nix_store
-from nixoci.delta.model import check_store_path
+from nixoci.delta.model import PathInfo, check_store_path
 from nixoci.delta.send import Closure
-from nixoci.document import load
+from nixoci.delta.serve import serve, sri
 from nixoci.errors import DeltaError
 
 
-def from_store(paths: Sequence[str], *, store: str | None = None) -> Closure:
-    """Return the closure of paths, which may be symlinks into the store (`result`) for the machine's own store.
+def from_store(*groups: Sequence[str], store: str | None = None) -> list[Closure]:
+    """Return the closure of each group of paths, which may be symlinks into the store (`result`) for the machine's own.
 
     Raises:
-        DeltaError: One of them is not a store path.
-        ProcessError: Nix does not know one of them.
+        DeltaError: One of them is not a store path, or is not valid.
+        ProcessError: Nix fails.
     """
     real = nix_store.real_store_dir(store)
-    roots = []
-    for path in paths:
-        root = path if path.startswith("/nix/store/") else str(Path(path).resolve())
-        check_store_path(root)
-        roots.append(root)
-    infos = nix_store.path_infos(roots, store=store, recursive=True) if roots else {}
-    return Closure(roots=tuple(roots), paths=infos, real=real)
+    roots = [tuple(map(_store_path, group)) for group in groups]
+    with serve(store=store) as nix:
+        return [Closure(roots=group, paths=nix.closure(group), real=real) for group in roots]
 
 
 def from_graphs(file: Path) -> tuple[Closure, Closure]:
@@ -36,6 +32,8 @@ def from_graphs(file: Path) -> tuple[Closure, Closure]:
     Raises:
         DeltaError: The file does not have the two.
     """
+    from nixoci.document import load  # noqa: PLC0415 - takes longer to load than a small delta takes to make
+
     attributes = load(file.read_bytes(), what=str(file))
     if not isinstance(attributes, dict) or not {"from", "to"} <= attributes.keys():
         raise DeltaError(f"{file}: does not hold the graphs `from` and `to`; name them so in exportReferencesGraph")
@@ -43,8 +41,29 @@ def from_graphs(file: Path) -> tuple[Closure, Closure]:
 
 
 def _from_graph(graph: Any, what: str) -> Closure:
-    infos = nix_store.parse_path_infos(graph, what=what)
+    try:
+        infos = {info["path"]: _path_info(info) for info in graph}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeltaError(f"{what}: not the path information that Nix writes ({error!r})") from error
     inner = {reference for info in infos.values() for reference in info.references if reference != info.path}
     for path in infos:
         check_store_path(path)
     return Closure(roots=tuple(sorted(infos.keys() - inner)), paths=infos)
+
+
+def _path_info(info: Any) -> PathInfo:
+    return PathInfo(
+        path=info["path"],
+        nar_hash=sri(info["narHash"]),
+        nar_size=int(info["narSize"]),
+        references=tuple(sorted(info["references"])),
+        deriver=info.get("deriver"),
+        signatures=tuple(sorted(info.get("signatures") or ())),
+        content_address=info.get("ca"),
+    )
+
+
+def _store_path(path: str) -> str:
+    found = path if path.startswith("/nix/store/") else str(Path(path).resolve())
+    check_store_path(found)
+    return found

@@ -3,8 +3,6 @@
 import io
 from enum import Enum, IntEnum
 
-import hdiffpatch
-
 from nixoci.delta.format import ZSTD, Packing, lzma_packing
 from nixoci.delta.numbers import pack_varint, read_varint
 from nixoci.errors import DeltaError
@@ -100,7 +98,7 @@ def encode(new: bytes, old: bytes | None, effort: Effort, *, packed: bool = Fals
             return best
         if effort is Effort.FAST:
             return Codec.ZSTD, against
-    patch = hdiffpatch.diff(old, new, validate=False, big_cache_match=True).removeprefix(_HDIFF_MAGIC)
+    patch = _hdiff(old, new)
     return (Codec.HDIFF, patch) if len(patch) < len(best[1]) else best
 
 
@@ -114,9 +112,7 @@ def decode(codec: int, residue: bytes, old: bytes, limit: int) -> bytes:
         if codec == Codec.PLAIN:
             new = residue
         elif codec == Codec.HDIFF:
-            if hdiff_size(residue) > limit:
-                raise DeltaError(f"a patch makes more than {limit} bytes")
-            new = hdiffpatch.apply(old, _HDIFF_MAGIC + residue)
+            new = _hdiffed(old, residue, limit)
         elif codec == Codec.ZSTD:
             unpack = ZstdDecompressor(
                 zstd_dict=ZstdDict(old, is_raw=True).as_prefix,
@@ -129,11 +125,28 @@ def decode(codec: int, residue: bytes, old: bytes, limit: int) -> bytes:
             new = _spliced(old, residue)
         else:
             raise DeltaError(f"codec {codec} is not known")
-    except (hdiffpatch.HDiffPatchError, ZstdError, EOFError, ValueError, MemoryError) as error:
+    except (ZstdError, EOFError, ValueError, MemoryError) as error:
         raise DeltaError(f"a patch does not apply ({error})") from error
     if len(new) > limit:
         raise DeltaError(f"a content has {len(new)} bytes, more than {limit}")
     return new
+
+
+def _hdiff(old: bytes, new: bytes) -> bytes:
+    import hdiffpatch  # noqa: PLC0415 - takes longer to load than a delta without patches takes to apply
+
+    return hdiffpatch.diff(old, new, validate=False, big_cache_match=True).removeprefix(_HDIFF_MAGIC)
+
+
+def _hdiffed(old: bytes, residue: bytes, limit: int) -> bytes:
+    import hdiffpatch  # noqa: PLC0415 - as in _hdiff
+
+    if hdiff_size(residue) > limit:
+        raise DeltaError(f"a patch makes more than {limit} bytes")
+    try:
+        return hdiffpatch.apply(old, _HDIFF_MAGIC + residue)
+    except hdiffpatch.HDiffPatchError as error:
+        raise DeltaError(f"a patch does not apply ({error})") from error
 
 
 def hdiff_size(patch: bytes) -> int:

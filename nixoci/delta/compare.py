@@ -1,17 +1,18 @@
 """What differs between a new store path and what is old: the plan of its recipe, and the contents that travel."""
 
-import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nixoci.delta.blocks import BlockReader
 from nixoci.delta.codecs import is_packed
 from nixoci.delta.nar import SEGMENT
 from nixoci.delta.numbers import pack_text, pack_varint
 from nixoci.delta.pairing import OldTrees, Place
 from nixoci.delta.recipe import EXPLICIT, FIRST_CONTENT, OLD
 from nixoci.delta.rewrite import Rewriter
-from nixoci.delta.scan import Node, read_piece
+from nixoci.delta.scan import Node, open_below, read_piece
 from nixoci.errors import DeltaError
 
 _SAMPLE = 1 << 16
@@ -110,6 +111,7 @@ class Comparison:
         self._paired = paired
         self._rewrite = rewrite
         self._keep = keep
+        self._blocks = BlockReader()
 
     def plan(self, tree: Node) -> Planned:
         """Return the plan of the path's recipe."""
@@ -184,7 +186,7 @@ class Comparison:
             partner: Place | None = at
         else:
             partner = self._index.partner(path, node.size, self._paired)
-        if partner is not None and self._is_rewritten(node, partner):
+        if partner is not None and self._is_rewritten(node, path, partner):
             return self._kept(node, _REWRITTEN if partner is at else Copy(partner, rewritten=True))
         file = File(node, at, partner)
         for number, piece in enumerate(node.pieces if node.size else ()):
@@ -196,19 +198,26 @@ class Comparison:
             self._wanted[piece] = Content(file, self._root, path, number, size, packed, self._rewrite is not None)
         return file
 
-    def _is_rewritten(self, node: Node, place: Place) -> bool:
+    def _is_rewritten(self, node: Node, path: bytes, place: Place) -> bool:
         """Tell whether a file is the old one with its references rewritten."""
         old = self._index.at(place.base, place.path)
         if self._rewrite is None or old is None or (old.kind, old.size) != (node.kind, node.size):
             return False
-        for number, piece in enumerate(node.pieces):
-            data = read_piece(self._index.root(place.base), place.path, number)
-            rewritten = self._rewrite(data)
-            if old.pieces[number] != piece and rewritten == data:
-                return False
-            if hashlib.sha256(rewritten).digest() != piece:
-                return False
-        return True
+
+        def compare(handle: int) -> bool:
+            return open_below(self._root, path, lambda new: self._makes(handle, new, node.size))
+
+        return open_below(self._index.root(place.base), place.path, compare)
+
+    def _makes(self, old: int, new: int, size: int) -> bool:
+        """Tell whether one open file, its references rewritten, is the other."""
+        at = 0
+        for start in range(0, size, SEGMENT):
+            for block in self._blocks.read(old, start, min(size, start + SEGMENT), self._rewrite):
+                if os.pread(new, len(block), at) != bytes(block):
+                    return False
+                at += len(block)
+        return at == size
 
 
 class RecipeWriter:

@@ -9,6 +9,7 @@ from nixoci.delta.codecs import Effort
 from nixoci.delta.nar import Nowhere
 from nixoci.delta.pairing import package_name
 from nixoci.delta.send import Closure, Summary, send
+from nixoci.delta.serve import serve
 from nixoci.errors import DeltaError
 from nixoci.process import feed, run
 from nixoci.progress import Watched, byte_progress
@@ -35,7 +36,7 @@ def copy(
         ProcessError: ssh, or what it runs there, fails.
     """
     ssh = ssh_command(target)
-    new = from_store(paths)
+    (new,) = from_store(paths)
     old = bases_there(ssh, new)
     if not old.paths:
         warn(f"{target}: has no earlier version of anything; whole paths are sent")
@@ -65,4 +66,5 @@ def bases_there(ssh: list[str], new: Closure) -> Closure:
     question = "".join(f"{path}\n" for path in sorted(candidates)).encode()
     answer = run([*ssh, "xargs nix-store --check-validity --print-invalid"], stdin=question, package="openssh")
     there = candidates - set(answer.decode().split())
-    return Closure(roots=(), paths=nix_store.path_infos(sorted(there), store=None))
+    with serve(store=None) as nix:
+        return Closure(roots=(), paths=nix.path_infos(there))

@@ -32,11 +32,14 @@ _SMALL = 1 << 16
 _SMALL_LEVEL = 19
 
 
+Data = bytes | memoryview
+
+
 class Sink(Protocol):
     """Whatever takes bytes."""
 
-    def write(self, data: bytes, /) -> object:
-        """Take all of the data."""
+    def write(self, data: Data, /) -> object:
+        """Take all of the data, which change afterwards where they are a view."""
 
 
 class Compressor(Protocol):

@@ -34,13 +34,7 @@ class Bases:
 
     def names(self, node: OldNode) -> list[bytes]:
         """Return the names in an old directory, in byte order."""
-        names: list[bytes] = []
-
-        def read(handle: int) -> None:
-            names.extend(os.fsencode(name) for name in os.listdir(handle))
-
-        self._below.act(self._root(node), node.path, read)
-        return sorted(names)
+        return sorted(map(os.fsencode, self._below.act(self._root(node), node.path, os.listdir)))
 
     def copy(self, node: OldNode, nar: NarWriter, *, rewritten: bool) -> None:
         """Write what lies below a node into a NAR."""

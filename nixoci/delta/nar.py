@@ -7,17 +7,20 @@ import os
 import stat
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import Self, TypeVar
 
-from nixoci.delta.format import Sink
+from nixoci.delta.blocks import BlockReader
+from nixoci.delta.format import Data, Sink
+from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.wire import NUMBER, text
 from nixoci.errors import DeltaError
+
+T = TypeVar("T")
 
 SEGMENT = 64 << 20
 """Bytes of a file that are handled as one piece; bounds the memory of both ends."""
 
 _BLOCK = 1 << 20
-Rewrite = Callable[[bytes], bytes]
 
 
 def _tokens(*texts: bytes) -> bytes:
@@ -37,7 +40,7 @@ _CLOSE = text(b")")
 class Nowhere:
     """A sink that drops everything."""
 
-    def write(self, _: bytes, /) -> None:
+    def write(self, _: Data, /) -> None:
         """Drop the data."""
 
 
@@ -52,7 +55,7 @@ class NarHash:
         self._out = out or Nowhere()
         self._hash = hashlib.sha256()
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: Data, /) -> None:
         """Hash the data and pass them on."""
         self._hash.update(data)
         self._out.write(data)
@@ -80,9 +83,10 @@ class NarWriter:
         self._limit = limit
         self._what = what
         self.size = 0
+        self._blocks = BlockReader()
         self.write(_MAGIC)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Data) -> None:
         """Append raw bytes: the content of a regular file between `begin_regular` and `end_regular`."""
         self.size += len(data)
         if self.size > self._limit:
@@ -117,7 +121,7 @@ class NarWriter:
         """Close a directory."""
         self.write(_CLOSE)
 
-    def dump(self, handle: int, rewrite: Rewrite | None = None) -> None:
+    def dump(self, handle: int, rewrite: Rewriter | None = None) -> None:
         """Write the tree below an open file descriptor (O_PATH will do for a symlink only).
 
         With `rewrite`, what it makes of symlinks' targets, and of each `SEGMENT` of a file; no length may change.
@@ -132,7 +136,7 @@ class NarWriter:
             self.end_regular(facts.st_size)
         elif stat.S_ISDIR(facts.st_mode):
             self.begin_directory()
-            for name in sorted(os.fsencode(name) for name in os.listdir(handle)):
+            for name in sorted(map(os.fsencode, os.listdir(handle))):
                 self.begin_entry(name)
                 with_child(handle, name, lambda child: self.dump(child, rewrite))
                 self.end_entry()
@@ -140,14 +144,13 @@ class NarWriter:
         else:
             raise DeltaError(f"{self._what}: a base holds something that is no file, directory or symlink")
 
-    def _copy(self, handle: int, size: int, rewrite: Rewrite | None) -> None:
-        offset, block = 0, SEGMENT if rewrite else _BLOCK
-        while offset < size:
-            data = os.pread(handle, min(block, size - offset), offset)
-            if not data or (rewrite and len(data) < min(block, size - offset)):
-                raise DeltaError(f"{self._what}: a base file ends at byte {offset} of {size}; verify the store")
-            self.write(rewrite(data) if rewrite else data)
-            offset += len(data)
+    def _copy(self, handle: int, size: int, rewrite: Rewriter | None) -> None:
+        end = self.size + size
+        for start in range(0, size, SEGMENT):
+            for block in self._blocks.read(handle, start, min(size, start + SEGMENT), rewrite):
+                self.write(block)
+        if self.size != end:
+            raise DeltaError(f"{self._what}: a base file lacks {end - self.size} of its {size} bytes; verify the store")
 
 
 class ThreadedSink:
@@ -160,8 +163,8 @@ class ThreadedSink:
     def __init__(self, out: Sink) -> None:
         self._out = out
         self._pool = ThreadPoolExecutor(1)
-        self._blocks: list[bytes] = []
-        self._waiting = 0
+        self._block, self._other = (memoryview(bytearray(_BLOCK)) for _ in range(2))
+        self._used = 0
         self._running: Future[object] | None = None
 
     def __enter__(self) -> Self:
@@ -170,12 +173,16 @@ class ThreadedSink:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: Data, /) -> None:
         """Take the data; they are written once there are enough of them."""
-        self._blocks.append(data)
-        self._waiting += len(data)
-        if self._waiting >= _BLOCK:
+        size = len(data)
+        if self._used + size > _BLOCK:
             self._hand_over()
+        if size > _BLOCK:
+            self._write(bytes(data))
+        else:
+            self._block[self._used : self._used + size] = data
+            self._used += size
 
     def finish(self) -> None:
         """Wait until all is written."""
@@ -183,20 +190,25 @@ class ThreadedSink:
         self._wait()
 
     def _hand_over(self) -> None:
-        blocks, self._blocks, self._waiting = self._blocks, [], 0
+        if self._used:
+            self._write(self._block[: self._used])
+            self._block, self._other = self._other, self._block
+            self._used = 0
+
+    def _write(self, data: Data) -> None:
         self._wait()
-        self._running = self._pool.submit(self._out.write, blocks[0] if len(blocks) == 1 else b"".join(blocks))
+        self._running = self._pool.submit(self._out.write, data)
 
     def _wait(self) -> None:
         if self._running is not None:
             self._running.result()
 
 
-def with_child(directory: int, name: bytes, action: Callable[[int], None]) -> None:
-    """Call `action` with a descriptor of an entry of a directory; a symlink is opened itself, never followed."""
+def with_child(directory: int, name: bytes, action: Callable[[int], T]) -> T:
+    """Return what `action` makes of a descriptor of an entry of a directory, of a symlink itself (never followed)."""
     handle = open_child(directory, name)
     try:
-        action(handle)
+        return action(handle)
     finally:
         os.close(handle)
 

@@ -69,60 +69,52 @@ def receive(
         DeltaError: The stream is damaged or hostile, or a base is missing or not what it should be.
         ProcessError: Nix refuses.
     """
-    stream = DeltaReader(read, what=what)
-    header = stream.header()
     real = nix_store.real_store_dir(store)
-    named = [*(base.path for base in header.bases), *(info.path for info in header.paths)]
-    missing = nix_store.invalid_paths(named, store=store)
-    check_bases(header.bases, missing, store=store)
-    check_present([info for info in header.paths if info.path not in missing], store=store)
-    wanted = [info for info in header.paths if info.path in missing]
-    size = sum(info.nar_size for info in wanted)
+    rebuilder: Rebuilder | None = None
     with spool() as folder:
-        rebuilder = Rebuilder(stream, header, real, folder)
-        with byte_progress("rebuilding", size) as advance:
-            if dry_run:
-                for info in wanted:
-                    rebuilder.check(info, advance)
-            else:
-                _register(wanted, rebuilder, store, advance)
+        try:
+            with registration(store=store, write=not dry_run) as nix:  # first: it starts while the header is read
+                stream = DeltaReader(read, what=what)
+                header = stream.header()
+                there = nix.valid([*(base.path for base in header.bases), *(info.path for info in header.paths)])
+                check_bases(header.bases, there)
+                check_present(header.paths, there)
+                wanted = [info for info in header.paths if info.path not in there]
+                rebuilder = Rebuilder(stream, header, real, folder)
+                with byte_progress("rebuilding", sum(info.nar_size for info in wanted)) as advance:
+                    for info in wanted:
+                        if dry_run:
+                            rebuilder.check(info, advance)
+                        else:
+                            nix.add(info, partial(rebuilder.write, info, advance=advance))
+        except RefusedError as refused:
+            if rebuilder is not None:
+                rebuilder.check(refused.info)  # where what was written is wrong, this says why
+            raise
     return Received(
         roots=header.roots,
         added=tuple(info.path for info in wanted),
-        present=tuple(info.path for info in header.paths if info.path not in missing),
+        present=tuple(info.path for info in header.paths if info.path in there),
         delta_size=stream.size,
-        nar_size=size,
+        nar_size=sum(info.nar_size for info in wanted),
     )
 
 
-def _register(infos: list[PathInfo], rebuilder: "Rebuilder", store: str | None, advance: Advance) -> None:
-    if not infos:
-        return
-    try:
-        with registration(store=store) as new:
-            for info in infos:
-                new.add(info, partial(rebuilder.write, info, advance=advance))
-    except RefusedError as refused:
-        rebuilder.check(refused.info)  # where what was written is wrong, this says why
-        raise
-
-
-def check_bases(bases: tuple[Base, ...], invalid: set[str], *, store: str | None) -> None:
-    """Refuse a store that lacks a base, or has another content under its name.
+def check_bases(bases: tuple[Base, ...], there: dict[str, PathInfo]) -> None:
+    """Refuse a store that lacks a base, or has another content under its name; `there` is what is valid.
 
     Raises:
         DeltaError: Names the base.
     """
-    missing = {base.path for base in bases} & invalid
+    missing = sorted(base.path for base in bases if base.path not in there)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DeltaError(
-            f"{min(missing)}{more}: the delta is made from it, but this store does not have it; "
+            f"{missing[0]}{more}: the delta is made from it, but this store does not have it; "
             "copy it here first, or make the delta from what is here"
         )
-    hashes = nix_store.nar_hashes([base.path for base in bases], store=store)
     for base in bases:
-        found = hashes[base.path]
+        found = there[base.path].nar_hash
         if found != base.nar_hash:
             raise DeltaError(
                 f"{base.path}: its narHash is {found}, the delta is made from one with {base.nar_hash}; "
@@ -130,17 +122,16 @@ def check_bases(bases: tuple[Base, ...], invalid: set[str], *, store: str | None
             )
 
 
-def check_present(infos: list[PathInfo], *, store: str | None) -> None:
-    """Refuse a store that already has one of the paths with another content.
+def check_present(infos: tuple[PathInfo, ...], there: dict[str, PathInfo]) -> None:
+    """Refuse a store that already has one of the paths with another content; `there` is what is valid.
 
     Raises:
         DeltaError: Names the path.
     """
-    hashes = nix_store.nar_hashes([info.path for info in infos], store=store)
     for info in infos:
-        if hashes[info.path] != info.nar_hash:
+        if info.path in there and there[info.path].nar_hash != info.nar_hash:
             raise DeltaError(
-                f"{info.path}: this store has it with narHash {hashes[info.path]}, the delta makes it with "
+                f"{info.path}: this store has it with narHash {there[info.path].nar_hash}, the delta makes it with "
                 f"{info.nar_hash}; delete it here (nix-store --delete), or make the delta from what is here"
             )
 

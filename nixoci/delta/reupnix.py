@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nixoci.delta import nix_store
 from nixoci.delta.content_address import to_nix32
-from nixoci.delta.format import Sink, read_fully
+from nixoci.delta.format import Data, Sink, read_fully
 from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
 from nixoci.delta.nar import NarHash, NarWriter, with_child
 from nixoci.delta.receive import Received
@@ -103,18 +103,18 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
         roots = tuple(f"{STORE_DIR}/{os.fsdecode(name)}" for name in meta[b".toplevel-paths"].split())
         for path in (*trees, *roots):
             check_store_path(path)
-        missing = nix_store.invalid_paths(trees, store=store)
         known = {path[11:43].encode(): path for path in (*nix_store.all_paths(store=store), *trees)}
         builder = _Builder(files, links, real, known)
-        infos = in_dependency_order([builder.measure(path, trees[path]) for path in sorted(missing)])
-        if infos and not dry_run:
-            with registration(store=store) as new:
-                for info in infos:
-                    new.add(info, partial(builder.write, info, trees[info.path]))
+        with registration(store=store, write=not dry_run) as nix:
+            there = nix.valid(trees)
+            missing = sorted(path for path in trees if path not in there)
+            infos = in_dependency_order([builder.measure(path, trees[path]) for path in missing])
+            for info in () if dry_run else infos:
+                nix.add(info, partial(builder.write, info, trees[info.path]))
         return Received(
             roots=roots,
             added=tuple(info.path for info in infos),
-            present=tuple(path for path in trees if path not in missing),
+            present=tuple(path for path in trees if path in there),
             delta_size=stream.size,
             nar_size=sum(info.nar_size for info in infos),
         )
@@ -236,7 +236,7 @@ class _Finder:
         self._known = known
         self._tail = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Data, /) -> None:
         """Search the data."""
         text = self._tail + data
         self._found.update(part for part in _PART.findall(text) if part in self._known)

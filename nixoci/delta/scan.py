@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
+from nixoci.delta.blocks import BlockReader
 from nixoci.delta.nar import SEGMENT, open_child, with_child
 from nixoci.errors import DeltaError
 
+T = TypeVar("T")
+
 _BATCH = 100
 """Files that a thread hashes before it is given others: asking costs more than hashing a small one."""
-
-_BLOCK = 1 << 20
 
 MAX_DEPTH = 256
 """Directories inside each other."""
@@ -79,18 +80,18 @@ def _read(path: bytes, pending: list[tuple[Node, bytes]], depth: int = 0) -> Nod
 
 
 def _hash_all(files: list[tuple[Node, bytes]]) -> list[tuple[bytes, ...]]:
-    return [_hash(path, node.size) for node, path in files]
+    blocks = BlockReader()
+    return [_hash(path, node.size, blocks) for node, path in files]
 
 
-def _hash(path: bytes, size: int) -> tuple[bytes, ...]:
+def _hash(path: bytes, size: int, blocks: BlockReader) -> tuple[bytes, ...]:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = []
         for start in range(0, max(size, 1), SEGMENT):
-            hashed, left = hashlib.sha256(), min(SEGMENT, size - start)
-            while left and (block := os.read(handle, min(left, _BLOCK))):
+            hashed = hashlib.sha256()
+            for block in blocks.read(handle, start, min(size, start + SEGMENT)):
                 hashed.update(block)
-                left -= len(block)
             pieces.append(hashed.digest())
         return tuple(pieces)
     finally:
@@ -110,9 +111,9 @@ def _digest(node: Node) -> None:
 
 def read_piece(root: Path, path: bytes, number: int, *, sample: int = SEGMENT) -> bytes:
     """Return one `SEGMENT` of a file below a store path, shorter at the file's end; or `sample` bytes of its middle."""
-    parts: list[bytes] = []
 
-    def read(handle: int) -> None:
+    def read(handle: int) -> bytes:
+        parts: list[bytes] = []
         offset = number * SEGMENT
         if sample < SEGMENT:
             offset += max(0, min(SEGMENT, os.fstat(handle).st_size - offset) - sample) // 2
@@ -120,19 +121,19 @@ def read_piece(root: Path, path: bytes, number: int, *, sample: int = SEGMENT) -
         while offset < end and (part := os.pread(handle, end - offset, offset)):
             parts.append(part)
             offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    open_below(root, path, read)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return open_below(root, path, read)
 
 
-def open_below(root: Path, path: bytes, action: Callable[[int], None]) -> None:
-    """Call `action` with a descriptor of `path` below the store path `root`, following no symlink on the way.
+def open_below(root: Path, path: bytes, action: Callable[[int], T]) -> T:
+    """Return what `action` makes of a descriptor of `path` below the store path `root`; no symlink is followed.
 
     Raises:
         DeltaError: The path could leave the store path, or is not there.
     """
     with Below() as below:
-        below.act(root, path, action)
+        return below.act(root, path, action)
 
 
 class Below:
@@ -149,8 +150,8 @@ class Below:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def act(self, root: Path, path: bytes, action: Callable[[int], None]) -> None:
-        """Call `action` with a descriptor of `path` below the store path `root`.
+    def act(self, root: Path, path: bytes, action: Callable[[int], T]) -> T:
+        """Return what `action` makes of a descriptor of `path` below the store path `root`.
 
         Raises:
             DeltaError: The path could leave the store path, or is not there.
@@ -161,7 +162,7 @@ class Below:
         names.insert(0, os.fsencode(root.name))
         last = names.pop()
         try:
-            with_child(self._folder(root, names), last, action)
+            return with_child(self._folder(root, names), last, action)
         except OSError as error:
             raise DeltaError(f"{root}: {path!r} cannot be read ({error.strerror}); verify the store") from error
 

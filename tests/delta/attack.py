@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nixoci.cli import main
 from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.delta.nix_store import path_infos
+from nixoci.delta.serve import serve
 from tests.delta.forgery import Forger, damaged, forgeries
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def state(store: str, folder: Path) -> tuple[Any, ...]:
 
 
 def _base(path: str, store: str) -> PathInfo:
-    return path_infos([path], store=store or None)[path]
+    with serve(store=store or None) as nix:
+        return nix.path_infos([path])[path]
 
 
 if __name__ == "__main__":

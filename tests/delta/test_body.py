@@ -12,6 +12,7 @@ from nixoci.delta.codecs import Effort, body_packing, packed_packing
 from nixoci.delta.format import (
     LZMA,
     MAX_STREAMS,
+    Data,
     DeltaReader,
     DeltaWriter,
     Packing,
@@ -138,6 +139,19 @@ def test_what_a_thread_writes_is_what_is_written_at_once(tmp_path: Path) -> None
         sink.finish()
     made, _, size = nar(tmp_path / "tree")
     assert (out.getvalue(), writer.size) == (made, size)
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+
+    class Cutting:
+        def write(self, data: Data) -> None:
+            if len(data) > 1000:
+                os.truncate(tmp_path / "file", 300_000)
+
+    writer = NarWriter(Cutting(), limit=1 << 40, what="d")
+    with pytest.raises(DeltaError, match=r"^d: a base file lacks 748576 of its 1048576 bytes; verify the store$"):
+        open_below(tmp_path / "file", b"", writer.dump)
 
 
 def test_a_thread_that_cannot_write_says_so() -> None:

@@ -2,21 +2,16 @@
 
 import fcntl
 import os
-import struct
 import sys
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nixoci.delta.format import Sink
 from nixoci.delta.model import PathInfo
-from nixoci.delta.registration import RefusedError, registration, request
-from nixoci.delta.wire import NUMBER, text, texts
-from nixoci.errors import DeltaError
+from nixoci.delta.registration import RefusedError, registration
+from nixoci.errors import DeltaError, ProcessError
 from tests.delta.trees import store_path
 
 SERVER = """
@@ -30,8 +25,13 @@ def number(): return struct.unpack("<Q", sys.stdin.buffer.read(8))[0]
 def text():
     size = number()
     return sys.stdin.buffer.read(size + -size % 8)[:size].decode()
-def say(*numbers):
-    sys.stdout.buffer.write(b"".join(struct.pack("<Q", each) for each in numbers))
+def say(*answers):
+    for each in answers:
+        if isinstance(each, str):
+            say(len(each))
+            sys.stdout.buffer.write(each.encode() + bytes(-len(each) % 8))
+        else:
+            sys.stdout.buffer.write(struct.pack("<Q", each))
     sys.stdout.buffer.flush()
 
 if "--delete" in sys.argv:
@@ -41,8 +41,20 @@ if "--delete" in sys.argv:
 assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--serve", "--write"], sys.argv
 assert (number(), number() >> 8) == (0x390c9deb, 2)
 say(0x5452eecb, int(os.environ["VERSION"], 16))
+known = {}
 while command := sys.stdin.buffer.read(8):
-    assert struct.unpack("<Q", command)[0] == 9
+    command = struct.unpack("<Q", command)[0]
+    if command == 1:
+        assert (number(), number()) == (1, 0)
+        found = sorted(known.keys() & {text() for _ in range(number())})
+        say(len(found), *found)
+        continue
+    if command == 2:
+        for path in [text() for _ in range(number())]:
+            say(path, "", 0, 0, known[path][0], "sha256:" + known[path][1], "", 0)
+        say("")
+        continue
+    assert command == 9
     path, deriver, digest = text(), text(), text()
     references = [text() for _ in range(number())]
     when, size, ultimate = number(), number(), number()
@@ -57,6 +69,7 @@ while command := sys.stdin.buffer.read(8):
     if path == os.environ["REFUSE"]:
         sys.exit(f"error: cannot add path '{path}' because it lacks a signature by a trusted key")
     os.remove(place + ".lock")
+    known[path] = size, digest
     log("add", path, digest[:4], *references, size, len(nar))
     say(1)
 """
@@ -170,74 +183,17 @@ def test_another_protocol_is_refused(nix: Fake, version: str) -> None:
     assert not os.listdir(nix.real)
 
 
+def test_what_is_valid_is_asked_after_what_was_added(nix: Fake) -> None:
+    with registration(store=nix.store) as new:
+        assert new.valid([INFOS[0].path, INFOS[1].path]) == {}
+        new.add(INFOS[1], whole)
+        assert new.valid([INFOS[0].path, INFOS[1].path]) == {INFOS[1].path: INFOS[1]}
+        new.add(INFOS[0], whole)
+    assert len(nix.log) == 2
+
+
 @pytest.mark.parametrize("script", ["exit 1", "head -c 16 > /dev/null; exit 1"])
 def test_a_nix_that_does_not_answer(nix: Fake, script: str) -> None:
     (nix.folder / "bin/nix-store").write_text(f"#!/bin/sh\necho error: broken >&2\n{script}\n", encoding="ascii")
-    with pytest.raises(RefusedError, match="Nix does not register it: broken"):
-        register(nix, (INFOS[0], whole))
-
-
-def read_text(data: bytes, at: int) -> tuple[bytes, int]:
-    """Read as Nix does (src/libutil/serialise.cc, readString): what pads must be zeros."""
-    size = int.from_bytes(data[at : at + 8], "little")
-    content = data[at + 8 : at + 8 + size]
-    end = at + 8 + -(-size // 8) * 8
-    assert len(content) == size
-    assert len(data) >= end
-    assert not any(data[at + 8 + size : end])
-    return content, end
-
-
-def read_texts(data: bytes, at: int) -> tuple[list[bytes], int]:
-    count = int.from_bytes(data[at : at + 8], "little")
-    at += 8
-    found = []
-    for _ in range(count):
-        content, at = read_text(data, at)
-        found.append(content)
-    return found, at
-
-
-@given(st.lists(st.binary(max_size=40)), st.integers(min_value=0, max_value=(1 << 64) - 1), st.binary(max_size=40))
-def test_what_is_written_is_read_back(contents: list[bytes], number: int, last: bytes) -> None:
-    data = texts(contents) + NUMBER.pack(number) + text(last)
-    assert len(data) % 8 == 0
-    found, at = read_texts(data, 0)
-    assert found == contents
-    assert int.from_bytes(data[at : at + 8], "little") == number
-    assert read_text(data, at + 8) == (last, len(data))
-
-
-_NAME = st.text("abcdfghijklmnpqrsvwxyz0123456789", min_size=1, max_size=20)
-_PATH = _NAME.map(lambda name: store_path(name, "c"))
-
-
-INFO = st.builds(
-    PathInfo,
-    path=_PATH,
-    nar_hash=st.binary(min_size=32, max_size=32).map(lambda digest: f"sha256-{b64encode(digest).decode()}"),
-    nar_size=st.integers(min_value=1, max_value=1 << 50),
-    references=st.lists(_PATH, max_size=4).map(tuple),
-    deriver=st.none() | _PATH,
-    signatures=st.lists(_NAME, max_size=3).map(tuple),
-    content_address=st.none() | _NAME,
-)
-
-
-@given(INFO)
-def test_a_request_holds_all_of_a_path(info: PathInfo) -> None:
-    data = request(info)
-    assert data[:8] == bytes([9, 0, 0, 0, 0, 0, 0, 0])
-    path, at = read_text(data, 8)
-    made_by, at = read_text(data, at)
-    hexadecimal, at = read_text(data, at)
-    refers, at = read_texts(data, at)
-    assert list(struct.unpack_from("<3Q", data, at)) == [0, info.nar_size, 0]
-    signed, at = read_texts(data, at + 24)
-    addressed, at = read_text(data, at)
-    assert at == len(data)
-    assert (path.decode(), made_by.decode()) == (info.path, info.deriver or "")
-    assert f"sha256-{b64encode(bytes.fromhex(hexadecimal.decode())).decode()}" == info.nar_hash
-    assert tuple(each.decode() for each in refers) == info.references
-    assert tuple(each.decode() for each in signed) == info.signatures
-    assert addressed.decode() == (info.content_address or "")
+    with pytest.raises(ProcessError, match="exit code 1: error: broken"), registration(store=nix.store) as new:
+        new.valid([INFOS[0].path])

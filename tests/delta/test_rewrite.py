@@ -1,5 +1,6 @@
 """References that change with what they refer to."""
 
+import io
 import random
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.codecs import Effort
-from nixoci.delta.nar import SEGMENT
+from nixoci.delta.nar import SEGMENT, NarWriter
 from nixoci.delta.rewrite import Rewriter
+from nixoci.delta.scan import open_below
 from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
 
 OLD_LIB, NEW_LIB = store_path("lib-1.0", "a"), store_path("lib-1.1", "b")
@@ -50,6 +52,34 @@ def test_hash_parts_are_rewritten_and_names_of_equal_length(text: bytes) -> None
     assert rewrite(text) == plainly(text)
     assert len(rewrite(text)) == len(text)
     assert rewrite.changes(text) == (rewrite(text) != text)
+
+
+@given(texts, st.lists(st.integers(min_value=1, max_value=120)), texts)
+def test_what_comes_in_parts_is_rewritten_as_what_comes_at_once(text: bytes, parts: list[int], after: bytes) -> None:
+    rewrite = Rewriter(RENAMED.items())
+    done, block, at = b"", bytearray(), 0
+    for part in [*parts, len(text)]:
+        block += text[at : at + part]
+        at += part
+        final = rewrite.settle(block, len(block), last=at >= len(text))
+        assert len(block) - final < len(OLD_LIB)
+        done += block[:final]
+        del block[:final]
+    assert done == plainly(text)
+    block = bytearray(text + after)
+    assert rewrite.settle(block, len(text), last=True) == len(text)
+    assert block == plainly(text) + after
+
+
+@pytest.mark.parametrize("distance", [0, 1, 5, 11, 12, 20, 43, 44, 50, 51, 52])
+def test_a_large_file_is_rewritten_wherever_its_references_lie(tmp_path: Path, distance: int) -> None:
+    content = b"".join(bytes((1 << 18) - distance) + OLD_LIB.encode() + bytes(distance) for _ in range(4))
+    (tmp_path / "old").write_bytes(content)
+    (tmp_path / "new").write_bytes(content.replace(OLD_LIB.encode(), NEW_LIB.encode()))
+    made = io.BytesIO()
+    writer = NarWriter(made, limit=1 << 30, what="old")
+    open_below(tmp_path / "old", b"", lambda handle: writer.dump(handle, Rewriter(RENAMED.items())))
+    assert made.getvalue() == nar(tmp_path / "new")[0]
 
 
 def test_the_first_successor_counts() -> None:

@@ -51,6 +51,18 @@ sleep "$1"; kill -KILL $pid
 """Waits for the program that registers what nixoci hands it, and kills that so many seconds later."""
 
 
+DELETE_WHILE_SERVED = """
+import subprocess, sys
+from nixoci.delta.serve import serve
+
+path = sys.argv[1]
+with serve(store=None, write=True) as nix:
+    assert nix.valid_paths([path]) == {path}
+    assert subprocess.run(["nix-store", "--delete", path]).returncode == 1
+    assert list(nix.path_infos([path])) == [path]
+"""
+
+
 @pytest.fixture(scope="module")
 def near() -> Iterator[Machine]:
     with Machine(binds={images_dir(): INSIDE}) as machine:
@@ -192,7 +204,8 @@ def test_registration_killed_at_any_point_the_store_is_sound(near: Machine, pair
             killer.wait(timeout=30)
         if done.returncode:
             refused += 1
-            assert done.stderr.startswith("error: /nix/store/")
+            # killed while it registers a path, or is still asked what there is
+            assert done.stderr.startswith(("error: /nix/store/", f"error: nix-store --store {store} --serve: "))
             assert done.stderr.count("\n") == 1
             # what was registered before the kill was deleted again
             assert new not in valid(near, store)
@@ -207,6 +220,12 @@ def test_registration_killed_at_any_point_the_store_is_sound(near: Machine, pair
         there = set(near.run(["ls", "-A", f"{store}/nix/store"]).stdout.split())
         assert there - wanted == set()
     assert refused > 2
+
+
+def test_what_a_receiver_needs_is_not_collected_meanwhile(near: Machine) -> None:
+    path = near.run(["nix-store", "--add", "/etc/hostname"]).stdout.strip()
+    near.run(["/opt/nixoci/bin/python3", "-c", DELETE_WHILE_SERVED, path])
+    near.run(["nix-store", "--delete", path])
 
 
 def test_roots_and_profiles(near: Machine, pair: tuple[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""`nixoci send`, `receive` and `copy`: closures travel as deltas."""
+"""`nixoci send` and `copy`: closures become deltas."""
 
 import os
 import sys
@@ -11,20 +11,15 @@ from typing import BinaryIO
 import click
 from rich.filesize import decimal
 
-from nixoci.cli.common import dry_run_option, json_option, print_json, warn
-from nixoci.delta import closure, nix_store, reupnix
+from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
+from nixoci.delta.closure import from_graphs, from_store
 from nixoci.delta.codecs import Effort
 from nixoci.delta.copy import copy as copy_closure
-from nixoci.delta.receive import Received
-from nixoci.delta.receive import receive as receive_delta
 from nixoci.delta.send import Closure, Summary
 from nixoci.delta.send import send as send_delta
 from nixoci.errors import DeltaError
 from nixoci.progress import byte_progress
 
-_FORMATS = ("nixoci", "reupnix-v1")
-
-_store_option = click.option("--store", metavar="STORE", help="A Nix store URL, or the root of a chroot store.")
 _effort_option = click.option(
     "--effort",
     type=click.Choice([effort.value for effort in Effort]),
@@ -41,9 +36,9 @@ _effort_option = click.option(
     "--graphs", type=click.Path(path_type=Path), help="Both as JSON, as a build with exportReferencesGraph has."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of stdout.")
-@click.option("--format", "kind", type=click.Choice(_FORMATS), default=_FORMATS[0], show_default=True)
+@delta_format_option
 @_effort_option
-@_store_option
+@store_option
 @json_option
 def send(  # noqa: PLR0917 - click passes options by name
     old: tuple[str, ...],
@@ -66,55 +61,13 @@ def send(  # noqa: PLR0917 - click passes options by name
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a delta is not text: give -o FILE, or pipe it")
     if graphs is not None:
-        before, after = closure.from_graphs(graphs)
+        before, after = from_graphs(graphs)
     else:
-        before, after = closure.from_store(old, store=store), closure.from_store(new, store=store)
+        before, after = from_store(old, new, store=store)
     with _output(output) as out:
         summary = _send(before, after, out, effort, kind)
     if summary is not None:
         _show_summary(summary, as_json=as_json)
-
-
-@click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@_store_option
-@click.option("--gc-root", type=click.Path(path_type=Path), help="Protect the received path by this new symlink.")
-@click.option("--format", "kind", type=click.Choice(_FORMATS), default=_FORMATS[0], show_default=True)
-@click.option("--profile", type=click.Path(path_type=Path), help="Make the received path this profile's generation.")
-@dry_run_option
-@json_option
-def receive(  # noqa: PLR0917 - click passes options by name
-    file: Path | None,
-    store: str | None,
-    gc_root: Path | None,
-    profile: Path | None,
-    kind: str,
-    dry_run: bool,  # noqa: FBT001 - click passes options by name
-    as_json: bool,  # noqa: FBT001
-) -> None:
-    """Rebuild the paths of a delta, verify and register them. FILE is stdin where it is not given."""
-    if file is None and sys.stdin.isatty():
-        raise click.UsageError("a delta is not typed: give FILE, or pipe it")
-    if file is None:
-        done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind, dry_run=dry_run)
-    else:
-        with file.open("rb") as source:
-            done = _receive(source, str(file), store, kind, dry_run=dry_run)
-    if dry_run:
-        _show_received(done, as_json=as_json)
-        return
-    if gc_root is not None or profile is not None:
-        if len(done.roots) != 1:
-            raise DeltaError(f"the delta has {len(done.roots)} roots; --gc-root and --profile need one")
-        if gc_root is not None:
-            nix_store.add_gc_root(gc_root, done.roots[0], store=store)
-        if profile is not None:
-            nix_store.set_profile(profile, done.roots[0], store=store)
-    if as_json:
-        print_json(asdict(done))
-    else:
-        for root in done.roots:
-            click.echo(root)
 
 
 @click.command()
@@ -131,6 +84,8 @@ def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_jso
 
 def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> Summary | None:
     if kind == "reupnix-v1":
+        from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
+
         reupnix.write(old, new, out)
         return None
     with byte_progress("making the delta", None) as advance:
@@ -161,24 +116,6 @@ def _output(output: Path | None) -> Iterator[BinaryIO]:
         if output is None:  # nothing more can be said there, not even when Python ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise DeltaError(f"{output or 'stdout'}: the delta cannot be written: {error.strerror}") from error
-
-
-def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_run: bool) -> Received:
-    if kind == "reupnix-v1":
-        return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run)
-    return receive_delta(source.read, what=what, store=store, dry_run=dry_run)
-
-
-def _show_received(done: Received, *, as_json: bool) -> None:
-    """Say what a delta would make; nothing was."""
-    if as_json:
-        print_json(asdict(done))
-        return
-    for path in done.added:
-        click.echo(f"would add {path}")
-    for path in done.present:
-        click.echo(f"already there {path}")
-    click.echo(f"{len(done.added)} paths, {decimal(done.nar_size)}, of a delta of {decimal(done.delta_size)}", err=True)
 
 
 def _show_summary(summary: Summary, *, as_json: bool) -> None:

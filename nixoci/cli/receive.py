@@ -1,0 +1,78 @@
+"""`nixoci receive`: a delta becomes store paths."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
+from nixoci.delta import nix_store
+from nixoci.delta.receive import Received
+from nixoci.delta.receive import receive as receive_delta
+from nixoci.errors import DeltaError
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@store_option
+@click.option("--gc-root", type=click.Path(path_type=Path), help="Protect the received path by this new symlink.")
+@delta_format_option
+@click.option("--profile", type=click.Path(path_type=Path), help="Make the received path this profile's generation.")
+@dry_run_option
+@json_option
+def receive(  # noqa: PLR0917 - click passes options by name
+    file: Path | None,
+    store: str | None,
+    gc_root: Path | None,
+    profile: Path | None,
+    kind: str,
+    dry_run: bool,  # noqa: FBT001 - click passes options by name
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Rebuild the paths of a delta, verify and register them. FILE is stdin where it is not given."""
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError("a delta is not typed: give FILE, or pipe it")
+    if file is None:
+        done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind, dry_run=dry_run)
+    else:
+        with file.open("rb") as source:
+            done = _receive(source, str(file), store, kind, dry_run=dry_run)
+    if dry_run:
+        _show_received(done, as_json=as_json)
+        return
+    if gc_root is not None or profile is not None:
+        if len(done.roots) != 1:
+            raise DeltaError(f"the delta has {len(done.roots)} roots; --gc-root and --profile need one")
+        if gc_root is not None:
+            nix_store.add_gc_root(gc_root, done.roots[0], store=store)
+        if profile is not None:
+            nix_store.set_profile(profile, done.roots[0], store=store)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        for root in done.roots:
+            click.echo(root)
+
+
+def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_run: bool) -> Received:
+    if kind == "reupnix-v1":
+        from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
+
+        return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run)
+    return receive_delta(source.read, what=what, store=store, dry_run=dry_run)
+
+
+def _show_received(done: Received, *, as_json: bool) -> None:
+    """Say what a delta would make; nothing was."""
+    if as_json:
+        print_json(asdict(done))
+        return
+    from rich.filesize import decimal  # noqa: PLC0415 - as above
+
+    for path in done.added:
+        click.echo(f"would add {path}")
+    for path in done.present:
+        click.echo(f"already there {path}")
+    click.echo(f"{len(done.added)} paths, {decimal(done.nar_size)}, of a delta of {decimal(done.delta_size)}", err=True)
