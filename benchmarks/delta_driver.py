@@ -191,24 +191,31 @@ class Bench:
         return Result(sum(chunk.stat().st_size for chunk in lacked) + index.stat().st_size, send, receive)
 
     def bsdiff(self) -> Result:
-        """Per file: the old file at the same path, else of the same name with digits masked, else zstd -19."""
+        """Per file: the old file at the same path, else of the same name with digits masked, else zstd -19.
+
+        To send is also to find out which files differ, and from what.
+        """
         patch, again = self.file("patch"), self.file("again")
-        size, send, receive = 0, FREE, FREE
-        pairs = Pairs(self.had)
-        for root in self.paths:
-            for file in regular_files(Path(root)):
-                commands: tuple[list[str | Path], list[str | Path]]
-                before = pairs.partner(root, file)
-                if before is None:
-                    commands = (["zstd", "-q", "-f", "-19", file, "-o", patch], ["zstd", "-qfd", patch, "-o", again])
-                elif before == file or same(before, file):
-                    continue
-                else:
-                    commands = (["bsdiff", before, file, patch], ["bspatch", before, again, patch])
-                send += run(commands[0])
-                receive += run(commands[1])
-                size += patch.stat().st_size
+        size, receive = 0, FREE
+        start, cpu = time.perf_counter(), time.process_time()
+        differing = self.differing()
+        send = Cost(time.perf_counter() - start, time.process_time() - cpu, 0, 0)
+        for before, file in differing:
+            commands: tuple[list[str | Path], list[str | Path]]
+            if before is None:
+                commands = (["zstd", "-q", "-f", "-19", file, "-o", patch], ["zstd", "-qfd", patch, "-o", again])
+            else:
+                commands = (["bsdiff", before, file, patch], ["bspatch", before, again, patch])
+            send += run(commands[0])
+            receive += run(commands[1])
+            size += patch.stat().st_size
         return Result(size, send, receive)
+
+    def differing(self) -> list[tuple[Path | None, Path]]:
+        """Return the new files that no old one equals, each with the old one that it comes after."""
+        pairs = Pairs(self.had)
+        files = [(root, file) for root in self.paths for file in regular_files(Path(root))]
+        return [(pairs.partner(root, file), file) for root, file in files if not pairs.has(root, file)]
 
 
 class Pairs:
@@ -224,16 +231,22 @@ class Pairs:
                 self._masked[DIGITS.sub("0", self._name(root, file))].append(file)
                 self._sizes[file.stat().st_size].append(file)
 
+    def has(self, root: str, file: Path) -> bool:
+        """Tell whether an old file is the same, at the same path first."""
+        exact = self._exact(root, file)
+        if exact is not None and same(exact, file):
+            return True
+        size = file.stat().st_size
+        return size == 0 or any(same(other, file) for other in self._sizes[size] if other != exact)
+
     def partner(self, root: str, file: Path) -> Path | None:
         size = file.stat().st_size
-        exact = self._at.get((package(root), str(file.relative_to(root))))
-        if exact is not None and same(exact, file):
-            return exact
-        for other in self._sizes[size] if size else ():
-            if same(other, file):
-                return other
         named = self._masked.get(DIGITS.sub("0", self._name(root, file)), [])
-        return exact or min(named, key=lambda other: abs(other.stat().st_size - size), default=None)
+        nearest = min(named, key=lambda other: abs(other.stat().st_size - size), default=None)
+        return self._exact(root, file) or nearest
+
+    def _exact(self, root: str, file: Path) -> Path | None:
+        return self._at.get((package(root), str(file.relative_to(root))))
 
     def _name(self, root: str, file: Path) -> str:
         return file.name if file != Path(root) else package(root)
