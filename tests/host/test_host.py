@@ -22,8 +22,9 @@ BUILDER = """derivation {
 }"""
 
 
-def test_systemd_runs_without_a_failed_unit(machine: Machine) -> None:
-    assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
+def test_systemd_boots_without_a_failed_unit() -> None:
+    with Machine() as machine:
+        assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
 
 
 def test_a_failing_command_says_what_it_said(machine: Machine) -> None:
