@@ -17,6 +17,9 @@ from nixoci.tree.model import Inode, Kind
 OCI_VERSION = "1.0.2"
 """The oldest version that has all that is used, so that old runtimes take it too."""
 
+HOST_FILES = ("hosts", "resolv.conf")
+"""What a container of the network of the host has in /etc of the host's."""
+
 RUN = "/run/nixoci"
 """Where running containers have their mounts and secrets, one directory each."""
 
@@ -114,13 +117,21 @@ def named_volume(name: str) -> str:
     return f"{STATE}/volumes/{name}"
 
 
+def run_directory(container: str) -> str:
+    """Return the directory of a running container, which is root's alone.
+
+    Programs of images, suid ones among them, are nothing for the host's users.
+    """
+    return f"{RUN}/{container}"
+
+
 def secret_file(container: str, secret: str) -> str:
     """Return where a bundle's unit puts a secret for its container's user."""
-    return f"{RUN}/{container}/secrets/{secret}"
+    return f"{run_directory(container)}/secrets/{secret}"
 
 
 def _root_path(resolved: Resolved, root: Root) -> str:
-    return str(resolved.tree.image.rootfs) if root is Root.TREE else f"{RUN}/{resolved.name}/root"
+    return str(resolved.tree.image.rootfs) if root is Root.TREE else f"{run_directory(resolved.name)}/root"
 
 
 def _hostname(resolved: Resolved) -> str:
@@ -192,7 +203,8 @@ def _mounts(resolved: Resolved, files: dict[str, str]) -> list[dict[str, Any]]:
     if resolved.container.notify is Notify.CONTAINER:
         mounts.append(_bind(NOTIFY_SOCKET, NOTIFY_SOCKET, ()))
     if resolved.container.networks == ["host"]:
-        mounts += [_bind(f"{RUN}/{resolved.name}/{file}", f"/etc/{file}", ("ro",)) for file in ("hosts", "resolv.conf")]
+        run = run_directory(resolved.name)
+        mounts += [_bind(f"{run}/{file}", f"/etc/{file}", ("ro",)) for file in HOST_FILES]
     mounts.sort(key=lambda mount: mount["destination"].count("/"))
     by_target = {mount["destination"]: mount for mount in mounts}
     return list(by_target.values())

@@ -40,7 +40,7 @@ class Commands:
         """The cgroup below the unit's that its own commands need to be in; None for the unit's."""
         return _SUBGROUP[self.runtime]
 
-    def run(self, bundle: Path, *, pid_file: str | None) -> list[str]:
+    def run_arguments(self, bundle: Path, *, pid_file: str | None) -> list[str]:
         """Return the arguments that run the container: in the foreground, or detached, its process in `pid_file`."""
         detached = ["--detach", f"--pid-file={pid_file}"] if pid_file else []
         return [*_OPTIONS[self.runtime], "run", f"--bundle={bundle}", *detached, self.name]

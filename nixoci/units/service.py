@@ -13,7 +13,7 @@ import shlex
 import signal
 from pathlib import Path
 
-from nixoci.bundle.config import RUN, STATE, Bundle, named_volume
+from nixoci.bundle.config import HOST_FILES, RUN, STATE, Bundle, named_volume, run_directory
 from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
 from nixoci.container.resolve import Health, Resolved
@@ -32,7 +32,6 @@ from nixoci.units.runtime import Commands
 from nixoci.units.text import UnitFile, command, literal, raw, word
 from nixoci.units.tools import Tools
 
-_HOST_FILES = ("hosts", "resolv.conf")
 _IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
 _META = "work/meta"
 _PRIVATE = "0700"
@@ -114,13 +113,14 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     folder = bundle_directory(share, name)
     # whoever kills the unit's processes may have killed the stop script with them
     runtime = _commands(resolved, tools)
-    traces = f"[ -e {runtime.state} ] || [ -e {_run_directory(name)} ]"
+    traces = f"[ -e {runtime.state} ] || [ -e {run_directory(name)} ]"
     clean_up = shlex.join([tools.sh, str(folder / "stop")])
     # messages of C need no files of a locale
     lines = ["export LC_ALL=C", f"umask {_UMASK:04o}"]
+    # mount makes the container's directory, or else mkdir: for RuntimeDirectory= systemd would fork once more
     made = start_lines(resolved, bundle)
     if made or bundle.root is Root.TREE:
-        lines.append(shlex.join([tools.mkdir, "-p", "-m", _PRIVATE, _run_directory(name)]))
+        lines.append(shlex.join([tools.mkdir, "-p", "-m", _PRIVATE, run_directory(name)]))
     if made:
         lines.append(shlex.join([tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, name))]))
     if bundle.root is not Root.TREE:
@@ -129,7 +129,8 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
     program = shlex.quote(runtime.program)
     if (bound := _bound(resolved, bundle, tools)) is not None:
         # crun may be a link that leads nowhere from there; then it protects itself
-        lines.append(f'crun={bound}/{Path(runtime.program).name}; [ -x "$crun" ] || crun={program}')
+        inside = shlex.quote(f"{bound}/{Path(runtime.program).name}")
+        lines.append(f'crun={inside}; [ -x "$crun" ] || crun={program}')
         program = '"$crun"'
     if volume_lines(resolved):
         volumes = [named_volume(mount.source) for mount in resolved.volumes if not mount.is_path]
@@ -137,16 +138,16 @@ def start_script(resolved: Resolved, bundle: Bundle, tools: Tools, *, share: Pat
         copy = [tools.systemd_tmpfiles, "--create", str(tmpfiles_file(share, f"{name}-volumes"))]
         lines.append(f"{{ {there}; }} || {shlex.join(copy)}")
     if resolved.container.networks == ["host"]:
-        lines += [_copy(tools), *(f"copy /etc/{file} > {_run_directory(name)}/{file}" for file in _HOST_FILES)]
+        lines += [_copy(tools), *(f"copy /etc/{file} > {run_directory(name)}/{file}" for file in HOST_FILES)]
     # which ends when nobody can write any more, whatever signals are sent to the whole unit
     pump = f"trap '' HUP INT QUIT TERM USR1 USR2; exec {shlex.quote(tools.cat)}"
     if resolved.container.notify is Notify.CONTAINER:
-        log = f"{_run_directory(name)}/log"
+        log = f"{run_directory(name)}/log"
         lines += [f"[ -p {log} ] || {shlex.join([tools.mkfifo, '-m', '0600', log])}", f"({pump} < {log}) &"]
-        lines.append(f"exec {program} {shlex.join(runtime.run(folder, pid_file=None))} > {log} 2>&1")
+        lines.append(f"exec {program} {shlex.join(runtime.run_arguments(folder, pid_file=None))} > {log} 2>&1")
     else:
         pid_file = _pid_file(name)
-        lines += _run_with_log(f"{program} {shlex.join(runtime.run(folder, pid_file=pid_file))}", pump)
+        lines += _run_with_log(f"{program} {shlex.join(runtime.run_arguments(folder, pid_file=pid_file))}", pump)
         lines += _wait_for_adoption(pid_file, tools)
     return "\n".join(["set -eu", f"if {traces}; then", clean_up, "fi", *lines, ""])
 
@@ -171,7 +172,7 @@ def mount_table(resolved: Resolved, bundle: Bundle, tools: Tools, *, erofs: Path
     Raises:
         ContainerError: A path cannot be written there.
     """
-    rootfs, run = str(resolved.tree.image.rootfs), _run_directory(resolved.name)
+    rootfs, run = str(resolved.tree.image.rootfs), run_directory(resolved.name)
     for path in (rootfs, str(erofs)):
         if _IN_MOUNT_OPTIONS & set(path):
             raise ContainerError(f"{resolved.option('image')}: {path!r} cannot be a mount option; use a plain path")
@@ -191,7 +192,7 @@ def mount_table(resolved: Resolved, bundle: Bundle, tools: Tools, *, erofs: Path
 
 def stop_script(resolved: Resolved, bundle: Bundle, tools: Tools) -> str:
     """Return the script that takes down what the start script made, as far as it got."""
-    commands, run = [_commands(resolved, tools).delete()], _run_directory(resolved.name)
+    commands, run = [_commands(resolved, tools).delete()], run_directory(resolved.name)
     if bundle.root is not Root.TREE:
         bound = _bound(resolved, bundle, tools)
         mounts = [f"{run}/root", f"{run}/{_META}", *([bound] if bound else [])]
@@ -243,7 +244,7 @@ def start_lines(resolved: Resolved, bundle: Bundle) -> list[str]:
     lines, top = secret_lines(resolved, user=False), resolved.tree.root
     attributes = f"{top.mode:04o} {top.uid} {top.gid}"
     if bundle.root is Root.VOLATILE and not _mkdir_makes(top):
-        lines.append(f"d {_run_directory(resolved.name)}/root {attributes} -")
+        lines.append(f"d {run_directory(resolved.name)}/root {attributes} -")
     if bundle.root is Root.PERSISTENT:
         # not systemd's StateDirectory=, which would give the layer's files to root
         lines += [f"d {_kept(resolved)}/upper {attributes} -", f"d {_kept(resolved)}/work 0700 - - -"]
@@ -265,22 +266,13 @@ def volume_lines(resolved: Resolved) -> list[str]:
             raise ContainerError(
                 f"{resolved.option('volumes')}: {mount.target!r} cannot be copied to a new volume; mount a path there"
             )
-        lines.append(f"C {volume} - - - - {_run_directory(resolved.name)}/root{mount.target}")
+        lines.append(f"C {volume} - - - - {run_directory(resolved.name)}/root{mount.target}")
     return [f"d {STATE}/volumes 0700 - - -", *lines] if lines else []
 
 
 def _kept(resolved: Resolved) -> str:
     """Return the directory of a layer that stays."""
     return f"{STATE}/{resolved.name}"
-
-
-def _run_directory(name: str) -> str:
-    """Return the directory of a running container.
-
-    It is made by mount or mkdir: with `RuntimeDirectory=` systemd would fork once more for each start. Programs of
-    images, suid ones among them, are nothing for the host's users, so it is root's alone.
-    """
-    return f"{RUN}/{name}"
 
 
 def _mkdir_makes(top: Inode) -> bool:
@@ -391,7 +383,7 @@ def _wait_for_adoption(pid_file: str, tools: Tools) -> list[str]:
 
 
 def _pid_file(name: str) -> str:
-    return f"{_run_directory(name)}/pid"
+    return f"{run_directory(name)}/pid"
 
 
 def _exit_code(name: str) -> int:

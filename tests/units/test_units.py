@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +176,16 @@ def test_a_bundle_is_mounted_run_and_taken_down(tmp_path: Path) -> None:
     service = bundle_service(resolved, made, TOOLS, share=SHARE).render()
     assert "ExecStart=/s/sh /out/share/nixoci/bundles/c/start\n" in service
     assert "SuccessExitStatus=SIGINT 130\n" in service
+
+
+@pytest.mark.parametrize("crun", ["/c/crun", "/c/$x/c r;un", "/c/it's/cr$(u)n"])
+def test_any_path_of_crun_is_that_path_in_the_start(tmp_path: Path, crun: str) -> None:
+    script = start_script(*bundle(tmp_path), replace(TOOLS, crun=crun), share=SHARE).splitlines()
+    for line in [line for line in script if line.startswith("crun=")]:
+        shown = ["sh", "-euc", f'{line}; printf %s "$crun"']
+        assert subprocess.run(shown, check=True, capture_output=True, text=True).stdout == crun
+    (run,) = [line for line in script if " run --bundle=" in line]
+    assert '"$crun"' in run or shlex.quote(crun) in run
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
