@@ -44,11 +44,16 @@ in [ (make "1") (make "2") ]
 
 
 KILL_REGISTRATION = """
+delay=$1 since=$2 store=$3
 echo ready
 until pid=$(pgrep -f "^nix-store .*--serve --write"); do sleep 0.002; done
-sleep "$1"; kill -KILL $pid
+if [ "$since" = path ]; then
+  until set -- "$store"/nix/store/*.lock; [ -e "$1" ] || ! kill -0 $pid; do sleep 0.002; done
+fi
+sleep "$delay"; kill -KILL $pid
 """
-"""Waits for the program that registers what nixoci hands it, and kills that so many seconds later."""
+"""Waits for the program that registers what nixoci hands it, or for the lock that it takes for the first path, and
+kills it so many seconds later."""
 
 
 DELETE_WHILE_SERVED = """
@@ -193,19 +198,20 @@ def test_registration_killed_at_any_point_the_store_is_sound(near: Machine, pair
     delays = random.Random(5)  # noqa: S311  # not a secret
     folders = ["ls", "-A", "/tmp", "/nix/store"]  # noqa: S108
     left = near.run(folders).stdout
-    refused = 0
-    for _ in range(12):
+    refused = dict.fromkeys(("start", "path"), 0)
+    for since in ("start", "path") * 8:
         store = fresh(near, "/root/child-killed", old)
-        command = near.command(["sh", "-c", KILL_REGISTRATION, "sh", str(delays.uniform(0, 0.12))])
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killer:
+        kill = ["sh", "-c", KILL_REGISTRATION, "sh", str(delays.uniform(0, 0.12)), since, store]
+        with subprocess.Popen(near.command(kill), stdout=subprocess.PIPE, text=True) as killer:
             assert killer.stdout
             assert killer.stdout.readline() == "ready\n"
             done = near.run(["nixoci", "receive", "/root/delta", "--store", store], check=False)
             killer.wait(timeout=30)
         if done.returncode:
-            refused += 1
-            # killed while it registers a path, or is still asked what there is
-            assert done.stderr.startswith(("error: /nix/store/", f"error: nix-store --store {store} --serve: "))
+            refused[since] += 1
+            # until it registers a path it is only asked what there is
+            asked = (f"error: nix-store --store {store} --serve: ",) if since == "start" else ()
+            assert done.stderr.startswith(("error: /nix/store/", *asked))
             assert done.stderr.count("\n") == 1
             # what was registered before the kill was deleted again
             assert new not in valid(near, store)
@@ -219,7 +225,7 @@ def test_registration_killed_at_any_point_the_store_is_sound(near: Machine, pair
         wanted = {path.removeprefix("/nix/store/") for path in valid(near, store)} | {".links"}
         there = set(near.run(["ls", "-A", f"{store}/nix/store"]).stdout.split())
         assert there - wanted == set()
-    assert refused > 2
+    assert min(refused.values()) > 2
 
 
 def test_what_a_receiver_needs_is_not_collected_meanwhile(near: Machine) -> None:
