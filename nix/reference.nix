@@ -30,7 +30,7 @@ rec {
     else
       "localhost/${name}:${tag reference}";
 
-  # NAME-VERSION of printable store-name characters, as `nixoci.nix.names.store_name` has it.
+  # NAME-VERSION of printable store-name characters, as `nixoci.lock.names.store_name` has it.
   # Nix takes for a version what starts with a digit, so `v1.2` becomes `1.2` and `latest` becomes `0-latest`.
   storeName =
     name: reference:

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from nixoci.lock.file import read_lock, write_lock
     from nixoci.lock.model import EMPTY_LOCK, Lock, LockedImage, LockedPlatform
     from nixoci.lock.pin import Pinning, add, remove, update
-    from nixoci.nix.generate import generate
-    from nixoci.nix.module import generate_module
+    from nixoci.nix_language.generate import generate
+    from nixoci.nix_language.module import generate_module
     from nixoci.oci.digest import Digest
     from nixoci.oci.image import Image
     from nixoci.oci.model import ImageConfig, Platform
@@ -165,8 +165,8 @@ _HOMES = {
     "add": "nixoci.lock.pin",
     "build_image_store": "nixoci.image_store.build",
     "extract": "nixoci.extraction",
-    "generate": "nixoci.nix.generate",
-    "generate_module": "nixoci.nix.module",
+    "generate": "nixoci.nix_language.generate",
+    "generate_module": "nixoci.nix_language.module",
     "json_schema": "nixoci.container.schema",
     "list_platforms": "nixoci.oci.resolve",
     "make_bundle": "nixoci.bundle.config",

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from nixoci.directory import new_directory
 from nixoci.document import dump
 from nixoci.errors import LimitError
 from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageDocument, LayerDocument, TextBlob
@@ -18,6 +17,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.image import Blob, BlobSource, Image
 from nixoci.oci.layer_stream import layer_chunks
 from nixoci.oci.model import ExecutionConfig
+from nixoci.output import new_directory
 from nixoci.progress import Advance, ignore
 from nixoci.tree.contents import Contents
 from nixoci.tree.dump import write_dump

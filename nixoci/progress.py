@@ -12,19 +12,6 @@ def ignore(_: int) -> None:
     """Advance nothing: the default where nobody watches."""
 
 
-class Watched:
-    """A sink that tells how many bytes went through it to where they are written."""
-
-    def __init__(self, write: Callable[[bytes | memoryview], object], advance: Advance) -> None:
-        self._write = write
-        self._advance = advance
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        """Pass the data on."""
-        self._write(data)
-        self._advance(len(data))
-
-
 @contextmanager
 def byte_progress(description: str, total: int | None) -> Iterator[Advance]:
     """Show a bar of bytes with rate and remaining time on stderr while the block runs.

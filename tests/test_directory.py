@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nixoci.directory import new_directory
+from nixoci.output import new_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from nixoci.directory import new_directory
+from nixoci.output import new_directory
 with new_directory(Path(sys.argv[1])) as made:
     (made / "rootfs").mkdir()
     (made / "rootfs/file").write_text("half")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.files import write_if_changed
+from nixoci.output import write_if_changed
 
 if TYPE_CHECKING:
     from pathlib import Path

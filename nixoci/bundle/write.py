@@ -4,10 +4,10 @@ from pathlib import Path
 
 from nixoci.bundle.config import Bundle, make_bundle
 from nixoci.bundle.seccomp import Profile
+from nixoci.container.image_tree import ImageTree
 from nixoci.container.model import Backend, Container, Deployment, in_order
 from nixoci.container.resolve import resolve
 from nixoci.container.rules import check
-from nixoci.container.tree import ImageTree
 from nixoci.errors import ContainerError
 
 

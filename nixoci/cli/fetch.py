@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nixoci.nix import fetch
+from nixoci.oci import fetch
 from nixoci.oci.digest import Digest
 
 

@@ -9,10 +9,10 @@ import click
 from nixoci.cli.common import lock_option
 from nixoci.container.model import Deployment
 from nixoci.errors import LockError
-from nixoci.files import write_if_changed
 from nixoci.lock.file import read_lock
-from nixoci.nix import generate as nix
-from nixoci.nix.module import generate_module
+from nixoci.nix_language import generate as nix
+from nixoci.nix_language.module import generate_module
+from nixoci.output import write_if_changed
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _output_option = click.option("-o", "--output", type=_FILE, metavar="FILE", help="Not to stdout.")

@@ -13,11 +13,11 @@ from nixoci.cli.common import (
     print_json,
 )
 from nixoci.cli.table import size_text
+from nixoci.lock import prefetch as library
 from nixoci.lock.file import exclusive, read_lock, write_lock
 from nixoci.lock.model import LockedNarHash
 from nixoci.lock.pin import Pinning
-from nixoci.nix import prefetch as library
-from nixoci.nix.prefetch import Wanted
+from nixoci.lock.prefetch import Wanted
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
 from nixoci.progress import byte_progress

@@ -8,10 +8,10 @@ from typing import BinaryIO
 import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
-from nixoci.delta import nix_store
 from nixoci.delta.receive import Received
 from nixoci.delta.receive import receive as receive_delta
 from nixoci.errors import DeltaError
+from nixoci.nix_store import commands as nix_store
 
 
 @click.command()

@@ -15,7 +15,7 @@ from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.schema import json_schema
 from nixoci.document import json_key, load, structure
 from nixoci.errors import ContainerError
-from nixoci.nix.attributes import with_members
+from nixoci.nix_language.attributes import with_members
 from nixoci.units.render import Rendering, render_units
 from nixoci.units.tools import Tools
 

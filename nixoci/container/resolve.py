@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 from nixoci.container import notation
+from nixoci.container.image_tree import ImageTree, User, resolve_user
 from nixoci.container.model import Container, Notify
 from nixoci.container.notation import Mount
-from nixoci.container.tree import ImageTree, User, resolve_user
 from nixoci.document import json_key
 from nixoci.errors import ContainerError
 from nixoci.oci.model import ExecutionConfig, Healthcheck

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nixoci.delta import nix_store
-from nixoci.delta.model import PathInfo, check_store_path
 from nixoci.delta.send import Closure
-from nixoci.delta.serve import serve, sri
 from nixoci.errors import DeltaError
+from nixoci.nix_store import commands as nix_store
+from nixoci.nix_store.path import PathInfo, check_store_path
+from nixoci.nix_store.serve import serve, sri
 
 
 def from_store(*groups: Sequence[str], store: str | None = None) -> list[Closure]:

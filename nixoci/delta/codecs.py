@@ -3,8 +3,8 @@
 import io
 from enum import Enum, IntEnum
 
-from nixoci.delta.format import ZSTD, Packing, lzma_packing
-from nixoci.delta.numbers import pack_varint, read_varint
+from nixoci.delta.format.numbers import pack_varint, read_varint
+from nixoci.delta.format.stream import ZSTD, Packing, lzma_packing
 from nixoci.errors import DeltaError
 from nixoci.zstd import (
     CompressionParameter,

@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nixoci.delta.blocks import BlockReader
 from nixoci.delta.codecs import is_packed
-from nixoci.delta.nar import SEGMENT
-from nixoci.delta.numbers import pack_text, pack_varint
+from nixoci.delta.format.numbers import pack_text, pack_varint
+from nixoci.delta.format.recipe import EXPLICIT, FIRST_CONTENT, OLD
 from nixoci.delta.pairing import OldTrees, Place
-from nixoci.delta.recipe import EXPLICIT, FIRST_CONTENT, OLD
 from nixoci.delta.rewrite import Rewriter
-from nixoci.delta.scan import Node, open_below, read_piece
+from nixoci.delta.scan import Node, read_piece
 from nixoci.errors import DeltaError
+from nixoci.nix_store.blocks import BlockReader
+from nixoci.nix_store.nar import SEGMENT
+from nixoci.openat import open_below
 
 _SAMPLE = 1 << 16
 """Bytes in the middle of a content that tell whether it is packed; what is smaller is taken not to be."""

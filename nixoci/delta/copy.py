@@ -3,16 +3,16 @@
 import re
 from collections.abc import Callable, Sequence
 
-from nixoci.delta import nix_store
 from nixoci.delta.closure import from_store
 from nixoci.delta.codecs import Effort
-from nixoci.delta.nar import Nowhere
 from nixoci.delta.pairing import package_name
 from nixoci.delta.send import Closure, Summary, send
-from nixoci.delta.serve import serve
 from nixoci.errors import DeltaError
+from nixoci.nix_store import commands as nix_store
+from nixoci.nix_store.serve import serve
 from nixoci.process import feed, run
-from nixoci.progress import Watched, byte_progress
+from nixoci.progress import byte_progress
+from nixoci.streams import Nowhere, Watched
 
 _TARGET = re.compile(r"ssh://((?:[\w.+-]+@)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]))(?::([0-9]{1,5}))?/?")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 
-from nixoci.delta.model import PathInfo, store_path_name
 from nixoci.delta.scan import Node
+from nixoci.nix_store.path import PathInfo, store_path_name
 
 _DIGITS = re.compile(rb"[0-9]+")
 _VERSION = re.compile(r"-[0-9]")

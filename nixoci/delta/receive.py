@@ -6,19 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from nixoci.delta import nix_store
+from nixoci.delta.assemble import Bases, Layout
 from nixoci.delta.codecs import Codec, decode
-from nixoci.delta.format import MAX_FRAME, DeltaReader, Sink
-from nixoci.delta.layout import Bases, Layout
-from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import SEGMENT, NarHash, NarWriter, ThreadedSink
-from nixoci.delta.recipe import OldPiece, Recipe
-from nixoci.delta.registration import RefusedError, registration
+from nixoci.delta.format.model import Base, Header
+from nixoci.delta.format.recipe import OldPiece, Recipe
+from nixoci.delta.format.stream import MAX_FRAME, DeltaReader
 from nixoci.delta.rewrite import Rewriter
-from nixoci.delta.scan import Below, open_below
 from nixoci.delta.spool import need_space, spool
 from nixoci.errors import DeltaError
-from nixoci.progress import Advance, Watched, byte_progress, ignore
+from nixoci.nix_store import commands as nix_store
+from nixoci.nix_store.nar import SEGMENT, NarHash, NarWriter
+from nixoci.nix_store.path import STORE_DIR, PathInfo
+from nixoci.nix_store.registration import RefusedError, registration
+from nixoci.openat import Below, open_below
+from nixoci.progress import Advance, byte_progress, ignore
+from nixoci.streams import Sink, ThreadedSink, Watched
 
 _SPARE = 64 << 20
 

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nixoci.delta import nix_store
-from nixoci.delta.content_address import to_nix32
-from nixoci.delta.format import Data, Sink, read_fully
-from nixoci.delta.model import STORE_DIR, PathInfo, check_store_path
-from nixoci.delta.nar import NarHash, NarWriter, with_child
 from nixoci.delta.receive import Received
-from nixoci.delta.registration import registration
-from nixoci.delta.scan import MAX_DEPTH, open_below
+from nixoci.delta.scan import MAX_DEPTH
 from nixoci.delta.send import Closure, in_dependency_order
 from nixoci.delta.spool import need_space, spool
 from nixoci.errors import DeltaError
+from nixoci.nix_store import commands as nix_store
+from nixoci.nix_store.content_address import to_nix32
+from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.path import STORE_DIR, PathInfo, check_store_path
+from nixoci.nix_store.registration import registration
+from nixoci.openat import open_below, with_child
+from nixoci.streams import Data, Sink, read_fully
 
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
 _HASH = re.compile(rb"[0-9abcdfghijklmnpqrsvwxyz]{52}")

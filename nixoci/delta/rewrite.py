@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from nixoci.delta.model import STORE_DIR, store_path_hash, store_path_name
+from nixoci.nix_store.path import STORE_DIR, store_path_hash, store_path_name
 
 _START = f"{STORE_DIR}/".encode()
 _HASH_PART = 32

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from nixoci.delta.codecs import Codec, Effort, body_packing, encode, packed_packing
 from nixoci.delta.compare import Comparison, Content, RecipeWriter
-from nixoci.delta.format import DeltaWriter, Sink
-from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo
-from nixoci.delta.nar import SEGMENT, Nowhere
-from nixoci.delta.numbers import pack_varint
+from nixoci.delta.format.model import Base, Header
+from nixoci.delta.format.numbers import pack_varint
+from nixoci.delta.format.recipe import MAX_CONTENTS
+from nixoci.delta.format.stream import DeltaWriter
 from nixoci.delta.pairing import OldTrees, choose_predecessors, pair_paths
-from nixoci.delta.recipe import MAX_CONTENTS
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.scan import Node, read_piece, scan
 from nixoci.errors import DeltaError
+from nixoci.nix_store.nar import SEGMENT
+from nixoci.nix_store.path import STORE_DIR, PathInfo
 from nixoci.progress import Advance, ignore
+from nixoci.streams import Nowhere, Sink
 
 _WORKERS = 2
 _IN_FLIGHT = 32

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixoci.directory import new_directory
 from nixoci.errors import StoreError
 from nixoci.image_path import ImagePath
 from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
@@ -28,6 +27,7 @@ from nixoci.image_store.rewrite import rewrite
 from nixoci.image_store.rootless import METADATA, MOUNT_PROGRAM, mount_program, write_metadata
 from nixoci.image_store.tar_split import write_tar_split
 from nixoci.oci.digest import Digest
+from nixoci.output import new_directory
 from nixoci.process import run
 from nixoci.progress import byte_progress
 from nixoci.tree.dump import read_dump

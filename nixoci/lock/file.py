@@ -11,10 +11,10 @@ from pathlib import Path
 
 from nixoci.document import dump, load, structure
 from nixoci.errors import LockError, NixociError
-from nixoci.files import write_if_changed
 from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
 from nixoci.oci.model import Platform
 from nixoci.oci.sources import parse_source
+from nixoci.output import write_if_changed
 
 NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9+._?=-]*")
 """An image's name: an attribute in Nix, and the first part of a store path's name."""

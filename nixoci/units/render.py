@@ -13,11 +13,12 @@ from pathlib import Path
 from nixoci.bundle.config import make_bundle
 from nixoci.bundle.root import Root, is_plain
 from nixoci.bundle.seccomp import Profile
+from nixoci.container.image_tree import ImageTree
 from nixoci.container.model import Backend, Deployment, in_order
 from nixoci.container.resolve import Resolved, resolve
 from nixoci.container.rules import check, check_bundle
-from nixoci.container.tree import ImageTree
 from nixoci.errors import ContainerError
+from nixoci.image_store.stored import StoredImage, find_stored
 from nixoci.process import run
 from nixoci.units.common import default_target, tmpfiles_file
 from nixoci.units.generator import generate
@@ -32,7 +33,6 @@ from nixoci.units.service import (
     stop_script,
     volume_lines,
 )
-from nixoci.units.stored import StoredImage, find_stored
 from nixoci.units.text import UnitFile
 from nixoci.units.tools import Tools
 

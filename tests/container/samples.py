@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from nixoci.container.tree import ImageTree
+from nixoci.container.image_tree import ImageTree
 from nixoci.document import dump
 from nixoci.image_path import FORMAT_VERSION, ImageDocument, TextBlob
 from nixoci.oci.digest import Digest

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nixoci.container.image_tree import User, resolve_user
 from nixoci.container.model import Container, HealthcheckOptions, Notify
 from nixoci.container.resolve import Health, resolve
-from nixoci.container.tree import User, resolve_user
 from nixoci.errors import ContainerError
 from tests.container.samples import make_image
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixoci.cli import main
-from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.delta.serve import serve
+from nixoci.nix_store.path import STORE_DIR, PathInfo
+from nixoci.nix_store.serve import serve
 from tests.delta.forgery import Forger, damaged, forgeries
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from functools import partial
 from typing import IO
 
 from nixoci.delta.codecs import Codec, Effort, body_packing
-from nixoci.delta.content_address import from_nix32
-from nixoci.delta.format import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, VERSION, ZSTD, DeltaWriter
-from nixoci.delta.header import pack_header
-from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo, store_path_hash, store_path_name
-from nixoci.delta.nar import NarHash, NarWriter
-from nixoci.delta.numbers import pack_text, pack_varint, read_varint
-from nixoci.delta.recipe import FIRST_CONTENT, MAX_CONTENTS
+from nixoci.delta.format.header import pack_header
+from nixoci.delta.format.model import Base, Header
+from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
+from nixoci.delta.format.recipe import FIRST_CONTENT, MAX_CONTENTS
+from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, VERSION, ZSTD, DeltaWriter
+from nixoci.nix_store.content_address import from_nix32
+from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_hash, store_path_name
 from nixoci.zstd import ZstdCompressor, compress
 
 PREFACE = MAGIC + pack_varint(VERSION)

@@ -9,20 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.delta.codecs import Effort, body_packing, packed_packing
-from nixoci.delta.format import (
-    LZMA,
-    MAX_STREAMS,
-    Data,
-    DeltaReader,
-    DeltaWriter,
-    Packing,
-    read_fully,
-)
-from nixoci.delta.model import Header
-from nixoci.delta.nar import NarWriter, ThreadedSink
-from nixoci.delta.numbers import pack_varint, read_varint
-from nixoci.delta.scan import open_below
+from nixoci.delta.format.model import Header
+from nixoci.delta.format.numbers import pack_varint, read_varint
+from nixoci.delta.format.stream import LZMA, MAX_STREAMS, DeltaReader, DeltaWriter, Packing
 from nixoci.errors import DeltaError
+from nixoci.nix_store.nar import NarWriter
+from nixoci.openat import open_below
+from nixoci.streams import Data, ThreadedSink, read_fully
 from tests.delta.trees import closure, delta, make, nar, rebuild, store_path
 
 NOTHING = Header(roots=(), bases=(), paths=(), predecessors=())

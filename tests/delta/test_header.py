@@ -4,10 +4,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nixoci.delta.content_address import addressed_path, to_nix32
-from nixoci.delta.header import pack_header, read_header
-from nixoci.delta.model import STORE_DIR, Base, Header, PathInfo, nar_address, store_path_name
+from nixoci.delta.format.header import pack_header, read_header
+from nixoci.delta.format.model import Base, Header
 from nixoci.errors import DeltaError
+from nixoci.nix_store.content_address import addressed_path, to_nix32
+from nixoci.nix_store.path import STORE_DIR, PathInfo, nar_address, store_path_name
 from tests.delta.trees import store_path
 
 hash_parts = st.binary(min_size=20, max_size=20).map(lambda raw: to_nix32(raw).decode())

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from nixoci.delta.codecs import Codec, Effort
-from nixoci.delta.format import MAGIC
-from nixoci.delta.header import pack_header, read_header
-from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.delta.numbers import pack_text, pack_varint
+from nixoci.delta.format.header import pack_header, read_header
+from nixoci.delta.format.numbers import pack_text, pack_varint
+from nixoci.delta.format.stream import MAGIC
 from nixoci.delta.send import Closure
 from nixoci.errors import NixociError
+from nixoci.nix_store.path import STORE_DIR, PathInfo
 from tests.delta.forgery import (
     CONTENTS,
     DAMAGES,

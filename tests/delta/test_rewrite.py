@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.codecs import Effort
-from nixoci.delta.nar import SEGMENT, NarWriter
 from nixoci.delta.rewrite import Rewriter
-from nixoci.delta.scan import open_below
+from nixoci.nix_store.nar import SEGMENT, NarWriter
+from nixoci.openat import open_below
 from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
 
 OLD_LIB, NEW_LIB = store_path("lib-1.0", "a"), store_path("lib-1.1", "b")

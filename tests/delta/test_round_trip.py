@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.codecs import Effort
-from nixoci.delta.nar import SEGMENT
 from nixoci.delta.scan import read_piece
+from nixoci.nix_store.nar import SEGMENT
 from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")

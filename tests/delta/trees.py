@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nixoci.delta.codecs import Effort
-from nixoci.delta.format import DeltaReader
-from nixoci.delta.model import STORE_DIR, PathInfo
-from nixoci.delta.nar import NarHash, NarWriter
+from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.receive import Rebuilder
-from nixoci.delta.scan import open_below
 from nixoci.delta.send import Closure, Summary, send
+from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.path import STORE_DIR, PathInfo
+from nixoci.openat import open_below
 
 Spec = bytes | tuple[str, bytes] | Mapping[bytes, "Spec"]
 """A file's content; `("x", content)` an executable; `("l", target)` a symlink; names and what they name."""

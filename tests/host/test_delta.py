@@ -58,7 +58,7 @@ kills it so many seconds later."""
 
 DELETE_WHILE_SERVED = """
 import subprocess, sys
-from nixoci.delta.serve import serve
+from nixoci.nix_store.serve import serve
 
 path = sys.argv[1]
 with serve(store=None, write=True) as nix:

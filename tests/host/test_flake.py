@@ -12,9 +12,9 @@ import pytest
 from nixoci.container.model import Deployment
 from nixoci.document import dump
 from nixoci.lock.model import EMPTY_LOCK
-from nixoci.nix.generate import generate
+from nixoci.nix_language.generate import generate
 from tests.host.test_delta import build_pair, fresh, valid
-from tests.nix.locks import image, lock, platform
+from tests.nix_language.locks import image, lock, platform
 from tests.nixpkgs import CHECKOUT, nixpkgs
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from nixoci.container.model import Backend, Container, Deployment, Volume
 from nixoci.document import dump
-from nixoci.nix.module import generate_module
+from nixoci.nix_language.module import generate_module
 from tests.host.test_modules import ENABLE, FOLDER, LOCK, SECCOMP, Modules, evaluator, write_project
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.nix.escape import value as nix_value
+from nixoci.nix_language.escape import value as nix_value
 from tests.host.containers import BACKENDS, HOSTILE, Host, sample_layouts
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.nix.names import blob_name
+from nixoci.lock.names import blob_name
 from nixoci.oci.digest import Digest
 from tests.host.registry import PASSWORD, USER, Registry
 from tests.host.test_nix import arguments

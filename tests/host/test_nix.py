@@ -11,12 +11,12 @@ import pytest
 
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import LockedNarHash
-from nixoci.nix.names import blob_name
+from nixoci.lock.names import blob_name
 from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
 from tests.host.registry import Registry
-from tests.nix.locks import digest
+from tests.nix_language.locks import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

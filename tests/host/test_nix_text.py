@@ -20,11 +20,11 @@ from nixoci.container.model import (
     Volume,
 )
 from nixoci.document import unstructure
-from nixoci.nix.escape import shipped, string, value
-from nixoci.nix.generate import generate
-from nixoci.nix.module import generate_module
-from nixoci.nix.names import blob_name, store_name
-from tests.nix.locks import digest, image, lock, platform
+from nixoci.lock.names import blob_name, store_name
+from nixoci.nix_language.escape import shipped, string, value
+from nixoci.nix_language.generate import generate
+from nixoci.nix_language.module import generate_module
+from tests.nix_language.locks import digest, image, lock, platform
 
 if TYPE_CHECKING:
     from tests.host.machine import Machine

@@ -22,7 +22,7 @@ from nixoci.lock.model import (
     LockedPlatform,
 )
 from nixoci.oci.digest import Digest
-from tests.nix.locks import image, lock, platform
+from tests.nix_language.locks import image, lock, platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,7 +30,7 @@ from tests.container.samples import make_image
 from tests.support.runtime_spec import config_validator
 
 if TYPE_CHECKING:
-    from nixoci.container.tree import ImageTree
+    from nixoci.container.image_tree import ImageTree
 
 TOOLS = Tools.find(crun="/c/crun", runc="/r/runc")
 SHARE = Path("/out/share/nixoci")

@@ -15,6 +15,7 @@ from nixoci.container.resolve import resolve
 from nixoci.container.rules import check
 from nixoci.document import structure
 from nixoci.errors import ContainerError, ProcessError
+from nixoci.image_store.stored import find_stored
 from nixoci.units.generator import generate
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
 from nixoci.units.render import Rendering, render_units
@@ -27,7 +28,6 @@ from nixoci.units.service import (
     stop_script,
     volume_lines,
 )
-from nixoci.units.stored import find_stored
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
 

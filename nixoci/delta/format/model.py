@@ -1,0 +1,110 @@
+"""What a delta says about store paths: the header of the stream (docs/delta-format.md)."""
+
+import re
+from dataclasses import dataclass
+
+from nixoci.errors import DeltaError
+from nixoci.nix_store.content_address import addressed_path
+from nixoci.nix_store.path import STORE_DIR, PathInfo, check_store_path, nar_address, store_path_name
+
+_MAX_NAR_SIZE = (1 << 63) - 1
+"""As far as Nix counts."""
+
+_NAR_HASH = re.compile(r"sha256-[0-9A-Za-z+/]{43}=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """A path that the receiver must already have, with exactly this content."""
+
+    path: str
+    nar_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The paths that a delta makes, in dependency order, and what they are made from.
+
+    `roots` are the paths that were asked for; each is among `paths` or `bases`. `predecessors` has, for each of
+    `paths`, the index of the base that it comes after, or None.
+    """
+
+    roots: tuple[str, ...]
+    bases: tuple[Base, ...]
+    paths: tuple[PathInfo, ...]
+    predecessors: tuple[int | None, ...]
+
+    def successions(self) -> list[tuple[str, str]]:
+        """Return each path that has a predecessor, after that."""
+        pairs = zip(self.predecessors, self.paths, strict=True)
+        return [(self.bases[number].path, info.path) for number, info in pairs if number is not None]
+
+
+def check_header(header: Header) -> None:
+    """Refuse a header that contradicts itself, or that could write anything but the paths it declares.
+
+    Raises:
+        DeltaError: A malformed path, hash, signature or content address; a reference to a path that is neither
+            a base nor an earlier path; the same path twice.
+    """
+    known: set[str] = set()
+    for base in header.bases:
+        _check_new(base.path, known)
+        _check_hash(base.path, base.nar_hash)
+    for info in header.paths:
+        check_store_path(info.path)
+        for reference in info.references:
+            if reference != info.path and reference not in known:
+                raise DeltaError(
+                    f"{info.path}: refers to {reference}, which is neither a base nor an earlier path of the delta; "
+                    "make the delta again"
+                )
+        _check_new(info.path, known)
+        _check_info(info)
+    for root in header.roots:
+        if root not in known:
+            raise DeltaError(f"{root}: asked for, but neither a base nor a path of the delta; make the delta again")
+
+
+def _check_info(info: PathInfo) -> None:
+    _check_hash(info.path, info.nar_hash)
+    if not 0 < info.nar_size <= _MAX_NAR_SIZE:
+        raise DeltaError(f"{info.path}: narSize is {info.nar_size}; make the delta again")
+    if info.deriver is not None:
+        check_store_path(info.deriver)
+    for line in info.signatures:
+        if not line.isprintable() or " " in line or ":" not in line:
+            raise DeltaError(f"{info.path}: {line!r} is not a signature; make the delta again")
+    if info.content_address is not None:
+        _check_content_address(info, info.content_address)
+
+
+def _check_content_address(info: PathInfo, address: str) -> None:
+    others = [reference for reference in info.references if reference != info.path]
+    try:
+        path = addressed_path(
+            address,
+            store_dir=STORE_DIR,
+            name=store_path_name(info.path),
+            references=others,
+            to_itself=len(others) < len(info.references),
+        )
+    except DeltaError as error:
+        raise DeltaError(f"{info.path}: {error}; make the delta again") from error
+    if path != info.path:
+        raise DeltaError(f"{info.path}: its content address {address} is that of {path}; make the delta again")
+    whole = address.startswith("fixed:r:sha256:") and info.path not in info.references
+    if whole and address != nar_address(info.nar_hash):
+        raise DeltaError(f"{info.path}: its content address {address} is not of its narHash; make the delta again")
+
+
+def _check_new(path: str, known: set[str]) -> None:
+    check_store_path(path)
+    if path in known:
+        raise DeltaError(f"{path}: named twice in the delta; make it again")
+    known.add(path)
+
+
+def _check_hash(path: str, nar_hash: str) -> None:
+    if not _NAR_HASH.fullmatch(nar_hash):
+        raise DeltaError(f"{path}: narHash {nar_hash!r} is not sha256-<base64>; make the delta again")

@@ -1,0 +1,301 @@
+"""The stream of a delta: frames with a chained checksum around one header and one compressed body.
+
+docs/delta-format.md describes every byte.
+"""
+
+import hashlib
+import lzma
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from nixoci.delta.format.header import pack_header, read_header
+from nixoci.delta.format.model import Header
+from nixoci.delta.format.numbers import pack_varint, read_varint
+from nixoci.errors import DeltaError
+from nixoci.streams import Sink, read_fully
+from nixoci.zstd import ZstdDecompressor, ZstdError, compress
+
+MAGIC = b"nxd"
+VERSION = 1
+
+MAX_FRAME = 1 << 20
+MAX_HEADER = 32 << 20
+MAX_STREAMS = 16
+"""Compressed streams in a body: each that ends moves what follows it in memory."""
+CHECK_SIZE = 8
+
+PLAIN, ZSTD, LZMA = b"P", b"Z", b"L"
+"""What a stream of the body starts with; after `LZMA` comes the binary logarithm of its dictionary's size."""
+
+_MAX_DICTIONARY = 27
+_SMALL = 1 << 16
+"""Bytes of a stream up to which every way to write it is tried."""
+_SMALL_LEVEL = 19
+
+
+class Compressor(Protocol):
+    """Makes one stream of the body."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Take data; return what is ready."""
+
+    def flush(self) -> bytes:
+        """Return the rest; nothing may follow."""
+
+
+class Packing(NamedTuple):
+    """What makes a compressor, and how its stream is announced: by `ZSTD`, or by `LZMA` and the dictionary's size."""
+
+    head: bytes
+    compressor: Callable[[], Compressor]
+
+
+def lzma_packing(dictionary: int) -> Packing:
+    """Return a packing by LZMA2 with a dictionary of so many bytes, a power of two.
+
+    What is common to patches of programs has no alignment, so `pb` is 0.
+    """
+    chain = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "dict_size": dictionary, "pb": 0}
+    head = LZMA + bytes([dictionary.bit_length() - 1])
+    return Packing(head, lambda: lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[chain]))
+
+
+class DeltaWriter:
+    """Writes the stream: the header first, then the body in pieces, then `finish`."""
+
+    def __init__(self, out: Sink, packing: Packing) -> None:
+        self._out = out
+        self._check = hashlib.sha256()
+        self._packing = packing
+        self._small = bytearray()
+        self._compressor: Compressor | None = None
+        self._pending = bytearray()
+        self.size = 0
+        self._write(MAGIC + pack_varint(VERSION))
+
+    def header(self, header: Header) -> None:
+        """Write the header."""
+        self.section(pack_header(header))
+
+    def section(self, plain: bytes) -> None:
+        """Write the bytes of a header, compressed where that makes less."""
+        packed = compress(plain, _SMALL_LEVEL)
+        smaller = len(packed) < len(plain)
+        data = packed if smaller else plain
+        self.raw(pack_varint(len(data) << 1 | smaller) + data)
+
+    def write(self, data: bytes) -> None:
+        """Append to the body."""
+        if self._compressor is not None:
+            self.raw(self._compressor.compress(data))
+            return
+        self._small += data
+        if len(self._small) > _SMALL:
+            self._compressor = self._packing.compressor()
+            self.raw(self._packing.head + self._compressor.compress(bytes(self._small)))
+            self._small.clear()
+
+    def change(self, packing: Packing) -> None:
+        """Pack what follows in the body in another way."""
+        self._end_stream()
+        self._packing = packing
+
+    def finish(self) -> None:
+        """Write what is left of the body, and the end."""
+        self._end_stream()
+        self._frame(bytes(self._pending), last=True)
+
+    def raw(self, data: bytes) -> None:
+        """Append to the payload of the frames."""
+        self._pending += data
+        while len(self._pending) > MAX_FRAME:
+            self._frame(bytes(self._pending[:MAX_FRAME]))
+            del self._pending[:MAX_FRAME]
+
+    def _end_stream(self) -> None:
+        if self._compressor is not None:
+            self.raw(self._compressor.flush())
+            self._compressor = None
+        elif self._small:
+            self.raw(_smallest(bytes(self._small)))
+            self._small.clear()
+
+    def _frame(self, payload: bytes, *, last: bool = False) -> None:
+        self._write(pack_varint(len(payload) << 1 | last) + payload)
+        self._write(self._check.digest()[:CHECK_SIZE])
+
+    def _write(self, data: bytes) -> None:
+        self._check.update(data)
+        self._out.write(data)
+        self.size += len(data)
+
+
+def _smallest(data: bytes) -> bytes:
+    """Return the smallest of the streams that hold some bytes."""
+    head, make = lzma_packing(_SMALL)
+    compressor = make()
+    by_lzma = head + compressor.compress(data) + compressor.flush()
+    return min(PLAIN + pack_varint(len(data)) + data, ZSTD + compress(data, _SMALL_LEVEL), by_lzma, key=len)
+
+
+class DeltaReader:
+    """Reads the stream: `header` first, then `read` and `varint` over the body, then `finish`.
+
+    Every frame's checksum covers all that came before it, so nothing that was flipped, cut, moved or repeated passes.
+
+    Args:
+        read: Returns up to so many bytes, and none at the end.
+        what: Names the stream in errors.
+
+    Raises:
+        DeltaError: From every method, where the stream is not what its checksums or its version promise.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], *, what: str) -> None:
+        self._read = read
+        self.what = what
+        self._check = hashlib.sha256()
+        self.size = 0
+        magic = self._exactly(len(MAGIC))
+        if magic != MAGIC:
+            raise DeltaError(f"{what}: not a nixoci delta: it starts with {magic!r}")
+        version = self._exactly(1)[0]
+        if version != VERSION:
+            raise DeltaError(f"{what}: version {version} of the format, this nixoci reads {VERSION}; update it")
+        self._last = False
+        self._payload = b""
+        self._plain: Iterator[bytes] = self._plain_body()
+        self._buffer = memoryview(b"")
+
+    def header(self) -> Header:
+        """Read and check the header."""
+        length = self._payload_varint()
+        data = self._payload_bytes(self._at_most(length >> 1, MAX_HEADER))
+        if length & 1:
+            unpack = ZstdDecompressor()
+            try:
+                data = unpack.decompress(data, MAX_HEADER)
+            except (ZstdError, EOFError) as error:
+                raise self._broken(f"its header does not decompress ({error})") from error
+            if not unpack.eof or unpack.unused_data:
+                raise self._broken(f"its header is not one compressed document under {MAX_HEADER} bytes")
+        return read_header(data, self.what)
+
+    def read(self, count: int) -> bytes:
+        """Return exactly so many bytes of the body."""
+        parts = []
+        while count:
+            part = self.some(count)
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def some(self, limit: int) -> bytes:
+        """Return at least one and at most `limit` bytes of the body."""
+        while not self._buffer:
+            data = next(self._plain, None)
+            if data is None:
+                raise self._broken("its body ends too early")
+            self._buffer = memoryview(data)
+        part = bytes(self._buffer[:limit])
+        self._buffer = self._buffer[limit:]
+        return part
+
+    def varint(self) -> int:
+        """Read a number of the body."""
+        return self._varint(lambda: self.read(1)[0])
+
+    def finish(self) -> None:
+        """Check that the body and the stream end here."""
+        if self._buffer or any(self._plain):
+            raise self._broken("its body goes on after its last content")
+        if self._read(1):
+            raise self._broken("something follows its end")
+
+    def _plain_body(self) -> Iterator[bytes]:
+        streams = 0
+        while self._more():
+            streams += 1
+            kind = self._payload_bytes(1)
+            if streams > MAX_STREAMS:
+                raise self._broken("its body goes on after the compressed streams")
+            if kind == PLAIN:
+                left = self._payload_varint()
+                while left:
+                    part = self._payload_some(left)
+                    left -= len(part)
+                    yield part
+            else:
+                yield from self._unpacked(self._decompressor(kind))
+
+    def _unpacked(self, unpack: ZstdDecompressor | lzma.LZMADecompressor) -> Iterator[bytes]:
+        while not unpack.eof:
+            data = self._payload_some(MAX_FRAME) if unpack.needs_input else b""
+            try:
+                plain = unpack.decompress(data, MAX_FRAME)
+            except (ZstdError, lzma.LZMAError, EOFError) as error:
+                raise self._broken(f"its body does not decompress ({error})") from error
+            if plain:
+                yield plain
+        self._payload = unpack.unused_data + self._payload
+
+    def _decompressor(self, kind: bytes) -> ZstdDecompressor | lzma.LZMADecompressor:
+        if kind == ZSTD:
+            return ZstdDecompressor()
+        if kind != LZMA:
+            raise self._broken("its body is of no known kind")
+        size = self._payload_bytes(1)[0]
+        if not 12 <= size <= _MAX_DICTIONARY:
+            raise self._broken(f"its body needs a dictionary of 2^{size} bytes")
+        chain = {"id": lzma.FILTER_LZMA2, "dict_size": 1 << size}
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
+
+    def _payload_varint(self) -> int:
+        return self._varint(lambda: self._payload_bytes(1)[0])
+
+    def _payload_bytes(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            data += self._payload_some(count - len(data))
+        return bytes(data)
+
+    def _payload_some(self, limit: int) -> bytes:
+        if not self._more():
+            raise self._broken("its frames end too early")
+        part, self._payload = self._payload[:limit], self._payload[limit:]
+        return part
+
+    def _more(self) -> bool:
+        """Tell whether the frames have more payload, and have some of it at hand if so."""
+        while not self._payload and not self._last:
+            length = self._varint(lambda: self._exactly(1)[0])
+            if length >> 1 > MAX_FRAME:
+                raise self._broken(f"a frame of {length >> 1} bytes")
+            payload = self._exactly(length >> 1)
+            expected = self._check.digest()[:CHECK_SIZE]
+            if self._exactly(CHECK_SIZE) != expected:
+                raise self._broken("the checksum of a frame does not match")
+            self._payload, self._last = payload, bool(length & 1)
+        return bool(self._payload)
+
+    def _varint(self, byte: Callable[[], int]) -> int:
+        try:
+            return read_varint(byte)
+        except OverflowError as error:
+            raise self._broken("a number has more than ten bytes") from error
+
+    def _at_most(self, value: int, limit: int) -> int:
+        if value > limit:
+            raise self._broken(f"it declares {value} bytes where at most {limit} may be")
+        return value
+
+    def _exactly(self, count: int) -> bytes:
+        data = read_fully(self._read, count)
+        if len(data) < count:
+            raise self._broken(f"it ends after {self.size + len(data)} bytes, in the middle")
+        self._check.update(data)
+        self.size += count
+        return data
+
+    def _broken(self, found: str) -> DeltaError:
+        return DeltaError(f"{self.what}: damaged delta: {found}; fetch it again")

@@ -1,0 +1,166 @@
+"""The one way from data to Nix text: every value becomes a `NixExpr` here, and templates take nothing else.
+
+The shape is nixfmt's (RFC 166): two spaces, one item a line, keys sorted. Text stays raw UTF-8; the escapes
+are those of Nix's own lexer (Nix manual, String literal), of which JSON's are not a subset.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from nixoci.errors import EscapeError
+
+_BARE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_'-]*")
+_BARE_PATH = re.compile(r"[a-zA-Z0-9._+-]+(/[a-zA-Z0-9._+-]+)*")
+_KEYWORDS = frozenset({"assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with"})
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_LARGEST = 2**63 - 1
+_KEY = object()
+
+
+class NixExpr(str):
+    """Nix text that stands for exactly one expression; only this module makes it."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str, key: object) -> Self:
+        """Refuse whoever does not have this module's key."""
+        if key is not _KEY:
+            raise TypeError("NixExpr: only the functions of nixoci.nix_language.escape make Nix text")
+        return super().__new__(cls, text)
+
+    def indented(self, spaces: int) -> "NixExpr":
+        """Return the same expression for a place indented by `spaces`; none of its literals spans lines."""
+        return _expr(
+            "\n".join(" " * spaces + line if line and number else line for number, line in enumerate(self.split("\n")))
+        )
+
+
+def _expr(text: str) -> NixExpr:
+    return NixExpr(text, _KEY)
+
+
+def string(text: str) -> NixExpr:
+    """Return a string literal.
+
+    Raises:
+        EscapeError: NUL, which Nix strings cannot hold, or a surrogate, which UTF-8 cannot.
+    """
+    if "\0" in text:
+        raise EscapeError(f"{text[:60]!r}: a Nix string cannot hold the character NUL")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise EscapeError(f"{text[:60]!r}: not Unicode text: {error.reason}") from error
+    return _expr('"' + text.translate(_ESCAPES).replace("${", "\\${") + '"')
+
+
+def attribute_name(name: str) -> NixExpr:
+    """Return an attribute name, bare where Nix allows it."""
+    return _expr(name) if _BARE_NAME.fullmatch(name) and name not in _KEYWORDS else string(name)
+
+
+def path(relative: PurePosixPath) -> NixExpr:
+    """Return a path relative to the file that holds it; a literal where Nix has one for its characters.
+
+    Raises:
+        EscapeError: It is absolute, or holds what `string` refuses.
+    """
+    if relative.is_absolute():
+        raise EscapeError(f"{relative}: absolute; a generated file names others by where they are from it")
+    text = str(relative)
+    if _BARE_PATH.fullmatch(text):
+        return _expr(text if text.startswith("../") else f"./{text}")
+    return _expr(f"(./. + {string(f'/{text}')})")
+
+
+def boolean(value: bool) -> NixExpr:  # noqa: FBT001 - the value itself
+    """Return `true` or `false`."""
+    return _expr("true" if value else "false")
+
+
+def integer(value: int) -> NixExpr:
+    """Return an integer literal.
+
+    Raises:
+        EscapeError: Nix integers have 64 bits.
+    """
+    if not -_LARGEST <= value <= _LARGEST:
+        raise EscapeError(f"{value}: a Nix integer literal is at most {_LARGEST} in size")
+    return _expr(str(value))
+
+
+def real(value: float) -> NixExpr:
+    """Return a float literal, which in Nix always has a dot.
+
+    Raises:
+        EscapeError: Infinite or not a number.
+    """
+    if not math.isfinite(value):
+        raise EscapeError(f"{value}: Nix has no literal for it")
+    mantissa, e, exponent = repr(value).partition("e")
+    return _expr((mantissa if "." in mantissa else f"{mantissa}.0") + e + exponent)
+
+
+def null() -> NixExpr:
+    """Return `null`."""
+    return _expr("null")
+
+
+def array(items: Iterable[NixExpr]) -> NixExpr:
+    """Return a list, one item a line."""
+    lines = [f"  {_element(item).indented(2)}\n" for item in items]
+    return _expr(f"[\n{''.join(lines)}]" if lines else "[ ]")
+
+
+def _element(item: NixExpr) -> NixExpr:
+    """Return an expression as a list takes it: a sign would end the element before it."""
+    return _expr(f"({item})") if item.startswith("-") else item
+
+
+def attributes(items: Mapping[str, NixExpr]) -> NixExpr:
+    """Return an attribute set, keys sorted, one a line."""
+    lines = [f"  {attribute_name(name)} = {items[name].indented(2)};\n" for name in sorted(items)]
+    return _expr(f"{{\n{''.join(lines)}}}" if lines else "{ }")
+
+
+def value(data: Any) -> NixExpr:
+    """Return the expression of a JSON value.
+
+    Raises:
+        EscapeError: It holds something that Nix has no literal for, or nests too deep.
+    """
+    try:
+        return _value(data)
+    except RecursionError as error:
+        raise EscapeError("a JSON value nests too deep to be written as Nix") from error
+
+
+def _value(data: Any) -> NixExpr:  # noqa: PLR0911 - one return for each kind of JSON value
+    match data:
+        case None:
+            return null()
+        case bool():
+            return boolean(data)
+        case int():
+            return integer(data)
+        case float():
+            return real(data)
+        case str():
+            return string(data)
+        case list():
+            return array(map(_value, data))
+        case dict():
+            return attributes({name: _value(item) for name, item in data.items()})
+    raise EscapeError(f"{data!r}: not a JSON value")
+
+
+def shipped(name: str) -> NixExpr:
+    """Return the expression in the file `nix/NAME`, which comes with nixoci and is trusted."""
+    folder = files("nixoci.nix_language") / "expressions"
+    if not folder.is_dir():  # a checkout: the wheel has them beside this module
+        folder = Path(__file__).parents[2] / "nix"
+    return _expr((folder / name).read_text(encoding="utf-8").strip())

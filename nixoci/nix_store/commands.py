@@ -1,0 +1,103 @@
+"""One function per Nix command that moving closures needs. `store` is a Nix store URL, None for Nix's own choice."""
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import parse_qs, unquote
+
+from nixoci.errors import DeltaError, ProcessError
+from nixoci.nix_store.path import STORE_DIR
+from nixoci.process import run
+
+_NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command", "--offline")
+
+_DELETE_TRIES, _DELETE_PAUSE = 5, 0.2
+"""Nix's daemon protects what it was just registering until it notices that nobody asks for that any more; seconds."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def all_paths(*, store: str | None) -> list[str]:
+    """Return all valid paths of a store (`nix path-info --all`)."""
+    return run([*_NEW_COMMAND, "path-info", *_store(store), "--all"], package="nix").decode().split()
+
+
+def delete(paths: Sequence[str], *, store: str | None) -> None:
+    """Delete those of the paths that nothing uses, valid or left there by a registration that failed."""
+    real = real_store_dir(store)
+    left = list(reversed(paths))  # what refers to others goes before them
+    for _ in range(_DELETE_TRIES):
+        for path in left:
+            with suppress(ProcessError):  # something uses it
+                run(["nix-store", *_store(store), "--delete", path], package="nix")
+        left = [path for path in left if os.path.lexists(real / path[len(STORE_DIR) + 1 :])]
+        if not left:
+            break
+        time.sleep(_DELETE_PAUSE)
+    for path in paths:
+        _remove_lock(Path(f"{real / path[len(STORE_DIR) + 1 :]}.lock"))
+
+
+def _remove_lock(file: Path) -> None:
+    """Remove the lock file that Nix leaves of a path where it fails, if nobody holds it and this user may.
+
+    As Nix does (src/libstore/unix/pathlocks.cc): what is written tells those who wait for it that it is gone.
+    """
+    with suppress(OSError):
+        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(handle).st_size:
+                file.unlink()
+                os.write(handle, b"d")
+        finally:
+            os.close(handle)
+
+
+def reason(error: ProcessError) -> str:
+    """Return why Nix failed, in its own words, on one line: from where it says so to what it found, if it does."""
+    lines = [_COLOUR.sub("", line).strip() for line in error.stderr.splitlines()]
+    starts = [number for number, line in enumerate(lines) if line.startswith(("error:", "terminating due to"))]
+    if not starts:
+        return str(error)
+    told = [line for line in lines[starts[-1] :][:3] if not line.startswith(("Nix crashed", "Try "))]
+    return " ".join(filter(None, told)).removeprefix("error:").strip()
+
+
+def add_gc_root(link: Path, path: str, *, store: str | None) -> None:
+    """Make `link` a garbage collector root for a path (`nix-store --add-root`)."""
+    run(["nix-store", *_store(store), "--realise", path, "--add-root", link, "--indirect"], package="nix")
+
+
+def set_profile(profile: Path, path: str, *, store: str | None) -> None:
+    """Make a path the next generation of a profile (`nix-env --set`)."""
+    run(["nix-env", *_store(store), "--profile", profile, "--set", path], package="nix")
+
+
+def real_store_dir(store: str | None) -> Path:
+    """Return where the folder `/nix/store` of a store lies on this machine.
+
+    Raises:
+        DeltaError: The store is not on this machine.
+    """
+    if store is None or store in ("auto", "daemon", "local") or store.startswith("unix://"):
+        return Path(STORE_DIR)
+    if store.startswith("/"):
+        return Path(f"{store}{STORE_DIR}")
+    scheme, _, query = store.partition("?")
+    options = parse_qs(query)
+    if scheme == "local" and "real" in options:
+        return Path(options["real"][0])
+    if scheme == "local" and "root" in options:
+        return Path(f"{options['root'][0]}{STORE_DIR}")
+    if scheme.startswith("local://"):
+        return Path(f"{unquote(scheme.removeprefix('local://'))}{STORE_DIR}")
+    raise DeltaError(f"{store}: not a store of this machine; give the root folder of a chroot store, daemon or local")
+
+
+def _store(store: str | None) -> tuple[str, ...]:
+    return ("--store", store) if store else ()

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from nixoci.cli import cli
+from nixoci.container.model import Container, Deployment
+from nixoci.document import dump, structure, unstructure
+from nixoci.errors import ContainerError
+from nixoci.nix_language.escape import value
+from nixoci.nix_language.generate import generate
+from tests.nix_language.locks import image, lock, platform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK = lock(
+    web=image(
+        "docker.io/library/nginx:1.27",
+        amd64=platform("web", "base", "nginx", value={"config": {"Labels": {"evil": '${"x"}";', "if": "\n"}}}),
+    ),
+    store=image("docker.io/library/redis:7", amd64=platform("store", "base", "redis")),
+)
+WEB = Deployment(
+    containers={"web": Container(image="web", ports=["80:80"], environment={"evil": '${"x"}";', "if": "\n"})}
+)
+DEPLOYMENTS = [None, WEB]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "nixoci.lock.json").write_text(dump(LOCK), encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    command = ["generate", "--lock", str(folder / "nixoci.lock.json"), *arguments]
+    done = CliRunner().invoke(cli, command)
+    error = str(done.exception) if done.exception and done.exit_code == 1 else ""
+    return done.exit_code, done.output, error
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_text_is_the_same_each_time_and_ends_with_one_newline(deployment: Deployment | None) -> None:
+    text = generate(LOCK, deployment=deployment)
+    assert text == generate(LOCK, deployment=deployment)
+    assert text.endswith("}\n")
+    assert not text.endswith("\n\n")
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_shape_is_rfc_166(deployment: Deployment | None) -> None:
+    lines = generate(LOCK, deployment=deployment).splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    assert not any("\t" in line for line in lines)
+    assert all((len(line) - len(line.lstrip(" "))) % 2 == 0 for line in lines)
+    assert not any(one == two == "" for one, two in pairwise(lines))
+    assert lines[lines.index("in") - 1].endswith(";")
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_nothing_outside_of_the_file_is_imported(deployment: Deployment | None) -> None:
+    code = [line.partition("#")[0] for line in generate(LOCK, deployment=deployment).splitlines()]
+    assert not [line for line in code if "import " in line or "<nixpkgs>" in line or "readFile" in line]
+
+
+def test_the_flake_is_a_string_like_any_other() -> None:
+    assert '(builtins.getFlake "a\\"\\${b}").packages' in generate(LOCK, flake='a"${b}')
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_nixfmt_would_change_nothing(tmp_path: Path, deployment: Deployment | None) -> None:
+    nixfmt = shutil.which("nixfmt")
+    if nixfmt is None:
+        pytest.skip("nixfmt is not on PATH: the shape of generated Nix was NOT compared with it")
+    file = tmp_path / "default.nix"
+    file.write_text(generate(LOCK, deployment=deployment), encoding="utf-8")
+    done = subprocess.run([nixfmt, "--check", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_writes_to_stdout(folder: Path) -> None:
+    assert run(folder) == (0, generate(LOCK), "")
+
+
+def test_the_command_leaves_a_file_alone_that_is_up_to_date(folder: Path) -> None:
+    file = folder / "default.nix"
+    assert run(folder, "--output", str(file)) == (0, "", "")
+    assert file.read_text(encoding="utf-8") == generate(LOCK)
+    before = file.stat()
+    assert run(folder, "--output", str(file))[0] == 0
+    after = file.stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_check_tells_a_stale_file_and_does_not_touch_it(folder: Path) -> None:
+    file = folder / "default.nix"
+    code, _, error = run(folder, "--output", str(file), "--check")
+    assert code == 1
+    lock_file = folder / "nixoci.lock.json"
+    again = f"run `nixoci generate --lock {lock_file} --output {file}`"
+    assert error == f"{file}: not what {lock_file} gives; {again}"
+    assert not file.exists()
+    run(folder, "--output", str(file))
+    assert run(folder, "--output", str(file), "--check")[0] == 0
+    file.write_text("{ }\n", encoding="utf-8")
+    assert run(folder, "--output", str(file), "--check")[0] == 1
+    assert file.read_text(encoding="utf-8") == "{ }\n"
+
+
+def test_check_without_a_file_is_wrong_usage(folder: Path) -> None:
+    code, output, _ = run(folder, "--check")
+    assert code == 2
+    assert "--check needs --output" in output
+
+
+def test_a_lock_with_an_unknown_key_is_refused(folder: Path) -> None:
+    (folder / "nixoci.lock.json").write_text('{"version": 1, "image": {}}', encoding="utf-8")
+    code, _, error = run(folder)
+    assert code == 1
+    assert "unknown key 'image'" in error
+
+
+def test_a_deployment_is_part_of_the_text() -> None:
+    text = generate(LOCK, deployment=WEB)
+    assert value(unstructure(WEB)).indented(2) in text
+    assert text.count("makeUnits") == 2
+    assert "makeUnits" not in generate(LOCK)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "says"),
+    [
+        ({"containers": {"a": {"image": "x"}}}, "containers.a.image: no image 'x'; this document has store, web"),
+        (
+            {"containers": {"a": {"image": "web", "ports": ["1:1"]}, "b": {"image": "web", "ports": ["1:2"]}}},
+            "containers.b.ports[0]: port 1/tcp of the host is taken by containers.a.ports[0]; publish another port",
+        ),
+        ({"images": {"web": "/nix/store/x"}}, "images: they come from the lock here; take them out, and pin them with"),
+        ({"imageStore": "/nix/store/x"}, "imageStore: it is built from the images; take it out"),
+    ],
+)
+def test_a_deployment_that_cannot_be_is_refused(deployment: dict[str, Any], says: str) -> None:
+    with pytest.raises(ContainerError) as caught:
+        generate(LOCK, deployment=structure(Deployment, deployment, what="d", strict=True))
+    assert str(caught.value).startswith(says)
+
+
+def test_the_command_takes_containers(folder: Path) -> None:
+    containers, file = folder / "the containers.json", folder / "default.nix"
+    containers.write_text(dump(WEB), encoding="utf-8")
+    options = ["--containers", str(containers), "--output", str(file)]
+    assert run(folder, *options) == (0, "", "")
+    assert file.read_text(encoding="utf-8") == generate(LOCK, deployment=WEB)
+    assert run(folder, *options, "--check")[0] == 0
+    file.write_text("{ }\n", encoding="utf-8")
+    code, _, error = run(folder, *options, "--check")
+    assert code == 1
+    assert (
+        f"run `nixoci generate --lock {folder}/nixoci.lock.json --containers '{containers}' --output {file}`" in error
+    )

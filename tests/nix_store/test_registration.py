@@ -1,0 +1,199 @@
+"""What Nix is told of a path, byte by byte, and what becomes of what it refuses."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nixoci.errors import DeltaError, ProcessError
+from nixoci.nix_store.path import PathInfo
+from nixoci.nix_store.registration import RefusedError, registration
+from nixoci.streams import Sink
+from tests.delta.trees import store_path
+
+SERVER = """
+import os, struct, sys
+
+def log(*words):
+    with open(os.environ["LOG"], "a") as file:
+        print(*words, file=file)
+
+def number(): return struct.unpack("<Q", sys.stdin.buffer.read(8))[0]
+def text():
+    size = number()
+    return sys.stdin.buffer.read(size + -size % 8)[:size].decode()
+def say(*answers):
+    for each in answers:
+        if isinstance(each, str):
+            say(len(each))
+            sys.stdout.buffer.write(each.encode() + bytes(-len(each) % 8))
+        else:
+            sys.stdout.buffer.write(struct.pack("<Q", each))
+    sys.stdout.buffer.flush()
+
+if "--delete" in sys.argv:
+    log("delete", sys.argv[-1])
+    os.rename(os.environ["REAL"] + "/" + os.path.basename(sys.argv[-1]), os.environ["LOG"] + ".gone")
+    sys.exit()
+assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--serve", "--write"], sys.argv
+assert (number(), number() >> 8) == (0x390c9deb, 2)
+say(0x5452eecb, int(os.environ["VERSION"], 16))
+known = {}
+while command := sys.stdin.buffer.read(8):
+    command = struct.unpack("<Q", command)[0]
+    if command == 1:
+        assert (number(), number()) == (1, 0)
+        found = sorted(known.keys() & {text() for _ in range(number())})
+        say(len(found), *found)
+        continue
+    if command == 2:
+        for path in [text() for _ in range(number())]:
+            say(path, "", 0, 0, known[path][0], "sha256:" + known[path][1], "", 0)
+        say("")
+        continue
+    assert command == 9
+    path, deriver, digest = text(), text(), text()
+    references = [text() for _ in range(number())]
+    when, size, ultimate = number(), number(), number()
+    signatures = [text() for _ in range(number())]
+    address = text()
+    place = os.environ["REAL"] + "/" + os.path.basename(path)
+    for file in (place, place + ".lock"):
+        open(file, "w").close()
+    nar = sys.stdin.buffer.read(size)
+    if len(nar) < size:
+        sys.exit("error: unexpected end-of-file")
+    if path == os.environ["REFUSE"]:
+        sys.exit(f"error: cannot add path '{path}' because it lacks a signature by a trusted key")
+    os.remove(place + ".lock")
+    known[path] = size, digest
+    log("add", path, digest[:4], *references, size, len(nar))
+    say(1)
+"""
+"""Nix's end of the protocol, as serve-protocol.hh and opServe of nix-store.cc have it."""
+
+
+class Fake:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.real = folder / "store"
+        self.store = f"local?real={self.real}"
+        self.monkeypatch = monkeypatch
+        for name in ("bin", "store"):
+            (folder / name).mkdir()
+        program = folder / "bin/nix-store"
+        program.write_text(f"#!{sys.executable}\n{SERVER}", encoding="utf-8")
+        program.chmod(0o755)
+        self.set(PATH=f"{folder}/bin:{os.environ['PATH']}", LOG=f"{folder}/log", REAL=str(self.real))
+        self.set(REFUSE="", VERSION="205")
+
+    def set(self, **values: str) -> None:
+        for name, value in values.items():
+            self.monkeypatch.setenv(name, value)
+
+    @property
+    def log(self) -> list[str]:
+        return (self.folder / "log").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture
+def nix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    return Fake(tmp_path, monkeypatch)
+
+
+INFOS = [
+    PathInfo(path=store_path(f"path-{number}", "abcdfghijk"[number % 10]), nar_hash=f"sha256-{'A' * 43}=", nar_size=40)
+    for number in range(300)
+]
+
+
+def whole(out: Sink) -> None:
+    out.write(bytes(40))
+
+
+def register(nix: Fake, *paths: tuple[PathInfo, Callable[[Sink], None]]) -> None:
+    with registration(store=nix.store) as new:
+        for info, write in paths:
+            new.add(info, write)
+
+
+def test_paths_are_registered_in_order(nix: Fake) -> None:
+    register(nix, *((info, whole) for info in INFOS))
+    assert nix.log == [f"add {info.path} 0000 40 40" for info in INFOS]
+    assert len(os.listdir(nix.real)) == len(INFOS)
+
+
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_what_was_registered_before_a_refusal_goes_again(nix: Fake, number: int) -> None:
+    nix.set(REFUSE=INFOS[number].path)
+    with pytest.raises(RefusedError, match="lacks a signature by a trusted key; receive it as root") as caught:
+        register(nix, *((info, whole) for info in INFOS[:100]))
+    assert str(caught.value).startswith(f"{INFOS[number].path}: Nix does not register it: ")
+    assert caught.value.info == INFOS[number]
+    assert not os.listdir(nix.real)
+    assert [line for line in nix.log if line.startswith("add")] == [
+        f"add {info.path} 0000 40 40" for info in INFOS[:number]
+    ]
+
+
+def test_what_comes_after_a_refusal_is_not_waited_for(nix: Fake) -> None:
+    large = PathInfo(path=INFOS[1].path, nar_hash=INFOS[1].nar_hash, nar_size=50 << 20)
+    nix.set(REFUSE=large.path)
+
+    def write(out: Sink) -> None:
+        for _ in range(50):
+            out.write(bytes(1 << 20))
+
+    with pytest.raises(RefusedError):
+        register(nix, (large, write), (INFOS[2], write))
+    assert not os.listdir(nix.real)
+
+
+def test_what_cannot_be_made_is_not_registered(nix: Fake) -> None:
+    def fail(out: Sink) -> None:
+        out.write(bytes(1 << 20))
+        raise DeltaError("no more")
+
+    large = PathInfo(path=INFOS[9].path, nar_hash=INFOS[9].nar_hash, nar_size=2 << 20)
+
+    with pytest.raises(DeltaError, match="no more"):
+        register(nix, *((info, whole) for info in INFOS[:9]), (large, fail))
+    assert not os.listdir(nix.real)
+
+
+def test_a_lock_that_another_holds_stays(nix: Fake) -> None:
+    lock = nix.real / f"{Path(INFOS[0].path).name}.lock"
+    nix.set(REFUSE=INFOS[0].path)
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RefusedError):
+            register(nix, (INFOS[0], whole))
+    assert os.listdir(nix.real) == [lock.name]
+    assert not lock.read_bytes()
+
+
+@pytest.mark.parametrize("version", ["204", "305"])
+def test_another_protocol_is_refused(nix: Fake, version: str) -> None:
+    nix.set(VERSION=version)
+    with pytest.raises(DeltaError, match=f"speaks version 0x{version} of its protocol, not 2.5; update Nix"):
+        register(nix, (INFOS[0], whole))
+    assert not os.listdir(nix.real)
+
+
+def test_what_is_valid_is_asked_after_what_was_added(nix: Fake) -> None:
+    with registration(store=nix.store) as new:
+        assert new.valid([INFOS[0].path, INFOS[1].path]) == {}
+        new.add(INFOS[1], whole)
+        assert new.valid([INFOS[0].path, INFOS[1].path]) == {INFOS[1].path: INFOS[1]}
+        new.add(INFOS[0], whole)
+    assert len(nix.log) == 2
+
+
+@pytest.mark.parametrize("script", ["exit 1", "head -c 16 > /dev/null; exit 1"])
+def test_a_nix_that_does_not_answer(nix: Fake, script: str) -> None:
+    (nix.folder / "bin/nix-store").write_text(f"#!/bin/sh\necho error: broken >&2\n{script}\n", encoding="ascii")
+    with pytest.raises(ProcessError, match="exit code 1: error: broken"), registration(store=nix.store) as new:
+        new.valid([INFOS[0].path])
