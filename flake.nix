@@ -146,7 +146,8 @@
               ruff format --check
               mypy
               pytest -m "not host"
-              nixfmt --check flake.nix nix/*.nix nix/template/*.nix modules/*.nix tests/host/*.nix
+              nixfmt --check flake.nix nix/*.nix nix/template/*.nix modules/*.nix \
+                nixoci/nix_language/expressions/*.nix tests/host/*.nix
               touch $out
             '';
       });

@@ -26,8 +26,8 @@ let
   # A lock that is not there is the assertion's to report, not readFile's.
   lockExists = cfg.lock != null && builtins.pathExists cfg.lock;
 
-  makeStore = import ../nix/image-store.nix tools;
-  makeUnits = import ../nix/units.nix (
+  makeStore = import ../nixoci/nix_language/expressions/image-store.nix tools;
+  makeUnits = import ../nixoci/nix_language/expressions/units.nix (
     tools
     // {
       inherit podman;

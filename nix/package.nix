@@ -33,7 +33,6 @@ python3Packages.buildPythonApplication {
     fileset = lib.fileset.unions [
       ../LICENSE
       ../README.md
-      ../nix
       ../nixoci
       ../pyproject.toml
     ];

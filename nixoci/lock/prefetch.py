@@ -16,7 +16,7 @@ from nixoci.errors import BlobError, PlatformError
 from nixoci.extraction import extract
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import Lock, LockedBlob, LockedImage, LockedNarHash, LockedPlatform
-from nixoci.lock.names import blob_name, podman_name, store_name
+from nixoci.lock.names import blob_name, podman_name
 from nixoci.lock.pin import Pinning, select
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Descriptor, Platform
@@ -128,7 +128,7 @@ def nar_hash(each: Wanted, *, advance: Advance = ignore) -> LockedNarHash:
         tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
         open_source(BlobsSource(manifest), blobs=files) as source,
     ):
-        made = Path(folder) / store_name(each.name, each.image.reference)
+        made = Path(folder) / "image"
         extract(
             resolve(source, Platform.parse(each.platform)),
             source,

@@ -1,6 +1,6 @@
 """Values that come from Nix as JSON: sets with names that Nix's JSON cannot have are lists of their members.
 
-`nix/units.nix` writes them, since to Nix a set with an attribute `outPath` or `__toString` is a string.
+`expressions/units.nix` writes them, since to Nix a set with an attribute `outPath` or `__toString` is a string.
 """
 
 from typing import Any

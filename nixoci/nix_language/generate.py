@@ -6,8 +6,9 @@ from nixoci.errors import ContainerError
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import Lock
 from nixoci.nix_language.declared import check_declared
-from nixoci.nix_language.escape import attribute_name, integer, shipped, string, value
+from nixoci.nix_language.escape import attribute_name, integer, string, value
 from nixoci.nix_language.render import render
+from nixoci.nix_language.shipped import shipped
 
 DEFAULT_FLAKE = "flake:nixoci"
 

@@ -20,17 +20,7 @@ rec {
     in
     if found == null then null else builtins.elemAt found 1;
 
-  # What podman lists the image as; a local source gets the host that podman gives to what has none.
-  podmanName =
-    name: reference:
-    if !isLocal reference then
-      reference
-    else if tag reference == null then
-      "localhost/${name}:latest"
-    else
-      "localhost/${name}:${tag reference}";
-
-  # NAME-VERSION of printable store-name characters, as `nixoci.lock.names.store_name` has it.
+  # NAME-VERSION, with `-` for what a store path's name cannot hold.
   # Nix takes for a version what starts with a digit, so `v1.2` becomes `1.2` and `latest` becomes `0-latest`.
   storeName =
     name: reference:

@@ -6,7 +6,7 @@
 {
   storeName,
   name,
-  # What podman lists it as.
+  # What it was pinned by.
   reference,
   # What the reference resolved to, index or manifest.
   digest,

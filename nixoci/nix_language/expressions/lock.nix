@@ -30,7 +30,7 @@ let
   extractImage = image { inherit system nixoci; };
   joinImages = imageStore { inherit system nixoci composefs; };
 
-  # Platforms by system, the more usual spelling first.
+  # Platforms by system, the more usual spelling first; `machine_platform` in oci/platform.py has them by `uname -m`.
   platforms = {
     x86_64-linux = [ "linux/amd64" ];
     i686-linux = [ "linux/386" ];
@@ -106,9 +106,8 @@ let
     in
     extractImage {
       inherit name;
-      inherit (entry) digest;
+      inherit (entry) reference digest;
       storeName = reference.storeName name entry.reference;
-      reference = reference.podmanName name entry.reference;
       platform = chosen;
       manifest = pinned.manifest.digest;
       blobs = builtins.listToAttrs (
