@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nixoci import extraction
-from nixoci.cli.common import json_option, parsed_by, print_json, warn
+from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
 from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
 from nixoci.lock.names import podman_name
 from nixoci.oci.digest import Digest
@@ -34,12 +34,7 @@ def _blob(text: str) -> tuple[Digest, Path]:
 @click.option(
     "--digest", type=parsed_by(Digest.parse), metavar="DIGEST", help="What the reference resolved to in the registry."
 )
-@click.option(
-    "--platform",
-    type=parsed_by(Platform.parse),
-    metavar="OS/ARCH[/VARIANT]",
-    help="Of an image for several; by default this machine's.",
-)
+@platform_option("The platform to extract, if the image has several; by default this machine's.")
 @click.option(
     "--blob",
     "blobs",

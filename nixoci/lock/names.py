@@ -16,7 +16,10 @@ def blob_name(digest: Digest) -> str:
 def podman_name(name: str, reference: str) -> str:
     """Return the reference that podman lists an image by.
 
-    A local source gets the host that podman gives to an image without one: `localhost/web:1.0`.
+    A local source gets the host that podman gives to an image without one.
+
+    >>> podman_name("web", "oci:layouts/web:1.0")
+    'localhost/web:1.0'
 
     Args:
         name: The image's name in the lock.

@@ -4,7 +4,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
@@ -76,6 +76,27 @@ def add_gc_root(link: Path, path: str, *, store: str | None) -> None:
 def set_profile(profile: Path, path: str, *, store: str | None) -> None:
     """Make a path the next generation of a profile (`nix-env --set`)."""
     run(["nix-env", *_store(store), "--profile", profile, "--set", path], package="nix")
+
+
+def fixed_path(name: str, *, algorithm: str, digest: str) -> str:
+    """Return the store path of a file by its name and hash (`nix-store --print-fixed-path`)."""
+    return run(["nix-store", "--print-fixed-path", algorithm, digest, name], package="nix").decode().strip()
+
+
+def invalid_paths(paths: Iterable[str]) -> list[str]:
+    """Return those of the paths that are not in the store (`nix-store --check-validity`)."""
+    return run(["nix-store", "--check-validity", "--print-invalid", *paths], package="nix").decode().split()
+
+
+def add_fixed_file(file: Path, *, algorithm: str, digest: str) -> None:
+    """Add a file under its own name, if it has this hash (`nix-prefetch-url`)."""
+    kind = ["--type", algorithm, "--name", file.name]
+    run(["nix-prefetch-url", *kind, file.as_uri(), digest], package="nix")
+
+
+def nar_sha256(path: Path) -> str:
+    """Return the SHA-256 of a path's NAR, in hexadecimal (`nix-hash`)."""
+    return run(["nix-hash", "--type", "sha256", path], package="nix").decode().strip()
 
 
 def real_store_dir(store: str | None) -> Path:

@@ -21,9 +21,9 @@ from nixoci.container.model import (
 )
 from nixoci.document import unstructure
 from nixoci.lock.names import blob_name
+from nixoci.nix_language.default_nix import render_default_nix
 from nixoci.nix_language.escape import string, value
-from nixoci.nix_language.generate import generate
-from nixoci.nix_language.module import generate_module
+from nixoci.nix_language.module import render_module
 from nixoci.nix_language.shipped import shipped
 from tests.nix_language.locks import digest, image, lock, platform
 
@@ -120,7 +120,7 @@ def test_nix_reads_every_attribute_name_as_it_was(machine: Machine, names: set[s
 @BATCHES
 @given(deployment=DEPLOYMENTS)
 def test_nix_reads_a_deployment_in_a_module_as_it_was(machine: Machine, deployment: Deployment) -> None:
-    text = generate_module(deployment, lock=LOCK)
+    text = render_module(deployment, lock=LOCK)
     found = evaluate(machine, f'builtins.removeAttrs ({text}).virtualisation.nixoci [ "lock" ]')
     assert found == {"enable": True, **unstructure(deployment)}
 
@@ -128,7 +128,7 @@ def test_nix_reads_a_deployment_in_a_module_as_it_was(machine: Machine, deployme
 @BATCHES
 @given(deployment=DEPLOYMENTS)
 def test_nix_reads_a_deployment_in_an_expression_as_it_was(machine: Machine, deployment: Deployment) -> None:
-    text = generate(LOCK, deployment=deployment)
+    text = render_default_nix(LOCK, deployment=deployment)
     given = 'packages = throw "no packages"; podman = "/p"; seccomp = "/s"; system = "x86_64-linux";'
     found = evaluate(
         machine, f'builtins.removeAttrs (({text}) {{ {given} {TOOLS} }}).units.deployment [ "images" "imageStore" ]'

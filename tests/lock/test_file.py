@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nixoci.document import unstructure
 from nixoci.errors import DocumentError, LockError, NixociError
-from nixoci.lock.file import exclusive, read_lock, write_lock
+from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import (
     LOCK_VERSION,
     Lock,
@@ -199,14 +199,14 @@ def test_a_lock_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "lock.json"
-    with pytest.raises(LockError) as caught, exclusive(path):
+    with pytest.raises(LockError) as caught, exclusive_access(path):
         pass
     assert str(caught.value) == f"{path}: its directory does not exist; make it first"
 
 
 def _increment(path: Path) -> None:
     for _ in range(50):
-        with exclusive(path):
+        with exclusive_access(path):
             value = int(path.read_text(encoding="utf-8"))
             path.write_text(str(value + 1), encoding="utf-8")
 

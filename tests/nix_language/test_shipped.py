@@ -3,7 +3,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from nixoci.image_path import FORMAT_VERSION
-from nixoci.nix_language.generate import EXPRESSIONS, UNITS
+from nixoci.nix_language.default_nix import EXPRESSIONS, UNITS
 from nixoci.nix_language.shipped import shipped
 
 
