@@ -30,22 +30,28 @@ _DIGEST_SHOWN = 19  # "sha256:" and twelve digits, as in podman
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformSummary:
-    """One platform of an image, with the number of its layers and their compressed size in bytes."""
+    """One platform of an image."""
 
     platform: str
     layers: int
+    """The number of layers."""
     size: int
+    """The compressed size of all layers, in bytes."""
+
+
+Change = Literal["added", "updated", "unchanged", "removed"]
+"""The change of an image by a verb."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSummary:
-    """An image of the lock, and its change by a verb."""
+    """An image of the lock."""
 
     name: str
     reference: str
     digest: str
     platforms: list[PlatformSummary]
-    change: Literal["added", "updated", "unchanged", "removed"] | None = None
+    change: Change | None = None
 
 
 @click.command()
@@ -191,9 +197,7 @@ def _changed(name: str, before: LockedImage | None, after: LockedImage | None) -
     raise LockError(f"image {name}: not in the lock")
 
 
-def _summary(
-    name: str, image: LockedImage, change: Literal["added", "updated", "unchanged", "removed"] | None = None
-) -> ImageSummary:
+def _summary(name: str, image: LockedImage, change: Change | None = None) -> ImageSummary:
     return ImageSummary(
         name=name,
         reference=image.reference,
