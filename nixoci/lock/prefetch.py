@@ -141,7 +141,7 @@ def compute_nar_hash(target: PrefetchTarget, *, advance: Advance = ignore) -> Lo
             digest=target.image.digest,
             advance=advance,
         )
-        return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", nix.nar_sha256(image_path)).sri)
+        return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", nix.nar_digest(image_path)).sri)
 
 
 def with_nar_hash(lock: Lock, target: PrefetchTarget, nar_hash: LockedNarHash | None) -> Lock:
@@ -159,7 +159,7 @@ def blob_path(digest: Digest) -> Path:
     Raises:
         ProcessError: Nix is missing or fails.
     """
-    return Path(nix.fixed_path(blob_name(digest), algorithm=digest.algorithm, digest=digest.hex))
+    return Path(nix.fixed_path(digest.algorithm, digest.hex, blob_name(digest)))
 
 
 @contextmanager
@@ -211,7 +211,7 @@ def _add_blob(
             f"{what}: its source has {size} bytes of digest {blob.digest.algorithm}:{hasher.hexdigest()}, the lock has"
             f" {blob.size} bytes; the source is damaged, or run `nixoci verify {target.name}`"
         )
-    nix.add_fixed_file(file, algorithm=blob.digest.algorithm, digest=blob.digest.hex)
+    nix.add_fixed_file(file, blob.digest.algorithm, blob.digest.hex, file.name)
     file.unlink()
 
 
