@@ -1,4 +1,4 @@
-"""What the documentation says by name is there: verbs, options, names of the library, keys of a container."""
+"""Names in the documentation exist: verbs, options, names of the library, keys of a container."""
 
 from __future__ import annotations
 
