@@ -1,4 +1,4 @@
-"""What a blob's fixed-output derivation runs (`blob.nix`): oras, and a way out when it fails."""
+"""What a blob's fixed-output derivation runs (`nix/blob.nix`): oras, and a way out when it fails."""
 
 import re
 from pathlib import Path
