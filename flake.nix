@@ -25,7 +25,7 @@
             python.pytest-benchmark
           ]
         );
-      # A module with this flake's nixoci, for machines that do not use its overlay.
+      # A module with this flake's nixoci, for machines without its overlay.
       withPackage =
         module:
         {
@@ -93,7 +93,7 @@
         nixoci = final.callPackage ./nix/package.nix { };
       };
 
-      # nixoci, the tools that builds of images run, and those that units call: what generated files take by default
+      # nixoci and the default tools of generated files, for image builds and for units
       packages = forEachSystem (pkgs: {
         default = pkgs.nixoci;
         inherit (pkgs)
@@ -146,7 +146,8 @@
               ruff format --check
               mypy
               pytest -m "not host"
-              nixfmt --check flake.nix nix/*.nix nix/template/*.nix modules/*.nix tests/host/*.nix
+              nixfmt --check flake.nix nix/*.nix nix/template/*.nix modules/*.nix \
+                nixoci/nix_language/expressions/*.nix tests/host/*.nix
               touch $out
             '';
       });

@@ -1,4 +1,4 @@
-# What the NixOS and the home-manager module have in common: the options, what they build, and what must hold.
+# The deployment of the NixOS and the home-manager module: options, packages and assertions.
 {
   lib,
   pkgs,
@@ -6,11 +6,11 @@
   cfg,
   # The package of podman that runs the containers.
   podman,
-  # Whether the containers are those of a user.
+  # Whether the containers belong to a user.
   user,
-  # Where the options are.
+  # The path of the options.
   path ? "virtualisation.nixoci",
-  # What is passed through to every unit.
+  # Settings for every unit.
   unit ? { },
 }:
 let
@@ -23,11 +23,11 @@ let
     inherit (pkgs) composefs;
   };
 
-  # A lock that is not there is the assertion's to report, not readFile's.
+  # The assertion reports a missing lock better than readFile.
   lockExists = cfg.lock != null && builtins.pathExists cfg.lock;
 
-  makeStore = import ../nix/image-store.nix tools;
-  makeUnits = import ../nix/units.nix (
+  makeStore = import ../nixoci/nix_language/expressions/image-store.nix tools;
+  makeUnits = import ../nixoci/nix_language/expressions/units.nix (
     tools
     // {
       inherit podman;
@@ -57,7 +57,7 @@ let
 in
 {
   options = {
-    enable = lib.mkEnableOption "OCI images as store paths, and containers of them";
+    enable = lib.mkEnableOption "OCI images as store paths, and containers that run them";
 
     package = lib.mkPackageOption pkgs "nixoci" { };
 
@@ -65,48 +65,48 @@ in
       type = types.nullOr types.path;
       default = null;
       example = lib.literalExpression "./nixoci.lock.json";
-      description = "The lock file whose images this host has, as `nixoci add` writes it.";
+      description = "The lock file of this host's images, as written by `nixoci add`.";
     };
 
     platform = lib.mkOption {
       type = types.nullOr types.str;
       default = null;
       example = "linux/arm64";
-      description = "The platform to take images of; what the host runs if not set.";
+      description = "The platform of the images; by default the host's.";
     };
 
     images = lib.mkOption {
       type = types.attrsOf types.path;
       default = { };
       defaultText = lib.literalMD "the images of {option}`${path}.lock`";
-      description = "Image paths by name. All of them are in podman's image store.";
+      description = "Image paths by name. Podman's image store has all of them.";
     };
 
     backend = lib.mkOption {
       type = types.enum (schema.choices "Container" "backend");
       default = "podman";
-      description = "What runs the containers that do not say it themselves.";
+      description = "The backend of containers that do not set one.";
     };
 
     seccompProfile = lib.mkOption {
       type = types.either types.path (types.enum [ "unconfined" ]);
-      # podman has it compiled in; the file is that of its source
+      # podman has the profile compiled in; only its source has the file
       default = "${podman.src}/vendor/go.podman.io/common/pkg/seccomp/seccomp.json";
       defaultText = lib.literalMD "the profile in podman's source";
-      description = "The seccomp profile of containers whose backend is `bundle`, or `unconfined`.";
+      description = "The seccomp profile of containers with the backend `bundle`, or `unconfined`.";
     };
 
-    containers = mkContainers "Container" "Containers by name; each is NAME.service." [
+    containers = mkContainers "Container" "Containers by name; the unit of each is NAME.service." [
       { config.backend = lib.mkDefault cfg.backend; }
     ];
-    volumes = mkContainers "Volume" "Volumes of podman that units create, by name." [ ];
-    networks = mkContainers "Network" "Networks of podman that units create, by name." [ ];
-    pods = mkContainers "Pod" "Pods that units create, by name." [ ];
+    volumes = mkContainers "Volume" "Podman volumes by name; units create them." [ ];
+    networks = mkContainers "Network" "Podman networks by name; units create them." [ ];
+    pods = mkContainers "Pod" "Pods by name; units create them." [ ];
 
     imageStore = lib.mkOption {
       type = types.package;
       readOnly = true;
-      description = "The image store over all images, for `additionalimagestores` of storage.conf.";
+      description = "The image store over all images, for `additionalimagestores` in storage.conf.";
     };
 
     units = lib.mkOption {
@@ -144,15 +144,15 @@ in
     };
   };
 
-  # Whether there is anything for systemd.
+  # Whether there are any units.
   hasUnits = cfg.containers != { } || cfg.volumes != { } || cfg.networks != { } || cfg.pods != { };
 
-  # What starts by itself: [Install] sections are not read by those who link units into place.
+  # Units that start by themselves: NixOS and home-manager link units and ignore [Install] sections.
   wanted = map (name: "${name}.service") (
     lib.attrNames (lib.filterAttrs (_: container: container.autoStart) cfg.containers)
   );
 
-  # What cannot wait for the build of the units, which checks everything else: without it, nothing can be built.
+  # Without the lock and the images nothing can be built; the build of the units checks everything else.
   lockAssertion = {
     assertion = cfg.lock == null || lockExists;
     message = "${path}.lock: ${toString cfg.lock} does not exist; make it with `nixoci add`, and add it to git";

@@ -1,5 +1,5 @@
 # virtualisation.nixoci for home-manager: images and rootless containers of a user.
-# Units run while the user is logged in; for longer, `loginctl enable-linger`.
+# Units run while the user is logged in; `loginctl enable-linger` keeps them running.
 import ./module.nix {
   user = true;
   podman = { pkgs, ... }: pkgs.podman;
@@ -14,11 +14,11 @@ import ./module.nix {
     [
       { home.packages = [ cfg.package ]; }
       (lib.mkIf (cfg.images != { }) {
-        # podman reads the user's own file and no other, so this is all of it
+        # podman reads only the user's own file, so it must be complete
         xdg.configFile."containers/storage.conf".source = "${cfg.imageStore}/storage.conf";
       })
       (lib.mkIf deployment.hasUnits {
-        # with its .wants links, which start what starts by itself
+        # includes the .wants links of units that start by themselves
         xdg.configFile."systemd/user" = {
           source = "${cfg.units}/lib/systemd/user";
           recursive = true;

@@ -1,12 +1,12 @@
-# A module of virtualisation.nixoci, but for what NixOS and home-manager do not share.
+# The part that the NixOS and home-manager modules share.
 {
-  # Whether the containers are those of a user.
+  # Whether the containers belong to a user.
   user,
-  # The package of podman that runs them, from the arguments of a module.
+  # A function from a module's arguments to the podman package that runs them.
   podman,
-  # More modules.
+  # Further modules.
   imports ? [ ],
-  # The other definitions, a list: from the arguments of a module, `cfg` and `deployment`.
+  # A function from a module's arguments, `cfg` and `deployment` to a list of further definitions.
   definitions,
 }:
 {

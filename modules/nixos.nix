@@ -16,7 +16,7 @@ import ./module.nix {
         virtualisation.podman.enable = lib.mkDefault true;
         environment.systemPackages = [ cfg.package ];
       }
-      # storage.conf names the store of its own generation: podman fails if the store is not there
+      # storage.conf refers to the store of its own generation, because podman fails if a store is missing
       (lib.mkIf (cfg.images != { }) {
         virtualisation.containers.storage.settings.storage.options.additionalimagestores = [
           "${cfg.imageStore}"

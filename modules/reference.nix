@@ -5,16 +5,16 @@ let
     (lib.evalModules {
       modules = [
         ./nixos.nix
-        # all else that NixOS has is not there
+        # the other modules of NixOS are missing
         { _module.check = false; }
       ];
-      # only values need these, and no value is shown that has a defaultText
+      # only values need pkgs, and options with a defaultText show no value
       specialArgs.pkgs = { };
     })
     options
     ;
 
-  # A user's options are the machine's once more.
+  # The options of a user repeat the machine's.
   isShown =
     option:
     option.visible
@@ -24,11 +24,11 @@ let
 
   shown = lib.filter isShown (lib.optionAttrSetToDocList options);
 
-  # On one line as code; a text that is Markdown already stays as it is.
+  # Markdown stays as it is; anything else becomes code on one line.
   render =
     value: if value._type == "literalMD" then value.text else "`${lib.replaceStrings [ "\n" ] [ " " ] value.text}`";
 
-  # {option}`x` is for NixOS's own manual
+  # only NixOS's manual knows {option}`x`
   plain = lib.replaceStrings [ "{option}`" ] [ "`" ];
 
   section =
@@ -49,8 +49,8 @@ in
 ''
   # Options
 
-  The NixOS module and the home-manager module have the same options, but for `users`, which only NixOS has.
-  Written from them by `nix eval --raw .#lib.options`.
+  The NixOS module and the home-manager module have the same options, except `users`, which only NixOS has.
+  `nix eval --raw .#lib.options` writes this page.
 
 ''
 + lib.concatMapStringsSep "\n\n" section shown

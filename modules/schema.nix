@@ -1,11 +1,11 @@
-# Options from the JSON schema of the document, so that names, types, defaults and texts are those of the Python classes.
+# Options from the JSON schema of the document: names, types, defaults and descriptions come from the Python classes.
 { lib }:
 let
   inherit (lib) types;
 
   definitions = (lib.importJSON ./schema.json)."$defs";
 
-  # What is passed through as it is; definitions of several modules merge key by key.
+  # A value that is passed through; definitions of several modules merge key by key.
   json =
     types.nullOr (
       types.oneOf [
@@ -55,7 +55,7 @@ let
       // lib.optionalAttrs (schema ? default) { inherit (schema) default; }
     );
 
-  # The type of a class, and what else its options are to be told.
+  # The type of a class, with further modules for its options.
   submodule =
     name: modules:
     types.submodule ([ { options = lib.mapAttrs optionOf definitions.${name}.properties; } ] ++ modules);

@@ -1,4 +1,4 @@
-# A NixOS machine with containers of one image: one for each backend, and one of a user's.
+# A NixOS machine with containers of one image: one for each backend, and one of a user.
 { pkgs, nixosModule }:
 let
   stream = pkgs.dockerTools.streamLayeredImage {
@@ -16,7 +16,7 @@ let
     pkgs.runCommand "web-1"
       {
         nativeBuildInputs = [ pkgs.nixoci ];
-        # what the image holds stays in it
+        # store paths in the image must not become references
         __structuredAttrs = true;
         unsafeDiscardReferences.out = true;
       }
@@ -35,7 +35,7 @@ pkgs.testers.runNixOSTest {
   nodes.machine = {
     imports = [ nixosModule ];
     users.users.alice.isNormalUser = true;
-    # an EROFS file cannot be mounted from an overlay, which a writable store of the test driver is
+    # the test driver's writable store is an overlay, from which EROFS files cannot be mounted
     virtualisation.writableStore = false;
     virtualisation.nixoci = {
       enable = true;

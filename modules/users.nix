@@ -1,4 +1,4 @@
-# virtualisation.nixoci.users: rootless containers of a NixOS machine's users, under their own systemd.
+# virtualisation.nixoci.users: rootless containers of a NixOS machine's users, run by the systemd of each user.
 {
   config,
   lib,
@@ -10,7 +10,7 @@ let
 
   cfg = config.virtualisation.nixoci;
 
-  # A user's own part of the options; images, and all else, are the machine's.
+  # The options of a user; all other options, such as images, are the machine's.
   deploymentOf =
     name: own:
     import ./deployment.nix {
@@ -19,13 +19,13 @@ let
       podman = config.virtualisation.podman.package;
       user = true;
       path = "virtualisation.nixoci.users.${name}";
-      # units of all users are in one place, and each user's systemd reads them all
+      # all users' units are in one directory, which every user's systemd reads
       unit.Unit.ConditionUser = name;
     };
 
   deployments = lib.mapAttrs deploymentOf cfg.users;
 
-  # All users' images are the machine's, so their stores are one.
+  # All users have the machine's images, and so the same store.
   store = (lib.head (lib.attrValues cfg.users)).imageStore;
   conf = "nixoci/storage.conf";
 
@@ -43,13 +43,13 @@ in
   options.virtualisation.nixoci.users = lib.mkOption {
     default = { };
     description = ''
-      Users who run containers without root, by name; each has {option}`backend`, {option}`containers`,
-      {option}`volumes`, {option}`networks` and {option}`pods` as the machine has them, and the read-only
-      {option}`imageStore` and {option}`units`. The user's systemd runs while the machine does (lingering), the user has
-      ids for the owners in images, and `~/.config/containers/storage.conf` becomes a link, so that podman finds the
-      images. Units of all users are in one place, and run for their own user alone: no two users can have a
-      container of one name. A switch restarts those whose units have changed on NixOS 26.05 and newer; before that,
-      they run on until `systemctl --user restart`.
+      Users who run rootless containers, by name. Each has the machine's options {option}`backend`,
+      {option}`containers`, {option}`volumes`, {option}`networks` and {option}`pods`, and the read-only
+      {option}`imageStore` and {option}`units`. The user's systemd runs as long as the machine (lingering), the user gets subordinate ids for the
+      owners in images, and `~/.config/containers/storage.conf` becomes a link, so that podman finds the images. The
+      units of all users are in one directory and run for their own user only; therefore two users cannot have a
+      container of the same name. A switch restarts containers with changed units on NixOS 26.05 and newer; on older
+      versions they run on until `systemctl --user restart`.
     '';
     type = types.attrsOf (
       types.submodule (
@@ -83,8 +83,8 @@ in
           ++ lib.mapAttrsToList (unit: users: {
             assertion = lib.length users == 1;
             message =
-              "virtualisation.nixoci.users: ${lib.concatStringsSep " and " users} have a unit ${unit}.service each;"
-              + " units of all users are in one place, rename one of them";
+              "virtualisation.nixoci.users: ${lib.concatStringsSep " and " users} each have a unit ${unit}.service;"
+              + " all users' units are in one directory, rename one of them";
           }) owners;
 
         users.users = lib.mapAttrs (_: _: {

@@ -9,7 +9,11 @@
   oras,
   cacert,
 }:
-import ./lock.nix {
+let
+  # The expressions that `nixoci generate` embeds.
+  expression = name: import (../nixoci/nix_language/expressions + "/${name}.nix");
+in
+expression "lock" {
   inherit
     system
     platform
@@ -18,15 +22,10 @@ import ./lock.nix {
     oras
     cacert
     ;
-  reference = import ./reference.nix;
-  blob = import ./blob.nix;
-  image = import ./image.nix;
-  imageStore = import ./image-store.nix;
+  reference = expression "reference";
+  blob = expression "blob";
+  image = expression "image";
+  imageStore = expression "image-store";
+  formatVersion = expression "format-version";
   lock = builtins.fromJSON (builtins.readFile lock);
-  # The code that extracts says of which format it is.
-  formatVersion = builtins.fromJSON (
-    builtins.head (
-      builtins.match ".*\nFORMAT_VERSION = ([0-9]+)\n.*" (builtins.readFile ../nixoci/image_path.py)
-    )
-  );
 }

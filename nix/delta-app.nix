@@ -1,4 +1,4 @@
-# `nix run .#delta -- FROM TO [OPTION...]`: build the delta between two store paths, and print where it is.
+# `nix run .#delta -- FROM TO [OPTION...]`: build the delta between two store paths and print its path.
 {
   writeShellScript,
   nixoci,
@@ -13,7 +13,7 @@ writeShellScript "nixoci-delta" ''
   from=$(realpath -e -- "$1")
   to=$(realpath -e -- "$2")
   shift 2
-  # the expressions lie in one folder of the store, beside what they import
+  # the whole folder, because delta-of-paths.nix imports another file of it
   exec nix-build --no-out-link ${./.}/delta-of-paths.nix \
     --argstr system ${system} --argstr nixoci ${nixoci} --argstr from "$from" --argstr to "$to" "$@"
 ''

@@ -1,4 +1,4 @@
-# A delta between two paths that are already in the store, for those who have no derivation of them.
+# A delta between two paths that are already in the store.
 {
   from,
   to,
@@ -7,7 +7,7 @@
   effort ? "default",
 }:
 let
-  # builds get what is in the store only if it is named as such
+  # a plain string would not become an input of the build
   storePath =
     path: if builtins.match "/nix/store/.*" path == null then path else builtins.storePath path;
 in

@@ -1,4 +1,4 @@
-# A delta between two closures as a file, for `nixoci receive`: { from, to } are lists of store paths, or one each.
+# A delta file between two closures, for `nixoci receive`. `from` and `to` are store paths or lists of them.
 {
   system,
   nixoci,
@@ -18,7 +18,7 @@ derivation {
   builder = "${nixoci}/bin/nixoci";
   args = [
     "send"
-    # Nix writes it to where the build starts.
+    # Nix writes it to the build's directory.
     "--graphs"
     ".attrs.json"
     "--effort"
@@ -31,6 +31,6 @@ derivation {
     from = list from;
     to = list to;
   };
-  # A delta contains store paths, and needs none of them.
+  # The store paths in a delta are no references.
   unsafeDiscardReferences.out = true;
 }

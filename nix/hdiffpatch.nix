@@ -1,4 +1,4 @@
-# HDiffPatch for Python, which nixpkgs does not have: what `nixoci send` makes patches with.
+# HDiffPatch for Python, which nixpkgs lacks; `nixoci send` makes patches with it.
 {
   buildPythonPackage,
   fetchPypi,

@@ -1,4 +1,4 @@
-# The command `nixoci`, with the programs on its PATH that it runs.
+# The command `nixoci`, with the programs that it runs on its PATH.
 {
   lib,
   python3Packages,
@@ -27,13 +27,12 @@ python3Packages.buildPythonApplication {
   inherit (project) version;
   pyproject = true;
 
-  # Only what the wheel is made of, so that editing a test rebuilds no image.
+  # Only the files of the wheel, so that a changed test rebuilds no image.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
       ../LICENSE
       ../README.md
-      ../nix
       ../nixoci
       ../pyproject.toml
     ];
@@ -56,7 +55,7 @@ python3Packages.buildPythonApplication {
 
   pythonImportsCheck = [ "nixoci" ];
 
-  # for the environments that run the tests
+  # for environments that run the tests
   passthru = { inherit dependencies; };
 
   meta = {

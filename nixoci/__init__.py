@@ -1,200 +1,57 @@
 """OCI container images as Nix store paths that unmodified podman, crun and systemd run in place.
 
-The library behind the command `nixoci`. Pin an image and write the Nix that builds it:
+The library behind the command `nixoci`. Pin an image and write the Nix expression that builds it:
 
     from pathlib import Path
     import nixoci
 
-    lock_file = Path("nixoci.lock.json")
-    pinning = nixoci.Pinning(directory=lock_file.parent.absolute(), access=nixoci.RegistryAccess())
-    lock, name = nixoci.add(nixoci.EMPTY_LOCK, "docker.io/library/nginx:1.27", pinning=pinning)
-    nixoci.write_lock(lock_file, lock)
-    Path("default.nix").write_text(nixoci.generate(lock))
+    context = nixoci.LockContext.of("nixoci.lock.json")
+    lock, name = nixoci.add_image(nixoci.EMPTY_LOCK, "docker.io/library/nginx:1.27", context=context)
+    nixoci.write_lock("nixoci.lock.json", lock)
+    Path("default.nix").write_text(nixoci.render_default_nix(lock))
 
-Describe what runs, for the units and bundles of image paths that are built, or as Nix that builds it all:
+Describe a container, and write the module that declares it in NixOS or home-manager:
 
     web = nixoci.Container(image=name, ports=["8080:80"])
-    Path("module.nix").write_text(nixoci.generate_module(nixoci.Deployment(containers={"web": web}), lock=lock))
+    Path("module.nix").write_text(nixoci.render_module(nixoci.Deployment(containers={"web": web}), lock=lock))
 
-`docs/python.md` has a whole build script. Everything raises `NixociError`, whose text is one line that names the thing
-and the way out.
+`docs/python.md` has a whole build script and all names. Every error is a `NixociError`; its text is one line that names
+the thing and the way out.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from nixoci.bundle.config import Bundle, make_bundle
-    from nixoci.bundle.seccomp import DEFAULT_PROFILE, read_profile
-    from nixoci.bundle.write import render_bundle
-    from nixoci.container.model import (
-        Backend,
-        Container,
-        Deployment,
-        HealthcheckOptions,
-        Network,
-        Notify,
-        Pod,
-        Restart,
-        Secret,
-        Settings,
-        Volume,
-        WritableLayer,
-    )
-    from nixoci.container.schema import json_schema
-    from nixoci.errors import ContainerError, NixociError
-    from nixoci.extraction import extract
-    from nixoci.image_path import FORMAT_VERSION, ImageDocument, ImagePath
-    from nixoci.image_store.build import StoredImage, build_image_store
-    from nixoci.image_store.storage_conf import storage_conf
-    from nixoci.lock.check import Outdated, Problem, outdated, verify
-    from nixoci.lock.file import read_lock, write_lock
-    from nixoci.lock.model import EMPTY_LOCK, Lock, LockedImage, LockedPlatform
-    from nixoci.lock.pin import Pinning, add, remove, update
-    from nixoci.nix_language.generate import generate
-    from nixoci.nix_language.module import generate_module
-    from nixoci.oci.digest import Digest
-    from nixoci.oci.image import Image
-    from nixoci.oci.model import ImageConfig, Platform
-    from nixoci.oci.reference import Reference
-    from nixoci.oci.registry import RegistryAccess
-    from nixoci.oci.resolve import list_platforms, resolve, resolve_platforms
-    from nixoci.oci.sources import open_source
-    from nixoci.tree.limits import Limits
-    from nixoci.units.render import Rendering, render_units, resolve_all
-    from nixoci.units.tools import Tools
-
-__all__ = [
-    "DEFAULT_PROFILE",
-    "EMPTY_LOCK",
-    "FORMAT_VERSION",
-    "Backend",
-    "Bundle",
-    "Container",
-    "ContainerError",
-    "Deployment",
-    "Digest",
-    "HealthcheckOptions",
-    "Image",
-    "ImageConfig",
-    "ImageDocument",
-    "ImagePath",
-    "Limits",
-    "Lock",
-    "LockedImage",
-    "LockedPlatform",
-    "Network",
-    "NixociError",
-    "Notify",
-    "Outdated",
-    "Pinning",
-    "Platform",
-    "Pod",
-    "Problem",
-    "Reference",
-    "RegistryAccess",
-    "Rendering",
-    "Restart",
-    "Secret",
-    "Settings",
-    "StoredImage",
-    "Tools",
-    "Volume",
-    "WritableLayer",
-    "add",
-    "build_image_store",
-    "extract",
-    "generate",
-    "generate_module",
-    "json_schema",
-    "list_platforms",
-    "make_bundle",
-    "open_source",
-    "outdated",
-    "read_lock",
-    "read_profile",
-    "remove",
-    "render_bundle",
-    "render_units",
-    "resolve",
-    "resolve_all",
-    "resolve_platforms",
-    "storage_conf",
-    "update",
-    "verify",
-    "write_lock",
-]
-
-_HOMES = {
-    "DEFAULT_PROFILE": "nixoci.bundle.seccomp",
-    "EMPTY_LOCK": "nixoci.lock.model",
-    "FORMAT_VERSION": "nixoci.image_path",
-    "Backend": "nixoci.container.model",
-    "Bundle": "nixoci.bundle.config",
-    "Container": "nixoci.container.model",
-    "ContainerError": "nixoci.errors",
-    "Deployment": "nixoci.container.model",
-    "Digest": "nixoci.oci.digest",
-    "HealthcheckOptions": "nixoci.container.model",
-    "Image": "nixoci.oci.image",
-    "ImageConfig": "nixoci.oci.model",
-    "ImageDocument": "nixoci.image_path",
-    "ImagePath": "nixoci.image_path",
-    "Limits": "nixoci.tree.limits",
-    "Lock": "nixoci.lock.model",
-    "LockedImage": "nixoci.lock.model",
-    "LockedPlatform": "nixoci.lock.model",
-    "Network": "nixoci.container.model",
-    "NixociError": "nixoci.errors",
-    "Notify": "nixoci.container.model",
-    "Outdated": "nixoci.lock.check",
-    "Pinning": "nixoci.lock.pin",
-    "Platform": "nixoci.oci.model",
-    "Pod": "nixoci.container.model",
-    "Problem": "nixoci.lock.check",
-    "Reference": "nixoci.oci.reference",
-    "RegistryAccess": "nixoci.oci.registry",
-    "Rendering": "nixoci.units.render",
-    "Restart": "nixoci.container.model",
-    "Secret": "nixoci.container.model",
-    "Settings": "nixoci.container.model",
-    "StoredImage": "nixoci.image_store.build",
-    "Tools": "nixoci.units.tools",
-    "Volume": "nixoci.container.model",
-    "WritableLayer": "nixoci.container.model",
-    "add": "nixoci.lock.pin",
-    "build_image_store": "nixoci.image_store.build",
-    "extract": "nixoci.extraction",
-    "generate": "nixoci.nix_language.generate",
-    "generate_module": "nixoci.nix_language.module",
-    "json_schema": "nixoci.container.schema",
-    "list_platforms": "nixoci.oci.resolve",
-    "make_bundle": "nixoci.bundle.config",
-    "open_source": "nixoci.oci.sources",
-    "outdated": "nixoci.lock.check",
-    "read_lock": "nixoci.lock.file",
-    "read_profile": "nixoci.bundle.seccomp",
-    "remove": "nixoci.lock.pin",
-    "render_bundle": "nixoci.bundle.write",
-    "render_units": "nixoci.units.render",
-    "resolve": "nixoci.oci.resolve",
-    "resolve_all": "nixoci.units.render",
-    "resolve_platforms": "nixoci.oci.resolve",
-    "storage_conf": "nixoci.image_store.storage_conf",
-    "update": "nixoci.lock.pin",
-    "verify": "nixoci.lock.check",
-    "write_lock": "nixoci.lock.file",
-}
-"""Where each name lives. A name is imported when it is first asked for: the command and every build import this
-package, and need little of it."""
+from functools import cache
+from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    """Import a public name when it is first used: the command imports this package too, but needs few of the names."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - likewise
+
+        value: Any = version(__name__)
+    elif name == "__all__":
+        value = sorted(_homes())
+    elif name.startswith("_") or name not in _homes():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    else:
+        from importlib import import_module  # noqa: PLC0415 - likewise
+
+        module, name_there = _homes()[name]
+        value = getattr(import_module(module), name_there)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_homes(), "__all__", "__version__"})
+
+
+@cache
+def _homes() -> dict[str, tuple[str, str]]:
+    """Return the module of each public name, and the name there: the imports of `__init__.pyi`."""
+    import ast  # noqa: PLC0415 - likewise
+    from importlib.resources import files  # noqa: PLC0415 - likewise
+
+    stub = ast.parse((files(__name__) / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name: (node.module or "", alias.name) for node in imports for alias in node.names}

@@ -1,4 +1,4 @@
-"""What the documentation says by name is there: verbs, options, names of the library, keys of a container."""
+"""Names in the documentation exist: verbs, options, names of the library, keys of a container."""
 
 from __future__ import annotations
 
@@ -62,12 +62,11 @@ def test_the_table_of_commands_has_every_verb() -> None:
 
 def test_the_names_of_the_library_are_there() -> None:
     page = text(ROOT / "docs/python.md")
-    table = page[page.index("## What there is") :]
-    rows = [line for line in table.splitlines() if line.startswith("| ") and "`" in line]
-    names = {span for row in rows for span in _SPAN.findall(row)} | set(re.findall(r"nixoci\.([A-Za-z_]\w*)", page))
-    assert len(names) > 30
-    not_of_python = {"nixosModules", "lock"}
-    assert names - not_of_python <= set(nixoci.__all__)
+    listed = {span for span in _SPAN.findall(page[page.index("## Names") :]) if re.fullmatch(r"\w+", span)}
+    assert listed == set(nixoci.__all__)
+    used = set(re.findall(r"nixoci\.([A-Za-z_]\w*)", page))
+    not_of_python = {"nixosModules", "lock", "__version__"}
+    assert used - not_of_python <= listed
 
 
 def test_the_page_on_containers_names_what_the_model_has() -> None:

@@ -3,7 +3,7 @@
 
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
-    # where you have nixoci from: `nix flake registry add nixoci URL`, or write the URL here
+    # write the URL of nixoci here, or add it with `nix flake registry add nixoci URL`
     nixoci.url = "nixoci";
     nixoci.inputs.nixpkgs.follows = "nixpkgs";
   };

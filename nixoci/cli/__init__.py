@@ -1,4 +1,4 @@
-"""The command `nixoci`: one module per family of verbs, each a thin layer over the library.
+"""The command `nixoci`: one module for each family of verbs, a thin layer over the library.
 
 Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong usage.
 """
@@ -35,11 +35,11 @@ VERBS = {
     "update": ("lock", "update"),
     "verify": ("lock", "verify"),
 }
-"""Each verb's module below `nixoci.cli`, and its function there."""
+"""The module below `nixoci.cli` and the function of each verb."""
 
 
 class Verbs(click.Group):
-    """The verbs, each imported when it is used: builds run the command often, and one verb needs little of it."""
+    """The verbs. Each is imported when it is used: builds run the command often, and one verb needs little of it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of the verbs."""
@@ -56,7 +56,7 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="nixoci")
-@click.option("-v", "--verbose", is_flag=True, help="Say on stderr which programs are run.")
+@click.option("-v", "--verbose", is_flag=True, help="Log the programs that are run to stderr.")
 def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
     """OCI container images as Nix store paths that podman, crun and systemd run in place."""
     if verbose:
@@ -65,6 +65,6 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of this process, and exit."""
-    atexit.register(gc.freeze)  # else Python looks through everything it has loaded for what could be freed
+    atexit.register(gc.freeze)  # saves the garbage collection of all modules at exit
     with failures_in_one_line():
         cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)

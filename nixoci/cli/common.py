@@ -1,4 +1,4 @@
-"""What the verbs share: options that mean the same everywhere, machine-readable output, errors in one line."""
+"""Shared parts of the verbs: options with one meaning everywhere, JSON output, errors in one line."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ DEFAULT_LOCK = Path("nixoci.lock.json")
 
 
 def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return an option's type that reads its text with `parse`; what that refuses is wrong usage."""
+    """Return an option's type that reads its text with `parse`; an error there is wrong usage."""
 
     def convert(text: str) -> T:
         try:
@@ -43,19 +43,19 @@ def lock_option(command: F) -> F:
 
 
 def _platform(text: str) -> Any:
-    # what needs no registry, lock or JSON runs in less time than it takes to load what reads those
+    # imported late: a verb without registry, lock and JSON runs in less time than these imports take
     from nixoci.oci.model import Platform  # noqa: PLC0415
 
     return Platform.parse(text)
 
 
-def platforms_option(about: str) -> Callable[[F], F]:
-    """Add `--platform OS/ARCH[/VARIANT]`, which may be given again, passed as `platforms`."""
+def platform_option(about: str, *, multiple: bool = False) -> Callable[[F], F]:
+    """Add `--platform OS/ARCH[/VARIANT]`, passed as `platform`; if it may be given again, as `platforms`."""
     return click.option(
         "--platform",
-        "platforms",
+        "platforms" if multiple else "platform",
         type=parsed_by(_platform),
-        multiple=True,
+        multiple=multiple,
         metavar="OS/ARCH[/VARIANT]",
         help=about,
     )
@@ -68,19 +68,26 @@ def json_option(command: F) -> F:
 
 def dry_run_option(command: F) -> F:
     """Add `--dry-run`, passed as `dry_run`."""
-    return click.option("--dry-run", is_flag=True, help="Say what would change and write nothing.")(command)
+    return click.option("--dry-run", is_flag=True, help="Print the changes without making them.")(command)
 
 
 def store_option(command: F) -> F:
     """Add `--store STORE`, passed as `store`."""
-    about = "A Nix store URL, or the root of a chroot store."
+    about = "A Nix store URL, or the root directory of a chroot store."
     return click.option("--store", metavar="STORE", help=about)(command)
 
 
 def delta_format_option(command: F) -> F:
     """Add `--format`, the format of a delta, passed as `kind`."""
     formats = ("nixoci", "reupnix-v1")
-    return click.option("--format", "kind", type=click.Choice(formats), default=formats[0], show_default=True)(command)
+    return click.option(
+        "--format",
+        "kind",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="The format of the delta.",
+    )(command)
 
 
 def access_options(command: F) -> F:
@@ -90,12 +97,12 @@ def access_options(command: F) -> F:
         "--authfile",
         type=click.Path(path_type=Path, dir_okay=False, exists=True),
         metavar="FILE",
-        help="The registries' passwords; by default where `podman login` writes them.",
+        help="Registry credentials; by default the file that `podman login` writes.",
     )
     @click.option(
         "--tls-verify/--no-tls-verify",
         default=None,
-        help="Whether the registry must have a valid certificate; by default as registries.conf says.",
+        help="Require a valid certificate of the registry; by default as in registries.conf.",
     )
     @wraps(command)
     def with_access(*, authfile: Path | None, tls_verify: bool | None, **options: Any) -> Any:
@@ -107,7 +114,7 @@ def access_options(command: F) -> F:
 
 
 def complete_name(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the names of images from the lock; nothing where it cannot be read."""
+    """Complete image names from the lock; an unreadable lock completes nothing."""
     from nixoci.lock.file import read_lock  # noqa: PLC0415 - as in _platform
 
     try:

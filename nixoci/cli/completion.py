@@ -1,4 +1,4 @@
-"""`nixoci completion`: the script that makes a shell complete verbs, options and image names."""
+"""`nixoci completion`: the shell completion script for verbs, options and image names."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -10,7 +10,7 @@ _PROGRAM = "nixoci"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script for SHELL; bash reads it by `source <(nixoci completion bash)`."""
+    """Print the completion script for SHELL. In bash, load it with `source <(nixoci completion bash)`."""
     script = get_completion_class(shell)
     if script is None:
         raise click.UsageError(f"click has no completion for {shell}.")

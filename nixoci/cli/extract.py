@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from nixoci import extraction
-from nixoci.cli.common import json_option, parsed_by, print_json, warn
+from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
 from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
+from nixoci.lock.names import podman_name
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
@@ -29,16 +30,11 @@ def _blob(text: str) -> tuple[Digest, Path]:
 @click.argument("source")
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="The image's name; by default it follows from SOURCE.")
-@click.option("--reference", metavar="REF", help="What podman shall list the image as.")
+@click.option("--reference", metavar="REF", help="The image's reference; a local one is listed as localhost/NAME:TAG.")
 @click.option(
     "--digest", type=parsed_by(Digest.parse), metavar="DIGEST", help="What the reference resolved to in the registry."
 )
-@click.option(
-    "--platform",
-    type=parsed_by(Platform.parse),
-    metavar="OS/ARCH[/VARIANT]",
-    help="Of an image for several; by default this machine's.",
-)
+@platform_option("The platform to extract, if the image has several; by default this machine's.")
 @click.option(
     "--blob",
     "blobs",
@@ -90,7 +86,7 @@ def extract(
                 opened,
                 dest,
                 name=label,
-                reference=reference,
+                reference=reference and podman_name(label, reference),
                 digest=digest,
                 limits=limits,
                 advance=advance,

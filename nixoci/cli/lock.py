@@ -12,45 +12,52 @@ from nixoci.cli.common import (
     json_option,
     lock_option,
     names_argument,
-    platforms_option,
+    platform_option,
     print_json,
 )
 from nixoci.cli.table import print_table, size_text
 from nixoci.errors import LockError
-from nixoci.lock import check, pin
-from nixoci.lock.file import exclusive, read_lock, write_lock
+from nixoci.lock.check import outdated_images, verify_lock
+from nixoci.lock.context import LockContext
+from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import EMPTY_LOCK, Lock, LockedImage
-from nixoci.lock.pin import Pinning
+from nixoci.lock.pin import add_image, remove_image, update_images
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
 
-_DIGEST_SHOWN = 19  # sha256: and twelve digits, as podman shows it
+_DIGEST_SHOWN = 19  # "sha256:" and twelve digits, as in podman
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformSummary:
-    """One platform of an image: how many layers it has, and their bytes as they are stored."""
+    """One platform of an image."""
 
     platform: str
     layers: int
+    """The number of layers."""
     size: int
+    """The compressed size of all layers, in bytes."""
+
+
+Change = Literal["added", "updated", "unchanged", "removed"]
+"""The change of an image by a verb."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """An image of the lock; `change` is what a verb did to it."""
+class ImageSummary:
+    """An image of the lock."""
 
     name: str
     reference: str
     digest: str
     platforms: list[PlatformSummary]
-    change: Literal["added", "updated", "unchanged", "removed"] | None = None
+    change: Change | None = None
 
 
 @click.command()
 @click.argument("reference", metavar="REF")
 @click.option("--name", metavar="NAME", help="The image's name; by default the last part of REF's repository.")
-@platforms_option("A platform to pin; may be given again. By default this machine's.")
+@platform_option("A platform to pin, may be repeated; by default this machine's.", multiple=True)
 @lock_option
 @access_options
 @dry_run_option
@@ -65,20 +72,22 @@ def add(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Pin the image REF, or further platforms of one that is pinned.
+    """Pin the image REF, or further platforms of a pinned image.
 
-    REF is a reference as podman has it (nginx:1.27, quay.io/org/app@sha256:...), or oci:DIR[:TAG],
+    REF is a reference as for podman (nginx:1.27, quay.io/org/app@sha256:...), or oci:DIR[:TAG],
     oci-archive:FILE[:TAG], docker-archive:FILE[:REF]. Only manifests and configs are read; no layer is downloaded.
     """
-    with exclusive(lock):
+    with exclusive_access(lock):
         before = read_lock(lock) if lock.exists() else EMPTY_LOCK
-        after, named = pin.add(before, reference, pinning=_pinning(lock, access), name=name, platforms=platforms)
+        after, named = add_image(
+            before, reference, context=LockContext.of(lock, access), name=name, platforms=platforms
+        )
         _finish(lock, before, after, [named], dry_run=dry_run, as_json=as_json)
 
 
 @click.command()
 @names_argument()
-@click.option("--tag", metavar="TAG", help="Pin another tag of the one image NAME, as `nixoci outdated` shows them.")
+@click.option("--tag", metavar="TAG", help="Pin another tag of the one image NAME; see `nixoci outdated`.")
 @lock_option
 @access_options
 @dry_run_option
@@ -86,12 +95,12 @@ def add(
 def update(
     *, names: tuple[str, ...], tag: str | None, lock: Path, access: RegistryAccess, dry_run: bool, as_json: bool
 ) -> None:
-    """Resolve the references of all images, or of NAMEs, again."""
+    """Resolve the references of all images, or of the images NAME, again."""
     if tag is not None and len(names) != 1:
         raise click.UsageError("--tag needs exactly one NAME.")
-    with exclusive(lock):
+    with exclusive_access(lock):
         before = read_lock(lock)
-        after = pin.update(before, names, pinning=_pinning(lock, access), tag=tag)
+        after = update_images(before, names, context=LockContext.of(lock, access), tag=tag)
         _finish(lock, before, after, list(names or before.images), dry_run=dry_run, as_json=as_json)
 
 
@@ -102,9 +111,11 @@ def update(
 @json_option
 def remove(*, names: tuple[str, ...], lock: Path, dry_run: bool, as_json: bool) -> None:
     """Drop images from the lock."""
-    with exclusive(lock):
-        before = read_lock(lock)
-        _finish(lock, before, pin.remove(before, names), list(names), dry_run=dry_run, as_json=as_json)
+    with exclusive_access(lock):
+        before = after = read_lock(lock)
+        for name in before.select(names):
+            after = remove_image(after, name)
+        _finish(lock, before, after, list(names), dry_run=dry_run, as_json=as_json)
 
 
 @click.command("list")
@@ -130,11 +141,11 @@ def list_images(*, lock: Path, as_json: bool) -> None:
 @access_options
 @json_option
 def outdated(*, names: tuple[str, ...], lock: Path, access: RegistryAccess, as_json: bool) -> None:
-    """Show which images have newer tags of the same kind, or have tags that moved.
+    """Show images that have newer tags of the same kind, or whose tags moved.
 
-    A tag is newer by version if all else is the same: 1.27-alpine is followed by 1.28-alpine, not by 1.28.1-alpine.
+    Newer tags differ in nothing but the version: 1.28-alpine follows 1.27-alpine, 1.28.1-alpine does not.
     """
-    found = check.outdated(read_lock(lock), names, pinning=_pinning(lock, access))
+    found = outdated_images(read_lock(lock), names, context=LockContext.of(lock, access))
     if as_json:
         print_json(found)
         return
@@ -148,13 +159,13 @@ def outdated(*, names: tuple[str, ...], lock: Path, access: RegistryAccess, as_j
 
 @click.command()
 @names_argument()
-@click.option("--offline", is_flag=True, help="Look at nothing but the lock itself.")
+@click.option("--offline", is_flag=True, help="Read only the lock itself.")
 @lock_option
 @access_options
 @json_option
 def verify(*, names: tuple[str, ...], offline: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
-    """Check that the lock agrees with itself and with what its sources have at the pinned digests."""
-    problems = check.verify(read_lock(lock), names, pinning=None if offline else _pinning(lock, access))
+    """Check that the lock is consistent, and agrees with its sources at the pinned digests."""
+    problems = verify_lock(read_lock(lock), names, context=None if offline else LockContext.of(lock, access))
     if as_json:
         print_json(problems)
     else:
@@ -164,12 +175,8 @@ def verify(*, names: tuple[str, ...], offline: bool, lock: Path, access: Registr
         raise LockError(f"{lock}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
 
 
-def _pinning(lock: Path, access: RegistryAccess) -> Pinning:
-    return Pinning(directory=lock.resolve().parent, access=access)
-
-
 def _finish(lock: Path, before: Lock, after: Lock, names: list[str], *, dry_run: bool, as_json: bool) -> None:
-    """Write the lock if it changed, and say what happened to the images of these names."""
+    """Write the lock if it changed, and print the changes of these images."""
     if not dry_run and after != before:
         write_lock(lock, after)
     summaries = [_changed(name, before.images.get(name), after.images.get(name)) for name in names]
@@ -182,7 +189,7 @@ def _finish(lock: Path, before: Lock, after: Lock, names: list[str], *, dry_run:
         click.echo(f"{each.name}: {would}{each.change}: {each.reference} {each.digest} ({platforms})")
 
 
-def _changed(name: str, before: LockedImage | None, after: LockedImage | None) -> Summary:
+def _changed(name: str, before: LockedImage | None, after: LockedImage | None) -> ImageSummary:
     if after is not None:
         return _summary(name, after, "added" if before is None else "unchanged" if before == after else "updated")
     if before is not None:
@@ -190,10 +197,8 @@ def _changed(name: str, before: LockedImage | None, after: LockedImage | None) -
     raise LockError(f"image {name}: not in the lock")
 
 
-def _summary(
-    name: str, image: LockedImage, change: Literal["added", "updated", "unchanged", "removed"] | None = None
-) -> Summary:
-    return Summary(
+def _summary(name: str, image: LockedImage, change: Change | None = None) -> ImageSummary:
+    return ImageSummary(
         name=name,
         reference=image.reference,
         digest=str(image.digest),

@@ -1,4 +1,4 @@
-"""`nixoci prefetch`: what a Nix build of the lock would fetch, fetched with the user's own rights."""
+"""`nixoci prefetch`: the blobs that a Nix build of the lock needs, fetched with the user's own rights."""
 
 from pathlib import Path
 
@@ -9,15 +9,21 @@ from nixoci.cli.common import (
     json_option,
     lock_option,
     names_argument,
-    platforms_option,
+    platform_option,
     print_json,
 )
 from nixoci.cli.table import size_text
-from nixoci.lock import prefetch as library
-from nixoci.lock.file import exclusive, read_lock, write_lock
+from nixoci.lock.context import LockContext
+from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import LockedNarHash
-from nixoci.lock.pin import Pinning
-from nixoci.lock.prefetch import Wanted
+from nixoci.lock.prefetch import (
+    PrefetchTarget,
+    compute_nar_hash,
+    missing_blobs,
+    prefetch_blobs,
+    prefetch_targets,
+    with_nar_hash,
+)
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
 from nixoci.progress import byte_progress
@@ -25,8 +31,8 @@ from nixoci.progress import byte_progress
 
 @click.command()
 @names_argument()
-@platforms_option("A platform; may be given again. By default all that are locked.")
-@click.option("--no-nar-hash", is_flag=True, help="Only fetch; do not extract to pin the image paths' hashes.")
+@platform_option("A platform, may be repeated; by default all that are locked.", multiple=True)
+@click.option("--no-nar-hash", is_flag=True, help="Only fetch; do not extract images to pin the hashes of their paths.")
 @lock_option
 @access_options
 @json_option
@@ -39,32 +45,33 @@ def prefetch(
     access: RegistryAccess,
     as_json: bool,
 ) -> None:
-    """Put the blobs of all images, or of NAMEs, into the Nix store, and pin the hashes of the image paths.
+    """Add the blobs of all images, or of the images NAME, to the Nix store, and pin the hashes of the image paths.
 
-    Needed for images that a Nix build cannot fetch: those of registries that want a password, and those of local files.
-    With its hash pinned, an image path stays the same when nixoci or nixpkgs change.
+    Images that a Nix build cannot fetch need this: those in registries that want a password, and those in local files.
+    An image path with a pinned hash stays the same when nixoci or nixpkgs change.
     """
-    with exclusive(lock):
+    with exclusive_access(lock):
         content = read_lock(lock)
-        wanted = library.choose(content, names, platforms)
-        pinning = Pinning(directory=lock.resolve().parent, access=access)
-        missing = library.missing_blobs(wanted)
+        targets = prefetch_targets(content, names, platforms)
+        missing = missing_blobs(targets)
         with byte_progress("prefetching", sum(blob.size for blob in missing.values())) as advance:
-            library.prefetch(wanted, missing, pinning=pinning, advance=advance)
-        found = [] if no_nar_hash else [(each, _nar_hash(each)) for each in wanted]
-        for each, hashed in found:
-            content = library.with_nar_hash(content, each, hashed)
+            prefetch_blobs(targets, missing, context=LockContext.of(lock, access), advance=advance)
+        found = [] if no_nar_hash else [(target, _nar_hash(target)) for target in targets]
+        for target, nar_hash in found:
+            content = with_nar_hash(content, target, nar_hash)
         write_lock(lock, content)
     if as_json:
-        hashes = [{"name": each.name, "platform": each.platform, "narHash": hashed.hash} for each, hashed in found]
+        hashes = [
+            {"name": target.name, "platform": target.platform, "narHash": nar_hash.hash} for target, nar_hash in found
+        ]
         print_json({"blobs": list(map(str, missing)), "narHashes": hashes})
         return
     click.echo(f"blobs: {len(missing)} added, {size_text(sum(blob.size for blob in missing.values()))}")
-    for each, hashed in found:
-        click.echo(f"{each.name}: {each.platform}: {hashed.hash}")
+    for target, nar_hash in found:
+        click.echo(f"{target.name}: {target.platform}: {nar_hash.hash}")
 
 
-def _nar_hash(each: Wanted) -> LockedNarHash:
-    total = 2 * sum(layer.size for layer in each.locked.layers)
-    with byte_progress(f"hashing {each.name} {each.platform}", total) as advance:
-        return library.nar_hash(each, advance=advance)
+def _nar_hash(target: PrefetchTarget) -> LockedNarHash:
+    total = 2 * sum(layer.size for layer in target.locked.layers)
+    with byte_progress(f"hashing {target.name} {target.platform}", total) as advance:
+        return compute_nar_hash(target, advance=advance)

@@ -1,4 +1,4 @@
-"""`nixoci show`: what is known of an image before anything of it is downloaded."""
+"""`nixoci show`: the facts in the lock about one image."""
 
 import shlex
 from pathlib import Path
@@ -11,11 +11,10 @@ from nixoci.document import structure, unstructure
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.file import read_lock
 from nixoci.lock.model import LockedImage, LockedPlatform
-from nixoci.lock.pin import select
 from nixoci.oci.model import ExecutionConfig, ImageConfig
 
 _WORLD_READABLE = (
-    "in the Nix store every user of the machine can read every file, also those that the image keeps from others (mode"
+    "every user of the machine can read every file in the Nix store, also files that are private in the image (mode"
     " 0600): do not build images with secrets in them"
 )
 
@@ -25,8 +24,8 @@ _WORLD_READABLE = (
 @lock_option
 @json_option
 def show(*, name: str, lock: Path, as_json: bool) -> None:
-    """Show what the lock knows of the image NAME: platforms, layers, sizes, and what it runs."""
-    image = select(read_lock(lock), [name])[name]
+    """Show the platforms, layers, sizes and execution config of the image NAME."""
+    image = read_lock(lock).select([name])[name]
     warnings = _warnings(name, image)
     if as_json:
         print_json({"name": name, **unstructure(image), "warnings": warnings})

@@ -1,4 +1,4 @@
-"""What a lock is checked for: that it agrees with itself, that it agrees with its sources, and what is newer."""
+"""Consistency checks of a lock, and the search for newer tags."""
 
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from nixoci.document import structure
 from nixoci.errors import NixociError
 from nixoci.image_path import FORMAT_VERSION
+from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedImage, LockedPlatform
-from nixoci.lock.pin import Pinning, locked_platform, select
+from nixoci.lock.pin import locked_platform
 from nixoci.lock.versions import newer_tags
 from nixoci.oci.model import ImageConfig, Platform
 from nixoci.oci.reference import Reference
@@ -21,7 +22,7 @@ _THREADS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something about an image in the lock that is not as it should be; `message` says what and the way out."""
+    """An inconsistency of an image in the lock; `message` describes it and the way out."""
 
     image: str
     message: str
@@ -36,7 +37,7 @@ class Problem:
 class Outdated:
     """An image that could be newer.
 
-    `moved` says that its reference is another image by now; `newer` are newer tags of the same kind, oldest first.
+    If `moved`, its reference has another digest now. `newer` has the newer tags of the same kind, oldest first.
     """
 
     image: str
@@ -45,74 +46,79 @@ class Outdated:
     newer: list[str]
 
 
-def verify(lock: Lock, names: Collection[str] = (), *, pinning: Pinning | None) -> list[Problem]:
-    """Return what is wrong with the images of these names, all by default.
+def verify_lock(lock: Lock, names: Collection[str] = (), *, context: LockContext | None = None) -> list[Problem]:
+    """Return the problems of images.
 
     Args:
         lock: The lock.
-        names: The images.
-        pinning: Where their sources are; None to look at nothing but the lock.
+        names: The images to check; all if there are no names.
+        context: The lock's place, to compare images with their sources; without it, only the lock is read.
 
     Raises:
         LockError: No such image.
     """
     problems: list[Problem] = []
-    for name, image in select(lock, names).items():
+    for name, image in lock.select(names).items():
         for platform, locked in image.platforms.items():
-            found = [*_itself(name, locked), *(_source(name, image, platform, locked, pinning) if pinning else ())]
+            found = [*_inconsistencies(name, locked)]
+            if context is not None:
+                found += _differences_from_source(name, image, platform, context)
             problems += [Problem(image=name, platform=platform, message=message) for message in found]
     return problems
 
 
-def outdated(lock: Lock, names: Collection[str] = (), *, pinning: Pinning) -> list[Outdated]:
-    """Return which of the images of these names, all by default, could be newer.
+def outdated_images(lock: Lock, names: Collection[str] = (), *, context: LockContext) -> list[Outdated]:
+    """Return the images of these names, all by default, that could be newer.
 
     Raises:
         LockError: No such image.
         ImageError: A source cannot be read.
     """
-    chosen = select(lock, names)
+    chosen = lock.select(names)
 
     def look(name: str) -> Outdated:
         image = chosen[name]
-        source = pinning.source(image.reference)
-        with open_source(source, access=pinning.access) as opened:
+        source = context.source(image.reference)
+        with open_source(source, access=context.access) as opened:
             moved = opened.root.digest != image.digest
         newer: list[str] = []
         if isinstance(source, Reference) and source.tag:
-            newer = newer_tags(source.tag, list_tags(source, pinning.access))
+            newer = newer_tags(source.tag, list_tags(source, context.access))
         return Outdated(image=name, reference=image.reference, moved=moved, newer=newer)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
         return [found for found in threads.map(look, chosen) if found.moved or found.newer]
 
 
-def _itself(name: str, locked: LockedPlatform) -> Iterator[str]:
-    """Yield where a platform's entry contradicts itself."""
-    again = f"`nixoci update {name}` writes it again"
+def _inconsistencies(name: str, locked: LockedPlatform) -> Iterator[str]:
+    """Yield the contradictions within one platform's entry."""
     try:
         config = structure(ImageConfig, locked.config.value, what="config.value")
     except NixociError as error:
-        yield f"{error}; {again}"
+        yield f"{error}; {_again(name)}"
         return
     if config.rootfs.diff_ids != [layer.diff_id for layer in locked.layers]:
-        yield f"the diff ids of the config are not those of the {len(locked.layers)} layers; {again}"
+        yield f"the diff ids of the config are not those of the {len(locked.layers)} layers; {_again(name)}"
     if locked.nar_hash is not None and locked.nar_hash.format != FORMAT_VERSION:
         yield (
             f"narHash is of extraction format {locked.nar_hash.format}, this nixoci writes {FORMAT_VERSION};"
-            f" `nixoci prefetch {name}` makes it again"
+            f" `nixoci prefetch {name}` computes it again"
         )
 
 
-def _source(name: str, image: LockedImage, platform: str, locked: LockedPlatform, pinning: Pinning) -> Iterator[str]:
-    """Yield where a platform's entry is not what its source has."""
+def _differences_from_source(name: str, image: LockedImage, platform: str, context: LockContext) -> Iterator[str]:
+    """Yield the differences between one platform's entry and its source."""
     try:
-        with pinning.open_pinned(name, image) as opened:
+        with context.open_pinned(name, image) as opened:
             there = locked_platform(resolve(opened, Platform.parse(platform)))
     except NixociError as error:
         yield str(error)
         return
-    here = replace(locked, nar_hash=None)
+    here = replace(image.platforms[platform], nar_hash=None)
     for part in ("manifest", "config", "layers"):
         if getattr(here, part) != getattr(there, part):
-            yield f"{part} is not what {image.reference} has at {image.digest}; `nixoci update {name}` writes it again"
+            yield f"{part} differs from that of {image.reference} at {image.digest}; {_again(name)}"
+
+
+def _again(name: str) -> str:
+    return f"`nixoci update {name}` writes it again"

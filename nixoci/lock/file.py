@@ -1,4 +1,4 @@
-"""The lock file on disk: read strictly, written whole, and by one writer at a time."""
+"""The lock file on disk: read strictly, written atomically, by one writer at a time."""
 
 import errno
 import fcntl
@@ -17,19 +17,20 @@ from nixoci.oci.sources import parse_source
 from nixoci.output import write_if_changed
 
 NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9+._?=-]*")
-"""An image's name: an attribute in Nix, and the first part of a store path's name."""
+"""A valid image name: it becomes an attribute in Nix, and the first part of a store path's name."""
 
 _NO_FLOCK = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What network file systems say that do not lock directories; there, writers are on their own."""
+"""Errors of network file systems that cannot lock directories; writers there are not kept apart."""
 
 
-def read_lock(path: Path) -> Lock:
+def read_lock(path: str | os.PathLike[str]) -> Lock:
     """Read a lock file.
 
     Raises:
-        LockError: There is none, or it is of another version, or its names, references or platforms are not valid.
-        DocumentError: It is not a lock; the message has the path inside the document.
+        LockError: The file is missing or has another version, or a name, reference or platform in it is not valid.
+        DocumentError: The file is not a lock; the message has the path inside the document.
     """
+    path = Path(path)
     try:
         text = path.read_bytes()
     except FileNotFoundError as error:
@@ -50,30 +51,30 @@ def read_lock(path: Path) -> Lock:
     return lock
 
 
-def write_lock(path: Path, lock: Lock) -> bool:
-    """Write a lock file, images and platforms sorted; return whether anything changed.
+def write_lock(path: str | os.PathLike[str], lock: Lock) -> bool:
+    """Write a lock file, with images and platforms sorted; return whether its content changed.
 
     Raises:
-        OSError: It cannot be written; what was there is untouched.
+        OSError: The file cannot be written; an older one is untouched.
     """
     images = {
         name: replace(image, platforms=dict(sorted(image.platforms.items())))
         for name, image in sorted(lock.images.items())
     }
-    return write_if_changed(path, dump(replace(lock, images=images)))
+    return write_if_changed(Path(path), dump(replace(lock, images=images)))
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Keep other nixoci processes from changing a lock file during the block: they wait.
+def exclusive_access(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make other nixoci processes that want to change a lock file wait until the end of the block.
 
-    The directory is locked, so that no file but the lock file itself ever lies in it.
+    This locks the directory, so that no other file has to lie beside the lock file.
 
     Raises:
         LockError: The directory does not exist.
     """
     try:
-        handle = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+        handle = os.open(Path(path).resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise LockError(f"{path}: its directory does not exist; make it first") from error
     try:
@@ -88,7 +89,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _check(image: LockedImage, where: str) -> None:
-    """Check the texts of an entry that have a grammar of their own."""
+    """Check the references, platforms and sizes of an entry."""
     try:
         parse_source(image.reference)
         for platform in image.platforms:

@@ -1,12 +1,14 @@
 """The lock file's document, version 1.
 
-Registry facts only (reference, digests, sizes, the config's value), so that evaluation needs nothing else.
-The blobs themselves are fetched by one fixed-output derivation each, hashed by the digests that stand here.
+It holds registry facts only (reference, digests, sizes, the config's value), so that evaluation needs nothing else.
+One fixed-output derivation fetches each blob; its hash is the digest in the lock.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from nixoci.errors import LockError
 from nixoci.oci.digest import Digest
 
 LOCK_VERSION = 1
@@ -23,7 +25,7 @@ class LockedBlob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedConfig(LockedBlob):
-    """The config blob, and its JSON value for evaluation to read."""
+    """The config blob, with its JSON value, which evaluation reads."""
 
     value: dict[str, Any]
 
@@ -39,7 +41,7 @@ class LockedLayer(LockedBlob):
 class LockedNarHash:
     """The hash of the extracted image path, valid for one version of the extraction format.
 
-    `hash` is an SRI hash as Nix writes it; `format` is `nixoci.image_path.FORMAT_VERSION` at the time.
+    `hash` is an SRI hash as Nix writes it; `format` is the `nixoci.image_path.FORMAT_VERSION` that it belongs to.
     """
 
     format: int
@@ -48,7 +50,7 @@ class LockedNarHash:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPlatform:
-    """One platform's manifest, config and layers (lowest first)."""
+    """The manifest, the config and the layers (lowest first) of one platform."""
 
     manifest: LockedBlob
     config: LockedConfig
@@ -58,11 +60,11 @@ class LockedPlatform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedImage:
-    """An image under the name the user gave it.
+    """A pinned image.
 
-    `reference` is what `nixoci update` resolves again: a normalised registry reference such as
-    `docker.io/library/nginx:1.27`, or a local source such as `oci:DIR:TAG`. `digest` is what it resolved
-    to: the index, or the manifest where there is no index. Platforms are keyed `os/architecture[/variant]`.
+    `nixoci update` resolves `reference` again: a normalized registry reference such as `docker.io/library/nginx:1.27`,
+    or a local source such as `oci:DIR:TAG`. It resolved to `digest`: the index, or the manifest if there is no index.
+    The keys of `platforms` are `os/architecture[/variant]`.
     """
 
     reference: str
@@ -72,11 +74,23 @@ class LockedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """The whole lock file."""
+    """The whole lock file, with the images by name."""
 
     version: int
     images: dict[str, LockedImage] = field(default_factory=dict)
 
+    def select(self, names: Collection[str]) -> dict[str, LockedImage]:
+        """Return the images of these names; all images if there are no names.
+
+        Raises:
+            LockError: No such image.
+        """
+        for name in names:
+            if name not in self.images:
+                there = ", ".join(sorted(self.images)) or "none"
+                raise LockError(f"image {name}: not in the lock; there is {there}")
+        return {name: self.images[name] for name in names or self.images}
+
 
 EMPTY_LOCK = Lock(version=LOCK_VERSION)
-"""A lock with no images, to start from."""
+"""A lock without images."""

@@ -1,87 +1,55 @@
-"""What changes a lock: each verb takes one and returns another, and reads manifests and configs only.
+"""Changes of a lock. Each function takes a lock and returns another; only manifests and configs are read.
 
-An entry's local paths are kept as the user gave them: a relative one is relative to the lock file's directory, so that
-a checkout can be moved; an absolute one stays absolute.
+An entry keeps a local path as the user gave it. A relative path is relative to the lock file's directory, so that a
+checkout can be moved; an absolute path stays absolute.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from nixoci.document import load
 from nixoci.errors import LockError
+from nixoci.lock.context import LockContext
 from nixoci.lock.file import NAME
 from nixoci.lock.model import Lock, LockedBlob, LockedConfig, LockedImage, LockedLayer, LockedPlatform
 from nixoci.oci.image import Image, ImageSource
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.platform import machine_platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.registry import Registry, RegistryAccess
+from nixoci.oci.registry import Registry
 from nixoci.oci.resolve import resolve_platforms
 from nixoci.oci.sources import BlobsSource, LocalSource, Source, open_source, parse_source
 
 _THREADS = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pinning:
-    """Where a lock file is, and how registries are reached from there."""
-
-    directory: Path
-    access: RegistryAccess
-
-    def source(self, reference: str) -> Source:
-        """Return the source of an entry's reference, with a path that can be opened from anywhere."""
-        source = parse_source(reference)
-        return replace(source, path=self.directory / source.path) if isinstance(source, LocalSource) else source
-
-    @contextmanager
-    def open_pinned(self, name: str, image: LockedImage) -> Iterator[ImageSource]:
-        """Open exactly what an entry pins, wherever its tag points by now.
-
-        Raises:
-            LockError: A local source holds another image by now.
-            ImageError: It is not there any more.
-        """
-        source = self.source(image.reference)
-        if isinstance(source, Reference):
-            source = source.at(image.digest)
-        with open_source(source, access=self.access) as opened:
-            if opened.root.digest != image.digest:
-                raise LockError(
-                    f"image {name}: {source} is {opened.root.digest} by now, the lock has {image.digest}; take the new"
-                    f" one with `nixoci update {name}`"
-                )
-            yield opened
-
-
-def add(
+def add_image(
     lock: Lock,
     source: str,
     *,
-    pinning: Pinning,
+    context: LockContext,
     name: str | None = None,
     platforms: Collection[Platform] = (),
-    working_directory: Path | None = None,
+    working_directory: str | os.PathLike[str] | None = None,
 ) -> tuple[Lock, str]:
-    """Pin an image, or more platforms of one that is pinned; return the new lock and the image's name in it.
+    """Pin an image, or further platforms of a pinned one; return the new lock and the image's name in it.
 
     Args:
-        lock: The lock so far.
-        source: What to pin.
-        pinning: The lock's place.
+        lock: The lock to start from.
+        source: The reference or the local source to pin.
+        context: The lock's place.
         name: The image's name; by default the last part of its repository or path.
         platforms: The platforms to pin; by default this machine's.
-        working_directory: What a relative path in `source` is relative to; by default the process's.
+        working_directory: The base of a relative path in `source`; by default the process's.
 
     Raises:
-        LockError: The name is not valid, or is another image's.
+        LockError: The name is not valid, or belongs to another image.
         ImageError: The image cannot be read, or has nothing for a platform.
     """
-    parsed = _recorded(parse_source(source), pinning.directory, working_directory or Path.cwd())
+    parsed = _recorded(parse_source(source), context.directory, Path(working_directory or Path.cwd()))
     name = name or _default_name(parsed)
     if not NAME.fullmatch(name):
         raise LockError(f"name {name!r}: not a valid name, expected {NAME.pattern}; choose one with --name")
@@ -93,36 +61,36 @@ def add(
             f" or remove it first with `nixoci remove {name}`"
         )
     if before is None:
-        image = _resolve(str(parsed), wanted, pinning)
+        image = _resolve(str(parsed), wanted, context)
     else:
         missing = [platform for platform in wanted if str(platform) not in before.platforms]
         if not missing:
             return lock, name
-        with pinning.open_pinned(name, before) as opened:
+        with context.open_pinned(name, before) as opened:
             more = _locked_platforms(opened, missing)
         image = replace(before, platforms={**before.platforms, **more})
     return replace(lock, images={**lock.images, name: image}), name
 
 
-def update(lock: Lock, names: Collection[str], *, pinning: Pinning, tag: str | None = None) -> Lock:
-    """Resolve references again, for the platforms that they are pinned for; all images if no names are given.
+def update_images(lock: Lock, names: Collection[str] = (), *, context: LockContext, tag: str | None = None) -> Lock:
+    """Resolve the references of images again, for the platforms that they are pinned for.
 
     Args:
-        lock: The lock so far.
-        names: The images.
-        pinning: The lock's place.
-        tag: Another tag to take, instead of each one's own.
+        lock: The lock to start from.
+        names: The images; all if there are no names.
+        context: The lock's place.
+        tag: A tag to pin in place of each image's own.
 
     Raises:
-        LockError: No such image, or one without tags.
-        ImageError: An image cannot be read, or has no longer anything for a platform.
+        LockError: No such image, or an image without tags.
+        ImageError: An image cannot be read, or has nothing for a platform any more.
     """
-    chosen = select(lock, names)
+    chosen = lock.select(names)
 
     def again(name: str) -> LockedImage:
         before = chosen[name]
         reference = before.reference if tag is None else _retagged(name, before.reference, tag)
-        after = _resolve(reference, map(Platform.parse, before.platforms), pinning)
+        after = _resolve(reference, map(Platform.parse, before.platforms), context)
         return _with_nar_hashes(after, before)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
@@ -130,31 +98,22 @@ def update(lock: Lock, names: Collection[str], *, pinning: Pinning, tag: str | N
     return replace(lock, images={**lock.images, **updated})
 
 
-def remove(lock: Lock, names: Collection[str]) -> Lock:
-    """Drop images.
+def remove_image(lock: Lock, name: str) -> Lock:
+    """Return the lock without an image.
+
+    >>> remove_image(Lock(version=1), "web")
+    Traceback (most recent call last):
+    nixoci.errors.LockError: image web: not in the lock; there is none
 
     Raises:
         LockError: No such image.
     """
-    gone = select(lock, names) if names else {}
+    gone = lock.select([name])
     return replace(lock, images={name: image for name, image in lock.images.items() if name not in gone})
 
 
-def select(lock: Lock, names: Collection[str]) -> dict[str, LockedImage]:
-    """Return the images of these names, all if there are no names.
-
-    Raises:
-        LockError: No such image.
-    """
-    for name in names:
-        if name not in lock.images:
-            there = ", ".join(sorted(lock.images)) or "none"
-            raise LockError(f"image {name}: not in the lock; there is {there}")
-    return {name: lock.images[name] for name in names or lock.images}
-
-
 def locked_platform(image: Image) -> LockedPlatform:
-    """Return what the lock holds of an image for one platform."""
+    """Return an image's entry in the lock, for one platform."""
     return LockedPlatform(
         manifest=_locked(image.manifest.descriptor),
         config=LockedConfig(
@@ -175,8 +134,8 @@ def locked_platform(image: Image) -> LockedPlatform:
     )
 
 
-def _resolve(reference: str, platforms: Iterable[Platform], pinning: Pinning) -> LockedImage:
-    with open_source(pinning.source(reference), access=pinning.access) as opened:
+def _resolve(reference: str, platforms: Iterable[Platform], context: LockContext) -> LockedImage:
+    with open_source(context.source(reference), access=context.access) as opened:
         return LockedImage(
             reference=reference, digest=opened.root.digest, platforms=_locked_platforms(opened, platforms)
         )
@@ -187,12 +146,12 @@ def _locked_platforms(opened: ImageSource, platforms: Iterable[Platform]) -> dic
     if isinstance(opened, Registry):
         for image in images.values():
             opened.check_policy(image)
-    # keyed by what was asked for: an update shall again take the best for that, not for what was the best once
+    # the keys are the platforms that were asked for, so that an update looks for the best match again
     return {str(platform): locked_platform(image) for platform, image in images.items()}
 
 
 def _with_nar_hashes(after: LockedImage, before: LockedImage) -> LockedImage:
-    """Keep the hashes of image paths that have not changed: they hold the reference and the digest too."""
+    """Keep the hashes of unchanged image paths, which hold the reference and the digest too."""
     if (after.reference, after.digest) != (before.reference, before.digest):
         return after
     kept = {
@@ -205,10 +164,10 @@ def _with_nar_hashes(after: LockedImage, before: LockedImage) -> LockedImage:
 
 
 def _recorded(source: Source, directory: Path, working_directory: Path) -> Source:
-    """Return a source as the lock has it: a relative path is relative to the lock's directory."""
+    """Return a source as the lock records it: with a relative path relative to the lock's directory."""
     match source:
         case BlobsSource():
-            raise LockError(f"source {source}: files that are given one by one cannot be pinned; use a layout")
+            raise LockError(f"source {source}: single blob files cannot be pinned; use a layout")
         case LocalSource(path=path) if not path.is_absolute():
             return replace(source, path=Path(os.path.relpath(working_directory / path, directory.absolute())))
     return source
@@ -230,8 +189,7 @@ def _retagged(name: str, reference: str, tag: str) -> str:
     if isinstance(source, BlobsSource):
         raise LockError(f"image {name}: {reference} has no tag to change")
     changed = replace(source, tag=tag, digest=None) if isinstance(source, Reference) else replace(source, tag=tag)
-    # a tag comes from the user: the text is checked as a whole
-    parse_source(str(changed))
+    parse_source(str(changed))  # the tag comes from the user: check the text as a whole
     return str(changed)
 
 

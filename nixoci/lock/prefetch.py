@@ -1,7 +1,7 @@
-"""Prefetching: a lock's blobs into the Nix store, where its derivations look for them, and the trees' hashes.
+"""Prefetching: a lock's blobs go into the Nix store, where its derivations find them; the image paths are hashed.
 
-Nix's own tools put the blobs there and check them. A registry that wants a password, or a local source, which no build
-can read, is read here with the user's own rights.
+Nix's own tools add the blobs to the store and check them. This process reads them with the user's own rights, so that
+it can also read registries that want a password, and local sources, which no build can read.
 """
 
 import tempfile
@@ -15,23 +15,23 @@ from typing import BinaryIO
 from nixoci.errors import BlobError, PlatformError
 from nixoci.extraction import extract
 from nixoci.image_path import FORMAT_VERSION
+from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedBlob, LockedImage, LockedNarHash, LockedPlatform
-from nixoci.lock.names import blob_name, podman_name, store_name
-from nixoci.lock.pin import Pinning, select
+from nixoci.lock.names import blob_name, podman_name
+from nixoci.nix_store import commands as nix
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
 from nixoci.oci.resolve import resolve
 from nixoci.oci.sources import BlobsSource, open_source
-from nixoci.process import run
 from nixoci.progress import Advance, ignore
 
 _COPY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class PrefetchTarget:
     """One platform of one image to prefetch."""
 
     name: str
@@ -40,147 +40,148 @@ class Wanted:
 
     @property
     def locked(self) -> LockedPlatform:
-        """What the lock has of it."""
+        """The platform's entry in the lock."""
         return self.image.platforms[self.platform]
 
     @property
     def blobs(self) -> list[LockedBlob]:
-        """Its manifest, its config and its layers."""
+        """The manifest, the config and the layers."""
         return [self.locked.manifest, self.locked.config, *self.locked.layers]
 
 
-def choose(lock: Lock, names: Collection[str] = (), platforms: Collection[Platform] = ()) -> list[Wanted]:
-    """Return what to prefetch: of the images of these names (all by default), these platforms (all by default).
+def prefetch_targets(
+    lock: Lock, names: Collection[str] = (), platforms: Collection[Platform] = ()
+) -> list[PrefetchTarget]:
+    """Return the targets for these images (all by default) and these platforms (all by default).
 
     Raises:
         LockError: No such image.
         PlatformError: None of the images is locked for one of the platforms.
     """
     keys = {str(platform.normalized) for platform in platforms}
-    wanted = [
-        Wanted(name=name, image=image, platform=key)
-        for name, image in select(lock, names).items()
+    targets = [
+        PrefetchTarget(name=name, image=image, platform=key)
+        for name, image in lock.select(names).items()
         for key in image.platforms
         if not keys or key in keys
     ]
-    missing = sorted(keys - {each.platform for each in wanted})
+    missing = sorted(keys - {target.platform for target in targets})
     if missing:
         raise PlatformError(
             f"platform {missing[0]}: no image is locked for it; add it with `nixoci add REF --platform {missing[0]}`"
         )
-    return wanted
+    return targets
 
 
-def missing_blobs(wanted: Iterable[Wanted]) -> dict[Digest, LockedBlob]:
+def missing_blobs(targets: Iterable[PrefetchTarget]) -> dict[Digest, LockedBlob]:
     """Return the blobs that are not in the Nix store, each once.
 
     Raises:
         ProcessError: Nix is missing or fails.
     """
-    blobs = {blob.digest: blob for each in wanted for blob in each.blobs}
-    paths = {str(store_path(digest)): digest for digest in blobs}
-    invalid = run(["nix-store", "--check-validity", "--print-invalid", *paths], package="nix").decode().split()
-    return {paths[path]: blobs[paths[path]] for path in invalid}
+    blobs = {str(blob_path(blob.digest)): blob for target in targets for blob in target.blobs}
+    return {blobs[path].digest: blobs[path] for path in nix.invalid_paths(blobs)}
 
 
-def prefetch(
-    wanted: Iterable[Wanted], missing: Mapping[Digest, LockedBlob], *, pinning: Pinning, advance: Advance = ignore
+def prefetch_blobs(
+    targets: Iterable[PrefetchTarget],
+    missing: Mapping[Digest, LockedBlob],
+    *,
+    context: LockContext,
+    advance: Advance = ignore,
 ) -> None:
-    """Put blobs into the Nix store.
+    """Add blobs to the Nix store.
 
     Args:
-        wanted: The images they are of.
-        missing: The blobs, as `missing_blobs` finds them.
-        pinning: Where the lock's sources are.
-        advance: Called with the bytes of each blob that has been put.
+        targets: The images that the blobs belong to.
+        missing: The blobs, from `missing_blobs`.
+        context: The lock's place.
+        advance: Called with the size of each blob that was added.
 
     Raises:
-        ImageError: A blob cannot be had, or is not what the lock says.
+        ImageError: A blob cannot be read, or does not match the lock.
         ProcessError: Nix or skopeo is missing or fails.
     """
     left = dict(missing)
     with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
-        for each in wanted:
-            needed = {blob.digest: blob for blob in each.blobs if blob.digest in left}
+        for target in targets:
+            needed = {blob.digest: blob for blob in target.blobs if blob.digest in left}
             if not needed:
                 continue
-            with _opened(each, needed, pinning, Path(folder) / "layout") as open_blob:
+            with _open_blobs(target, needed, context, Path(folder) / "layout") as open_blob:
                 for blob in needed.values():
-                    _put(each, blob, open_blob, Path(folder))
+                    _add_blob(target, blob, open_blob, Path(folder))
                     advance(blob.size)
                     del left[blob.digest]
 
 
-def nar_hash(each: Wanted, *, advance: Advance = ignore) -> LockedNarHash:
+def compute_nar_hash(target: PrefetchTarget, *, advance: Advance = ignore) -> LockedNarHash:
     """Extract an image from blobs in the Nix store, as its derivation does, and return the image path's hash.
 
     Args:
-        each: The image, whose blobs must have been prefetched.
+        target: The image. Its blobs must be in the Nix store, see `prefetch_blobs`.
         advance: Called with the layers' bytes that were read, each counted twice.
 
     Raises:
         ImageError: The image cannot be extracted.
         ProcessError: Nix is missing or fails.
     """
-    manifest = each.locked.manifest.digest
-    files = {blob.digest: store_path(blob.digest) for blob in each.blobs}
+    files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
     with (
         tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
-        open_source(BlobsSource(manifest), blobs=files) as source,
+        open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source,
     ):
-        made = Path(folder) / store_name(each.name, each.image.reference)
+        image_path = Path(folder) / "image"
         extract(
-            resolve(source, Platform.parse(each.platform)),
+            resolve(source, Platform.parse(target.platform)),
             source,
-            made,
-            name=each.name,
-            reference=podman_name(each.name, each.image.reference),
-            digest=each.image.digest,
+            image_path,
+            name=target.name,
+            reference=podman_name(target.name, target.image.reference),
+            digest=target.image.digest,
             advance=advance,
         )
-        found = run(["nix-hash", "--type", "sha256", made], package="nix").decode().strip()
-    return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", found).sri)
+        return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", nix.nar_digest(image_path)).sri)
 
 
-def with_nar_hash(lock: Lock, each: Wanted, found: LockedNarHash | None) -> Lock:
-    """Return the lock with the hash of one image path, or without."""
-    image = lock.images[each.name]
-    platform = replace(image.platforms[each.platform], nar_hash=found)
-    changed = replace(image, platforms={**image.platforms, each.platform: platform})
-    return replace(lock, images={**lock.images, each.name: changed})
+def with_nar_hash(lock: Lock, target: PrefetchTarget, nar_hash: LockedNarHash | None) -> Lock:
+    """Return the lock with the NAR hash of one image path, or without it."""
+    image = lock.images[target.name]
+    platform = replace(image.platforms[target.platform], nar_hash=nar_hash)
+    changed = replace(image, platforms={**image.platforms, target.platform: platform})
+    return replace(lock, images={**lock.images, target.name: changed})
 
 
 @cache
-def store_path(digest: Digest) -> Path:
-    """Return where a blob is in the Nix store, or would be.
+def blob_path(digest: Digest) -> Path:
+    """Return the path of a blob in the Nix store, which need not be there.
 
     Raises:
         ProcessError: Nix is missing or fails.
     """
-    command = ["nix-store", "--print-fixed-path", digest.algorithm, digest.hex, blob_name(digest)]
-    return Path(run(command, package="nix").decode().strip())
+    return Path(nix.fixed_path(digest.algorithm, digest.hex, blob_name(digest)))
 
 
 @contextmanager
-def _opened(
-    each: Wanted, needed: Mapping[Digest, LockedBlob], pinning: Pinning, layout: Path
+def _open_blobs(
+    target: PrefetchTarget, needed: Mapping[Digest, LockedBlob], context: LockContext, layout: Path
 ) -> Iterator[Callable[[LockedBlob], BinaryIO]]:
-    """Open what the needed blobs of an image are read from; `layout` collects the layers of registries."""
-    source = pinning.source(each.image.reference)
+    """Yield a function that opens the needed blobs of an image; `layout` collects the layers of registries."""
+    source = context.source(target.image.reference)
     if not isinstance(source, Reference):
-        with pinning.open_pinned(each.name, each.image) as local:
+        with context.open_pinned(target.name, target.image) as local:
             yield lambda blob: local.open_blob(_descriptor(blob))
         return
-    manifest = source.at(each.locked.manifest.digest)
-    layers = {layer.digest for layer in each.locked.layers}
+    manifest = source.at(target.locked.manifest.digest)
+    layers = {layer.digest for layer in target.locked.layers}
     if layers & set(needed):
         folders = {digest: layout / "blobs" / digest.algorithm for digest in layers}
         for digest, folder in folders.items():
             folder.mkdir(parents=True, exist_ok=True)
             if digest not in needed and not (folder / digest.hex).exists():
-                (folder / digest.hex).symlink_to(store_path(digest))
-        copy_layers(manifest, pinning.access, layout)
-    with open_source(manifest, access=pinning.access) as registry:
+                (folder / digest.hex).symlink_to(blob_path(digest))
+        copy_layers(manifest, context.access, layout)
+    with open_source(manifest, access=context.access) as registry:
 
         def open_blob(blob: LockedBlob) -> BinaryIO:
             if blob.digest not in layers:
@@ -190,9 +191,11 @@ def _opened(
         yield open_blob
 
 
-def _put(each: Wanted, blob: LockedBlob, open_blob: Callable[[LockedBlob], BinaryIO], folder: Path) -> None:
-    """Verify a blob and let Nix put it into its store."""
-    what = f"image {each.name}: blob {blob.digest}"
+def _add_blob(
+    target: PrefetchTarget, blob: LockedBlob, open_blob: Callable[[LockedBlob], BinaryIO], folder: Path
+) -> None:
+    """Verify a blob and add it to the Nix store."""
+    what = f"image {target.name}: blob {blob.digest}"
     file = folder / blob_name(blob.digest)
     hasher, size = blob.digest.hasher(), 0
     try:
@@ -206,10 +209,9 @@ def _put(each: Wanted, blob: LockedBlob, open_blob: Callable[[LockedBlob], Binar
     if (size, hasher.hexdigest()) != (blob.size, blob.digest.hex):
         raise BlobError(
             f"{what}: its source has {size} bytes of digest {blob.digest.algorithm}:{hasher.hexdigest()}, the lock has"
-            f" {blob.size} bytes; the source is damaged, or run `nixoci verify {each.name}`"
+            f" {blob.size} bytes; the source is damaged, or run `nixoci verify {target.name}`"
         )
-    kind = ["--type", blob.digest.algorithm, "--name", blob_name(blob.digest)]
-    run(["nix-prefetch-url", *kind, file.as_uri(), blob.digest.hex], package="nix")
+    nix.add_fixed_file(file, blob.digest.algorithm, blob.digest.hex, file.name)
     file.unlink()
 
 

@@ -1,6 +1,7 @@
-"""Values that come from Nix as JSON: sets with names that Nix's JSON cannot have are lists of their members.
+"""JSON values that Nix wrote.
 
-`nix/units.nix` writes them, since to Nix a set with an attribute `outPath` or `__toString` is a string.
+Nix writes a set with an attribute `outPath` or `__toString` as a string. `expressions/units.nix` therefore writes such
+a set as a list of its members.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ _MEMBERS = "__members"
 
 
 def with_members(value: Any) -> Any:
-    """Return a JSON value with the objects in place of the lists of their members."""
+    """Return a JSON value in which every list of members is an object again."""
     if isinstance(value, list):
         return [with_members(item) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What Nix text may be written for: a deployment whose images are known by name before they are built."""
+"""Checks of a deployment whose images are not built yet."""
 
 from dataclasses import replace
 
@@ -6,12 +6,13 @@ from nixoci.container.model import Deployment
 from nixoci.container.rules import check
 from nixoci.errors import ContainerError
 from nixoci.lock.model import Lock
+from nixoci.nix_store.path import STORE_DIR
 
-_NOT_BUILT = "/nix/store/not-built"
+_NOT_BUILT = f"{STORE_DIR}/not-built"
 
 
 def check_declared(deployment: Deployment, lock: Lock | None) -> None:
-    """Check a deployment as far as that needs no image, so that the text is refused and not its build.
+    """Check all that needs no image, so that a wrong deployment fails when Nix text is written, not when it is built.
 
     Raises:
         ContainerError: A rule is broken; the message starts with the option.

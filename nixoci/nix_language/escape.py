@@ -1,14 +1,13 @@
-"""The one way from data to Nix text: every value becomes a `NixExpr` here, and templates take nothing else.
+"""The one way from data to Nix text: every value becomes a `NixExpr` here, and templates accept nothing else.
 
-The shape is nixfmt's (RFC 166): two spaces, one item a line, keys sorted. Text stays raw UTF-8; the escapes
-are those of Nix's own lexer (Nix manual, String literal), of which JSON's are not a subset.
+The layout is nixfmt's (RFC 166): two spaces, one item a line, keys sorted. Text stays raw UTF-8. The escapes are those
+of Nix's lexer (Nix manual, String literal); JSON has escapes that Nix does not know.
 """
 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 from nixoci.errors import EscapeError
@@ -22,18 +21,18 @@ _KEY = object()
 
 
 class NixExpr(str):
-    """Nix text that stands for exactly one expression; only this module makes it."""
+    """The text of exactly one Nix expression; only this module makes it."""
 
     __slots__ = ()
 
     def __new__(cls, text: str, key: object) -> Self:
-        """Refuse whoever does not have this module's key."""
+        """Refuse a caller without this module's key."""
         if key is not _KEY:
             raise TypeError("NixExpr: only the functions of nixoci.nix_language.escape make Nix text")
         return super().__new__(cls, text)
 
     def indented(self, spaces: int) -> "NixExpr":
-        """Return the same expression for a place indented by `spaces`; none of its literals spans lines."""
+        """Return the expression with all lines but the first indented by `spaces`; no literal spans lines."""
         return _expr(
             "\n".join(" " * spaces + line if line and number else line for number, line in enumerate(self.split("\n")))
         )
@@ -43,8 +42,16 @@ def _expr(text: str) -> NixExpr:
     return NixExpr(text, _KEY)
 
 
+def trusted(text: str) -> NixExpr:
+    """Return an expression that comes with nixoci, as it is; never call it with anything that a user wrote."""
+    return _expr(text)
+
+
 def string(text: str) -> NixExpr:
-    """Return a string literal.
+    r"""Return a string literal.
+
+    >>> print(string('say "${hi}"'))
+    "say \"\${hi}\""
 
     Raises:
         EscapeError: NUL, which Nix strings cannot hold, or a surrogate, which UTF-8 cannot.
@@ -59,18 +66,18 @@ def string(text: str) -> NixExpr:
 
 
 def attribute_name(name: str) -> NixExpr:
-    """Return an attribute name, bare where Nix allows it."""
+    """Return an attribute name, without quotes if Nix allows that."""
     return _expr(name) if _BARE_NAME.fullmatch(name) and name not in _KEYWORDS else string(name)
 
 
 def path(relative: PurePosixPath) -> NixExpr:
-    """Return a path relative to the file that holds it; a literal where Nix has one for its characters.
+    """Return a path relative to the file that holds it, as a literal if its characters allow that.
 
     Raises:
-        EscapeError: It is absolute, or holds what `string` refuses.
+        EscapeError: The path is absolute, or `string` refuses it.
     """
     if relative.is_absolute():
-        raise EscapeError(f"{relative}: absolute; a generated file names others by where they are from it")
+        raise EscapeError(f"{relative}: an absolute path; a generated file needs paths relative to itself")
     text = str(relative)
     if _BARE_PATH.fullmatch(text):
         return _expr(text if text.startswith("../") else f"./{text}")
@@ -89,7 +96,7 @@ def integer(value: int) -> NixExpr:
         EscapeError: Nix integers have 64 bits.
     """
     if not -_LARGEST <= value <= _LARGEST:
-        raise EscapeError(f"{value}: a Nix integer literal is at most {_LARGEST} in size")
+        raise EscapeError(f"{value}: too large for a Nix integer; the limit is {_LARGEST}")
     return _expr(str(value))
 
 
@@ -100,7 +107,7 @@ def real(value: float) -> NixExpr:
         EscapeError: Infinite or not a number.
     """
     if not math.isfinite(value):
-        raise EscapeError(f"{value}: Nix has no literal for it")
+        raise EscapeError(f"{value}: Nix has no literal for this number")
     mantissa, e, exponent = repr(value).partition("e")
     return _expr((mantissa if "." in mantissa else f"{mantissa}.0") + e + exponent)
 
@@ -117,7 +124,7 @@ def array(items: Iterable[NixExpr]) -> NixExpr:
 
 
 def _element(item: NixExpr) -> NixExpr:
-    """Return an expression as a list takes it: a sign would end the element before it."""
+    """Return an expression as an element of a list, where a bare sign would be an operator."""
     return _expr(f"({item})") if item.startswith("-") else item
 
 
@@ -130,8 +137,17 @@ def attributes(items: Mapping[str, NixExpr]) -> NixExpr:
 def value(data: Any) -> NixExpr:
     """Return the expression of a JSON value.
 
+    >>> print(value({"ports": [80, -1], "user": None}))
+    {
+      ports = [
+        80
+        (-1)
+      ];
+      user = null;
+    }
+
     Raises:
-        EscapeError: It holds something that Nix has no literal for, or nests too deep.
+        EscapeError: Nix has no literal for a part of it, or it nests too deep.
     """
     try:
         return _value(data)
@@ -156,11 +172,3 @@ def _value(data: Any) -> NixExpr:  # noqa: PLR0911 - one return for each kind of
         case dict():
             return attributes({name: _value(item) for name, item in data.items()})
     raise EscapeError(f"{data!r}: not a JSON value")
-
-
-def shipped(name: str) -> NixExpr:
-    """Return the expression in the file `nix/NAME`, which comes with nixoci and is trusted."""
-    folder = files("nixoci.nix_language") / "expressions"
-    if not folder.is_dir():  # a checkout: the wheel has them beside this module
-        folder = Path(__file__).parents[2] / "nix"
-    return _expr((folder / name).read_text(encoding="utf-8").strip())

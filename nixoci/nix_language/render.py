@@ -1,4 +1,4 @@
-"""Templates of Nix text, in which forgetting to escape is an error and not an injection."""
+"""Templates of Nix text. A value that was not escaped is an error, not an injection."""
 
 from functools import lru_cache
 from typing import Any
@@ -9,10 +9,10 @@ from nixoci.nix_language.escape import NixExpr
 
 
 def render(template: str, /, **values: Any) -> str:
-    """Fill in a template of `nixoci/nix/templates`.
+    """Return the text of a template in `templates/`.
 
     Raises:
-        TypeError: The template puts out something that no function of `nixoci.nix_language.escape` made.
+        TypeError: The template outputs a value that no function of `nixoci.nix_language.escape` made.
         jinja2.UndefinedError: The template names a value that is not given.
     """
     return environment().get_template(template).render(values)
@@ -20,7 +20,7 @@ def render(template: str, /, **values: Any) -> str:
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """Return the environment of all Nix templates."""
+    """Return the jinja2 environment of all Nix templates."""
     return Environment(
         loader=PackageLoader("nixoci.nix_language", "templates"),
         undefined=StrictUndefined,
@@ -33,8 +33,8 @@ def environment() -> Environment:
 
 
 def _only_nix(value: Any) -> Any:
-    if isinstance(value, NixExpr | StrictUndefined):  # what is undefined raises its own error
+    if isinstance(value, NixExpr | StrictUndefined):  # an undefined value raises its own error
         return value
     raise TypeError(
-        f"a template puts out {type(value).__name__} {value!r:.80}, which nixoci.nix_language.escape did not make"
+        f"a template outputs {type(value).__name__} {value!r:.80}, which nixoci.nix_language.escape did not make"
     )

@@ -30,6 +30,8 @@ _MACHINES = {
     "loongarch64": "linux/loong64",
     "mips64": f"linux/mips64{'le' if sys.byteorder == 'little' else ''}",
 }
+"""Platforms by `uname -m`; `nix_language/expressions/lock.nix` has them by Nix's systems."""
+
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 """The variant that an architecture means where none is named."""
 

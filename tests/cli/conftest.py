@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """How a command ended, and what it wrote to a pipe."""
+    """The exit code of a command, and its output to a pipe."""
 
     code: int
     out: str

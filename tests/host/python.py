@@ -56,9 +56,6 @@ def install_checkout(root: Path, upper: Path) -> None:
     """Copy the checkout's package and its command into a machine's writable layer."""
     site = upper / VENV / f"lib/python{_python_version(root)}/site-packages"
     shutil.copytree(CHECKOUT / "nixoci", site / "nixoci", ignore=shutil.ignore_patterns("__pycache__"))
-    for source, target in _pyproject()["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].items():
-        (site / target).parent.mkdir(exist_ok=True)
-        shutil.copy(CHECKOUT / source, site / target)
     # what importlib.metadata and `nixoci --version` read
     project = _project()
     metadata = site / f"nixoci-{project['version']}.dist-info/METADATA"
@@ -75,9 +72,5 @@ def _python_version(root: Path) -> str:
 
 
 def _project() -> dict[str, Any]:
-    project: dict[str, Any] = _pyproject()["project"]
+    project: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return project
-
-
-def _pyproject() -> dict[str, Any]:
-    return tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import pytest
 from nixoci.container.model import Deployment
 from nixoci.document import dump
 from nixoci.lock.model import EMPTY_LOCK
-from nixoci.nix_language.generate import generate
+from nixoci.nix_language.default_nix import render_default_nix
 from tests.host.test_delta import build_pair, fresh, valid
 from tests.nix_language.locks import image, lock, platform
 from tests.nixpkgs import CHECKOUT, nixpkgs
@@ -148,7 +148,7 @@ def test_its_packages_are_all_that_generated_files_take(machine: Machine, with_l
     assert with_lib
     command = ["nix-instantiate", "--eval", "--strict", "--json", "-"]
     found = json.loads(machine.run(command, input=OUTPUTS).stdout)
-    text = generate(EMPTY_LOCK, deployment=Deployment())
+    text = render_default_nix(EMPTY_LOCK, deployment=Deployment())
     taken = set(re.findall(r"packages\.([a-z-]+),", text))
     assert {"nixoci", "oras", "podman", "systemd"} <= taken
     assert taken <= set(found["packages"]["each"])

@@ -11,7 +11,7 @@ import pytest
 
 from nixoci.container.model import Backend, Container, Deployment, Volume
 from nixoci.document import dump
-from nixoci.nix_language.module import generate_module
+from nixoci.nix_language.module import render_module
 from tests.host.test_modules import ENABLE, FOLDER, LOCK, SECCOMP, Modules, evaluator, write_project
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_a_module_s_containers_are_those_that_python_declared(project: Modules) 
 def test_a_module_of_image_paths_evaluates_purely_and_builds(project: Modules) -> None:
     machine = project.machine
     image = build(project, "images.nginx")
-    text = generate_module(Deployment(images={"nginx": image}, containers={"web": Container(image="nginx")}))
+    text = render_module(Deployment(images={"nginx": image}, containers={"web": Container(image="nginx")}))
     pure = ["nix", "eval", "--json", "--expr", f"({text}).virtualisation.nixoci.images"]
     assert json.loads(machine.run(pure).stdout) == {"nginx": image}
     machine.run(["tee", f"{PROJECT}/built.nix"], input=text)

@@ -25,7 +25,7 @@ DIRECTORY = "a $b %n 'c' \"d\" é"
 
 UNITS = """
 let
-  make = import /src/nix/units.nix {
+  make = import /src/nixoci/nix_language/expressions/units.nix {
     system = builtins.currentSystem;
     nixoci = "/opt/nixoci";
     seccomp = "/usr/share/containers/seccomp.json";

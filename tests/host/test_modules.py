@@ -447,7 +447,7 @@ def test_a_users_container_goes_from_one_generation_to_the_next_and_back(
 def test_two_users_cannot_have_a_container_of_one_name(project: Modules) -> None:
     bob = 'virtualisation.nixoci.users.bob.containers.mine.image = "nginx";'
     (message,) = project.broken(ENABLE, LOCK, ALICE, bob)
-    assert message.startswith("virtualisation.nixoci.users: alice and bob have a unit mine.service each;")
+    assert message.startswith("virtualisation.nixoci.users: alice and bob each have a unit mine.service;")
 
 
 def test_an_image_of_a_user_that_is_unknown(project: Modules) -> None:

@@ -43,10 +43,11 @@ def printed(machine: Machine, script: list[str]) -> list[str]:
 
 
 def test_it_says_what_it_made(printed: list[str]) -> None:
-    assert [line.partition(":")[0] for line in printed] == ["units, built by Nix", "units", "bundle"]
+    assert [line.partition(":")[0] for line in printed] == ["units, built by Nix", "units", "bundle", "delta"]
     assert printed[0].endswith("-nixoci-units")
     assert printed[1] == f"units: {OUT}/units/lib/systemd/system"
     assert printed[2] == "bundle: ['/bin/true']"
+    assert printed[3] == "delta: 1 paths"
 
 
 def test_units_are_the_same_by_nix_by_the_module_and_without_nix(modules: Modules, printed: list[str]) -> None:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.image_path import FORMAT_VERSION
-from nixoci.lock import pin
-from nixoci.lock.check import Outdated, outdated, verify
+from nixoci.lock.check import Outdated, outdated_images, verify_lock
+from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedNarHash, LockedPlatform
-from nixoci.lock.pin import Pinning
+from nixoci.lock.pin import add_image
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
-from nixoci.oci.registry import RegistryAccess
 from tests.support.layout import blob_path, tar_stream, write_layout
 from tests.support.skopeo import install_skopeo
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 APP = "registry.example/app:1.0"
 AMD64 = "linux/amd64"
-PREFETCH = "`nixoci prefetch app` makes it again"
+PREFETCH = "`nixoci prefetch app` computes it again"
 
 
 @pytest.fixture
@@ -30,15 +29,15 @@ def layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pinning(tmp_path: Path, layout: Path, monkeypatch: pytest.MonkeyPatch) -> Pinning:
+def context(tmp_path: Path, layout: Path, monkeypatch: pytest.MonkeyPatch) -> LockContext:
     install_skopeo(monkeypatch, tmp_path, layout, tags=["1.0", "1.1", "1.2", "1.2-alpine", "latest"])
-    return Pinning(directory=tmp_path, access=RegistryAccess())
+    return LockContext(directory=tmp_path)
 
 
 @pytest.fixture
-def lock(layout: Path, pinning: Pinning) -> Lock:
+def lock(layout: Path, context: LockContext) -> Lock:
     write_layout(layout, [tar_stream({"a": b""})], tag="1.0")
-    return pin.add(Lock(version=1), APP, pinning=pinning, platforms=[Platform.parse(AMD64)])[0]
+    return add_image(Lock(version=1), APP, context=context, platforms=[Platform.parse(AMD64)])[0]
 
 
 def changed(lock: Lock, **changes: Any) -> Lock:
@@ -48,17 +47,17 @@ def changed(lock: Lock, **changes: Any) -> Lock:
     return replace(lock, images={"app": replace(image, platforms={AMD64: platform})})
 
 
-def problems(lock: Lock, pinning: Pinning | None = None) -> list[str]:
-    return list(map(str, verify(lock, pinning=pinning)))
+def problems(lock: Lock, context: LockContext | None = None) -> list[str]:
+    return list(map(str, verify_lock(lock, context=context)))
 
 
-def test_what_was_pinned_is_right(lock: Lock, pinning: Pinning) -> None:
-    assert problems(lock) == problems(lock, pinning) == []
+def test_what_was_pinned_is_right(lock: Lock, context: LockContext) -> None:
+    assert problems(lock) == problems(lock, context) == []
 
 
-def test_what_was_pinned_stays_right_when_the_tag_moves(lock: Lock, layout: Path, pinning: Pinning) -> None:
+def test_what_was_pinned_stays_right_when_the_tag_moves(lock: Lock, layout: Path, context: LockContext) -> None:
     write_layout(layout, [], tag="1.0")
-    assert problems(lock, pinning) == []
+    assert problems(lock, context) == []
 
 
 def test_layers_that_are_not_the_configs(lock: Lock) -> None:
@@ -79,38 +78,40 @@ def test_a_hash_of_another_format(lock: Lock) -> None:
     assert problems(hashed) == [f"image app, linux/amd64: {says}"]
 
 
-def test_a_config_that_was_edited(lock: Lock, pinning: Pinning) -> None:
+def test_a_config_that_was_edited(lock: Lock, context: LockContext) -> None:
     config = lock.images["app"].platforms[AMD64].config
     edited = changed(lock, config=replace(config, value={**config.value, "config": {"User": "root"}}))
     digest = lock.images["app"].digest
-    says = f"config is not what {APP} has at {digest}; `nixoci update app` writes it again"
+    says = f"config differs from that of {APP} at {digest}; `nixoci update app` writes it again"
     assert problems(edited) == []
-    assert problems(edited, pinning) == [f"image app, linux/amd64: {says}"]
+    assert problems(edited, context) == [f"image app, linux/amd64: {says}"]
 
 
-def test_what_is_gone(lock: Lock, layout: Path, pinning: Pinning) -> None:
+def test_what_is_gone(lock: Lock, layout: Path, context: LockContext) -> None:
     blob_path(layout, lock.images["app"].digest).unlink()
-    (problem,) = verify(lock, pinning=pinning)
+    (problem,) = verify_lock(lock, context=context)
     assert problem.message.startswith(f"registry.example/app@{lock.images['app'].digest}: skopeo says: ")
 
 
-def test_newer_tags(lock: Lock, pinning: Pinning) -> None:
-    assert outdated(lock, pinning=pinning) == [Outdated(image="app", reference=APP, moved=False, newer=["1.1", "1.2"])]
+def test_newer_tags(lock: Lock, context: LockContext) -> None:
+    assert outdated_images(lock, context=context) == [
+        Outdated(image="app", reference=APP, moved=False, newer=["1.1", "1.2"])
+    ]
 
 
-def test_a_tag_that_moved(layout: Path, pinning: Pinning) -> None:
+def test_a_tag_that_moved(layout: Path, context: LockContext) -> None:
     write_layout(layout, [], tag="1.2")
-    lock, _ = pin.add(Lock(version=1), "registry.example/app:1.2", pinning=pinning, platforms=[Platform.parse(AMD64)])
-    assert outdated(lock, pinning=pinning) == []
+    lock, _ = add_image(Lock(version=1), "registry.example/app:1.2", context=context, platforms=[Platform.parse(AMD64)])
+    assert outdated_images(lock, context=context) == []
     write_layout(layout, [tar_stream({"new": b""})], tag="1.2")
-    (found,) = outdated(lock, ["app"], pinning=pinning)
+    (found,) = outdated_images(lock, ["app"], context=context)
     assert (found.moved, found.newer) == (True, [])
 
 
-def test_local_sources_have_no_tags_to_follow(layout: Path, pinning: Pinning) -> None:
+def test_local_sources_have_no_tags_to_follow(layout: Path, context: LockContext) -> None:
     write_layout(layout, [], tag="1.0")
     source = f"oci:{layout}:1.0"
-    lock, _ = pin.add(Lock(version=1), source, pinning=pinning, platforms=[Platform.parse(AMD64)])
-    assert outdated(lock, pinning=pinning) == []
+    lock, _ = add_image(Lock(version=1), source, context=context, platforms=[Platform.parse(AMD64)])
+    assert outdated_images(lock, context=context) == []
     assert write_layout(layout, [tar_stream({"new": b""})], tag="1.0") != Digest.of(b"")
-    assert [found.moved for found in outdated(lock, pinning=pinning)] == [True]
+    assert [found.moved for found in outdated_images(lock, context=context)] == [True]

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from nixoci.document import unstructure
 from nixoci.errors import DocumentError, LockError, NixociError
-from nixoci.lock.file import exclusive, read_lock, write_lock
+from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import (
     LOCK_VERSION,
     Lock,
@@ -55,7 +56,7 @@ locks = st.builds(Lock, version=st.just(LOCK_VERSION), images=st.dictionaries(na
 WEB = lock(web=image("docker.io/library/nginx:1.27", amd64=platform("amd64", "a", "b")))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(locks)
 def test_a_lock_is_what_was_written(tmp_path: Path, value: Lock) -> None:
     path = tmp_path / "lock.json"
@@ -199,26 +200,23 @@ def test_a_lock_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "lock.json"
-    with pytest.raises(LockError) as caught, exclusive(path):
+    with pytest.raises(LockError) as caught, exclusive_access(path):
         pass
     assert str(caught.value) == f"{path}: its directory does not exist; make it first"
-
-
-def _increment(path: Path) -> None:
-    for _ in range(50):
-        with exclusive(path):
-            value = int(path.read_text(encoding="utf-8"))
-            path.write_text(str(value + 1), encoding="utf-8")
 
 
 def test_writers_wait_for_one_another(tmp_path: Path) -> None:
     path = tmp_path / "count"
     path.write_text("0", encoding="utf-8")
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_increment, args=(path,)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert path.read_text(encoding="utf-8") == "150"
+
+    def increment(_: int) -> None:
+        with exclusive_access(path):
+            value = int(path.read_text(encoding="utf-8"))
+            sleep(0.001)
+            path.write_text(str(value + 1), encoding="utf-8")
+
+    # the kernel's lock belongs to an open file, so threads exclude one another as processes do
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        list(threads.map(increment, range(40)))
+    assert path.read_text(encoding="utf-8") == "40"
     assert [file.name for file in tmp_path.iterdir()] == ["count"]

@@ -6,7 +6,7 @@ import pytest
 
 from nixoci.errors import LockError, PlatformError
 from nixoci.lock.model import LockedNarHash
-from nixoci.lock.prefetch import choose, with_nar_hash
+from nixoci.lock.prefetch import prefetch_targets, with_nar_hash
 from nixoci.oci.model import Platform
 from tests.nix_language.locks import image, lock, platform
 
@@ -17,7 +17,10 @@ LOCK = lock(
 
 
 def chosen(*names: str, platforms: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    return [(each.name, each.platform) for each in choose(LOCK, names, [Platform.parse(text) for text in platforms])]
+    return [
+        (each.name, each.platform)
+        for each in prefetch_targets(LOCK, names, [Platform.parse(text) for text in platforms])
+    ]
 
 
 def test_all_that_is_locked_by_default() -> None:
@@ -42,7 +45,7 @@ def test_an_image_that_is_not_locked() -> None:
 
 
 def test_the_blobs_are_all_that_the_derivations_fetch() -> None:
-    web = choose(LOCK, ["web"], [Platform.parse("linux/amd64")])[0]
+    web = prefetch_targets(LOCK, ["web"], [Platform.parse("linux/amd64")])[0]
     assert [blob.digest for blob in web.blobs] == [
         web.locked.manifest.digest,
         web.locked.config.digest,
@@ -51,7 +54,7 @@ def test_the_blobs_are_all_that_the_derivations_fetch() -> None:
 
 
 def test_a_hash_is_pinned_for_one_platform_only() -> None:
-    web = choose(LOCK, ["web"])[1]
+    web = prefetch_targets(LOCK, ["web"])[1]
     hashed = LockedNarHash(format=1, hash="sha256-x")
     images = with_nar_hash(LOCK, web, hashed).images
     assert images["web"].platforms["linux/arm64"].nar_hash == hashed

@@ -59,10 +59,10 @@ releases = st.tuples(*[st.integers(0, 99)] * 3).map(lambda parts: ".".join(map(s
 
 
 @given(releases, st.lists(releases, unique=True), st.sampled_from(["", "-alpine", "-slim-bookworm"]))
-def test_the_same_kind_is_ordered_by_version_alone(current: str, others: list[str], flavour: str) -> None:
-    found = newer_tags(current + flavour, [other + flavour for other in others])
+def test_the_same_kind_is_ordered_by_version_alone(current: str, others: list[str], flavor: str) -> None:
+    found = newer_tags(current + flavor, [other + flavor for other in others])
     expected = sorted((other for other in others if Version(other) > Version(current)), key=Version)
-    assert found == [other + flavour for other in expected]
+    assert found == [other + flavor for other in expected]
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=20)))

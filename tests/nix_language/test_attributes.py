@@ -15,7 +15,7 @@ VALUES = st.recursive(
 
 
 def written(value: Any) -> Any:
-    """Return what nix/units.nix writes for a value."""
+    """Return a value as units.nix writes it."""
     if isinstance(value, list):
         return [written(item) for item in value]
     if not isinstance(value, dict):

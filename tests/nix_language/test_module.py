@@ -11,7 +11,7 @@ from nixoci.cli import cli
 from nixoci.container.model import Backend, Container, Deployment, Network, Settings, Volume
 from nixoci.document import dump
 from nixoci.errors import ContainerError
-from nixoci.nix_language.module import generate_module
+from nixoci.nix_language.module import render_module
 from tests.nix_language.locks import image, lock, platform
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_what_is_declared_is_options_and_defaults_are_left_out() -> None:
-    assert generate_module(WEB, lock=LOCK) == (
+    assert render_module(WEB, lock=LOCK) == (
         "# Made by `nixoci module` from a deployment; it is overwritten when made again.\n"
         "# Import it in NixOS or home-manager, beside the module of nixoci.\n"
         "{\n"
@@ -75,14 +75,14 @@ def test_what_is_declared_is_options_and_defaults_are_left_out() -> None:
 
 
 def test_image_paths_are_store_paths_that_are_kept() -> None:
-    text = generate_module(Deployment(images={"web": STORE_PATH}, containers={"web": Container(image="web")}))
+    text = render_module(Deployment(images={"web": STORE_PATH}, containers={"web": Container(image="web")}))
     assert f'web = storePath "{STORE_PATH}";\n' in text
     assert "lock =" not in text
 
 
 @pytest.mark.parametrize("deployment", [WEB, Deployment(images={"web": STORE_PATH})])
 def test_the_shape_is_rfc_166(deployment: Deployment) -> None:
-    text = generate_module(deployment, lock=LOCK)
+    text = render_module(deployment, lock=LOCK)
     lines = text.splitlines()
     assert text.endswith("}\n")
     assert all(line == line.rstrip() for line in lines)
@@ -101,7 +101,7 @@ def test_the_shape_is_rfc_166(deployment: Deployment) -> None:
     ],
 )
 def test_the_lock_is_where_it_is_from_the_module(place: str, written: str) -> None:
-    text = generate_module(Deployment(), lock=LOCK, lock_file=PurePosixPath(place))
+    text = render_module(Deployment(), lock=LOCK, lock_file=PurePosixPath(place))
     assert f"    lock = {written};\n" in text
 
 
@@ -115,7 +115,7 @@ def test_the_lock_is_where_it_is_from_the_module(place: str, written: str) -> No
 )
 def test_what_cannot_be_is_refused(deployment: Deployment, says: str) -> None:
     with pytest.raises(ContainerError) as caught:
-        generate_module(deployment, lock=LOCK)
+        render_module(deployment, lock=LOCK)
     assert str(caught.value).startswith(says)
 
 
@@ -126,14 +126,13 @@ def test_the_command_names_the_lock_from_the_modules_place(tmp_path: Path) -> No
     out.parent.mkdir()
     arguments = [str(containers), "--lock", str(lock_file)]
     assert run(*arguments, "--output", str(out)) == (0, "", "")
-    assert out.read_text("utf-8") == generate_module(WEB, lock=LOCK, lock_file=PurePosixPath("../nixoci.lock.json"))
+    assert out.read_text("utf-8") == render_module(WEB, lock=LOCK, lock_file=PurePosixPath("../nixoci.lock.json"))
     assert run(*arguments, "--output", str(out), "--check")[0] == 0
     out.write_text("{ }\n", encoding="utf-8")
     code, _, error = run(*arguments, "--output", str(out), "--check")
     assert code == 1
-    assert error == (
-        f"{out}: not what {containers} gives; run `nixoci module {containers} --lock {lock_file} --output {out}`"
-    )
+    assert error.startswith(f"{out}: ")
+    assert error.endswith(f"run `nixoci module {containers} --lock {lock_file} --output {out}`")
     assert run(*arguments, "--check")[0] == 2
 
 
@@ -141,4 +140,4 @@ def test_the_command_needs_no_lock_for_images_that_are_built(tmp_path: Path) -> 
     file = tmp_path / "web.json"
     deployment = Deployment(images={"web": STORE_PATH}, containers={"web": Container(image="web")})
     file.write_text(dump(deployment), encoding="utf-8")
-    assert run(str(file), "--lock", str(tmp_path / "none.json")) == (0, generate_module(deployment), "")
+    assert run(str(file), "--lock", str(tmp_path / "none.json")) == (0, render_module(deployment), "")

@@ -1,17 +1,17 @@
-# The images of a lock and the image store over all of them, for one platform.
+# The images of a lock, and an image store of all of them, for one platform.
 {
-  # What the files of these names hold.
+  # The values of reference.nix, blob.nix, image.nix and image-store.nix.
   reference,
   blob,
   image,
   imageStore,
-  # The lock file's value.
+  # The value of the lock file.
   lock,
-  # The version of what the nixoci below extracts.
+  # The version of the extraction format that nixoci writes.
   formatVersion,
-  # What builds.
+  # The system that builds.
   system,
-  # What the images are for, as `linux/arm64`; null is what `system` runs.
+  # The platform of the images, such as `linux/arm64`; null for the one that `system` runs.
   platform,
   nixoci,
   composefs,
@@ -30,7 +30,7 @@ let
   extractImage = image { inherit system nixoci; };
   joinImages = imageStore { inherit system nixoci composefs; };
 
-  # Platforms by system, the more usual spelling first.
+  # Platforms by system, the more usual spelling first; oci/platform.py has them by `uname -m`.
   platforms = {
     x86_64-linux = [ "linux/amd64" ];
     i686-linux = [ "linux/386" ];
@@ -57,7 +57,7 @@ let
   digestsOf = pinned: map (described: described.digest) ([ pinned.config ] ++ pinned.layers);
 
   # One derivation for each digest of the whole lock, however many images and platforms share it.
-  # listToAttrs keeps the first of a name, so a registry comes before local files.
+  # listToAttrs keeps the first of equal names, so registries come before local files.
   blobs = builtins.listToAttrs (builtins.concatMap blobsOf (sources.wrong ++ sources.right));
   sources = builtins.partition (name: reference.isLocal locked.${name}.reference) names;
   names = builtins.attrNames locked;
@@ -106,9 +106,8 @@ let
     in
     extractImage {
       inherit name;
-      inherit (entry) digest;
+      inherit (entry) reference digest;
       storeName = reference.storeName name entry.reference;
-      reference = reference.podmanName name entry.reference;
       platform = chosen;
       manifest = pinned.manifest.digest;
       blobs = builtins.listToAttrs (

@@ -12,8 +12,8 @@ from nixoci.cli import cli
 from nixoci.container.model import Container, Deployment
 from nixoci.document import dump, structure, unstructure
 from nixoci.errors import ContainerError
+from nixoci.nix_language.default_nix import render_default_nix
 from nixoci.nix_language.escape import value
-from nixoci.nix_language.generate import generate
 from tests.nix_language.locks import image, lock, platform
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_the_text_is_the_same_each_time_and_ends_with_one_newline(deployment: Deployment | None) -> None:
-    text = generate(LOCK, deployment=deployment)
-    assert text == generate(LOCK, deployment=deployment)
+    text = render_default_nix(LOCK, deployment=deployment)
+    assert text == render_default_nix(LOCK, deployment=deployment)
     assert text.endswith("}\n")
     assert not text.endswith("\n\n")
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_the_shape_is_rfc_166(deployment: Deployment | None) -> None:
-    lines = generate(LOCK, deployment=deployment).splitlines()
+    lines = render_default_nix(LOCK, deployment=deployment).splitlines()
     assert all(line == line.rstrip() for line in lines)
     assert not any("\t" in line for line in lines)
     assert all((len(line) - len(line.lstrip(" "))) % 2 == 0 for line in lines)
@@ -65,12 +65,12 @@ def test_the_shape_is_rfc_166(deployment: Deployment | None) -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_nothing_outside_of_the_file_is_imported(deployment: Deployment | None) -> None:
-    code = [line.partition("#")[0] for line in generate(LOCK, deployment=deployment).splitlines()]
+    code = [line.partition("#")[0] for line in render_default_nix(LOCK, deployment=deployment).splitlines()]
     assert not [line for line in code if "import " in line or "<nixpkgs>" in line or "readFile" in line]
 
 
 def test_the_flake_is_a_string_like_any_other() -> None:
-    assert '(builtins.getFlake "a\\"\\${b}").packages' in generate(LOCK, flake='a"${b}')
+    assert '(builtins.getFlake "a\\"\\${b}").packages' in render_default_nix(LOCK, flake='a"${b}')
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
@@ -79,19 +79,19 @@ def test_nixfmt_would_change_nothing(tmp_path: Path, deployment: Deployment | No
     if nixfmt is None:
         pytest.skip("nixfmt is not on PATH: the shape of generated Nix was NOT compared with it")
     file = tmp_path / "default.nix"
-    file.write_text(generate(LOCK, deployment=deployment), encoding="utf-8")
+    file.write_text(render_default_nix(LOCK, deployment=deployment), encoding="utf-8")
     done = subprocess.run([nixfmt, "--check", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_command_writes_to_stdout(folder: Path) -> None:
-    assert run(folder) == (0, generate(LOCK), "")
+    assert run(folder) == (0, render_default_nix(LOCK), "")
 
 
 def test_the_command_leaves_a_file_alone_that_is_up_to_date(folder: Path) -> None:
     file = folder / "default.nix"
     assert run(folder, "--output", str(file)) == (0, "", "")
-    assert file.read_text(encoding="utf-8") == generate(LOCK)
+    assert file.read_text(encoding="utf-8") == render_default_nix(LOCK)
     before = file.stat()
     assert run(folder, "--output", str(file))[0] == 0
     after = file.stat()
@@ -104,7 +104,8 @@ def test_check_tells_a_stale_file_and_does_not_touch_it(folder: Path) -> None:
     assert code == 1
     lock_file = folder / "nixoci.lock.json"
     again = f"run `nixoci generate --lock {lock_file} --output {file}`"
-    assert error == f"{file}: not what {lock_file} gives; {again}"
+    assert error.startswith(f"{file}: ")
+    assert error.endswith(again)
     assert not file.exists()
     run(folder, "--output", str(file))
     assert run(folder, "--output", str(file), "--check")[0] == 0
@@ -127,10 +128,10 @@ def test_a_lock_with_an_unknown_key_is_refused(folder: Path) -> None:
 
 
 def test_a_deployment_is_part_of_the_text() -> None:
-    text = generate(LOCK, deployment=WEB)
+    text = render_default_nix(LOCK, deployment=WEB)
     assert value(unstructure(WEB)).indented(2) in text
     assert text.count("makeUnits") == 2
-    assert "makeUnits" not in generate(LOCK)
+    assert "makeUnits" not in render_default_nix(LOCK)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_a_deployment_is_part_of_the_text() -> None:
 )
 def test_a_deployment_that_cannot_be_is_refused(deployment: dict[str, Any], says: str) -> None:
     with pytest.raises(ContainerError) as caught:
-        generate(LOCK, deployment=structure(Deployment, deployment, what="d", strict=True))
+        render_default_nix(LOCK, deployment=structure(Deployment, deployment, what="d", strict=True))
     assert str(caught.value).startswith(says)
 
 
@@ -156,7 +157,7 @@ def test_the_command_takes_containers(folder: Path) -> None:
     containers.write_text(dump(WEB), encoding="utf-8")
     options = ["--containers", str(containers), "--output", str(file)]
     assert run(folder, *options) == (0, "", "")
-    assert file.read_text(encoding="utf-8") == generate(LOCK, deployment=WEB)
+    assert file.read_text(encoding="utf-8") == render_default_nix(LOCK, deployment=WEB)
     assert run(folder, *options, "--check")[0] == 0
     file.write_text("{ }\n", encoding="utf-8")
     code, _, error = run(folder, *options, "--check")

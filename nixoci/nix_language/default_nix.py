@@ -1,4 +1,4 @@
-"""A self-contained `default.nix` for a lock: its data, and the expressions of `nix/` that build it."""
+"""A self-contained `default.nix` for a lock: its data, and the expressions that build its images."""
 
 from nixoci.container.model import Deployment
 from nixoci.document import unstructure
@@ -6,8 +6,9 @@ from nixoci.errors import ContainerError
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import Lock
 from nixoci.nix_language.declared import check_declared
-from nixoci.nix_language.escape import attribute_name, integer, shipped, string, value
+from nixoci.nix_language.escape import attribute_name, integer, string, value
 from nixoci.nix_language.render import render
+from nixoci.nix_language.shipped import shipped
 
 DEFAULT_FLAKE = "flake:nixoci"
 
@@ -18,27 +19,30 @@ EXPRESSIONS = {
     "imageStore": "image-store.nix",
     "fromLock": "lock.nix",
 }
-"""What a generated file binds, and the file under `nix/` that holds it."""
+"""The names that a generated file binds, and the files of their expressions."""
 
 UNITS = {"makeUnits": "units.nix"}
-"""The same, for one that has containers."""
+"""Likewise, for a file with containers."""
 
 
-def generate(lock: Lock, *, deployment: Deployment | None = None, flake: str = DEFAULT_FLAKE) -> str:
+def render_default_nix(lock: Lock, *, deployment: Deployment | None = None, flake: str = DEFAULT_FLAKE) -> str:
     """Return the text of a `default.nix` that needs no other file.
 
-    It is a function of the tools and gives `{ images.NAME; imageStore; }`, with a deployment also `units`: what
-    `render_units` writes, as a store path.
+    It is a function of the tools that returns `{ images.NAME; imageStore; }`, with a deployment also `units`, the store
+    path of the deployment's units.
+
+    >>> text = render_default_nix(Lock(version=1))
+    >>> print(text[: text.index(chr(10))])
+    # Made by `nixoci generate` from a lock file; it is overwritten when made again.
 
     Args:
-        lock: What it builds.
-        deployment: What runs of these images; it names no image path itself.
-        flake: The reference of the flake whose packages are the default tools.
+        lock: The lock whose images it builds.
+        deployment: Containers of these images; its own `images` are empty.
+        flake: The flake whose packages are the default tools.
 
     Raises:
-        ContainerError: A rule of the deployment is broken, or it names images itself; the message starts with the
-            option.
-        EscapeError: The lock or the deployment holds a value that Nix has no literal for.
+        ContainerError: A rule of the deployment is broken, or it has `images`; the message starts with the option.
+        EscapeError: Nix has no literal for a value in the lock or the deployment.
     """
     if deployment is not None:
         if deployment.images:

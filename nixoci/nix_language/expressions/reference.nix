@@ -1,6 +1,6 @@
-# What follows from the reference that an image was pinned by.
+# Parts and names of the reference that an image was pinned by.
 rec {
-  # Whether it was pinned from files of one machine.
+  # Whether it names files of one machine.
   isLocal = reference: builtins.match "(oci|oci-archive|docker-archive):.*" reference != null;
 
   # host/path without tag and digest, or null for a local source.
@@ -11,7 +11,7 @@ rec {
     else
       builtins.head (builtins.match "([^@]*/[^@:/]*)(:[^@]*)?(@.*)?" reference);
 
-  # The tag, or null where there is none: HOST:PORT/PATH:TAG@DIGEST, oci:DIR:TAG.
+  # The tag of HOST:PORT/PATH:TAG@DIGEST or oci:DIR:TAG, or null.
   tag =
     reference:
     let
@@ -20,18 +20,8 @@ rec {
     in
     if found == null then null else builtins.elemAt found 1;
 
-  # What podman lists the image as; a local source gets the host that podman gives to what has none.
-  podmanName =
-    name: reference:
-    if !isLocal reference then
-      reference
-    else if tag reference == null then
-      "localhost/${name}:latest"
-    else
-      "localhost/${name}:${tag reference}";
-
-  # NAME-VERSION of printable store-name characters, as `nixoci.lock.names.store_name` has it.
-  # Nix takes for a version what starts with a digit, so `v1.2` becomes `1.2` and `latest` becomes `0-latest`.
+  # NAME-VERSION, with `-` for characters that a store path's name cannot have.
+  # A version starts with a digit in Nix, so `v1.2` becomes `1.2` and `latest` becomes `0-latest`.
   storeName =
     name: reference:
     let
@@ -48,6 +38,6 @@ rec {
         else
           "0-${found}";
     in
-    # 211 characters is the longest name that a store path, or its .drv, may have
+    # a tag has up to 128 characters, the name of a store path and its .drv up to 211
     builtins.substring 0 70 safe + (if found == null then "" else "-${version}");
 }

@@ -1,4 +1,4 @@
-# A blob of a registry as a store path: a fixed-output derivation that has the blob's digest for its hash.
+# A registry blob as a store path: a fixed-output derivation whose hash is the blob's digest.
 {
   system,
   nixoci,
@@ -6,12 +6,12 @@
   cacert,
 }:
 {
-  # The image to name in messages.
+  # The image's name, for messages.
   image,
-  # Where the blob is, `host/path`; null if the image was pinned from local files, which no build reads.
+  # The blob's repository, `host/path`; null if the image was pinned from local files, which no build can read.
   repository,
   digest,
-  # Registries serve manifests from a place of their own.
+  # Registries serve manifests from another endpoint than blobs.
   isManifest,
 }:
 let

@@ -1,4 +1,4 @@
-# An image path: what `nixoci extract` makes of the blobs of one image on one platform.
+# An image path, which `nixoci extract` makes from the blobs of one image for one platform.
 {
   system,
   nixoci,
@@ -6,16 +6,16 @@
 {
   storeName,
   name,
-  # What podman lists it as.
+  # The reference that the image was pinned by.
   reference,
-  # What the reference resolved to, index or manifest.
+  # The digest that the reference resolved to, of an index or a manifest.
   digest,
   platform,
-  # The manifest's digest; it names the other blobs.
+  # The digest of the manifest, which names the other blobs.
   manifest,
   # Store paths by digest.
   blobs,
-  # The SRI hash of the image path if it is known: then the path depends on nothing else.
+  # The SRI hash of the image path, if it is known; the path then depends on nothing else.
   narHash,
 }:
 let
@@ -51,7 +51,7 @@ derivation (
       "${blob}=${blobs.${blob}}"
     ]) (builtins.attrNames blobs);
     preferLocalBuild = true;
-    # An image that itself holds store paths must not keep this machine's alive.
+    # Store paths inside of an image are no references to this machine's store.
     __structuredAttrs = true;
     unsafeDiscardReferences.out = true;
   }

@@ -1,8 +1,8 @@
-# The systemd units of a deployment, as a package for `systemd.packages`: what `nixoci units` makes of the document.
+# The systemd units of a deployment, made by `nixoci units`, as a package for `systemd.packages`.
 {
   system,
   nixoci,
-  # What the units call on the target, and what makes them.
+  # The programs that make the units, and that the units call on the target.
   podman,
   crun,
   runc,
@@ -11,20 +11,20 @@
   bash,
   coreutils,
   composefs,
-  # The seccomp profile of bundles, a file as containers-common has it, or "unconfined".
+  # The seccomp profile of bundles: a file like containers-common's seccomp.json, or "unconfined".
   seccomp,
 }:
 {
-  # The document that `nixoci units --schema` describes.
+  # The document, as described by `nixoci units --schema`.
   deployment,
-  # Whether they are for a user's own systemd.
+  # Whether the units are for a user's own systemd.
   user ? false,
-  # What errors write before an option of the document.
+  # A prefix of options in error messages.
   optionPrefix ? "",
 }:
 let
-  # To Nix's JSON a set with an attribute outPath or __toString is that string. Such a set, of variables for example,
-  # is written as the list of its members; `nixoci units --attribute` reads it.
+  # toJSON writes a set with an attribute outPath or __toString as that string. Such a set, for example of environment
+  # variables, is therefore written as a list of its members, which `nixoci units --attribute` reads.
   toJSONValue =
     value:
     if builtins.isList value then
@@ -80,7 +80,7 @@ let
       builder = "${nixoci}/bin/nixoci";
       args = [
         "units"
-        # written by Nix to the directory that the build starts in
+        # Nix writes it to the build's directory
         ".attrs.json"
         (builtins.placeholder "out")
         "--attribute"
@@ -91,11 +91,11 @@ let
       ++ args
       ++ more;
       preferLocalBuild = true;
-      # A document may be larger than what an environment variable or an argument holds.
+      # A document may be larger than an environment variable or an argument may be.
       __structuredAttrs = true;
     };
-  # A bundle's units name the output that they are in. So each bundle has one of its own, made from nothing but its
-  # container and its image, and a switch that changes something else does not restart it.
+  # A bundle's units contain the path of their own output. Each bundle therefore has its own output, made from its
+  # container and its image only, so that other changes do not restart it.
   bundle =
     name:
     let
@@ -110,7 +110,7 @@ let
     let
       container = deployment.containers.${name};
     in
-    # what has no image is refused with the whole
+    # a container without an image is an error of the whole deployment
     (container.backend or "podman") == "bundle" && deployment.images ? ${container.image}
   ) (builtins.attrNames (deployment.containers or { }));
 in

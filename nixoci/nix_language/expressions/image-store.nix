@@ -1,5 +1,5 @@
-# A read-only image store for podman over image paths, and the same for rootless users as its `rootless`; in each is a
-# storage.conf that makes podman use it.
+# A read-only image store for podman over image paths; its attribute `rootless` is one for rootless users.
+# The storage.conf in each makes podman use it.
 {
   system,
   nixoci,
@@ -28,6 +28,6 @@ build "nixoci-image-store" [
   "${composefs}/bin/mkcomposefs"
 ]
 // {
-  # Without the EROFS files, which only root can mount; its storage.conf names its mount-program.
+  # Without the EROFS files, which only root can mount; the storage.conf names the store's mount-program.
   rootless = build "nixoci-image-store-rootless" [ "--rootless" ];
 }
