@@ -7,27 +7,34 @@ file against its name, and finds the references as Nix does, by looking for the 
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nixoci.delta.receive import Received
-from nixoci.delta.scan import MAX_DEPTH
-from nixoci.delta.send import Closure, in_dependency_order
+from nixoci.delta.closure import Closure, Received, in_dependency_order
+from nixoci.delta.format.model import MAX_DEPTH
 from nixoci.delta.spool import need_space, spool
 from nixoci.errors import DeltaError
-from nixoci.nix_store import commands as nix_store
-from nixoci.nix_store.content_address import to_nix32
+from nixoci.nix_store.commands import all_paths, real_store_dir
+from nixoci.nix_store.hashes import NIX32, to_nix32
 from nixoci.nix_store.nar import NarHash, NarWriter
-from nixoci.nix_store.path import STORE_DIR, PathInfo, check_store_path
+from nixoci.nix_store.path import (
+    HASH_PART_DIGITS,
+    STORE_DIR,
+    PathInfo,
+    check_store_path,
+    store_path_basename,
+    store_path_hash,
+)
 from nixoci.nix_store.registration import registration
 from nixoci.openat import open_below, with_child
 from nixoci.streams import Data, Sink, read_fully
 
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
-_HASH = re.compile(rb"[0-9abcdfghijklmnpqrsvwxyz]{52}")
-_PART = re.compile(rb"(?=([0-9abcdfghijklmnpqrsvwxyz]{32}))")
+_HASH = re.compile(rf"[{NIX32}]{{52}}".encode())
+_HASH_PART = re.compile(rf"(?=([{NIX32}]{{{HASH_PART_DIGITS}}}))".encode())
 _BLOCK = 1 << 20
 _MAX_META = 1 << 30
 _MAX_SIZE = 1 << 40
@@ -60,7 +67,7 @@ def write(old: Closure, new: Closure, out: Sink) -> None:
         steps.append(step + b"\0")
         if hashed:
             wanted.setdefault(hashed, path)
-    names = "\n".join(root[len(STORE_DIR) + 1 :] for root in new.roots)
+    names = "\n".join(store_path_basename(root) for root in new.roots)
     # bash's read takes a trailing separator off: such a file is sent
     restored = {hashed: had[hashed] for hashed in wanted if hashed in had and not had[hashed].endswith(b"=")}
     pruned = sorted(had.keys() - kept - wanted.keys())
@@ -68,7 +75,7 @@ def write(old: Closure, new: Closure, out: Sink) -> None:
         names.encode(),
         b"".join(b"%s=%s\0" % item for item in sorted(restored.items())),
         b"".join(steps),
-        "\n".join(path[len(STORE_DIR) + 1 :] for path in dropped).encode(),
+        "\n".join(store_path_basename(path) for path in dropped).encode(),
         b"\n".join(pruned),
     )
     for name, content in zip(_META, meta, strict=True):
@@ -89,7 +96,7 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
     Raises:
         DeltaError: The stream is damaged, or a file that should be there is not, or is another.
     """
-    real = nix_store.real_store_dir(store)
+    real = real_store_dir(store)
     with spool() as folder:
         stream = _Stream(read, what)
         meta = {name: stream.meta(name) for name in _META}
@@ -104,7 +111,7 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
         roots = tuple(f"{STORE_DIR}/{os.fsdecode(name)}" for name in meta[b".toplevel-paths"].split())
         for path in (*trees, *roots):
             check_store_path(path)
-        known = {path[11:43].encode(): path for path in (*nix_store.all_paths(store=store), *trees)}
+        known = {store_path_hash(path).encode(): path for path in (*all_paths(store=store), *trees)}
         builder = _Builder(files, links, real, known)
         with registration(store=store, write=not dry_run) as nix:
             there = nix.valid(trees)
@@ -240,8 +247,8 @@ class _Finder:
     def write(self, data: Data, /) -> None:
         """Search the data."""
         text = self._tail + data
-        self._found.update(part for part in _PART.findall(text) if part in self._known)
-        self._tail = text[-31:]
+        self._found.update(part for part in _HASH_PART.findall(text) if part in self._known)
+        self._tail = text[1 - HASH_PART_DIGITS :]
 
 
 def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -257,7 +264,7 @@ def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, 
 
 def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes, bytes]]) -> None:
     mode = os.fstat(handle).st_mode
-    if mode & 0o170000 == 0o040000:
+    if stat.S_ISDIR(mode):
         steps.append((b"", b"", b"d/" + name))
         for inner in sorted(os.fsencode(entry) for entry in os.listdir(handle)):
             with_child(handle, inner, partial(_walk, place=place + b"/" + inner, name=inner, steps=steps))
@@ -266,18 +273,18 @@ def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes
     alone = NarHash()
     NarWriter(alone, limit=_MAX_SIZE, what=os.fsdecode(place)).dump(handle)
     hashed = to_nix32(alone.digest)
-    executable = b"x" if mode & 0o170111 > 0o100000 and mode & 0o170000 == 0o100000 else b"-"
+    executable = b"x" if stat.S_ISREG(mode) and mode & stat.S_IXUSR else b"-"
     steps.append((place, hashed, b"f/%s/%s/%s" % (hashed, executable, name)))
 
 
 def _send_file(closure: Closure, hashed: bytes, place: bytes, out: Sink) -> None:
     def write_member(handle: int) -> None:
         facts = os.fstat(handle)
-        if facts.st_mode & 0o170000 == 0o120000:
+        if stat.S_ISLNK(facts.st_mode):
             target = os.readlink(b"", dir_fd=handle)
             out.write(b"%s l %d\n%s\n" % (hashed, len(target), target))
             return
-        out.write(b"%s %s %d\n" % (hashed, b"x" if facts.st_mode & 0o100 else b"-", facts.st_size))
+        out.write(b"%s %s %d\n" % (hashed, b"x" if facts.st_mode & stat.S_IXUSR else b"-", facts.st_size))
         offset = 0
         while block := os.pread(handle, _BLOCK, offset):
             out.write(block)
