@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nixoci.errors import DeltaError, ProcessError
+from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import RefusedError, registration
 from nixoci.streams import Sink
@@ -155,11 +155,11 @@ def test_what_comes_after_a_refusal_is_not_waited_for(nix: Fake) -> None:
 def test_what_cannot_be_made_is_not_registered(nix: Fake) -> None:
     def fail(out: Sink) -> None:
         out.write(bytes(1 << 20))
-        raise DeltaError("no more")
+        raise StoreError("no more")
 
     large = PathInfo(path=INFOS[9].path, nar_hash=INFOS[9].nar_hash, nar_size=2 << 20)
 
-    with pytest.raises(DeltaError, match="no more"):
+    with pytest.raises(StoreError, match="no more"):
         register(nix, *((info, whole) for info in INFOS[:9]), (large, fail))
     assert not os.listdir(nix.real)
 
@@ -178,7 +178,7 @@ def test_a_lock_that_another_holds_stays(nix: Fake) -> None:
 @pytest.mark.parametrize("version", ["204", "305"])
 def test_another_protocol_is_refused(nix: Fake, version: str) -> None:
     nix.set(VERSION=version)
-    with pytest.raises(DeltaError, match=f"speaks version 0x{version} of its protocol, not 2.5; update Nix"):
+    with pytest.raises(StoreError, match=f"speaks version 0x{version} of its protocol, not 2.5; update Nix"):
         register(nix, (INFOS[0], whole))
     assert not os.listdir(nix.real)
 
