@@ -36,15 +36,16 @@ def _lines(*skipped: int) -> bytes:
 
 def _lib(path: str, *, new: bool) -> Spec:
     reference = path.encode()
+    package: dict[bytes, Spec] = {b"x%d" % number: b"entry %d of a renamed directory" % number for number in range(9)}
     lib: dict[bytes, Spec] = {
         b"same": {b"a": b"never changes, and is longer than a reference", b"b": ("x", b"nor does this, which can run")},
         b"rewritten": {b"file": b"see " + reference + b"/share", b"link": ("l", reference + b"/same")},
         b"spliced": b"one word of this long sentence " + (b"changes" if new else b"differs") + b", no more than that",
         b"patched.so.1.%d" % new: _program(1, 5 * new),
-        b"pkg-1.%d" % new: {b"x%d" % number: b"entry %d of a renamed directory" % number for number in range(9)},
+        b"pkg-1.%d" % new: package,
     }
     if new:
-        lib[b"pkg-1.1"] = {**dict(lib[b"pkg-1.1"]), b"x4": b"tiny"}  # type: ignore[arg-type]
+        package[b"x4"] = b"tiny"
         lib[b"moved"] = {b"elsewhere": _lines(17, 200), b"copy": _program(1)}
         lib[b"new"] = {b"empty": b"", b"empty program": ("x", b""), b"link": ("l", b"../same")}
     else:
@@ -55,14 +56,12 @@ def _lib(path: str, *, new: bool) -> Spec:
 
 def _app(lib: str, app: str, *, new: bool) -> Spec:
     run = b"#!" + lib.encode() + b"/sh\nexec " + app.encode() + b"/bin/app\n"
-    files: dict[bytes, Spec] = {
-        b"bin": {b"run": ("x", run), b"app": ("x", _program(2, 1 + 3 * new) + lib.encode())},
-        b"etc": {b"%d" % number: lib.encode() + b"/%d" % number for number in range(5)},
-    }
+    program = _program(2, 1 + 3 * new) + lib.encode()
+    etc: dict[bytes, Spec] = {b"%d" % number: lib.encode() + b"/%d" % number for number in range(5)}
     if new:
-        files[b"etc"] = {**dict(files[b"etc"]), b"3": b"no longer a path"}  # type: ignore[arg-type]
-        del files[b"etc"][b"4"]  # type: ignore[attr-defined]
-    return files
+        etc[b"3"] = b"no longer a path"
+        del etc[b"4"]
+    return {b"bin": {b"run": ("x", run), b"app": ("x", program)}, b"etc": etc}
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(machine: Machine, o
     assert [line for line in done.stdout.splitlines() if line.endswith(old_only)] == [f"would add {old_only}"]
     report = json.loads(machine.run(["nixoci", "receive", DELTA, "--dry-run", "--json"]).stdout)
     assert len(report["added"]) == 2
-    assert report["delta_size"] == int(machine.run(["stat", "--format=%s", DELTA]).stdout)
+    assert report["deltaSize"] == int(machine.run(["stat", "--format=%s", DELTA]).stdout)
     assert valid(machine, "daemon") == before
     missing = fails(machine, f"nixoci receive {DELTA} --dry-run --store {fresh(machine, '/root/nothing', None)}")
     assert "this store does not have it" in missing
