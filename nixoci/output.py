@@ -141,7 +141,7 @@ def write_if_changed(path: Path, text: str) -> bool:
     A reader sees the old file or the new one, also after a crash. The mode of an existing file is kept.
 
     Raises:
-        OSError: It cannot be read or written; what was there is untouched.
+        OSError: It cannot be read or written; an existing file is untouched.
     """
     data = text.encode("utf-8")
     mode = None

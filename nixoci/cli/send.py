@@ -35,7 +35,7 @@ _effort_option = click.option(
 @click.option(
     "--graphs",
     type=click.Path(path_type=Path),
-    help="A build's .attrs.json with both closures (exportReferencesGraph).",
+    help="Both closures, from a build's .attrs.json (exportReferencesGraph).",
 )
 @click.option(
     "-o",
@@ -85,7 +85,7 @@ def send(  # noqa: PLR0917 - click passes options by name
 @dry_run_option
 @json_option
 def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Copy the closures of PATH... to another machine, as a delta against what it has."""
+    """Copy the closures of PATH... to another machine, as a delta against the paths that it has."""
     summary = copy_closure(target, paths, effort=Effort(effort), dry_run=dry_run, warn=warn)
     _show_summary(summary, as_json=as_json)
 

@@ -86,8 +86,8 @@ class Assembler:
         """Write a recipe's node, without recursion: recipes may be as deep as the format allows.
 
         Raises:
-            DeltaError: The recipe is not what the format says, or contents do not fit.
-            StoreError: A base does not have what the recipe takes from it, or the NAR becomes too large.
+            DeltaError: It is not a recipe, or the size of a file is wrong.
+            StoreError: A base lacks a node that the recipe names, or the NAR becomes too large.
         """
         self._node(node)
         while self._open:

@@ -173,7 +173,7 @@ class Comparison:
         return segments
 
     def _node(self, node: Scanned, path: bytes, counterpart: Candidate | None, old: Scanned | None) -> Node:
-        """Return the node of a recipe; `old` is what the counterpart holds, None if it does not exist."""
+        """Return the node of a recipe; `old` is the counterpart's tree, None if it does not exist."""
         if old is not None and old.digest == node.digest:
             return self._kept(node, _SAME)
         if node.kind == SYMLINK:

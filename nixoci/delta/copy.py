@@ -34,7 +34,7 @@ def copy(
 
     Raises:
         DeltaError: The target is not of that form.
-        ProcessError: ssh, or what it runs there, fails.
+        ProcessError: ssh or a program on the other machine fails.
     """
     ssh = ssh_command(target)
     (new,) = from_store(paths)

@@ -111,7 +111,7 @@ class OldTrees:
         self._sketched: dict[int, list[Candidate]] | None = None
 
     def root(self, base: int) -> Path:
-        """Return where an old store path lies on this machine."""
+        """Return an old store path on this machine."""
         return self._trees[base][0]
 
     def tree(self, base: int) -> Scanned:

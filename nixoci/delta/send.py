@@ -41,7 +41,7 @@ def send(
 ) -> Summary:
     """Write the delta that makes the closure `new` from `old`.
 
-    The same closures and effort give the same bytes. A few segments and some hundred bytes for each file are in memory.
+    The same closures and effort give the same bytes. Memory holds a few segments, and some hundred bytes for each file.
 
     Args:
         old: The closure that the receiver has.
@@ -51,7 +51,7 @@ def send(
         advance: Called with the bytes of content that were encoded.
 
     Raises:
-        DeltaError: A file changes while it is read, or a store path holds something that it cannot.
+        DeltaError: A file changes while it is read, or is no file, directory or symlink.
         StoreError: A file cannot be read.
     """
     return send_plan(plan_delta(old, new, similar=effort is not Effort.FAST), out, effort=effort, advance=advance)
