@@ -233,9 +233,7 @@ class _Builder:
             open_below(self._files, hashed, dump)
             return
         if hashed not in self._links:
-            raise DeltaError(
-                f"{os.fsdecode(hashed)}: the stream neither carries this file nor names a copy; send it again"
-            )
+            raise DeltaError(f"{os.fsdecode(hashed)}: neither in the stream nor named as a copy; send it again")
         store_path, _, inner = self._links[hashed].partition(b"/")
         check_store_path(f"{STORE_DIR}/{os.fsdecode(store_path)}")
         open_below(self._real / os.fsdecode(store_path), inner, dump)
