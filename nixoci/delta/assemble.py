@@ -152,7 +152,7 @@ class Assembler:
         self._nar.begin_regular(file.size, executable=file.executable)
         start = self._nar.size
         for segment in file.segments:
-            self._nar.write(self._segment(segment))  # let go of at once
+            self._nar.write(self._segment(segment))  # one at a time: each takes up to 64 MiB
         if self._nar.size - start != file.size:
             raise DeltaError(f"a file's segments have {self._nar.size - start} bytes, expected {file.size}")
         self._nar.end_regular(file.size)

@@ -23,7 +23,7 @@ _IN_FLIGHT = 32
 _IN_FLIGHT_BYTES = 48 << 20
 """Bytes of contents, old and new, that wait or are encoded at a time; one content may be larger."""
 _LITTLE = 1 << 20
-"""Up to so many bytes of contents are encoded in every way."""
+"""Size of all contents up to which they are encoded in every way."""
 
 
 @dataclass(frozen=True, slots=True)

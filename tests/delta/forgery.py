@@ -86,7 +86,7 @@ def _byte(source: IO[bytes]) -> int:
 
 
 def damaged(streams: list[bytes], count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield so many damaged deltas, each unlike the one that it was, with a name that tells how it was made."""
+    """Yield that many damaged deltas, none like its original, with names that tell the damage."""
     rng = random.Random(seed)
     kinds = itertools.cycle(DAMAGES)
     while count:

@@ -141,7 +141,7 @@ def test_forged_contents(forger: Forger, contents: list[Content], real: Path, tm
     ],
 )
 def test_honest_contents(forger: Forger, codec: int, payload: bytes, real: Path, tmp_path: Path) -> None:
-    """What the forged ones are like."""
+    """Honest contents, which the forged ones differ from in one place."""
     content = (pack_varint(codec) + pack_varint(len(payload)), payload)
     assert rebuild(forger.stream(recipe=FROM_FILE, contents=[content]), real, tmp_path / "spool")
 

@@ -84,7 +84,7 @@ def test_a_full_temporary_folder_leaves_nothing(machine: Machine, old_only: str)
     disk = small_disk(machine, "/root/small-spool", "2m")
     before = valid(machine, "daemon")
     error = fails(machine, f"nixoci receive {DELTA}", env={"TMPDIR": disk})
-    assert "set TMPDIR to another folder" in error
+    assert "set TMPDIR to another directory" in error
     assert machine.run(["ls", "-A", disk]).stdout == ""
     assert valid(machine, "daemon") == before
     assert old_only not in before

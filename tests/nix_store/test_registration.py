@@ -1,4 +1,4 @@
-"""What Nix is told of a path, byte by byte, and what becomes of what it refuses."""
+"""Registering paths with a stand-in for Nix, and the removal of paths that it refuses."""
 
 import fcntl
 import os

@@ -9,7 +9,7 @@ from nixoci.delta.effort import Effort
 from nixoci.zstd import compress
 
 _INCOMPRESSIBLE = 0.98
-"""Data of which zstd -1 leaves at least this share count as incompressible."""
+"""Share of its size that zstd -1 leaves of incompressible data, at least."""
 
 _SMALL_SPLICE = 32
 """Bytes of a replacement that no other codec makes smaller."""

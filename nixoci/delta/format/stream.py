@@ -29,7 +29,7 @@ PLAIN, ZSTD, LZMA = b"P", b"Z", b"L"
 
 _MAX_DICTIONARY = 27
 _SMALL = 1 << 16
-"""Up to so many bytes, a stream is compressed in every way and the smallest result is taken."""
+"""Size up to which a stream is compressed in every way, and the smallest result taken."""
 _SMALL_LEVEL = 19
 
 
