@@ -45,7 +45,7 @@ class EscapeError(NixociError):
 
 
 class StoreError(NixociError):
-    """An image path or an image store in the Nix store cannot be used or made."""
+    """A path of the Nix store, an image path or an image store cannot be used or made."""
 
 
 class ContainerError(NixociError):

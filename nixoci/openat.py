@@ -1,4 +1,4 @@
-"""Opening what lies below a directory, one name after another, following no symlink."""
+"""Opening files below a directory, one name after another, without following a symlink."""
 
 import errno
 import os
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
-from nixoci.errors import DeltaError
+from nixoci.errors import StoreError
 
 T = TypeVar("T")
 
 
 def with_child(directory: int, name: bytes, action: Callable[[int], T]) -> T:
-    """Return what `action` makes of a descriptor of an entry of a directory, of a symlink itself (never followed)."""
+    """Return the result of `action` on a descriptor of an entry of a directory; a symlink is opened itself."""
     handle = open_child(directory, name)
     try:
         return action(handle)
@@ -21,7 +21,7 @@ def with_child(directory: int, name: bytes, action: Callable[[int], T]) -> T:
 
 
 def open_child(directory: int, name: bytes) -> int:
-    """Return a descriptor of an entry of a directory, of a symlink itself (O_PATH)."""
+    """Return a descriptor of an entry of a directory; a symlink is opened itself (O_PATH), never followed."""
     flags = os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags | os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
@@ -32,17 +32,39 @@ def open_child(directory: int, name: bytes) -> int:
 
 
 def open_below(root: Path, path: bytes, action: Callable[[int], T]) -> T:
-    """Return what `action` makes of a descriptor of `path` below the store path `root`; no symlink is followed.
+    """Return the result of `action` on a descriptor of `path` below `root`; no symlink is followed.
 
     Raises:
-        DeltaError: The path could leave the store path, or is not there.
+        StoreError: The path could leave `root`, or does not exist.
     """
-    with Below() as below:
-        return below.act(root, path, action)
+    with TreeOpener() as opener:
+        return opener.open(root, path, action)
 
 
-class Below:
-    """Opens what lies below store paths, following no symlink; the folders on the way to the last one stay open."""
+def read_below(root: Path, path: bytes, offset: int, size: int) -> bytes:
+    """Return `size` bytes from `offset` of the file `path` below `root`, fewer only where the file ends.
+
+    Raises:
+        StoreError: The path could leave `root`, or is no file that can be read.
+    """
+    return open_below(root, path, lambda handle: read_range(handle, offset, size))
+
+
+def read_range(handle: int, offset: int, size: int) -> bytes:
+    """Return `size` bytes of an open file from `offset`, fewer only where it ends."""
+    parts: list[bytes] = []
+    end = offset + size
+    while offset < end and (part := os.pread(handle, end - offset, offset)):
+        parts.append(part)
+        offset += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class TreeOpener:
+    """Opens files below roots without following a symlink.
+
+    The directories on the way to the last file stay open: files that are opened in order cost one call each.
+    """
 
     def __init__(self) -> None:
         self._root = Path()
@@ -55,44 +77,44 @@ class Below:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def act(self, root: Path, path: bytes, action: Callable[[int], T]) -> T:
-        """Return what `action` makes of a descriptor of `path` below the store path `root`.
+    def open(self, root: Path, path: bytes, action: Callable[[int], T]) -> T:
+        """Return the result of `action` on a descriptor of `path` below `root`, or of `root` for an empty path.
 
         Raises:
-            DeltaError: The path could leave the store path, or is not there.
+            StoreError: The path could leave `root`, or does not exist.
         """
         names = path.split(b"/") if path else []
         if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
-            raise DeltaError(f"{root}: {path!r} is not a path inside of it")
+            raise StoreError(f"{root}: {path!r} is not a path inside of it")
         names.insert(0, os.fsencode(root.name))
         last = names.pop()
         try:
-            return with_child(self._folder(root, names), last, action)
+            return with_child(self._directory(root, names), last, action)
         except OSError as error:
-            raise DeltaError(f"{root}: {path!r} cannot be read ({error.strerror}); verify the store") from error
+            raise StoreError(f"{root}: {path!r} cannot be read ({error.strerror}); verify the store") from error
 
     def close(self) -> None:
-        """Close the folders."""
-        self._keep(0)
+        """Close the directories."""
+        self._close_beyond(0)
 
-    def _folder(self, root: Path, names: list[bytes]) -> int:
+    def _directory(self, root: Path, names: list[bytes]) -> int:
         if root != self._root:
             self.close()
             self._root = root
         if not self._handles:
             self._handles.append(os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         same = 0
-        for had, wanted in zip(self._names, names, strict=False):
-            if had != wanted:
+        for opened, wanted in zip(self._names, names, strict=False):
+            if opened != wanted:
                 break
             same += 1
-        self._keep(same + 1)
+        self._close_beyond(same + 1)
         for name in names[same:]:
             self._handles.append(open_child(self._handles[-1], name))
             self._names.append(name)
         return self._handles[-1]
 
-    def _keep(self, count: int) -> None:
+    def _close_beyond(self, count: int) -> None:
         while len(self._handles) > count:
             os.close(self._handles.pop())
         del self._names[max(0, count - 1) :]

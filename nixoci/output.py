@@ -1,4 +1,4 @@
-"""Output that is there whole or not at all: made beside its destination, and then renamed."""
+"""Output that appears whole or not at all: made beside its destination, then renamed."""
 
 import errno
 import fcntl
@@ -8,20 +8,87 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from nixoci.errors import StoreError
 
 _MODE = 0o755
-_NEW_FILE = 0o666
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def temporary_directory(*, prefix: str, parent: Path) -> Iterator[Path]:
+    """Give a new directory in `parent` and remove it, with all that is in it, when the block ends.
+
+    A directory that a killed process left is removed by the next call of the same user with the same prefix and parent.
+
+    Args:
+        prefix: Start of the directory's name; nothing else in `parent` starts with it.
+        parent: An existing directory.
+
+    Raises:
+        OSError: The directory cannot be made.
+    """
+    with suppress(OSError):  # a parent that may be written but not listed
+        _sweep(parent, prefix)
+    made, handle = _make_locked(parent, prefix)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(handle)
+
+
+def _make_locked(parent: Path, prefix: str) -> tuple[Path, int]:
+    """Make a directory and return it with a descriptor that holds its lock as long as this process lives.
+
+    Other processes sweep directories that nobody has locked. Until the lock is held, this one is theirs to remove.
+    """
+    while True:
+        try:
+            made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        except OSError as error:  # names a directory that the user does not know
+            raise OSError(error.errno, error.strerror, os.fspath(parent)) from error
+        try:
+            handle = os.open(made, _DIRECTORY)
+        except FileNotFoundError:  # swept before it was open
+            continue
+        with suppress(OSError):  # file systems without locks: then nobody gets one, and nothing is ever swept
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_at(handle, made):
+            return made, handle
+        os.close(handle)  # swept before it was locked
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    """Remove the directories with this prefix that this user made and that no process has locked."""
+    for entry in os.scandir(parent):
+        if not entry.name.startswith(prefix):
+            continue
+        with suppress(OSError):
+            handle = os.open(entry.path, _DIRECTORY)
+            try:
+                if os.fstat(handle).st_uid == os.geteuid():
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if _is_at(handle, Path(entry.path)):
+                        shutil.rmtree(entry.path)
+            finally:
+                os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
 def new_directory(dest: Path) -> Iterator[Path]:
     """Give a new directory beside `dest` that becomes `dest` if the block succeeds, and is removed if it fails.
 
-    What a process left there that was killed is removed by the next one for the same `dest`.
+    A directory that a killed process left there is removed by the next one for the same `dest`.
 
     Raises:
         StoreError: `dest` exists, or its parent does not.
@@ -31,48 +98,41 @@ def new_directory(dest: Path) -> Iterator[Path]:
         raise StoreError(f"{dest}: exists already; remove it or choose another destination")
     if not dest.parent.is_dir():
         raise StoreError(f"{dest}: its parent directory does not exist; make it first")
-    prefix = f".{dest.name}.nixoci-"
-    with suppress(OSError):  # a parent that may be written but not listed
-        _sweep(dest.parent, prefix)
-    made, handle = _make(dest.parent, prefix)
-    try:
-        yield made
-        made.chmod(_MODE)
-        made.rename(dest)
-    except BaseException as error:
-        shutil.rmtree(made, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in _FULL:  # a failed write does not know its file
+    with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made:
+        try:
+            yield made
+            made.chmod(_MODE)
+            made.rename(dest)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            # a failed write does not know its file
             raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
-        raise
-    finally:
-        os.close(handle)
 
 
-def _make(parent: Path, prefix: str) -> tuple[Path, int]:
-    """Make a directory and return it with the handle whose lock says that its process is alive."""
-    while True:
-        made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        handle = os.open(made, _DIRECTORY)
-        with suppress(OSError):  # file systems without locks: then nobody gets one, and nothing is ever swept
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if made.exists():
-            return made, handle
-        os.close(handle)  # another process swept it before it was locked
+@contextmanager
+def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` if the block succeeds; if it fails, `path` stays as it was.
 
+    A reader sees the old file or the new one, also after a crash. If `path` is a symlink, its target is replaced.
 
-def _sweep(parent: Path, prefix: str) -> None:
-    """Remove the directories of these names that this user made and that no process holds."""
-    for entry in os.scandir(parent):
-        if not entry.name.startswith(prefix):
-            continue
-        with suppress(OSError):
-            handle = os.open(entry.path, _DIRECTORY)
-            try:
-                if os.fstat(handle).st_uid == os.geteuid():
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(entry.path)
-            finally:
-                os.close(handle)
+    Args:
+        path: The file.
+        mode: Its permissions; by default those of any new file.
+
+    Raises:
+        OSError: It cannot be written; `path` is untouched.
+    """
+    target = path.resolve()
+    with temporary_directory(prefix=_prefix(target), parent=target.parent) as folder:
+        made = folder / "new"
+        with made.open("xb") as file:
+            yield file
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(target)
 
 
 def write_if_changed(path: Path, text: str) -> bool:
@@ -81,32 +141,18 @@ def write_if_changed(path: Path, text: str) -> bool:
     A reader sees the old file or the new one, also after a crash. The mode of an existing file is kept.
 
     Raises:
-        OSError: It cannot be read or written; what was there is untouched.
+        OSError: It cannot be read or written; an existing file is untouched.
     """
     data = text.encode("utf-8")
-    try:
+    mode = None
+    with suppress(FileNotFoundError):
         if path.read_bytes() == data:
             return False
         mode = path.stat().st_mode & 0o7777
-    except FileNotFoundError:
-        mode = _NEW_FILE & ~_umask()
-    target = path.resolve()  # a symlink stays one
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
+    with new_file(path, mode=mode) as file:
+        file.write(data)
     return True
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _prefix(dest: Path) -> str:
+    return f".{dest.name}.nixoci-"

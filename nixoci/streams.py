@@ -1,54 +1,57 @@
-"""Byte streams: the sinks that data are written to, and reading exactly so many bytes."""
+"""Byte streams: sinks that take data, exact reads, and open files read by blocks."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, Self
 
 from nixoci.progress import Advance
 
-_BLOCK = 1 << 20
+_THREAD_BLOCK = 1 << 20
+_CACHED_BLOCK = 1 << 18
+"""Bytes that fit into a processor's cache."""
 
 Data = bytes | memoryview
 
 
 class Sink(Protocol):
-    """Whatever takes bytes."""
+    """An object that takes bytes."""
 
     def write(self, data: Data, /) -> object:
-        """Take all of the data, which change afterwards where they are a view."""
+        """Consume all of `data`. A memoryview's buffer is reused after the call: copy it to keep it."""
 
 
-class Nowhere:
+class NullSink:
     """A sink that drops everything."""
 
     def write(self, _: Data, /) -> None:
         """Drop the data."""
 
 
-class Watched:
-    """A sink that tells how many bytes went through it to where they are written."""
+class ProgressSink:
+    """A sink that reports the bytes that it passes on."""
 
-    def __init__(self, write: Callable[[bytes | memoryview], object], advance: Advance) -> None:
+    def __init__(self, write: Callable[[Data], object], advance: Advance) -> None:
         self._write = write
         self._advance = advance
 
-    def write(self, data: bytes | memoryview, /) -> None:
+    def write(self, data: Data, /) -> None:
         """Pass the data on."""
         self._write(data)
         self._advance(len(data))
 
 
 class ThreadedSink:
-    """A sink that writes to another in a thread of its own, while the next data are got.
+    """A sink that writes to another in a thread of its own, while the caller prepares the next data.
 
     Raises:
-        Exception: From every method, what the other sink raised.
+        Exception: From every method, the exception that the other sink raised.
     """
 
     def __init__(self, out: Sink) -> None:
         self._out = out
         self._pool = ThreadPoolExecutor(1)
-        self._block, self._other = (memoryview(bytearray(_BLOCK)) for _ in range(2))
+        self._block, self._other = (memoryview(bytearray(_THREAD_BLOCK)) for _ in range(2))
         self._used = 0
         self._running: Future[object] | None = None
 
@@ -59,11 +62,11 @@ class ThreadedSink:
         self._pool.shutdown()
 
     def write(self, data: Data, /) -> None:
-        """Take the data; they are written once there are enough of them."""
+        """Take the data; they are written once a block is full."""
         size = len(data)
-        if self._used + size > _BLOCK:
+        if self._used + size > _THREAD_BLOCK:
             self._hand_over()
-        if size > _BLOCK:
+        if size > _THREAD_BLOCK:
             self._write(bytes(data))
         else:
             self._block[self._used : self._used + size] = data
@@ -90,7 +93,7 @@ class ThreadedSink:
 
 
 def read_fully(read: Callable[[int], bytes], count: int) -> bytes:
-    """Return so many bytes of a stream, fewer only where it ends."""
+    """Return exactly `count` bytes of a stream, fewer only at its end."""
     data = read(count)
     if len(data) == count:
         return data
@@ -99,3 +102,50 @@ def read_fully(read: Callable[[int], bytes], count: int) -> bytes:
         data = read(count - len(parts))
         parts += data
     return bytes(parts)
+
+
+class Edit(Protocol):
+    """A change of bytes that keeps their number. It starts afresh at every multiple of `segment_size` in a file."""
+
+    @property
+    def segment_size(self) -> int:
+        """Bytes after which it starts afresh."""
+
+    def __call__(self, data: bytes) -> bytes:
+        """Return the data, edited."""
+
+    def edit_block(self, block: bytearray, end: int, *, last: bool) -> int:
+        """Edit the first `end` bytes of a block in place; return how many of those bytes are final.
+
+        The caller passes the bytes that are not again, at the start of the next block. With `last`, all are final.
+        """
+
+
+class BlockReader:
+    """Reads open files by blocks, all into one buffer: a block is valid until the next is asked for."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_CACHED_BLOCK)
+        self._view = memoryview(self._buffer)
+
+    def read(self, handle: int, start: int, end: int, edit: Edit | None = None) -> Iterator[memoryview]:
+        """Yield the bytes of an open file from `start` to `end`, edited; fewer if the file ends early.
+
+        With `edit`, `start` must be a multiple of its segment size.
+        """
+        if edit is None:
+            yield from self._read(handle, start, end, None)
+            return
+        for segment in range(start, end, edit.segment_size):
+            yield from self._read(handle, segment, min(end, segment + edit.segment_size), edit)
+
+    def _read(self, handle: int, start: int, end: int, edit: Edit | None) -> Iterator[memoryview]:
+        view = self._view
+        kept = 0
+        while start < end and (count := os.preadv(handle, [view[kept : kept + end - start]], start)):
+            start += count
+            filled = kept + count
+            final = edit.edit_block(self._buffer, filled, last=start == end) if edit else filled
+            yield view[:final]
+            kept = filled - final
+            view[:kept] = view[final:filled]

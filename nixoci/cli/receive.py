@@ -1,25 +1,30 @@
-"""`nixoci receive`: a delta becomes store paths."""
+"""`nixoci receive`: store paths from a delta."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
-from nixoci.delta.receive import Received
+from nixoci.delta.closure import Received
 from nixoci.delta.receive import receive as receive_delta
 from nixoci.errors import DeltaError
-from nixoci.nix_store import commands as nix_store
+from nixoci.nix_store.commands import add_gc_root, set_profile
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @store_option
-@click.option("--gc-root", type=click.Path(path_type=Path), help="Protect the received path by this new symlink.")
+@click.option(
+    "--gc-root",
+    type=click.Path(path_type=Path),
+    help="Protect the received path from garbage collection by this new symlink.",
+)
 @delta_format_option
-@click.option("--profile", type=click.Path(path_type=Path), help="Make the received path this profile's generation.")
+@click.option(
+    "--profile", type=click.Path(path_type=Path), help="Make the received path the current generation of this profile."
+)
 @dry_run_option
 @json_option
 def receive(  # noqa: PLR0917 - click passes options by name
@@ -31,7 +36,7 @@ def receive(  # noqa: PLR0917 - click passes options by name
     dry_run: bool,  # noqa: FBT001 - click passes options by name
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Rebuild the paths of a delta, verify and register them. FILE is stdin where it is not given."""
+    """Rebuild the paths of a delta, verify and register them. Without FILE, read stdin."""
     if file is None and sys.stdin.isatty():
         raise click.UsageError("a delta is not typed: give FILE, or pipe it")
     if file is None:
@@ -46,11 +51,11 @@ def receive(  # noqa: PLR0917 - click passes options by name
         if len(done.roots) != 1:
             raise DeltaError(f"the delta has {len(done.roots)} roots; --gc-root and --profile need one")
         if gc_root is not None:
-            nix_store.add_gc_root(gc_root, done.roots[0], store=store)
+            add_gc_root(gc_root, done.roots[0], store=store)
         if profile is not None:
-            nix_store.set_profile(profile, done.roots[0], store=store)
+            set_profile(profile, done.roots[0], store=store)
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
     else:
         for root in done.roots:
             click.echo(root)
@@ -65,9 +70,9 @@ def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_r
 
 
 def _show_received(done: Received, *, as_json: bool) -> None:
-    """Say what a delta would make; nothing was."""
+    """Print the paths that a delta would make."""
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
         return
     from rich.filesize import decimal  # noqa: PLC0415 - as above
 

@@ -1,10 +1,9 @@
-"""`nixoci send` and `copy`: closures become deltas."""
+"""`nixoci send` and `nixoci copy`: deltas from closures."""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,12 +11,13 @@ import click
 from rich.filesize import decimal
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
-from nixoci.delta.closure import from_graphs, from_store
-from nixoci.delta.codecs import Effort
+from nixoci.delta.closure import Closure, from_graphs, from_store
 from nixoci.delta.copy import copy as copy_closure
-from nixoci.delta.send import Closure, Summary
+from nixoci.delta.effort import Effort
 from nixoci.delta.send import send as send_delta
+from nixoci.delta.summary import Summary
 from nixoci.errors import DeltaError
+from nixoci.output import new_file
 from nixoci.progress import byte_progress
 
 _effort_option = click.option(
@@ -30,12 +30,20 @@ _effort_option = click.option(
 
 
 @click.command()
-@click.option("--from", "old", multiple=True, metavar="PATH", help="What the receiver has, with its closure.")
-@click.option("--to", "new", multiple=True, metavar="PATH", help="What it shall have, with its closure.")
+@click.option("--from", "old", multiple=True, metavar="PATH", help="A path that the receiver has, with its closure.")
+@click.option("--to", "new", multiple=True, metavar="PATH", help="A path that it receives, with its closure.")
 @click.option(
-    "--graphs", type=click.Path(path_type=Path), help="Both as JSON, as a build with exportReferencesGraph has."
+    "--graphs",
+    type=click.Path(path_type=Path),
+    help="Both closures, from a build's .attrs.json (exportReferencesGraph).",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of stdout.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write to FILE instead of stdout.",
+)
 @delta_format_option
 @_effort_option
 @store_option
@@ -50,7 +58,7 @@ def send(  # noqa: PLR0917 - click passes options by name
     store: str | None,
     as_json: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:
-    """Write a delta that makes the closure of --to where that of --from is.
+    """Write a delta that makes the closure of --to from that of --from.
 
     --from and --to take one path each and may be given several times. Nothing is asked of the receiver.
     """
@@ -71,13 +79,13 @@ def send(  # noqa: PLR0917 - click passes options by name
 
 
 @click.command()
-@click.option("--to", "target", required=True, metavar="ssh://HOST", help="The machine to copy to.")
+@click.option("--to", "target", required=True, metavar="ssh://HOST", help="Machine to copy to.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @_effort_option
 @dry_run_option
 @json_option
 def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Copy the closures of PATH... to another machine, as a delta against what it has."""
+    """Copy the closures of PATH... to another machine, as a delta against the paths that it has."""
     summary = copy_closure(target, paths, effort=Effort(effort), dry_run=dry_run, warn=warn)
     _show_summary(summary, as_json=as_json)
 
@@ -94,7 +102,7 @@ def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> 
 
 @contextmanager
 def _output(output: Path | None) -> Iterator[BinaryIO]:
-    """Open what a delta is written to; a regular file is there as a whole or not at all."""
+    """Open the output of a delta; a regular file appears whole or not at all."""
     try:
         if output is None:
             yield sys.stdout.buffer
@@ -103,29 +111,24 @@ def _output(output: Path | None) -> Iterator[BinaryIO]:
             with output.open("wb") as out:
                 yield out
         else:
-            partial = output.with_name(f".{output.name}.partial")
-            try:
-                with partial.open("wb") as out:
-                    yield out
-                partial.replace(output)
-            finally:
-                partial.unlink(missing_ok=True)
+            with new_file(output) as out:
+                yield out
     except OSError as error:
         if error.filename:
             raise
-        if output is None:  # nothing more can be said there, not even when Python ends
+        if output is None:  # or Python fails when it flushes stdout at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise DeltaError(f"{output or 'stdout'}: the delta cannot be written: {error.strerror}") from error
 
 
 def _show_summary(summary: Summary, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(summary))
+        print_json(summary)
         return
     # without rich, whose tables take longer to load than a small delta takes to make
-    rows = [("", "pieces", "size", "before compression")]
-    for way, tally in sorted(summary.by.items()):
-        rows.append((way, str(tally.count), decimal(tally.size), decimal(tally.residue)))
+    rows = [("", "segments", "size", "before compression")]
+    for way, totals in sorted(summary.by.items()):
+        rows.append((way, str(totals.count), decimal(totals.size), decimal(totals.payload)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for way, *cells in rows:
         shown = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]

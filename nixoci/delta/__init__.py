@@ -1,1 +1,18 @@
-"""What travels: a delta between two closures, made by one side and verified by the other before any path exists."""
+"""Deltas: one closure of store paths, made where another closure is.
+
+Glossary, the same in docs/delta-format.md:
+
+- *base*: a store path that the receiver has, and that content is taken from or new paths refer to.
+- *predecessor*: the old version of a store path, among the bases; of a file, the old file that it is most like.
+- *counterpart*: the old node that a node of a recipe is described by; below a predecessor, the one at the same path.
+- *recipe*: the description of a new store path by its differences from bases.
+- *segment*: a part of a file, of 64 MiB but for the last.
+- *content*: a segment that no base has, and that travels.
+- *codec*: a way to write a content by its difference from a segment of its predecessor, or without one.
+- *payload*: the bytes that a codec makes of a content.
+- *incompressible*: of a content: compressed, encrypted or random. It travels last, hardly compressed.
+- *packing*: the compression of a part of the body, over many payloads.
+
+Sending: `closure`, `scan`, `pairing`, `compare`, `plan`, `send`. Receiving: `receive`, `rebuild`, `assemble`. Both:
+`format` and `codecs`. `copy` asks another machine first; `reupnix` is the format of another project.
+"""

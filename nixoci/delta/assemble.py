@@ -1,46 +1,49 @@
-"""One path on its way from a recipe to a NAR: what is old is read from the bases, and merged with what is new."""
+"""Assembling the NAR of one path from its recipe: old nodes are read from the bases, contents from the delta."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import assert_never
 
-from nixoci.delta.format.recipe import Event, OldNode, OldPiece, Recipe
+from nixoci.delta.format.recipe import Copy, Directory, Drop, File, Node, OldNode, OldSegment, Symlink
 from nixoci.delta.rewrite import Rewriter
-from nixoci.delta.scan import read_piece
 from nixoci.errors import DeltaError
 from nixoci.nix_store.nar import NarWriter
-from nixoci.openat import Below
+from nixoci.openat import TreeOpener, read_range
 
 
 class Bases:
     """The bases of a delta, by their numbers; `used` are those that were read.
 
     Args:
-        roots: Where each lies on this machine.
-        rewrite: Rewrites references to those that have a successor.
-        below: Opens what lies below them.
+        roots: The bases on this machine.
+        rewrite: Rewrites references to predecessors.
+        opener: Opens files below the bases.
     """
 
-    def __init__(self, roots: Sequence[Path], rewrite: Rewriter, below: Below) -> None:
+    def __init__(self, roots: Sequence[Path], rewrite: Rewriter, opener: TreeOpener) -> None:
         self._roots = roots
         self._rewrite = rewrite
-        self._below = below
+        self._opener = opener
         self.used: set[int] = set()
 
-    def piece(self, piece: OldPiece) -> bytes:
-        """Return an old piece."""
-        data = read_piece(self._root(piece.node), piece.node.path, piece.number)
-        return self._rewrite(data) if piece.rewritten else data
+    def segment(self, segment: OldSegment) -> bytes:
+        """Return an old segment."""
+        size = self._rewrite.segment_size
+        read = partial(read_range, offset=segment.index * size, size=size)
+        data = self._opener.open(self._root(segment.node), segment.node.path, read)
+        return self._rewrite(data) if segment.rewritten else data
 
     def names(self, node: OldNode) -> list[bytes]:
         """Return the names in an old directory, in byte order."""
-        return sorted(map(os.fsencode, self._below.act(self._root(node), node.path, os.listdir)))
+        return sorted(map(os.fsencode, self._opener.open(self._root(node), node.path, os.listdir)))
 
     def copy(self, node: OldNode, nar: NarWriter, *, rewritten: bool) -> None:
-        """Write what lies below a node into a NAR."""
-        rewrite = self._rewrite if rewritten else None
-        self._below.act(self._root(node), node.path, lambda handle: nar.dump(handle, rewrite))
+        """Write an old node into a NAR."""
+        edit = self._rewrite if rewritten else None
+        self._opener.open(self._root(node), node.path, lambda handle: nar.dump(handle, edit))
 
     def _root(self, node: OldNode) -> Path:
         self.used.add(node.base)
@@ -48,20 +51,28 @@ class Bases:
 
 
 @dataclass(frozen=True, slots=True)
-class _Changed:
-    """An old directory of which entries are copied; `names` are those that are left, the last one first."""
+class _Open:
+    """A directory that is being written.
 
-    node: OldNode
-    rewritten: bool
-    names: list[bytes]
+    Attributes:
+        entries: The entries of the recipe that are left.
+        old: The old directory whose other entries are copied.
+        rewritten: Whether those are rewritten.
+        old_names: The names in the old directory that are left, the last one first.
+    """
+
+    entries: Iterator[tuple[bytes, Node | Drop]]
+    old: OldNode | None = None
+    rewritten: bool = False
+    old_names: list[bytes] | None = None
 
 
-class Layout:
+class Assembler:
     """Writes the NAR of one path.
 
     Args:
-        nar: Where to.
-        bases: What is old.
+        nar: Takes it.
+        bases: The bases.
         content: Returns the content with a number.
     """
 
@@ -69,68 +80,82 @@ class Layout:
         self._nar = nar
         self._bases = bases
         self._content = content
-        self._inside: list[_Changed | None] = []
+        self._open: list[_Open] = []
 
-    def write(self, recipe: Recipe) -> None:
-        """Write all of it.
+    def write(self, node: Node) -> None:
+        """Write a recipe's node, without recursion: recipes may be as deep as the format allows.
 
         Raises:
-            DeltaError: A base does not have what the recipe takes from it, or contents do not fit.
+            DeltaError: It is not a recipe, or the size of a file is wrong.
+            StoreError: A base lacks a node that the recipe names, or the NAR becomes too large.
         """
-        for event in recipe.events():
-            self._step(event)
-
-    def _step(self, event: Event) -> None:
-        match event:
-            case ("copy", node, rewritten):
-                self._bases.copy(node, self._nar, rewritten=rewritten)
-            case ("content", number, executable):
-                data = self._content(number)
-                self._nar.begin_regular(len(data), executable=executable)
-                self._nar.write(data)
-                self._nar.end_regular(len(data))
-            case ("pieces", size, executable, pieces):
-                self._nar.begin_regular(size, executable=executable)
-                self._pieces(pieces, size)
-                self._nar.end_regular(size)
-            case ("symlink", target):
-                self._nar.symlink(target)
-            case _:
-                self._step_in_directory(event)
-
-    def _step_in_directory(self, event: Event) -> None:
-        match event:
-            case ("directory",):
-                self._nar.begin_directory()
-                self._inside.append(None)
-            case ("changed", node, rewritten):
-                self._nar.begin_directory()
-                self._inside.append(_Changed(node, rewritten, self._bases.names(node)[::-1]))
-            case ("entry", name):
-                self._copy_before(name)
-                self._nar.begin_entry(name)
-            case ("drop", name):
-                self._copy_before(name)
-            case ("end entry",):
-                self._nar.end_entry()
-            case ("end directory",):
-                self._copy_before(None)
-                self._inside.pop()
+        self._node(node)
+        while self._open:
+            directory = self._open[-1]
+            entry = next(directory.entries, None)
+            if entry is None:
+                self._copy_before(directory, None)
                 self._nar.end_directory()
+                self._open.pop()
+                if self._open:
+                    self._nar.end_entry()
+                continue
+            name, child = entry
+            self._copy_before(directory, name)
+            if isinstance(child, Drop):
+                continue
+            self._nar.begin_entry(name)
+            self._node(child)
+            if not isinstance(child, Directory):
+                self._nar.end_entry()
 
-    def _copy_before(self, name: bytes | None) -> None:
-        """Copy the entries of a changed directory that come before `name`, and go past that name."""
-        changed = self._inside[-1]
-        while changed is not None and changed.names and (name is None or changed.names[-1] <= name):
-            found = changed.names.pop()
+    def _node(self, node: Node) -> None:
+        match node:
+            case Copy():
+                self._bases.copy(node.old, self._nar, rewritten=node.rewritten)
+            case Symlink():
+                self._nar.symlink(node.target)
+            case File():
+                self._file(node)
+            case Directory():
+                self._begin_directory(node)
+            case _:
+                assert_never(node)
+
+    def _begin_directory(self, node: Directory) -> None:
+        self._nar.begin_directory()
+        entries = iter(node.entries)
+        if node.changed is None or node.old is None:
+            self._open.append(_Open(entries))
+        else:
+            names = self._bases.names(node.old)[::-1]
+            self._open.append(_Open(entries, node.old, node.changed == "rewrite", names))
+
+    def _copy_before(self, directory: _Open, name: bytes | None) -> None:
+        """Copy the old entries that come before `name`, all that are left by default, and skip that name."""
+        names = directory.old_names
+        while names and directory.old is not None and (name is None or names[-1] <= name):
+            found = names.pop()
             if found != name:
                 self._nar.begin_entry(found)
-                self._bases.copy(changed.node.entry(found), self._nar, rewritten=changed.rewritten)
+                self._bases.copy(directory.old.entry(found), self._nar, rewritten=directory.rewritten)
                 self._nar.end_entry()
 
-    def _pieces(self, pieces: list[int | OldPiece], size: int) -> None:
+    def _file(self, file: File) -> None:
+        if file.size is None:
+            (segment,) = file.segments
+            data = self._segment(segment)
+            self._nar.begin_regular(len(data), executable=file.executable)
+            self._nar.write(data)
+            self._nar.end_regular(len(data))
+            return
+        self._nar.begin_regular(file.size, executable=file.executable)
         start = self._nar.size
-        for piece in pieces:
-            self._nar.write(self._bases.piece(piece) if isinstance(piece, OldPiece) else self._content(piece))
-        if self._nar.size - start != size:
-            raise DeltaError(f"a file's contents have {self._nar.size - start} bytes, expected {size}")
+        for segment in file.segments:
+            self._nar.write(self._segment(segment))  # one at a time: each takes up to 64 MiB
+        if self._nar.size - start != file.size:
+            raise DeltaError(f"a file's segments have {self._nar.size - start} bytes, expected {file.size}")
+        self._nar.end_regular(file.size)
+
+    def _segment(self, segment: int | OldSegment) -> bytes:
+        return self._content(segment) if isinstance(segment, int) else self._bases.segment(segment)

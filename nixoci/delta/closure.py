@@ -1,36 +1,86 @@
-"""Closures as the sending side sees them: from a Nix store, or from what a build is given."""
+"""Closures: the store paths that a delta starts from and makes, from a Nix store or from the inputs of a build."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from nixoci.delta.send import Closure
-from nixoci.errors import DeltaError
-from nixoci.nix_store import commands as nix_store
-from nixoci.nix_store.path import PathInfo, check_store_path
-from nixoci.nix_store.serve import serve, sri
+from nixoci.errors import DeltaError, StoreError
+from nixoci.nix_store.commands import real_store_dir
+from nixoci.nix_store.hashes import printed_to_sri
+from nixoci.nix_store.path import STORE_DIR, PathInfo, check_store_path, store_path_basename
+from nixoci.nix_store.serve import serve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closure:
+    """Store paths with all of their references. `real` is the directory that holds them on this machine."""
+
+    roots: tuple[str, ...]
+    paths: dict[str, PathInfo]
+    real: Path = Path(STORE_DIR)
+
+    def on_disk(self, path: str) -> Path:
+        """Return a store path on this machine."""
+        return self.real / store_path_basename(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """The result of a delta: its roots, the paths that are new, those that were there, and sizes in bytes."""
+
+    roots: tuple[str, ...]
+    added: tuple[str, ...]
+    present: tuple[str, ...]
+    delta_size: int
+    nar_size: int
+
+
+def in_dependency_order(infos: Iterable[PathInfo]) -> list[PathInfo]:
+    """Sort paths so that each comes after those it refers to, otherwise by path.
+
+    Raises:
+        DeltaError: Their references form a cycle.
+    """
+    by_path = {info.path: info for info in infos}
+    sorter = TopologicalSorter(
+        {
+            path: [reference for reference in info.references if reference in by_path and reference != path]
+            for path, info in by_path.items()
+        }
+    )
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise DeltaError(f"{error.args[1][0]}: its references form a cycle, which Nix does not allow") from error
+    ordered: list[PathInfo] = []
+    while ready := sorted(sorter.get_ready()):
+        ordered += (by_path[path] for path in ready)
+        sorter.done(*ready)
+    return ordered
 
 
 def from_store(*groups: Sequence[str], store: str | None = None) -> list[Closure]:
-    """Return the closure of each group of paths, which may be symlinks into the store (`result`) for the machine's own.
+    """Return the closure of each group of paths; a path may be a symlink into the store, such as `result`.
 
     Raises:
-        DeltaError: One of them is not a store path, or is not valid.
+        StoreError: One of them is not a store path, or is not valid.
         ProcessError: Nix fails.
     """
-    real = nix_store.real_store_dir(store)
+    real = real_store_dir(store)
     roots = [tuple(map(_store_path, group)) for group in groups]
     with serve(store=store) as nix:
         return [Closure(roots=group, paths=nix.closure(group), real=real) for group in roots]
 
 
 def from_graphs(file: Path) -> tuple[Closure, Closure]:
-    """Return the closures `from` and `to` that Nix describes to a build in `.attrs.json` (exportReferencesGraph).
+    """Return the closures `from` and `to` of the `.attrs.json` of a build with exportReferencesGraph.
 
     The roots of each are the paths that no other path in it refers to.
 
     Raises:
-        DeltaError: The file does not have the two.
+        DeltaError: The file does not describe both.
     """
     from nixoci.document import load  # noqa: PLC0415 - takes longer to load than a small delta takes to make
 
@@ -43,7 +93,7 @@ def from_graphs(file: Path) -> tuple[Closure, Closure]:
 def _from_graph(graph: Any, what: str) -> Closure:
     try:
         infos = {info["path"]: _path_info(info) for info in graph}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, StoreError) as error:
         raise DeltaError(f"{what}: not the path information that Nix writes ({error!r})") from error
     inner = {reference for info in infos.values() for reference in info.references if reference != info.path}
     for path in infos:
@@ -54,7 +104,7 @@ def _from_graph(graph: Any, what: str) -> Closure:
 def _path_info(info: Any) -> PathInfo:
     return PathInfo(
         path=info["path"],
-        nar_hash=sri(info["narHash"]),
+        nar_hash=printed_to_sri(info["narHash"]),
         nar_size=int(info["narSize"]),
         references=tuple(sorted(info["references"])),
         deriver=info.get("deriver"),
@@ -64,6 +114,6 @@ def _path_info(info: Any) -> PathInfo:
 
 
 def _store_path(path: str) -> str:
-    found = path if path.startswith("/nix/store/") else str(Path(path).resolve())
+    found = path if path.startswith(f"{STORE_DIR}/") else str(Path(path).resolve())
     check_store_path(found)
     return found

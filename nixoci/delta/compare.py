@@ -1,87 +1,101 @@
-"""What differs between a new store path and what is old: the plan of its recipe, and the contents that travel."""
+"""Comparing a new store path with the old ones: the nodes of its recipe, and the contents that have to travel."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nixoci.delta.codecs import is_packed
-from nixoci.delta.format.numbers import pack_text, pack_varint
-from nixoci.delta.format.recipe import EXPLICIT, FIRST_CONTENT, OLD
-from nixoci.delta.pairing import OldTrees, Place
+from nixoci.delta.codecs.choose import is_incompressible
+from nixoci.delta.format.recipe import (
+    DIRECTORY,
+    EXECUTABLE,
+    IMPLIED,
+    SYMLINK,
+    Copy,
+    Directory,
+    Drop,
+    File,
+    Node,
+    OldSegment,
+    Segment,
+    Symlink,
+)
+from nixoci.delta.pairing import Candidate, OldTrees
 from nixoci.delta.rewrite import Rewriter
-from nixoci.delta.scan import Node, read_piece
+from nixoci.delta.scan import Scanned
 from nixoci.errors import DeltaError
-from nixoci.nix_store.blocks import BlockReader
-from nixoci.nix_store.nar import SEGMENT
-from nixoci.openat import open_below
+from nixoci.openat import open_below, read_below
+from nixoci.streams import BlockReader
 
 _SAMPLE = 1 << 16
-"""Bytes in the middle of a content that tell whether it is packed; what is smaller is taken not to be."""
+"""Bytes in the middle of a content that are tested for compressibility; smaller contents count as compressible."""
 _TINY = 32
-"""Bytes of a file that is sent rather than found elsewhere: to say where takes as many."""
+"""Bytes of a file that is sent rather than looked up: naming an old file takes as many."""
 
 
 @dataclass(slots=True)
-class File:
-    """A new file that is made of several pieces or of new content; `partner` is the old file that it is most like.
+class NewFile:
+    """A new file that is no copy. Its node has no segments until `Comparison.complete` is called.
 
-    `carries` tells whether it is the first to use one of the contents that travel; `at` is its counterpart.
+    Attributes:
+        node: Its node in the recipe.
+        scanned: Its segments.
+        counterpart: Its counterpart, which may not exist.
+        predecessor: The old file that it is most like.
+        carries: Whether it is the first to use one of the contents.
     """
 
-    node: Node
-    at: Place | None
-    partner: Place | None
+    node: File
+    scanned: Scanned
+    counterpart: Candidate | None
+    predecessor: Candidate | None
     carries: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A piece of a new file that has to travel; `rewrite` tells whether old pieces may name what is rewritten."""
+    """A segment of a new file that has to travel.
 
-    file: File
+    Attributes:
+        file: The file.
+        root: Its store path on this machine.
+        path: Its path inside of that.
+        index: The index of the segment.
+        offset: The offset of the segment in the file.
+        size: Bytes of the segment.
+        incompressible: Whether it hardly compresses.
+        rewrite: Whether its old segment may name paths that have to be rewritten.
+    """
+
+    file: NewFile
     root: Path
     path: bytes
-    number: int
+    index: int
+    offset: int
     size: int
-    packed: bool
+    incompressible: bool
     rewrite: bool
 
     @property
-    def partner(self) -> Place | None:
-        """The old file that this file is most like, if it has such a piece."""
-        found = self.file.partner
-        return found if found is not None and found.size > self.number * SEGMENT else None
+    def predecessor(self) -> Candidate | None:
+        """The predecessor of the file, if it has a segment of this index."""
+        found = self.file.predecessor
+        return found if found is not None and found.size > self.offset else None
+
+    def read(self) -> bytes:
+        """Return its bytes.
+
+        Raises:
+            DeltaError: The file has become shorter.
+        """
+        data = read_below(self.root, self.path, self.offset, self.size)
+        if len(data) != self.size:
+            raise DeltaError(f"{self.root}: {self.path!r} changed while it was read; verify the store")
+        return data
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """What lies at an old place, as it is or rewritten; at its counterpart where `place` is None."""
-
-    place: Place | None
-    rewritten: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A new symlink."""
-
-    target: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """A directory, by its letter: what it holds, or what differs from the one at `place`; None is what is dropped."""
-
-    letter: bytes
-    place: Place | None
-    entries: Sequence[tuple[bytes, "Planned | None"]]
-
-
-Planned = Copy | Link | File | Directory
-
-_SAME = Copy(None, rewritten=False)
-_REWRITTEN = Copy(None, rewritten=True)
+_SAME = Copy(IMPLIED, rewritten=False)
+_REWRITTEN = Copy(IMPLIED, rewritten=True)
 
 
 class Comparison:
@@ -89,203 +103,198 @@ class Comparison:
 
     Args:
         index: The old trees.
-        wanted: The contents that travel, by their hash; those that this path is the first to need are added.
-        root: Where the path lies on this machine.
-        paired: The numbers of its earlier versions, its predecessor first.
-        rewrite: Rewrites references, where the path has any that may have been.
-        keep: Told the size of each file that needs nothing to travel.
+        contents: The contents that travel, by the hash of their bytes; those that this path is the first to need are
+            added.
+        root: The path on this machine.
+        paired: The indices of its older versions, its predecessor first.
+        rewrite: Rewrites references, if the path has any that may have been.
+        keep: Called with the size of each file or segment that does not travel.
+        segment_size: Bytes of a segment.
     """
 
     def __init__(
         self,
         index: OldTrees,
-        wanted: dict[bytes, Content],
+        contents: dict[bytes, Content],
         root: Path,
         *,
-        paired: list[int],
+        paired: Sequence[int],
         rewrite: Rewriter | None,
         keep: Callable[[int], None],
+        segment_size: int,
     ) -> None:
         self._index = index
-        self._wanted = wanted
+        self._contents = contents
         self._root = root
         self._paired = paired
         self._rewrite = rewrite
         self._keep = keep
+        self._segment_size = segment_size
         self._blocks = BlockReader()
+        self._new_files: list[NewFile] = []
 
-    def plan(self, tree: Node) -> Planned:
-        """Return the plan of the path's recipe."""
+    def node(self, tree: Scanned) -> Node:
+        """Return the path's node. Its files have no segments before `complete`."""
         if not self._paired:
             return self._node(tree, b"", None, None)
-        before = self._index.tree(self._paired[0])
-        return self._node(tree, b"", Place(self._paired[0], b"", before.size), before)
+        old = self._index.tree(self._paired[0])
+        return self._node(tree, b"", Candidate(self._paired[0], b"", old.size), old)
 
-    def _node(self, node: Node, path: bytes, at: Place | None, old: Node | None) -> Planned:
-        """Plan a node; `at` is the place of its counterpart, if it has one, and `old` what is there, if anything is."""
+    def complete(self, numbers: Mapping[bytes, int]) -> None:
+        """Fill in the segments of the files.
+
+        Args:
+            numbers: The number of each content in the body, by the hash of its bytes.
+        """
+        for file in self._new_files:
+            counterpart = file.counterpart
+            if file.carries and file.predecessor is not None and file.predecessor is not counterpart:
+                counterpart = file.predecessor
+                file.node.old = counterpart.node
+            file.node.segments = self._segments(file.scanned, counterpart, numbers)
+            if file.node.segments and len(file.node.segments) == 1 and isinstance(file.node.segments[0], int):
+                file.node.size = None
+
+    def _segments(self, new: Scanned, counterpart: Candidate | None, numbers: Mapping[bytes, int]) -> list[Segment]:
+        old = self._index.node_at(counterpart.base, counterpart.path) if counterpart is not None else None
+        segments: list[Segment] = []
+        for index, segment in enumerate(new.segments if new.size else ()):
+            if segment in numbers:
+                segments.append(numbers[segment])
+                continue
+            self._keep(min(new.size - index * self._segment_size, self._segment_size))
+            if old is not None and old.segments[index : index + 1] == (segment,):
+                segments.append(OldSegment(IMPLIED, index))
+                continue
+            other = self._index.same_segment(segment)
+            if other is None:
+                raise DeltaError(f"{self._root}: a segment is neither new nor old")
+            segments.append(OldSegment(other[0].node, other[1]))
+        return segments
+
+    def _node(self, node: Scanned, path: bytes, counterpart: Candidate | None, old: Scanned | None) -> Node:
+        """Return the node of a recipe; `old` is the counterpart's tree, None if it does not exist."""
         if old is not None and old.digest == node.digest:
             return self._kept(node, _SAME)
-        if node.kind == b"l":
+        if node.kind == SYMLINK:
             old_target = old.target if old is not None and self._rewrite is not None else b""
             same_target = self._rewrite is not None and old_target and self._rewrite(old_target) == node.target
-            return _REWRITTEN if same_target else Link(node.target)
+            return _REWRITTEN if same_target else Symlink(node.target)
         if node.size > _TINY or node.children:
             same = self._index.same(node, path, self._paired)
             if same is not None:
-                return self._kept(node, Copy(same, rewritten=False))
-        return self._directory(node, path, at, old) if node.kind == b"d" else self._file(node, path, at, old)
+                return self._kept(node, Copy(same.node, rewritten=False))
+        if node.kind == DIRECTORY:
+            return self._directory(node, path, counterpart, old)
+        return self._file(node, path, counterpart, old)
 
-    def _kept(self, node: Node, plan: Copy) -> Copy:
+    def _kept(self, node: Scanned, copy: Copy) -> Copy:
         for _, below in node.walk():
-            if below.pieces:
+            if below.segments:
                 self._keep(below.size)
-        return plan
+        return copy
 
-    def _directory(self, node: Node, path: bytes, at: Place | None, old: Node | None) -> Planned:
-        place = None
-        if (old is None or old.kind != b"d") and node.children:
-            place = self._index.directory(path, self._paired)
-            if place is not None:
-                at, old = place, self._index.at(place.base, place.path)
-        before = old.children if old is not None else {}
-        plans: dict[bytes, Planned] = {}
+    def _directory(self, node: Scanned, path: bytes, counterpart: Candidate | None, old: Scanned | None) -> Node:
+        named = None
+        if (old is None or old.kind != DIRECTORY) and node.children:
+            named = self._index.directory(path, self._paired)
+            if named is not None:
+                counterpart, old = named, self._index.node_at(named.base, named.path)
+        old_entries = old.children if old is not None else {}
+        entries: dict[bytes, Node] = {}
         for name, child in node.children.items():
-            below = _entry(at, name, before.get(name)) if at is not None else None
-            plans[name] = self._node(child, path + b"/" + name if path else name, below, before.get(name))
-        dropped = [name for name in before if name not in plans]
-        default = _REWRITTEN if _REWRITTEN in plans.values() else _SAME
-        differing = [name for name, plan in plans.items() if plan is not default and not self._unspelt(plan, at, name)]
-        if default is _REWRITTEN and not differing and not dropped and place is None:
+            below = _entry(counterpart, name, old_entries.get(name)) if counterpart is not None else None
+            entries[name] = self._node(child, path + b"/" + name if path else name, below, old_entries.get(name))
+        dropped = [name for name in old_entries if name not in entries]
+        default = _REWRITTEN if _REWRITTEN in entries.values() else _SAME
+        differing = [
+            name
+            for name, entry in entries.items()
+            if entry is not default and not self._same_if_rewritten(entry, counterpart, name)
+        ]
+        if default is _REWRITTEN and not differing and not dropped and named is None:
             return _REWRITTEN
-        if old is None or old.kind != b"d" or len(differing) + len(dropped) > len(plans):
-            return Directory(b"d", place, list(plans.items()))
-        listed: dict[bytes, Planned | None] = {name: plans[name] for name in differing} | dict.fromkeys(dropped)
-        letter = b"D" if default is _SAME else b"R"
-        return Directory(letter, place, [(name, listed[name]) for name in sorted(listed)])
+        place = named.node if named is not None else None
+        if old is None or old.kind != DIRECTORY or len(differing) + len(dropped) > len(entries):
+            return Directory(list(entries.items()), None, place)
+        listed: dict[bytes, Node | Drop] = {name: entries[name] for name in differing}
+        listed |= dict.fromkeys(dropped, Drop())
+        return Directory(
+            [(name, listed[name]) for name in sorted(listed)], "copy" if default is _SAME else "rewrite", place
+        )
 
-    def _unspelt(self, plan: Planned, at: Place | None, name: bytes) -> bool:
-        """Tell whether an entry that stays as it is would also do so where entries are rewritten."""
-        if plan is not _SAME or at is None:
+    def _same_if_rewritten(self, entry: Node, counterpart: Candidate | None, name: bytes) -> bool:
+        """Return whether copying the entry with and without rewriting gives the same bytes."""
+        if entry is not _SAME or counterpart is None:
             return False
-        below = _entry(at, name, None)
-        node = self._index.at(below.base, below.path)
+        below = _entry(counterpart, name, None)
+        node = self._index.node_at(below.base, below.path)
         return node is not None and not self._names_rewritten(node, below)
 
-    def _names_rewritten(self, node: Node, place: Place) -> bool:
+    def _names_rewritten(self, node: Scanned, top: Candidate) -> bool:
         if self._rewrite is None:
             return False
-        for path, below in node.walk(place.path):
+        root = self._index.root(top.base)
+        for path, below in node.walk(top.path):
             if self._rewrite.changes(below.target):
                 return True
-            for number in range(len(below.pieces)):
-                if self._rewrite.changes(read_piece(self._index.root(place.base), path, number)):
+            for offset in range(0, below.size, self._segment_size):
+                if self._rewrite.changes(read_below(root, path, offset, self._segment_size)):
                     return True
         return False
 
-    def _file(self, node: Node, path: bytes, at: Place | None, old: Node | None) -> Planned:
-        if at is not None and old is not None and old.pieces and old.size:
-            partner: Place | None = at
+    def _file(self, node: Scanned, path: bytes, counterpart: Candidate | None, old: Scanned | None) -> Node:
+        if counterpart is not None and old is not None and old.segments and old.size:
+            predecessor: Candidate | None = counterpart
         else:
-            partner = self._index.partner(path, node.size, self._paired)
-        if partner is not None and self._is_rewritten(node, path, partner):
-            return self._kept(node, _REWRITTEN if partner is at else Copy(partner, rewritten=True))
-        file = File(node, at, partner)
-        for number, piece in enumerate(node.pieces if node.size else ()):
-            size = min(SEGMENT, node.size - number * SEGMENT)
-            if piece in self._wanted or (node.size > _TINY and self._index.same_piece(piece) is not None):
+            predecessor = self._index.file_predecessor(path, node.size, self._paired)
+        if predecessor is not None and self._is_rewritten(node, path, predecessor):
+            return self._kept(
+                node, _REWRITTEN if predecessor is counterpart else Copy(predecessor.node, rewritten=True)
+            )
+        file = NewFile(File(node.kind == EXECUTABLE, node.size, ()), node, counterpart, predecessor)
+        self._new_files.append(file)
+        for index, segment in enumerate(node.segments if node.size else ()):
+            if segment in self._contents or (node.size > _TINY and self._index.same_segment(segment) is not None):
                 continue
             file.carries = True
-            packed = size >= _SAMPLE and is_packed(read_piece(self._root, path, number, sample=_SAMPLE))
-            self._wanted[piece] = Content(file, self._root, path, number, size, packed, self._rewrite is not None)
-        return file
+            offset = index * self._segment_size
+            size = min(self._segment_size, node.size - offset)
+            self._contents[segment] = Content(
+                file=file,
+                root=self._root,
+                path=path,
+                index=index,
+                offset=offset,
+                size=size,
+                incompressible=size >= _SAMPLE and self._is_incompressible(path, offset + (size - _SAMPLE) // 2),
+                rewrite=self._rewrite is not None,
+            )
+        return file.node
 
-    def _is_rewritten(self, node: Node, path: bytes, place: Place) -> bool:
-        """Tell whether a file is the old one with its references rewritten."""
-        old = self._index.at(place.base, place.path)
+    def _is_incompressible(self, path: bytes, offset: int) -> bool:
+        return is_incompressible(read_below(self._root, path, offset, _SAMPLE))
+
+    def _is_rewritten(self, node: Scanned, path: bytes, predecessor: Candidate) -> bool:
+        """Return whether a file is its predecessor with references rewritten."""
+        old = self._index.node_at(predecessor.base, predecessor.path)
         if self._rewrite is None or old is None or (old.kind, old.size) != (node.kind, node.size):
             return False
 
         def compare(handle: int) -> bool:
-            return open_below(self._root, path, lambda new: self._makes(handle, new, node.size))
+            return open_below(self._root, path, lambda new: self._same_rewritten(handle, new, node.size))
 
-        return open_below(self._index.root(place.base), place.path, compare)
+        return open_below(self._index.root(predecessor.base), predecessor.path, compare)
 
-    def _makes(self, old: int, new: int, size: int) -> bool:
-        """Tell whether one open file, its references rewritten, is the other."""
-        at = 0
-        for start in range(0, size, SEGMENT):
-            for block in self._blocks.read(old, start, min(size, start + SEGMENT), self._rewrite):
-                if os.pread(new, len(block), at) != bytes(block):
-                    return False
-                at += len(block)
-        return at == size
-
-
-class RecipeWriter:
-    """Writes recipes from their plans.
-
-    Args:
-        index: The old trees.
-        numbers: The number of each content that travels, by its hash.
-        base: Returns the number, in the header, of the old path with a number here.
-        keep: Told the size of each piece that needs nothing to travel.
-    """
-
-    def __init__(
-        self, index: OldTrees, numbers: dict[bytes, int], base: Callable[[int], int], keep: Callable[[int], None]
-    ) -> None:
-        self._index = index
-        self._numbers = numbers
-        self._base = base
-        self._keep = keep
-
-    def recipe(self, plan: Planned) -> bytes:
-        """Return a recipe (docs/delta-format.md, Recipes)."""
-        match plan:
-            case Copy():
-                return self._at(plan.place) + (b"~" if plan.rewritten else b"=")
-            case Link():
-                return b"l" + pack_text(plan.target)
-            case File():
-                return self._file(plan)
-            case Directory():
-                parts = [self._at(plan.place), plan.letter, pack_varint(len(plan.entries))]
-                for name, entry in plan.entries:
-                    parts += [pack_text(name), b"-" if entry is None else self.recipe(entry)]
-                return b"".join(parts)
-
-    def _at(self, place: Place | None) -> bytes:
-        return b"" if place is None else b"@" + self._place(place)
-
-    def _place(self, place: Place) -> bytes:
-        return pack_varint(self._base(place.base)) + pack_text(place.path)
-
-    def _file(self, file: File) -> bytes:
-        node, at = file.node, file.at
-        if file.carries and file.partner is not None and file.partner is not at:
-            at = file.partner
-        start = self._at(at if at is not file.at else None)
-        old = self._index.at(at.base, at.path) if at is not None else None
-        had = old.pieces if old is not None else ()
-        pieces = []
-        for number, piece in enumerate(node.pieces if node.size else ()):
-            found = self._numbers.get(piece)
-            if found is not None:
-                pieces.append(pack_varint(found + FIRST_CONTENT))
-                continue
-            self._keep(min(node.size, SEGMENT))
-            if number < len(had) and had[number] == piece:
-                pieces.append(pack_varint(OLD))
-                continue
-            other = self._index.same_piece(piece)
-            if other is None:
-                raise DeltaError("a piece of content is neither new nor old")
-            pieces.append(pack_varint(EXPLICIT) + self._place(other[0]) + pack_varint(other[1]))
-        if len(pieces) == 1 and node.pieces[0] in self._numbers:
-            return start + node.kind + pack_varint(self._numbers[node.pieces[0]])
-        return start + node.kind.upper() + pack_varint(node.size) + b"".join(pieces)
+    def _same_rewritten(self, old: int, new: int, size: int) -> bool:
+        """Return whether one open file, its references rewritten, equals the other."""
+        offset = 0
+        for block in self._blocks.read(old, 0, size, self._rewrite):
+            if os.pread(new, len(block), offset) != bytes(block):
+                return False
+            offset += len(block)
+        return offset == size
 
 
-def _entry(place: Place, name: bytes, node: Node | None) -> Place:
-    path = place.path + b"/" + name if place.path else name
-    return Place(place.base, path, node.size if node is not None else 0)
+def _entry(counterpart: Candidate, name: bytes, old: Scanned | None) -> Candidate:
+    return counterpart.entry(name, old.size if old is not None else 0)

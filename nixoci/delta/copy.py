@@ -1,18 +1,19 @@
-"""From here to another machine: ask once what it has, send one delta, let it be received there."""
+"""Copying closures to another machine: ask it once which paths it has, send one delta, receive it there."""
 
 import re
 from collections.abc import Callable, Sequence
 
-from nixoci.delta.closure import from_store
-from nixoci.delta.codecs import Effort
+from nixoci.delta.closure import Closure, from_store
+from nixoci.delta.effort import Effort
 from nixoci.delta.pairing import package_name
-from nixoci.delta.send import Closure, Summary, send
+from nixoci.delta.send import send
+from nixoci.delta.summary import Summary
 from nixoci.errors import DeltaError
-from nixoci.nix_store import commands as nix_store
+from nixoci.nix_store.commands import all_paths
 from nixoci.nix_store.serve import serve
 from nixoci.process import feed, run
 from nixoci.progress import byte_progress
-from nixoci.streams import Nowhere, Watched
+from nixoci.streams import NullSink, ProgressSink
 
 _TARGET = re.compile(r"ssh://((?:[\w.+-]+@)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]))(?::([0-9]{1,5}))?/?")
 
@@ -27,31 +28,35 @@ def copy(
 ) -> Summary:
     """Copy closures to the machine `ssh://[USER@]HOST[:PORT]`, which has nixoci and Nix.
 
-    Candidates for bases are the closures themselves and the valid paths here of the same package names. What has no
-    base travels whole; without any base, all of it does, and `warn` is told. With `dry_run` the delta is made, for its
-    summary, and not sent.
+    Candidates for bases are the closures themselves and the valid paths here of the same package names. A path without
+    a base travels whole; if no path has one, `warn` is called. With `dry_run`, the delta is made for its summary and
+    not sent.
 
     Raises:
         DeltaError: The target is not of that form.
-        ProcessError: ssh, or what it runs there, fails.
+        ProcessError: ssh or a program on the other machine fails.
     """
     ssh = ssh_command(target)
     (new,) = from_store(paths)
     old = bases_there(ssh, new)
     if not old.paths:
-        warn(f"{target}: has no earlier version of anything; whole paths are sent")
+        warn(f"{target}: has no older version of any path; whole paths are sent")
     if dry_run:
         with byte_progress("making the delta", None) as advance:
-            return send(old, new, Nowhere(), effort=effort, advance=advance)
+            return send(old, new, NullSink(), effort=effort, advance=advance)
     with (
         byte_progress(f"sending to {target}", None) as advance,
         feed([*ssh, "nixoci receive"], package="openssh") as to,
     ):
-        return send(old, new, Watched(to.write, advance), effort=effort)
+        return send(old, new, ProgressSink(to.write, advance), effort=effort)
 
 
 def ssh_command(target: str) -> list[str]:
-    """Return the argv, short of the remote command, that reaches `ssh://[USER@]HOST[:PORT]`."""
+    """Return the argv, without the remote command, that reaches `ssh://[USER@]HOST[:PORT]`.
+
+    Raises:
+        DeltaError: The target is not of that form.
+    """
     match = _TARGET.fullmatch(target)
     if match is None or match[1].startswith("-"):
         raise DeltaError(f"{target}: not a machine to copy to; give ssh://HOST or ssh://USER@HOST:PORT")
@@ -60,9 +65,9 @@ def ssh_command(target: str) -> list[str]:
 
 
 def bases_there(ssh: list[str], new: Closure) -> Closure:
-    """Ask the other machine, once, which candidates it has; return those as a closure."""
+    """Ask the other machine once which candidates it has, and return those."""
     names = {package_name(path) for path in new.paths}
-    candidates = {path for path in nix_store.all_paths(store=None) if package_name(path) in names} | new.paths.keys()
+    candidates = {path for path in all_paths(store=None) if package_name(path) in names} | new.paths.keys()
     question = "".join(f"{path}\n" for path in sorted(candidates)).encode()
     answer = run([*ssh, "xargs nix-store --check-validity --print-invalid"], stdin=question, package="openssh")
     there = candidates - set(answer.decode().split())

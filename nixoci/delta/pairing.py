@@ -1,14 +1,15 @@
-"""Which old thing a new thing is most like: store paths by name, files by content, path, name and similarity."""
+"""Finding predecessors: of store paths by name, of files by content, path, name and similarity."""
 
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 
-from nixoci.delta.scan import Node
+from nixoci.delta.format.recipe import DIRECTORY, SYMLINK, OldNode
+from nixoci.delta.scan import Scanned
 from nixoci.nix_store.path import PathInfo, store_path_name
 
 _DIGITS = re.compile(rb"[0-9]+")
@@ -21,12 +22,27 @@ _MAX_SIMILAR_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A node of an old store path: the index of the path, the path inside of it, and the node's size."""
+class Candidate:
+    """A node of an old store path that a new node may be made from.
+
+    Attributes:
+        base: The index of the old store path.
+        path: The path inside of it.
+        size: The node's size in bytes.
+    """
 
     base: int
     path: bytes
     size: int
+
+    def entry(self, name: bytes, size: int) -> "Candidate":
+        """Return the entry of a directory."""
+        return Candidate(self.base, self.path + b"/" + name if self.path else name, size)
+
+    @property
+    def node(self) -> OldNode:
+        """This node, as recipes name it."""
+        return OldNode(self.base, self.path)
 
 
 def package_name(path: str) -> str:
@@ -35,9 +51,9 @@ def package_name(path: str) -> str:
 
 
 def pair_paths(new: str, old: Iterable[str]) -> list[str]:
-    """Return the old store paths that are earlier versions of `new`.
+    """Return the old store paths that are older versions of `new`.
 
-    Those of its name, else of its name with digits masked, else of its package's.
+    Those with the same name, else with the same name but for digits, else of the same package.
     """
     candidates = sorted(old)
     for key in (store_path_name, _masked_name, package_name):
@@ -48,9 +64,9 @@ def pair_paths(new: str, old: Iterable[str]) -> list[str]:
 
 
 def choose_predecessors(new: Iterable[PathInfo], old: dict[str, PathInfo], kept: Container[str]) -> list[str | None]:
-    """Return, for each new path, the old one that it comes after, or None.
+    """Return the predecessor of each new path, or None.
 
-    Each has its own, and none has one that is `kept`, where that can be; of several the one whose size is nearest.
+    Prefer one that no other path has and that is not in `kept`; then the nearest NAR size.
     """
     taken: set[str] = set()
     chosen: list[str | None] = []
@@ -67,87 +83,87 @@ def choose_predecessors(new: Iterable[PathInfo], old: dict[str, PathInfo], kept:
 
 
 class OldTrees:
-    """The index over all old store paths, given as `(path on this machine, tree)`, from which partners are chosen."""
+    """An index of all old store paths, given as `(path on this machine, tree)`, to find predecessors in."""
 
-    def __init__(self, trees: list[tuple[Path, Node]]) -> None:
+    def __init__(self, trees: list[tuple[Path, Scanned]]) -> None:
         self._trees = trees
-        self._by_digest: dict[bytes, Place] = {}
-        self._by_piece: dict[bytes, tuple[Place, int]] = {}
-        self._masked: dict[bytes, list[Place]] = defaultdict(list)
-        self._files: list[dict[bytes, Node]] = []
-        self._directories: list[dict[bytes, list[Place]]] = []
+        self._by_digest: dict[bytes, Candidate] = {}
+        self._by_segment: dict[bytes, tuple[Candidate, int]] = {}
+        self._masked: dict[bytes, list[Candidate]] = defaultdict(list)
+        self._files: list[dict[bytes, Scanned]] = []
+        self._directories: list[dict[bytes, list[Candidate]]] = []
         for base, (_, tree) in enumerate(trees):
             files = {}
-            directories: dict[bytes, list[Place]] = defaultdict(list)
+            directories: dict[bytes, list[Candidate]] = defaultdict(list)
             for path, node in tree.walk():
-                place = Place(base, path, node.size)
-                if node.kind != b"l":
-                    self._by_digest.setdefault(node.digest, place)
-                for number, piece in enumerate(node.pieces):
-                    self._by_piece.setdefault(piece, (place, number))
-                if node.kind == b"d" and _DIGITS.search(path):
-                    directories[_mask_all(path)].append(place)
-                if node.pieces:
+                found = Candidate(base, path, node.size)
+                if node.kind != SYMLINK:
+                    self._by_digest.setdefault(node.digest, found)
+                for index, segment in enumerate(node.segments):
+                    self._by_segment.setdefault(segment, (found, index))
+                if node.kind == DIRECTORY and _DIGITS.search(path):
+                    directories[_mask_all(path)].append(found)
+                if node.segments:
                     files[path] = node
-                    self._masked[_mask(path)].append(place)
+                    self._masked[_mask(path)].append(found)
             self._files.append(files)
             self._directories.append(directories)
-        self._sketched: dict[int, list[Place]] | None = None
+        self._sketched: dict[int, list[Candidate]] | None = None
 
     def root(self, base: int) -> Path:
-        """Return where an old store path lies on this machine."""
+        """Return an old store path on this machine."""
         return self._trees[base][0]
 
-    def tree(self, base: int) -> Node:
+    def tree(self, base: int) -> Scanned:
         """Return the tree of an old store path."""
         return self._trees[base][1]
 
-    def same(self, node: Node, path: bytes, paired: list[int]) -> Place | None:
-        """Return an old place of equal content, by preference at the same path of a paired store path."""
+    def same(self, node: Scanned, path: bytes, paired: Sequence[int]) -> Candidate | None:
+        """Return an old node of equal content, preferably at the same path of a paired store path."""
         for base in paired:
-            found = self.at(base, path)
+            found = self.node_at(base, path)
             if found is not None and found.digest == node.digest:
-                return Place(base, path, found.size)
+                return Candidate(base, path, found.size)
         return self._by_digest.get(node.digest)
 
-    def directory(self, path: bytes, paired: list[int]) -> Place | None:
-        """Return the old directory whose path differs from this one in digits only."""
-        return next((place for base in paired for place in self._directories[base].get(_mask_all(path), ())), None)
+    def directory(self, path: bytes, paired: Sequence[int]) -> Candidate | None:
+        """Return the old directory whose path differs from this one only in digits."""
+        return next((found for base in paired for found in self._directories[base].get(_mask_all(path), ())), None)
 
-    def same_piece(self, piece: bytes) -> tuple[Place, int] | None:
-        """Return where an old file has this piece, and its number there."""
-        return self._by_piece.get(piece)
+    def same_segment(self, digest: bytes) -> tuple[Candidate, int] | None:
+        """Return an old file with this segment, and the segment's index there."""
+        return self._by_segment.get(digest)
 
-    def partner(self, path: bytes, size: int, paired: list[int]) -> Place | None:
-        """Return the old file that is most likely an earlier version: by path, else by masked name and size."""
+    def file_predecessor(self, path: bytes, size: int, paired: Sequence[int]) -> Candidate | None:
+        """Return the old file that is most likely an older version: by path, else by name but for digits and size."""
         for base in paired:
             found = self._files[base].get(path)
             if found is not None and found.size:
-                return Place(base, path, found.size)
-        places = [place for place in self._masked.get(_mask(path), ()) if place.size]
-        if not places:
+                return Candidate(base, path, found.size)
+        files = [file for file in self._masked.get(_mask(path), ()) if file.size]
+        if not files:
             return None
-        return min(places, key=lambda place: (place.base not in paired, abs(place.size - size), place.base, place.path))
+        return min(files, key=lambda file: (file.base not in paired, abs(file.size - size), file.base, file.path))
 
-    def digest(self, place: Place) -> bytes:
-        """Return the digest of the old file at a place."""
-        return self._files[place.base][place.path].digest
+    def digest(self, file: Candidate) -> bytes:
+        """Return the digest of an old file."""
+        return self._files[file.base][file.path].digest
 
-    def similar(self, content: bytes, unused: set[bytes]) -> Place | None:
-        """Return the old file that shares most pieces of content; only those whose digest is in `unused` count."""
+    def similar(self, content: bytes, unused: set[bytes]) -> Candidate | None:
+        """Return the old file with a digest in `unused` that shares most lines or strings with `content`."""
         if not _MIN_SIMILAR_SIZE <= len(content) <= _MAX_SIMILAR_SIZE:
             return None
         if self._sketched is None:
             self._sketched = self._sketch_old(unused)
-        shared: dict[Place, int] = defaultdict(int)
+        shared: dict[Candidate, int] = defaultdict(int)
         for value in sketch(content):
-            for place in self._sketched.get(value, ()):
-                shared[place] += 1
-        best = min(shared, key=lambda place: (-shared[place], place.base, place.path), default=None)
+            for file in self._sketched.get(value, ()):
+                shared[file] += 1
+        best = min(shared, key=lambda file: (-shared[file], file.base, file.path), default=None)
         return best if best is not None and shared[best] >= _MIN_SHARED else None
 
-    def _sketch_old(self, unused: set[bytes]) -> dict[int, list[Place]]:
-        found: dict[int, list[Place]] = defaultdict(list)
+    def _sketch_old(self, unused: set[bytes]) -> dict[int, list[Candidate]]:
+        found: dict[int, list[Candidate]] = defaultdict(list)
         left = _MAX_SIMILAR_BYTES
         for base, files in enumerate(self._files):
             for path, node in files.items():
@@ -155,19 +171,22 @@ class OldTrees:
                     left -= node.size
                     root = self._trees[base][0]
                     for value in sketch((root / Path(_text(path)) if path else root).read_bytes()):
-                        found[value].append(Place(base, path, node.size))
+                        found[value].append(Candidate(base, path, node.size))
         return found
 
-    def at(self, base: int, path: bytes) -> Node | None:
-        """Return the old node at a path."""
-        node: Node | None = self._trees[base][1]
+    def node_at(self, base: int, path: bytes) -> Scanned | None:
+        """Return the old node at a path, if there is one."""
+        node: Scanned | None = self._trees[base][1]
         for name in path.split(b"/") if path else ():
             node = node.children.get(name) if node is not None else None
         return node
 
 
 def sketch(content: bytes) -> list[int]:
-    """Return the smallest checksums of a content's lines (or runs between zero bytes), which similar contents share."""
+    """Return the smallest checksums of the lines of a content, or of its strings between zero bytes.
+
+    Similar contents share many of them.
+    """
     separator = b"\n" if content.count(b"\n") * 256 > len(content) else b"\0"
     return nsmallest(_SKETCH, {zlib.crc32(part) for part in content.split(separator) if len(part) >= 8})
 

@@ -2,32 +2,39 @@ r"""The first stream format of reUpNix's `nix-store-send` and `nix-store-recv`, 
 
 A stream is a sequence of members, `NAME FLAGS SIZE\\n<bytes>\\n`. Files are named by the SHA-256 of their NAR, in Nix's
 base 32, as in `/nix/store/.links`. The format carries no hash of a path and no references: the reader checks each
-file against its name, and finds the references as Nix does, by looking for the hash parts of known paths.
+file against its name, and finds references as Nix does, by searching for the hash parts of known paths.
 """
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nixoci.delta.receive import Received
-from nixoci.delta.scan import MAX_DEPTH
-from nixoci.delta.send import Closure, in_dependency_order
+from nixoci.delta.closure import Closure, Received, in_dependency_order
+from nixoci.delta.format.model import MAX_DEPTH
 from nixoci.delta.spool import need_space, spool
 from nixoci.errors import DeltaError
-from nixoci.nix_store import commands as nix_store
-from nixoci.nix_store.content_address import to_nix32
+from nixoci.nix_store.commands import all_paths, real_store_dir
+from nixoci.nix_store.hashes import NIX32, to_nix32
 from nixoci.nix_store.nar import NarHash, NarWriter
-from nixoci.nix_store.path import STORE_DIR, PathInfo, check_store_path
+from nixoci.nix_store.path import (
+    HASH_PART_DIGITS,
+    STORE_DIR,
+    PathInfo,
+    check_store_path,
+    store_path_basename,
+    store_path_hash,
+)
 from nixoci.nix_store.registration import registration
 from nixoci.openat import open_below, with_child
 from nixoci.streams import Data, Sink, read_fully
 
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
-_HASH = re.compile(rb"[0-9abcdfghijklmnpqrsvwxyz]{52}")
-_PART = re.compile(rb"(?=([0-9abcdfghijklmnpqrsvwxyz]{32}))")
+_HASH = re.compile(rf"[{NIX32}]{{52}}".encode())
+_HASH_PART = re.compile(rf"(?=([{NIX32}]{{{HASH_PART_DIGITS}}}))".encode())
 _BLOCK = 1 << 20
 _MAX_META = 1 << 30
 _MAX_SIZE = 1 << 40
@@ -35,7 +42,7 @@ _MAX_SIZE = 1 << 40
 
 @dataclass(slots=True)
 class _File:
-    """A file or symlink in a path that is made: its hash, and the letter for executable files."""
+    """A file or symlink in a new path: its hash, and the flag for executable files."""
 
     hash: bytes
     mode: bytes
@@ -45,10 +52,11 @@ _Tree = dict[bytes, "_File | _Tree"]
 
 
 def write(old: Closure, new: Closure, out: Sink) -> None:
-    """Write the stream that makes `new` of `old`, and lets the receiver delete what only `old` has.
+    """Write the stream that makes `new` from `old`, and lets the receiver delete the paths that only `old` has.
 
     Raises:
-        DeltaError: A path holds what the format cannot carry.
+        DeltaError: A file changes while it is read.
+        StoreError: A path holds something that no store path can, or cannot be read.
     """
     made = sorted(new.paths.keys() - old.paths.keys())
     dropped = sorted(old.paths.keys() - new.paths.keys())
@@ -60,19 +68,19 @@ def write(old: Closure, new: Closure, out: Sink) -> None:
         steps.append(step + b"\0")
         if hashed:
             wanted.setdefault(hashed, path)
-    names = "\n".join(root[len(STORE_DIR) + 1 :] for root in new.roots)
-    # bash's read takes a trailing separator off: such a file is sent
+    names = "\n".join(store_path_basename(root) for root in new.roots)
+    # bash's read drops a trailing separator: such a file is sent
     restored = {hashed: had[hashed] for hashed in wanted if hashed in had and not had[hashed].endswith(b"=")}
     pruned = sorted(had.keys() - kept - wanted.keys())
     meta = (
         names.encode(),
         b"".join(b"%s=%s\0" % item for item in sorted(restored.items())),
         b"".join(steps),
-        "\n".join(path[len(STORE_DIR) + 1 :] for path in dropped).encode(),
+        "\n".join(store_path_basename(path) for path in dropped).encode(),
         b"\n".join(pruned),
     )
     for name, content in zip(_META, meta, strict=True):
-        # lines that are read one by one need their end
+        # the reader takes these line by line, and needs the last newline
         text = content + b"\n" if name in (b".delete-paths", b".prune-links") and content else content
         out.write(b"%s - %d\n%s\n" % (name, len(text), text))
     out.write(b".meta-end - 0\n\n")
@@ -84,12 +92,14 @@ def write(old: Closure, new: Closure, out: Sink) -> None:
 def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None, dry_run: bool = False) -> Received:
     """Make the paths of a stream, check every file against its name, find references, and register with Nix.
 
-    What the stream asks to delete is left to Nix's garbage collector.
+    Paths that the stream asks to delete are left to Nix's garbage collector.
 
     Raises:
-        DeltaError: The stream is damaged, or a file that should be there is not, or is another.
+        DeltaError: The stream is damaged, or a file that it relies on is missing or has another content.
+        StoreError: Nix refuses a path, or the stream names a malformed one.
+        ProcessError: Nix is missing or fails.
     """
-    real = nix_store.real_store_dir(store)
+    real = real_store_dir(store)
     with spool() as folder:
         stream = _Stream(read, what)
         meta = {name: stream.meta(name) for name in _META}
@@ -104,7 +114,7 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
         roots = tuple(f"{STORE_DIR}/{os.fsdecode(name)}" for name in meta[b".toplevel-paths"].split())
         for path in (*trees, *roots):
             check_store_path(path)
-        known = {path[11:43].encode(): path for path in (*nix_store.all_paths(store=store), *trees)}
+        known = {store_path_hash(path).encode(): path for path in (*all_paths(store=store), *trees)}
         builder = _Builder(files, links, real, known)
         with registration(store=store, write=not dry_run) as nix:
             there = nix.valid(trees)
@@ -122,7 +132,7 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
 
 
 class _Stream:
-    """The members of a stream, one after another."""
+    """Reads the members of a stream, one after another."""
 
     def __init__(self, read: Callable[[int], bytes], what: str) -> None:
         self._read = read
@@ -130,7 +140,7 @@ class _Stream:
         self.size = 0
 
     def member(self) -> tuple[bytes, bytes, int]:
-        """Read the line before a member: its name, flags and size."""
+        """Read the head of a member: its name, flags and size."""
         line = b""
         while not line.endswith(b"\n"):
             if len(line) > 256:
@@ -142,10 +152,10 @@ class _Stream:
         return parts[0], parts[1], int(parts[2])
 
     def meta(self, name: bytes) -> bytes:
-        """Read the member of instructions that must come now."""
+        """Read a member of instructions, which must have this name."""
         found, flags, size = self.member()
         if found != name or flags != b"-" or size > _MAX_META:
-            raise self.broken(f"{found!r} with {size} bytes where {name!r} must be")
+            raise self.broken(f"{found!r} with {size} bytes instead of {name!r}")
         content = b"".join(self.content(size))
         self.end_member()
         return content
@@ -163,7 +173,7 @@ class _Stream:
             raise self.broken("no newline after a member")
 
     def take(self, count: int) -> bytes:
-        """Read exactly so many bytes."""
+        """Read exactly that many bytes."""
         data = read_fully(self._read, count)
         if len(data) < count:
             raise self.broken(f"its end after {self.size + len(data)} bytes")
@@ -176,7 +186,7 @@ class _Stream:
 
 
 class _Builder:
-    """Writes the NARs of the paths that are made."""
+    """Writes the NARs of new paths."""
 
     def __init__(self, files: Path, links: dict[bytes, bytes], real: Path, known: dict[bytes, str]) -> None:
         self._files = files
@@ -186,7 +196,7 @@ class _Builder:
         self._checked: set[bytes] = set()
 
     def measure(self, path: str, tree: "_File | _Tree") -> PathInfo:
-        """Return what is to be registered of a path: its hash, size and references."""
+        """Return the information to register a path with: its hash, size and references."""
         found: set[bytes] = set()
         hashed = NarHash(_Finder(found, self._known))
         nar = NarWriter(hashed, limit=_MAX_SIZE, what=path)
@@ -215,7 +225,7 @@ class _Builder:
                 alone = NarHash()
                 NarWriter(alone, limit=_MAX_SIZE, what=os.fsdecode(hashed)).dump(handle)
                 if to_nix32(alone.digest) != hashed:
-                    raise DeltaError(f"{os.fsdecode(hashed)}: a file of this name has another hash; send it again")
+                    raise DeltaError(f"{os.fsdecode(hashed)}: the file of this name has another hash; send it again")
                 self._checked.add(hashed)
             nar.dump(handle)
 
@@ -223,14 +233,14 @@ class _Builder:
             open_below(self._files, hashed, dump)
             return
         if hashed not in self._links:
-            raise DeltaError(f"{os.fsdecode(hashed)}: a file that the stream neither carries nor says where it is")
+            raise DeltaError(f"{os.fsdecode(hashed)}: neither in the stream nor named as a copy; send it again")
         store_path, _, inner = self._links[hashed].partition(b"/")
         check_store_path(f"{STORE_DIR}/{os.fsdecode(store_path)}")
         open_below(self._real / os.fsdecode(store_path), inner, dump)
 
 
 class _Finder:
-    """A sink that finds the hash parts of known paths, also across two writes."""
+    """A sink that finds the hash parts of known paths, across writes too."""
 
     def __init__(self, found: set[bytes], known: dict[bytes, str]) -> None:
         self._found = found
@@ -240,12 +250,12 @@ class _Finder:
     def write(self, data: Data, /) -> None:
         """Search the data."""
         text = self._tail + data
-        self._found.update(part for part in _PART.findall(text) if part in self._known)
-        self._tail = text[-31:]
+        self._found.update(part for part in _HASH_PART.findall(text) if part in self._known)
+        self._tail = text[1 - HASH_PART_DIGITS :]
 
 
 def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield each step that makes the paths: a file's place below the store and hash (else empty), and the step."""
+    """Yield the steps that make the paths: a file's path below the store and its hash, or two empty texts; the step."""
     for path in paths:
         root = closure.on_disk(path)
         name = os.fsencode(root.name)
@@ -257,7 +267,7 @@ def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, 
 
 def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes, bytes]]) -> None:
     mode = os.fstat(handle).st_mode
-    if mode & 0o170000 == 0o040000:
+    if stat.S_ISDIR(mode):
         steps.append((b"", b"", b"d/" + name))
         for inner in sorted(os.fsencode(entry) for entry in os.listdir(handle)):
             with_child(handle, inner, partial(_walk, place=place + b"/" + inner, name=inner, steps=steps))
@@ -266,18 +276,18 @@ def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes
     alone = NarHash()
     NarWriter(alone, limit=_MAX_SIZE, what=os.fsdecode(place)).dump(handle)
     hashed = to_nix32(alone.digest)
-    executable = b"x" if mode & 0o170111 > 0o100000 and mode & 0o170000 == 0o100000 else b"-"
+    executable = b"x" if stat.S_ISREG(mode) and mode & stat.S_IXUSR else b"-"
     steps.append((place, hashed, b"f/%s/%s/%s" % (hashed, executable, name)))
 
 
 def _send_file(closure: Closure, hashed: bytes, place: bytes, out: Sink) -> None:
     def write_member(handle: int) -> None:
         facts = os.fstat(handle)
-        if facts.st_mode & 0o170000 == 0o120000:
+        if stat.S_ISLNK(facts.st_mode):
             target = os.readlink(b"", dir_fd=handle)
             out.write(b"%s l %d\n%s\n" % (hashed, len(target), target))
             return
-        out.write(b"%s %s %d\n" % (hashed, b"x" if facts.st_mode & 0o100 else b"-", facts.st_size))
+        out.write(b"%s %s %d\n" % (hashed, b"x" if facts.st_mode & stat.S_IXUSR else b"-", facts.st_size))
         offset = 0
         while block := os.pread(handle, _BLOCK, offset):
             out.write(block)
@@ -313,7 +323,7 @@ def _read_files(stream: _Stream, folder: Path) -> None:
 
 
 def _trees(script: bytes, stream: _Stream) -> "dict[str, _File | _Tree]":
-    """Run the instructions that lay out paths, on a tree in memory."""
+    """Return the trees that the instructions make, by store path."""
     top: _Tree = {}
     stack = [top]
     for step in script.split(b"\0")[:-1]:

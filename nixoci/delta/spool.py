@@ -1,52 +1,37 @@
-"""The temporary folder of a receiver, which has room and goes away."""
+"""The temporary directory of a receiver, and its free space."""
 
 import errno
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from nixoci.errors import DeltaError
-
-_SPOOL = "nixoci-receive-"
-
-
-def need_space(folder: Path, size: int, what: str) -> None:
-    """Raise DeltaError unless the folder's file system has so many bytes free."""
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise DeltaError(
-            f"{what}: needs {size} bytes in {folder.parent}, which has {free}; set TMPDIR to another folder"
-        )
+from nixoci.output import temporary_directory
 
 
 @contextmanager
 def spool() -> Iterator[Path]:
-    """Make a temporary folder, and remove those of receivers that were killed."""
+    """Make a temporary directory, and remove those of receivers that were killed.
+
+    Raises:
+        DeltaError: Its file system is full.
+    """
     parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_SPOOL}*"):
-        with suppress(OSError), _locked(left):
-            shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_SPOOL) as folder, _locked(Path(folder)):
-        try:
-            yield Path(folder)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise DeltaError(f"{parent}: no space left for what is received; set TMPDIR to another folder") from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; the kernel lets go of it when this process ends, however it ends."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if os.fstat(handle).st_uid != os.geteuid():
-            raise PermissionError
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
+        with temporary_directory(prefix="nixoci-receive-", parent=parent) as directory:
+            yield directory
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DeltaError(f"{parent}: no space left for the received data; set TMPDIR to another directory") from error
+
+
+def need_space(directory: Path, size: int, what: str) -> None:
+    """Raise DeltaError unless the file system of a receiver's temporary directory has that many bytes free."""
+    free = shutil.disk_usage(directory).free
+    if size > free:
+        raise DeltaError(
+            f"{what}: needs {size} bytes in {directory.parent}, which has {free}; set TMPDIR to another directory"
+        )

@@ -1,4 +1,4 @@
-"""One function per Nix command that moving closures needs. `store` is a Nix store URL, None for Nix's own choice."""
+"""Running Nix: one function per command. `store` is a Nix store URL, None for Nix's own choice."""
 
 import fcntl
 import os
@@ -9,16 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
-from nixoci.errors import DeltaError, ProcessError
-from nixoci.nix_store.path import STORE_DIR
+from nixoci.errors import ProcessError, StoreError
+from nixoci.nix_store.path import STORE_DIR, store_path_basename
 from nixoci.process import run
 
 _NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command", "--offline")
 
 _DELETE_TRIES, _DELETE_PAUSE = 5, 0.2
-"""Nix's daemon protects what it was just registering until it notices that nobody asks for that any more; seconds."""
+"""Attempts, and seconds between them: the daemon keeps a temporary root until it sees that its client has gone."""
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def all_paths(*, store: str | None) -> list[str]:
@@ -27,25 +27,26 @@ def all_paths(*, store: str | None) -> list[str]:
 
 
 def delete(paths: Sequence[str], *, store: str | None) -> None:
-    """Delete those of the paths that nothing uses, valid or left there by a registration that failed."""
+    """Delete the unused ones of the paths, valid or left by a failed registration."""
     real = real_store_dir(store)
-    left = list(reversed(paths))  # what refers to others goes before them
+    left = list(reversed(paths))  # referrers first
     for _ in range(_DELETE_TRIES):
         for path in left:
             with suppress(ProcessError):  # something uses it
                 run(["nix-store", *_store(store), "--delete", path], package="nix")
-        left = [path for path in left if os.path.lexists(real / path[len(STORE_DIR) + 1 :])]
+        left = [path for path in left if os.path.lexists(real / store_path_basename(path))]
         if not left:
             break
         time.sleep(_DELETE_PAUSE)
     for path in paths:
-        _remove_lock(Path(f"{real / path[len(STORE_DIR) + 1 :]}.lock"))
+        _remove_lock(Path(f"{real / store_path_basename(path)}.lock"))
 
 
 def _remove_lock(file: Path) -> None:
-    """Remove the lock file that Nix leaves of a path where it fails, if nobody holds it and this user may.
+    """Remove the lock file that a failed Nix leaves beside a path, unless another process holds it.
 
-    As Nix does (src/libstore/unix/pathlocks.cc): what is written tells those who wait for it that it is gone.
+    A byte in the removed file tells processes that wait for the lock to open a new one, as Nix does
+    (src/libstore/unix/pathlocks.cc).
     """
     with suppress(OSError):
         handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -58,14 +59,35 @@ def _remove_lock(file: Path) -> None:
             os.close(handle)
 
 
-def reason(error: ProcessError) -> str:
-    """Return why Nix failed, in its own words, on one line: from where it says so to what it found, if it does."""
-    lines = [_COLOUR.sub("", line).strip() for line in error.stderr.splitlines()]
+def failure_reason(error: ProcessError) -> str:
+    """Return the reason that a failed Nix printed, on one line: its last error and up to two lines that follow."""
+    lines = [_COLOR.sub("", line).strip() for line in error.stderr.splitlines()]
     starts = [number for number, line in enumerate(lines) if line.startswith(("error:", "terminating due to"))]
     if not starts:
         return str(error)
-    told = [line for line in lines[starts[-1] :][:3] if not line.startswith(("Nix crashed", "Try "))]
-    return " ".join(filter(None, told)).removeprefix("error:").strip()
+    printed = [line for line in lines[starts[-1] :][:3] if not line.startswith(("Nix crashed", "Try "))]
+    return " ".join(filter(None, printed)).removeprefix("error:").strip()
+
+
+def invalid_paths(paths: Iterable[str]) -> list[str]:
+    """Return the paths that are not valid (`nix-store --check-validity --print-invalid`)."""
+    return run(["nix-store", "--check-validity", "--print-invalid", *paths], package="nix").decode().split()
+
+
+def fixed_path(algorithm: str, digest: str, name: str) -> str:
+    """Return the store path of a file with this digest, in hexadecimal (`nix-store --print-fixed-path`)."""
+    return run(["nix-store", "--print-fixed-path", algorithm, digest, name], package="nix").decode().strip()
+
+
+def add_fixed_file(file: Path, algorithm: str, digest: str, name: str) -> None:
+    """Add a file, whose digest Nix checks, to the store under its fixed path (`nix-prefetch-url`)."""
+    kind = ["--type", algorithm, "--name", name]
+    run(["nix-prefetch-url", *kind, file.as_uri(), digest], package="nix")
+
+
+def nar_digest(path: Path) -> str:
+    """Return the SHA-256 of the NAR of a file or directory, in hexadecimal (`nix-hash`)."""
+    return run(["nix-hash", "--type", "sha256", path], package="nix").decode().strip()
 
 
 def invalid_paths(paths: Iterable[str]) -> list[str]:
@@ -100,10 +122,10 @@ def set_profile(profile: Path, path: str, *, store: str | None) -> None:
 
 
 def real_store_dir(store: str | None) -> Path:
-    """Return where the folder `/nix/store` of a store lies on this machine.
+    """Return the directory that holds the paths of a store on this machine.
 
     Raises:
-        DeltaError: The store is not on this machine.
+        StoreError: The store is not on this machine.
     """
     if store is None or store in ("auto", "daemon", "local") or store.startswith("unix://"):
         return Path(STORE_DIR)
@@ -117,7 +139,7 @@ def real_store_dir(store: str | None) -> Path:
         return Path(f"{options['root'][0]}{STORE_DIR}")
     if scheme.startswith("local://"):
         return Path(f"{unquote(scheme.removeprefix('local://'))}{STORE_DIR}")
-    raise DeltaError(f"{store}: not a store of this machine; give the root folder of a chroot store, daemon or local")
+    raise StoreError(f"{store}: not on this machine; give the root directory of a chroot store, daemon or local")
 
 
 def _store(store: str | None) -> tuple[str, ...]:

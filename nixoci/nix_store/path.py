@@ -1,15 +1,24 @@
-"""Store paths, and what a Nix store knows of one."""
+"""Store paths, and the information that a Nix store has about one."""
 
-import base64
 import re
 from dataclasses import dataclass
 
-from nixoci.errors import DeltaError
-from nixoci.nix_store.content_address import to_nix32
+from nixoci.errors import StoreError
+from nixoci.nix_store.hashes import NIX32, from_nix32, to_nix32
 
 STORE_DIR = "/nix/store"
 
-_STORE_PATH = re.compile(r"/nix/store/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+\-._?=]{1,211}")
+HASH_PART_SIZE = 20
+"""Bytes of a path's hash part: 32 digits of Nix's base 32."""
+HASH_PART_DIGITS = 32
+MAX_NAME = 211
+"""Bytes that Nix allows in the name of a store path."""
+
+STORE_PATH = re.compile(rf"{STORE_DIR}/[{NIX32}]{{{HASH_PART_DIGITS}}}-[0-9A-Za-z+\-._?=]{{1,{MAX_NAME}}}")
+"""Matches one store path, without anything below it."""
+
+_HASH_AT = len(STORE_DIR) + 1
+_NAME_AT = _HASH_AT + HASH_PART_DIGITS + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,23 +34,36 @@ class PathInfo:
     content_address: str | None = None
 
 
+def store_path_basename(path: str) -> str:
+    """Return a store path relative to the store: `/nix/store/<hash>-nginx-1.27` is `<hash>-nginx-1.27`."""
+    return path[_HASH_AT:]
+
+
 def store_path_hash(path: str) -> str:
     """Return the hash part of a store path: 32 digits of Nix's base 32."""
-    return path[len(STORE_DIR) + 1 : len(STORE_DIR) + 33]
+    return path[_HASH_AT : _HASH_AT + HASH_PART_DIGITS]
 
 
 def store_path_name(path: str) -> str:
-    """Return what follows the hash in a store path: `/nix/store/<hash>-nginx-1.27` is `nginx-1.27`."""
-    return path[len(STORE_DIR) + 34 :]
+    """Return the name of a store path, which follows the hash: `/nix/store/<hash>-nginx-1.27` is `nginx-1.27`."""
+    return path[_NAME_AT:]
 
 
-def nar_address(nar_hash: str) -> str:
-    """Return the content address of a path that was added as it is, such as by `nix-store --add`."""
-    digest = base64.b64decode(nar_hash.removeprefix("sha256-"))
-    return f"fixed:r:sha256:{to_nix32(digest).decode()}"
+def pack_hash_part(path: str) -> bytes:
+    """Return the 20 bytes that the hash part of a store path stands for."""
+    return from_nix32(store_path_hash(path), HASH_PART_SIZE)
+
+
+def make_store_path(hash_part: bytes, name: str) -> str:
+    """Return the store path of the 20 bytes of a hash part and a name."""
+    return f"{STORE_DIR}/{to_nix32(hash_part).decode()}-{name}"
 
 
 def check_store_path(path: str) -> None:
-    """Raise DeltaError unless the text is exactly one store path, without anything below it."""
-    if not _STORE_PATH.fullmatch(path):
-        raise DeltaError(f"{path!r}: not a path of the store {STORE_DIR}; give /nix/store/<hash>-<name>")
+    """Refuse a text that is not exactly one store path, without anything below it.
+
+    Raises:
+        StoreError: It names the text.
+    """
+    if not STORE_PATH.fullmatch(path):
+        raise StoreError(f"{path!r}: not a path of the store {STORE_DIR}; give {STORE_DIR}/<hash>-<name>")

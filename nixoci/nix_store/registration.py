@@ -1,22 +1,22 @@
-"""New paths on their way into the store: Nix writes, verifies and registers each as its NAR comes."""
+"""Registering new paths: Nix writes, verifies and registers each while its NAR arrives."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from nixoci.errors import DeltaError, ProcessError
-from nixoci.nix_store import commands as nix_store
+from nixoci.errors import ProcessError, StoreError
+from nixoci.nix_store.commands import delete, failure_reason
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.serve import Server, serve
 from nixoci.process import HungUpError
 from nixoci.streams import Sink
 
 _AHEAD = 64
-"""Paths that may be written before Nix has answered for the first; all answers together must fit into a pipe."""
+"""Paths that are sent before the first answer is read; all of the answers must fit into a pipe."""
 
 
-class RefusedError(DeltaError):
-    """Nix does not register the path `info`; nothing is left of it and of those before it."""
+class RefusedError(StoreError):
+    """Nix refused the path `info`; it and the paths before it are deleted again."""
 
     def __init__(self, message: str, info: PathInfo) -> None:
         super().__init__(message)
@@ -32,12 +32,12 @@ class Registration:
         self.waiting: deque[PathInfo] = deque()
 
     def valid(self, paths: Iterable[str]) -> dict[str, PathInfo]:
-        """Return what the store knows of those of the paths that are valid; they stay so until all are registered."""
+        """Return information about the valid ones of the paths; they stay valid until all are registered."""
         self.finish()
         return self._nix.path_infos(self._nix.valid_paths(paths))
 
     def add(self, info: PathInfo, write: Callable[[Sink], object]) -> None:
-        """Let Nix register a path; `write` writes its NAR, exactly `nar_size` bytes."""
+        """Send Nix a path to register; `write` writes its NAR, exactly `nar_size` bytes."""
         self._wait(_AHEAD)
         self.waiting.append(info)
         self._nix.add(info, write)
@@ -54,13 +54,13 @@ class Registration:
 
 @contextmanager
 def registration(*, store: str | None, write: bool = True) -> Iterator[Registration]:
-    """Register, in the block, paths with Nix: all of them or, where the block or Nix fails, none.
+    """Register the paths that the block adds: all of them or, if the block or Nix fails, none.
 
-    Without `write`, Nix may only be asked what is valid.
+    Without `write`, the block may only ask which paths are valid.
 
     Raises:
-        RefusedError: Nix refuses one, or has no room for it.
-        ProcessError: There is no Nix.
+        RefusedError: Nix refuses a path, or has no room for it.
+        ProcessError: Nix is missing.
     """
     new: Registration | None = None
     try:
@@ -69,15 +69,15 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
             try:
                 yield new
             except HungUpError:
-                new.finish()  # reads what it answered before that
+                new.finish()  # reads the answers before that
                 raise
             new.finish()
     except ProcessError as error:
         if new is None or not (new.waiting or new.registered):
             raise
         refused = new.waiting[0] if new.waiting else new.registered.pop()
-        _delete([*new.registered, refused], store)  # of what comes after it, Nix has seen nothing
-        reason = nix_store.reason(error)
+        _delete([*new.registered, refused], store)  # Nix has read nothing beyond it
+        reason = failure_reason(error)
         if "trusted" in reason:
             reason += "; receive it as root or as one of nix.conf's trusted-users, or sign it with a trusted key"
         raise RefusedError(f"{refused.path}: Nix does not register it: {reason}", refused) from error
@@ -88,4 +88,4 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
 
 
 def _delete(infos: list[PathInfo], store: str | None) -> None:
-    nix_store.delete([info.path for info in infos], store=store)
+    delete([info.path for info in infos], store=store)

@@ -1,18 +1,16 @@
-"""One Nix process that is asked what a store has, and given what it shall have: `nix-store --serve`.
+"""The protocol of `nix-store --serve`: one Nix process that answers queries about a store and adds paths to it.
 
-By the protocol that it has had since Nix 2.1 and that other Nixes have taken over: what is registered needs neither
-a copy of its NAR on a disk nor one in memory (Nix, src/libstore/serve-protocol.hh and opServe of nix-store.cc).
+Nix has spoken this version since 2.1, and other implementations speak it too. A path is added without a copy of its
+NAR on disk or in memory (Nix, src/libstore/serve-protocol.hh and opServe of nix-store.cc).
 """
 
-import base64
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from nixoci.errors import DeltaError
-from nixoci.nix_store.content_address import from_nix32
+from nixoci.errors import StoreError
+from nixoci.nix_store.hashes import from_sri, printed_to_sri
 from nixoci.nix_store.path import PathInfo
-from nixoci.nix_store.wire import NUMBER, text, texts
+from nixoci.nix_store.wire import NUMBER, pack_string, pack_strings
 from nixoci.process import Conversation, converse
 from nixoci.streams import Sink
 
@@ -24,11 +22,11 @@ _MAX_TEXT = 1 << 20
 
 
 class Server:
-    """Nix's end of the protocol.
+    """A running `nix-store --serve`.
 
     Raises:
-        DeltaError: From every method that reads an answer, where Nix speaks another protocol.
-        HungUpError: From every method, where it has ended.
+        StoreError: From every method that reads an answer, if Nix speaks another protocol.
+        HungUpError: From every method, if Nix has ended.
     """
 
     def __init__(self, nix: Conversation) -> None:
@@ -38,15 +36,15 @@ class Server:
         nix.flush()
 
     def valid_paths(self, paths: Iterable[str]) -> set[str]:
-        """Return those of the paths that are valid; if the server may write, they stay so until it ends."""
+        """Return the valid ones of the paths; if the server may write, they stay valid until it ends."""
         lock, substitute = 1, 0
         self._ask(NUMBER.pack(_QUERY_VALID_PATHS) + NUMBER.pack(lock) + NUMBER.pack(substitute) + _paths(paths))
         return set(self._texts())
 
     def path_infos(self, paths: Iterable[str]) -> dict[str, PathInfo]:
-        """Return what the store knows of those of the paths that are valid.
+        """Return information about the valid ones of the paths.
 
-        Nix takes what it has found not to be valid for so until the server ends, even if it becomes valid meanwhile.
+        Nix caches negative answers for the life of the process.
         """
         self._ask(NUMBER.pack(_QUERY_PATH_INFOS) + _paths(paths))
         infos: dict[str, PathInfo] = {}
@@ -55,30 +53,30 @@ class Server:
         return infos
 
     def closure(self, paths: Iterable[str]) -> dict[str, PathInfo]:
-        """Return what the store knows of paths and of all that they refer to.
+        """Return information about the closure of paths.
 
         Raises:
-            DeltaError: One of them is not valid.
+            StoreError: One of them is not valid.
         """
         infos: dict[str, PathInfo] = {}
         wanted = set(paths)
         while wanted:
             found = self.path_infos(wanted)
             for path in sorted(wanted - found.keys()):
-                raise DeltaError(f"{path}: not a valid path of the store; build or copy it first")
+                raise StoreError(f"{path}: not a valid path of the store; build or copy it first")
             infos |= found
             wanted = {reference for info in found.values() for reference in info.references} - infos.keys()
         return infos
 
     def add(self, info: PathInfo, write: Callable[[Sink], object]) -> None:
-        """Let Nix register a path; `write` writes its NAR, exactly `nar_size` bytes. The answer comes with `added`."""
+        """Send Nix a path to register; `write` writes its NAR, exactly `nar_size` bytes. See `added`."""
         self._greet()
         self._nix.write(request(info))
         write(self._nix)
         self._nix.flush()
 
     def added(self) -> None:
-        """Wait until Nix has registered the first of the paths for which it has not yet answered that."""
+        """Wait for the answer that Nix has registered the next path; answers come in the order of `add`."""
         answer = self._number()
         if answer != _ADDED:
             raise _unknown(f"answers {answer}")
@@ -103,14 +101,14 @@ class Server:
         try:
             return PathInfo(
                 path=path,
-                nar_hash=sri(nar_hash),
+                nar_hash=printed_to_sri(nar_hash),
                 nar_size=nar_size,
                 references=tuple(sorted(references)),
                 deriver=deriver or None,
                 signatures=tuple(sorted(signatures)),
                 content_address=address or None,
             )
-        except (DeltaError, ValueError) as error:
+        except (StoreError, ValueError) as error:
             raise _unknown(f"says of {path}: {error}") from error
 
     def _number(self) -> int:
@@ -128,40 +126,28 @@ class Server:
 
 
 def request(info: PathInfo) -> bytes:
-    """Return what asks Nix to register a path, and is followed by its NAR."""
-    digest = base64.b64decode(info.nar_hash.removeprefix("sha256-")).hex()
+    """Return the request to register a path, which its NAR must follow."""
+    digest = from_sri(info.nar_hash).hex()
     now, by_whom = 0, 0  # registered now, and not known to have been built here
     return b"".join(
         (
             NUMBER.pack(_ADD_TO_STORE_NAR),
-            text(info.path.encode()),
-            text((info.deriver or "").encode()),
-            text(digest.encode()),
+            pack_string(info.path.encode()),
+            pack_string((info.deriver or "").encode()),
+            pack_string(digest.encode()),
             _paths(info.references),
             NUMBER.pack(now),
             NUMBER.pack(info.nar_size),
             NUMBER.pack(by_whom),
-            texts(signature.encode() for signature in info.signatures),
-            text((info.content_address or "").encode()),
+            pack_strings(signature.encode() for signature in info.signatures),
+            pack_string((info.content_address or "").encode()),
         )
     )
 
 
-def sri(printed: str) -> str:
-    """Return a SHA-256 hash that Nix printed (`sha256:<nix32 or hex>` or SRI) as SRI."""
-    if re.fullmatch(r"sha256-[0-9A-Za-z+/]{43}=", printed):
-        return printed
-    match = re.fullmatch(r"sha256:([0-9a-df-np-sv-z]{52}|[0-9a-f]{64})", printed)
-    if match is None:
-        raise ValueError(f"hash {printed!r}")
-    digits = match[1]
-    raw = bytes.fromhex(digits) if len(digits) == 64 else from_nix32(digits, 32)
-    return f"sha256-{base64.b64encode(raw).decode()}"
-
-
 @contextmanager
 def serve(*, store: str | None, write: bool = False) -> Iterator[Server]:
-    """Run a server while the block asks it; `store` is a Nix store URL, None for Nix's own choice.
+    """Run a server for the block; `store` is a Nix store URL, None for Nix's own choice.
 
     Raises:
         ProcessError: There is no Nix, or it fails.
@@ -172,8 +158,8 @@ def serve(*, store: str | None, write: bool = False) -> Iterator[Server]:
 
 
 def _paths(paths: Iterable[str]) -> bytes:
-    return texts(path.encode() for path in paths)
+    return pack_strings(path.encode() for path in paths)
 
 
-def _unknown(found: str) -> DeltaError:
-    return DeltaError(f"nix-store --serve {found}; update Nix")
+def _unknown(found: str) -> StoreError:
+    return StoreError(f"nix-store --serve {found}; update Nix")

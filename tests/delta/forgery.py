@@ -1,6 +1,5 @@
-"""Deltas that were damaged on the way, and deltas that were made to deceive: their checksums are right."""
+"""Damaged deltas, and forged deltas: those with correct checksums and false content."""
 
-import base64
 import io
 import itertools
 import random
@@ -9,21 +8,24 @@ from dataclasses import replace
 from functools import partial
 from typing import IO
 
-from nixoci.delta.codecs import Codec, Effort, body_packing
+from nixoci.delta.codecs.hdiff import HDIFF
+from nixoci.delta.codecs.splice import SPLICE
+from nixoci.delta.codecs.zstd import ZSTD as PREFIXED
+from nixoci.delta.effort import Effort, body_packing
 from nixoci.delta.format.header import pack_header
-from nixoci.delta.format.model import Base, Header
+from nixoci.delta.format.model import MAX_CONTENTS, Base, Header
 from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
-from nixoci.delta.format.recipe import FIRST_CONTENT, MAX_CONTENTS
+from nixoci.delta.format.recipe import FIRST_CONTENT
 from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, VERSION, ZSTD, DeltaWriter
-from nixoci.nix_store.content_address import from_nix32
+from nixoci.nix_store.hashes import from_sri, to_sri
 from nixoci.nix_store.nar import NarHash, NarWriter
-from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_hash, store_path_name
+from nixoci.nix_store.path import STORE_DIR, PathInfo, pack_hash_part, store_path_name
 from nixoci.zstd import ZstdCompressor, compress
 
 PREFACE = MAGIC + pack_varint(VERSION)
 Damage = Callable[[random.Random, bytes], bytes]
 Content = tuple[bytes, bytes]
-"""What precedes a content's residue, and the residue."""
+"""The bytes before a content's payload, and the payload."""
 
 
 def flip(rng: random.Random, stream: bytes) -> bytes:
@@ -84,7 +86,7 @@ def _byte(source: IO[bytes]) -> int:
 
 
 def damaged(streams: list[bytes], count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield so many damaged deltas, each unlike the one that it was, with a name that tells how it was made."""
+    """Yield that many damaged deltas, none like its original, with names that tell the damage."""
     rng = random.Random(seed)
     kinds = itertools.cycle(DAMAGES)
     while count:
@@ -148,7 +150,7 @@ class Forger:
         recipe = self.recipe if recipe is None else recipe
         contents = self.contents if contents is None else contents
         head = pack_varint(len(recipe)) + recipe + pack_varint(len(contents))
-        return head + b"".join(part + residue for part, residue in contents)
+        return head + b"".join(part + payload for part, payload in contents)
 
     def of_header(self, header: bytes, body: bytes | None = None) -> bytes:
         """Return the stream with another header, given as its bytes."""
@@ -162,12 +164,12 @@ class Forger:
         """Return the bytes of a header that tells all that one can tell, by what they are."""
         goal, base = self.header.paths[0], self.base
         name = store_path_name(base.path).encode()
-        digests = [base64.b64decode(text.removeprefix("sha256-")) for text in (base.nar_hash, goal.nar_hash)]
+        digests = [from_sri(text) for text in (base.nar_hash, goal.nar_hash)]
         return {
             "count of bases": b"\1",
             "name of the base": name_of_base(name, to_add=_is_added(self.base)),
             "hash of the base": digests[0],
-            "hash part of the base": b"" if _is_added(self.base) else from_nix32(store_path_hash(base.path), 20),
+            "hash part of the base": b"" if _is_added(self.base) else pack_hash_part(base.path),
             "count of paths": b"\1",
             "flags": b"\x1c",
             "predecessor": b"\1",
@@ -180,13 +182,13 @@ class Forger:
             "name of the deriver": b"\0" + pack_text(b"app.drv"),
             "count of signatures": b"\1",
             "signature": pack_text(b"key-1") + bytes(64),
-            "hash part": from_nix32(store_path_hash(goal.path), 20),
+            "hash part": pack_hash_part(goal.path),
             "roots": b"\0",
         }
 
     def honest_header(self) -> Header:
         """Return the header whose bytes `header_parts` are."""
-        signature = "key-1:" + base64.b64encode(bytes(64)).decode()
+        signature = "key-1:" + "A" * 86 + "=="
         goal = replace(
             self.header.paths[0],
             references=(self.base.path,),
@@ -204,7 +206,7 @@ def name_of_base(name: bytes, *, to_add: bool = False) -> bytes:
     return pack_varint(len(name) << 1 | to_add) + name
 
 
-OTHER_HASH = "sha256-" + base64.b64encode(bytes(32)).decode()
+OTHER_HASH = to_sri(bytes(32))
 GIANT = b"\xff" * 8 + b"\x7f"
 ELEVEN = b"\x80" * 10 + b"\1"
 
@@ -270,7 +272,7 @@ def base_copy(path: bytes, base: int = 0, kind: bytes = b"=") -> bytes:
     return b"@" + pack_varint(base) + pack_text(path) + kind
 
 
-def pieces(size: int, *numbers: bytes) -> bytes:
+def segments(size: int, *numbers: bytes) -> bytes:
     return b"F" + pack_varint(size) + b"".join(numbers)
 
 
@@ -283,14 +285,14 @@ _KINDS = b"=~-lfxFXdDR@"
 RECIPES: list[bytes] = [
     *[node(name) for name in _BAD_NAMES],
     *[kind + b"\1" + pack_text(name) + entry for kind in (b"D", b"R") for name in _BAD_NAMES for entry in (FILE, b"-")],
-    *[base_copy(path, kind=kind) for path in _BAD_PATHS for kind in (b"=", b"~", b"D\0", b"R\0", pieces(4, b"\1"))],
+    *[base_copy(path, kind=kind) for path in _BAD_PATHS for kind in (b"=", b"~", b"D\0", b"R\0", segments(4, b"\1"))],
     *[base_copy(b"file", base, kind) for base in (1, 2, 1 << 40) for kind in (b"=", b"~", b"D\0", FILE)],
     *[base_copy(b"file", kind=kind) for kind in (b"D\0", b"R\0", b"D\1\1a-", b"-", b"@\0\0=", b"=", b"~")],
-    *[pieces(4, b"\0\0" + pack_text(path) + b"\0") for path in (b"out/passwd", b"out", b"..", b"no", b"")],
-    *[pieces(4, pack_varint(number)) for number in (1, 2, 4, 5, 1 << 50)],
+    *[segments(4, b"\0\0" + pack_text(path) + b"\0") for path in (b"out/passwd", b"out", b"..", b"no", b"")],
+    *[segments(4, pack_varint(number)) for number in (1, 2, 4, 5, 1 << 50)],
     *[b"f" + pack_varint(number) for number in (1, 2, MAX_CONTENTS, 1 << 50)],
     *[kind + GIANT for kind in (b"d", b"D", b"R", b"l", b"f", b"x", b"F", b"X", b"@")],
-    *[pieces(1 << 30, b"\3"), pieces(0), pieces(5, b"\3"), pieces(3, b"\3"), pieces(4), b"F\4\0" + GIANT],
+    *[segments(1 << 30, b"\3"), segments(0), segments(5, b"\3"), segments(3, b"\3"), segments(4), b"F\4\0" + GIANT],
     *[b"d\2\1a" + FILE + b"\1a" + FILE, b"d\2\1b" + FILE + b"\1a" + FILE, b"D\2\1b-\1a-", b"D\2\1a-\1a-"],
     *[b"d\1\1a-", b"-", b"D\1\4file-", b"R\1\4file-", b"D\0", b"R\0", b"=", b"~"],
     *[kind * depth + FILE for kind in (b"d\1\1a", b"D\1\1a") for depth in (257, 5000, 100_000)],
@@ -311,10 +313,10 @@ CONTENTS: list[list[Content]] = [
     [(b"\0\4", b"goal")] * 2,
     *[[(pack_varint(codec) + b"\4", b"goal")] for codec in (1, *range(8, 300, 17), 1 << 40)],
     *[
-        [(pack_varint(codec << 1 | rewritten) + pack_varint(len(residue)), residue)]
-        for codec in (Codec.HDIFF, Codec.ZSTD, Codec.SPLICE)
+        [(pack_varint(codec.number << 1 | rewritten) + pack_varint(len(payload)), payload)]
+        for codec in (HDIFF, PREFIXED, SPLICE)
         for rewritten in (False, True)
-        for residue in (
+        for payload in (
             *[b"", b"\0", b"\4", b"goal", GIANT, b"\4\7" + bytes(12), b"\x04\x07\x01" + GIANT, bytes(40), b"\xff" * 40],
             *[b"\0\7evil", b"\0\10goal", b"\7\1goal", GIANT + b"\0goal", b"\0" + GIANT + b"goal", b"\1\1"],
         )
@@ -375,7 +377,7 @@ def _forged_lies(forger: Forger) -> Iterator[tuple[str, bytes]]:
     yield "too few paths", forger.stream(recipe=forger.recipe * 2)
 
 
-def forged_frames(forger: Forger) -> Iterator[tuple[str, bytes]]:
+def forged_frames(forger: Forger, *, bomb_size: int = _BOMB) -> Iterator[tuple[str, bytes]]:
     plain = pack_header(forger.header)
     head, body = section(plain), pack(forger.body())
     packed = compress(plain, 3)
@@ -425,12 +427,12 @@ def forged_frames(forger: Forger) -> Iterator[tuple[str, bytes]]:
     yield "something after the end", honest + b"\0"
     yield "twice", honest * 2
     yield "twice but for the preface", honest + honest[4:]
-    gigabytes = bomb(_BOMB)
+    gigabytes = bomb(bomb_size)
     gigabytes = pack_varint(len(gigabytes) << 1 | 1) + gigabytes + body
     yield "header that unpacks to gigabytes", _in_frames(gigabytes)
 
 
-def forged_bodies(forger: Forger) -> Iterator[tuple[str, bytes]]:
+def forged_bodies(forger: Forger, *, bomb_size: int = _BOMB) -> Iterator[tuple[str, bytes]]:
     recipe = pack_varint(len(forger.recipe)) + forger.recipe
     bodies = {
         "empty": b"",
@@ -449,7 +451,7 @@ def forged_bodies(forger: Forger) -> Iterator[tuple[str, bytes]]:
     head = section(pack_header(forger.header))
     long = FIRST_CONTENT + (1 << 20)
     for name, start in (("recipes", GIANT), ("recipe", pack_varint(long)), ("contents", recipe + GIANT)):
-        yield f"{name} that unpack to gigabytes", _in_frames(head + ZSTD + bomb(_BOMB, start))
+        yield f"{name} that unpack to gigabytes", _in_frames(head + ZSTD + bomb(bomb_size, start))
 
 
 def _in_frames(payload: bytes) -> bytes:

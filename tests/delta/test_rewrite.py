@@ -1,5 +1,3 @@
-"""References that change with what they refer to."""
-
 import io
 import random
 from pathlib import Path
@@ -8,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nixoci.delta.codecs import Effort
+from nixoci.delta.effort import Effort
 from nixoci.delta.rewrite import Rewriter
-from nixoci.nix_store.nar import SEGMENT, NarWriter
+from nixoci.nix_store.nar import NarWriter
 from nixoci.openat import open_below
 from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
 
@@ -61,13 +59,13 @@ def test_what_comes_in_parts_is_rewritten_as_what_comes_at_once(text: bytes, par
     for part in [*parts, len(text)]:
         block += text[at : at + part]
         at += part
-        final = rewrite.settle(block, len(block), last=at >= len(text))
+        final = rewrite.edit_block(block, len(block), last=at >= len(text))
         assert len(block) - final < len(OLD_LIB)
         done += block[:final]
         del block[:final]
     assert done == plainly(text)
     block = bytearray(text + after)
-    assert rewrite.settle(block, len(text), last=True) == len(text)
+    assert rewrite.edit_block(block, len(text), last=True) == len(text)
     assert block == plainly(text) + after
 
 
@@ -119,7 +117,7 @@ def renamed(spec: Spec, edits: dict[int, Spec | None], counter: list[int]) -> Sp
 
 
 @given(trees, trees, changes, st.sampled_from(Effort))
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_a_closure_after_a_rebuild(
     tmp_path_factory: pytest.TempPathFactory, lib: Spec, app: Spec, edits: list[tuple[int, Spec | None]], effort: Effort
 ) -> None:
@@ -184,15 +182,18 @@ def test_a_patch_is_made_against_what_is_rewritten(tmp_path: Path) -> None:
     assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW_LIB: nar(new.on_disk(NEW_LIB))[0]}
 
 
-def test_a_reference_over_the_end_of_a_piece_is_not_rewritten(tmp_path: Path) -> None:
+def test_a_reference_across_two_segments_is_not_rewritten(tmp_path: Path) -> None:
+    size = 4096
+
     def content(path: str, over: str) -> bytes:
-        start = path.encode() + bytes(SEGMENT - len(path) - 20)
+        start = path.encode() + bytes(size - len(path) - 20)
         return start + over.encode() + path.encode()
 
     for spec in (content(NEW_LIB, OLD_LIB), content(NEW_LIB, NEW_LIB)):
-        (real := tmp_path / str(len(spec)) / spec[SEGMENT : SEGMENT + 4].hex()).mkdir(parents=True)
+        (real := tmp_path / spec[size : size + 4].hex()).mkdir()
         old = closure(real, {OLD_LIB: {b"big": content(OLD_LIB, OLD_LIB)}})
         new = closure(real, {NEW_LIB: {b"big": spec}}, {NEW_LIB: (NEW_LIB, OLD_LIB)})
-        stream, _ = delta(old, new, Effort.FAST)
+        stream, _ = delta(old, new, Effort.FAST, segment_size=size)
         assert len(stream) < 300
-        assert rebuild(stream, real, tmp_path / "spool") == {NEW_LIB: nar(new.on_disk(NEW_LIB))[0]}
+        made = rebuild(stream, real, tmp_path / "spool", segment_size=size)
+        assert made == {NEW_LIB: nar(new.on_disk(NEW_LIB))[0]}

@@ -1,16 +1,20 @@
-"""Store paths in a temporary folder, and the way of a delta between them, without Nix."""
+"""Store paths in a temporary directory, and deltas between them, without Nix."""
 
 import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from nixoci.delta.codecs import Effort
+from nixoci.delta.closure import Closure
+from nixoci.delta.effort import Effort
+from nixoci.delta.format.model import SEGMENT_SIZE
 from nixoci.delta.format.stream import DeltaReader
-from nixoci.delta.receive import Rebuilder
-from nixoci.delta.send import Closure, Summary, send
+from nixoci.delta.plan import plan_delta
+from nixoci.delta.rebuild import Rebuilder
+from nixoci.delta.send import send, send_plan
+from nixoci.delta.summary import Summary
 from nixoci.nix_store.nar import NarHash, NarWriter
-from nixoci.nix_store.path import STORE_DIR, PathInfo
+from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename
 from nixoci.openat import open_below
 
 Spec = bytes | tuple[str, bytes] | Mapping[bytes, "Spec"]
@@ -49,7 +53,7 @@ def store_path(name: str, letter: str) -> str:
 def closure(real: Path, specs: Mapping[str, Spec], references: Mapping[str, tuple[str, ...]] | None = None) -> Closure:
     infos = {}
     for path, spec in specs.items():
-        root = real / path[len(STORE_DIR) + 1 :]
+        root = real / store_path_basename(path)
         if not os.path.lexists(root):
             make(os.fsencode(root), spec)
         _, sri, size = nar(root)
@@ -59,18 +63,25 @@ def closure(real: Path, specs: Mapping[str, Spec], references: Mapping[str, tupl
     return Closure(roots=tuple(infos), paths=infos, real=real)
 
 
-def delta(old: Closure, new: Closure, effort: Effort = Effort.DEFAULT) -> tuple[bytes, Summary]:
+def delta(
+    old: Closure, new: Closure, effort: Effort = Effort.DEFAULT, *, segment_size: int = SEGMENT_SIZE
+) -> tuple[bytes, Summary]:
+    """Return a delta and its summary; with another size of segments, one that only `rebuild` with that size reads."""
     out = io.BytesIO()
-    summary = send(old, new, out, effort=effort)
+    if segment_size == SEGMENT_SIZE:
+        summary = send(old, new, out, effort=effort)
+        return out.getvalue(), summary
+    plan = plan_delta(old, new, similar=effort is not Effort.FAST, segment_size=segment_size)
+    summary = send_plan(plan, out, effort=effort)
     return out.getvalue(), summary
 
 
-def rebuild(stream: bytes, real: Path, folder: Path) -> dict[str, bytes]:
+def rebuild(stream: bytes, real: Path, folder: Path, *, segment_size: int = SEGMENT_SIZE) -> dict[str, bytes]:
     """Return the NAR of each path that a delta makes, all of them checked."""
     reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
     header = reader.header()
     folder.mkdir(exist_ok=True)
-    rebuilder = Rebuilder(reader, header, real, folder)
+    rebuilder = Rebuilder(reader, header, real, folder, segment_size=segment_size)
     made = {}
     for info in header.paths:
         out = io.BytesIO()

@@ -254,7 +254,7 @@ def test_copy_to_another_machine(near: Machine, pair: tuple[str, str]) -> None:
         sent = int(near.run(["sh", "-c", counter]).stdout) - before
         assert infos(far, new) == infos(near, new)
         far.run(["nix-store", "--verify", "--check-contents"])
-        assert summary["delta_size"] <= sent < summary["delta_size"] + 40_000
+        assert summary["deltaSize"] <= sent < summary["deltaSize"] + 40_000
         assert sent < 200_000
 
 

@@ -84,7 +84,7 @@ def test_a_full_temporary_folder_leaves_nothing(machine: Machine, old_only: str)
     disk = small_disk(machine, "/root/small-spool", "2m")
     before = valid(machine, "daemon")
     error = fails(machine, f"nixoci receive {DELTA}", env={"TMPDIR": disk})
-    assert "set TMPDIR to another folder" in error
+    assert "set TMPDIR to another directory" in error
     assert machine.run(["ls", "-A", disk]).stdout == ""
     assert valid(machine, "daemon") == before
     assert old_only not in before
@@ -113,7 +113,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(machine: Machine, o
     assert [line for line in done.stdout.splitlines() if line.endswith(old_only)] == [f"would add {old_only}"]
     report = json.loads(machine.run(["nixoci", "receive", DELTA, "--dry-run", "--json"]).stdout)
     assert len(report["added"]) == 2
-    assert report["delta_size"] == int(machine.run(["stat", "--format=%s", DELTA]).stdout)
+    assert report["deltaSize"] == int(machine.run(["stat", "--format=%s", DELTA]).stdout)
     assert valid(machine, "daemon") == before
     missing = fails(machine, f"nixoci receive {DELTA} --dry-run --store {fresh(machine, '/root/nothing', None)}")
     assert "this store does not have it" in missing

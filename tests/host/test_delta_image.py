@@ -90,8 +90,8 @@ def test_the_updated_container_runs_on_the_other_machine(
     summary = copy(near, address, new)
     sent += counted(near, link)
     assert summary == dry
-    assert int(there.run(["cat", "/root/read"]).stdout) == summary["delta_size"]
-    assert summary["delta_size"] < sent < FRAMING * summary["delta_size"] + HANDSHAKE
+    assert int(there.run(["cat", "/root/read"]).stdout) == summary["deltaSize"]
+    assert summary["deltaSize"] < sent < FRAMING * summary["deltaSize"] + HANDSHAKE
     layers = sum(layer.size for layer in locked(images["nginx"].new, "x").platforms["linux/amd64"].layers)
     assert layers > 15 * sent
 

@@ -1,11 +1,9 @@
 """Content addresses and the paths that real Nix gave them."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from nixoci.errors import DeltaError
-from nixoci.nix_store.content_address import addressed_path, from_nix32, to_nix32
+from nixoci.errors import StoreError
+from nixoci.nix_store.content_address import addressed_path
 
 TEXT = "/nix/store/n67lcg14n0q7xc51d5sm6j6i40kpnvfk-t"
 BY_NIX = [
@@ -41,9 +39,9 @@ BY_NIX = [
 @pytest.mark.parametrize(("path", "address", "references"), BY_NIX, ids=[case[1][:20] for case in BY_NIX])
 def test_it_is_the_path_that_nix_made(path: str, address: str, references: list[str]) -> None:
     name = path[44:]
-    assert addressed_path(address, store_dir="/nix/store", name=name, references=references, to_itself=False) == path
+    assert addressed_path(address, name=name, references=references, to_itself=False) == path
     changed = address[:-1] + ("0" if address[-1] != "0" else "1")
-    assert addressed_path(changed, store_dir="/nix/store", name=name, references=references, to_itself=False) != path
+    assert addressed_path(changed, name=name, references=references, to_itself=False) != path
 
 
 @pytest.mark.parametrize(
@@ -60,10 +58,5 @@ def test_it_is_the_path_that_nix_made(path: str, address: str, references: list[
     ],
 )
 def test_something_else_is_refused(address: str) -> None:
-    with pytest.raises(DeltaError, match="is not a"):
-        addressed_path(address, store_dir="/nix/store", name="x", references=[], to_itself=False)
-
-
-@given(st.sampled_from([16, 20, 32, 64]).flatmap(lambda size: st.binary(min_size=size, max_size=size)))
-def test_base_32_goes_both_ways(digest: bytes) -> None:
-    assert from_nix32(to_nix32(digest).decode(), len(digest)) == digest
+    with pytest.raises(StoreError, match="is not a"):
+        addressed_path(address, name="x", references=[], to_itself=False)

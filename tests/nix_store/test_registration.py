@@ -1,102 +1,18 @@
-"""What Nix is told of a path, byte by byte, and what becomes of what it refuses."""
+"""Registering paths with a stand-in for Nix, and the removal of paths that it refuses."""
 
 import fcntl
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nixoci.errors import DeltaError, ProcessError
+from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import RefusedError, registration
 from nixoci.streams import Sink
 from tests.delta.trees import store_path
-
-SERVER = """
-import os, struct, sys
-
-def log(*words):
-    with open(os.environ["LOG"], "a") as file:
-        print(*words, file=file)
-
-def number(): return struct.unpack("<Q", sys.stdin.buffer.read(8))[0]
-def text():
-    size = number()
-    return sys.stdin.buffer.read(size + -size % 8)[:size].decode()
-def say(*answers):
-    for each in answers:
-        if isinstance(each, str):
-            say(len(each))
-            sys.stdout.buffer.write(each.encode() + bytes(-len(each) % 8))
-        else:
-            sys.stdout.buffer.write(struct.pack("<Q", each))
-    sys.stdout.buffer.flush()
-
-if "--delete" in sys.argv:
-    log("delete", sys.argv[-1])
-    os.rename(os.environ["REAL"] + "/" + os.path.basename(sys.argv[-1]), os.environ["LOG"] + ".gone")
-    sys.exit()
-assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--serve", "--write"], sys.argv
-assert (number(), number() >> 8) == (0x390c9deb, 2)
-say(0x5452eecb, int(os.environ["VERSION"], 16))
-known = {}
-while command := sys.stdin.buffer.read(8):
-    command = struct.unpack("<Q", command)[0]
-    if command == 1:
-        assert (number(), number()) == (1, 0)
-        found = sorted(known.keys() & {text() for _ in range(number())})
-        say(len(found), *found)
-        continue
-    if command == 2:
-        for path in [text() for _ in range(number())]:
-            say(path, "", 0, 0, known[path][0], "sha256:" + known[path][1], "", 0)
-        say("")
-        continue
-    assert command == 9
-    path, deriver, digest = text(), text(), text()
-    references = [text() for _ in range(number())]
-    when, size, ultimate = number(), number(), number()
-    signatures = [text() for _ in range(number())]
-    address = text()
-    place = os.environ["REAL"] + "/" + os.path.basename(path)
-    for file in (place, place + ".lock"):
-        open(file, "w").close()
-    nar = sys.stdin.buffer.read(size)
-    if len(nar) < size:
-        sys.exit("error: unexpected end-of-file")
-    if path == os.environ["REFUSE"]:
-        sys.exit(f"error: cannot add path '{path}' because it lacks a signature by a trusted key")
-    os.remove(place + ".lock")
-    known[path] = size, digest
-    log("add", path, digest[:4], *references, size, len(nar))
-    say(1)
-"""
-"""Nix's end of the protocol, as serve-protocol.hh and opServe of nix-store.cc have it."""
-
-
-class Fake:
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.real = folder / "store"
-        self.store = f"local?real={self.real}"
-        self.monkeypatch = monkeypatch
-        for name in ("bin", "store"):
-            (folder / name).mkdir()
-        program = folder / "bin/nix-store"
-        program.write_text(f"#!{sys.executable}\n{SERVER}", encoding="utf-8")
-        program.chmod(0o755)
-        self.set(PATH=f"{folder}/bin:{os.environ['PATH']}", LOG=f"{folder}/log", REAL=str(self.real))
-        self.set(REFUSE="", VERSION="205")
-
-    def set(self, **values: str) -> None:
-        for name, value in values.items():
-            self.monkeypatch.setenv(name, value)
-
-    @property
-    def log(self) -> list[str]:
-        return (self.folder / "log").read_text(encoding="utf-8").splitlines()
+from tests.nix_store.fake import Fake
 
 
 @pytest.fixture
@@ -155,11 +71,11 @@ def test_what_comes_after_a_refusal_is_not_waited_for(nix: Fake) -> None:
 def test_what_cannot_be_made_is_not_registered(nix: Fake) -> None:
     def fail(out: Sink) -> None:
         out.write(bytes(1 << 20))
-        raise DeltaError("no more")
+        raise StoreError("no more")
 
     large = PathInfo(path=INFOS[9].path, nar_hash=INFOS[9].nar_hash, nar_size=2 << 20)
 
-    with pytest.raises(DeltaError, match="no more"):
+    with pytest.raises(StoreError, match="no more"):
         register(nix, *((info, whole) for info in INFOS[:9]), (large, fail))
     assert not os.listdir(nix.real)
 
@@ -178,7 +94,7 @@ def test_a_lock_that_another_holds_stays(nix: Fake) -> None:
 @pytest.mark.parametrize("version", ["204", "305"])
 def test_another_protocol_is_refused(nix: Fake, version: str) -> None:
     nix.set(VERSION=version)
-    with pytest.raises(DeltaError, match=f"speaks version 0x{version} of its protocol, not 2.5; update Nix"):
+    with pytest.raises(StoreError, match=f"speaks version 0x{version} of its protocol, not 2.5; update Nix"):
         register(nix, (INFOS[0], whole))
     assert not os.listdir(nix.real)
 

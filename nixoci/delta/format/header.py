@@ -1,4 +1,4 @@
-"""The header's bytes (docs/delta-format.md, Header): what can be inferred is left out, hashes are binary."""
+"""The header's bytes (docs/delta-format.md, Header): facts that follow from others are left out, hashes are binary."""
 
 import base64
 import binascii
@@ -6,19 +6,25 @@ from enum import IntFlag
 
 from nixoci.delta.format.model import Base, Header, check_header
 from nixoci.delta.format.numbers import Cursor, pack_text, pack_varint
-from nixoci.errors import DeltaError
-from nixoci.nix_store.content_address import addressed_path, from_nix32, to_nix32
-from nixoci.nix_store.path import STORE_DIR, PathInfo, nar_address, store_path_hash, store_path_name
+from nixoci.errors import DeltaError, StoreError
+from nixoci.nix_store.content_address import addressed_path, nar_address
+from nixoci.nix_store.hashes import from_sri, to_sri
+from nixoci.nix_store.path import (
+    HASH_PART_SIZE,
+    MAX_NAME,
+    PathInfo,
+    make_store_path,
+    pack_hash_part,
+    store_path_name,
+)
 
-_HASH_PART = 20
 _SHA256 = 32
 _SIGNATURE = 64
-_MAX_NAME = 211
-"""Bytes that Nix gives the name of a store path at most."""
+_NO_HASH_PART = bytes(HASH_PART_SIZE)
 
 
 class _Has(IntFlag):
-    """What a path has, and how it is told."""
+    """The facts of a path that are given, and their form."""
 
     NAR_ADDRESS = 1
     ADDRESS = 2
@@ -31,7 +37,7 @@ def pack_header(header: Header) -> bytes:
     """Return the bytes of a header.
 
     Raises:
-        DeltaError: A path is not that of its content address.
+        DeltaError: A path does not follow from its content address.
     """
     numbers: dict[str, int] = {}
     parts = [pack_varint(len(header.bases))]
@@ -39,25 +45,31 @@ def pack_header(header: Header) -> bytes:
         numbers[base.path] = len(numbers)
         addressed = _nar_addressed(base.path, base.nar_hash, ())
         name = store_path_name(base.path).encode()
-        parts += [pack_varint(len(name) << 1 | addressed), name, _sha256(base.nar_hash)]
+        parts += [pack_varint(len(name) << 1 | addressed), name, from_sri(base.nar_hash)]
         if not addressed:
-            parts.append(_hash_part(base.path))
+            parts.append(pack_hash_part(base.path))
     parts.append(pack_varint(len(header.paths)))
     for info, predecessor in zip(header.paths, header.predecessors, strict=True):
         numbers[info.path] = len(numbers)
-        before = "" if predecessor is None else store_path_name(header.bases[predecessor].path)
-        parts.append(_pack_path(info, 0 if predecessor is None else predecessor + 1, before, numbers))
+        old_name = "" if predecessor is None else store_path_name(header.bases[predecessor].path)
+        parts.append(_pack_path(info, 0 if predecessor is None else predecessor + 1, old_name, numbers))
     parts.append(_pack_roots([numbers[root] for root in header.roots], len(numbers)))
     return b"".join(parts)
 
 
 def read_header(data: bytes, what: str) -> Header:
-    """Return the header that the bytes are, checked.
+    """Return the header of these bytes, checked.
 
     Raises:
-        DeltaError: They are none, or it contradicts itself.
+        DeltaError: They are not a header, or it contradicts itself.
     """
-    reader = _Reader(data, what)
+    try:
+        return _read_header(_Reader(data, what))
+    except StoreError as error:  # a malformed path or content address
+        raise DeltaError(str(error)) from error
+
+
+def _read_header(reader: "_Reader") -> Header:
     bases = tuple(reader.base() for _ in range(reader.count()))
     reader.known = [base.path for base in bases]
     infos, predecessors = [], []
@@ -71,7 +83,7 @@ def read_header(data: bytes, what: str) -> Header:
     return header
 
 
-def _pack_path(info: PathInfo, predecessor: int, before: str, numbers: dict[str, int]) -> bytes:
+def _pack_path(info: PathInfo, predecessor: int, old_name: str, numbers: dict[str, int]) -> bytes:
     name = store_path_name(info.path)
     has, address = _Has(0), b""
     if _nar_addressed(info.path, info.nar_hash, info.references):
@@ -83,18 +95,18 @@ def _pack_path(info: PathInfo, predecessor: int, before: str, numbers: dict[str,
     has |= _Has.REFERENCES if info.references else 0
     has |= _Has.DERIVER if info.deriver else 0
     has |= _Has.SIGNATURES if info.signatures else 0
-    parts = [pack_varint(has), pack_varint(predecessor), _pack_name(name, before)]
-    parts += [_sha256(info.nar_hash), pack_varint(info.nar_size), address]
+    parts = [pack_varint(has), pack_varint(predecessor), _pack_name(name, old_name)]
+    parts += [from_sri(info.nar_hash), pack_varint(info.nar_size), address]
     if info.references:
         parts.append(pack_varint(len(info.references)))
         parts += map(pack_varint, sorted(numbers[reference] for reference in info.references))
     if info.deriver:
-        parts += [_hash_part(info.deriver), _pack_name(store_path_name(info.deriver), name)]
+        parts += [pack_hash_part(info.deriver), _pack_name(store_path_name(info.deriver), name)]
     if info.signatures:
         parts.append(pack_varint(len(info.signatures)))
         parts += map(_pack_signature, info.signatures)
     if not has & (_Has.NAR_ADDRESS | _Has.ADDRESS):
-        parts.append(_hash_part(info.path))
+        parts.append(pack_hash_part(info.path))
     return b"".join(parts)
 
 
@@ -129,7 +141,7 @@ def _signature(key: str, raw: bytes) -> str:
 
 
 class _Reader(Cursor):
-    """Reads a header from its bytes; `known` are the paths that numbers refer to."""
+    """Reads the parts of a header; `known` are the paths that numbers refer to."""
 
     def __init__(self, data: bytes, what: str) -> None:
         super().__init__(data, 0, f"{what}: damaged delta: its header")
@@ -140,11 +152,11 @@ class _Reader(Cursor):
         length = self._number()
         name = self._short(length >> 1)
         nar_hash = self._nar_hash()
-        path = _addressed(nar_address(nar_hash), _path(bytes(_HASH_PART), name), ()) if length & 1 else None
-        return Base(path=path or _path(self._bytes(_HASH_PART), name), nar_hash=nar_hash)
+        path = _addressed(nar_address(nar_hash), make_store_path(_NO_HASH_PART, name), ()) if length & 1 else None
+        return Base(path=path or make_store_path(self._bytes(HASH_PART_SIZE), name), nar_hash=nar_hash)
 
     def path(self, bases: int) -> tuple[PathInfo, int | None]:
-        """Read a new path, and the number of its predecessor."""
+        """Read a new path and the number of its predecessor."""
         flags = self._number()
         if flags >= 2 * _Has.SIGNATURES or flags & 3 == 3:
             raise self._broken(f"flags {flags}")
@@ -160,12 +172,12 @@ class _Reader(Cursor):
             raise self._broken(f"a reference to path {max(numbers)} of {len(self.known) + 1}")
         itself = len(self.known) in numbers
         references = [self.known[number] for number in numbers if number < len(self.known)]
-        deriver = _path(self._bytes(_HASH_PART), self._name(name)) if has & _Has.DERIVER else None
+        deriver = make_store_path(self._bytes(HASH_PART_SIZE), self._name(name)) if has & _Has.DERIVER else None
         signatures = [self._signature() for _ in range(self._number())] if has & _Has.SIGNATURES else []
         if address is None:
-            path = _path(self._bytes(_HASH_PART), name)
+            path = make_store_path(self._bytes(HASH_PART_SIZE), name)
         else:
-            path = _addressed(address, _path(bytes(_HASH_PART), name), references, to_itself=itself)
+            path = _addressed(address, make_store_path(_NO_HASH_PART, name), references, to_itself=itself)
         self.known.append(path)
         info = PathInfo(
             path=path,
@@ -179,7 +191,7 @@ class _Reader(Cursor):
         return info, predecessor - 1 if predecessor else None
 
     def roots(self) -> tuple[str, ...]:
-        """Read the roots; without a list of them, the last path is the one."""
+        """Read the roots; without a list, the last path is the only root."""
         count = self._number()
         numbers = [self._number() for _ in range(count - 1)] if count else [len(self.known) - 1]
         if any(not 0 <= number < len(self.known) for number in numbers):
@@ -188,11 +200,11 @@ class _Reader(Cursor):
 
     def finish(self) -> None:
         """Check that the header ends here."""
-        if self._at != len(self._data):
-            raise self._broken("more than its roots")
+        if self._left:
+            raise self._broken("bytes after its roots")
 
     def count(self) -> int:
-        """Read a number, how many follow."""
+        """Read a count."""
         return self._number()
 
     def _name(self, before: str) -> str:
@@ -206,11 +218,11 @@ class _Reader(Cursor):
         return _signature(key, self._bytes(_SIGNATURE)) if key else self._text(self._number())
 
     def _nar_hash(self) -> str:
-        return f"sha256-{base64.b64encode(self._bytes(_SHA256)).decode()}"
+        return to_sri(self._bytes(_SHA256))
 
     def _short(self, count: int) -> str:
-        if count > _MAX_NAME:
-            raise self._broken(f"a name of {count} bytes where at most {_MAX_NAME} may be")
+        if count > MAX_NAME:
+            raise self._broken(f"a name of {count} bytes; at most {MAX_NAME} are allowed")
         return self._text(count)
 
     def _text(self, count: int) -> str:
@@ -221,28 +233,15 @@ class _Reader(Cursor):
             raise self._broken(f"{data[:60]!r} for a text") from error
 
 
-def _path(hash_part: bytes, name: str) -> str:
-    return f"{STORE_DIR}/{to_nix32(hash_part).decode()}-{name}"
-
-
-def _hash_part(path: str) -> bytes:
-    return from_nix32(store_path_hash(path), _HASH_PART)
-
-
-def _sha256(nar_hash: str) -> bytes:
-    return base64.b64decode(nar_hash.removeprefix("sha256-"))
-
-
 def _nar_addressed(path: str, nar_hash: str, references: tuple[str, ...]) -> bool:
     return _addressed(nar_address(nar_hash), path, references) == path
 
 
 def _addressed(address: str, path: str, references: "tuple[str, ...] | list[str]", *, to_itself: bool = False) -> str:
-    """Return the path that a content address gives to the name of `path`."""
+    """Return the path of a content address with the name of `path`."""
     others = [reference for reference in references if reference != path]
     return addressed_path(
         address,
-        store_dir=STORE_DIR,
         name=store_path_name(path),
         references=others,
         to_itself=to_itself or len(others) < len(references),

@@ -1,21 +1,31 @@
-"""What a delta says about store paths: the header of the stream (docs/delta-format.md)."""
+"""The limits of the format, and the header: the store paths that a delta makes and needs (docs/delta-format.md)."""
 
-import re
 from dataclasses import dataclass
 
-from nixoci.errors import DeltaError
-from nixoci.nix_store.content_address import addressed_path
-from nixoci.nix_store.path import STORE_DIR, PathInfo, check_store_path, nar_address, store_path_name
+from nixoci.errors import DeltaError, StoreError
+from nixoci.nix_store.content_address import addressed_path, nar_address
+from nixoci.nix_store.hashes import is_sri
+from nixoci.nix_store.path import PathInfo, check_store_path, store_path_name
+
+SEGMENT_SIZE = 64 << 20
+"""Bytes of a segment of a file; bounds the memory of both ends."""
+
+MAX_DEPTH = 256
+"""Directories inside each other."""
+
+MAX_CONTENTS = 1 << 21
+"""Contents of a delta; each takes some hundred bytes of memory."""
+
+MAX_RECIPES = 128 << 20
+"""Bytes of the recipes of all paths together; a file takes some tens of them."""
 
 _MAX_NAR_SIZE = (1 << 63) - 1
-"""As far as Nix counts."""
-
-_NAR_HASH = re.compile(r"sha256-[0-9A-Za-z+/]{43}=")
+"""The largest size that Nix can represent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """A path that the receiver must already have, with exactly this content."""
+    """A store path that the receiver must already have, with exactly this content."""
 
     path: str
     nar_hash: str
@@ -23,10 +33,10 @@ class Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The paths that a delta makes, in dependency order, and what they are made from.
+    """The paths that a delta makes, in dependency order, and the bases that they are made from.
 
     `roots` are the paths that were asked for; each is among `paths` or `bases`. `predecessors` has, for each of
-    `paths`, the index of the base that it comes after, or None.
+    `paths`, the index of the base that is its old version, or None.
     """
 
     roots: tuple[str, ...]
@@ -35,7 +45,7 @@ class Header:
     predecessors: tuple[int | None, ...]
 
     def successions(self) -> list[tuple[str, str]]:
-        """Return each path that has a predecessor, after that."""
+        """Return the pairs of a predecessor and its path."""
         pairs = zip(self.predecessors, self.paths, strict=True)
         return [(self.bases[number].path, info.path) for number, info in pairs if number is not None]
 
@@ -44,8 +54,9 @@ def check_header(header: Header) -> None:
     """Refuse a header that contradicts itself, or that could write anything but the paths it declares.
 
     Raises:
-        DeltaError: A malformed path, hash, signature or content address; a reference to a path that is neither
-            a base nor an earlier path; the same path twice.
+        DeltaError: A malformed hash, signature or content address; a reference to a path that is neither a base
+            nor an earlier path; the same path twice.
+        StoreError: A malformed path.
     """
     known: set[str] = set()
     for base in header.bases:
@@ -84,12 +95,11 @@ def _check_content_address(info: PathInfo, address: str) -> None:
     try:
         path = addressed_path(
             address,
-            store_dir=STORE_DIR,
             name=store_path_name(info.path),
             references=others,
             to_itself=len(others) < len(info.references),
         )
-    except DeltaError as error:
+    except StoreError as error:
         raise DeltaError(f"{info.path}: {error}; make the delta again") from error
     if path != info.path:
         raise DeltaError(f"{info.path}: its content address {address} is that of {path}; make the delta again")
@@ -106,5 +116,5 @@ def _check_new(path: str, known: set[str]) -> None:
 
 
 def _check_hash(path: str, nar_hash: str) -> None:
-    if not _NAR_HASH.fullmatch(nar_hash):
+    if not is_sri(nar_hash):
         raise DeltaError(f"{path}: narHash {nar_hash!r} is not sha256-<base64>; make the delta again")

@@ -1,4 +1,4 @@
-"""The numbers and texts that a delta is written in (docs/delta-format.md, Numbers)."""
+"""The numbers and texts of a delta (docs/delta-format.md)."""
 
 from collections.abc import Callable
 
@@ -8,21 +8,25 @@ MAX_VARINT = 10
 
 
 class Cursor:
-    """Reads a part of a delta from its bytes; every read is checked against the bytes that there are.
+    """Reads a part of a delta; every read is checked against the bytes that are left.
 
     Args:
         data: The bytes.
-        start: Where to begin.
+        start: Offset of its first byte.
         what: Names the part in errors, as in "PATH: its recipe".
 
     Raises:
-        DeltaError: From every method that reads, where there is not what it reads.
+        DeltaError: From every method that reads, if the bytes are not of that form.
     """
 
     def __init__(self, data: bytes, start: int, what: str) -> None:
         self._data = data
         self._at = start
         self._what = what
+
+    @property
+    def _left(self) -> int:
+        return len(self._data) - self._at
 
     def _number(self) -> int:
         if self._at < len(self._data) and (byte := self._data[self._at]) < 0x80:
@@ -40,15 +44,18 @@ class Cursor:
         self._at += count
         return data
 
+    def _packed_text(self) -> bytes:
+        return self._bytes(self._number())
+
     def _broken(self, found: str) -> DeltaError:
         return DeltaError(f"{self._what} has {found}; make the delta again")
 
 
 def read_varint(byte: Callable[[], int]) -> int:
-    """Return the number whose bytes `byte` returns one by one.
+    """Return a number; `byte` returns its bytes one by one.
 
     Raises:
-        OverflowError: It has more than ten.
+        OverflowError: It has more than ten bytes.
     """
     value = 0
     for position in range(MAX_VARINT):
@@ -60,7 +67,7 @@ def read_varint(byte: Callable[[], int]) -> int:
 
 
 def pack_varint(value: int) -> bytes:
-    """Return a number: seven bits a byte, the lowest first, the top bit set on all but the last."""
+    """Pack a number: seven bits a byte, the lowest first, the top bit set on all but the last."""
     packed = bytearray()
     while value >= 0x80:
         packed.append(value & 0x7F | 0x80)
@@ -70,5 +77,5 @@ def pack_varint(value: int) -> bytes:
 
 
 def pack_text(text: bytes) -> bytes:
-    """Return a text: the number of its bytes, and those."""
+    """Pack a text: the number of its bytes, and its bytes."""
     return pack_varint(len(text)) + text

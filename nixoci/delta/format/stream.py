@@ -21,39 +21,39 @@ VERSION = 1
 MAX_FRAME = 1 << 20
 MAX_HEADER = 32 << 20
 MAX_STREAMS = 16
-"""Compressed streams in a body: each that ends moves what follows it in memory."""
+"""Compressed streams in a body; the end of each copies the bytes that follow it in memory."""
 CHECK_SIZE = 8
 
 PLAIN, ZSTD, LZMA = b"P", b"Z", b"L"
-"""What a stream of the body starts with; after `LZMA` comes the binary logarithm of its dictionary's size."""
+"""The first byte of a compressed stream; after `LZMA` comes the binary logarithm of its dictionary's size."""
 
 _MAX_DICTIONARY = 27
 _SMALL = 1 << 16
-"""Bytes of a stream up to which every way to write it is tried."""
+"""Size up to which a stream is compressed in every way, and the smallest result taken."""
 _SMALL_LEVEL = 19
 
 
 class Compressor(Protocol):
-    """Makes one stream of the body."""
+    """Compresses one stream of the body."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Take data; return what is ready."""
+        """Take data; return the compressed bytes that are ready."""
 
     def flush(self) -> bytes:
         """Return the rest; nothing may follow."""
 
 
 class Packing(NamedTuple):
-    """What makes a compressor, and how its stream is announced: by `ZSTD`, or by `LZMA` and the dictionary's size."""
+    """A factory of compressors, and the head of their streams: `ZSTD`, or `LZMA` and the dictionary's size."""
 
     head: bytes
     compressor: Callable[[], Compressor]
 
 
 def lzma_packing(dictionary: int) -> Packing:
-    """Return a packing by LZMA2 with a dictionary of so many bytes, a power of two.
+    """Return the packing by LZMA2 with a dictionary of that many bytes, a power of two.
 
-    What is common to patches of programs has no alignment, so `pb` is 0.
+    The common parts of patches of programs have no alignment, so `pb` is 0.
     """
     chain = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "dict_size": dictionary, "pb": 0}
     head = LZMA + bytes([dictionary.bit_length() - 1])
@@ -61,7 +61,7 @@ def lzma_packing(dictionary: int) -> Packing:
 
 
 class DeltaWriter:
-    """Writes the stream: the header first, then the body in pieces, then `finish`."""
+    """Writes the stream: the header first, then the parts of the body, then `finish`."""
 
     def __init__(self, out: Sink, packing: Packing) -> None:
         self._out = out
@@ -74,11 +74,8 @@ class DeltaWriter:
         self._write(MAGIC + pack_varint(VERSION))
 
     def header(self, header: Header) -> None:
-        """Write the header."""
-        self.section(pack_header(header))
-
-    def section(self, plain: bytes) -> None:
-        """Write the bytes of a header, compressed where that makes less."""
+        """Write the header, compressed if that is smaller."""
+        plain = pack_header(header)
         packed = compress(plain, _SMALL_LEVEL)
         smaller = len(packed) < len(plain)
         data = packed if smaller else plain
@@ -96,12 +93,12 @@ class DeltaWriter:
             self._small.clear()
 
     def change(self, packing: Packing) -> None:
-        """Pack what follows in the body in another way."""
+        """Compress the rest of the body in another way, as a stream of its own."""
         self._end_stream()
         self._packing = packing
 
     def finish(self) -> None:
-        """Write what is left of the body, and the end."""
+        """Write the rest of the body, and the last frame."""
         self._end_stream()
         self._frame(bytes(self._pending), last=True)
 
@@ -131,7 +128,7 @@ class DeltaWriter:
 
 
 def _smallest(data: bytes) -> bytes:
-    """Return the smallest of the streams that hold some bytes."""
+    """Return the smallest stream of these bytes."""
     head, make = lzma_packing(_SMALL)
     compressor = make()
     by_lzma = head + compressor.compress(data) + compressor.flush()
@@ -141,14 +138,14 @@ def _smallest(data: bytes) -> bytes:
 class DeltaReader:
     """Reads the stream: `header` first, then `read` and `varint` over the body, then `finish`.
 
-    Every frame's checksum covers all that came before it, so nothing that was flipped, cut, moved or repeated passes.
+    Every frame's checksum covers all bytes before it, so no flipped, cut, moved or repeated byte passes.
 
     Args:
-        read: Returns up to so many bytes, and none at the end.
+        read: Returns up to that many bytes of the stream, and none at its end.
         what: Names the stream in errors.
 
     Raises:
-        DeltaError: From every method, where the stream is not what its checksums or its version promise.
+        DeltaError: From every method, if a checksum or the version does not match.
     """
 
     def __init__(self, read: Callable[[int], bytes], *, what: str) -> None:
@@ -170,19 +167,19 @@ class DeltaReader:
     def header(self) -> Header:
         """Read and check the header."""
         length = self._payload_varint()
-        data = self._payload_bytes(self._at_most(length >> 1, MAX_HEADER))
+        data = self._payload_bytes(self.at_most(length >> 1, MAX_HEADER))
         if length & 1:
             unpack = ZstdDecompressor()
             try:
                 data = unpack.decompress(data, MAX_HEADER)
             except (ZstdError, EOFError) as error:
-                raise self._broken(f"its header does not decompress ({error})") from error
+                raise self.broken(f"its header does not decompress ({error})") from error
             if not unpack.eof or unpack.unused_data:
-                raise self._broken(f"its header is not one compressed document under {MAX_HEADER} bytes")
+                raise self.broken(f"its header is not one compressed document under {MAX_HEADER} bytes")
         return read_header(data, self.what)
 
     def read(self, count: int) -> bytes:
-        """Return exactly so many bytes of the body."""
+        """Return exactly that many bytes of the body."""
         parts = []
         while count:
             part = self.some(count)
@@ -195,7 +192,7 @@ class DeltaReader:
         while not self._buffer:
             data = next(self._plain, None)
             if data is None:
-                raise self._broken("its body ends too early")
+                raise self.broken("its body ends too early")
             self._buffer = memoryview(data)
         part = bytes(self._buffer[:limit])
         self._buffer = self._buffer[limit:]
@@ -208,9 +205,9 @@ class DeltaReader:
     def finish(self) -> None:
         """Check that the body and the stream end here."""
         if self._buffer or any(self._plain):
-            raise self._broken("its body goes on after its last content")
+            raise self.broken("its body goes on after its last content")
         if self._read(1):
-            raise self._broken("something follows its end")
+            raise self.broken("something follows its end")
 
     def _plain_body(self) -> Iterator[bytes]:
         streams = 0
@@ -218,7 +215,7 @@ class DeltaReader:
             streams += 1
             kind = self._payload_bytes(1)
             if streams > MAX_STREAMS:
-                raise self._broken("its body goes on after the compressed streams")
+                raise self.broken("its body goes on after the compressed streams")
             if kind == PLAIN:
                 left = self._payload_varint()
                 while left:
@@ -234,7 +231,7 @@ class DeltaReader:
             try:
                 plain = unpack.decompress(data, MAX_FRAME)
             except (ZstdError, lzma.LZMAError, EOFError) as error:
-                raise self._broken(f"its body does not decompress ({error})") from error
+                raise self.broken(f"its body does not decompress ({error})") from error
             if plain:
                 yield plain
         self._payload = unpack.unused_data + self._payload
@@ -243,10 +240,10 @@ class DeltaReader:
         if kind == ZSTD:
             return ZstdDecompressor()
         if kind != LZMA:
-            raise self._broken("its body is of no known kind")
+            raise self.broken("its body is of no known kind")
         size = self._payload_bytes(1)[0]
         if not 12 <= size <= _MAX_DICTIONARY:
-            raise self._broken(f"its body needs a dictionary of 2^{size} bytes")
+            raise self.broken(f"its body needs a dictionary of 2^{size} bytes")
         chain = {"id": lzma.FILTER_LZMA2, "dict_size": 1 << size}
         return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
 
@@ -261,20 +258,20 @@ class DeltaReader:
 
     def _payload_some(self, limit: int) -> bytes:
         if not self._more():
-            raise self._broken("its frames end too early")
+            raise self.broken("its frames end too early")
         part, self._payload = self._payload[:limit], self._payload[limit:]
         return part
 
     def _more(self) -> bool:
-        """Tell whether the frames have more payload, and have some of it at hand if so."""
+        """Return whether the frames have more payload; if so, some of it is in `_payload`."""
         while not self._payload and not self._last:
             length = self._varint(lambda: self._exactly(1)[0])
             if length >> 1 > MAX_FRAME:
-                raise self._broken(f"a frame of {length >> 1} bytes")
+                raise self.broken(f"a frame of {length >> 1} bytes")
             payload = self._exactly(length >> 1)
             expected = self._check.digest()[:CHECK_SIZE]
             if self._exactly(CHECK_SIZE) != expected:
-                raise self._broken("the checksum of a frame does not match")
+                raise self.broken("the checksum of a frame does not match")
             self._payload, self._last = payload, bool(length & 1)
         return bool(self._payload)
 
@@ -282,20 +279,22 @@ class DeltaReader:
         try:
             return read_varint(byte)
         except OverflowError as error:
-            raise self._broken("a number has more than ten bytes") from error
+            raise self.broken("a number has more than ten bytes") from error
 
-    def _at_most(self, value: int, limit: int) -> int:
+    def at_most(self, value: int, limit: int) -> int:
+        """Return a size that the stream declares, unless it exceeds its limit."""
         if value > limit:
-            raise self._broken(f"it declares {value} bytes where at most {limit} may be")
+            raise self.broken(f"it declares {value} bytes, at most {limit} are allowed")
         return value
 
     def _exactly(self, count: int) -> bytes:
         data = read_fully(self._read, count)
         if len(data) < count:
-            raise self._broken(f"it ends after {self.size + len(data)} bytes, in the middle")
+            raise self.broken(f"it ends after {self.size + len(data)} bytes, in the middle")
         self._check.update(data)
         self.size += count
         return data
 
-    def _broken(self, found: str) -> DeltaError:
+    def broken(self, found: str) -> DeltaError:
+        """Return the error for a damaged stream."""
         return DeltaError(f"{self.what}: damaged delta: {found}; fetch it again")

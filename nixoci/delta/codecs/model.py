@@ -1,0 +1,29 @@
+"""The interface of a codec."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Decode = Callable[[bytes, bytes, int], bytes]
+"""Returns the content that a payload and an old segment make; of more than the given number of bytes it may return one
+more, or raise. It raises CorruptPayloadError, ValueError, EOFError or MemoryError for a payload that is damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """A form of payloads. The sender's half is a function of the codec's own module, called by `choose.encode`.
+
+    Attributes:
+        number: Its number in the format.
+        name: Its name in summaries.
+        uses_old: Whether decoding takes an old segment.
+        decode: The receiver's half.
+    """
+
+    number: int
+    name: str
+    uses_old: bool = True
+    decode: Decode
+
+
+class CorruptPayloadError(Exception):
+    """A payload is damaged, or does not belong to its old segment; the text says why."""

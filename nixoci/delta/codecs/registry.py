@@ -1,0 +1,36 @@
+"""All codecs by their number, and decoding by any of them."""
+
+from nixoci.delta.codecs.hdiff import HDIFF
+from nixoci.delta.codecs.model import CorruptPayloadError
+from nixoci.delta.codecs.plain import PLAIN
+from nixoci.delta.codecs.splice import SPLICE
+from nixoci.delta.codecs.zstd import ZSTD
+from nixoci.errors import DeltaError
+
+CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE)}
+
+
+def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
+    """Return the content of a payload, at most `limit` bytes.
+
+    Args:
+        number: The codec's.
+        payload: The payload.
+        old: The old segment; empty for a codec that uses none.
+        limit: The largest size of a content.
+
+    Raises:
+        DeltaError: The codec is unknown, or the payload is damaged; the text names neither path nor content.
+    """
+    codec = CODECS.get(number)
+    if codec is None:
+        raise DeltaError(f"codec {number} is not known; update nixoci")
+    try:
+        new = codec.decode(payload, old, limit)
+    except CorruptPayloadError as error:
+        raise DeltaError(str(error)) from error
+    except (EOFError, ValueError, MemoryError) as error:
+        raise DeltaError(f"a patch does not apply ({error})") from error
+    if len(new) > limit:
+        raise DeltaError(f"a content has {len(new)} bytes, more than {limit}")
+    return new

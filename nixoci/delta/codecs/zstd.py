@@ -1,0 +1,49 @@
+"""zstd frames with the old segment as their prefix (`zstd --patch-from`)."""
+
+from nixoci.delta.codecs.model import Codec, CorruptPayloadError
+from nixoci.zstd import (
+    CompressionParameter,
+    DecompressionParameter,
+    ZstdCompressor,
+    ZstdDecompressor,
+    ZstdDict,
+    ZstdError,
+)
+
+_MAGIC = b"\x28\xb5\x2f\xfd"
+"""Constant magic bytes, left out of the delta."""
+_MIN_WINDOW_LOG = 10
+_MAX_WINDOW_LOG = 31
+
+MIN_PREFIX = 8
+"""Bytes of the smallest prefix that zstd takes."""
+
+
+def compress_against(old: bytes, new: bytes, *, level: int) -> bytes:
+    """Return the payload of `new`; `old` has at least `MIN_PREFIX` bytes."""
+    window = max(_MIN_WINDOW_LOG, min(_MAX_WINDOW_LOG, (len(old) + len(new)).bit_length()))
+    options: dict[int, int] = {
+        CompressionParameter.compression_level: level,
+        CompressionParameter.window_log: window,
+        CompressionParameter.enable_long_distance_matching: 1,
+    }
+    packer = ZstdCompressor(options=options, zstd_dict=ZstdDict(old, is_raw=True).as_prefix)
+    packer.set_pledged_input_size(len(new))
+    return packer.compress(new, ZstdCompressor.FLUSH_FRAME).removeprefix(_MAGIC)
+
+
+def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
+    try:
+        unpack = ZstdDecompressor(
+            zstd_dict=ZstdDict(old, is_raw=True).as_prefix,
+            options={DecompressionParameter.window_log_max: _MAX_WINDOW_LOG},
+        )
+        new = unpack.decompress(_MAGIC + payload, limit + 1)
+    except ZstdError as error:
+        raise CorruptPayloadError(f"a patch does not apply ({error})") from error
+    if not unpack.eof or unpack.unused_data:
+        raise CorruptPayloadError(f"a compressed content does not end within {limit} bytes")
+    return new
+
+
+ZSTD = Codec(number=2, name="zstd", decode=_decode)

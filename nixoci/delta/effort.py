@@ -1,0 +1,35 @@
+"""The sender's effort, and the compression of the body that goes with it."""
+
+from enum import Enum
+
+from nixoci.delta.format.stream import ZSTD, Packing, lzma_packing
+from nixoci.zstd import CompressionParameter, ZstdCompressor
+
+
+class Effort(Enum):
+    """Cost that a sender accepts for fewer bytes: time for `DEFAULT`, memory for `BEST`, which helps if much is new."""
+
+    FAST = "fast"
+    DEFAULT = "default"
+    BEST = "best"
+
+
+def body_packing(effort: Effort) -> Packing:
+    """Return the packing of the stream of recipes and of contents that compress.
+
+    Of patches of programs, LZMA leaves 7% less than zstd in the same time. Contents are sorted so that like is near
+    like: a larger dictionary finds little, and costs 12 times its size.
+    """
+    if effort is Effort.FAST:
+        options: dict[int, int] = {
+            CompressionParameter.compression_level: 3,
+            CompressionParameter.window_log: 25,
+            CompressionParameter.enable_long_distance_matching: 1,
+        }
+        return Packing(ZSTD, lambda: ZstdCompressor(options=options))
+    return lzma_packing({Effort.DEFAULT: 8 << 20, Effort.BEST: 16 << 20}[effort])
+
+
+def incompressible_packing() -> Packing:
+    """Return the packing of contents that hardly compress."""
+    return Packing(ZSTD, lambda: ZstdCompressor(level=3))

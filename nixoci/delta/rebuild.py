@@ -1,0 +1,170 @@
+"""Rebuilding paths: the whole body of a delta is checked, then the NAR of any of its paths is written."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from nixoci.delta.assemble import Assembler, Bases
+from nixoci.delta.codecs.registry import CODECS, decode
+from nixoci.delta.format.body import BodyReader
+from nixoci.delta.format.model import SEGMENT_SIZE, Header
+from nixoci.delta.format.recipe import OldSegment, RecipeReader
+from nixoci.delta.format.stream import DeltaReader
+from nixoci.delta.rewrite import Rewriter
+from nixoci.delta.spool import need_space
+from nixoci.errors import DeltaError, StoreError
+from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.path import PathInfo, store_path_basename
+from nixoci.openat import TreeOpener, open_below
+from nixoci.progress import Advance, ignore
+from nixoci.streams import ProgressSink, Sink, ThreadedSink
+
+_SPARE = 64 << 20
+"""Free bytes that are checked for at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A content of the body: a payload of `size` bytes at `offset`, and the old segment that it is decoded against."""
+
+    codec: int
+    old: OldSegment | None
+    offset: int
+    size: int
+
+
+class Rebuilder:
+    """Reads the body of a delta to its end, then writes the NAR of any of its paths.
+
+    Args:
+        stream: The delta, after its header.
+        header: The header.
+        real: The directory that holds the bases on this machine.
+        folder: A directory for the payloads.
+        segment_size: Bytes of a segment; the sender must have used the same.
+
+    Raises:
+        DeltaError: The body is damaged; nothing but files in `folder` was written.
+    """
+
+    def __init__(
+        self, stream: DeltaReader, header: Header, real: Path, folder: Path, *, segment_size: int = SEGMENT_SIZE
+    ) -> None:
+        self._what = stream.what
+        self._bases = header.bases
+        self._roots = [real / store_path_basename(base.path) for base in header.bases]
+        self._segment_size = segment_size
+        self._rewrite = Rewriter(header.successions(), segment_size=segment_size)
+        body = BodyReader(stream, segment_size=segment_size)
+        first_uses: dict[int, OldSegment | None] = {}
+        self._recipes = self._split(body.recipes(), header, first_uses)
+        self._payloads = folder / "payloads"
+        with self._payloads.open("wb") as out:
+            self._contents = self._read_contents(body, out, first_uses)
+        stream.finish()
+
+    def check(self, info: PathInfo, advance: Advance = ignore) -> None:
+        """Rebuild the NAR of a path, check its size and hash, and drop it."""
+        hashed = NarHash()
+        size, used = self._rebuild(info, hashed, advance)
+        if size != info.nar_size or hashed.sri != info.nar_hash:
+            self._blame_bases(info, used)
+            raise DeltaError(
+                f"{info.path}: rebuilt with narHash {hashed.sri} and {size} bytes, expected {info.nar_hash} and "
+                f"{info.nar_size}; make the delta again"
+            )
+
+    def write(self, info: PathInfo, out: Sink, advance: Advance = ignore) -> None:
+        """Write the NAR of a path and check its size; its hash is left to the reader of `out`."""
+        size, used = self._rebuild(info, out, advance)
+        if size != info.nar_size:
+            self._blame_bases(info, used)
+            raise DeltaError(f"{info.path}: rebuilt with {size} bytes, expected {info.nar_size}; make the delta again")
+
+    def _rebuild(self, info: PathInfo, out: Sink, advance: Advance) -> tuple[int, set[int]]:
+        with (
+            self._payloads.open("rb") as payloads,
+            TreeOpener() as opener,
+            ThreadedSink(ProgressSink(out.write, advance)) as sink,
+        ):
+            bases = Bases(self._roots, self._rewrite, opener)
+            try:
+                nar = NarWriter(sink, limit=info.nar_size, what=info.path)
+                assembler = Assembler(nar, bases, lambda number: self._content(number, payloads, bases))
+                assembler.write(self._recipes[info.path].node())
+            except (DeltaError, StoreError) as error:
+                self._blame_bases(info, bases.used)
+                text = str(error)
+                raise DeltaError(text if text.startswith(info.path) else f"{info.path}: {text}") from error
+            sink.finish()
+        return nar.size, bases.used
+
+    def _split(
+        self, recipes: bytes, header: Header, first_uses: dict[int, OldSegment | None]
+    ) -> dict[str, RecipeReader]:
+        split, at = {}, 0
+        for info, predecessor in zip(header.paths, header.predecessors, strict=True):
+            recipe = RecipeReader(
+                recipes,
+                at,
+                predecessor=predecessor,
+                bases=len(self._bases),
+                what=info.path,
+                segment_size=self._segment_size,
+            )
+            split[info.path], at = recipe, recipe.check(first_uses)
+        if at != len(recipes):
+            raise DeltaError(f"{self._what}: bytes after its last recipe; make the delta again")
+        return split
+
+    def _read_contents(
+        self, body: BodyReader, out: IO[bytes], first_uses: dict[int, OldSegment | None]
+    ) -> dict[int, _Content]:
+        count = body.count()
+        if count != len(first_uses) or (first_uses and max(first_uses) >= count):
+            raise DeltaError(
+                f"{self._what}: damaged delta: it has {count} contents, but its recipes use {len(first_uses)}, up to "
+                f"number {max(first_uses, default=0)}; fetch it again"
+            )
+        contents: dict[int, _Content] = {}
+        offset = 0
+        for number in range(count):
+            head = body.head()
+            old = first_uses.pop(number)
+            codec = CODECS.get(head.codec)
+            if codec is not None and not codec.uses_old:
+                old = None
+            elif old is None:
+                raise DeltaError(f"{self._what}: content {number} needs an old segment, and its recipe names none")
+            if head.rewritten:
+                old = self._rewritten(number, old)
+            if not contents or offset % _SPARE + head.size > _SPARE:
+                need_space(self._payloads.parent, _SPARE, self._what)
+            contents[number] = _Content(head.codec, old, offset, head.size)
+            offset += head.size
+            for block in body.payload(head):
+                out.write(block)
+        return contents
+
+    def _rewritten(self, number: int, old: OldSegment | None) -> OldSegment:
+        if old is None:
+            raise DeltaError(f"{self._what}: content {number} rewrites a missing old segment; make the delta again")
+        return replace(old, rewritten=True)
+
+    def _content(self, number: int, payloads: IO[bytes], bases: Bases) -> bytes:
+        content = self._contents[number]
+        old = bases.segment(content.old) if content.old is not None else b""
+        payloads.seek(content.offset)
+        return decode(content.codec, payloads.read(content.size), old, self._segment_size)
+
+    def _blame_bases(self, info: PathInfo, used: set[int]) -> None:
+        """Name a damaged base, if a path that came out wrong was made from one."""
+        for number in sorted(used):
+            base = self._bases[number]
+            found = NarHash()
+            open_below(self._roots[number], b"", NarWriter(found, limit=1 << 62, what=base.path).dump)
+            if found.sri != base.nar_hash:
+                raise DeltaError(
+                    f"{base.path}: damaged in this store: its narHash is {found.sri}, expected {base.nar_hash}; "
+                    f"repair it (nix-store --repair-path), then receive {info.path} again"
+                )

@@ -1,0 +1,28 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixoci.delta.codecs.registry import CODECS, decode
+from nixoci.errors import DeltaError
+
+
+def test_the_numbers_are_those_of_the_format() -> None:
+    named = {number: codec.name for number, codec in CODECS.items()}
+    assert named == {0: "plain", 1: "hdiff", 2: "zstd", 3: "splice"}
+    assert [number for number, codec in CODECS.items() if not codec.uses_old] == [0]
+
+
+@given(st.sampled_from(sorted(CODECS)), st.binary(max_size=40))
+def test_any_payload_is_decoded_or_refused(number: int, payload: bytes) -> None:
+    made, refusal = b"", ""
+    try:
+        made = decode(number, payload, b"an old content " * 9, 1000)
+    except DeltaError as error:
+        refusal = str(error)
+    assert len(made) <= 1000
+    assert "\n" not in refusal
+
+
+def test_an_unknown_codec_is_refused() -> None:
+    with pytest.raises(DeltaError, match="codec 9 is not known"):
+        decode(9, b"", b"", 1)

@@ -1,0 +1,91 @@
+"""A stand-in for `nix-store --serve` and `nix-store --delete`, with a log of what it was asked."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVER = """
+import os, struct, sys
+
+def log(*words):
+    with open(os.environ["LOG"], "a") as file:
+        print(*words, file=file)
+
+def number(): return struct.unpack("<Q", sys.stdin.buffer.read(8))[0]
+def text():
+    size = number()
+    return sys.stdin.buffer.read(size + -size % 8)[:size].decode()
+def say(*answers):
+    for each in answers:
+        if isinstance(each, str):
+            say(len(each))
+            sys.stdout.buffer.write(each.encode() + bytes(-len(each) % 8))
+        else:
+            sys.stdout.buffer.write(struct.pack("<Q", each))
+    sys.stdout.buffer.flush()
+
+if "--delete" in sys.argv:
+    log("delete", sys.argv[-1])
+    os.rename(os.environ["REAL"] + "/" + os.path.basename(sys.argv[-1]), os.environ["LOG"] + ".gone")
+    sys.exit()
+assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--serve", "--write"], sys.argv
+assert (number(), number() >> 8) == (0x390c9deb, 2)
+say(0x5452eecb, int(os.environ["VERSION"], 16))
+known = {}
+while command := sys.stdin.buffer.read(8):
+    command = struct.unpack("<Q", command)[0]
+    if command == 1:
+        assert (number(), number()) == (1, 0)
+        found = sorted(known.keys() & {text() for _ in range(number())})
+        say(len(found), *found)
+        continue
+    if command == 2:
+        for path in [text() for _ in range(number())]:
+            say(path, "", 0, 0, known[path][0], "sha256:" + known[path][1], "", 0)
+        say("")
+        continue
+    assert command == 9
+    path, deriver, digest = text(), text(), text()
+    references = [text() for _ in range(number())]
+    when, size, ultimate = number(), number(), number()
+    signatures = [text() for _ in range(number())]
+    address = text()
+    place = os.environ["REAL"] + "/" + os.path.basename(path)
+    for file in (place, place + ".lock"):
+        open(file, "w").close()
+    nar = sys.stdin.buffer.read(size)
+    if len(nar) < size:
+        sys.exit("error: unexpected end-of-file")
+    if path == os.environ["REFUSE"]:
+        sys.exit(f"error: cannot add path '{path}' because it lacks a signature by a trusted key")
+    os.remove(place + ".lock")
+    known[path] = size, digest
+    log("add", path, digest[:4], *references, size, len(nar))
+    say(1)
+"""
+"""Nix's end of the protocol, as serve-protocol.hh and opServe of nix-store.cc have it."""
+
+
+class Fake:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.real = folder / "store"
+        self.store = f"local?real={self.real}"
+        self.monkeypatch = monkeypatch
+        for name in ("bin", "store"):
+            (folder / name).mkdir()
+        program = folder / "bin/nix-store"
+        program.write_text(f"#!{sys.executable}\n{SERVER}", encoding="utf-8")
+        program.chmod(0o755)
+        self.set(PATH=f"{folder}/bin:{os.environ['PATH']}", LOG=f"{folder}/log", REAL=str(self.real))
+        self.set(REFUSE="", VERSION="205")
+
+    def set(self, **values: str) -> None:
+        for name, value in values.items():
+            self.monkeypatch.setenv(name, value)
+
+    @property
+    def log(self) -> list[str]:
+        return (self.folder / "log").read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,39 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from nixoci.errors import StoreError
+from nixoci.nix_store.nar import NarWriter
+from nixoci.openat import open_below
+from nixoci.streams import Data
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+
+    class Cutting:
+        def write(self, data: Data) -> None:
+            if len(data) > 1000:
+                os.truncate(tmp_path / "file", 300_000)
+
+    writer = NarWriter(Cutting(), limit=1 << 40, what="d")
+    with pytest.raises(
+        StoreError, match=r"^d: a file in the store lacks 748576 of its 1048576 bytes; verify the store$"
+    ):
+        open_below(tmp_path / "file", b"", writer.dump)
+
+
+def test_a_nar_does_not_exceed_its_limit() -> None:
+    class Counting:
+        size = 0
+
+        def write(self, data: Data) -> None:
+            self.size += len(data)
+
+    out = Counting()
+    writer = NarWriter(out, limit=200, what="d")
+    writer.begin_regular(1000, executable=False)
+    with pytest.raises(StoreError, match=r"^d: its NAR is larger than the 200 bytes"):
+        writer.write(bytes(1000))
+    assert out.size <= 200

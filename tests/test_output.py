@@ -1,0 +1,150 @@
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from nixoci.output import new_directory, new_file, temporary_directory, write_if_changed
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nixoci.output import new_directory
+with new_directory(Path(sys.argv[1])) as made:
+    (made / "rootfs").mkdir()
+    (made / "rootfs/file").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+MANY = """
+import sys
+from pathlib import Path
+from nixoci.output import temporary_directory
+for _ in range(100):
+    with temporary_directory(prefix="here-", parent=Path(sys.argv[1])) as made:
+        (made / "file").write_text("mine")
+"""
+
+
+def test_processes_that_start_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    running = [subprocess.Popen([sys.executable, "-c", MANY, tmp_path], stderr=subprocess.PIPE) for _ in range(4)]
+    assert [process.communicate()[1] for process in running] == [b""] * 4
+    assert not any(process.returncode for process in running)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    program = MANY.replace('write_text("mine")', "write_text(str(__import__('os').kill(__import__('os').getpid(), 9)))")
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith("here-")
+    with temporary_directory(prefix="other-", parent=tmp_path):
+        assert left.exists()
+    with temporary_directory(prefix="here-", parent=tmp_path) as made:
+        assert list(tmp_path.iterdir()) == [made]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_user_left_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here-theirs").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: (tmp_path / "here-theirs").stat().st_uid + 1)
+    with temporary_directory(prefix="here-", parent=tmp_path):
+        assert (tmp_path / "here-theirs").is_dir()
+
+
+def test_a_missing_parent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, temporary_directory(prefix="x", parent=tmp_path / "missing"):
+        pass
+    assert caught.value.filename == str(tmp_path / "missing")
+
+
+def kill_one(dest: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, dest], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    dest = tmp_path / "image"
+    kill_one(dest)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".image.nixoci-")
+    with new_directory(dest) as made:
+        assert list(tmp_path.iterdir()) == [made]
+    assert list(tmp_path.iterdir()) == [dest]
+
+
+def test_only_leftovers_for_the_same_destination_are_removed(tmp_path: Path) -> None:
+    kill_one(tmp_path / "image.old")
+    others = {tmp_path / ".image.mine", tmp_path / ".image.nixoci-file", tmp_path / ".image.nixoci-link"}
+    (tmp_path / ".image.mine").mkdir()
+    (tmp_path / ".image.nixoci-file").write_text("mine", encoding="ascii")
+    (tmp_path / ".image.nixoci-link").symlink_to(tmp_path / ".image.mine")
+    before = set(tmp_path.iterdir())
+    assert others < before
+    with new_directory(tmp_path / "image"):
+        pass
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "image"}
+
+
+def test_what_a_living_process_makes_is_left_alone(tmp_path: Path) -> None:
+    dest = tmp_path / "image"
+    with new_directory(dest) as first:
+        (first / "file").write_text("one", encoding="ascii")
+        with suppress(KeyError), new_directory(dest) as second:
+            assert set(tmp_path.iterdir()) == {first, second}
+            raise KeyError
+        assert list(tmp_path.iterdir()) == [first]
+    assert (dest / "file").read_text(encoding="ascii") == "one"
+
+
+def test_a_file_that_is_not_finished_leaves_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("old", encoding="ascii")
+    with suppress(KeyError), new_file(file) as out:
+        out.write(b"half")
+        raise KeyError
+    assert file.read_text(encoding="ascii") == "old"
+    with new_file(file) as out:
+        out.write(b"new")
+        assert file.read_text(encoding="ascii") == "old"
+    assert file.read_text(encoding="ascii") == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_new_file_gets_the_usual_mode(tmp_path: Path) -> None:
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert write_if_changed(tmp_path / "new", "é\n")
+    assert (tmp_path / "new").read_bytes() == b"\xc3\xa9\n"
+    assert (tmp_path / "new").stat().st_mode == usual.stat().st_mode
+
+
+def test_a_changed_file_keeps_its_mode_and_its_symlink(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old", encoding="utf-8")
+    target.chmod(0o640)
+    link.symlink_to("target")
+    assert write_if_changed(link, "new")
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8") == "new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert {path.name for path in tmp_path.iterdir()} == {"target", "link"}
+
+
+def test_the_same_text_is_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("same", encoding="utf-8")
+    before = file.stat()
+    assert not write_if_changed(file, "same")
+    assert (before.st_ino, before.st_mtime_ns) == (file.stat().st_ino, file.stat().st_mtime_ns)
+
+
+def test_a_missing_folder_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_if_changed(tmp_path / "missing" / "file", "text")
+    assert list(tmp_path.iterdir()) == []
