@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from nixoci.oci.model import ImageConfig, Platform
     from nixoci.oci.reference import Reference
     from nixoci.oci.registry import RegistryAccess
-    from nixoci.oci.resolve import list_platforms, resolve, resolve_platforms
+    from nixoci.oci.resolve import list_platforms, resolve_image, resolve_image_platforms
     from nixoci.oci.sources import open_source
     from nixoci.tree.limits import Limits
     from nixoci.units.render import Rendering, render_units, resolve_all
@@ -116,9 +116,9 @@ __all__ = [
     "remove",
     "render_bundle",
     "render_units",
-    "resolve",
     "resolve_all",
-    "resolve_platforms",
+    "resolve_image",
+    "resolve_image_platforms",
     "storage_conf",
     "update",
     "verify",
@@ -177,9 +177,9 @@ _HOMES = {
     "remove": "nixoci.lock.pin",
     "render_bundle": "nixoci.bundle.write",
     "render_units": "nixoci.units.render",
-    "resolve": "nixoci.oci.resolve",
+    "resolve_image": "nixoci.oci.resolve",
     "resolve_all": "nixoci.units.render",
-    "resolve_platforms": "nixoci.oci.resolve",
+    "resolve_image_platforms": "nixoci.oci.resolve",
     "storage_conf": "nixoci.image_store.storage_conf",
     "update": "nixoci.lock.pin",
     "verify": "nixoci.lock.check",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from rich.filesize import decimal
 
 from nixoci.cli.common import (
     access_options,
@@ -12,7 +13,6 @@ from nixoci.cli.common import (
     platforms_option,
     print_json,
 )
-from nixoci.cli.table import size_text
 from nixoci.lock import prefetch as library
 from nixoci.lock.file import exclusive, read_lock, write_lock
 from nixoci.lock.model import LockedNarHash
@@ -59,7 +59,7 @@ def prefetch(
         hashes = [{"name": each.name, "platform": each.platform, "narHash": hashed.hash} for each, hashed in found]
         print_json({"blobs": list(map(str, missing)), "narHashes": hashes})
         return
-    click.echo(f"blobs: {len(missing)} added, {size_text(sum(blob.size for blob in missing.values()))}")
+    click.echo(f"blobs: {len(missing)} added, {decimal(sum(blob.size for blob in missing.values()))}")
     for each, hashed in found:
         click.echo(f"{each.name}: {each.platform}: {hashed.hash}")
 

@@ -3,10 +3,7 @@
 import io
 from enum import Enum, IntEnum
 
-from nixoci.delta.format.numbers import pack_varint, read_varint
-from nixoci.delta.format.stream import ZSTD, Packing, lzma_packing
-from nixoci.errors import DeltaError
-from nixoci.zstd import (
+from nixoci.compression import (
     CompressionParameter,
     DecompressionParameter,
     ZstdCompressor,
@@ -15,6 +12,9 @@ from nixoci.zstd import (
     ZstdError,
     compress,
 )
+from nixoci.delta.format.numbers import pack_varint, read_varint
+from nixoci.delta.format.stream import ZSTD, Packing, lzma_packing
+from nixoci.errors import DeltaError
 
 _HDIFF_MAGIC = b"HDIFF13&\0"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

@@ -22,7 +22,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
-from nixoci.oci.resolve import resolve
+from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
 from nixoci.process import run
 from nixoci.progress import Advance, ignore
@@ -130,7 +130,7 @@ def nar_hash(each: Wanted, *, advance: Advance = ignore) -> LockedNarHash:
     ):
         made = Path(folder) / store_name(each.name, each.image.reference)
         extract(
-            resolve(source, Platform.parse(each.platform)),
+            resolve_image(source, Platform.parse(each.platform)),
             source,
             made,
             name=each.name,

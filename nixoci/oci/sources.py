@@ -1,4 +1,4 @@
-"""Where images are read from: one text names a source, as podman and skopeo write it.
+"""Image sources, and the texts that name them, as in podman and skopeo.
 
 `docker://REFERENCE` or a bare REFERENCE, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:REFERENCE]`,
 `blobs:DIGEST`.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from nixoci.errors import ImageError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import ImageError, InvalidReferenceError
 from nixoci.oci.archive import Archive
 from nixoci.oci.blobs import BlobFiles
 from nixoci.oci.digest import Digest
@@ -28,7 +28,7 @@ _DEFAULT_ACCESS = RegistryAccess()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSource:
-    """An image in a layout or an archive: `transport:path[:tag]`. A relative path is relative to where it is used."""
+    """An image in a layout or an archive: `transport:path[:tag]`; a relative path starts at the working directory."""
 
     transport: Transport
     path: Path
@@ -40,7 +40,7 @@ class LocalSource:
 
 @dataclass(frozen=True, slots=True)
 class BlobsSource:
-    """An image by its manifest's digest, in files that are given one by one."""
+    """An image by its manifest's digest, whose blobs are given as single files."""
 
     digest: Digest
 
@@ -55,25 +55,25 @@ def parse_source(text: str) -> Source:
     """Read the text that names a source.
 
     Raises:
-        ReferenceError: Not a source that nixoci reads.
-        BlobError: `blobs:` with something else than a digest.
+        InvalidReferenceError: Not a source that nixoci reads.
+        BlobError: `blobs:` without a digest after it.
     """
     transport, colon, rest = text.partition(":")
     if colon and transport in get_args(Transport):
         path, _, tag = rest.partition(":")
         if not path:
-            raise ReferenceError(f"source {text!r}: the path is missing; expected {transport}:PATH[:TAG]")
+            raise InvalidReferenceError(f"source {text!r}: the path is missing; expected {transport}:PATH[:TAG]")
         return LocalSource(transport=cast("Transport", transport), path=Path(path), tag=tag or None)
     if colon and transport == "blobs":
         return BlobsSource(Digest.parse(rest))
     if colon and transport in _OTHERS:
-        raise ReferenceError(
+        raise InvalidReferenceError(
             f"source {text!r}: nixoci does not read {transport}:; copy the image with `skopeo copy {text} oci:DIR:TAG`"
             f" and use oci:DIR:TAG, or write docker://{text} if it is a repository's name"
         )
     if rest.startswith("//") and transport != "docker":
-        raise ReferenceError(
-            f"source {text!r}: is a web address; expected a reference such as docker.io/library/nginx:1.27"
+        raise InvalidReferenceError(
+            f"source {text!r}: this is a web address; expected a reference such as docker.io/library/nginx:1.27"
         )
     return Reference.parse(text.removeprefix("docker://"))
 
@@ -86,11 +86,11 @@ def open_source(
 
     Args:
         source: The source, or its text.
-        access: How to reach registries.
+        access: The access to registries.
         blobs: Files by digest, for `blobs:`.
 
     Raises:
-        ReferenceError: Not a source that nixoci reads.
+        InvalidReferenceError: Not a source that nixoci reads.
         ImageError: No such image there, or it cannot be read.
     """
     match parse_source(source) if isinstance(source, str) else source:

@@ -1,4 +1,4 @@
-"""A stream of bytes that comes in chunks of any size."""
+"""A stream of bytes that arrives in chunks of any size."""
 
 from collections.abc import Iterable, Iterator
 
@@ -30,7 +30,7 @@ class ByteStream:
         return b"".join(parts)
 
     def skip(self, length: int) -> bool:
-        """Pass over `length` bytes; return whether there were as many."""
+        """Skip `length` bytes; return False if the stream ends before."""
         while length and self._refill():
             step = min(length, len(self._chunk) - self._at)
             self._at += step
@@ -39,7 +39,7 @@ class ByteStream:
         return not length
 
     def pieces(self, length: int) -> Iterator[memoryview]:
-        """Yield the next `length` bytes as views of the chunks, fewer at the end of the stream."""
+        """Yield the next `length` bytes as views of the chunks, or fewer at the end of the stream."""
         while length and self._refill():
             piece = self._chunk[self._at : self._at + length]
             self._at += len(piece)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import IO
 
+from nixoci.compression import ZstdCompressor, compress
 from nixoci.delta.codecs import Codec, Effort, body_packing
 from nixoci.delta.format.header import pack_header
 from nixoci.delta.format.model import Base, Header
@@ -18,7 +19,6 @@ from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, VERS
 from nixoci.nix_store.content_address import from_nix32
 from nixoci.nix_store.nar import NarHash, NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_hash, store_path_name
-from nixoci.zstd import ZstdCompressor, compress
 
 PREFACE = MAGIC + pack_varint(VERSION)
 Damage = Callable[[random.Random, bytes], bytes]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.errors import DocumentError, LockError, PlatformError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import DocumentError, InvalidReferenceError, LockError, PlatformError
 from nixoci.lock import pin
 from nixoci.lock.model import Lock, LockedNarHash
 from nixoci.lock.pin import Pinning
@@ -181,7 +181,7 @@ def test_an_update_to_another_tag(layout: Path, pinning: Pinning) -> None:
     before, _ = pin.add(EMPTY, f"{APP}:1.0", pinning=pinning, platforms=[AMD64])
     after = pin.update(before, ["app"], pinning=pinning, tag="1.1").images["app"]
     assert (after.reference, after.digest) == (f"{APP}:1.1", digest)
-    with pytest.raises(ReferenceError, match="'-' is not a tag"):
+    with pytest.raises(InvalidReferenceError, match="'-' is not a tag"):
         pin.update(before, ["app"], pinning=pinning, tag="-")
 
 

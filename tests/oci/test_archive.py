@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import tarfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -9,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nixoci.compression import compress
 from nixoci.errors import ImageError
 from nixoci.oci.archive import Archive
-from nixoci.zstd import compress
 from tests.support.layout import write_tar
 
 if TYPE_CHECKING:
@@ -79,7 +81,9 @@ def test_a_name_outside_leads_nowhere(tmp_path: Path) -> None:
         (b"not a tar file" * 100, "A: not a whole tar file: invalid header; make it again"),
         (gzip.compress(b"text")[:-4], "A: cannot be decompressed: "),
         (b"\x1f\x8bnonsense", "A: cannot be decompressed: "),
-        (compress(b"text"), "A: compressed with bzip2, xz or zstd, expected a tar file; decompress it first"),
+        (bz2.compress(b"text"), "A: compressed with bzip2, expected a tar file; decompress it first"),
+        (lzma.compress(b"text"), "A: compressed with xz, expected a tar file; decompress it first"),
+        (compress(b"text"), "A: compressed with zstd, expected a tar file; decompress it first"),
     ],
 )
 def test_what_is_no_archive(tmp_path: Path, data: bytes, says: str) -> None:

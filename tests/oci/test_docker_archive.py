@@ -14,8 +14,9 @@ from nixoci.oci.archive import Archive
 from nixoci.oci.digest import Digest
 from nixoci.oci.docker_archive import DockerArchive
 from nixoci.oci.layer_stream import layer_chunks
-from nixoci.oci.model import DOCKER_MANIFEST, OCI_LAYER, Descriptor, Platform
-from nixoci.oci.resolve import resolve
+from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_LAYER
+from nixoci.oci.model import Descriptor, Platform
+from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import open_source
 from tests.support.layout import config_value, encode, tar_stream, write_docker_archive, write_tar
 
@@ -30,7 +31,7 @@ CONFIG = encode(config_value([LAYERS[0]]))
 def read(file: Path, reference: str = "") -> tuple[Image, list[bytes]]:
     """Return the image in an archive and its layers' tar streams, verified."""
     with open_source(f"docker-archive:{file}{reference}") as source:
-        image = resolve(source, AMD64)
+        image = resolve_image(source, AMD64)
         return image, [b"".join(layer_chunks(source, layer)) for layer in image.layers]
 
 

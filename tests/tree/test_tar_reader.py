@@ -386,7 +386,7 @@ def test_overlay_xattrs_are_dropped_with_a_warning(name: str) -> None:
 def test_an_xattr_name_that_linux_cannot_hold_is_refused(name: str) -> None:
     key = f"LIBARCHIVE.xattr.{name[4:]}" if name.startswith("LIB=") else f"SCHILY.xattr.{name}"
     with pytest.raises(
-        LayerError, match=r"^layer L: entry 'x': xattr name '.*' is not one that Linux and PAX can hold"
+        LayerError, match=r"^layer L: entry 'x': xattr name '.*' is not a name that Linux and PAX can hold"
     ):
         xattrs({key.encode(): b""})
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.tar_format import END_OF_ARCHIVE, padding
 from nixoci.tree.tar_reader import TarReader
-from nixoci.tree.tar_writer import END_OF_ARCHIVE, padding, tar_entries
+from nixoci.tree.tar_writer import tar_entries
 from tests.support.layers import (
     description,
     directory,

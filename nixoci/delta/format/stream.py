@@ -8,12 +8,12 @@ import lzma
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+from nixoci.compression import ZstdDecompressor, ZstdError, compress
 from nixoci.delta.format.header import pack_header, read_header
 from nixoci.delta.format.model import Header
 from nixoci.delta.format.numbers import pack_varint, read_varint
 from nixoci.errors import DeltaError
 from nixoci.streams import Sink, read_fully
-from nixoci.zstd import ZstdDecompressor, ZstdError, compress
 
 MAGIC = b"nxd"
 VERSION = 1

@@ -177,8 +177,8 @@ def test_a_stream_that_ends_anywhere_but_between_entries_is_refused() -> None:
     data = pax({b"path": b"long"}) + file(b"x", b"c" * 600) + file(b"y")
     whole = {0, len(data) - BLOCK, len(data)}
     for cut in range(len(data) + 1):
-        for keep in (kept, None):
-            entries = TarReader([data[:cut]], layer="L", limits=Limits(), keep=keep)
+        for save in (kept, None):
+            entries = TarReader([data[:cut]], layer="L", limits=Limits(), save=save)
             if cut in whole:
                 list(entries)
                 continue
