@@ -14,17 +14,18 @@ import json
 import os
 import zlib
 from binascii import b2a_base64
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from fastcrc import crc64
 
 from nixoci.background import BackgroundCalls
-from nixoci.errors import NixociError, StoreError
+from nixoci.errors import StoreError
 from nixoci.oci.digest import Digest
-from nixoci.openat import Below
+from nixoci.openat import Below, with_child
 from nixoci.progress import Advance, ignore
 from nixoci.tree.model import Inode
 from nixoci.tree.tar_format import END_OF_ARCHIVE, padding
@@ -64,15 +65,16 @@ def write_tar_split(root: Inode, rootfs: Path, file: BinaryIO, *, advance: Advan
         StoreError: A file is missing in the rootfs, or is not as long as the tree says.
         OSError: `file` cannot be written.
     """
-    with Below() as below, BackgroundCalls(_BUFFERS - 1) as hashing, BackgroundCalls(1) as compressing:
-        tar = _TarHash(hashing, advance)
-        lines = _Lines(file, compressing)
+    with ExitStack() as stack:
+        tar = _TarHash(stack.enter_context(BackgroundCalls(_BUFFERS - 1)), advance)
+        lines = _Lines(file, stack.enter_context(BackgroundCalls(1)))
+        files = stack.enter_context(_Files(rootfs, stack.enter_context(Below()), tar))
         gap = b""
         for entry in tar_entries(root):
             raw = gap + entry.header
             tar.write(raw)
             lines.segment(raw)
-            lines.entry(entry.name, entry.size, _add_content(below, rootfs, entry, tar) if entry.size else None)
+            lines.entry(entry.name, entry.size, files.add(entry) if entry.size else None)
             gap = padding(entry.size)
         tar.write(gap + END_OF_ARCHIVE)
         lines.segment(gap + END_OF_ARCHIVE)
@@ -183,39 +185,59 @@ class _TarHash:
         self._used = 0
 
 
-def _add_content(below: Below, rootfs: Path, entry: TarEntry, tar: _TarHash) -> int:
-    """Add an entry's content to the tar and return its CRC-64.
+class _Files:
+    """Reads the files of a rootfs into a tar; those of one directory come one after another, so it stays open."""
 
-    Raises:
-        StoreError: The file is missing, is not a regular file, or is not as long as the entry says.
-    """
+    def __init__(self, rootfs: Path, below: Below, tar: _TarHash) -> None:
+        self._rootfs = rootfs
+        self._below = below
+        self._tar = tar
+        self._directory: tuple[bytes, int] | None = None
 
-    def add(handle: int) -> int:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._directory is not None:
+            os.close(self._directory[1])
+
+    def add(self, entry: TarEntry) -> int:
+        """Add an entry's content to the tar and return its CRC-64.
+
+        Raises:
+            StoreError: The file is missing, is not a regular file, or is not as long as the entry says.
+        """
+        directory, _, name = entry.path.rpartition(b"/")
+        try:
+            return with_child(self._open(directory), name, lambda handle: self._read(handle, entry))
+        except OSError as error:
+            raise self._damaged(entry, f"cannot be read: {error.strerror}") from error
+
+    def _open(self, directory: bytes) -> int:
+        if self._directory is None or self._directory[0] != directory:
+            handle = self._below.act(self._rootfs, directory, os.dup)
+            self.__exit__()
+            self._directory = directory, handle
+        return self._directory[1]
+
+    def _read(self, handle: int, entry: TarEntry) -> int:
         status = os.fstat(handle)
         if not S_ISREG(status.st_mode):
-            raise _damaged(rootfs, entry, "is not a regular file")
+            raise self._damaged(entry, "is not a regular file")
         if status.st_size != entry.size:
-            raise _damaged(rootfs, entry, f"has {status.st_size} bytes, {entry.size} expected")
+            raise self._damaged(entry, f"has {status.st_size} bytes, {entry.size} expected")
         crc = None
         left = entry.size
         while left:
-            space = tar.space[:left]
+            space = self._tar.space[:left]
             count = os.readv(handle, [space])
             if not count:
-                raise _damaged(rootfs, entry, f"ends {left} bytes early")
+                raise self._damaged(entry, f"ends {left} bytes early")
             crc = crc64.go_iso(space[:count], crc)
-            tar.filled(count)
+            self._tar.filled(count)
             left -= count
         return crc or 0
 
-    try:
-        return below.act(rootfs, entry.path, add)
-    except NixociError as error:
-        if isinstance(error.__cause__, OSError):
-            raise _damaged(rootfs, entry, f"cannot be read: {error.__cause__.strerror}") from error
-        raise
-
-
-def _damaged(rootfs: Path, entry: TarEntry, found: str) -> StoreError:
-    path = os.fsdecode(os.fsencode(rootfs) + b"/" + entry.path)
-    return StoreError(f"{path}: {found}; the image path is damaged, extract the image again")
+    def _damaged(self, entry: TarEntry, found: str) -> StoreError:
+        path = os.fsdecode(os.fsencode(self._rootfs) + b"/" + entry.path)
+        return StoreError(f"{path}: {found}; the image path is damaged, extract the image again")
