@@ -19,6 +19,7 @@ from nixoci.oci.layer_stream import layer_chunks
 from nixoci.oci.model import ExecutionConfig
 from nixoci.output import new_directory
 from nixoci.progress import Advance, ignore
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.contents import Contents
 from nixoci.tree.dump import write_dump
 from nixoci.tree.limits import Limits
@@ -118,7 +119,7 @@ def merge_layers(
         label = str(layer.descriptor.digest)
         meter = _Meter(left, limits, label)
         with closing(layer_chunks(source, layer, advance=advance)) as chunks:
-            reader = TarReader(meter.count(chunks), layer=label, limits=limits, save=save)
+            reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
             merger.apply(reader, layer=label)
         left = meter.left
         warnings += reader.warnings

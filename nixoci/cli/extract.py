@@ -93,7 +93,7 @@ def extract(
             f"{source}: extraction reads files, not registries; copy the image first with"
             f" `skopeo copy docker://{parsed} oci:DIR:TAG` and extract oci:DIR:TAG, or pin it with `nixoci add`"
         )
-    with open_source(parsed, blobs=dict(blobs)) as opened:
+    with open_source(parsed, blobs=dict(blobs), limits=limits) as opened:
         image = resolve_image(opened, platform)
         label = name or _name(parsed)
         with byte_progress(f"extracting {label}", extraction.total_bytes(image)) as advance:

@@ -3,20 +3,22 @@
 import io
 import os
 import posixpath
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfileobj
-from typing import IO, BinaryIO, Self, cast
+from typing import BinaryIO, Self, cast
 
 from isal import igzip
 
 from nixoci.compression import HEAD, Compression, IsalError, detect
-from nixoci.errors import ImageError
+from nixoci.errors import ImageError, LimitError
+from nixoci.tree.byte_stream import FileStream
+from nixoci.tree.limits import Limits
 from nixoci.tree.lookup import clamped
+from nixoci.tree.model import Kind
+from nixoci.tree.tar_reader import Entry, TarReader
 
 _MAX_LINKS = 10
 _COPY = 1 << 20
@@ -39,7 +41,7 @@ class Archive:
 
     @classmethod
     @contextmanager
-    def open_file(cls, path: Path, *, name: str) -> Iterator[Self]:
+    def open_file(cls, path: Path, *, name: str, limits: Limits | None = None) -> Iterator[Self]:
         """Read the table of a tar file, which stays open inside the context.
 
         A file that is compressed as a whole (`docker save | gzip`) is first decompressed to an unnamed temporary
@@ -48,31 +50,34 @@ class Archive:
         Args:
             path: The file.
             name: The archive's name in messages.
+            limits: Limits of the archive; those of an image by default.
 
         Raises:
             ImageError: Not a tar file, or a damaged one.
+            LimitError: It exceeds a limit.
         """
-        with _seekable(path, name) as file:
-            yield cls._read(file, name)
+        limits = limits or Limits()
+        with _seekable(path, name, limits) as file:
+            yield cls._read(file, name, limits)
 
     @classmethod
-    def _read(cls, file: BinaryIO, name: str) -> Self:
+    def _read(cls, file: BinaryIO, name: str, limits: Limits) -> Self:
         members: dict[str, _Member] = {}
         links: dict[str, str] = {}
-        try:
-            with tarfile.open(fileobj=cast("IO[bytes]", file), mode="r:") as archive:
-                for info in archive:
-                    path = clamped(info.name)
-                    members.pop(path, None)
-                    links.pop(path, None)
-                    if info.isreg() and not info.issparse():
-                        members[path] = _Member(info.offset_data, info.size)
-                    elif info.issym():
-                        links[path] = clamped(posixpath.join(posixpath.dirname(path), info.linkname))
-                    elif info.islnk():
-                        links[path] = clamped(info.linkname)
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise ImageError(f"{name}: not a whole tar file: {error}; make it again") from error
+        for number, entry in enumerate(TarReader(FileStream(file), what=name, limits=limits)):
+            if number == limits.entries:
+                raise LimitError(
+                    f"{name}: more than {limits.entries} entries in the archive, the limit; raise it with --max-entries"
+                    " if you trust the image"
+                )
+            path = os.fsdecode(entry.path)
+            members.pop(path, None)
+            links.pop(path, None)
+            link = _link(path, entry)
+            if link is not None:
+                links[path] = link
+            elif entry.inode is not None and entry.offset is not None:
+                members[path] = _Member(entry.offset, entry.inode.size)
         return cls(name=name, _file=file, _members=members, _links=links)
 
     def open(self, path: str) -> io.BufferedReader:
@@ -101,6 +106,15 @@ class Archive:
 
     def _find(self, path: str) -> _Member:
         return self._members[self.resolve(path)]
+
+
+def _link(path: str, entry: Entry) -> str | None:
+    """Return the path that a hardlink or a symlink leads to."""
+    if entry.inode is None:
+        return os.fsdecode(entry.link)
+    if entry.inode.kind is Kind.SYMLINK:
+        return clamped(posixpath.join(posixpath.dirname(path), os.fsdecode(entry.inode.target)))
+    return None
 
 
 class _Slice(io.RawIOBase):
@@ -133,7 +147,7 @@ class _Slice(io.RawIOBase):
 
 
 @contextmanager
-def _seekable(path: Path, name: str) -> Iterator[BinaryIO]:
+def _seekable(path: Path, name: str, limits: Limits) -> Iterator[BinaryIO]:
     """Open a tar file, decompressed."""
     with path.open("rb") as file:
         compression = detect(file.read(HEAD))
@@ -145,8 +159,20 @@ def _seekable(path: Path, name: str) -> Iterator[BinaryIO]:
             raise ImageError(f"{name}: compressed with {compression.value}, expected a tar file; decompress it first")
         with tempfile.TemporaryFile() as inflated:
             try:
-                copyfileobj(igzip.open(path), inflated, _COPY)  # type: ignore[no-untyped-call]
+                _inflate(cast("BinaryIO", igzip.open(file)), inflated, name, limits)  # type: ignore[no-untyped-call]
             except (igzip.BadGzipFile, IsalError, EOFError) as error:
                 raise ImageError(f"{name}: cannot be decompressed: {error}; make it again") from error
             inflated.seek(0)
             yield cast("BinaryIO", inflated)
+
+
+def _inflate(compressed: BinaryIO, inflated: BinaryIO, name: str, limits: Limits) -> None:
+    left = limits.total_size
+    while data := compressed.read(_COPY):
+        left -= len(data)
+        if left < 0:
+            raise LimitError(
+                f"{name}: more than {limits.total_size} bytes when decompressed, the limit; raise it with --max-size if"
+                " you trust the image"
+            )
+        inflated.write(data)

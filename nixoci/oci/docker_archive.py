@@ -69,7 +69,10 @@ class DockerArchive:
                 f"{name}: {_TABLE} has {len(item.layers)} layers, the config has {len(diff_ids)} diff ids; the archive"
                 " is inconsistent, do not use it"
             )
-        described = [_describe(archive, path, id_, name) for path, id_ in zip(item.layers, diff_ids, strict=True)]
+        digests: dict[str, Digest] = {}
+        described = [
+            _describe(archive, path, id_, digests, name) for path, id_ in zip(item.layers, diff_ids, strict=True)
+        ]
         manifest = _manifest(_descriptor(DOCKER_CONFIG, Digest.of(config), len(config)), described)
         return cls(
             name=name,
@@ -115,14 +118,20 @@ def _read(archive: Archive, path: str, name: str) -> bytes:
         raise ImageError(f"{name}: {path} is missing in the archive; save the image again") from error
 
 
-def _describe(archive: Archive, path: str, diff_id: Digest, name: str) -> dict[str, Any]:
-    """Describe a layer as it is stored; only one that is compressed and not named by its digest has to be read."""
+def _describe(archive: Archive, path: str, diff_id: Digest, digests: dict[str, Digest], name: str) -> dict[str, Any]:
+    """Describe a layer as it is stored; only one that is compressed and not named by its digest has to be read.
+
+    `digests` has the digests of the members that were read already.
+    """
     try:
         stored, size = archive.resolve(path), archive.size(path)
         with archive.open(path) as file:
             compression = detect(file.read(HEAD))
             file.seek(0)
-            digest = diff_id if compression is Compression.NONE else _named(stored) or _hash(file)
+            if compression is Compression.NONE:
+                digest = diff_id
+            else:
+                digest = digests[stored] = digests.get(stored) or _named(stored) or _hash(file)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: layer {path} is missing in the archive; save the image again") from error
     if compression in {Compression.XZ, Compression.BZIP2}:

@@ -19,6 +19,7 @@ from nixoci.oci.image import ImageSource
 from nixoci.oci.layout import Layout
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import Registry, RegistryAccess
+from nixoci.tree.limits import Limits
 
 Transport = Literal["oci", "oci-archive", "docker-archive"]
 
@@ -80,7 +81,11 @@ def parse_source(text: str) -> Source:
 
 @contextmanager
 def open_source(
-    source: Source | str, *, access: RegistryAccess = _DEFAULT_ACCESS, blobs: Mapping[Digest, Path] | None = None
+    source: Source | str,
+    *,
+    access: RegistryAccess = _DEFAULT_ACCESS,
+    blobs: Mapping[Digest, Path] | None = None,
+    limits: Limits | None = None,
 ) -> Iterator[ImageSource]:
     """Open a source inside a context; archives stay open until it ends.
 
@@ -88,6 +93,7 @@ def open_source(
         source: The source, or its text.
         access: The access to registries.
         blobs: Files by digest, for `blobs:`.
+        limits: Limits of an archive.
 
     Raises:
         InvalidReferenceError: Not a source that nixoci reads.
@@ -103,7 +109,7 @@ def open_source(
             yield Layout.open(local.path, local.tag, name=str(local))
         case LocalSource() as local:
             _require(local, is_there=local.path.is_file(), kind="file")
-            with Archive.open_file(local.path, name=str(local)) as archive:
+            with Archive.open_file(local.path, name=str(local), limits=limits) as archive:
                 kind = DockerArchive.open if local.transport == "docker-archive" else Layout.open_archive
                 yield kind(archive, local.tag, name=str(local))
 

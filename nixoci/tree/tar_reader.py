@@ -1,4 +1,4 @@
-"""A strict reader of a layer's tar stream: an unknown or damaged entry is an error, never skipped or guessed.
+"""A strict reader of tar streams: an unknown or damaged entry is an error, never skipped or guessed.
 
 It is not `tarfile`, which takes a damaged header for the end of the archive and trusts sizes. It yields entries and
 holds no content in memory.
@@ -38,15 +38,17 @@ _HOSTILE_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 
 @dataclass(slots=True)
 class Entry:
-    """One entry of a layer.
+    """One entry of an archive.
 
     `path` is normalized: relative, without `.` components and doubled slashes; `b""` is the root. For a hardlink,
-    `link` is the normalized path of its target and `inode` is None.
+    `link` is the normalized path of its target and `inode` is None. `offset` is the position of a regular file's
+    content in the stream, None for a sparse file.
     """
 
     path: bytes
     inode: Inode | None
     link: bytes = b""
+    offset: int | None = None
 
 
 Pieces = Iterator[tuple[int, memoryview]]
@@ -57,15 +59,15 @@ SaveContent = Callable[[Inode, Pieces], bytes]
 
 
 class TarReader:
-    """Reads the entries of one layer from its uncompressed chunks.
+    """Reads the entries of a layer, or of the archive around an image.
 
     `warnings` collects a message about each xattr that was dropped.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, layer: str, limits: Limits, save: SaveContent | None = None) -> None:
-        """Read from `chunks`; `layer` names the layer in errors, `save` gets the files that have bytes."""
-        self._stream = ByteStream(chunks)
-        self._layer = layer
+    def __init__(self, stream: ByteStream, *, what: str, limits: Limits, save: SaveContent | None = None) -> None:
+        """Read from `stream`; `what` names the archive in errors, `save` gets the files that have bytes."""
+        self._stream = stream
+        self._what = what
         self._limits = limits
         self._save = save
         self.warnings: list[str] = []
@@ -74,8 +76,8 @@ class TarReader:
         """Yield the entries in order, then read the stream to its end.
 
         Raises:
-            LayerError: The stream is not a well-formed tar, or an entry breaks a rule of layers.
-            LimitError: An extended header, a name or a path is too long.
+            LayerError: The stream is not a well-formed tar, or has an entry that a layer cannot have.
+            LimitError: An extended header, a name or a path is too long, or a file too large.
         """
         pax: list[tuple[bytes, bytes]] = []
         long: dict[bytes, bytes] = {}
@@ -100,8 +102,8 @@ class TarReader:
 
     def _where(self, path: bytes | None) -> str:
         if path is None:
-            return f"layer {self._layer}: tar offset {self._stream.position}"
-        return f"layer {self._layer}: entry {show(path)}"
+            return f"{self._what}: tar offset {self._stream.position}"
+        return f"{self._what}: entry {show(path)}"
 
     def _header(self) -> bytes | None:
         """Return the next header block, None at the end of the archive."""
@@ -111,14 +113,14 @@ class TarReader:
         if block == ZERO_BLOCK:
             second = self._stream.read(BLOCK)
             if second not in (b"", ZERO_BLOCK):
-                raise self._error("a single zero block inside the archive; the layer is damaged")
+                raise self._error("a single zero block inside the archive; the archive is damaged")
             return None
         if len(block) < BLOCK:
-            raise self._error("the tar stream ends inside a header; the layer is truncated")
+            raise self._error("the tar stream ends inside a header; the archive is truncated")
         claimed = _octal(block[148:156])
         total = sum(block) - sum(block[148:156]) + 8 * 0x20
         if claimed != total and claimed != total - _signed_excess(block):
-            raise self._error("the header checksum does not match; the layer is damaged or not a tar archive")
+            raise self._error("the header checksum does not match; the archive is damaged or not a tar archive")
         return block
 
     def _extended(self, size: int) -> bytes:
@@ -127,7 +129,7 @@ class TarReader:
             raise self._header_limit()
         data = self._stream.read(size)
         if len(data) < size or not self._stream.skip(-size % BLOCK):
-            raise self._error("the tar stream ends inside an extended header; the layer is truncated")
+            raise self._error("the tar stream ends inside an extended header; the archive is truncated")
         return data
 
     def _pax_records(self, data: bytes) -> list[tuple[bytes, bytes]]:
@@ -139,7 +141,7 @@ class TarReader:
             end = at + int(digits) if space > 0 and _NUMBER.fullmatch(digits) else 0
             key, equals, value = data[space + 1 : end - 1].partition(b"=")
             if not space < end <= len(data) or data[end - 1 : end] != b"\n" or not equals or not key:
-                raise self._error("a PAX record is malformed; the layer is damaged")
+                raise self._error("a PAX record is malformed; the archive is damaged")
             records.append((key, value))
             at = end
         return records
@@ -178,8 +180,7 @@ class TarReader:
             return Entry(path, None, link=self.normalize(link))
         inode = self._inode(block, records, path)
         if flag in _REGULAR_FLAGS:
-            self._content(inode, block, size, pax, path)
-            return Entry(path, inode)
+            return Entry(path, inode, offset=self._content(inode, block, size, pax, path))
         kind = _KINDS.get(flag)
         if kind is None:
             raise self._error(f"type {flag!r} is not a type that a layer can hold", path)
@@ -256,8 +257,10 @@ class TarReader:
                 )
         return xattrs
 
-    def _content(self, inode: Inode, block: bytes, size: int, pax: list[tuple[bytes, bytes]], path: bytes) -> None:
-        """Set a regular file's size, save its content, and skip to the next header."""
+    def _content(
+        self, inode: Inode, block: bytes, size: int, pax: list[tuple[bytes, bytes]], path: bytes
+    ) -> int | None:
+        """Set a regular file's size, save its content, skip to the next header, and return the content's offset."""
         padding = -size % BLOCK
         inode.size = size
         runs: tuple[tuple[int, int], ...] = ((0, size),)
@@ -281,12 +284,14 @@ class TarReader:
                 f"{self._where(path)}: a file of {inode.size} bytes, the limit for the image is"
                 f" {self._limits.total_size}; raise it with --max-size if you trust the image"
             )
+        offset = self._stream.position if sparse is None else None
         if self._save is not None and size:
             inode.content = self._save(inode, self._pieces(runs, path))
         elif not self._stream.skip(size):
             raise self._cut(path)
         if not self._stream.skip(padding):
             raise self._cut(path)
+        return offset
 
     def _pieces(self, runs: Iterable[tuple[int, int]], path: bytes) -> Pieces:
         for start, length in runs:
@@ -298,7 +303,7 @@ class TarReader:
                 raise self._cut(path)
 
     def _cut(self, path: bytes) -> LayerError:
-        return self._error("the tar stream ends inside its content; the layer is truncated", path)
+        return self._error("the tar stream ends inside its content; the archive is truncated", path)
 
     def _map_blocks(self, path: bytes) -> Callable[[], bytes]:
         """Return a function that reads the blocks of a sparse map, under the limit of an extended header."""
@@ -326,7 +331,7 @@ class TarReader:
         """
         parts = [part for part in name.split(b"/") if part not in (b"", b".")]
         if b".." in parts:
-            raise self._error("a '..' in its name; a layer must not reach outside of its root", name)
+            raise self._error("a '..' in its name; it must not lead out of the archive's root", name)
         if b"\0" in name:
             raise self._error("a NUL byte in its name", name)
         path = b"/".join(parts)

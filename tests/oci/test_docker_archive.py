@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import bz2
 import hashlib
+import lzma
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,3 +127,26 @@ def test_a_blob_of_another_image(tmp_path: Path) -> None:
         other = Descriptor(media_type=OCI_LAYER, digest=Digest.of(b""), size=0)
         with pytest.raises(BlobError, match=rf"blob {Digest.of(b'')} is not in the archive$"):
             source.open_blob(other)
+
+
+def test_a_compressed_layer_is_hashed_once_however_often_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[object] = []
+    digest = hashlib.file_digest
+
+    def counted(file: Any, name: str) -> Any:
+        hashed.append(file)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    file = write_docker_archive(tmp_path / "a.tar", [LAYERS[0]] * 20, compression="gzip")
+    assert read(file)[1] == [LAYERS[0]] * 20
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize(("pack", "named"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_a_layer_that_is_compressed_otherwise(tmp_path: Path, pack: Any, named: str) -> None:
+    table = encode([{"Config": "c.json", "Layers": ["l.tar"]}])
+    file = write_tar(tmp_path / "a.tar", {"c.json": CONFIG, "l.tar": pack(LAYERS[0]), "manifest.json": table})
+    assert refused(file).startswith(f"A: layer l.tar is compressed with {named}, expected a tar, gzip or zstd; ")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import LayerError
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode, Kind, walk
@@ -142,7 +143,7 @@ def read(data: bytes, *, limits: Limits | None = None, chunk: int = 1 << 16) -> 
 
 def reader(data: bytes, *, limits: Limits | None = None, chunk: int = 1 << 16) -> TarReader:
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
-    return TarReader(chunks, layer="L", limits=limits or Limits(), save=kept)
+    return TarReader(ChunkStream(chunks), what="layer L", limits=limits or Limits(), save=kept)
 
 
 def only(data: bytes) -> Entry:
@@ -184,7 +185,9 @@ def merge(*layers: bytes, limits: Limits | None = None, save: SaveContent = kept
     merger = Merger(limits or Limits())
     for number, data in enumerate(layers):
         name = f"L{number}"
-        merger.apply(TarReader([data], layer=name, limits=limits or Limits(), save=save), layer=name)
+        merger.apply(
+            TarReader(ChunkStream([data]), what=f"layer {name}", limits=limits or Limits(), save=save), layer=name
+        )
     return merger.root
 
 

@@ -59,14 +59,14 @@ def test_names_are_kept_byte_for_byte_and_made_relative(name: bytes, path: bytes
 def test_a_parent_component_is_refused(name: bytes) -> None:
     refused(
         layer(file(name)),
-        f"layer L: entry '{name.decode()}': a '..' in its name; a layer must not reach outside of its root",
+        f"layer L: entry '{name.decode()}': a '..' in its name; it must not lead out of the archive's root",
     )
 
 
 def test_a_parent_component_in_a_hardlink_target_is_refused() -> None:
     refused(
         layer(hardlink(b"x", b"../../etc/shadow")),
-        "layer L: entry '../../etc/shadow': a '..' in its name; a layer must not reach outside of its root",
+        "layer L: entry '../../etc/shadow': a '..' in its name; it must not lead out of the archive's root",
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixoci.errors import LayerError
-from nixoci.tree.byte_stream import ByteStream
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.model import Kind
 from nixoci.tree.tar_format import KIND_FLAGS
 from tests.support.layers import (
@@ -31,7 +31,7 @@ CHUNKS = st.lists(st.binary(max_size=20), max_size=12)
 
 @given(CHUNKS, st.lists(st.tuples(st.sampled_from(["read", "skip", "pieces"]), st.integers(0, 30)), max_size=20))
 def test_a_byte_stream_is_its_bytes_however_they_are_cut(chunks: list[bytes], steps: list[tuple[str, int]]) -> None:
-    whole, stream = b"".join(chunks), ByteStream(chunks)
+    whole, stream = b"".join(chunks), ChunkStream(chunks)
     at = 0
     for step, length in steps:
         expected = whole[at : at + length]

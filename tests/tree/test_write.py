@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.contents import Contents
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
@@ -197,6 +198,6 @@ def test_chunks_of_any_size_give_the_same_files(
     save = Contents(dest.parent / "contents").save
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
     merger = Merger(Limits())
-    merger.apply(TarReader(chunks, layer="L", limits=Limits(), save=save), layer="L")
+    merger.apply(TarReader(ChunkStream(chunks), what="layer L", limits=Limits(), save=save), layer="L")
     write_rootfs(merger.root, dest)
     assert {path.name: path.read_bytes() for path in dest.iterdir()} == dict(files)
