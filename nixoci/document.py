@@ -1,8 +1,8 @@
-"""Typed JSON documents: frozen dataclasses in, stable text out, and errors that carry the whole path.
+"""Typed JSON documents: frozen dataclasses, a stable text, and errors with the whole path inside the document.
 
 A field is written in camelCase unless its metadata names another key: `field(metadata=key("os.version"))`.
-A field whose value is `None` or an empty collection that is also its default is left out.
-Documents of others (OCI) are read leniently: unknown keys are theirs to add. Our own are read strictly.
+A field that has its default value is left out. Documents of other projects (OCI) are read leniently, because they may
+add keys; nixoci's own are read strictly.
 """
 
 import dataclasses
@@ -39,23 +39,27 @@ def parse(cls: type[T], text: bytes | str, *, what: str, strict: bool = False) -
     Args:
         cls: A dataclass.
         text: JSON; bytes are UTF-8.
-        what: Names the document in errors, for example `nixoci.lock.json`.
+        what: The document's name in errors, for example `nixoci.lock.json`.
         strict: Refuse keys that `cls` does not have.
 
     Raises:
-        DocumentError: Not JSON, or not the shape of `cls`; the message has the path inside the document.
+        DocumentError: Not JSON, or not of the shape of `cls`; the message has the path inside the document.
     """
     return structure(cls, load(text, what=what), what=what, strict=strict)
 
 
 def load(text: bytes | str, *, what: str) -> Any:
-    """Read JSON, refusing duplicate keys and non-finite numbers, on which JSON readers disagree."""
+    """Read JSON; refuse duplicate keys and non-finite numbers, on which JSON readers disagree.
+
+    Raises:
+        DocumentError: Not JSON, or refused.
+    """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
         if "\\u" in text:
-            # half a surrogate pair is no character, and could not be written again
+            # half a surrogate pair is not a character and could not be written again
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"{what}: not valid JSON: {error}") from error
@@ -84,7 +88,7 @@ def dump(document: Any) -> str:
 
 
 class _MismatchError(ValueError):
-    """A value of the wrong type; the text is what the user reads."""
+    """A value of the wrong type; the user reads the text."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -140,7 +144,7 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
         def check(value: Any, target: Any) -> Any:
             if not isinstance(value, dict):
                 raise _MismatchError(f"expected an object, got {_show(value)}")
-            if not strict:  # Go programs write null for what is not set
+            if not strict:  # Go programs write null for unset values
                 value = {name: item for name, item in value.items() if item is not None}
             return inner(value, target)
 
@@ -165,7 +169,7 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
 
 
 def _check_container(converter: Converter, kind: type, shape: type, words: str) -> None:
-    """Refuse for a `kind` what JSON does not write as a `shape`, before cattrs iterates over it."""
+    """Refuse a value for a `kind` that is not a `shape` in JSON, before cattrs iterates over it."""
     check_kind = _exactly(shape, words)
 
     def hook(target: Any) -> Any:

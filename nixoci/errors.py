@@ -1,4 +1,4 @@
-"""The errors of nixoci: one tree, each with a one-line message that names the thing and the way out."""
+"""The errors of nixoci: one tree of classes, whose messages are one line that names the thing and the way out."""
 
 
 class NixociError(Exception):
@@ -17,7 +17,7 @@ class BlobError(ImageError):
 
 
 class PlatformError(ImageError):
-    """An image has nothing for the platform that was asked for."""
+    """An image has nothing for the requested platform."""
 
 
 class LayerError(ImageError):
@@ -28,12 +28,12 @@ class LimitError(LayerError):
     """An image exceeds a limit that guards against decompression bombs."""
 
 
-class ReferenceError(ImageError):  # noqa: A001 - the field's name; the builtin means something else
-    """A text is not an image reference or a source that nixoci reads."""
+class InvalidReferenceError(ImageError):
+    """A text is not an image reference, or not a source that nixoci reads."""
 
 
 class DocumentError(NixociError):
-    """A JSON document does not have the shape its version promises."""
+    """A JSON document does not have the shape that its version requires."""
 
 
 class LockError(NixociError):
@@ -56,8 +56,15 @@ class DeltaError(NixociError):
     """A delta cannot be made, or is damaged, forged, or not for this store."""
 
 
+class UnsupportedVersionError(DocumentError, LockError, StoreError, DeltaError):
+    """A lock, an image path or a delta is of a format version that this nixoci does not read.
+
+    It is below the error of each of them, so that code which catches that error catches this one too.
+    """
+
+
 class ProcessError(NixociError):
-    """A program that nixoci drives is missing or has failed; `stderr` is all that it wrote there."""
+    """A program that nixoci drives is missing or has failed; `stderr` is everything it wrote there."""
 
     def __init__(self, message: str, *, stderr: str = "") -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""Extraction: an image becomes an image path (`nixoci.image_path`).
+"""Extraction of an image to an image path (`nixoci.image_path`).
 
-The layers are read once: their entries are merged in memory and their files' contents put aside; when all is verified,
-the files that won get their names. The same image gives the same bytes on any machine, as any user, inside and outside
+Each layer is read once. The entries are merged in memory and the contents put aside; once everything is verified, the
+files that are left get their names. The same image gives the same bytes on any machine, as any user, inside and outside
 of the Nix sandbox.
 """
 
@@ -19,13 +19,14 @@ from nixoci.oci.layer_stream import layer_chunks
 from nixoci.oci.model import ExecutionConfig
 from nixoci.output import new_directory
 from nixoci.progress import Advance, ignore
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.contents import Contents
 from nixoci.tree.dump import write_dump
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode
-from nixoci.tree.mount_points import add_mount_points
-from nixoci.tree.tar_reader import Keep, TarReader
+from nixoci.tree.mount_points import with_mount_points
+from nixoci.tree.tar_reader import SaveContent, TarReader
 from nixoci.tree.write import write_rootfs
 
 _FILE_MODE = 0o444
@@ -49,22 +50,22 @@ def extract(
         image: The resolved image.
         source: Where its layers are.
         dest: The image path to make; it must not exist.
-        name: What the image is called in the lock and in store paths.
-        reference: What podman shall list it as.
-        digest: What the reference resolved to in the registry, where that is not what the source has (a Nix build
-            has the manifest, not the index).
+        name: The image's name in the lock and in store paths.
+        reference: The name that podman lists it by.
+        digest: The digest that the reference has in the registry, if it is not the source's (a Nix build has the
+            manifest, not the index).
         limits: Guards against decompression bombs.
-        advance: Called with the blob bytes that were read (see `total_bytes`).
+        advance: Called with the number of blob bytes that were read (see `total_bytes`).
 
     Raises:
-        ImageError: A blob or a layer is not what it promises, or breaks a rule; nothing is left at `dest`.
+        ImageError: A blob or a layer does not match its digests, or breaks a rule; nothing is left at `dest`.
         StoreError: `dest` exists.
         OSError: The disk is full; nothing is left at `dest`.
     """
     with new_directory(dest) as made:
         contents = made / _CONTENTS
-        keep = Contents(contents).keep
-        root, warnings = merge_layers(image, source, keep, limits=limits or Limits(), advance=advance)
+        save = Contents(contents).save
+        root, warnings = merge_layers(image, source, save, limits=limits or Limits(), advance=advance)
         document = ImageDocument(
             version=FORMAT_VERSION,
             name=name,
@@ -87,8 +88,8 @@ def extract(
         with (made / METADATA).open("wb") as file:
             file.writelines(write_dump(root))
         execution = image.parsed_config.config or ExecutionConfig()
-        add_mount_points(root, [*(execution.volumes or ()), execution.working_dir or "/"])
-        write_rootfs(root, made / ROOTFS)
+        mount_points = [*(execution.volumes or ()), execution.working_dir or "/"]
+        write_rootfs(with_mount_points(root, mount_points), made / ROOTFS)
         shutil.rmtree(contents)
         (made / DOCUMENT).write_text(dump(document), encoding="utf-8")
         for part in (METADATA, DOCUMENT):
@@ -97,19 +98,19 @@ def extract(
 
 
 def total_bytes(image: Image) -> int:
-    """Return how many bytes `extract` reports to `advance` in all."""
+    """Return the number of bytes that `extract` reports to `advance` in all."""
     return sum(layer.descriptor.size for layer in image.layers)
 
 
 def merge_layers(
-    image: Image, source: BlobSource, keep: Keep, *, limits: Limits, advance: Advance = ignore
+    image: Image, source: BlobSource, save: SaveContent, *, limits: Limits, advance: Advance = ignore
 ) -> tuple[Inode, list[str]]:
-    """Read and verify all layers, and return the tree they collapse to and what was dropped on purpose.
+    """Read and verify all layers; return the merged tree, and warnings about what was dropped on purpose.
 
-    `keep` gets the contents of all files before anything is verified.
+    `save` gets the contents of all files before anything is verified.
 
     Raises:
-        ImageError: A blob or a layer is not what it promises, or breaks a rule.
+        ImageError: A blob or a layer does not match its digests, or breaks a rule.
     """
     merger = Merger(limits)
     warnings: list[str] = []
@@ -118,7 +119,7 @@ def merge_layers(
         label = str(layer.descriptor.digest)
         meter = _Meter(left, limits, label)
         with closing(layer_chunks(source, layer, advance=advance)) as chunks:
-            reader = TarReader(meter.count(chunks), layer=label, limits=limits, keep=keep)
+            reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
             merger.apply(reader, layer=label)
         left = meter.left
         warnings += reader.warnings
@@ -126,7 +127,7 @@ def merge_layers(
 
 
 class _Meter:
-    """Bounds the uncompressed bytes of all layers together."""
+    """A limit on the uncompressed bytes of all layers together."""
 
     def __init__(self, left: int, limits: Limits, layer: str) -> None:
         self.left = left

@@ -1,21 +1,23 @@
-"""An image path: the directory that `nixoci extract` writes and everything after it reads.
+"""Image paths: the directories that `nixoci extract` writes and all later steps read.
 
-rootfs/         the collapsed tree; only what a NAR can hold
+rootfs/         the merged tree, as far as a NAR can hold it
 metadata.dump   the whole tree's metadata (`nixoci.tree.dump`)
 image.json      `ImageDocument`
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from nixoci.document import parse
-from nixoci.errors import DocumentError, StoreError
+from nixoci.document import load, parse, structure
+from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import ImageConfig, Platform
+from nixoci.tree.dump import read_dump
+from nixoci.tree.model import Inode
 
 FORMAT_VERSION = 1
-"""The version of everything extraction writes. Any change to the bytes it writes for the same image raises it."""
+"""The version of the extraction format. Raise it with any change to the bytes that an image is extracted to."""
 
 ROOTFS = "rootfs"
 METADATA = "metadata.dump"
@@ -33,7 +35,7 @@ class TextBlob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDocument:
-    """A layer that went into the tree (lowest first)."""
+    """A layer of the image."""
 
     media_type: str
     digest: Digest
@@ -43,10 +45,10 @@ class LayerDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDocument:
-    """`image.json`: what the image is called, where it came from, and its manifest and config verbatim.
+    """`image.json`: the image's names and origin, its layers (lowest first), and its manifest and config verbatim.
 
-    `reference` is what podman shall list it as (`docker.io/library/nginx:1.27`), None for an image that has
-    no name. `digest` is what the reference resolved to in the registry (index or manifest).
+    `reference` is the name that podman lists it by (`docker.io/library/nginx:1.27`), None for an image without a
+    name. `digest` is the digest that the reference has in the registry (of an index or a manifest).
     """
 
     version: int
@@ -62,35 +64,39 @@ class ImageDocument:
 
 @dataclass(frozen=True, slots=True)
 class ImagePath:
-    """An extracted image on disk, with its document read."""
+    """An extracted image on disk, with its document and the config in it."""
 
     path: Path
     document: ImageDocument
+    config: ImageConfig
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Read the image path at `path`.
 
         Raises:
-            StoreError: Not an image path, or of another format version.
+            StoreError: Not an image path, a damaged one, or one of another format version
+                (UnsupportedVersionError).
         """
         file = path / DOCUMENT
         try:
-            document = parse(ImageDocument, file.read_bytes(), what=str(file), strict=True)
+            value = load(file.read_bytes(), what=str(file))
+            _check_version(value, file)
+            document = structure(ImageDocument, value, what=str(file), strict=True)
+            config = parse(ImageConfig, document.config.text, what=f"{file}: config")
         except OSError as error:
             raise StoreError(
                 f"{path}: not an image path (made by `nixoci extract`): {error.strerror}: {file}"
             ) from error
-        if document.version != FORMAT_VERSION:
-            raise DocumentError(
-                f"{file}: format version {document.version}, this nixoci reads {FORMAT_VERSION};"
-                " extract the image again"
-            )
-        return cls(path, document)
+        except UnsupportedVersionError:
+            raise
+        except DocumentError as error:
+            raise StoreError(str(error)) from error
+        return cls(path, document, config)
 
     @property
     def rootfs(self) -> Path:
-        """The collapsed tree."""
+        """The merged tree, as a directory."""
         return self.path / ROOTFS
 
     @property
@@ -98,7 +104,22 @@ class ImagePath:
         """The metadata dump."""
         return self.path / METADATA
 
-    @property
-    def config(self) -> ImageConfig:
-        """The image's config, parsed."""
-        return parse(ImageConfig, self.document.config.text, what=f"{self.path / DOCUMENT}: config")
+    def tree(self) -> Inode:
+        """Read the tree from the metadata dump.
+
+        Raises:
+            StoreError: The dump cannot be read or is damaged.
+        """
+        try:
+            with self.metadata.open("rb") as lines:
+                return read_dump(lines)
+        except OSError as error:
+            raise StoreError(f"{self.metadata}: cannot be read: {error.strerror}; extract the image again") from error
+
+
+def _check_version(value: Any, file: Path) -> None:
+    version = value.get("version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise UnsupportedVersionError(
+            f"{file}: format version {version}, this nixoci reads {FORMAT_VERSION}; extract the image again"
+        )

@@ -1,4 +1,4 @@
-"""The one place that runs other programs: argument lists only, the argv logged, failures in the program's words."""
+"""Running other programs: from argument lists only, with the argv logged and failures in the program's own words."""
 
 import fcntl
 import logging
@@ -17,7 +17,7 @@ from nixoci.errors import ProcessError
 log = logging.getLogger(__name__)
 
 _PIPE = 1 << 20
-"""Bytes that a program may be behind with its input, as many as Linux gives every user by default."""
+"""Pipe buffer size: the default of /proc/sys/fs/pipe-max-size, the largest that an ordinary user may set."""
 
 
 def run(
@@ -32,10 +32,10 @@ def run(
 
     Args:
         argv: The program and its arguments; no shell is involved.
-        stdin: What it reads; nothing by default.
-        package: What to install where the program is missing, for the error message.
-        env: Its environment, all of it; that of this process by default.
-        silent: It has failed too if it writes to stderr.
+        stdin: Its standard input; empty by default.
+        package: The package to install if the program is missing, for the error message.
+        env: Its whole environment; by default that of this process.
+        silent: Treat any output on stderr as a failure.
 
     Raises:
         ProcessError: Not found, or a non-zero exit; the message ends with the last line it wrote to stderr.
@@ -57,24 +57,24 @@ def feed(argv: Sequence[str | Path], *, package: str | None = None) -> Iterator[
 
     Args:
         argv: The program and its arguments; no shell is involved.
-        package: What to install where the program is missing, for the error message.
+        package: The package to install if the program is missing, for the error message.
 
     Raises:
-        ProcessError: Not found, or a non-zero exit, also where it ended before it had read everything.
+        ProcessError: Not found, a non-zero exit, or it ended before it had read everything.
     """
     with _running(argv, package, stdout=subprocess.DEVNULL) as process:
         yield _pipe(process.stdin)
 
 
 class HungUpError(Exception):
-    """The program at the other end of a conversation has ended, or reads and writes no more."""
+    """The program at the other end of a conversation has ended or closed its pipes."""
 
 
 class Conversation:
     """The standard input and output of a running program.
 
     Raises:
-        HungUpError: From every method, where the program has ended.
+        HungUpError: From every method, if the program has ended.
     """
 
     def __init__(self, to: IO[bytes], back: IO[bytes]) -> None:
@@ -82,21 +82,21 @@ class Conversation:
         self._back = back
 
     def write(self, data: bytes | memoryview, /) -> None:
-        """Let the program read the data, at the latest after `flush`."""
+        """Send data to the program, which reads it after `flush` at the latest."""
         try:
             self._to.write(data)
         except BrokenPipeError as error:
             raise HungUpError from error
 
     def flush(self) -> None:
-        """Let the program read all that was written."""
+        """Send everything that was written."""
         try:
             self._to.flush()
         except BrokenPipeError as error:
             raise HungUpError from error
 
     def read(self, count: int) -> bytes:
-        """Wait for exactly so many bytes of what the program writes."""
+        """Return the next `count` bytes that the program writes, once all are there."""
         data = self._back.read(count)
         if len(data) < count:
             raise HungUpError
@@ -105,7 +105,7 @@ class Conversation:
 
 @contextmanager
 def converse(argv: Sequence[str | Path], *, package: str | None = None) -> Iterator[Conversation]:
-    """Run a program while the block writes to it and reads what it answers; as `feed` otherwise.
+    """Run a program while the block writes to it and reads its answers; otherwise like `feed`.
 
     Raises:
         ProcessError: Not found, a non-zero exit, or it hung up on the block.
@@ -121,7 +121,7 @@ def _running(argv: Sequence[str | Path], package: str | None, *, stdout: int) ->
         process = subprocess.Popen(  # noqa: S603 - a list, no shell
             command, stdin=subprocess.PIPE, stdout=stdout, stderr=errors
         )
-        with suppress(OSError):  # more than this user may have
+        with suppress(OSError):  # over the user's limit
             fcntl.fcntl(_pipe(process.stdin), fcntl.F_SETPIPE_SZ, _PIPE)
         hung_up = False
         try:
@@ -148,14 +148,13 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    with suppress(BrokenPipeError):  # what is left unwritten
-        process.__exit__(None, None, None)
+    with suppress(BrokenPipeError), process:  # closing writes the rest of the buffer
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _command(argv: Sequence[str | Path], package: str | None) -> list[str]:

@@ -5,25 +5,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
-"""Called with the number of bytes that were done since the last call."""
+"""Called with the number of bytes that were processed since the last call."""
 
 
 def ignore(_: int) -> None:
-    """Advance nothing: the default where nobody watches."""
+    """Do nothing: the default, without progress."""
 
 
 @contextmanager
 def byte_progress(description: str, total: int | None) -> Iterator[Advance]:
-    """Show a bar of bytes with rate and remaining time on stderr while the block runs.
+    """Show a progress bar of bytes, with rate and remaining time, on stderr while the block runs.
 
     Args:
-        description: What is being done, for example `extracting nginx`.
-        total: Bytes in all; None where that is not known.
+        description: The work, for example `extracting nginx`.
+        total: Bytes in all; None if that is not known.
     """
     if not sys.stderr.isatty():
         yield ignore
         return
-    # loading it takes longer than small work in a pipe does
+    # importing it takes longer than a small job in a pipe
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,

@@ -1,4 +1,4 @@
-"""`nixoci extract`: an image becomes an image path."""
+"""`nixoci extract`: extract an image to an image path."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import click
 
 from nixoci import extraction
 from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
-from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import InvalidReferenceError
 from nixoci.lock.names import podman_name
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.resolve import resolve
+from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import LocalSource, Source, open_source, parse_source
 from nixoci.progress import byte_progress
 from nixoci.tree.limits import Limits
@@ -32,7 +32,7 @@ def _blob(text: str) -> tuple[Digest, Path]:
 @click.option("--name", metavar="NAME", help="The image's name; by default it follows from SOURCE.")
 @click.option("--reference", metavar="REF", help="The image's reference; a local one is listed as localhost/NAME:TAG.")
 @click.option(
-    "--digest", type=parsed_by(Digest.parse), metavar="DIGEST", help="What the reference resolved to in the registry."
+    "--digest", type=parsed_by(Digest.parse), metavar="DIGEST", help="Digest that the reference has in the registry."
 )
 @platform_option("The platform to extract, if the image has several; by default this machine's.")
 @click.option(
@@ -41,13 +41,25 @@ def _blob(text: str) -> tuple[Digest, Path]:
     type=parsed_by(_blob),
     multiple=True,
     metavar="DIGEST=FILE",
-    help="The file of a blob, with SOURCE blobs:DIGEST.",
+    help="File of a blob, for SOURCE blobs:DIGEST.",
 )
-@click.option("--max-size", type=int, default=_DEFAULTS.total_size, show_default=True, help="Bytes, uncompressed.")
-@click.option("--max-entries", type=int, default=_DEFAULTS.entries, show_default=True, help="Entries of all layers.")
-@click.option("--max-depth", type=int, default=_DEFAULTS.depth, show_default=True, help="Components of a path.")
 @click.option(
-    "--max-header-size", type=int, default=_DEFAULTS.header_size, show_default=True, help="Bytes of a tar header."
+    "--max-size",
+    type=int,
+    default=_DEFAULTS.total_size,
+    show_default=True,
+    help="Limit of uncompressed bytes.",
+)
+@click.option(
+    "--max-entries", type=int, default=_DEFAULTS.entries, show_default=True, help="Limit of entries in all layers."
+)
+@click.option("--max-depth", type=int, default=_DEFAULTS.depth, show_default=True, help="Limit of a path's components.")
+@click.option(
+    "--max-header-size",
+    type=int,
+    default=_DEFAULTS.header_size,
+    show_default=True,
+    help="Limit of bytes of a tar header.",
 )
 @json_option
 def extract(
@@ -73,12 +85,12 @@ def extract(
     limits = Limits(total_size=max_size, entries=max_entries, depth=max_depth, header_size=max_header_size)
     parsed = parse_source(source)
     if isinstance(parsed, Reference):
-        raise ReferenceError(
+        raise InvalidReferenceError(
             f"{source}: extraction reads files, not registries; copy the image first with"
             f" `skopeo copy docker://{parsed} oci:DIR:TAG` and extract oci:DIR:TAG, or pin it with `nixoci add`"
         )
-    with open_source(parsed, blobs=dict(blobs)) as opened:
-        image = resolve(opened, platform)
+    with open_source(parsed, blobs=dict(blobs), limits=limits) as opened:
+        image = resolve_image(opened, platform)
         label = name or _name(parsed)
         with byte_progress(f"extracting {label}", extraction.total_bytes(image)) as advance:
             document = extraction.extract(
@@ -98,5 +110,5 @@ def extract(
 
 
 def _name(source: Source) -> str:
-    """Return what to call an image that got no name: what its file or directory is called."""
+    """Return the name of an image that was given none: that of its file or directory."""
     return source.path.name.partition(".")[0] or "image" if isinstance(source, LocalSource) else "image"

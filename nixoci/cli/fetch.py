@@ -1,4 +1,4 @@
-"""`nixoci fetch-blob`: the builder of a blob's derivation, not a verb for people."""
+"""`nixoci fetch-blob`: the builder of a blob's derivation, hidden from `--help`."""
 
 from pathlib import Path
 
@@ -11,10 +11,14 @@ from nixoci.oci.digest import Digest
 @click.command(hidden=True)
 @click.argument("digest", type=Digest.parse)
 @click.argument("dest", type=click.Path(path_type=Path))
-@click.option("--image", required=True, metavar="NAME", help="The name in the lock, for messages.")
-@click.option("--repository", metavar="HOST/PATH", help="Where it is; without, it was pinned from local files.")
-@click.option("--manifest", is_flag=True, help="It is a manifest.")
-@click.option("--oras", default="oras", metavar="PROGRAM", help="The registry client.")
+@click.option("--image", required=True, metavar="NAME", help="Name in the lock, for messages.")
+@click.option(
+    "--repository",
+    metavar="HOST/PATH",
+    help="Repository; left out for an image that was pinned from local files.",
+)
+@click.option("--manifest", is_flag=True, help="The blob is a manifest.")
+@click.option("--oras", default="oras", metavar="PROGRAM", help="Registry client.")
 def fetch_blob(  # noqa: PLR0917 - click passes by name
     digest: Digest,
     dest: Path,

@@ -1,4 +1,4 @@
-"""`nixoci image-store`: image paths become one image store that podman reads."""
+"""`nixoci image-store`: build an image store for podman over image paths."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
 from nixoci.image_store.rootless import MOUNT_PROGRAM
 from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf
+from nixoci.output import write_if_changed
 
 
 @click.command("image-store")
@@ -17,19 +18,19 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf
 @click.option(
     "--rootless",
     is_flag=True,
-    help="Make a store for rootless podman, with a program that mounts, which storage.conf has to name.",
+    help="Build a store for rootless podman, with a mount program that storage.conf has to name.",
 )
 @click.option(
     "--no-erofs",
     is_flag=True,
-    help="Leave out what older kernels and podmans do not mount; files then lose owners, suid bits and capabilities.",
+    help="Leave out EROFS files, which old kernels and podmans cannot mount; files lose owners, suid and capabilities.",
 )
 @click.option(
     "--mkcomposefs",
     default=MKCOMPOSEFS,
     show_default=True,
     metavar="PROGRAM",
-    help="The program that writes the EROFS files.",
+    help="Program that writes the EROFS files.",
 )
 @click.option(
     "--storage-conf",
@@ -44,7 +45,7 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf
     default=FUSE_OVERLAYFS,
     show_default=True,
     metavar="PROGRAM",
-    help="What mounts for a rootless user, for --storage-conf with --no-erofs.",
+    help="Mount program of a rootless user, for --storage-conf with --no-erofs.",
 )
 @json_option
 def image_store(
@@ -58,10 +59,10 @@ def image_store(
     fuse_overlayfs: Path,
     as_json: bool,
 ) -> None:
-    """Make OUT, podman's read-only image store over the image paths that `nixoci extract` made.
+    """Build OUT, a read-only image store for podman over image paths made by `nixoci extract`.
 
-    Nothing is copied: the store refers to the image paths, which must stay where they are. With a later store
-    over the same images, their containers go on.
+    Nothing is copied: the store refers to the image paths, which must stay where they are. Existing containers keep
+    working with a later store over the same images.
     """
     if rootless and no_erofs:
         raise click.UsageError("--rootless and --no-erofs are two kinds of store; give one of them")
@@ -75,6 +76,6 @@ def image_store(
     if conf is not None:
         program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
         text = storage_conf(out.resolve(), mount_program=program)
-        conf.write_text(text, encoding="utf-8")
+        write_if_changed(conf, text)
     if as_json:
         print_json(stored)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from rich.filesize import decimal
 
 from nixoci.cli.common import (
     access_options,
@@ -15,7 +16,7 @@ from nixoci.cli.common import (
     platform_option,
     print_json,
 )
-from nixoci.cli.table import print_table, size_text
+from nixoci.cli.table import print_table
 from nixoci.errors import LockError
 from nixoci.lock.check import outdated_images, verify_lock
 from nixoci.lock.context import LockContext
@@ -128,7 +129,7 @@ def list_images(*, lock: Path, as_json: bool) -> None:
         print_json(summaries)
         return
     rows = [
-        [each.name, each.reference, each.digest[:_DIGEST_SHOWN], each_platform.platform, size_text(each_platform.size)]
+        [each.name, each.reference, each.digest[:_DIGEST_SHOWN], each_platform.platform, decimal(each_platform.size)]
         for each in summaries
         for each_platform in each.platforms
     ]

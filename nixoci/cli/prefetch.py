@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from rich.filesize import decimal
 
 from nixoci.cli.common import (
     access_options,
@@ -12,7 +13,6 @@ from nixoci.cli.common import (
     platform_option,
     print_json,
 )
-from nixoci.cli.table import size_text
 from nixoci.lock.context import LockContext
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import LockedNarHash
@@ -66,7 +66,7 @@ def prefetch(
         ]
         print_json({"blobs": list(map(str, missing)), "narHashes": hashes})
         return
-    click.echo(f"blobs: {len(missing)} added, {size_text(sum(blob.size for blob in missing.values()))}")
+    click.echo(f"blobs: {len(missing)} added, {decimal(sum(blob.size for blob in missing.values()))}")
     for target, nar_hash in found:
         click.echo(f"{target.name}: {target.platform}: {nar_hash.hash}")
 

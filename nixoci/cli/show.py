@@ -4,9 +4,10 @@ import shlex
 from pathlib import Path
 
 import click
+from rich.filesize import decimal
 
 from nixoci.cli.common import complete_name, json_option, lock_option, print_json, warn
-from nixoci.cli.table import print_fields, print_table, size_text
+from nixoci.cli.table import print_fields, print_table
 from nixoci.document import structure, unstructure
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.file import read_lock
@@ -36,7 +37,7 @@ def show(*, name: str, lock: Path, as_json: bool) -> None:
         print_fields(key, _platform(platform))
         if platform.layers:
             rows = [
-                [f"  {number}", str(layer.digest), size_text(layer.size), layer.media_type]
+                [f"  {number}", str(layer.digest), decimal(layer.size), layer.media_type]
                 for number, layer in enumerate(platform.layers, 1)
             ]
             print_table(["  layer", "digest", "size", "media type"], rows)
@@ -52,7 +53,7 @@ def _platform(platform: LockedPlatform) -> list[tuple[str, str]]:
         ("manifest", str(platform.manifest.digest)),
         ("config", str(platform.config.digest)),
         ("narHash", platform.nar_hash.hash if platform.nar_hash else ""),
-        ("size", f"{size_text(sum(layer.size for layer in platform.layers))}, layers: {len(platform.layers)}"),
+        ("size", f"{decimal(sum(layer.size for layer in platform.layers))}, layers: {len(platform.layers)}"),
         ("created", config.created or ""),
         ("entrypoint", shlex.join(run.entrypoint or ())),
         ("cmd", shlex.join(run.cmd or ())),

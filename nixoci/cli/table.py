@@ -1,4 +1,4 @@
-"""Tables: coloured on a terminal, plain aligned text in a pipe."""
+"""Tables: in color on a terminal, plain aligned text in a pipe."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of text to stdout under their columns' names.
 
     Args:
-        columns: Their names; upper-cased in a pipe.
-        rows: A text for each column.
+        columns: The names of the columns; upper-cased in a pipe.
+        rows: Rows with one text for each column.
     """
     shown = [[one_line(cell) for cell in row] for row in rows]
     console = Console(highlight=False)
@@ -31,20 +31,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_fields(title: str, fields: Sequence[tuple[str, str]]) -> None:
-    """Print a title and, indented below it, names and values in two columns; empty values are left out."""
+    """Print a title and, indented below it, names and values in two columns, without empty values."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(one_line(title), style="bold"))
     shown = [(name, one_line(value)) for name, value in fields if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         console.print(Text(f"  {name.ljust(width)}  {value}"))
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes as people read it: `67.1 MB`."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"

@@ -2,8 +2,8 @@
 
 from enum import Enum
 
+from nixoci.compression import CompressionParameter, ZstdCompressor
 from nixoci.delta.format.stream import ZSTD, Packing, lzma_packing
-from nixoci.zstd import CompressionParameter, ZstdCompressor
 
 
 class Effort(Enum):

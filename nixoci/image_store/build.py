@@ -1,4 +1,4 @@
-"""Makes an image store: the records, and per image a config, a manifest, a tar-split and the tree's metadata.
+"""Build an image store: the records, and per image a config, a manifest, a tar-split and the tree's metadata.
 
 OUT/overlay-images/images.json, images.lock           image records; the lock is empty but must be there
 OUT/overlay-images/ID/                                 big data: manifests and configs
@@ -11,8 +11,8 @@ OUT/overlay/LAYER/link, OUT/overlay/l/LINK, .../empty/
 For rootless users, instead of the EROFS file:
 OUT/overlay/LAYER/metadata.tar.gz                     the same metadata, for OUT/mount-program
 
-An image's id is the sha256 of its rewritten config and a layer's id the diff id of its tree. Neither depends on
-where anything lies, so containers of one store start from the next, and equal things are stored once.
+An image's id is the sha256 of its rewritten config, and a layer's id the diff id of its tree. Neither depends on store
+paths, so containers of one image store start from the next one too, and equal layers are stored once.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,6 @@ from nixoci.oci.digest import Digest
 from nixoci.output import new_directory
 from nixoci.process import run
 from nixoci.progress import byte_progress
-from nixoci.tree.dump import read_dump
 from nixoci.tree.model import Inode, walk
 from nixoci.tree.tar_writer import tar_entries
 
@@ -43,7 +42,7 @@ MKCOMPOSEFS = "mkcomposefs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredImage:
-    """An image of a store as podman knows it: its id, its names, and the digests it is found by."""
+    """An image of an image store as podman sees it: its id, its names, and the digests that find it."""
 
     id: str
     names: list[str]
@@ -55,20 +54,20 @@ class StoredImage:
 def build_image_store(
     out: Path, images: Sequence[ImagePath], *, mkcomposefs: str | Path | None = MKCOMPOSEFS, rootless: bool = False
 ) -> list[StoredImage]:
-    """Make an image store over image paths at the new directory `out`.
+    """Build an image store over image paths in the new directory `out`.
 
     The same image paths in the same order give the same bytes.
 
     Args:
-        out: The store to make; it must not exist.
-        images: What it holds; of two with the same tree, the first one's rootfs is used.
-        mkcomposefs: The program that writes EROFS files; None leaves them out: files then have the owners and
-            modes that they have in the Nix store.
-        rootless: Make a store for rootless users, who may not mount EROFS files: with a program that mounts, to be
-            named as `mount_program` in their storage.conf, and what it needs.
+        out: The image store to build; it must not exist.
+        images: Its images; of two with the same tree, the first one's rootfs is used.
+        mkcomposefs: The program that writes EROFS files. None leaves them out; then files have the owners and modes
+            of the Nix store.
+        rootless: Build the store for rootless users, who may not mount EROFS files: with a mount program, which
+            their storage.conf has to name as `mount_program`, and the files that it needs.
 
     Raises:
-        StoreError: `out` exists, a name is given to two images, or an image path is damaged; nothing is left.
+        StoreError: `out` exists, two images have the same name, or an image path is damaged; nothing is left.
         ImageError: An image's name or history is not valid.
         ProcessError: `mkcomposefs` is missing or failed.
         OSError: The disk is full; nothing is left at `out`.
@@ -82,7 +81,7 @@ def build_image_store(
 
 @dataclass(slots=True)
 class _Image:
-    """An image record in the making."""
+    """An image record that is not complete yet."""
 
     path: Path
     layer: str
@@ -98,7 +97,7 @@ class _Image:
 
 
 class _Writer:
-    """Writes a store into a directory, an image at a time."""
+    """Writes an image store to a directory, one image at a time."""
 
     def __init__(self, root: Path, mkcomposefs: str | Path | None, *, rootless: bool) -> None:
         self._images = root / "overlay-images"
@@ -115,7 +114,7 @@ class _Writer:
             _write(root / MOUNT_PROGRAM, mount_program(), _PROGRAM_MODE)
 
     def add(self, image: ImagePath) -> None:
-        """Add an image path: its layer unless it is there, its image unless it is there, its name."""
+        """Add an image path: its name, and its layer and its image unless they are there already."""
         document = image.document
         created = record_time(image.config.created)
         layer = self._add_layer(image, created)
@@ -130,13 +129,13 @@ class _Writer:
             self._image_records[rewritten.image_id] = stored
         stored.put(manifest_item(document.manifest.digest), document.manifest.text.encode(), document.manifest.digest)
         stored.put(str(document.config.digest), document.config.text.encode(), document.config.digest)
-        # the index itself is not known here, and is not needed for the image to be found by its digest
+        # the index itself is not known here, and not needed: podman finds the image by its digest
         stored.digests.setdefault(manifest_item(document.digest), document.digest)
         if document.reference is not None:
             self._add_name(listed_name(document.reference), rewritten.image_id, image.path)
 
     def finish(self) -> list[StoredImage]:
-        """Write the records and return what podman will list."""
+        """Write the records and return the images that podman will list."""
         images = [self._write_image(identifier, image) for identifier, image in self._image_records.items()]
         _write(self._images / "images.json", records_text(images).encode("ascii"))
         _write(self._images / "images.lock", b"")
@@ -156,7 +155,7 @@ class _Writer:
         ]
 
     def _add_layer(self, image: ImagePath, created: str) -> LayerRecord:
-        root = _read_tree(image)
+        root = image.tree()
         partial = self._layers / "new"
         total = sum(len(entry.header) + entry.size for entry in tar_entries(root))
         with partial.open("xb") as file, byte_progress(f"hashing {image.document.name}", total) as advance:
@@ -202,9 +201,7 @@ class _Writer:
     def _add_name(self, name: str, identifier: str, path: Path) -> None:
         other = self._names.setdefault(name, (identifier, path))
         if other[0] != identifier:
-            raise StoreError(
-                f"{name}: two images have this name: {other[1]} and {path}; leave one out, or give one another name"
-            )
+            raise StoreError(f"{name}: two images have this name: {other[1]} and {path}; leave one out or rename it")
         names = self._image_records[identifier].names
         if name not in names:
             names.append(name)
@@ -224,14 +221,6 @@ class _Writer:
             big_data_digests=image.digests,
             created=image.created,
         )
-
-
-def _read_tree(image: ImagePath) -> Inode:
-    try:
-        with image.metadata.open("rb") as lines:
-            return read_dump(lines)
-    except OSError as error:
-        raise StoreError(f"{image.metadata}: cannot be read: {error.strerror}; extract the image again") from error
 
 
 def _make_directory(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Names inside an image store: what containers/storage derives file names from, and what podman lists."""
+"""Names inside an image store: the file names of containers/storage, and the names that podman lists."""
 
 import base64
 import hashlib
@@ -24,19 +24,19 @@ def manifest_item(digest: Digest) -> str:
 def link_id(layer_id: str) -> str:
     """Return a layer's short name in `overlay/l`: 26 characters of `[A-Z2-7]`.
 
-    podman draws it at random; here the same layer always gets the same.
+    podman draws it at random; here a layer always gets the same one.
     """
     return base64.b32encode(hashlib.sha256(layer_id.encode("ascii")).digest()).decode("ascii")[:_LINK_LENGTH]
 
 
 def listed_name(reference: str) -> str:
-    """Return the name that podman shall list an image by: `repository:tag`, or `repository@digest` without a tag.
+    """Return the name that podman lists an image by: `repository:tag`, or `repository@digest` without a tag.
 
-    It is parsed, since one name in the store that podman cannot read makes every `podman images` fail, and written
-    out in full, since podman looks for nothing else.
+    The reference is parsed, because a single name that podman cannot read makes every `podman images` fail. It is
+    written out in full, because podman looks for nothing else.
 
     Raises:
-        ReferenceError: Not a reference.
+        InvalidReferenceError: Not a reference.
     """
     parsed = Reference.parse(reference)
     return f"{parsed.repository}:{parsed.tag}" if parsed.tag else f"{parsed.repository}@{parsed.digest}"

@@ -1,4 +1,4 @@
-"""The records that containers/storage keeps of images and layers, with the JSON keys of its `Image` and `Layer`."""
+"""The image and layer records of containers/storage, with the JSON keys of its `Image` and `Layer`."""
 
 import json
 import re
@@ -18,8 +18,8 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d
 class ImageRecord:
     """An entry of `images.json`.
 
-    podman finds the image by its `id`, its `names`, its `digest` and by every value of `big_data_digests` whose
-    name begins with `manifest`. `layer` is a `LayerRecord.id`; sizes are in bytes.
+    podman finds the image by its `id`, its `names`, its `digest`, and every value of `big_data_digests` whose name
+    begins with `manifest`. `layer` is a `LayerRecord.id`; sizes are in bytes.
     """
 
     id: str
@@ -36,8 +36,8 @@ class ImageRecord:
 class LayerRecord:
     """An entry of `layers.json`.
 
-    `diff_digest` and `diff_size` are of the uncompressed tar. `uidset` and `gidset` are all ids in it, from which
-    podman sizes the user namespace of `--userns=auto`.
+    `diff_digest` and `diff_size` are those of the uncompressed tar. `uidset` and `gidset` are all ids in it; podman
+    sizes the user namespace of `--userns=auto` by them.
     """
 
     id: str
@@ -54,9 +54,9 @@ def records_text(records: Sequence[ImageRecord | LayerRecord]) -> str:
 
 
 def record_time(created: str | None) -> str:
-    """Return a config's creation time, or the epoch where it has none that Go reads.
+    """Return a config's creation time, or the epoch if it has none that Go reads.
 
-    One record with a time that Go does not read makes podman refuse the whole store.
+    A single record with a time that Go does not read makes podman refuse the whole image store.
     """
     if created is None or not _RFC3339.fullmatch(created):
         return EPOCH

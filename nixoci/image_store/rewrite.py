@@ -1,8 +1,7 @@
-"""The image as podman stores it: the registry's config and manifest, rewritten for one layer instead of many.
+"""Config and manifest of an image in the image store: the registry's, rewritten for one layer instead of many.
 
-podman compares diff ids with what it finds on disk when it saves, pushes, builds upon or checks an image, and on
-disk there is one collapsed tree. So the config names that tree's diff id, the history gives one layer to it,
-and all else is the registry's.
+When podman saves, pushes, checks or builds upon an image, it compares diff ids with the layers on disk, and there is
+one merged tree. So the config has that tree's diff id and the history one layer; everything else is the registry's.
 """
 
 import json
@@ -13,15 +12,12 @@ from nixoci.document import load
 from nixoci.errors import ImageError
 from nixoci.image_path import ImageDocument
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import DOCKER_MANIFEST, OCI_LAYER
-
-DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-"""Docker's media type of an uncompressed layer."""
+from nixoci.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, OCI_LAYER
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The bytes of the config and the manifest of a one-layer image."""
+    """The bytes of the config and the manifest of an image with one layer."""
 
     config: bytes
     manifest: bytes
@@ -33,7 +29,7 @@ class Rewritten:
 
 
 def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten:
-    """Rewrite an image's config and manifest for the one layer with `diff_id` and `size` bytes, uncompressed.
+    """Rewrite an image's config and manifest for one uncompressed layer, of `diff_id` and `size` bytes.
 
     Raises:
         ImageError: The config's history is not a list of objects.
@@ -59,9 +55,9 @@ def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten
 
 
 def _history(entries: Any, *, image: str) -> list[dict[str, Any]]:
-    """Return the history with exactly one entry that has a layer: the last that had one.
+    """Return the history with exactly one entry that has a layer: the last one that had one.
 
-    Builders refuse a history whose layers are not as many as the diff ids.
+    Builders refuse a history that does not have as many layers as there are diff ids.
     """
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ImageError(f"image {image}: config: history is not a list of objects; rebuild the image")
@@ -77,5 +73,5 @@ def _history(entries: Any, *, image: str) -> list[dict[str, Any]]:
 
 
 def _encode(value: Any) -> bytes:
-    # ASCII, since JSON may hold lone surrogates, which UTF-8 cannot
+    # ASCII, because JSON may hold lone surrogates and UTF-8 may not
     return json.dumps(value, separators=(",", ":")).encode("ascii")

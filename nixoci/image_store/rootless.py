@@ -1,17 +1,18 @@
-"""What a rootless podman mounts a layer with: a program, and the tree's metadata as a tar that it unpacks.
+"""The files with which a rootless podman mounts a layer: a mount program, and the tree's metadata as a tar.
 
-The kernel mounts EROFS files for root alone, but overlays for everyone, in a user namespace of their own. There the
-metadata is a tree of files without content, whose `user.overlay.*` xattrs say where in the layer's own tree the
-content is (Documentation/filesystems/overlayfs.rst, "Data-only lower layers"). The user's podman makes it once from
-the tar, with the owners that the user namespace maps.
+The kernel mounts EROFS files for root only, but lets every user mount overlays in a user namespace. There, the
+metadata is a tree of files without content, whose `user.overlay.*` xattrs name the content in the layer's own tree
+(Documentation/filesystems/overlayfs.rst, "Data-only lower layers"). The user's podman unpacks that tree from the tar
+once, with the owners that the user namespace maps.
 """
 
 import zlib
 from importlib.resources import files
 from typing import BinaryIO
 
-from nixoci.tree.model import Inode, Kind, walk
-from nixoci.tree.tar_writer import END_OF_ARCHIVE, HARDLINK_FLAG, XATTR, headers, padding
+from nixoci.tree.model import DEVICES, Inode, Kind, walk
+from nixoci.tree.tar_format import END_OF_ARCHIVE, HARDLINK_FLAG, KIND_FLAGS, XATTR, padding
+from nixoci.tree.tar_writer import headers
 
 METADATA = "metadata.tar.gz"
 MOUNT_PROGRAM = "mount-program"
@@ -21,25 +22,24 @@ _GZIP = 31
 _OVERLAY = b"user.overlay."
 _ESCAPED_OVERLAY = b"user.overlay.overlay."
 _SET_BY_USERS = (b"user.", b"security.capability")
-_DEVICES = {Kind.CHARACTER, Kind.BLOCK}
 
 
 def mount_program() -> bytes:
-    """Return the text of the program, which has to lie at the top of the image store."""
+    """Return the text of the mount program, which belongs at the top of the image store."""
     return files("nixoci.image_store").joinpath("mount-program.sh").read_bytes()
 
 
 def write_metadata(root: Inode, file: BinaryIO) -> None:
     """Write the gzipped tar of a tree's metadata to `file`; the same tree gives the same bytes.
 
-    What a user namespace may not have is left out: device nodes, and xattrs that are neither `user.*` nor a
-    capability.
+    Device nodes, and xattrs that are neither `user.*` nor a capability, are left out: a user namespace may not have
+    them.
     """
-    # zlib, and neither zlib-ng nor ISA-L: its output does not depend on the processor that it runs on
+    # not zlib-ng or ISA-L, whose output depends on the processor
     gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     first: dict[int, bytes] = {}
     for path, inode in walk(root):
-        if inode.kind in _DEVICES:
+        if inode.kind in DEVICES:
             continue
         canonical = first.setdefault(id(inode), path)
         name = (path or b".") + b"/" if inode.is_directory else path
@@ -52,25 +52,25 @@ def write_metadata(root: Inode, file: BinaryIO) -> None:
             records |= {XATTR + b"user.overlay.metacopy": b"", XATTR + b"user.overlay.redirect": b"/" + path}
             sparse, content = _hole(name, inode.size)
             records |= sparse
-        entry = headers(name, inode, inode.kind.value, inode.target, len(content), records=records)
+        entry = headers(name, inode, KIND_FLAGS[inode.kind], inode.target, len(content), records=records)
         file.write(gzip.compress(entry + content))
     file.write(gzip.compress(END_OF_ARCHIVE) + gzip.flush())
 
 
 def _hole(name: bytes, size: int) -> tuple[dict[bytes, bytes], bytes]:
-    """Return the PAX records and the content of a file that is one hole (GNU tar manual, "PAX Format, Version 1.0")."""
+    """Return the PAX records and the content of a file with one hole (GNU tar manual, "PAX Format, Version 1.0")."""
     records = {b"major": b"1", b"minor": b"0", b"name": name, b"realsize": b"%d" % size}
     extent = b"1\n%d\n0\n" % size
     return {b"GNU.sparse." + key: value for key, value in records.items()}, extent + padding(len(extent))
 
 
 def _keyword(name: bytes) -> bytes:
-    """Return an xattr's name as GNU tar has it in the keyword of a PAX record, which ends at the first `=`."""
+    """Return an xattr's name as GNU tar spells it in the keyword of a PAX record, which ends at the first `=`."""
     return name.replace(b"%", b"%25").replace(b"=", b"%3D")
 
 
 def _xattrs(inode: Inode) -> dict[bytes, bytes]:
-    """Return the xattrs that a user may set; the image's own must not be taken for the overlay's."""
+    """Return the xattrs that a user may set, those of an overlay inside the image escaped."""
     return {
         _ESCAPED_OVERLAY + key.removeprefix(_OVERLAY) if key.startswith(_OVERLAY) else key: value
         for key, value in inode.xattrs.items()

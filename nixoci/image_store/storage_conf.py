@@ -1,12 +1,12 @@
-"""storage.conf: what makes a podman outside of NixOS use an image store (containers-storage.conf(5))."""
+"""storage.conf, which makes a podman outside of NixOS use an image store (containers-storage.conf(5))."""
 
 import json
 from pathlib import Path
 
 _FOR_ROOT = """\
-# For root's podman. A user's own takes this file too where there is no ~/.config/containers/storage.conf, and may not
+# For root's podman. A rootless podman reads this file too if there is no ~/.config/containers/storage.conf, but may not
 # mount these images: "failed to create erofs filesystem: operation not permitted". `nixoci image-store --rootless`
-# makes a store for it.
+# builds a store for it.
 """
 
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
@@ -20,9 +20,9 @@ def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
 
     Args:
         store: The image store's absolute path.
-        mount_program: The program that mounts for a rootless user: the one of a store for rootless users, or
-            fuse-overlayfs for a store without any metadata. The kernel's own overlay of such a store would not let
-            a user's container write to any directory of the image, since those belong to a root that is not its.
+        mount_program: The mount program of a rootless user: that of a store for rootless users, or fuse-overlayfs
+            for a store without any metadata. With the kernel's own overlay of such a store, a container could not
+            write to any directory of the image, because they belong to a root outside of its user namespace.
     """
     note = _FOR_ROOT if mount_program is None else ""
     text = f'{note}[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
@@ -32,5 +32,5 @@ def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
 
 
 def _quoted(path: Path) -> str:
-    # a JSON string is a TOML basic string, as long as it does not escape what is not ASCII
+    # a JSON string that leaves non-ASCII characters unescaped is a TOML basic string
     return json.dumps(str(path), ensure_ascii=False)

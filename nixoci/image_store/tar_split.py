@@ -1,12 +1,12 @@
-"""tar-split: how podman rebuilds, byte for byte, the canonical tar of a tree from the files on disk.
+"""tar-split: the record from which podman rebuilds, byte for byte, the canonical tar of a tree from the files on disk.
 
-A `.tar-split.gz` is gzip over JSON lines: a segment (type 2) holds raw tar bytes in base64, headers and padding; a
-file (type 1) names a file whose content goes in at that place, its size and the CRC-64 of it (ISO polynomial, big
-endian, base64; none for an empty file). Names that are not UTF-8 are in `name_raw`, in base64
-(vbatts/tar-split, `tar/storage`).
+A `.tar-split.gz` is gzip over JSON lines. A segment (type 2) holds raw tar bytes in base64: headers and padding. A
+file (type 1) names a file whose content follows there, with its size and its CRC-64 (ISO polynomial, big endian,
+base64; none for an empty file). A name that is not UTF-8 is in `name_raw`, in base64 (vbatts/tar-split,
+`tar/storage`).
 
-One pass over the files gives the tar's digest and the tar-split: files are read into buffers that are already laid
-out as the tar, while another thread hashes the buffer before.
+One pass over the files gives the tar's digest and the tar-split: files are read into buffers that are laid out as the
+tar, while another thread hashes the buffer before.
 """
 
 import hashlib
@@ -14,19 +14,22 @@ import json
 import os
 import zlib
 from binascii import b2a_base64
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, Self
 
 from fastcrc import crc64
 
+from nixoci.background import BackgroundCalls
 from nixoci.errors import StoreError
 from nixoci.oci.digest import Digest
+from nixoci.openat import TreeOpener, with_child
 from nixoci.progress import Advance, ignore
 from nixoci.tree.model import Inode
-from nixoci.tree.tar_writer import END_OF_ARCHIVE, TarEntry, padding, tar_entries
+from nixoci.tree.tar_format import END_OF_ARCHIVE, padding
+from nixoci.tree.tar_writer import TarEntry, tar_entries
 
 _BUFFER = 1 << 20
 """Bytes of the tar that are hashed at a time."""
@@ -55,21 +58,23 @@ def write_tar_split(root: Inode, rootfs: Path, file: BinaryIO, *, advance: Advan
     Args:
         root: The tree, with all metadata.
         rootfs: The directory that has the content; symlinks in it are never followed.
-        file: Gets the gzip bytes.
-        advance: Called with the number of tar bytes that were done.
+        file: The file to write the gzip bytes to.
+        advance: Called with the number of tar bytes that were processed.
 
     Raises:
         StoreError: A file is missing in the rootfs, or is not as long as the tree says.
         OSError: `file` cannot be written.
     """
-    with _Rootfs(rootfs) as opener, _TarHash(advance) as tar, ThreadPoolExecutor(1) as compressor:
-        lines = _Lines(file, compressor)
+    with ExitStack() as stack:
+        tar = _TarHash(stack.enter_context(BackgroundCalls(_BUFFERS - 1)), advance)
+        lines = _Lines(file, stack.enter_context(BackgroundCalls(1)))
+        files = stack.enter_context(_Files(rootfs, stack.enter_context(TreeOpener()), tar))
         gap = b""
         for entry in tar_entries(root):
             raw = gap + entry.header
             tar.write(raw)
             lines.segment(raw)
-            lines.entry(entry.name, entry.size, opener.copy(entry, tar) if entry.size else None)
+            lines.entry(entry.name, entry.size, files.add(entry) if entry.size else None)
             gap = padding(entry.size)
         tar.write(gap + END_OF_ARCHIVE)
         lines.segment(gap + END_OF_ARCHIVE)
@@ -78,17 +83,16 @@ def write_tar_split(root: Inode, rootfs: Path, file: BinaryIO, *, advance: Advan
 
 
 class _Lines:
-    """Writes JSON lines through gzip, on a thread of the pool.
+    """Writes JSON lines through gzip, in the background.
 
-    zlib, and neither zlib-ng nor ISA-L: its output does not depend on the processor that it runs on, and a
-    store must be the same wherever it is built.
+    It uses zlib, not zlib-ng or ISA-L, whose output depends on the processor: a store must be the same wherever it is
+    built.
     """
 
-    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, file: BinaryIO, compressing: BackgroundCalls) -> None:
         self._file = file
-        self._pool = pool
+        self._compressing = compressing
         self._gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-        self._pending: Future[None] | None = None
         self._lines: list[bytes] = []
         self._size = 0
         self._position = 0
@@ -106,7 +110,7 @@ class _Lines:
 
     def close(self) -> None:
         self._flush()
-        self._wait()
+        self._compressing.finish()
         self._file.write(self._gzip.flush())
 
     def _add(self, line: bytes) -> None:
@@ -117,14 +121,9 @@ class _Lines:
             self._flush()
 
     def _flush(self) -> None:
-        self._wait()
         text = b"".join(self._lines)
         self._lines, self._size = [], 0
-        self._pending = self._pool.submit(self._compress, text)
-
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
+        self._compressing.call(self._compress, text)
 
     def _compress(self, text: bytes) -> None:
         self._file.write(self._gzip.compress(text))
@@ -138,27 +137,20 @@ def _name(name: bytes) -> bytes:
 
 
 class _TarHash:
-    """Takes the bytes of the tar and hashes them on a thread of its own, a buffer at a time."""
+    """Takes the bytes of the tar and hashes them in the background, a buffer at a time."""
 
-    def __init__(self, advance: Advance) -> None:
+    def __init__(self, hashing: BackgroundCalls, advance: Advance) -> None:
+        self._hashing = hashing
         self._advance = advance
         self._hash = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(1)
-        self._free = [memoryview(bytearray(_BUFFER)) for _ in range(_BUFFERS)]
-        self._busy: deque[tuple[memoryview, Future[None]]] = deque()
-        self._buffer = self._free.pop()
+        self._buffers = [memoryview(bytearray(_BUFFER)) for _ in range(_BUFFERS)]
+        self._buffer = self._buffers[0]
         self._used = 0
         self._size = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
     @property
     def space(self) -> memoryview:
-        """The part of the buffer that is still empty, never nothing; fill it from its start, then call `filled`."""
+        """The empty part of the buffer, at least one byte; fill it from its start, then call `filled`."""
         return self._buffer[self._used :]
 
     def filled(self, count: int) -> None:
@@ -178,91 +170,74 @@ class _TarHash:
             position += count
 
     def finish(self) -> LayerContent:
-        """Wait until all is hashed."""
+        """Wait until everything is hashed."""
         self._send()
-        while self._busy:
-            self._recycle()
+        self._hashing.finish()
         return LayerContent(Digest("sha256", self._hash.hexdigest()), self._size)
 
     def _send(self) -> None:
+        self._hashing.call(self._hash.update, self._buffer[: self._used])
         self._size += self._used
-        self._busy.append((self._buffer, self._pool.submit(self._hash.update, self._buffer[: self._used])))
         self._advance(self._used)
-        if not self._free:
-            self._recycle()
-        self._buffer = self._free.pop()
+        # at most two buffers wait or are hashed now, so the third is free
+        self._buffers.append(self._buffers.pop(0))
+        self._buffer = self._buffers[0]
         self._used = 0
 
-    def _recycle(self) -> None:
-        buffer, hashed = self._busy.popleft()
-        hashed.result()
-        self._free.append(buffer)
 
+class _Files:
+    """Reads the files of a rootfs into a tar; those of one directory come one after another, so it stays open."""
 
-class _Rootfs:
-    """Opens files below a directory without following a symlink anywhere in their path.
-
-    Entries come parents first, so the open directories are a stack: the ancestors of the file before.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stack: list[tuple[bytes, int]] = []
+    def __init__(self, rootfs: Path, opener: TreeOpener, tar: _TarHash) -> None:
+        self._rootfs = rootfs
+        self._opener = opener
+        self._tar = tar
+        self._directory: tuple[bytes, int] | None = None
 
     def __enter__(self) -> Self:
-        self._stack.append((b"", os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for _, handle in self._stack:
-            os.close(handle)
+    def __exit__(self, *_: object) -> None:
+        if self._directory is not None:
+            os.close(self._directory[1])
 
-    def copy(self, entry: TarEntry, tar: _TarHash) -> int:
+    def add(self, entry: TarEntry) -> int:
         """Add an entry's content to the tar and return its CRC-64.
 
         Raises:
-            StoreError: The file is missing or not as long as the entry says.
+            StoreError: The file is missing, is not a regular file, or is not as long as the entry says.
         """
         directory, _, name = entry.path.rpartition(b"/")
         try:
-            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory(directory))
+            return with_child(self._open(directory), name, lambda handle: self._read(handle, entry))
         except OSError as error:
             raise self._damaged(entry, f"cannot be read: {error.strerror}") from error
-        try:
-            found = os.fstat(handle).st_size
-            if found != entry.size:
-                raise self._damaged(entry, f"has {found} bytes, {entry.size} expected")
-            return self._copy(handle, entry, tar)
-        finally:
-            os.close(handle)
 
-    def _copy(self, handle: int, entry: TarEntry, tar: _TarHash) -> int:
+    def _open(self, directory: bytes) -> int:
+        if self._directory is None or self._directory[0] != directory:
+            handle = self._opener.open(self._rootfs, directory, os.dup)
+            self.__exit__()
+            self._directory = directory, handle
+        return self._directory[1]
+
+    def _read(self, handle: int, entry: TarEntry) -> int:
+        status = os.fstat(handle)
+        if not S_ISREG(status.st_mode):
+            raise self._damaged(entry, "is not a regular file")
+        if status.st_size != entry.size:
+            raise self._damaged(entry, f"has {status.st_size} bytes, {entry.size} expected")
         crc = None
         left = entry.size
         while left:
-            space = tar.space[:left]
+            space = self._tar.space[:left]
             count = os.readv(handle, [space])
             if not count:
                 raise self._damaged(entry, f"ends {left} bytes early")
             crc = crc64.go_iso(space[:count], crc)
-            tar.filled(count)
+            self._tar.filled(count)
             left -= count
         return crc or 0
 
-    def _directory(self, path: bytes) -> int:
-        while not _is_below(path, self._stack[-1][0]):
-            os.close(self._stack.pop()[1])
-        above, handle = self._stack[-1]
-        for name in path[len(above) :].removeprefix(b"/").split(b"/") if path != above else []:
-            handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
-            above = above + b"/" + name if above else name
-            self._stack.append((above, handle))
-        return handle
-
     def _damaged(self, entry: TarEntry, found: str) -> StoreError:
-        path = os.fsdecode(os.fsencode(self._path) + b"/" + entry.path)
+        path = os.fsdecode(os.fsencode(self._rootfs) + b"/" + entry.path)
         return StoreError(f"{path}: {found}; the image path is damaged, extract the image again")
-
-
-def _is_below(path: bytes, directory: bytes) -> bool:
-    return not directory or path == directory or path.startswith(directory + b"/")

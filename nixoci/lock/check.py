@@ -14,7 +14,7 @@ from nixoci.lock.versions import newer_tags
 from nixoci.oci.model import ImageConfig, Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import list_tags
-from nixoci.oci.resolve import resolve
+from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import open_source
 
 _THREADS = 4
@@ -110,7 +110,7 @@ def _differences_from_source(name: str, image: LockedImage, platform: str, conte
     """Yield the differences between one platform's entry and its source."""
     try:
         with context.open_pinned(name, image) as opened:
-            there = locked_platform(resolve(opened, Platform.parse(platform)))
+            there = locked_platform(resolve_image(opened, Platform.parse(platform)))
     except NixociError as error:
         yield str(error)
         return

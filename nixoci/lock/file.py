@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nixoci.document import dump, load, structure
-from nixoci.errors import LockError, NixociError
+from nixoci.errors import LockError, NixociError, UnsupportedVersionError
 from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
 from nixoci.oci.model import Platform
 from nixoci.oci.sources import parse_source
@@ -27,7 +27,8 @@ def read_lock(path: str | os.PathLike[str]) -> Lock:
     """Read a lock file.
 
     Raises:
-        LockError: The file is missing or has another version, or a name, reference or platform in it is not valid.
+        UnsupportedVersionError: The file has another version.
+        LockError: The file is missing, or a name, reference or platform in it is not valid.
         DocumentError: The file is not a lock; the message has the path inside the document.
     """
     path = Path(path)
@@ -38,7 +39,7 @@ def read_lock(path: str | os.PathLike[str]) -> Lock:
     value = load(text, what=str(path))
     version = value.get("version") if isinstance(value, dict) else None
     if isinstance(version, int) and version != LOCK_VERSION:
-        raise LockError(
+        raise UnsupportedVersionError(
             f"{path}: version: expected {LOCK_VERSION}, got {version}; the file was written by another nixoci, use that"
             " one"
         )

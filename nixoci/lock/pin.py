@@ -20,7 +20,7 @@ from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.platform import machine_platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import Registry
-from nixoci.oci.resolve import resolve_platforms
+from nixoci.oci.resolve import resolve_image_platforms
 from nixoci.oci.sources import BlobsSource, LocalSource, Source, open_source, parse_source
 
 _THREADS = 4
@@ -142,7 +142,7 @@ def _resolve(reference: str, platforms: Iterable[Platform], context: LockContext
 
 
 def _locked_platforms(opened: ImageSource, platforms: Iterable[Platform]) -> dict[str, LockedPlatform]:
-    images = resolve_platforms(opened, platforms)
+    images = resolve_image_platforms(opened, platforms)
     if isinstance(opened, Registry):
         for image in images.values():
             opened.check_policy(image)

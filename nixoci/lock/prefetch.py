@@ -23,7 +23,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
-from nixoci.oci.resolve import resolve
+from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
 from nixoci.progress import Advance, ignore
 
@@ -133,7 +133,7 @@ def compute_nar_hash(target: PrefetchTarget, *, advance: Advance = ignore) -> Lo
     ):
         image_path = Path(folder) / "image"
         extract(
-            resolve(source, Platform.parse(target.platform)),
+            resolve_image(source, Platform.parse(target.platform)),
             source,
             image_path,
             name=target.name,

@@ -90,27 +90,6 @@ def nar_digest(path: Path) -> str:
     return run(["nix-hash", "--type", "sha256", path], package="nix").decode().strip()
 
 
-def invalid_paths(paths: Iterable[str]) -> list[str]:
-    """Return the paths that are not valid (`nix-store --check-validity --print-invalid`)."""
-    return run(["nix-store", "--check-validity", "--print-invalid", *paths], package="nix").decode().split()
-
-
-def fixed_path(algorithm: str, digest: str, name: str) -> str:
-    """Return the store path of a file with this digest, in hexadecimal (`nix-store --print-fixed-path`)."""
-    return run(["nix-store", "--print-fixed-path", algorithm, digest, name], package="nix").decode().strip()
-
-
-def add_fixed_file(file: Path, algorithm: str, digest: str, name: str) -> None:
-    """Add a file, whose digest Nix checks, to the store under its fixed path (`nix-prefetch-url`)."""
-    kind = ["--type", algorithm, "--name", name]
-    run(["nix-prefetch-url", *kind, file.as_uri(), digest], package="nix")
-
-
-def nar_digest(path: Path) -> str:
-    """Return the SHA-256 of the NAR of a file or directory, in hexadecimal (`nix-hash`)."""
-    return run(["nix-hash", "--type", "sha256", path], package="nix").decode().strip()
-
-
 def add_gc_root(link: Path, path: str, *, store: str | None) -> None:
     """Make `link` a garbage collector root for a path (`nix-store --add-root`)."""
     run(["nix-store", *_store(store), "--realise", path, "--add-root", link, "--indirect"], package="nix")

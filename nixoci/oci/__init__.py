@@ -1,1 +1,1 @@
-"""Reading images: what a registry, a layout or an archive holds, as typed and verified documents."""
+"""Reading images from registries, layouts and archives: typed documents, and verified blobs."""

@@ -1,23 +1,25 @@
-"""Image archives: tar files whose members are read where they lie, without unpacking them."""
+"""Image archives: tar files whose members are read in place, without unpacking them."""
 
 import io
 import os
 import posixpath
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfileobj
-from typing import IO, BinaryIO, Self, cast
+from typing import BinaryIO, Self, cast
 
 from isal import igzip
-from isal.isal_zlib import error as isal_error
 
-from nixoci.errors import ImageError
+from nixoci.compression import HEAD, Compression, IsalError, detect
+from nixoci.errors import ImageError, LimitError
+from nixoci.tree.byte_stream import FileStream
+from nixoci.tree.limits import Limits
+from nixoci.tree.lookup import clamped
+from nixoci.tree.model import Kind
+from nixoci.tree.tar_reader import Entry, TarReader
 
-_ISAL_ERROR = cast("type[Exception]", isal_error)  # isal's type hints take the class for an instance
 _MAX_LINKS = 10
 _COPY = 1 << 20
 
@@ -30,7 +32,7 @@ class _Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """The regular files of a tar file by name; of several with one name, the last, as unpacking would have it."""
+    """The regular files of a tar file by name; the last of several with one name counts, as when they are unpacked."""
 
     name: str
     _file: BinaryIO
@@ -39,58 +41,61 @@ class Archive:
 
     @classmethod
     @contextmanager
-    def open_file(cls, path: Path, *, name: str) -> Iterator[Self]:
+    def open_file(cls, path: Path, *, name: str, limits: Limits | None = None) -> Iterator[Self]:
         """Read the table of a tar file, which stays open inside the context.
 
-        One that is compressed as a whole (`docker save | gzip`) is first inflated to an unnamed temporary file, as
-        its members cannot be read where they lie.
+        A file that is compressed as a whole (`docker save | gzip`) is first decompressed to an unnamed temporary
+        file, because its members cannot be read in place.
 
         Args:
             path: The file.
-            name: What messages call it.
+            name: The archive's name in messages.
+            limits: Limits of the archive; those of an image by default.
 
         Raises:
             ImageError: Not a tar file, or a damaged one.
+            LimitError: It exceeds a limit.
         """
-        with _seekable(path, name) as file:
-            yield cls._read(file, name)
+        limits = limits or Limits()
+        with _seekable(path, name, limits) as file:
+            yield cls._read(file, name, limits)
 
     @classmethod
-    def _read(cls, file: BinaryIO, name: str) -> Self:
+    def _read(cls, file: BinaryIO, name: str, limits: Limits) -> Self:
         members: dict[str, _Member] = {}
         links: dict[str, str] = {}
-        try:
-            with tarfile.open(fileobj=cast("IO[bytes]", file), mode="r:") as archive:
-                for info in archive:
-                    path = _inside(info.name)
-                    members.pop(path, None)
-                    links.pop(path, None)
-                    if info.isreg() and not info.issparse():
-                        members[path] = _Member(info.offset_data, info.size)
-                    elif info.issym():
-                        links[path] = _inside(posixpath.join(posixpath.dirname(path), info.linkname))
-                    elif info.islnk():
-                        links[path] = _inside(info.linkname)
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise ImageError(f"{name}: not a whole tar file: {error}; make it again") from error
+        for number, entry in enumerate(TarReader(FileStream(file), what=name, limits=limits)):
+            if number == limits.entries:
+                raise LimitError(
+                    f"{name}: more than {limits.entries} entries in the archive, the limit; raise it with --max-entries"
+                    " if you trust the image"
+                )
+            path = os.fsdecode(entry.path)
+            members.pop(path, None)
+            links.pop(path, None)
+            link = _link(path, entry)
+            if link is not None:
+                links[path] = link
+            elif entry.inode is not None and entry.offset is not None:
+                members[path] = _Member(entry.offset, entry.inode.size)
         return cls(name=name, _file=file, _members=members, _links=links)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> io.BufferedReader:
         """Open a member by its path, following links between members.
 
         Raises:
             FileNotFoundError: There is no such regular file.
             ImageError: Its links go in a circle.
         """
-        return cast("BinaryIO", io.BufferedReader(_Slice(self._file.fileno(), self._find(path))))
+        return io.BufferedReader(_Slice(self._file.fileno(), self._find(path)))
 
     def size(self, path: str) -> int:
         """Return a member's size in bytes; errors as for `open`."""
         return self._find(path).size
 
     def resolve(self, path: str) -> str:
-        """Return the path of the member that a path leads to; errors as for `open`."""
-        wanted = path = _inside(path)
+        """Follow links and return the path of the member; errors as for `open`."""
+        wanted = path = clamped(path)
         for _ in range(_MAX_LINKS):
             if path in self._members:
                 return path
@@ -103,8 +108,17 @@ class Archive:
         return self._members[self.resolve(path)]
 
 
+def _link(path: str, entry: Entry) -> str | None:
+    """Return the path that a hardlink or a symlink leads to."""
+    if entry.inode is None:
+        return os.fsdecode(entry.link)
+    if entry.inode.kind is Kind.SYMLINK:
+        return clamped(posixpath.join(posixpath.dirname(path), os.fsdecode(entry.inode.target)))
+    return None
+
+
 class _Slice(io.RawIOBase):
-    """A part of a file that is read without moving the file's own position, so that threads do not disturb others."""
+    """A part of a file, read without moving the file's position, so that several threads can read."""
 
     def __init__(self, handle: int, member: _Member) -> None:
         self._handle = handle
@@ -132,26 +146,33 @@ class _Slice(io.RawIOBase):
         return got
 
 
-def _inside(path: str) -> str:
-    """Return the one spelling of a path inside an archive, from whose root no `..` leads out."""
-    return posixpath.normpath(f"/{path}").lstrip("/")
-
-
 @contextmanager
-def _seekable(path: Path, name: str) -> Iterator[BinaryIO]:
-    """Open a tar file, inflated if it is compressed."""
+def _seekable(path: Path, name: str, limits: Limits) -> Iterator[BinaryIO]:
+    """Open a tar file, decompressed."""
     with path.open("rb") as file:
-        magic = file.read(6)
+        compression = detect(file.read(HEAD))
         file.seek(0)
-        if magic.startswith((b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
-            raise ImageError(f"{name}: compressed with bzip2, xz or zstd, expected a tar file; decompress it first")
-        if not magic.startswith(b"\x1f\x8b"):
+        if compression is Compression.NONE:
             yield file
             return
+        if compression is not Compression.GZIP:
+            raise ImageError(f"{name}: compressed with {compression.value}, expected a tar file; decompress it first")
         with tempfile.TemporaryFile() as inflated:
             try:
-                copyfileobj(igzip.open(path), inflated, _COPY)  # type: ignore[no-untyped-call]
-            except (igzip.BadGzipFile, _ISAL_ERROR, EOFError) as error:
+                _inflate(cast("BinaryIO", igzip.open(file)), inflated, name, limits)  # type: ignore[no-untyped-call]
+            except (igzip.BadGzipFile, IsalError, EOFError) as error:
                 raise ImageError(f"{name}: cannot be decompressed: {error}; make it again") from error
             inflated.seek(0)
             yield cast("BinaryIO", inflated)
+
+
+def _inflate(compressed: BinaryIO, inflated: BinaryIO, name: str, limits: Limits) -> None:
+    left = limits.total_size
+    while data := compressed.read(_COPY):
+        left -= len(data)
+        if left < 0:
+            raise LimitError(
+                f"{name}: more than {limits.total_size} bytes when decompressed, the limit; raise it with --max-size if"
+                " you trust the image"
+            )
+        inflated.write(data)

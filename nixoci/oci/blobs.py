@@ -1,4 +1,4 @@
-"""An image whose blobs are single files, as the Nix store has them."""
+"""Images whose blobs are single files, as in the Nix store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from nixoci.oci.verify import MAX_DOCUMENT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobFiles:
-    """An image by its manifest's or index's digest, in files by digest."""
+    """An image by the digest of its manifest or index, with the files of its blobs."""
 
     name: str
     root: Descriptor
@@ -22,7 +22,7 @@ class BlobFiles:
 
     @classmethod
     def open(cls, digest: Digest, files: Mapping[Digest, Path], *, name: str) -> Self:
-        """Take the image `digest`; what messages call it is `name`.
+        """Find the image `digest` among the files; `name` is its name in messages.
 
         Raises:
             BlobError: No file is given for it.

@@ -13,18 +13,18 @@ _HEX = re.compile(r"[0-9a-f]+")
 
 
 class Hasher(Protocol):
-    """What hashlib's constructors return."""
+    """A hash object of hashlib."""
 
     def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
 
     def hexdigest(self) -> str:
-        """Return the digest so far, in lower-case hex."""
+        """Return the digest of all bytes so far, in lower-case hex."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """`algorithm:hex`, with an algorithm of sha256 or sha512 and the hex of exactly its length."""
+    """`algorithm:hex`, where the algorithm is sha256 or sha512 and the hex has its length."""
 
     algorithm: str
     hex: str
@@ -51,7 +51,7 @@ class Digest:
 
     @property
     def sri(self) -> str:
-        """The same hash as Nix and browsers write it: `sha256-<base64>`."""
+        """The digest in the notation of Nix and browsers: `sha256-<base64>` (Subresource Integrity)."""
         return f"{self.algorithm}-{base64.b64encode(bytes.fromhex(self.hex)).decode('ascii')}"
 
     def hasher(self) -> Hasher:

@@ -1,8 +1,9 @@
-"""What `docker save` and `podman save` write: a tar file with a manifest.json, which is no registry's manifest.
+"""Docker archives (`docker save`, `podman save`): tar files with a manifest.json, which is not a registry's manifest.
 
 A manifest is made from it, the same one for the same archive: layers are described as they are stored.
 """
 
+import hashlib
 import io
 import json
 import re
@@ -10,19 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Self
 
+from nixoci.compression import HEAD, Compression, detect
 from nixoci.document import key, load, parse, structure
 from nixoci.errors import BlobError, ImageError
 from nixoci.oci.archive import Archive
 from nixoci.oci.digest import Digest
-from nixoci.oci.media_types import DOCKER_LAYER
-from nixoci.oci.model import DOCKER_CONFIG, DOCKER_MANIFEST, Descriptor, ImageConfig
+from nixoci.oci.media_types import DOCKER_CONFIG, DOCKER_MANIFEST, docker_layer
+from nixoci.oci.model import Descriptor, ImageConfig
 from nixoci.oci.reference import Reference
 from nixoci.oci.verify import MAX_DOCUMENT
 
 _TABLE = "manifest.json"
-_CHUNK = 1 << 20
 _BLOB_PATH = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
-_MAGIC = {b"\x1f\x8b": ".gzip", b"\x28\xb5\x2f\xfd": ".zstd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,8 @@ class DockerArchive:
 
         Args:
             archive: The archive.
-            reference: One of the image's `RepoTags`, in any spelling; None for the only image there is.
-            name: What messages call it.
+            reference: One of the image's `RepoTags`, in any spelling; None for the only image.
+            name: The archive's name in messages.
 
         Raises:
             ImageError: Not a docker archive, no such image in it, or a damaged one.
@@ -69,7 +69,10 @@ class DockerArchive:
                 f"{name}: {_TABLE} has {len(item.layers)} layers, the config has {len(diff_ids)} diff ids; the archive"
                 " is inconsistent, do not use it"
             )
-        described = [_describe(archive, path, id_, name) for path, id_ in zip(item.layers, diff_ids, strict=True)]
+        digests: dict[str, Digest] = {}
+        described = [
+            _describe(archive, path, id_, digests, name) for path, id_ in zip(item.layers, diff_ids, strict=True)
+        ]
         manifest = _manifest(_descriptor(DOCKER_CONFIG, Digest.of(config), len(config)), described)
         return cls(
             name=name,
@@ -80,7 +83,7 @@ class DockerArchive:
         )
 
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
-        """Open the made manifest, the config or a layer."""
+        """Open the generated manifest, the config or a layer."""
         if descriptor.digest in self._texts:
             return io.BytesIO(self._texts[descriptor.digest])
         path = self._layers.get(descriptor.digest)
@@ -115,31 +118,38 @@ def _read(archive: Archive, path: str, name: str) -> bytes:
         raise ImageError(f"{name}: {path} is missing in the archive; save the image again") from error
 
 
-def _describe(archive: Archive, path: str, diff_id: Digest, name: str) -> dict[str, Any]:
-    """Describe a layer as it is stored; only one that is compressed and not named by its digest has to be read."""
+def _describe(archive: Archive, path: str, diff_id: Digest, digests: dict[str, Digest], name: str) -> dict[str, Any]:
+    """Describe a layer as it is stored; only one that is compressed and not named by its digest has to be read.
+
+    `digests` has the digests of the members that were read already.
+    """
     try:
         stored, size = archive.resolve(path), archive.size(path)
         with archive.open(path) as file:
-            head = file.read(4)
+            compression = detect(file.read(HEAD))
             file.seek(0)
-            compression = next((suffix for magic, suffix in _MAGIC.items() if head.startswith(magic)), "")
-            digest = diff_id if not compression else _named(stored) or _hash(file)
+            if compression is Compression.NONE:
+                digest = diff_id
+            else:
+                digest = digests[stored] = digests.get(stored) or _named(stored) or _hash(file)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: layer {path} is missing in the archive; save the image again") from error
-    return _descriptor(DOCKER_LAYER + compression, digest, size)
+    if compression in {Compression.XZ, Compression.BZIP2}:
+        raise ImageError(
+            f"{name}: layer {path} is compressed with {compression.value}, expected a tar, gzip or zstd; save the"
+            " image again"
+        )
+    return _descriptor(docker_layer(compression), digest, size)
 
 
 def _named(path: str) -> Digest | None:
-    """Return the digest that a member is named by: verified, as every layer's is, when the layer is read."""
+    """Return the digest in a member's name; it is verified, like every layer's, when the layer is read."""
     match = _BLOB_PATH.fullmatch(path)
     return Digest.parse(f"{match[1]}:{match[2]}") if match else None
 
 
-def _hash(file: BinaryIO) -> Digest:
-    hasher = Digest.of(b"").hasher()
-    while data := file.read(_CHUNK):
-        hasher.update(data)
-    return Digest("sha256", hasher.hexdigest())
+def _hash(file: io.BufferedReader) -> Digest:
+    return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _descriptor(media_type: str, digest: Digest, size: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a blob's fixed-output derivation runs (`nix/blob.nix`): oras, and a way out when it fails."""
+"""Fetching a blob in its fixed-output derivation (`nix/blob.nix`): by oras, with a way out if it fails."""
 
 import re
 from pathlib import Path
@@ -13,18 +13,18 @@ _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?/.*")
 def fetch_blob(
     digest: Digest, dest: Path, *, image: str, repository: str | None, manifest: bool, oras: str = "oras"
 ) -> None:
-    """Fetch a blob to the new file `dest`; oras checks it against its digest and gets a token where it needs one.
+    """Fetch a blob to the new file `dest`; oras verifies its digest and gets a token if the registry wants one.
 
     Args:
-        digest: The blob.
-        dest: Where to write it.
-        image: The name in the lock, for messages.
+        digest: The blob's digest.
+        dest: The file to write.
+        image: The image's name in the lock, for messages.
         repository: `host/path`; None for an image that was pinned from local files.
-        manifest: Whether it is a manifest, which registries serve apart.
+        manifest: Set for a manifest, which registries serve from another path.
         oras: The program.
 
     Raises:
-        BlobError: It cannot be had here; the message says how else.
+        BlobError: It cannot be fetched here; the message names another way.
     """
     prefetch = f"run `nixoci prefetch {image}`"
     if repository is None:
@@ -33,7 +33,7 @@ def fetch_blob(
             " they are"
         )
     kind = "manifest" if manifest else "blob"
-    # as Docker has it, a registry on this machine speaks plain HTTP; to oras itself only one called localhost does
+    # as in Docker, a registry on this machine speaks plain HTTP; oras assumes that for localhost only
     options = ["--plain-http"] if _LOOPBACK.fullmatch(repository) else []
     try:
         run([oras, kind, "fetch", "--output", dest, *options, f"{repository}@{digest}"], package="oras")

@@ -1,4 +1,4 @@
-"""One platform's image, resolved and verified down to its config; the layers are named, not read."""
+"""One platform's image, resolved and verified down to its config; its layers are not read."""
 
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -21,20 +21,20 @@ class BlobSource(Protocol):
 
 
 class ImageSource(BlobSource, Protocol):
-    """A blob source, and the one image in it that is meant."""
+    """A blob source, and one image in it."""
 
     @property
     def name(self) -> str:
-        """What the user called it, for messages."""
+        """The name that the user gave it, for messages."""
 
     @property
     def root(self) -> Descriptor:
-        """The image's index, or its manifest where there is no index."""
+        """The image's index, or its manifest if there is no index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """A small blob that was read whole and verified: its descriptor and exactly its text."""
+    """A small blob that was read whole and verified, with its descriptor."""
 
     descriptor: Descriptor
     text: bytes
@@ -42,7 +42,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer: the blob as it is stored, and the digest of the tar stream it holds."""
+    """A layer: its blob, and the digest of the tar stream in it."""
 
     descriptor: Descriptor
     diff_id: Digest
@@ -52,8 +52,8 @@ class Layer:
 class Image:
     """An image for one platform.
 
-    `digest` is what its reference resolves to: the index where there is one, else the manifest.
-    `layers` are lowest first, and as many as the config has diff ids.
+    `digest` is what its reference resolves to: the digest of the index if there is one, else of the manifest.
+    `layers` are lowest first; there are as many as diff ids in the config.
     """
 
     digest: Digest

@@ -11,7 +11,8 @@ from nixoci.document import parse
 from nixoci.errors import BlobError, ImageError
 from nixoci.oci.archive import Archive
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import OCI_INDEX, Descriptor, Index
+from nixoci.oci.media_types import OCI_INDEX
+from nixoci.oci.model import Descriptor, Index
 from nixoci.oci.verify import MAX_DOCUMENT
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -19,7 +20,7 @@ _MARKER = "oci-layout"
 _INDEX = "index.json"
 
 OpenFile = Callable[[str], BinaryIO]
-"""Opens a file by its path inside the layout; FileNotFoundError where there is none."""
+"""Opens a file by its path inside the layout, or raises FileNotFoundError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,8 @@ class Layout:
 
         Args:
             directory: The layout.
-            tag: The image's `org.opencontainers.image.ref.name`; None for the only one there is.
-            name: What messages call it.
+            tag: The image's `org.opencontainers.image.ref.name`; None for the only image.
+            name: The layout's name in messages.
 
         Raises:
             ImageError: Not a layout, or no such image in it.
@@ -102,7 +103,7 @@ def _list(tags: list[str]) -> str:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Open a regular file; anything else (a FIFO would block) is as good as missing."""
+    """Open a regular file; anything else counts as missing (a FIFO would block)."""
     if not S_ISREG(path.stat().st_mode):
         raise FileNotFoundError(path)
     return path.open("rb")

@@ -1,15 +1,15 @@
-"""Which media types are what, and what the ones that nixoci refuses mean."""
+"""Media types of images: those that nixoci reads, and those that it refuses with a message of their own."""
 
-from nixoci.oci.model import (
-    DOCKER_CONFIG,
-    DOCKER_INDEX,
-    DOCKER_MANIFEST,
-    OCI_CONFIG,
-    OCI_INDEX,
-    OCI_LAYER,
-    OCI_MANIFEST,
-)
+from nixoci.compression import Compression
+from nixoci.errors import ImageError
 
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
@@ -22,13 +22,34 @@ SCHEMA_1_TYPES = frozenset(
     }
 )
 
+_SUFFIXES = {Compression.NONE: "", Compression.GZIP: "gzip", Compression.ZSTD: "zstd"}
 _OCI_LAYERS = (OCI_LAYER, "application/vnd.oci.image.layer.nondistributable.v1.tar")
 # Docker defines neither the foreign layer without gzip nor zstd, but containerd writes them
 _DOCKER_LAYERS = (DOCKER_LAYER, "application/vnd.docker.image.rootfs.foreign.diff.tar")
-LAYER_TYPES = frozenset(
-    [base + suffix for base in _OCI_LAYERS for suffix in ("", "+gzip", "+zstd")]
-    + [base + suffix for base in _DOCKER_LAYERS for suffix in ("", ".gzip", ".zstd")]
-)
+_LAYERS = {
+    base + (mark + suffix if suffix else ""): compression
+    for bases, mark in ((_OCI_LAYERS, "+"), (_DOCKER_LAYERS, "."))
+    for base in bases
+    for compression, suffix in _SUFFIXES.items()
+}
+LAYER_TYPES = frozenset(_LAYERS)
 
 ENCRYPTED = "+encrypted"
 """The end of an encrypted layer's media type (ocicrypt)."""
+
+
+def docker_layer(compression: Compression) -> str:
+    """Return Docker's media type of a layer; gzip, zstd and none are all that there is."""
+    suffix = _SUFFIXES[compression]
+    return f"{DOCKER_LAYER}.{suffix}" if suffix else DOCKER_LAYER
+
+
+def layer_compression(media_type: str) -> Compression:
+    """Return the compression that a layer's media type promises.
+
+    Raises:
+        ImageError: Not the type of a layer that nixoci reads.
+    """
+    if media_type not in _LAYERS:
+        raise ImageError(f"media type {media_type!r} is not a layer that nixoci reads (tar, gzip or zstd)")
+    return _LAYERS[media_type]

@@ -7,18 +7,10 @@ from nixoci.document import key
 from nixoci.errors import PlatformError
 from nixoci.oci.digest import Digest
 
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
-OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
-DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What an image runs on: `os/architecture[/variant]`, names as in Go (image-spec image-index.md)."""
+    """The platform of an image: `os/architecture[/variant]`, with Go's names (image-spec image-index.md)."""
 
     os: str = ""
     architecture: str = ""
@@ -39,10 +31,10 @@ class Platform:
 
     @property
     def normalized(self) -> Self:
-        """The one way to write this platform: without amd64/v1 and arm64/v8, which are implied, but with arm/v7.
+        """The canonical form of this platform: without amd64/v1 and arm64/v8, which are implied, but with arm/v7.
 
-        32-bit ARM without a variant means v7 (containerd, platforms/database.go), and is written out since v6 is as
-        common.
+        32-bit ARM without a variant means v7 (containerd, platforms/database.go); that is written out because v6 is
+        common too.
         """
         variant = self.variant or ("v7" if self.architecture == "arm" else None)
         implied = (self.architecture, variant) in {("amd64", "v1"), ("arm64", "v8")}
@@ -54,7 +46,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """A blob by its media type, digest and size in bytes (image-spec descriptor.md)."""
+    """A reference to a blob by its media type, digest and size in bytes (image-spec descriptor.md)."""
 
     media_type: str
     digest: Digest
@@ -87,7 +79,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootFS:
-    """The diff ids, lowest layer first: each the digest of a layer's uncompressed tar stream."""
+    """The diff ids, lowest layer first: the digests of the layers' uncompressed tar streams."""
 
     type: str
     diff_ids: list[Digest] = field(metadata=key("diff_ids"))
@@ -95,7 +87,7 @@ class RootFS:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Healthcheck:
-    """A command that tells whether a container is healthy (Docker image spec v1.2); times in nanoseconds."""
+    """A command that checks the health of a container (Docker image spec v1.2); times are in nanoseconds."""
 
     test: list[str] | None = field(default=None, metadata=key("Test"))
     interval: int | None = field(default=None, metadata=key("Interval"))
@@ -107,7 +99,7 @@ class Healthcheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionConfig:
-    """How a container of the image is run by default (image-spec config.md, `config`)."""
+    """The defaults for a container of the image (image-spec config.md, `config`)."""
 
     user: str | None = field(default=None, metadata=key("User"))
     exposed_ports: dict[str, Any] | None = field(default=None, metadata=key("ExposedPorts"))
@@ -123,7 +115,7 @@ class ExecutionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """An image's config (image-spec config.md), as far as nixoci reads it."""
+    """The fields of an image's config that nixoci reads (image-spec config.md)."""
 
     architecture: str
     os: str
@@ -135,5 +127,5 @@ class ImageConfig:
 
     @property
     def platform(self) -> Platform:
-        """The platform that the config itself names."""
+        """The platform in the config."""
         return Platform(os=self.os, architecture=self.architecture, variant=self.variant or None)

@@ -1,4 +1,4 @@
-"""Which of an image's platforms a machine runs (image-spec image-index.md; variants as in containerd)."""
+"""Platforms of machines, and the best match among an image's (image-spec image-index.md; variants as in containerd)."""
 
 import platform
 import re
@@ -33,16 +33,16 @@ _MACHINES = {
 """Platforms by `uname -m`; `nix_language/expressions/lock.nix` has them by Nix's systems."""
 
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
-"""The variant that an architecture means where none is named."""
+"""The variant of an architecture that is named without one."""
 
 _NUMBERED = re.compile(r"v([0-9]+)(?:\.([0-9]+))?")
 
 
 def machine_platform(machine: str | None = None) -> Platform:
-    """Return the platform of the images that a machine runs: by default, of this one.
+    """Return the platform of the images that a machine runs.
 
     Args:
-        machine: As `uname -m` says it.
+        machine: The output of `uname -m`; by default that of this machine.
 
     Raises:
         PlatformError: Not a known machine.
@@ -54,27 +54,27 @@ def machine_platform(machine: str | None = None) -> Platform:
 
 
 def is_attestation(offered: Platform) -> bool:
-    """Tell whether a manifest of this platform is not to be run but says something about another one."""
+    """Return whether a manifest of this platform is an attestation of another manifest, and not an image."""
     return "unknown" in {offered.os, offered.architecture}
 
 
 def best_match(wanted: Platform, offered: Iterable[tuple[Platform, T]]) -> T | None:
-    """Return the item whose platform fits best: the highest variant that is not above the wanted one.
+    """Return the item with the best platform: the highest variant that is not above the wanted one.
 
-    Of those that fit equally well, the first (image-spec image-index.md, `manifests`).
+    Of several equal ones the first counts (image-spec image-index.md, `manifests`).
     """
     ranked = [(rank, item) for platform, item in offered if (rank := _rank(wanted, platform)) is not None]
     return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
 def _rank(wanted: Platform, offered: Platform) -> tuple[int, int] | None:
-    """Return how well a platform fits, more is better; None if it does not."""
+    """Return the rank of a platform, higher is better; None if it does not match."""
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
         return None
     most, found = (_variant(one) for one in (wanted, offered))
     numbers = [_NUMBERED.fullmatch(variant) for variant in (most, found)]
     if not all(numbers):
-        # variants without an order: exactly this one, or an image that asks for none
+        # variants that have no order: either the same one, or an image without any
         return (1, 0) if most == found else (0, 0) if not found else None
     limit, value = ((int(number[1]), int(number[2] or 0)) for number in numbers if number)
     return value if value <= limit else None

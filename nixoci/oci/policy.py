@@ -1,6 +1,6 @@
-"""Whether the user's policy.json asks anything of images (containers-policy.json(5)).
+"""The check if policy.json can reject images (containers-policy.json(5)).
 
-skopeo holds images to it when it copies them, not when it inspects them.
+skopeo enforces the policy when it copies an image, but not when it inspects one.
 """
 
 import json
@@ -10,14 +10,14 @@ from typing import Any
 
 _SYSTEM = Path("/etc/containers/policy.json")
 _USER = Path(".config/containers/policy.json")
-_NOTHING = "insecureAcceptAnything"
+_ACCEPT = "insecureAcceptAnything"
 
 
-def asks_something(home: Path | None = None, system: Path = _SYSTEM) -> bool:
-    """Return whether the policy that holds here may refuse an image of a registry.
+def may_reject(home: Path | None = None, system: Path = _SYSTEM) -> bool:
+    """Return whether the policy of this user may reject an image of a registry.
 
     Args:
-        home: The user's home; by default that of this process's user. A policy there takes the place of the system's.
+        home: The user's home; by default that of this process's user. A policy there replaces the system's.
         system: The system's policy.
     """
     user = (home or Path.home()) / _USER
@@ -26,9 +26,9 @@ def asks_something(home: Path | None = None, system: Path = _SYSTEM) -> bool:
         return False
     try:
         policy = json.loads(path.read_bytes())
-        return any(requirement != {"type": _NOTHING} for requirement in _requirements(policy))
+        return any(requirement != {"type": _ACCEPT} for requirement in _requirements(policy))
     except (ValueError, AttributeError, TypeError):
-        return True  # skopeo says best what is wrong with it
+        return True  # skopeo explains best what is wrong with it
 
 
 def _requirements(policy: Any) -> Iterator[Any]:

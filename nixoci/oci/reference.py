@@ -1,10 +1,10 @@
-"""Docker references, parsed and normalised as distribution/reference does (reference.go, normalize.go)."""
+"""Docker references, parsed and normalized as in distribution/reference (reference.go, normalize.go)."""
 
 import re
 from dataclasses import dataclass, replace
 from typing import Self
 
-from nixoci.errors import BlobError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import BlobError, InvalidReferenceError
 from nixoci.oci.digest import Digest
 
 _HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
@@ -23,7 +23,7 @@ _SHOWN = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """An image in a registry, written out in full: `domain/path[:tag][@digest]`, with a tag, a digest or both."""
+    """The full name of an image in a registry: `domain/path[:tag][@digest]`, with a tag, a digest or both."""
 
     domain: str
     path: str
@@ -35,7 +35,7 @@ class Reference:
         """Read a reference as docker and podman do: `nginx` is `docker.io/library/nginx:latest`.
 
         Raises:
-            ReferenceError: Not a reference; the message says which part.
+            InvalidReferenceError: Not a reference; the message says which part.
         """
         name, at, digest_text = text.partition("@")
         try:
@@ -64,7 +64,7 @@ class Reference:
 
     @property
     def repository(self) -> str:
-        """Where the image is: `docker.io/library/nginx`."""
+        """The repository: `docker.io/library/nginx`."""
         return f"{self.domain}/{self.path}"
 
     @property
@@ -74,11 +74,11 @@ class Reference:
 
     @property
     def exact(self) -> str:
-        """What names one manifest: the digest where there is one, else the tag; never both, as skopeo wants it."""
+        """The reference with the digest or, without one, the tag; never both, which skopeo refuses."""
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag}"
 
     def at(self, digest: Digest) -> Self:
-        """Return the reference of exactly this digest in the same repository."""
+        """Return the reference to a digest in the same repository."""
         return replace(self, tag=None, digest=digest)
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class Reference:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Split a name into domain and path; what does not look like a domain is a path on Docker Hub."""
+    """Split a name into domain and path; without something like a domain, it is a path on Docker Hub."""
     first, slash, rest = name.partition("/")
     if not slash:
         return _HUB, _OFFICIAL + name
@@ -100,8 +100,8 @@ def _split(name: str) -> tuple[str, str]:
     return domain, path
 
 
-def _refuse(text: str, why: str) -> ReferenceError:
-    return ReferenceError(
+def _refuse(text: str, why: str) -> InvalidReferenceError:
+    return InvalidReferenceError(
         f"reference {text[:_SHOWN]!r}: {why}; expected [host[:port]/]path[:tag][@digest], for example"
         " docker.io/library/nginx:1.27"
     )

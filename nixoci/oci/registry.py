@@ -1,6 +1,6 @@
-"""Registries, read by skopeo, so that users' auth files, registries.conf and policy.json hold as they do for podman.
+"""Registries, read through skopeo, so that the user's auth file, registries.conf and policy.json apply as for podman.
 
-Manifests and configs are all that is read: resolving an image costs kilobytes, whatever its layers weigh.
+Only manifests and configs are read: resolving an image costs kilobytes, whatever the size of its layers.
 """
 
 import io
@@ -16,7 +16,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.image import Image
 from nixoci.oci.media_types import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
 from nixoci.oci.model import Descriptor
-from nixoci.oci.policy import asks_something
+from nixoci.oci.policy import may_reject
 from nixoci.oci.reference import Reference
 from nixoci.oci.resolve import document_type
 from nixoci.process import run
@@ -28,17 +28,17 @@ _FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryAccess:
-    """How to reach registries, where the user's own files do not say it.
+    """Access to registries that differs from the user's own files.
 
-    `authfile` replaces the user's auth file. `tls_verify` is False for plain HTTP or a certificate nobody signed;
-    None leaves it to registries.conf.
+    `authfile` replaces the user's auth file. `tls_verify` is False for plain HTTP or a self-signed certificate; None
+    leaves it to registries.conf.
     """
 
     authfile: Path | None = None
     tls_verify: bool | None = None
 
     def options(self, *, prefix: str = "") -> list[str]:
-        """Return skopeo's options; `prefix` is `src-` where it copies."""
+        """Return skopeo's options; `prefix` is `src-` for `skopeo copy`."""
         options = [f"--{prefix}authfile={self.authfile}"] if self.authfile is not None else []
         if self.tls_verify is not None:
             options.append(f"--{prefix}tls-verify={str(self.tls_verify).lower()}")
@@ -55,11 +55,11 @@ class Registry:
     _access: RegistryAccess
     _texts: dict[Digest, bytes] = field(default_factory=dict)
     _manifests: dict[Digest, Digest] = field(default_factory=dict)
-    """The manifest of a config, since skopeo gives a config by its manifest only."""
+    """The manifest of each config, because skopeo gives a config by its manifest only."""
 
     @classmethod
     def open(cls, reference: Reference, access: RegistryAccess) -> Self:
-        """Ask a registry what a reference is now.
+        """Ask a registry for the current manifest or index of a reference.
 
         Raises:
             ImageError: The registry cannot be reached, does not let the user in, or has no such image.
@@ -72,15 +72,15 @@ class Registry:
             size=len(text),
         )
         opened = cls(name=str(reference), root=root, _reference=reference, _access=access)
-        opened._keep(root.digest, text)
+        opened._cache(root.digest, text)
         return opened
 
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
-        """Fetch a manifest or a config; layers are never asked for."""
+        """Fetch a manifest or a config, never a layer."""
         digest = descriptor.digest
         if digest not in self._texts:
             if descriptor.media_type in INDEX_TYPES | MANIFEST_TYPES:
-                self._keep(digest, _inspect(self._reference.at(digest), self._access))
+                self._cache(digest, _inspect(self._reference.at(digest), self._access))
             elif descriptor.media_type in CONFIG_TYPES and digest in self._manifests:
                 manifest = self._reference.at(self._manifests[digest])
                 self._texts[digest] = _inspect(manifest, self._access, config=True)
@@ -89,14 +89,15 @@ class Registry:
         return io.BytesIO(self._texts[digest])
 
     def check_policy(self, image: Image) -> None:
-        """Hold an image of this registry to the user's policy.json, which may want signatures.
+        """Check an image of this registry against the user's policy.json, which may require signatures.
 
-        skopeo does that when it copies, so it is told to copy to where all layers seem to be already.
+        skopeo does that when it copies an image, so it copies this one to a layout that seems to have all layers
+        already.
 
         Raises:
-            ImageError: The policy refuses the image.
+            ImageError: The policy rejects the image.
         """
-        if not asks_something():
+        if not may_reject():
             return
         with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
             for layer in image.layers:
@@ -106,8 +107,8 @@ class Registry:
                 placeholder.touch()
             copy_layers(self._reference.at(image.manifest.descriptor.digest), self._access, Path(folder))
 
-    def _keep(self, digest: Digest, text: bytes) -> None:
-        """Keep a manifest or index, and note which config it names."""
+    def _cache(self, digest: Digest, text: bytes) -> None:
+        """Store the text of a manifest or index, and the config that it names."""
         self._texts[digest] = text
         match load(text, what=f"{self.name}: manifest {digest}"):
             case {"config": {"digest": str(config)}}:
@@ -115,7 +116,7 @@ class Registry:
 
 
 def list_tags(reference: Reference, access: RegistryAccess) -> list[str]:
-    """Return the tags of a reference's repository, as the registry orders them; errors as for `Registry.open`."""
+    """Return the tags of a reference's repository, in the registry's order; errors as for `Registry.open`."""
     text = _skopeo(reference, ["list-tags", _RETRIES, *access.options(), f"docker://{reference.repository}"])
     match load(text, what=f"{reference.repository}: tags"):
         case {"Tags": [*tags]}:
@@ -124,14 +125,14 @@ def list_tags(reference: Reference, access: RegistryAccess) -> list[str]:
 
 
 def copy_layers(reference: Reference, access: RegistryAccess, layout: Path) -> None:
-    """Copy an image's blobs to an OCI layout as they are; those that it has already are not fetched.
+    """Copy an image's blobs unchanged to an OCI layout; blobs that the layout has already are not fetched.
 
-    The layout's manifest may become another one. The user's policy.json decides whether the image may be copied.
+    The manifest in the layout may differ from the registry's. The user's policy.json applies.
 
     Raises:
-        ImageError: The registry cannot be reached or refuses, or the policy does.
+        ImageError: The registry cannot be reached or refuses, or the policy rejects the image.
     """
-    # without signatures, which a layout cannot hold; they have been checked by then
+    # a layout cannot hold signatures; skopeo checks them before it removes them
     flags = ["--quiet", "--remove-signatures", "--dest-oci-accept-uncompressed-layers", _RETRIES]
     source = [*access.options(prefix="src-"), f"docker://{reference.exact}"]
     _skopeo(reference, ["copy", *flags, *source, f"oci:{layout}:{reference.short_name}"])

@@ -1,7 +1,7 @@
-"""An image source and a platform become an image: the index walked, manifest and config verified and checked.
+"""Resolving a source and a platform to an image: its index is walked, its manifest and config verified and checked.
 
-Manifests decide what is run, so nothing is guessed: a blob's own media type must be its descriptor's, and a blob that
-two readers could take for two different things is refused (CVE-2021-41190).
+Manifests decide what runs, so nothing is guessed: a blob's own media type must be that of its descriptor, and a blob
+that two readers could take for two different documents is refused (CVE-2021-41190).
 """
 
 from collections.abc import Iterable
@@ -19,32 +19,34 @@ from nixoci.oci.media_types import (
     INDEX_TYPES,
     LAYER_TYPES,
     MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
     SCHEMA_1_TYPES,
 )
-from nixoci.oci.model import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageConfig, Index, Manifest, Platform
+from nixoci.oci.model import Descriptor, ImageConfig, Index, Manifest, Platform
 from nixoci.oci.platform import best_match, is_attestation, machine_platform
 from nixoci.oci.verify import read_verified
 
 _MAX_DEPTH = 3
 _MAX_DOCUMENTS = 64
-"""Indexes, and manifests whose platform stands nowhere else, that are read in search of a platform."""
+"""Indexes, and manifests without a platform in their descriptor, that are read in search of a platform."""
 
 _THREADS = 8
 _ATTESTATION = "vnd.docker.reference.type"
 
 
-def resolve(source: ImageSource, platform: Platform | None = None) -> Image:
+def resolve_image(source: ImageSource, platform: Platform | None = None) -> Image:
     """Return the source's image for a platform, by default for this machine's.
 
     Raises:
-        ImageError: It has none (PlatformError), or it is not an image that nixoci reads.
+        ImageError: It has none (PlatformError), or is not an image that nixoci reads.
         BlobError: A manifest or a config is missing or damaged.
     """
     return _pick(source, _survey(source), platform or machine_platform())
 
 
-def resolve_platforms(source: ImageSource, platforms: Iterable[Platform]) -> dict[Platform, Image]:
-    """Return the source's image for each of several platforms, read at once; errors as for `resolve`."""
+def resolve_image_platforms(source: ImageSource, platforms: Iterable[Platform]) -> dict[Platform, Image]:
+    """Return the source's image for each platform, read in parallel; errors as for `resolve_image`."""
     wanted = list(dict.fromkeys(platforms))
     survey = _survey(source)
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
@@ -52,12 +54,12 @@ def resolve_platforms(source: ImageSource, platforms: Iterable[Platform]) -> dic
 
 
 def list_platforms(source: ImageSource) -> list[Platform]:
-    """Return the platforms that a source has images for, in its order; errors as for `resolve`."""
+    """Return the platforms of a source's images, in its order; errors as for `resolve_image`."""
     return [candidate.platform.normalized for candidate in _survey(source).candidates]
 
 
 def document_type(text: bytes, *, what: str) -> str:
-    """Return the media type of a manifest or index that nothing describes: its own, or what its fields say it is.
+    """Return the media type of a manifest or index that has no descriptor, from its `mediaType` or its other fields.
 
     Raises:
         DocumentError: Not a JSON object.
@@ -78,7 +80,7 @@ def document_type(text: bytes, *, what: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """A manifest with the platform it is for."""
+    """A manifest and its platform."""
 
     platform: Platform
     descriptor: Descriptor
@@ -86,7 +88,7 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Survey:
-    """What a source offers; `single` is set where there is no index to say for which platform the manifest is."""
+    """The manifests of a source; `single` says that there is no index that names their platforms."""
 
     candidates: list[_Candidate]
     single: bool = False
@@ -101,7 +103,7 @@ def _survey(source: ImageSource) -> _Survey:
 
 
 class _Walk:
-    """The manifests of an index and of those nested in it, bounded in depth and in what is read."""
+    """The manifests of an index and of those nested in it, within limits of depth and of documents read."""
 
     def __init__(self, source: ImageSource) -> None:
         self._source = source
@@ -123,7 +125,7 @@ class _Walk:
         if entry.media_type in INDEX_TYPES:
             return self.index(entry, depth=depth + 1)
         if entry.media_type not in MANIFEST_TYPES or entry.artifact_type is not None:
-            return []  # image-spec image-index.md: what one does not know is no error
+            return []  # image-spec image-index.md: an unknown type is not an error
         platform = entry.platform
         if platform is None or not platform.os:
             self._count()
@@ -143,7 +145,7 @@ def _pick(source: ImageSource, survey: _Survey, wanted: Platform) -> Image:
     found = best_match(wanted, ((candidate.platform, candidate) for candidate in survey.candidates))
     platform = found.platform if found else None
     if survey.single and found is None:
-        # a config often leaves the variant out; then the request says more than it does
+        # a config often leaves the variant out, and the request names one
         only = survey.candidates[0]
         unsaid = Platform(os=wanted.os, architecture=wanted.architecture)
         if only.platform == unsaid:
@@ -178,7 +180,7 @@ def _read_manifest(source: ImageSource, descriptor: Descriptor) -> tuple[Blob, M
     if descriptor.media_type in SCHEMA_1_TYPES:
         raise _schema_1(what)
     if descriptor.media_type not in MANIFEST_TYPES:
-        raise ImageError(f"{what}: its media type {descriptor.media_type!r} is not an image's")
+        raise ImageError(f"{what}: its media type {descriptor.media_type!r} is not that of an image")
     blob = read_verified(source, descriptor, what=f"{source.name}: manifest")
     value = _object(blob.text, what)
     _check_type(value, descriptor, what, foreign=("manifests", "fsLayers", "history"))
@@ -186,7 +188,7 @@ def _read_manifest(source: ImageSource, descriptor: Descriptor) -> tuple[Blob, M
 
 
 def _check_type(value: dict[str, Any], descriptor: Descriptor, what: str, *, foreign: tuple[str, ...]) -> None:
-    """Check that a document can only be what its descriptor says it is."""
+    """Check that a document cannot be anything but what its descriptor says."""
     if value.get("schemaVersion") == 1:
         raise _schema_1(what)
     if value.get("schemaVersion") != 2:
@@ -194,12 +196,11 @@ def _check_type(value: dict[str, Any], descriptor: Descriptor, what: str, *, for
     own = value.get("mediaType", descriptor.media_type)
     if own != descriptor.media_type:
         raise ImageError(
-            f"{what}: it says that its media type is {own!r}, its descriptor says {descriptor.media_type!r}; do not use"
-            " it"
+            f"{what}: its own media type is {own!r}, its descriptor says {descriptor.media_type!r}; do not use it"
         )
     mixed = [name for name in foreign if name in value]
     if mixed:
-        raise ImageError(f"{what}: it has {mixed[0]!r}, so that it can be taken for something else; do not use it")
+        raise ImageError(f"{what}: it has {mixed[0]!r}, so it can be taken for another kind of document; do not use it")
 
 
 def _schema_1(what: str) -> ImageError:
@@ -212,7 +213,7 @@ def _read_config(source: ImageSource, manifest: Manifest) -> tuple[Blob, ImageCo
     what = f"{source.name}: config {manifest.config.digest}"
     if manifest.config.media_type not in CONFIG_TYPES:
         kind = manifest.artifact_type or manifest.config.media_type
-        raise ImageError(f"{what}: the manifest is of an artifact of type {kind!r}, not of a container image")
+        raise ImageError(f"{what}: the manifest belongs to an artifact of type {kind!r}, not to a container image")
     blob = read_verified(source, manifest.config, what=f"{source.name}: config")
     config = structure(ImageConfig, _object(blob.text, what), what=what)
     if config.rootfs.type != "layers":
@@ -231,8 +232,8 @@ def _layers(source: ImageSource, descriptor: Descriptor, manifest: Manifest, con
             )
         if layer.media_type not in LAYER_TYPES:
             raise ImageError(
-                f"{what}: layer {layer.digest} has the media type {layer.media_type!r}, which is not a container"
-                " image's layer"
+                f"{what}: layer {layer.digest} has the media type {layer.media_type!r}, which is not that of a"
+                " container image's layer"
             )
         if layer.size < 0:
             raise ImageError(f"{what}: layer {layer.digest} has the size {layer.size}")

@@ -1,4 +1,4 @@
-"""Where images are read from: one text names a source, as podman and skopeo write it.
+"""Image sources, and the texts that name them, as in podman and skopeo.
 
 `docker://REFERENCE` or a bare REFERENCE, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:REFERENCE]`,
 `blobs:DIGEST`.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from nixoci.errors import ImageError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import ImageError, InvalidReferenceError
 from nixoci.oci.archive import Archive
 from nixoci.oci.blobs import BlobFiles
 from nixoci.oci.digest import Digest
@@ -19,6 +19,7 @@ from nixoci.oci.image import ImageSource
 from nixoci.oci.layout import Layout
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import Registry, RegistryAccess
+from nixoci.tree.limits import Limits
 
 Transport = Literal["oci", "oci-archive", "docker-archive"]
 
@@ -28,7 +29,7 @@ _DEFAULT_ACCESS = RegistryAccess()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSource:
-    """An image in a layout or an archive: `transport:path[:tag]`. A relative path is relative to where it is used."""
+    """An image in a layout or an archive: `transport:path[:tag]`; a relative path starts at the working directory."""
 
     transport: Transport
     path: Path
@@ -40,7 +41,7 @@ class LocalSource:
 
 @dataclass(frozen=True, slots=True)
 class BlobsSource:
-    """An image by its manifest's digest, in files that are given one by one."""
+    """An image by its manifest's digest, whose blobs are given as single files."""
 
     digest: Digest
 
@@ -55,42 +56,47 @@ def parse_source(text: str) -> Source:
     """Read the text that names a source.
 
     Raises:
-        ReferenceError: Not a source that nixoci reads.
-        BlobError: `blobs:` with something else than a digest.
+        InvalidReferenceError: Not a source that nixoci reads.
+        BlobError: `blobs:` without a digest after it.
     """
     transport, colon, rest = text.partition(":")
     if colon and transport in get_args(Transport):
         path, _, tag = rest.partition(":")
         if not path:
-            raise ReferenceError(f"source {text!r}: the path is missing; expected {transport}:PATH[:TAG]")
+            raise InvalidReferenceError(f"source {text!r}: the path is missing; expected {transport}:PATH[:TAG]")
         return LocalSource(transport=cast("Transport", transport), path=Path(path), tag=tag or None)
     if colon and transport == "blobs":
         return BlobsSource(Digest.parse(rest))
     if colon and transport in _OTHERS:
-        raise ReferenceError(
+        raise InvalidReferenceError(
             f"source {text!r}: nixoci does not read {transport}:; copy the image with `skopeo copy {text} oci:DIR:TAG`"
             f" and use oci:DIR:TAG, or write docker://{text} if it is a repository's name"
         )
     if rest.startswith("//") and transport != "docker":
-        raise ReferenceError(
-            f"source {text!r}: is a web address; expected a reference such as docker.io/library/nginx:1.27"
+        raise InvalidReferenceError(
+            f"source {text!r}: this is a web address; expected a reference such as docker.io/library/nginx:1.27"
         )
     return Reference.parse(text.removeprefix("docker://"))
 
 
 @contextmanager
 def open_source(
-    source: Source | str, *, access: RegistryAccess = _DEFAULT_ACCESS, blobs: Mapping[Digest, Path] | None = None
+    source: Source | str,
+    *,
+    access: RegistryAccess = _DEFAULT_ACCESS,
+    blobs: Mapping[Digest, Path] | None = None,
+    limits: Limits | None = None,
 ) -> Iterator[ImageSource]:
     """Open a source inside a context; archives stay open until it ends.
 
     Args:
         source: The source, or its text.
-        access: How to reach registries.
+        access: The access to registries.
         blobs: Files by digest, for `blobs:`.
+        limits: Limits of an archive.
 
     Raises:
-        ReferenceError: Not a source that nixoci reads.
+        InvalidReferenceError: Not a source that nixoci reads.
         ImageError: No such image there, or it cannot be read.
     """
     match parse_source(source) if isinstance(source, str) else source:
@@ -103,7 +109,7 @@ def open_source(
             yield Layout.open(local.path, local.tag, name=str(local))
         case LocalSource() as local:
             _require(local, is_there=local.path.is_file(), kind="file")
-            with Archive.open_file(local.path, name=str(local)) as archive:
+            with Archive.open_file(local.path, name=str(local), limits=limits) as archive:
                 kind = DockerArchive.open if local.transport == "docker-archive" else Layout.open_archive
                 yield kind(archive, local.tag, name=str(local))
 

@@ -1,1 +1,1 @@
-"""The tree: layers' tar streams merged into one model, written once, described in a dump and as a canonical tar."""
+"""The merged tree: read from layers' tar streams, written to disk once, described as a dump and a canonical tar."""

@@ -1,9 +1,61 @@
-"""A stream of bytes that comes in chunks of any size."""
+"""Streams of bytes that are read by length: of chunks of any size, or of a file."""
 
+import os
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Protocol
+
+_CHUNK = 1 << 20
 
 
-class ByteStream:
+class ByteStream(Protocol):
+    """Bytes that are read in order; `position` is the number of bytes before the next one."""
+
+    position: int
+
+    def read(self, length: int) -> bytes:
+        """Return the next `length` bytes, or fewer at the end of the stream."""
+
+    def skip(self, length: int) -> bool:
+        """Skip `length` bytes; return False if the stream ends before."""
+
+    def pieces(self, length: int) -> Iterator[memoryview]:
+        """Yield the next `length` bytes as views, or fewer at the end of the stream."""
+
+    def drain(self) -> None:
+        """Read to the end, if that is what verifies the stream."""
+
+
+class FileStream:
+    """A regular file, which skips by seeking."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        self.position = file.tell()
+
+    def read(self, length: int) -> bytes:
+        """Return the next `length` bytes, or fewer at the end of the file."""
+        data = self._file.read(min(length, self._size - self.position))
+        self.position += len(data)
+        return data
+
+    def skip(self, length: int) -> bool:
+        """Skip `length` bytes; return False if the file ends before."""
+        end = self.position + length
+        self.position = self._file.seek(min(end, self._size))
+        return self.position == end
+
+    def pieces(self, length: int) -> Iterator[memoryview]:
+        """Yield the next `length` bytes as views, or fewer at the end of the file."""
+        while length and (data := self.read(min(length, _CHUNK))):
+            length -= len(data)
+            yield memoryview(data)
+
+    def drain(self) -> None:
+        """Do nothing: what follows the archive is not part of it."""
+
+
+class ChunkStream:
     """Chunks of bytes, read by length and skipped without a copy."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -30,7 +82,7 @@ class ByteStream:
         return b"".join(parts)
 
     def skip(self, length: int) -> bool:
-        """Pass over `length` bytes; return whether there were as many."""
+        """Skip `length` bytes; return False if the stream ends before."""
         while length and self._refill():
             step = min(length, len(self._chunk) - self._at)
             self._at += step
@@ -39,7 +91,7 @@ class ByteStream:
         return not length
 
     def pieces(self, length: int) -> Iterator[memoryview]:
-        """Yield the next `length` bytes as views of the chunks, fewer at the end of the stream."""
+        """Yield the next `length` bytes as views of the chunks, or fewer at the end of the stream."""
         while length and self._refill():
             piece = self._chunk[self._at : self._at + length]
             self._at += len(piece)

@@ -1,7 +1,7 @@
-"""Contents put aside: the bytes of regular files, written while their layer passes, named when the tree is known.
+"""Contents put aside: the bytes of regular files, written while their layer is read and named once the tree is merged.
 
-A layer can then be read once, without holding it in memory: a file's bytes go to a numbered file in a directory that
-only we write to, and get their name in the tree by a rename. What a higher layer replaces never gets one.
+So a layer is read once and never held in memory. The bytes go to a numbered file in a directory that only nixoci writes
+to; a rename gives that file its name in the tree. A file that a higher layer replaces never gets a name.
 """
 
 import os
@@ -16,10 +16,10 @@ _EXECUTE_BITS = 0o111
 
 
 class Contents:
-    """Puts contents aside in the new directory `folder`, each as a file of the mode that it has in a rootfs."""
+    """Puts contents aside in a new directory, each in a file with the mode that it gets in a rootfs."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the directory.
+        """Make the directory `folder`.
 
         Raises:
             OSError: It exists, or cannot be made.
@@ -28,8 +28,8 @@ class Contents:
         self._folder = os.fsencode(folder)
         self._count = 0
 
-    def keep(self, inode: Inode, pieces: Pieces) -> bytes:
-        """Write the pieces of a regular file; return the path of what was written.
+    def save(self, inode: Inode, pieces: Pieces) -> bytes:
+        """Write the pieces of a regular file and return the path of the new file.
 
         Raises:
             OSError: The disk is full.
@@ -54,7 +54,7 @@ class Contents:
 
 
 def create(path: bytes, inode: Inode) -> int:
-    """Create a file of the mode that a NAR has for it, whatever the umask; return its descriptor."""
+    """Create a file with the mode that a NAR gives it, whatever the umask; return its descriptor."""
     file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(file, _EXECUTABLE if inode.mode & _EXECUTE_BITS else _FILE)

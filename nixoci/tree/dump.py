@@ -1,8 +1,8 @@
 """The metadata dump: a tree as text, in composefs's dump format (composefs-dump(5)).
 
-One line a name: path, size, octal mode, link count, uid, gid, device, mtime, payload, content, digest, then
-xattrs. The payload of a file with content is its path inside the rootfs; a second name for a file has `@`
-before its mode and the first name, as in that one's line, as its payload.
+There is one line for each name: path, size, octal mode, link count, uid, gid, device, mtime, payload, content, digest,
+then xattrs. The payload of a file with content is its path inside the rootfs. A further name of a file has `@` before
+its mode, and the file's first name as its payload.
 """
 
 import os
@@ -12,9 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from nixoci.errors import StoreError
-from nixoci.tree.model import Inode, Kind, walk
-
-NANOSECONDS = 1_000_000_000
+from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, walk
 
 _FORMAT_BITS = {
     Kind.REGULAR: stat.S_IFREG,
@@ -25,7 +23,6 @@ _FORMAT_BITS = {
     Kind.FIFO: stat.S_IFIFO,
 }
 _KINDS = {bits: kind for kind, bits in _FORMAT_BITS.items()}
-_DEVICES = {Kind.CHARACTER, Kind.BLOCK}
 _NONE = b"-"
 
 _ESCAPES = {byte: b"\\x%02x" % byte for byte in range(256) if not 0x21 <= byte <= 0x7E} | {
@@ -41,7 +38,7 @@ _UNESCAPES = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 def write_dump(root: Inode) -> Iterator[bytes]:
-    """Yield the lines of the dump of a tree, each with its newline, parents before children."""
+    """Yield the lines of a tree's dump, each with its newline, parents before children."""
     names = Counter(id(inode) for _, inode in walk(root))
     first: dict[int, bytes] = {}
     for path, inode in walk(root):
@@ -80,12 +77,12 @@ def read_dump(lines: Iterable[bytes]) -> Inode:
 
 def _directory(inode: Inode) -> Inode:
     if not inode.is_directory:
-        raise ValueError("its parent is no directory")
+        raise ValueError("its parent is not a directory")
     return inode
 
 
 def escape(text: bytes) -> bytes:
-    """Escape a field; a field that is just `-` would mean none."""
+    """Escape a field (composefs, `print_escaped`); a lone `-` would mean that there is none."""
     return b"\\x2d" if text == _NONE else _SPECIAL.sub(_replace, text)
 
 
@@ -93,10 +90,10 @@ def unescape(text: bytes) -> bytes:
     """Undo `escape`.
 
     Raises:
-        ValueError: A backslash that begins no escape.
+        ValueError: A backslash that does not begin an escape.
     """
     if b"\\" in _ESCAPED.sub(b"", text):
-        raise ValueError(f"no escape: {text!r}")
+        raise ValueError(f"not an escape: {text!r}")
     return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else _UNESCAPES[match[2]], text)
 
 
@@ -126,7 +123,7 @@ def _line(path: bytes, inode: Inode, links: int, canonical: bytes | None) -> byt
         links,
         inode.uid,
         inode.gid,
-        os.makedev(*inode.device) if inode.kind in _DEVICES else 0,
+        os.makedev(*inode.device) if inode.kind in DEVICES else 0,
         seconds,
         nanoseconds,
         payload,
@@ -138,7 +135,7 @@ def _line(path: bytes, inode: Inode, links: int, canonical: bytes | None) -> byt
 
 
 def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
-    """Return the path, the file, and the first name where this one is a hardlink."""
+    """Return the path, the file, and the file's first name if this is a further one."""
     fields = line.removesuffix(b"\n").split(b" ")
     path, size, mode, _, uid, gid, rdev, mtime, payload, _, _ = fields[:11]
     if not path.startswith(b"/"):
@@ -155,7 +152,7 @@ def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
         mtime=int(seconds) * NANOSECONDS + int(nanoseconds),
         size=int(size) if kind is Kind.REGULAR else 0,
         target=unescape(payload) if kind is Kind.SYMLINK else b"",
-        device=(os.major(device), os.minor(device)) if kind in _DEVICES else (0, 0),
+        device=(os.major(device), os.minor(device)) if kind in DEVICES else (0, 0),
     )
     for xattr in fields[11:]:
         name, _, value = xattr.partition(b"=")

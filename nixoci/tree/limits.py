@@ -1,4 +1,4 @@
-"""Limits that keep a small blob from filling a disk or memory; every one can be raised by the caller."""
+"""Limits that keep a small blob from filling the disk or memory; the caller can raise those in `Limits`."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ MAX_NAME = 255
 """Bytes in one name; Linux file systems hold no more."""
 
 MAX_PATH = 3840
-"""Bytes in a whole path; with the store directory before it, it must stay under Linux's PATH_MAX."""
+"""Bytes in a path; with a store path before it, it must stay below Linux's PATH_MAX."""
 
 MAX_TARGET = 4095
 """Bytes in a symlink's target."""
@@ -14,10 +14,10 @@ MAX_TARGET = 4095
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on what one image may hold, over all its layers.
+    """Limits of one image, over all its layers.
 
-    `total_size` bounds, in bytes, both the uncompressed layers and the files they declare (a sparse file can
-    declare more than it carries); `entries` the tar entries and the directories that they imply; `depth` the
+    `total_size` limits the bytes of the uncompressed layers, and those of the files that they declare (a sparse file
+    can declare more than it carries); `entries` the tar entries and the directories that they imply; `depth` the
     components of a path; `header_size` the bytes of one extended header.
     """
 

@@ -1,35 +1,72 @@
-"""Find a file in a tree by path as a process inside would, without ever leaving the tree."""
+"""Paths inside a tree: resolved as a process inside would resolve them, without ever leaving the tree."""
+
+import posixpath
+from dataclasses import dataclass
 
 from nixoci.tree.model import Inode, Kind
 
-_MAXIMUM_LINKS = 40  # as in path_resolution(7)
+_MAX_SYMLINKS = 40  # as in path_resolution(7)
+
+
+@dataclass(slots=True)
+class Trail:
+    """The steps from a tree's root, which is the first, to a path.
+
+    `inode` of a step is None where the tree has nothing; `missing` says that such a step was taken, also if a `..`
+    went back over it. `symlinks` is the number of symlinks that were followed.
+    """
+
+    steps: list[tuple[bytes, Inode | None]]
+    symlinks: int = 0
+    missing: bool = False
+
+    @property
+    def names(self) -> list[bytes]:
+        """The components of the canonical path."""
+        return [name for name, _ in self.steps[1:]]
+
+
+def follow(root: Inode, path: bytes) -> Trail | None:
+    """Follow a path and every symlink on it, absolute ones and `..` from the tree's own root.
+
+    Returns:
+        The trail; None if there are more than 40 symlinks on the way.
+    """
+    trail = Trail([(b"", root)])
+    pending = path.split(b"/")[::-1]
+    while pending:
+        name = pending.pop()
+        if name in {b"", b"."}:
+            continue
+        if name == b"..":
+            if len(trail.steps) > 1:
+                trail.steps.pop()
+            continue
+        parent = trail.steps[-1][1]
+        child = parent.children.get(name) if parent is not None else None
+        if child is not None and child.kind is Kind.SYMLINK:
+            trail.symlinks += 1
+            if trail.symlinks > _MAX_SYMLINKS:
+                return None
+            if child.target.startswith(b"/"):
+                del trail.steps[1:]
+            pending += child.target.split(b"/")[::-1]
+            continue
+        trail.missing = trail.missing or child is None
+        trail.steps.append((name, child))
+    return trail
 
 
 def lookup(root: Inode, path: bytes) -> tuple[bytes, Inode] | None:
     """Return the canonical path (relative, without symlinks) and the file that `path` leads to.
 
-    Symlinks are followed, absolute ones and `..` from the tree's own root. None if there is no such file, or
-    more than 40 symlinks on the way.
+    None if there is no such file, or more than 40 symlinks on the way.
     """
-    done: list[tuple[bytes, Inode]] = []
-    todo = path.split(b"/")[::-1]
-    links = 0
-    while todo:
-        name = todo.pop()
-        if name in {b"", b"."}:
-            continue
-        if name == b"..":
-            done = done[:-1]
-            continue
-        here = done[-1][1] if done else root
-        if (inode := here.children.get(name)) is None:
-            return None
-        if inode.kind is Kind.SYMLINK:
-            if (links := links + 1) > _MAXIMUM_LINKS:
-                return None
-            if inode.target.startswith(b"/"):
-                done = []
-            todo += inode.target.split(b"/")[::-1]
-            continue
-        done.append((name, inode))
-    return b"/".join(name for name, _ in done), done[-1][1] if done else root
+    trail = follow(root, path)
+    inode = trail.steps[-1][1] if trail is not None and not trail.missing else None
+    return None if trail is None or inode is None else (b"/".join(trail.names), inode)
+
+
+def clamped(path: str) -> str:
+    """Return the one spelling of a path relative to a root, out of which no `..` leads; `""` is the root."""
+    return posixpath.normpath(f"/{path}").lstrip("/")

@@ -1,19 +1,19 @@
-"""Layers become one tree (image-spec layer.md, Applying Changesets).
+"""The merge of layers into one tree (image-spec layer.md, Applying Changesets).
 
-Where container engines disagree, whiteouts act on lower layers only, in any order within their layer.
+Container engines disagree on whiteouts; here they act on lower layers only, wherever they stand in their layer.
 """
 
 from collections.abc import Iterable
 
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.limits import MAX_NAME, MAX_PATH, Limits
+from nixoci.tree.lookup import Trail, follow
 from nixoci.tree.model import Inode, Kind
 from nixoci.tree.tar_reader import WHITEOUT, Entry, show
 
 OPAQUE = b".wh..wh..opq"
 
 _NOT_NAMES = {b"", b".", b".."}
-_MAX_SYMLINKS = 40
 
 
 class Merger:
@@ -25,10 +25,10 @@ class Merger:
         self._entries = 0
         self._size = 0
         self._layer = ""
-        self._fresh: dict[int, set[bytes]] = {}
-        """By directory, the names that are of this layer."""
-        self._clean: set[int] = set()
-        """The directories that were purged, which hold nothing but names of this layer from then on."""
+        self._fresh: dict[Inode, set[bytes]] = {}
+        """The names in each directory that this layer has put there."""
+        self._clean: set[Inode] = set()
+        """The purged directories, which hold only names of this layer from then on."""
 
     def apply(self, entries: Iterable[Entry], *, layer: str) -> None:
         """Apply the next layer; `layer` names it in errors.
@@ -83,18 +83,18 @@ class Merger:
 
     def _whiteout(self, path: bytes, directory: bytes, name: bytes) -> None:
         if name in _NOT_NAMES:
-            raise self._error(path, "a whiteout of no name; the layer is malformed")
+            raise self._error(path, "a whiteout without a name; the layer is malformed")
         parent = self._find_directory(path, directory)
         child = parent.children.get(name) if parent is not None else None
         if parent is None or child is None:
             return
         if child.is_directory:
             self._purge(child)
-        if name not in self._fresh.get(id(parent), ()):
+        if name not in self._fresh.get(parent, ()):
             self._hide(parent, name)
 
     def _hide(self, parent: Inode, name: bytes) -> None:
-        """Remove a name of a lower layer; a purged directory that this layer put something into stays, implied."""
+        """Remove a name of a lower layer; a purged directory that has names of this layer stays, as an implied one."""
         child = parent.children[name]
         if child.children:
             _take_attributes(child, implied_directory())
@@ -103,15 +103,15 @@ class Merger:
             del parent.children[name]
 
     def _purge(self, directory: Inode) -> None:
-        """Remove all that lower layers put into a directory, at any depth."""
-        found = [] if id(directory) in self._clean else [directory]
+        """Remove everything in a directory that comes from lower layers, at any depth."""
+        found = [] if directory in self._clean else [directory]
         for inode in found:
-            found += [child for child in inode.children.values() if child.is_directory and id(child) not in self._clean]
+            found += [child for child in inode.children.values() if child.is_directory and child not in self._clean]
         for inode in reversed(found):
-            fresh = self._fresh.get(id(inode), ())
+            fresh = self._fresh.get(inode, ())
             for name in [name for name in inode.children if name not in fresh]:
                 self._hide(inode, name)
-        self._clean.update(map(id, found))
+        self._clean.update(found)
 
     def _place(self, entry: Entry, directory: bytes, name: bytes) -> None:
         inode = entry.inode
@@ -138,57 +138,37 @@ class Merger:
         return inode
 
     def _mark(self, parent: Inode, name: bytes) -> None:
-        self._fresh.setdefault(id(parent), set()).add(name)
+        self._fresh.setdefault(parent, set()).add(name)
 
     def _find_directory(self, entry: bytes, path: bytes) -> Inode | None:
-        """Return the directory at a path, symlinks resolved inside the root; None where there is none."""
-        return self._trail(entry, path)[0][-1][1]
+        """Return the directory at a path, symlinks resolved inside the root; None if there is none."""
+        inode = self._trail(entry, path).steps[-1][1]
+        return inode if inode is not None and inode.is_directory else None
 
     def _make_directory(self, entry: bytes, path: bytes) -> Inode:
-        """Return the directory at a path; what is missing, or is no directory, becomes one."""
-        trail, followed = self._trail(entry, path)
-        if followed:
-            self._check_place(entry, [*(name for name, _ in trail[1:]), entry.rpartition(b"/")[2]])
+        """Return the directory at a path; a component that is missing, or is not a directory, becomes one."""
+        trail = self._trail(entry, path)
+        if trail.symlinks:
+            self._check_place(entry, [*trail.names, entry.rpartition(b"/")[2]])
         directory = self.root
-        for name, found in trail:
-            inode = found
-            if inode is None:
+        for name, inode in trail.steps[1:]:
+            if inode is None or not inode.is_directory:
                 self._count(entry, 0)
-                inode = implied_directory()
+                inode = implied_directory()  # noqa: PLW2901
                 directory.children[name] = inode
                 self._mark(directory, name)
             directory = inode
         return directory
 
-    def _trail(self, entry: bytes, path: bytes) -> tuple[list[tuple[bytes, Inode | None]], bool]:
-        """Return the directories from the root to a path, and whether a symlink led there.
-
-        None stands for what is missing or is no directory; a `..` steps back over that too, as if it were there.
-        `entry` is whom an error is about.
-        """
-        pending = [part for part in reversed(path.split(b"/")) if part]
-        trail: list[tuple[bytes, Inode | None]] = [(b"", self.root)]
-        followed = 0
-        while pending:
-            part = pending.pop()
-            if part == b"..":
-                trail = trail[:-1] or trail
-                continue
-            parent = trail[-1][1]
-            child = parent.children.get(part) if parent is not None else None
-            if child is not None and child.kind is Kind.SYMLINK:
-                followed += 1
-                if followed > _MAX_SYMLINKS:
-                    raise self._error(entry, f"its directory {show(path)} is a loop of symlinks")
-                if child.target.startswith(b"/"):
-                    trail = trail[:1]
-                pending += [item for item in reversed(child.target.split(b"/")) if item not in (b"", b".")]
-                continue
-            trail.append((part, child if child is not None and child.is_directory else None))
-        return trail, followed > 0
+    def _trail(self, entry: bytes, path: bytes) -> Trail:
+        """Return the way to a directory; `entry` is named in an error."""
+        trail = follow(self.root, path)
+        if trail is None:
+            raise self._error(entry, f"its directory {show(path)} is a loop of symlinks")
+        return trail
 
     def _check_place(self, entry: bytes, names: list[bytes]) -> None:
-        """Hold a path that symlinks lead to to the rules for the names of entries."""
+        """Check that a path that was reached through symlinks follows the rules for the names of entries."""
         if any(name.startswith(WHITEOUT) for name in names):
             raise self._error(entry, "it lies under a whiteout; the layer is malformed")
         if any(len(name) > MAX_NAME for name in names) or len(b"/".join(names)) > MAX_PATH:
@@ -204,7 +184,7 @@ class Merger:
 
 
 def implied_directory() -> Inode:
-    """Return a directory that no entry describes: 0755, root's, of the epoch."""
+    """Return a directory that no entry describes: mode 0755, owned by root, with mtime 0."""
     return Inode(Kind.DIRECTORY, mode=0o755)
 
 

@@ -1,19 +1,25 @@
-"""The tree that layers collapse to, in memory: names, attributes and where each file's content was put aside."""
+"""The merged tree in memory: names, attributes, and the place where each file's content was put aside."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+NANOSECONDS = 1_000_000_000
+"""Nanoseconds in a second."""
+
 
 class Kind(Enum):
-    """The type of a file; the values are the tar type flags (POSIX pax, ustar typeflag)."""
+    """The type of a file."""
 
-    REGULAR = b"0"
-    SYMLINK = b"2"
-    CHARACTER = b"3"
-    BLOCK = b"4"
-    DIRECTORY = b"5"
-    FIFO = b"6"
+    REGULAR = "regular file"
+    SYMLINK = "symlink"
+    CHARACTER = "character device"
+    BLOCK = "block device"
+    DIRECTORY = "directory"
+    FIFO = "FIFO"
+
+
+DEVICES = frozenset({Kind.CHARACTER, Kind.BLOCK})
 
 
 @dataclass(slots=True, eq=False)
@@ -21,9 +27,9 @@ class Inode:
     """A file of any kind with its attributes. Hardlinks are two names for one object.
 
     `mode` holds the permission, suid, sgid and sticky bits (0o7777), `mtime` nanoseconds since the epoch,
-    `device` the major and minor numbers of a device node. `content` says where
-    the bytes of a regular file were put aside (`nixoci.tree.contents`), None where it has none but zeros, or
-    where nobody kept them (a tree that was read back from a dump).
+    `device` the major and minor numbers of a device node. `content` is the path of the bytes of a regular file
+    (`nixoci.tree.contents`). It is None if they are all zeros, or if they were not put aside (a tree that was read
+    from a dump).
     """
 
     kind: Kind
@@ -47,8 +53,8 @@ class Inode:
 def walk(root: Inode) -> Iterator[tuple[bytes, Inode]]:
     """Yield `(path, inode)` for every name in the tree, parents first, siblings in byte order.
 
-    Paths are relative and have no leading slash; the root's is `b""`. A hardlinked file is yielded once
-    per name; the first one that is yielded is its canonical name.
+    Paths are relative; the root's is `b""`. A hardlinked file is yielded once for each name, and the first is its
+    canonical name.
     """
     stack: list[tuple[bytes, Inode]] = [(b"", root)]
     while stack:

@@ -1,13 +1,14 @@
-"""Mount points that a tree lacks: containers need them, and cannot make them in a tree that is only read.
+"""Mount points that a tree lacks: containers need them, and cannot create them in a read-only tree.
 
-Root's podman makes them in the writable layer above the image. A rootless one may not: all directories of the Nix
-store belong to somebody else. So the rootfs gets those that the image lacks; the metadata dump does not, and where
-podman mounts the tree by its metadata the image is as it was.
+Root's podman creates them in the writable layer above the image. A rootless podman cannot, since all directories of the
+Nix store belong to another user. So the rootfs gets the missing ones. The metadata dump does not: where podman mounts
+the tree by its metadata, the image is unchanged.
 """
 
-import posixpath
 from collections.abc import Iterable
+from dataclasses import replace
 
+from nixoci.tree.lookup import clamped
 from nixoci.tree.model import Inode, Kind
 
 _DIRECTORIES = (b"dev", b"proc", b"run", b"run/secrets", b"sys", b"tmp", b"var/tmp")
@@ -16,29 +17,38 @@ _MTAB = b"etc/mtab"
 _MOUNTS = b"/proc/mounts"
 
 
-def add_mount_points(root: Inode, own: Iterable[str]) -> None:
-    """Add to a tree the mount points that it lacks: those of every container, and directories of the image's `own`.
+def with_mount_points(root: Inode, own: Iterable[str]) -> Inode:
+    """Return a copy of a tree with the mount points of every container, and directories at the image's `own` paths.
 
-    A path with a symlink or a file in its way is left alone: what it leads to is the image's affair.
+    The tree itself stays as it is. A path that passes through a symlink or a file is skipped.
     """
-    for path in (*_DIRECTORIES, *_clean(own)):
-        _add(root, path, Inode(Kind.DIRECTORY))
+    top = _copy(root)
+    copies = {top}
+    paths = [clamped(path).encode("utf-8", "surrogateescape") for path in own]
+    for path in (*_DIRECTORIES, *paths):
+        _add(top, path, Inode(Kind.DIRECTORY), copies)
     for path in _FILES:
-        _add(root, path, Inode(Kind.REGULAR, mode=0o644))
-    _add(root, _MTAB, Inode(Kind.SYMLINK, mode=0o777, target=_MOUNTS))
+        _add(top, path, Inode(Kind.REGULAR, mode=0o644), copies)
+    _add(top, _MTAB, Inode(Kind.SYMLINK, mode=0o777, target=_MOUNTS), copies)
+    return top
 
 
-def _clean(paths: Iterable[str]) -> list[bytes]:
-    """Return paths relative to the root, `..` clamped there."""
-    return [posixpath.normpath(f"/{path}").lstrip("/").encode("utf-8", "surrogateescape") for path in paths]
-
-
-def _add(root: Inode, path: bytes, inode: Inode) -> None:
+def _add(top: Inode, path: bytes, inode: Inode, copies: set[Inode]) -> None:
+    """Add `inode` at a path that the tree lacks; a directory on the way that is not among `copies` is copied first."""
     *parents, name = path.split(b"/")
-    directory = root
+    directory = top
     for part in parents:
-        directory = directory.children.setdefault(part, Inode(Kind.DIRECTORY))
-        if not directory.is_directory:
+        child = directory.children.get(part, Inode(Kind.DIRECTORY))
+        if not child.is_directory:
             return
+        if child not in copies:
+            child = _copy(child)
+            copies.add(child)
+            directory.children[part] = child
+        directory = child
     if name:
         directory.children.setdefault(name, inode)
+
+
+def _copy(directory: Inode) -> Inode:
+    return replace(directory, children=dict(directory.children))

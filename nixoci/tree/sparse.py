@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-BLOCK = 512
+from nixoci.tree.tar_format import BLOCK
 
 _OLD_MAP = 386
 _OLD_ENTRIES = 4
@@ -18,9 +18,9 @@ _OCTAL = re.compile(rb"[0-7]+")
 
 @dataclass(frozen=True, slots=True)
 class SparseMap:
-    """The file's size, and `(position, length)` of each run of bytes that the archive carries.
+    """A file's size, and the `(position, length)` of each run of bytes that the archive carries.
 
-    `in_content` means that the runs still have to be read from the start of the content (format 1.0).
+    `in_content` says that the runs are still to be read, from the start of the content (format 1.0).
     """
 
     size: int
@@ -31,7 +31,7 @@ class SparseMap:
         """Check the runs against the `available` bytes that the archive carries.
 
         Raises:
-            ValueError: Runs out of order, past the end, or not as long as that.
+            ValueError: The runs are out of order, go past the end, or have another length.
         """
         carried, end = 0, 0
         for position, length in self.runs:
@@ -62,13 +62,13 @@ def pax_sparse(records: list[tuple[bytes, bytes]]) -> SparseMap:
     """Read the map from an entry's PAX records, some of which are `GNU.sparse.*`.
 
     Raises:
-        ValueError: The records contradict each other, are not numbers, or are of no known format.
+        ValueError: The records contradict each other, are not numbers, or are not of a known format.
     """
     values = dict(records)
     if values.get(b"GNU.sparse.major") == b"1" and values.get(b"GNU.sparse.minor") == b"0":
         return SparseMap(_decimal(values.get(b"GNU.sparse.realsize", b"")), in_content=True)
     if b"GNU.sparse.size" not in values:
-        raise ValueError("it is of none of the formats 0.0, 0.1 and 1.0")
+        raise ValueError("it has none of the formats 0.0, 0.1 and 1.0")
     if b"GNU.sparse.map" in values:
         text = values[b"GNU.sparse.map"]
         numbers = [_decimal(part) for part in text.split(b",")] if text else []
@@ -84,7 +84,7 @@ def pax_sparse(records: list[tuple[bytes, bytes]]) -> SparseMap:
 
 
 def read_map_1_0(size: int, more: Callable[[], bytes], blocks: int) -> SparseMap:
-    """Read the map that format 1.0 puts before the content; at most `blocks` blocks belong to the entry.
+    """Read the map that format 1.0 puts before the content; the entry has `blocks` blocks in all.
 
     Raises:
         ValueError: Not a number, or the map is longer than the content.

@@ -1,7 +1,7 @@
-"""A layer's tar stream, read strictly: what is not understood is an error, never skipped or guessed at.
+"""A strict reader of tar streams: an unknown or damaged entry is an error, never skipped or guessed.
 
-Our own reader and not `tarfile`, which takes a damaged header in the middle for the end of the archive and
-trusts sizes; it gives entries and where their bytes lie, and keeps no content.
+It is not `tarfile`, which takes a damaged header for the end of the archive and trusts sizes. It yields entries and
+holds no content in memory.
 
 Formats: v7, ustar and star, PAX (POSIX.1-2017 pax), GNU long names, GNU sparse files old, 0.0, 0.1 and 1.0.
 Global PAX headers are read and have no effect, as in every container engine (Go's archive/tar).
@@ -16,18 +16,15 @@ from urllib.parse import unquote_to_bytes
 
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.byte_stream import ByteStream
-from nixoci.tree.dump import NANOSECONDS
 from nixoci.tree.limits import MAX_NAME, MAX_PATH, MAX_TARGET, Limits
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind
 from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu_map
+from nixoci.tree.tar_format import BLOCK, HARDLINK_FLAG, KIND_FLAGS, XATTR, ZERO_BLOCK
 
-BLOCK = 512
-HARDLINK = b"1"
 WHITEOUT = b".wh."
 
-_ZERO_BLOCK = bytes(BLOCK)
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
-_KINDS = {kind.value: kind for kind in Kind if kind is not Kind.REGULAR}
+_KINDS = {flag: kind for kind, flag in KIND_FLAGS.items() if kind is not Kind.REGULAR}
 _MAX_ID = (1 << 32) - 2
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
@@ -41,44 +38,46 @@ _HOSTILE_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 
 @dataclass(slots=True)
 class Entry:
-    """One entry of a layer.
+    """One entry of an archive.
 
-    `path` is normalised: relative, no `.` components, no doubled slashes; `b""` is the root. For a hardlink
-    `link` is the normalised path of its target and `inode` is None.
+    `path` is normalized: relative, without `.` components and doubled slashes; `b""` is the root. For a hardlink,
+    `link` is the normalized path of its target and `inode` is None. `offset` is the position of a regular file's
+    content in the stream, None for a sparse file.
     """
 
     path: bytes
     inode: Inode | None
     link: bytes = b""
+    offset: int | None = None
 
 
 Pieces = Iterator[tuple[int, memoryview]]
-"""The bytes of a file and their positions in it, in order; what no piece covers is zeros."""
+"""The bytes of a file with their positions in it, in order; everything between pieces is zeros."""
 
-Keep = Callable[[Inode, Pieces], bytes]
-"""Puts the pieces of a regular file aside, all of them, and returns where; its `mode` and `size` are final."""
+SaveContent = Callable[[Inode, Pieces], bytes]
+"""Puts all pieces of a regular file aside and returns the path; the file's `mode` and `size` are final."""
 
 
 class TarReader:
-    """Reads the entries of one layer from its uncompressed chunks.
+    """Reads the entries of a layer, or of the archive around an image.
 
-    `warnings` collects what was dropped on purpose.
+    `warnings` collects a message about each xattr that was dropped.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, layer: str, limits: Limits, keep: Keep | None = None) -> None:
-        """Read from `chunks`; `layer` names the layer in errors, `keep` is given the files that have bytes."""
-        self._stream = ByteStream(chunks)
-        self._layer = layer
+    def __init__(self, stream: ByteStream, *, what: str, limits: Limits, save: SaveContent | None = None) -> None:
+        """Read from `stream`; `what` names the archive in errors, `save` gets the files that have bytes."""
+        self._stream = stream
+        self._what = what
         self._limits = limits
-        self._keep = keep
+        self._save = save
         self.warnings: list[str] = []
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries in order, then read the stream to its end.
 
         Raises:
-            LayerError: The stream is not a well-formed tar, or an entry breaks a rule of layers.
-            LimitError: An extended header, a name or a path is too long.
+            LayerError: The stream is not a well-formed tar, or has an entry that a layer cannot have.
+            LimitError: An extended header, a name or a path is too long, or a file too large.
         """
         pax: list[tuple[bytes, bytes]] = []
         long: dict[bytes, bytes] = {}
@@ -103,25 +102,25 @@ class TarReader:
 
     def _where(self, path: bytes | None) -> str:
         if path is None:
-            return f"layer {self._layer}: tar offset {self._stream.position}"
-        return f"layer {self._layer}: entry {show(path)}"
+            return f"{self._what}: tar offset {self._stream.position}"
+        return f"{self._what}: entry {show(path)}"
 
     def _header(self) -> bytes | None:
         """Return the next header block, None at the end of the archive."""
         block = self._stream.read(BLOCK)
         if not block:
             return None
-        if block == _ZERO_BLOCK:
+        if block == ZERO_BLOCK:
             second = self._stream.read(BLOCK)
-            if second not in (b"", _ZERO_BLOCK):
-                raise self._error("a single zero block inside the archive; the layer is damaged")
+            if second not in (b"", ZERO_BLOCK):
+                raise self._error("a single zero block inside the archive; the archive is damaged")
             return None
         if len(block) < BLOCK:
-            raise self._error("the tar stream ends inside a header; the layer is truncated")
+            raise self._error("the tar stream ends inside a header; the archive is truncated")
         claimed = _octal(block[148:156])
         total = sum(block) - sum(block[148:156]) + 8 * 0x20
         if claimed != total and claimed != total - _signed_excess(block):
-            raise self._error("the header checksum does not match; the layer is damaged or not a tar archive")
+            raise self._error("the header checksum does not match; the archive is damaged or not a tar archive")
         return block
 
     def _extended(self, size: int) -> bytes:
@@ -130,7 +129,7 @@ class TarReader:
             raise self._header_limit()
         data = self._stream.read(size)
         if len(data) < size or not self._stream.skip(-size % BLOCK):
-            raise self._error("the tar stream ends inside an extended header; the layer is truncated")
+            raise self._error("the tar stream ends inside an extended header; the archive is truncated")
         return data
 
     def _pax_records(self, data: bytes) -> list[tuple[bytes, bytes]]:
@@ -142,13 +141,13 @@ class TarReader:
             end = at + int(digits) if space > 0 and _NUMBER.fullmatch(digits) else 0
             key, equals, value = data[space + 1 : end - 1].partition(b"=")
             if not space < end <= len(data) or data[end - 1 : end] != b"\n" or not equals or not key:
-                raise self._error("a PAX record is malformed; the layer is damaged")
+                raise self._error("a PAX record is malformed; the archive is damaged")
             records.append((key, value))
             at = end
         return records
 
     def _number(self, block: bytes, at: int, length: int, what: str) -> int:
-        """Read a number field that cannot be negative."""
+        """Read a number field; a negative one is an error."""
         value = _field(block[at : at + length])
         if value is None or value < 0:
             raise self._error(f"the {what} in a header is not a number of the tar format: {block[at : at + length]!r}")
@@ -174,15 +173,14 @@ class TarReader:
         raw = records.get(b"GNU.sparse.name") or records.get(b"path") or long.get(b"L") or _name(block)
         path = self.normalize(raw)
         if flag == b"\0" and raw.endswith(b"/"):
-            flag = Kind.DIRECTORY.value
+            flag = KIND_FLAGS[Kind.DIRECTORY]
         size = self._pax_number(records, b"size", size, path)
         link = records.get(b"linkpath") or long.get(b"K") or block[157:257].split(b"\0", 1)[0]
-        if flag == HARDLINK:
+        if flag == HARDLINK_FLAG:
             return Entry(path, None, link=self.normalize(link))
         inode = self._inode(block, records, path)
         if flag in _REGULAR_FLAGS:
-            self._content(inode, block, size, pax, path)
-            return Entry(path, inode)
+            return Entry(path, inode, offset=self._content(inode, block, size, pax, path))
         kind = _KINDS.get(flag)
         if kind is None:
             raise self._error(f"type {flag!r} is not a type that a layer can hold", path)
@@ -193,7 +191,7 @@ class TarReader:
             if not 0 < len(link) <= MAX_TARGET:
                 raise self._error(f"a symlink target of {len(link)} bytes; 1 to {MAX_TARGET} are possible", path)
             inode.target = link
-        elif kind in (Kind.CHARACTER, Kind.BLOCK):
+        elif kind in DEVICES:
             inode.device = self._device(block, path)
         return Entry(path, inode)
 
@@ -241,8 +239,8 @@ class TarReader:
                 except binascii.Error as error:
                     raise self._error(f"xattr {show(key)}: its value is not base64", path) from error
                 xattrs.setdefault(unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr.")), decoded)
-            elif key.startswith(b"SCHILY.xattr."):
-                xattrs[key.removeprefix(b"SCHILY.xattr.")] = value
+            elif key.startswith(XATTR):
+                xattrs[key.removeprefix(XATTR)] = value
         for name in list(xattrs):
             if name.startswith(_HOSTILE_XATTRS):
                 self.warnings.append(
@@ -252,15 +250,17 @@ class TarReader:
             elif name in _DROPPED_XATTRS:
                 del xattrs[name]
             elif not 0 < len(name) <= MAX_NAME or b"=" in name or b"\0" in name or b"." not in name:
-                raise self._error(f"xattr name {show(name)} is not one that Linux and PAX can hold", path)
+                raise self._error(f"xattr name {show(name)} is not a name that Linux and PAX can hold", path)
             elif len(xattrs[name]) > _MAX_XATTR:
                 raise self._error(
                     f"xattr {show(name)} has {len(xattrs[name])} bytes; at most {_MAX_XATTR} are possible", path
                 )
         return xattrs
 
-    def _content(self, inode: Inode, block: bytes, size: int, pax: list[tuple[bytes, bytes]], path: bytes) -> None:
-        """Set a regular file's size and content, and pass over its bytes."""
+    def _content(
+        self, inode: Inode, block: bytes, size: int, pax: list[tuple[bytes, bytes]], path: bytes
+    ) -> int | None:
+        """Set a regular file's size, save its content, skip to the next header, and return the content's offset."""
         padding = -size % BLOCK
         inode.size = size
         runs: tuple[tuple[int, int], ...] = ((0, size),)
@@ -284,12 +284,14 @@ class TarReader:
                 f"{self._where(path)}: a file of {inode.size} bytes, the limit for the image is"
                 f" {self._limits.total_size}; raise it with --max-size if you trust the image"
             )
-        if self._keep is not None and size:
-            inode.content = self._keep(inode, self._pieces(runs, path))
+        offset = self._stream.position if sparse is None else None
+        if self._save is not None and size:
+            inode.content = self._save(inode, self._pieces(runs, path))
         elif not self._stream.skip(size):
             raise self._cut(path)
         if not self._stream.skip(padding):
             raise self._cut(path)
+        return offset
 
     def _pieces(self, runs: Iterable[tuple[int, int]], path: bytes) -> Pieces:
         for start, length in runs:
@@ -301,10 +303,10 @@ class TarReader:
                 raise self._cut(path)
 
     def _cut(self, path: bytes) -> LayerError:
-        return self._error("the tar stream ends inside its content; the layer is truncated", path)
+        return self._error("the tar stream ends inside its content; the archive is truncated", path)
 
     def _map_blocks(self, path: bytes) -> Callable[[], bytes]:
-        """Return a reader of the blocks of a sparse map, which counts as an extended header."""
+        """Return a function that reads the blocks of a sparse map, under the limit of an extended header."""
         start = self._stream.position
 
         def more() -> bytes:
@@ -329,7 +331,7 @@ class TarReader:
         """
         parts = [part for part in name.split(b"/") if part not in (b"", b".")]
         if b".." in parts:
-            raise self._error("a '..' in its name; a layer must not reach outside of its root", name)
+            raise self._error("a '..' in its name; it must not lead out of the archive's root", name)
         if b"\0" in name:
             raise self._error("a NUL byte in its name", name)
         path = b"/".join(parts)
@@ -346,7 +348,7 @@ class TarReader:
 
 
 def show(name: bytes) -> str:
-    """Return a name for a message: quoted, printable, not too long."""
+    """Return a name for a message: quoted, printable, and shortened."""
     text = name.decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= 200 else text[:199] + "…")
 
@@ -361,7 +363,7 @@ def _name(block: bytes) -> bytes:
 
 
 def _signed_excess(block: bytes) -> int:
-    """Return how much less a header sums up to for old programs, which took its bytes as signed."""
+    """Return how much smaller the checksum of old programs is, which added the bytes as signed numbers."""
     return 256 * sum(byte >> 7 for byte in block[:148] + block[156:])
 
 

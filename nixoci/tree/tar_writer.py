@@ -1,7 +1,7 @@
 """The canonical tar of a tree: the same tree gives the same bytes, on any machine and with any Python.
 
-It is what the tree's diff id is the digest of, and what podman's tar-split rebuilds on `save` and `push`.
-Our own writer and not `tarfile`, whose header bytes are free to change between Python versions.
+Its digest is the tree's diff id, and podman rebuilds it from the tar-split on `save` and `push`. It is not written by
+`tarfile`, whose header bytes may change between Python versions.
 
 Entries are in `walk` order; ustar headers (POSIX.1-2017 pax), preceded by one PAX extended header where a value
 does not fit: paths and targets over 100 bytes or not ASCII, ids over 2 097 151, sizes over 8 GiB, mtimes that are
@@ -11,14 +11,8 @@ negative or not whole seconds, xattrs (`SCHILY.xattr.*`). User and group names a
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from nixoci.tree.dump import NANOSECONDS
-from nixoci.tree.model import Inode, Kind, walk
-
-BLOCK = 512
-END_OF_ARCHIVE = bytes(2 * BLOCK)
-HARDLINK_FLAG = b"1"
-PAX_FLAG = b"x"
-XATTR = b"SCHILY.xattr."
+from nixoci.tree.model import NANOSECONDS, Inode, Kind, walk
+from nixoci.tree.tar_format import HARDLINK_FLAG, KIND_FLAGS, PAX_FLAG, XATTR, padding
 
 _NAME_LENGTH = 100
 _MAX_ID = 0o7777777
@@ -30,9 +24,9 @@ _PAX_NAME = b"PaxHeaders/entry"
 class TarEntry:
     """One entry of the canonical tar.
 
-    `header` is all that comes before the content, and `size` the number of bytes of content (the file at
-    `path` in the rootfs), which `padding(size)` follows. `name` is the path as the header has it: `./` for the
-    root, and a `/` after a directory's.
+    `header` is everything before the content. `size` is the number of bytes of content (the file at `path` in the
+    rootfs), which `padding(size)` follows. `name` is the path in the header: `./` for the root, and with a `/` at the
+    end for a directory.
     """
 
     path: bytes
@@ -50,14 +44,11 @@ def tar_entries(root: Inode) -> Iterator[TarEntry]:
         if canonical == path:
             size = inode.size if inode.kind is Kind.REGULAR else 0
             xattrs = {XATTR + key: value for key, value in inode.xattrs.items()}
-            yield TarEntry(path, name, headers(name, inode, inode.kind.value, inode.target, size, records=xattrs), size)
+            yield TarEntry(
+                path, name, headers(name, inode, KIND_FLAGS[inode.kind], inode.target, size, records=xattrs), size
+            )
         else:
             yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, canonical, 0, records={}), 0)
-
-
-def padding(size: int) -> bytes:
-    """Return the zeros that fill the last block of `size` bytes of content."""
-    return bytes(-size % BLOCK)
 
 
 def headers(
@@ -66,12 +57,12 @@ def headers(
     """Return the header blocks of an entry.
 
     Args:
-        name: Its name, as the header has it.
-        inode: What its attributes are taken from.
-        flag: Its type flag.
-        target: What a link links to.
+        name: The name in the header.
+        inode: The file that has the attributes.
+        flag: The type flag.
+        target: The target of a link.
         size: The bytes of content that follow.
-        records: PAX records that it has whatever its attributes are.
+        records: PAX records to write besides those that the attributes need.
     """
     records = dict(records)
     seconds, nanoseconds = divmod(inode.mtime, NANOSECONDS)
@@ -107,7 +98,7 @@ def _fits(text: bytes) -> bool:
 
 
 def _shorten(text: bytes) -> bytes:
-    """Return something of the name for readers that do not know PAX."""
+    """Return a part of the name for readers that do not know PAX."""
     return bytes(byte if byte < 0x80 else ord("_") for byte in text[-_NAME_LENGTH:])
 
 

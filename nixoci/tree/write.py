@@ -1,7 +1,7 @@
-"""Writes a tree's rootfs: only what a NAR can hold, and no write through a symlink.
+"""Writing a tree's rootfs: only what a NAR can hold, and never through a symlink.
 
-The tree's directories are made in a new directory that only we write to, parents first, so that a path of the tree
-never passes through anything but those directories. Devices and FIFOs are left out: only the metadata dump has them.
+The directories are created in a new directory that only nixoci writes to, parents first, so a path of the tree passes
+through those directories only. Devices and FIFOs are left out: only the metadata dump has them.
 """
 
 import os
@@ -14,13 +14,13 @@ _DIRECTORY = 0o755
 
 
 def write_rootfs(root: Inode, dest: Path) -> None:
-    """Write the tree to the new directory `dest`; the contents that were put aside move there.
+    """Write the tree to the new directory `dest`, and move the contents that were put aside there.
 
-    Files have mode 0444, or 0555 where the image has any execute bit, directories 0755, whatever the umask.
+    Files get mode 0444, or 0555 if the image sets any execute bit, and directories 0755, whatever the umask.
 
     Args:
         root: The merged tree.
-        dest: A path that does not exist; its parent does, on the file system of the contents.
+        dest: A path that does not exist; its parent does, on the same file system as the contents.
 
     Raises:
         OSError: The disk is full, or `dest` exists.

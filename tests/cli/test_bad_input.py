@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -113,7 +114,7 @@ def test_a_damaged_image(
         (entry("zeros", size=100_000), ["--max-size", "50000"], "raise it with --max-size"),
         (entry("a/b/c"), ["--max-depth", "2"], "raise it with --max-depth"),
         (tar_stream({"a": b"", "b": b""}), ["--max-entries", "3"], "raise it with --max-entries"),
-        (LAYER[:700], [], "the layer is truncated"),
+        (LAYER[:700], [], "the archive is truncated"),
     ],
 )
 def test_a_bad_layer(
@@ -152,3 +153,16 @@ def test_a_name_of_control_characters_stays_on_one_line(tmp_path: Path, capsys: 
     write_layout(tmp_path / "layout", [entry("new\nline\x1b[2J/..")])
     message = run(capsys, "extract", f"oci:{tmp_path / 'layout'}", str(tmp_path / "out"))
     assert "\x1b" not in message
+
+
+def test_limits_hold_for_the_archive_around_the_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("name" * 100))
+    source, out = f"docker-archive:{archive}", str(tmp_path / "out")
+    message = run(capsys, "extract", source, out, "--max-header-size", "300")
+    assert message.startswith(f"{source}: tar offset 512: an extended header of more than 300 bytes, the limit;")
+    archive.write_bytes(gzip.compress(archive.read_bytes()))
+    message = run(capsys, "extract", source, out, "--max-size", "300")
+    assert message.startswith(f"{source}: more than 300 bytes when decompressed, the limit; raise it with --max-size")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]

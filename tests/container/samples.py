@@ -10,7 +10,8 @@ from nixoci.container.image_tree import ImageTree
 from nixoci.document import dump
 from nixoci.image_path import FORMAT_VERSION, ImageDocument, TextBlob
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import OCI_CONFIG, OCI_MANIFEST, Platform
+from nixoci.oci.media_types import OCI_CONFIG, OCI_MANIFEST
+from nixoci.oci.model import Platform
 from nixoci.tree.dump import write_dump
 from nixoci.tree.model import Inode, Kind
 

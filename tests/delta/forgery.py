@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import IO
 
+from nixoci.compression import ZstdCompressor, compress
 from nixoci.delta.codecs.hdiff import HDIFF
 from nixoci.delta.codecs.splice import SPLICE
 from nixoci.delta.codecs.zstd import ZSTD as PREFIXED
@@ -20,7 +21,6 @@ from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, VERS
 from nixoci.nix_store.hashes import from_sri, to_sri
 from nixoci.nix_store.nar import NarHash, NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, pack_hash_part, store_path_name
-from nixoci.zstd import ZstdCompressor, compress
 
 PREFACE = MAGIC + pack_varint(VERSION)
 Damage = Callable[[random.Random, bytes], bytes]

@@ -14,9 +14,8 @@ from nixoci.errors import ImageError, ProcessError, StoreError
 from nixoci.image_store import build
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.names import big_data_file
-from nixoci.image_store.rewrite import DOCKER_LAYER
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import DOCKER_MANIFEST, OCI_LAYER
+from nixoci.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, OCI_LAYER
 from tests.image_store.trees import CREATED, Tree, image_path, small_tree
 
 
@@ -177,8 +176,8 @@ def test_one_name_for_two_images_is_refused_and_leaves_nothing(tmp_path: Path) -
     with pytest.raises(StoreError) as caught:
         build_image_store(tmp_path / "store", images, mkcomposefs=None)
     assert str(caught.value) == (
-        f"docker.io/library/sample:1: two images have this name: {tmp_path}/a and {tmp_path}/b; leave one out, or"
-        " give one another name"
+        f"docker.io/library/sample:1: two images have this name: {tmp_path}/a and {tmp_path}/b; leave one out or"
+        " rename it"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 

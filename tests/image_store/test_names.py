@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import InvalidReferenceError
 from nixoci.image_store.names import big_data_file, listed_name
 
 DIGEST = "sha256:" + 64 * "a"
@@ -35,5 +35,5 @@ def test_references_are_listed_in_full_with_a_tag_or_a_digest(reference: str, na
 
 @pytest.mark.parametrize("reference", ["docker.io/Nginx:1", "docker.io/a:b:c", "", "a.b/c:1\n", 64 * "a"])
 def test_what_podman_does_not_read_is_refused(reference: str) -> None:
-    with pytest.raises(ReferenceError):
+    with pytest.raises(InvalidReferenceError):
         listed_name(reference)

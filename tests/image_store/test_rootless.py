@@ -15,8 +15,7 @@ from hypothesis import given
 from nixoci.cli.image_store import image_store
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.rootless import write_metadata
-from nixoci.tree.dump import NANOSECONDS
-from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.model import NANOSECONDS, Inode, Kind, walk
 from tests.image_store.trees import Tree, image_path, small_tree, trees
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nixoci.document import dump
 from nixoci.image_path import FORMAT_VERSION, ImageDocument, ImagePath, LayerDocument, TextBlob
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Platform
+from nixoci.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from nixoci.oci.model import Platform
 from nixoci.tree.dump import write_dump
 from nixoci.tree.model import Inode, Kind, walk
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.errors import DocumentError, LockError, PlatformError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import DocumentError, InvalidReferenceError, LockError, PlatformError
 from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedNarHash
 from nixoci.lock.pin import add_image, remove_image, update_images
@@ -181,7 +181,7 @@ def test_an_update_to_another_tag(layout: Path, context: LockContext) -> None:
     before, _ = add_image(EMPTY, f"{APP}:1.0", context=context, platforms=[AMD64])
     after = update_images(before, ["app"], context=context, tag="1.1").images["app"]
     assert (after.reference, after.digest) == (f"{APP}:1.1", digest)
-    with pytest.raises(ReferenceError, match="'-' is not a tag"):
+    with pytest.raises(InvalidReferenceError, match="'-' is not a tag"):
         update_images(before, ["app"], context=context, tag="-")
 
 

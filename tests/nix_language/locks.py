@@ -7,7 +7,7 @@ from typing import Any
 
 from nixoci.lock.model import LOCK_VERSION, Lock, LockedBlob, LockedConfig, LockedImage, LockedLayer, LockedPlatform
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from nixoci.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 
 
 def digest(text: str) -> Digest:

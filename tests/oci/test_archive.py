@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import tarfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -9,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nixoci.errors import ImageError
+from nixoci.compression import compress
+from nixoci.errors import ImageError, LimitError
 from nixoci.oci.archive import Archive
-from nixoci.zstd import compress
+from nixoci.tree.limits import Limits
+from tests.support import layers
 from tests.support.layout import write_tar
 
 if TYPE_CHECKING:
@@ -76,10 +81,12 @@ def test_a_name_outside_leads_nowhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"not a tar file" * 100, "A: not a whole tar file: invalid header; make it again"),
+        (b"not a tar file" * 100, "A: tar offset 512: the header checksum does not match; the archive is damaged or"),
         (gzip.compress(b"text")[:-4], "A: cannot be decompressed: "),
         (b"\x1f\x8bnonsense", "A: cannot be decompressed: "),
-        (compress(b"text"), "A: compressed with bzip2, xz or zstd, expected a tar file; decompress it first"),
+        (bz2.compress(b"text"), "A: compressed with bzip2, expected a tar file; decompress it first"),
+        (lzma.compress(b"text"), "A: compressed with xz, expected a tar file; decompress it first"),
+        (compress(b"text"), "A: compressed with zstd, expected a tar file; decompress it first"),
     ],
 )
 def test_what_is_no_archive(tmp_path: Path, data: bytes, says: str) -> None:
@@ -100,3 +107,84 @@ def test_a_damaged_archive_is_an_image_error(tmp_path: Path, data: st.DataObject
     file.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
     with suppress(ImageError), Archive.open_file(file, name="A") as archive, suppress(FileNotFoundError):
         archive.open("a").close()
+
+
+def sized(name: bytes, size: int, flag: bytes) -> bytes:
+    """A header that claims a body, and a little of that body."""
+    return layers.header(name, flag, size=size) + bytes(512)
+
+
+@pytest.mark.parametrize("flag", [b"x", b"g", b"L", b"K"])
+def test_a_header_over_the_limit_is_refused_by_what_it_claims(tmp_path: Path, flag: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(sized(b"@", 1 << 30, flag))
+    with pytest.raises(LimitError) as caught, Archive.open_file(tmp_path / "a.tar", name="A"):
+        pass
+    assert str(caught.value) == (
+        "A: tar offset 512: an extended header of more than 1048576 bytes, the limit; raise it with --max-header-size"
+        " if you trust the image"
+    )
+
+
+def test_limits_can_be_changed(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", {"a": b"1", "b": b"2"})
+    with (
+        pytest.raises(LimitError, match=r"^A: more than 1 entries in the archive, the limit; raise it with --max-e"),
+        Archive.open_file(file, name="A", limits=Limits(entries=1)),
+    ):
+        pass
+
+
+def test_nothing_is_decompressed_beyond_the_limit(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", {"a": bytes(100_000)})
+    file.write_bytes(gzip.compress(file.read_bytes()))
+    with Archive.open_file(file, name="A", limits=Limits(total_size=200_000)) as archive:
+        assert archive.size("a") == 100_000
+    with (
+        pytest.raises(
+            LimitError, match=r"^A: more than 50000 bytes when decompressed, the limit; raise it with --max-s"
+        ),
+        Archive.open_file(file, name="A", limits=Limits(total_size=50_000)),
+    ):
+        pass
+
+
+def test_a_damaged_header_is_not_the_end(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", {"a": b"1", "b": b"2"})
+    data = bytearray(file.read_bytes())
+    data[1024] ^= 1
+    file.write_bytes(data)
+    with (
+        pytest.raises(ImageError, match=r"^A: tar offset 1536: the header"),
+        Archive.open_file(file, name="A"),
+    ):
+        pass
+
+
+def test_a_member_that_is_cut_short(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", {"a": b"1" * 600})
+    file.write_bytes(file.read_bytes()[:1000])
+    with (
+        pytest.raises(ImageError, match=r"^A: entry 'a': the tar stream ends"),
+        Archive.open_file(file, name="A"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_formats_of_tar(tmp_path: Path, form: int) -> None:
+    name = "/".join(["d" * 60] * (2 if form == tarfile.USTAR_FORMAT else 5)) + "/layer.tar"
+    with tarfile.open(tmp_path / "a.tar", "w", format=form, pax_headers={"comment": "x"}) as tar:
+        info = tarfile.TarInfo(name)
+        info.size, info.mtime = 4, 1_700_000_000
+        tar.addfile(info, io.BytesIO(b"data"))
+        for kind, target in ((tarfile.LNKTYPE, name), (tarfile.SYMTYPE, name), (tarfile.DIRTYPE, "")):
+            info = tarfile.TarInfo(f"entry{kind.decode()}")
+            info.type, info.linkname = kind, target if form != tarfile.USTAR_FORMAT or not target else target[:99]
+            tar.addfile(info)
+    with Archive.open_file(tmp_path / "a.tar", name="A") as archive:
+        with archive.open(name) as file:
+            assert file.read() == b"data"
+        if form != tarfile.USTAR_FORMAT:
+            assert archive.resolve("entry1") == archive.resolve("entry2") == name
+        with pytest.raises(FileNotFoundError):
+            archive.open("entry5")

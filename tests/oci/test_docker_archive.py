@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import bz2
 import hashlib
+import lzma
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,9 @@ from nixoci.oci.archive import Archive
 from nixoci.oci.digest import Digest
 from nixoci.oci.docker_archive import DockerArchive
 from nixoci.oci.layer_stream import layer_chunks
-from nixoci.oci.model import DOCKER_MANIFEST, OCI_LAYER, Descriptor, Platform
-from nixoci.oci.resolve import resolve
+from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_LAYER
+from nixoci.oci.model import Descriptor, Platform
+from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import open_source
 from tests.support.layout import config_value, encode, tar_stream, write_docker_archive, write_tar
 
@@ -30,7 +33,7 @@ CONFIG = encode(config_value([LAYERS[0]]))
 def read(file: Path, reference: str = "") -> tuple[Image, list[bytes]]:
     """Return the image in an archive and its layers' tar streams, verified."""
     with open_source(f"docker-archive:{file}{reference}") as source:
-        image = resolve(source, AMD64)
+        image = resolve_image(source, AMD64)
         return image, [b"".join(layer_chunks(source, layer)) for layer in image.layers]
 
 
@@ -124,3 +127,26 @@ def test_a_blob_of_another_image(tmp_path: Path) -> None:
         other = Descriptor(media_type=OCI_LAYER, digest=Digest.of(b""), size=0)
         with pytest.raises(BlobError, match=rf"blob {Digest.of(b'')} is not in the archive$"):
             source.open_blob(other)
+
+
+def test_a_compressed_layer_is_hashed_once_however_often_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[object] = []
+    digest = hashlib.file_digest
+
+    def counted(file: Any, name: str) -> Any:
+        hashed.append(file)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    file = write_docker_archive(tmp_path / "a.tar", [LAYERS[0]] * 20, compression="gzip")
+    assert read(file)[1] == [LAYERS[0]] * 20
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize(("pack", "named"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_a_layer_that_is_compressed_otherwise(tmp_path: Path, pack: Any, named: str) -> None:
+    table = encode([{"Config": "c.json", "Layers": ["l.tar"]}])
+    file = write_tar(tmp_path / "a.tar", {"c.json": CONFIG, "l.tar": pack(LAYERS[0]), "manifest.json": table})
+    assert refused(file).startswith(f"A: layer l.tar is compressed with {named}, expected a tar, gzip or zstd; ")

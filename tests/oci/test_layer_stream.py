@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nixoci.compression import compress
 from nixoci.errors import BlobError, ImageError
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Layer
 from nixoci.oci.layer_stream import CHUNK, MAX_INFLATED, layer_chunks
-from nixoci.oci.model import OCI_LAYER, Descriptor
-from nixoci.zstd import compress
+from nixoci.oci.media_types import OCI_LAYER
+from nixoci.oci.model import Descriptor
 from tests.support.memory import MemoryBlobs
 
 TAR = b"some tar stream" * 1000
@@ -182,7 +183,7 @@ def test_a_long_blob_is_refused() -> None:
     refused(
         TAR + b"x",
         layer_of(TAR, OCI_LAYER),
-        "the blob has more than the 15000 bytes that its descriptor says; it is not the blob that the manifest means",
+        "the blob has more than the 15000 bytes that its descriptor says; it is not the blob that the manifest names",
     )
 
 
@@ -192,7 +193,7 @@ def test_a_descriptor_that_understates_the_size_is_refused(size: int) -> None:
     refused(
         TAR,
         replace(layer, descriptor=replace(layer.descriptor, size=size)),
-        f"the blob has more than the {size} bytes that its descriptor says; it is not the blob that the manifest means",
+        f"the blob has more than the {size} bytes that its descriptor says; it is not the blob that the manifest names",
     )
 
 

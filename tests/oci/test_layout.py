@@ -9,8 +9,9 @@ import pytest
 from nixoci.errors import BlobError, ImageError
 from nixoci.oci.digest import Digest
 from nixoci.oci.layout import Layout
-from nixoci.oci.model import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Platform
-from nixoci.oci.resolve import resolve
+from nixoci.oci.media_types import OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from nixoci.oci.model import Descriptor, Platform
+from nixoci.oci.resolve import resolve_image
 from tests.support.layout import blob_path, describe, encode, tar_stream, write_layout
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def test_the_layouts_own_index_may_be_the_images(tmp_path: Path) -> None:
     layout = Layout.open(tmp_path, None, name="L")
     assert layout.root.media_type == OCI_INDEX
     assert layout.root.digest == Digest.of((tmp_path / "index.json").read_bytes())
-    assert resolve(layout, Platform.parse("linux/arm64")).manifest.descriptor.digest == digests[1]
+    assert resolve_image(layout, Platform.parse("linux/arm64")).manifest.descriptor.digest == digests[1]
 
 
 def test_a_layout_without_images(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.oci.policy import asks_something
+from nixoci.oci.policy import may_reject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,16 +30,16 @@ REJECT = [{"type": "reject"}]
 )
 def test_what_a_policy_may_refuse(tmp_path: Path, policy: Any, expected: bool) -> None:
     (tmp_path / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
-    assert asks_something(tmp_path, tmp_path / "policy.json") is expected
+    assert may_reject(tmp_path, tmp_path / "policy.json") is expected
 
 
 def test_a_policy_that_is_no_json_is_for_skopeo_to_refuse(tmp_path: Path) -> None:
     (tmp_path / "policy.json").write_text("{", encoding="utf-8")
-    assert asks_something(tmp_path, tmp_path / "policy.json")
+    assert may_reject(tmp_path, tmp_path / "policy.json")
 
 
 def test_no_policy_asks_nothing(tmp_path: Path) -> None:
-    assert not asks_something(tmp_path, tmp_path / "policy.json")
+    assert not may_reject(tmp_path, tmp_path / "policy.json")
 
 
 def test_the_users_policy_comes_first(tmp_path: Path) -> None:
@@ -47,4 +47,4 @@ def test_the_users_policy_comes_first(tmp_path: Path) -> None:
     user.mkdir(parents=True)
     (user / "policy.json").write_text(json.dumps({"default": ANYTHING}), encoding="utf-8")
     (tmp_path / "policy.json").write_text(json.dumps({"default": REJECT}), encoding="utf-8")
-    assert not asks_something(tmp_path, tmp_path / "policy.json")
+    assert not may_reject(tmp_path, tmp_path / "policy.json")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixoci.errors import ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import InvalidReferenceError
 from nixoci.oci.digest import Digest
 from nixoci.oci.reference import Reference
 
@@ -69,14 +69,14 @@ def test_at_a_digest_the_tag_goes() -> None:
     ],
 )
 def test_what_is_no_reference_is_refused(text: str, why: str) -> None:
-    with pytest.raises(ReferenceError) as caught:
+    with pytest.raises(InvalidReferenceError) as caught:
         Reference.parse(text)
     assert str(caught.value) == f"reference {text[:200]!r}: {why}; {EXAMPLE}"
 
 
 def test_a_digest_is_checked() -> None:
     with pytest.raises(
-        ReferenceError, match=r"^reference 'nginx@sha256:12': digest 'sha256:12': expected sha256:<64 hex"
+        InvalidReferenceError, match=r"^reference 'nginx@sha256:12': digest 'sha256:12': expected sha256:<64 hex"
     ):
         Reference.parse("nginx@sha256:12")
 
@@ -103,6 +103,6 @@ def test_a_full_reference_is_its_own_text(host: str, path: list[str], tag: str |
 
 @given(st.text() | st.text(alphabet="aA0./:@-_[]", max_size=30))
 def test_what_is_taken_is_stable(text: str) -> None:
-    with suppress(ReferenceError):
+    with suppress(InvalidReferenceError):
         reference = Reference.parse(text)
         assert Reference.parse(str(reference)) == reference

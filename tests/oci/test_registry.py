@@ -6,10 +6,11 @@ import pytest
 
 from nixoci.errors import BlobError, ImageError, ProcessError
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import OCI_LAYER, OCI_MANIFEST, Descriptor, Platform
+from nixoci.oci.media_types import OCI_LAYER, OCI_MANIFEST
+from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import Registry, RegistryAccess, list_tags
-from nixoci.oci.resolve import resolve
+from nixoci.oci.resolve import resolve_image
 from tests.support.layout import blob_path, tar_stream, write_layout, write_platforms
 from tests.support.skopeo import install_program, install_skopeo
 
@@ -28,7 +29,7 @@ def open_registry(reference: Reference = REFERENCE, access: RegistryAccess | Non
 def test_an_image_costs_its_index_one_manifest_and_one_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = write_platforms(tmp_path / "layout", "linux/amd64", "linux/arm64", tag="1.0")
     skopeo = install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
-    image = resolve(open_registry(), Platform.parse("linux/arm64"))
+    image = resolve_image(open_registry(), Platform.parse("linux/arm64"))
     pinned = f"docker://{NAME}@{digests['linux/arm64']}"
     assert image.manifest.descriptor.digest == digests["linux/arm64"]
     assert skopeo.calls() == [
@@ -41,7 +42,7 @@ def test_an_image_costs_its_index_one_manifest_and_one_config(tmp_path: Path, mo
 def test_a_single_manifest_costs_two_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = write_layout(tmp_path / "layout", [tar_stream({})], tag="1.0")
     skopeo = install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
-    assert resolve(open_registry(), Platform.parse("linux/amd64")).digest == digest
+    assert resolve_image(open_registry(), Platform.parse("linux/amd64")).digest == digest
     assert len(skopeo.calls()) == 2
 
 

@@ -7,8 +7,9 @@ import pytest
 from nixoci.errors import DocumentError, ImageError, PlatformError
 from nixoci.oci.digest import Digest
 from nixoci.oci.layout import Layout
-from nixoci.oci.model import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Platform
-from nixoci.oci.resolve import document_type, list_platforms, resolve, resolve_platforms
+from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from nixoci.oci.model import Platform
+from nixoci.oci.resolve import document_type, list_platforms, resolve_image, resolve_image_platforms
 from tests.support.layout import (
     add_blob,
     blob_path,
@@ -33,7 +34,7 @@ LAYER_DIGEST = Digest.of(LAYER)
 
 
 def image(layout: Path, platform: str = "linux/amd64") -> Image:
-    return resolve(Layout.open(layout, None, name="L"), Platform.parse(platform))
+    return resolve_image(Layout.open(layout, None, name="L"), Platform.parse(platform))
 
 
 def refused(layout: Path, platform: str = "linux/amd64", error: type[Exception] = ImageError) -> str:
@@ -78,7 +79,7 @@ def test_an_image_without_layers(tmp_path: Path) -> None:
 def test_the_index_is_what_the_image_is_known_by(tmp_path: Path) -> None:
     manifests = write_platforms(tmp_path, "linux/amd64", "linux/arm64/v8", "linux/arm/v7")
     source = Layout.open(tmp_path, None, name="L")
-    found = resolve_platforms(source, [Platform.parse(text) for text in manifests])
+    found = resolve_image_platforms(source, [Platform.parse(text) for text in manifests])
     assert {str(one.platform) for one in found.values()} == {"linux/amd64", "linux/arm64", "linux/arm/v7"}
     assert [one.manifest.descriptor.digest for one in found.values()] == list(manifests.values())
     assert {one.digest for one in found.values()} == {source.root.digest}
@@ -155,7 +156,9 @@ def test_an_index_that_could_be_a_manifest(tmp_path: Path, field: str) -> None:
     descriptor = add_blob(tmp_path, encode(value), OCI_INDEX)
     tag_blob(tmp_path, descriptor, "latest")
     what = f"L: index {descriptor['digest']}"
-    assert refused(tmp_path) == f"{what}: it has {field!r}, so that it can be taken for something else; do not use it"
+    assert (
+        refused(tmp_path) == f"{what}: it has {field!r}, so it can be taken for another kind of document; do not use it"
+    )
 
 
 @pytest.mark.parametrize("field", ["manifests", "fsLayers", "history"])
@@ -163,13 +166,15 @@ def test_a_manifest_that_could_be_an_index(tmp_path: Path, field: str) -> None:
     changes: dict[str, Any] = {field: []}
     digest = write_manifest(tmp_path, **changes)
     what = f"L: manifest {digest}"
-    assert refused(tmp_path) == f"{what}: it has {field!r}, so that it can be taken for something else; do not use it"
+    assert (
+        refused(tmp_path) == f"{what}: it has {field!r}, so it can be taken for another kind of document; do not use it"
+    )
 
 
 def test_a_manifest_that_is_not_what_its_descriptor_says(tmp_path: Path) -> None:
     digest = write_manifest(tmp_path, mediaType=OCI_INDEX)
     assert refused(tmp_path) == (
-        f"L: manifest {digest}: it says that its media type is {OCI_INDEX!r}, its descriptor says {OCI_MANIFEST!r}; do"
+        f"L: manifest {digest}: its own media type is {OCI_INDEX!r}, its descriptor says {OCI_MANIFEST!r}; do"
         " not use it"
     )
 
@@ -200,13 +205,13 @@ def test_another_schema_version(tmp_path: Path) -> None:
 
 def test_a_root_of_another_kind(tmp_path: Path) -> None:
     digest = write_manifest(tmp_path, "application/json")
-    assert refused(tmp_path) == f"L: manifest {digest}: its media type 'application/json' is not an image's"
+    assert refused(tmp_path) == f"L: manifest {digest}: its media type 'application/json' is not that of an image"
 
 
 def test_an_artifact(tmp_path: Path) -> None:
     helm = add_blob(tmp_path, b"{}", "application/vnd.cncf.helm.config.v1+json")
     write_manifest(tmp_path, config=helm)
-    says = "the manifest is of an artifact of type {!r}, not of a container image"
+    says = "the manifest belongs to an artifact of type {!r}, not to a container image"
     what = f"L: config {helm['digest']}: "
     assert refused(tmp_path) == what + says.format(helm["mediaType"])
     write_manifest(tmp_path, config=helm, artifactType="application/vnd.example")
@@ -220,7 +225,7 @@ def layer(media_type: str, size: int = len(LAYER)) -> dict[str, Any]:
 ENCRYPTED = f"{OCI_LAYER}+gzip+encrypted"
 SIGNATURE = "application/vnd.dev.cosign.simplesigning.v1+json"
 DECRYPT = "skopeo copy --decryption-key"
-NO_LAYER = "which is not a container image's layer"
+NO_LAYER = "which is not that of a container image's layer"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixoci.errors import BlobError, ImageError, NixociError, ReferenceError  # noqa: A004 - the field's name
+from nixoci.errors import BlobError, ImageError, InvalidReferenceError, NixociError
 from nixoci.oci.digest import Digest
 from nixoci.oci.layer_stream import layer_chunks
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.resolve import resolve
+from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, LocalSource, open_source, parse_source
 from tests.support.layout import blob_path, tar_stream, write_layout, write_oci_archive
 
@@ -53,12 +53,15 @@ def test_a_source_is_one_text(text: str, expected: object) -> None:
         ),
         (
             "https://host/nginx",
-            "source 'https://host/nginx': is a web address; expected a reference such as docker.io/library/nginx:1.27",
+            (
+                "source 'https://host/nginx': this is a web address; expected a reference such as docker.io/library/"
+                "nginx:1.27"
+            ),
         ),
     ],
 )
 def test_what_is_no_source(text: str, says: str) -> None:
-    with pytest.raises(ReferenceError) as caught:
+    with pytest.raises(InvalidReferenceError) as caught:
         parse_source(text)
     assert str(caught.value) == says
 
@@ -84,7 +87,7 @@ def test_the_same_image_from_everywhere(tmp_path: Path, kind: str) -> None:
     }
     files = {Digest("sha256", path.name): path for path in (layout / "blobs/sha256").iterdir()}
     with open_source(texts[kind], blobs=files) as source:
-        image = resolve(source, AMD64)
+        image = resolve_image(source, AMD64)
         assert image.digest == digest
         assert b"".join(layer_chunks(source, image.layers[0])) == layer
 
@@ -93,7 +96,7 @@ def test_a_blob_for_which_no_file_is_given(tmp_path: Path) -> None:
     digest = write_layout(tmp_path, [])
     files = {digest: blob_path(tmp_path, digest)}
     with open_source(f"blobs:{digest}", blobs=files) as source, pytest.raises(BlobError) as caught:
-        resolve(source, AMD64)
+        resolve_image(source, AMD64)
     assert str(caught.value).startswith(f"blobs:{digest}: no file is given for blob sha256:")
     says = rf"^blobs:{DIGEST}: no file is given for blob {DIGEST}; add --blob {DIGEST}=FILE$"
     with pytest.raises(BlobError, match=says), open_source(f"blobs:{DIGEST}"):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from nixoci.errors import BlobError
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import OCI_CONFIG, Descriptor
-from nixoci.oci.verify import read_verified
+from nixoci.oci.media_types import OCI_CONFIG
+from nixoci.oci.model import Descriptor
+from nixoci.oci.verify import MAX_DOCUMENT, read_verified
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ NAME = f"config {Digest.of(b'four')}"
             4,
             f"the blob's digest is {Digest.of(b'five')}; the blob is damaged, fetch it again",
         ),
-        (b"four", 11, "its descriptor says 11 bytes, expected 0 to 10; do not use it"),
-        (b"four", -1, "its descriptor says -1 bytes, expected 0 to 10; do not use it"),
+        (b"four", MAX_DOCUMENT + 1, "its descriptor says 4194305 bytes, expected 0 to 4194304; do not use it"),
+        (b"four", -1, "its descriptor says -1 bytes, expected 0 to 4194304; do not use it"),
     ],
 )
 def test_what_does_not_fit_is_refused(data: bytes, size: int, message: str) -> None:
     with pytest.raises(BlobError) as caught:
-        read_verified(Bytes(data), descriptor(b"four", size=size), what="config", limit=10)
+        read_verified(Bytes(data), descriptor(b"four", size=size), what="config")
     assert str(caught.value) == f"{NAME}: {message}"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import LayerError
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode, Kind, walk
-from nixoci.tree.tar_reader import Entry, Keep, Pieces, TarReader
+from nixoci.tree.tar_reader import Entry, Pieces, SaveContent, TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,7 +143,7 @@ def read(data: bytes, *, limits: Limits | None = None, chunk: int = 1 << 16) -> 
 
 def reader(data: bytes, *, limits: Limits | None = None, chunk: int = 1 << 16) -> TarReader:
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
-    return TarReader(chunks, layer="L", limits=limits or Limits(), keep=kept)
+    return TarReader(ChunkStream(chunks), what="layer L", limits=limits or Limits(), save=kept)
 
 
 def only(data: bytes) -> Entry:
@@ -179,12 +180,14 @@ def content(inode: Inode) -> bytes:
     return bytes(inode.size) if inode.content is None else inode.content
 
 
-def merge(*layers: bytes, limits: Limits | None = None, keep: Keep = kept) -> Inode:
+def merge(*layers: bytes, limits: Limits | None = None, save: SaveContent = kept) -> Inode:
     """The tree of layers that errors call `L0`, `L1`, ..."""
     merger = Merger(limits or Limits())
     for number, data in enumerate(layers):
         name = f"L{number}"
-        merger.apply(TarReader([data], layer=name, limits=limits or Limits(), keep=keep), layer=name)
+        merger.apply(
+            TarReader(ChunkStream([data]), what=f"layer {name}", limits=limits or Limits(), save=save), layer=name
+        )
     return merger.root
 
 

@@ -8,17 +8,18 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any, Literal
 
+from nixoci.compression import compress
 from nixoci.oci.digest import Digest
-from nixoci.oci.model import (
+from nixoci.oci.media_types import (
     DOCKER_CONFIG,
     DOCKER_INDEX,
+    DOCKER_LAYER,
     DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER,
     OCI_MANIFEST,
 )
-from nixoci.zstd import compress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,6 @@ MediaTypes = Literal["oci", "docker"]
 Json = dict[str, Any]
 
 REF_NAME = "org.opencontainers.image.ref.name"
-DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 
 def write_layout(

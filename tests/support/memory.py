@@ -7,11 +7,12 @@ import io
 import json
 from typing import TYPE_CHECKING, BinaryIO
 
+from nixoci.compression import compress
 from nixoci.errors import BlobError
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Blob, Image, Layer
-from nixoci.oci.model import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, ImageConfig, Platform, RootFS
-from nixoci.zstd import compress
+from nixoci.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from nixoci.oci.model import Descriptor, ImageConfig, Platform, RootFS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

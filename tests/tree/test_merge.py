@@ -198,7 +198,7 @@ def test_a_whiteout_may_be_of_any_kind(kind: object) -> None:
 def test_a_whiteout_of_no_name_is_refused(name: str) -> None:
     refused(
         layer(file(name.encode())),
-        message=f"layer L0: entry '{name}': a whiteout of no name; the layer is malformed",
+        message=f"layer L0: entry '{name}': a whiteout without a name; the layer is malformed",
     )
 
 

@@ -210,7 +210,7 @@ def test_a_map_in_the_content_that_lies_is_refused(body: bytes, reason: str) -> 
 def test_a_sparse_format_that_nobody_defined_is_refused(records: dict[bytes, bytes]) -> None:
     refused(
         layer(pax(records), file(b"x", b"8 bytes.")),
-        "layer L: entry 'x': its sparse map is malformed: it is of none of the formats 0.0, 0.1 and 1.0",
+        "layer L: entry 'x': its sparse map is malformed: it has none of the formats 0.0, 0.1 and 1.0",
     )
 
 

@@ -59,14 +59,14 @@ def test_names_are_kept_byte_for_byte_and_made_relative(name: bytes, path: bytes
 def test_a_parent_component_is_refused(name: bytes) -> None:
     refused(
         layer(file(name)),
-        f"layer L: entry '{name.decode()}': a '..' in its name; a layer must not reach outside of its root",
+        f"layer L: entry '{name.decode()}': a '..' in its name; it must not lead out of the archive's root",
     )
 
 
 def test_a_parent_component_in_a_hardlink_target_is_refused() -> None:
     refused(
         layer(hardlink(b"x", b"../../etc/shadow")),
-        "layer L: entry '../../etc/shadow': a '..' in its name; a layer must not reach outside of its root",
+        "layer L: entry '../../etc/shadow': a '..' in its name; it must not lead out of the archive's root",
     )
 
 
@@ -386,7 +386,7 @@ def test_overlay_xattrs_are_dropped_with_a_warning(name: str) -> None:
 def test_an_xattr_name_that_linux_cannot_hold_is_refused(name: str) -> None:
     key = f"LIBARCHIVE.xattr.{name[4:]}" if name.startswith("LIB=") else f"SCHILY.xattr.{name}"
     with pytest.raises(
-        LayerError, match=r"^layer L: entry 'x': xattr name '.*' is not one that Linux and PAX can hold"
+        LayerError, match=r"^layer L: entry 'x': xattr name '.*' is not a name that Linux and PAX can hold"
     ):
         xattrs({key.encode(): b""})
 

@@ -8,11 +8,13 @@ import tarfile
 import pytest
 from hypothesis import given, settings
 
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.tar_format import END_OF_ARCHIVE, padding
 from nixoci.tree.tar_reader import TarReader
-from nixoci.tree.tar_writer import END_OF_ARCHIVE, padding, tar_entries
+from nixoci.tree.tar_writer import tar_entries
 from tests.support.layers import (
     description,
     directory,
@@ -103,7 +105,7 @@ def test_a_pax_record_s_length_counts_itself(length: int) -> None:
 def test_our_reader_finds_the_tree(root: Inode) -> None:
     data = canonical(shrunk(root))
     merger = Merger(Limits())
-    merger.apply(TarReader([data], layer="L", limits=Limits()), layer="L")
+    merger.apply(TarReader(ChunkStream([data]), what="layer L", limits=Limits()), layer="L")
     assert description(merger.root) == description(root)
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.contents import Contents
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
@@ -33,7 +34,7 @@ def umask_077() -> Iterator[None]:
 def write(dest: Path, *layers: bytes) -> Path:
     """Write the tree of these layers, with the contents put aside beside it."""
     contents = Contents(dest.parent / "contents")
-    write_rootfs(merge(*layers, keep=contents.keep), dest)
+    write_rootfs(merge(*layers, save=contents.save), dest)
     return dest
 
 
@@ -194,9 +195,9 @@ def test_chunks_of_any_size_give_the_same_files(
 ) -> None:
     data = layer(*(file(name.encode(), body) for name, body in files))
     dest = tmp_path_factory.mktemp("write") / "rootfs"
-    keep = Contents(dest.parent / "contents").keep
+    save = Contents(dest.parent / "contents").save
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
     merger = Merger(Limits())
-    merger.apply(TarReader(chunks, layer="L", limits=Limits(), keep=keep), layer="L")
+    merger.apply(TarReader(ChunkStream(chunks), what="layer L", limits=Limits(), save=save), layer="L")
     write_rootfs(merger.root, dest)
     assert {path.name: path.read_bytes() for path in dest.iterdir()} == dict(files)

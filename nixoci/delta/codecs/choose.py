@@ -1,12 +1,12 @@
 """The sender's choice of a codec: the one that is expected to be smallest in the compressed body."""
 
+from nixoci.compression import compress
 from nixoci.delta.codecs.hdiff import HDIFF, patch
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.splice import SPLICE, splice
 from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against
 from nixoci.delta.effort import Effort
-from nixoci.zstd import compress
 
 _INCOMPRESSIBLE = 0.98
 """Share of its size that zstd -1 leaves of incompressible data, at least."""

@@ -1,7 +1,6 @@
 """zstd frames with the old segment as their prefix (`zstd --patch-from`)."""
 
-from nixoci.delta.codecs.model import Codec, CorruptPayloadError
-from nixoci.zstd import (
+from nixoci.compression import (
     CompressionParameter,
     DecompressionParameter,
     ZstdCompressor,
@@ -9,6 +8,7 @@ from nixoci.zstd import (
     ZstdDict,
     ZstdError,
 )
+from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 """Constant magic bytes, left out of the delta."""

@@ -8,12 +8,12 @@ import lzma
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+from nixoci.compression import ZstdDecompressor, ZstdError, compress
 from nixoci.delta.format.header import pack_header, read_header
 from nixoci.delta.format.model import Header
 from nixoci.delta.format.numbers import pack_varint, read_varint
-from nixoci.errors import DeltaError
+from nixoci.errors import DeltaError, UnsupportedVersionError
 from nixoci.streams import Sink, read_fully
-from nixoci.zstd import ZstdDecompressor, ZstdError, compress
 
 MAGIC = b"nxd"
 VERSION = 1
@@ -158,7 +158,9 @@ class DeltaReader:
             raise DeltaError(f"{what}: not a nixoci delta: it starts with {magic!r}")
         version = self._exactly(1)[0]
         if version != VERSION:
-            raise DeltaError(f"{what}: version {version} of the format, this nixoci reads {VERSION}; update it")
+            raise UnsupportedVersionError(
+                f"{what}: version {version} of the format, this nixoci reads {VERSION}; update it"
+            )
         self._last = False
         self._payload = b""
         self._plain: Iterator[bytes] = self._plain_body()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nixoci.errors import LayerError, LimitError
+from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.limits import Limits
 from nixoci.tree.tar_reader import TarReader
 from tests.support.layers import (
@@ -97,7 +98,7 @@ def test_solaris_extended_headers_are_read() -> None:
 def test_a_malformed_pax_record_is_refused(body: bytes, flag: bytes) -> None:
     refused(
         layer(raw_pax(body, flag=flag), file(b"x")),
-        "layer L: tar offset 1024: a PAX record is malformed; the layer is damaged",
+        "layer L: tar offset 1024: a PAX record is malformed; the archive is damaged",
     )
 
 
@@ -138,14 +139,14 @@ def test_an_empty_stream_an_empty_archive_and_one_without_its_end_are_legal() ->
 
 def test_what_follows_the_end_is_read_and_ignored() -> None:
     rest = iter([layer(file(b"x")), file(b"y"), b"not a tar"])
-    assert [entry.path for entry in TarReader(rest, layer="L", limits=Limits())] == [b"x"]
+    assert [entry.path for entry in TarReader(ChunkStream(rest), what="layer L", limits=Limits())] == [b"x"]
     assert next(rest, None) is None
 
 
 def test_a_single_zero_block_in_the_middle_is_refused() -> None:
     refused(
         file(b"x") + bytes(BLOCK) + file(b"y"),
-        "layer L: tar offset 1536: a single zero block inside the archive; the layer is damaged",
+        "layer L: tar offset 1536: a single zero block inside the archive; the archive is damaged",
     )
 
 
@@ -155,7 +156,7 @@ def test_a_damaged_header_anywhere_is_an_error_and_never_the_end(at: int) -> Non
     broken[BLOCK + at] ^= 1
     refused(
         bytes(broken),
-        "layer L: tar offset 1024: the header checksum does not match; the layer is damaged or not a tar archive",
+        "layer L: tar offset 1024: the header checksum does not match; the archive is damaged or not a tar archive",
     )
 
 
@@ -169,7 +170,7 @@ def test_a_checksum_of_no_number_is_refused() -> None:
     block = header(b"x")
     refused(
         layer(block[:148] + b"x" * 8 + block[156:]),
-        "layer L: tar offset 512: the header checksum does not match; the layer is damaged or not a tar archive",
+        "layer L: tar offset 512: the header checksum does not match; the archive is damaged or not a tar archive",
     )
 
 
@@ -177,8 +178,8 @@ def test_a_stream_that_ends_anywhere_but_between_entries_is_refused() -> None:
     data = pax({b"path": b"long"}) + file(b"x", b"c" * 600) + file(b"y")
     whole = {0, len(data) - BLOCK, len(data)}
     for cut in range(len(data) + 1):
-        for keep in (kept, None):
-            entries = TarReader([data[:cut]], layer="L", limits=Limits(), keep=keep)
+        for save in (kept, None):
+            entries = TarReader(ChunkStream([data[:cut]]), what="layer L", limits=Limits(), save=save)
             if cut in whole:
                 list(entries)
                 continue
@@ -189,9 +190,9 @@ def test_a_stream_that_ends_anywhere_but_between_entries_is_refused() -> None:
 @pytest.mark.parametrize(
     ("cut", "message"),
     [
-        (100, "layer L: tar offset 100: the tar stream ends inside a header; the layer is truncated"),
-        (700, "layer L: tar offset 700: the tar stream ends inside an extended header; the layer is truncated"),
-        (1600, "layer L: entry 'long': the tar stream ends inside its content; the layer is truncated"),
+        (100, "layer L: tar offset 100: the tar stream ends inside a header; the archive is truncated"),
+        (700, "layer L: tar offset 700: the tar stream ends inside an extended header; the archive is truncated"),
+        (1600, "layer L: entry 'long': the tar stream ends inside its content; the archive is truncated"),
     ],
 )
 def test_the_message_says_where_a_stream_ends(cut: int, message: str) -> None:
@@ -211,7 +212,7 @@ def test_a_long_name_in_a_message_is_cut_and_printable() -> None:
     refused(
         layer(pax({b"path": b"../\x1b[31m\xff" + b"n" * 300}), file(b"x")),
         f"layer L: entry '../\\x1b[31m\\\\xff{'n' * 187}…': a '..' in its name;"
-        " a layer must not reach outside of its root",
+        " it must not lead out of the archive's root",
     )
 
 

@@ -1,0 +1,27 @@
+"""The constants of the tar format that its reader and its writer share (POSIX.1-2017 pax, ustar; GNU tar manual, D)."""
+
+from nixoci.tree.model import Kind
+
+BLOCK = 512
+ZERO_BLOCK = bytes(BLOCK)
+END_OF_ARCHIVE = bytes(2 * BLOCK)
+
+HARDLINK_FLAG = b"1"
+PAX_FLAG = b"x"
+KIND_FLAGS = {
+    Kind.REGULAR: b"0",
+    Kind.SYMLINK: b"2",
+    Kind.CHARACTER: b"3",
+    Kind.BLOCK: b"4",
+    Kind.DIRECTORY: b"5",
+    Kind.FIFO: b"6",
+}
+"""The type flag of each kind of file."""
+
+XATTR = b"SCHILY.xattr."
+"""The prefix of a PAX record that holds an xattr."""
+
+
+def padding(size: int) -> bytes:
+    """Return the zeros that fill the last block of `size` bytes of content."""
+    return bytes(-size % BLOCK)

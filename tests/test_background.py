@@ -1,0 +1,90 @@
+"""Work on a second thread."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.background import BackgroundCalls, read_ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def test_calls_run_in_order_on_one_other_thread() -> None:
+    done: list[tuple[int, int]] = []
+    with BackgroundCalls(2) as calls:
+        for number in range(50):
+            calls.call(lambda number: done.append((number, threading.get_ident())), number)
+        calls.finish()
+    assert [number for number, _ in done] == list(range(50))
+    (thread,) = {thread for _, thread in done}
+    assert thread != threading.get_ident()
+
+
+def test_only_so_many_calls_wait() -> None:
+    go, started, third = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        go.wait(10)
+
+    def add(calls: BackgroundCalls) -> None:
+        calls.call(lambda: None)
+        third.set()
+
+    with BackgroundCalls(2) as calls:
+        calls.call(hold)
+        calls.call(lambda: None)
+        assert started.wait(10)
+        adder = threading.Thread(target=add, args=(calls,))
+        adder.start()
+        assert not third.wait(0.05)
+        go.set()
+        assert third.wait(10)
+        adder.join()
+
+
+def test_a_failed_call_is_reported_by_a_later_one() -> None:
+    with BackgroundCalls(1) as calls:
+        calls.call(int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            calls.call(int, "1")
+    with BackgroundCalls(1) as calls:
+        calls.call(int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            calls.finish()
+
+
+def test_items_are_read_ahead_in_order() -> None:
+    assert list(read_ahead(iter(range(100)), 3)) == list(range(100))
+    assert list(read_ahead(iter([None, None]), 3)) == [None, None]
+
+
+def test_the_error_of_the_iterator_comes_out_after_its_items() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise KeyError("x")
+
+    ahead = read_ahead(items(), 3)
+    assert next(ahead) == 1
+    with pytest.raises(KeyError):
+        next(ahead)
+
+
+def test_an_iterator_that_is_not_used_up_is_stopped() -> None:
+    before = threading.active_count()
+    seen: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10**9):
+            seen.append(number)
+            yield number
+
+    with closing(read_ahead(items(), 3)) as ahead:
+        assert next(ahead) == 0
+    assert len(seen) < 100
+    assert threading.active_count() == before

@@ -1,0 +1,73 @@
+"""Image paths, read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
+from nixoci.image_path import DOCUMENT, ImagePath
+from nixoci.tree.model import walk
+from tests.image_store.trees import image_path, small_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def change(path: Path, **values: Any) -> None:
+    file = path / DOCUMENT
+    value = json.loads(file.read_text(encoding="utf-8"))
+    file.chmod(0o644)
+    file.write_text(json.dumps(value | values), encoding="utf-8")
+
+
+def refused(path: Path) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        ImagePath.open(path)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_the_config_and_the_tree_are_read(tmp_path: Path) -> None:
+    tree = small_tree()
+    image = ImagePath.open(image_path(tmp_path / "image", tree).path)
+    assert image.config.rootfs.type == "layers"
+    assert [path for path, _ in walk(image.tree())] == [path for path, _ in walk(tree.root)]
+
+
+def test_what_is_not_an_image_path(tmp_path: Path) -> None:
+    assert str(refused(tmp_path)).startswith(f"{tmp_path}: not an image path (made by `nixoci extract`): ")
+
+
+def test_a_damaged_document_is_a_store_error(tmp_path: Path) -> None:
+    path = image_path(tmp_path / "image", small_tree()).path
+    change(path, name=1)
+    assert str(refused(path)) == f"{path}/image.json: name: expected a string, got 1"
+    (path / DOCUMENT).write_text("{", encoding="utf-8")
+    assert str(refused(path)).startswith(f"{path}/image.json: not valid JSON: ")
+
+
+def test_a_damaged_config_is_a_store_error(tmp_path: Path) -> None:
+    path = image_path(tmp_path / "image", small_tree()).path
+    config = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))["config"]
+    change(path, config=config | {"text": "{}"})
+    assert str(refused(path)) == f"{path}/image.json: config: architecture: is missing"
+
+
+@pytest.mark.parametrize("unknown", [{}, {"new": "key"}])
+def test_another_format_version_is_named_whatever_else_it_brings(tmp_path: Path, unknown: dict[str, str]) -> None:
+    path = image_path(tmp_path / "image", small_tree()).path
+    change(path, version=99, **unknown)
+    error = refused(path)
+    assert isinstance(error, UnsupportedVersionError)
+    assert isinstance(error, DocumentError)
+    assert str(error) == f"{path}/image.json: format version 99, this nixoci reads 1; extract the image again"
+
+
+def test_a_missing_dump(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    image.metadata.unlink()
+    with pytest.raises(StoreError, match=r"metadata.dump: cannot be read: .*; extract the image again$"):
+        image.tree()
