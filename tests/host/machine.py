@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.host.cache import cache_dir, locked
 from tests.host.process import CommandError, run
-from tests.host.python import CHECKOUT, dependencies, install_checkout
+from tests.host.python import CHECKOUT, COVERAGE, coverage_data, dependencies, install_checkout
 from tests.host.rootfs import rootfs
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Machine:
         self.name = f"nixoci-{uuid.uuid4().hex[:8]}"
         self.private_network = private_network
         self._binds = {CHECKOUT: "/src", **(binds or {})}
-        self._writable = writable or {}
+        self._writable = dict(writable or {})
+        if data := coverage_data():
+            self._writable[data] = COVERAGE
         self._state = cache_dir() / "machines" / self.name
         self._cgroups = [group / self.name for group in _cgroup_roots()]
         self._cleanup = ExitStack()
