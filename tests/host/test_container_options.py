@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.containers import BACKENDS, Host
+from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +77,9 @@ RESTARTS = {
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
-        machine.run(["tee", "/var/variables"], input=ENVIRONMENT_FILE)
-        yield Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+    with sample_host("python") as host:
+        host.machine.run(["tee", "/var/variables"], input=ENVIRONMENT_FILE)
+        yield host
 
 
 def python(script: str, **options: Any) -> dict[str, Any]:

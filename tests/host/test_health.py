@@ -59,11 +59,11 @@ def host() -> Iterator[Host]:
     with Machine(binds={images_dir(): INSIDE}) as machine:
         check = {"Interval": SECOND, "Timeout": 5 * SECOND, "Retries": 2}
         common = {"Entrypoint": None, "Cmd": ["sleep", "1000"], "StopSignal": "SIGKILL"}
-        layouts = [
-            edited(machine, "python", f"checked-{name}", common | {"Healthcheck": check | {"Test": test}})
-            for name, test in CHECKS.items()
-        ]
-        host = Host(machine, layouts)
+        checks = {f"checked-{name}": common | {"Healthcheck": check | {"Test": test}} for name, test in CHECKS.items()}
+        sources = {
+            f"checked-{name}": edited(machine, "python", f"checked-{name}", more) for name, more in checks.items()
+        }
+        host = Host.build(machine, sources)
         machine.run(["tee", "/var/check"], input="#!/bin/sh\nexec test -e /healthy\n")
         machine.run(["chmod", "+x", "/var/check"])
         base = {"networks": ["none"], "volumes": ["/var/check:/check:ro"]}

@@ -37,21 +37,21 @@ class Likeness:
         machine.run(["skopeo", "copy", "--quiet", sample_images()["python"].new.inside, base], timeout=300)
         build = ["buildah", "build", "--isolation=chroot", "--layers", "--build-arg=BASE=localhost/base"]
         machine.run([*build, "--tag=localhost/accounts", "/src/tests/host/accounts"], timeout=300)
-        self.host = Host(machine, ((name, self._layout(name, user)) for name, user in USERS.items()))
+        self.host = Host.build(machine, {name: self._source(name, user) for name, user in USERS.items()})
 
     def image(self, name: str, user: str) -> str:
         """Return the image path of one more image."""
-        return self.host.extract(name, self._layout(name, user))
+        return self.host.extract({name: self._source(name, user)})[name]
 
-    def _layout(self, name: str, user: str) -> str:
-        """Make an image in podman's own storage, and an OCI layout of it."""
+    def _source(self, name: str, user: str) -> str:
+        """Make an image in podman's own storage, and an OCI layout of it; return that as `nixoci extract` takes it."""
         container = self.machine.run(["buildah", "from", "localhost/accounts"]).stdout.strip()
         self.machine.run(["buildah", "config", f"--user={user}", container])
         self.machine.run(["buildah", "commit", "--quiet", "--rm", container, f"localhost/{name}"], timeout=300)
         layout = "/var/tmp/layout"  # noqa: S108
         copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         self.machine.run([*copy, f"containers-storage:localhost/{name}", f"oci:{layout}:{name}"], timeout=300)
-        return layout
+        return f"oci:{layout}:{name}"
 
     def original(self, image: str, options: list[str], *words: str, runtime: str) -> dict[str, Any]:
         """Return what the probe sees in `podman run` of the original image, in a service, where units run, too."""

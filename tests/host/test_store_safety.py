@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.containers import BACKENDS, Host
+from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,11 +56,10 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
+    with sample_host("python", apart=True) as host:
         # an overlay's upper directory is not on an overlay, which this machine's root is
-        machine.run(["mkdir", "--parents", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
-        machine.run(["mount", "--bind", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
-        host = Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+        host.machine.run(["mkdir", "--parents", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
+        host.machine.run(["mount", "--bind", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
         options = {"image": "python", "networks": ["none"], "restart": "no", "entrypoint": ["python3", "-c", ATTACK]}
         host.deploy("/var/attack", {name: options | way for name, way in WAYS.items()})
         yield host
