@@ -155,8 +155,7 @@ def restarting(host: Host) -> Host:
         for backend in BACKENDS
     }
     host.deploy("/var/restarting", containers)
-    for name in containers:
-        host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
+    host.start_all(containers)
     return host
 
 
@@ -278,8 +277,8 @@ def test_what_images_link_to_their_output_is_logged(host: Host) -> None:
             containers[f"log-{way}-{user}"] = python(script, user=user) | chosen
             containers[f"notify-{way}-{user}"] = python(ready + script, user=user, notify="container") | chosen
     host.deploy("/var/log-test", containers)
+    host.start_all(containers)
     for name in containers:
-        host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
         host.wait_for_log(f"{name}.service", "SEEN 4999")
         count, uid = (4, 0) if name.endswith("root") else (3, 33)
         for number in range(count):  # podman, and runc that stays, have a pipe for each of the two
