@@ -188,7 +188,7 @@ class Machine:
             self._state.mkdir()
             # held until all is removed or this process ends, however it ends: tells the next machine what is left over
             handle = os.open(self._state, os.O_RDONLY)
-            cleanup.callback(_discard, self._state)
+            cleanup.callback(discard, self._state)
             cleanup.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
         root, upper = rootfs(), self._state / "upper"
@@ -310,14 +310,14 @@ def _copy_nix(nix: Path, target: Path, *, link: bool) -> None:
 
 
 GONE = "gone-"
-"""Starts the name of the state of a machine that has ended."""
+"""Starts the name of what is being removed."""
 
 
-def _discard(state: Path) -> None:
-    """Remove a machine's state, which takes seconds, in the background."""
-    gone = state.with_name(GONE + state.name)
+def discard(folder: Path) -> None:
+    """Remove a folder, which takes seconds, in the background; what is left of it is swept up with machines."""
+    gone = cache_dir() / "machines" / f"{GONE}{uuid.uuid4().hex}"
     with suppress(FileNotFoundError):  # another process has swept it up
-        state.rename(gone)
+        folder.rename(gone)
         _remove(gone)
 
 
@@ -344,4 +344,4 @@ def _sweep(machines: Path) -> None:
             os.close(handle)
         for tree in _cgroup_roots():
             _remove_cgroup(tree / state.name)
-        _discard(state)
+        discard(state)

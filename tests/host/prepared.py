@@ -8,17 +8,17 @@ most of these tests prove impossible, and what is looked for before the files ar
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.host.cache import cached, key
+from tests.host.cache import cached, key, locked
 from tests.host.containers import STORAGE_CONF, Host, sample_sources
 from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.machine import Machine, discard
 from tests.host.process import run
 from tests.host.python import CHECKOUT, dependencies
 from tests.host.rootfs import rootfs
@@ -35,6 +35,10 @@ for verb in ("extract", "image-store"):
 print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "nixoci"), sep="\\n")
 """
 """Prints the files of nixoci that decide what is in the store."""
+
+
+KEPT = 4
+"""How many are cached, those used last: each checkout and each change of the code has its own, of a gigabyte."""
 
 
 @contextmanager
@@ -60,14 +64,21 @@ def _made() -> Path:
     from_what = [str(place) for place in (rootfs(), dependencies(rootfs()), *sample_sources().values())]
     name = f"prepared-{key(*from_what, *files, Path(__file__))}"
     made = cached(name, _make)
-    store = made / "nix/store"
-    # Nix gives every file of a store path one time and takes every right to write away
-    altered = ["find", str(store), "-mindepth", "2", "-path", f"{store}/.links", "-prune", "-o", "!", "-type", "l"]
-    altered += ["(", "-newermt", "@1", "-o", "-perm", "/222", ")", "-print", "-quit"]
-    if run(altered).stdout:
-        shutil.rmtree(made)
+    if altered(made / "nix/store"):
+        discard(made)
         made = cached(name, _make)
+    with locked(made.with_name(".prepared.lock")):
+        os.utime(made)
+        for old in sorted(made.parent.glob("prepared-*"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            discard(old)
     return made
+
+
+def altered(store: Path) -> str:
+    """Return the name of a file of a store path that has been written to, if there is one."""
+    # Nix gives every file of a store path one time and takes every right to write away
+    find = ["find", str(store), "-mindepth", "2", "-path", f"{store}/.links", "-prune", "-o", "!", "-type", "l"]
+    return run([*find, "(", "-newermt", "@1", "-o", "-perm", "/222", ")", "-print", "-quit"]).stdout.rstrip("\n")
 
 
 def _make(folder: Path) -> None:
