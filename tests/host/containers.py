@@ -117,9 +117,9 @@ class Host:
 
     def systemctl(self, *arguments: str) -> str:
         """Run systemctl and return what it says."""
-        return self.machine.run(["systemctl", *arguments], timeout=60).stdout.strip()
+        return self.machine.run(["systemctl", *arguments], timeout=180).stdout.strip()
 
-    def wait_for_log(self, unit: str, text: str, timeout: float = 20) -> str:
+    def wait_for_log(self, unit: str, text: str, timeout: float = 60) -> str:
         """Return a unit's journal once it has a text."""
         deadline = time.monotonic() + timeout
         while text not in (journal := self.machine.journal(unit)):

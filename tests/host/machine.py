@@ -150,7 +150,7 @@ class Machine:
         enter = ["nsenter", f"--target={self._leader}", *NAMESPACES, "--", *become, *clean]
         return ["sh", "-c", ENTER, str(self._init_cgroup()), *enter, *argv]
 
-    def wait_for_unit(self, unit: str, *, user: str | None = None, timeout: float = 30.0) -> None:
+    def wait_for_unit(self, unit: str, *, user: str | None = None, timeout: float = 90.0) -> None:
         """Wait until a unit is active.
 
         Raises:

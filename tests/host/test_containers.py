@@ -96,7 +96,7 @@ def test_a_crash_is_followed_by_a_restart(three: Host, unit: str) -> None:
     restarts = ["show", "--value", "--property=NRestarts", f"{unit}.service"]
     before = int(three.systemctl(*restarts))
     three.systemctl("kill", "--signal=KILL", f"{unit}.service")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while int(three.systemctl(*restarts)) == before and time.monotonic() < deadline:
         time.sleep(0.1)
     three.machine.wait_for_unit(f"{unit}.service")

@@ -105,7 +105,7 @@ def runs(host: Host, name: str) -> bool:
     return "sleep" in inside(host, name, "cat", "/proc/1/cmdline")
 
 
-def until(what: Callable[[], bool], timeout: float = 20) -> None:
+def until(what: Callable[[], bool], timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not what():
         assert time.monotonic() < deadline
