@@ -8,7 +8,9 @@ version to the next.
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from tests.host.apt import debootstrap
 from tests.host.cache import cache_dir, cached, key
 from tests.host.machine import Machine
 from tests.host.process import LONG
+from tests.host.rootfs import rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,8 +109,14 @@ def _image(folder: Path, name: str, which: int) -> Image:
 
 def _build(folder: Path, names: Sequence[str], bases: Sequence[str]) -> None:
     """Build images, each on each base, and call the last of each name `latest`."""
-    for base in bases:
-        debootstrap(folder / f"{base}.tar", SUITE, BASE_PACKAGES, updates=UPDATED[base], options=SLIM)
+    with ThreadPoolExecutor() as threads:
+        # next to what the machine below needs
+        made: list[Future[Path | None]] = [threads.submit(rootfs)]
+        for base in bases:
+            install = partial(debootstrap, updates=UPDATED[base], options=SLIM)
+            made.append(threads.submit(install, folder / f"{base}.tar", SUITE, BASE_PACKAGES))
+        for each in made:
+            each.result()
     with Machine(private_network=False, binds={FILES: "/containerfiles"}, writable={folder: "/out"}) as machine:
         for base in bases:
             machine.run(["podman", "import", f"/out/{base}.tar", f"localhost/{base}"], timeout=LONG)
