@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import Host, sample_layouts
+from tests.host.containers import Host, sample_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ ExecStart=/usr/bin/sleep infinity
 @pytest.fixture(scope="module")
 def starts(machine: Machine) -> dict[str, list[tuple[int, int]]]:
     """Start the same container through both, many times."""
-    host = Host(machine, sample_layouts())
+    host = Host.build(machine, sample_sources())
     container: dict[str, Any] = {
         "image": "nginx",
         "networks": ["host"],

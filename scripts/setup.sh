@@ -4,8 +4,8 @@
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nixoci
 
-# What builds and boots the test host; everything else lives inside of it.
-host_packages=(mmdebstrap systemd-container debian-archive-keyring iproute2 python3-venv)
+# What builds and boots the test host, and checks the shell scripts; everything else lives inside of it.
+host_packages=(mmdebstrap systemd-container debian-archive-keyring iproute2 python3-venv shellcheck)
 
 die() {
   echo "error: $*" >&2

@@ -6,42 +6,27 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tests.host.images import images as sample_images
 from tests.host.process import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tests.host.machine import Machine
 
 EXTRACT = """
-import sys
-from pathlib import Path
-from nixoci.document import parse
-from nixoci.extraction import extract
-from nixoci.oci.image import Blob, Image, Layer
-from nixoci.oci.model import ImageConfig, Index, Manifest
-
-class Layout:
-    def open_blob(self, descriptor):
-        return (layout / "blobs" / descriptor.digest.algorithm / descriptor.digest.hex).open("rb")
-
-layout, blobs = Path(sys.argv[1]), Layout()
-descriptor = parse(Index, (layout / "index.json").read_bytes(), what="index").manifests[-1]
-text = blobs.open_blob(descriptor).read()
-manifest = parse(Manifest, text, what="manifest")
-config = blobs.open_blob(manifest.config).read()
-parsed = parse(ImageConfig, config, what="config")
-layers = zip(manifest.layers, parsed.rootfs.diff_ids, strict=True)
-image = Image(
-    digest=descriptor.digest, platform=parsed.platform, manifest=Blob(descriptor=descriptor, text=text),
-    config=Blob(descriptor=manifest.config, text=config), parsed_config=parsed,
-    layers=tuple(Layer(descriptor=layer, diff_id=diff_id) for layer, diff_id in layers),
-)
-extract(image, blobs, Path(sys.argv[2]), name=sys.argv[3])
+map
+  (image: derivation {
+    inherit (image) name;
+    system = builtins.currentSystem;
+    builder = "/opt/nixoci/bin/nixoci";
+    args = [ "extract" image.source (placeholder "out") "--name" image.name ];
+  })
+  (builtins.fromJSON (builtins.readFile %s))
 """
 
 WEB = {
@@ -77,27 +62,39 @@ HOSTILE = {
 BACKENDS = ("podman", "rootfs", "bundle")
 
 
+STORE = "/nix/image-store"
+STORAGE_CONF = "/etc/containers/storage.conf"
+
+
 class Host:
     """A machine with images in its store, and an image store over them on the same plain file system.
 
-    `layouts` are OCI layouts inside, each with the name that its last image gets, read in turn.
+    `paths` are the image paths by the images' names, `hashes` what `measure` says of them.
     """
 
-    def __init__(self, machine: Machine, layouts: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, machine: Machine, paths: Mapping[str, str], hashes: Mapping[str, str]) -> None:
         self.machine = machine
-        self.paths: dict[str, str] = {}
-        for name, layout in layouts:
-            self.paths[name] = self.extract(name, layout)
-        conf = "--storage-conf=/etc/containers/storage.conf"
-        machine.run(["nixoci", "image-store", "/nix/image-store", *self.paths.values(), conf])
-        self.hashes = self.measure()
+        self.paths = dict(paths)
+        self.hashes = dict(hashes)
 
-    def extract(self, name: str, layout: str) -> str:
-        """Return the image path of a layout's last image."""
-        self.machine.run(["/opt/nixoci/bin/python3", "-c", EXTRACT, layout, f"/tmp/{name}", name])  # noqa: S108
-        path = self.machine.run(["nix-store", "--add", f"/tmp/{name}"]).stdout.strip()  # noqa: S108
-        self.machine.run(["rm", "--recursive", "--force", f"/tmp/{name}"])  # noqa: S108
-        return path
+    @classmethod
+    def build(cls, machine: Machine, sources: Mapping[str, str]) -> Self:
+        """Extract images, given as `nixoci extract` takes them, on a machine and make the image store."""
+        host = cls(machine, {}, {})
+        host.paths = host.extract(sources)
+        machine.run(["nixoci", "image-store", STORE, *host.paths.values(), f"--storage-conf={STORAGE_CONF}"])
+        host.hashes = host.measure()
+        return host
+
+    def extract(self, sources: Mapping[str, str]) -> dict[str, str]:
+        """Return the image paths of images by name; Nix builds them, as it does those of a lock."""
+        wanted = [{"name": name, "source": source} for name, source in sources.items()]
+        file = f"/var/tmp/{uuid.uuid4().hex}.json"  # noqa: S108
+        self.machine.run(["tee", file], input=json.dumps(wanted))
+        folders = {source.split(":")[1] for source in sources.values()}
+        option = ["--option", "extra-sandbox-paths", " ".join(folders)]
+        build = ["nix-build", "--no-out-link", "--max-jobs", "2", *option, "--expr", EXTRACT % file]
+        return dict(zip(sources, self.machine.run(build, timeout=600).stdout.split(), strict=True))
 
     def measure(self) -> dict[str, str]:
         """Return the NAR hash of each image path, from the files as they are."""
@@ -106,7 +103,7 @@ class Host:
 
     def deploy(self, out: str, containers: dict[str, Any], **more: Any) -> str:
         """Render units to a new directory and link them; return what the command warned of."""
-        document = {"images": self.paths, "imageStore": "/nix/image-store", "containers": containers, **more}
+        document = {"images": self.paths, "imageStore": STORE, "containers": containers, **more}
         self.machine.run(["tee", f"{out}.json"], input=json.dumps(document))
         done = self.machine.run(["nixoci", "units", f"{out}.json", out])
         self.link(out)
@@ -120,9 +117,9 @@ class Host:
 
     def systemctl(self, *arguments: str) -> str:
         """Run systemctl and return what it says."""
-        return self.machine.run(["systemctl", *arguments], timeout=60).stdout.strip()
+        return self.machine.run(["systemctl", *arguments], timeout=180).stdout.strip()
 
-    def wait_for_log(self, unit: str, text: str, timeout: float = 20) -> str:
+    def wait_for_log(self, unit: str, text: str, timeout: float = 60) -> str:
         """Return a unit's journal once it has a text."""
         deadline = time.monotonic() + timeout
         while text not in (journal := self.machine.journal(unit)):
@@ -136,13 +133,16 @@ class Host:
         return self.seen_by_all(f"/var/{name}", {name: {"networks": ["none"]} | container}, **more)[name]
 
     def seen_by_all(self, out: str, containers: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Run containers of one deployment once, in turn; return what each says as in `seen`, by name."""
+        """Run containers of one deployment once; return what each says as in `seen`, by name."""
         self.deploy(out, {name: {"restart": "no"} | container for name, container in containers.items()}, **more)
-        found = {}
-        for name in containers:
-            self.machine.run(["systemctl", "start", f"{name}.service"], check=False)
-            found[name] = self.said(name)
-        return found
+        self.start_all(containers)
+        return {name: self.said(name) for name in containers}
+
+    def start_all(self, names: Iterable[str]) -> None:
+        """Start services, four at a time, whether or not that succeeds."""
+        units = [f"{name}.service" for name in names]
+        for first in range(0, len(units), 4):
+            self.machine.run(["systemctl", "start", *units[first : first + 4]], check=False)
 
     def said(self, name: str) -> Any:
         """Return what a container says in JSON, in one line of the journal after SEEN."""
@@ -150,9 +150,9 @@ class Host:
         return json.loads(next(line for line in lines if line.startswith("SEEN ")).removeprefix("SEEN "))
 
 
-def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> tuple[str, str]:
-    """Make an OCI layout inside of a sample image that has more in its config; return it as `Host` takes it."""
-    layout = dict(sample_layouts())[name]
+def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> str:
+    """Make an OCI layout inside, of a sample image with more in its config; return it as `nixoci extract` takes it."""
+    layout = sample_images()[name].new.inside.split(":")[1]
     outside, blobs = machine.root / layout.lstrip("/"), "blobs/sha256"
     made = machine.root / f"var/tmp/{new}"
     (made / "blobs").mkdir(parents=True)
@@ -179,9 +179,9 @@ def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> tup
     described = descriptor | write(manifest | {"config": manifest["config"] | changed})
     (made / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}), encoding="utf-8")
     shutil.copy(outside / "oci-layout", made)
-    return new, f"/var/tmp/{new}"  # noqa: S108
+    return f"oci:/var/tmp/{new}"
 
 
-def sample_layouts() -> list[tuple[str, str]]:
-    """Return where a machine has the newer version of each sample image."""
-    return [(name, pair.new.inside.removeprefix("oci:").rpartition(":")[0]) for name, pair in sample_images().items()]
+def sample_sources() -> dict[str, str]:
+    """Return the newer version of each sample image, as `nixoci extract` takes it on a machine."""
+    return {name: pair.new.inside for name, pair in sample_images().items()}

@@ -13,7 +13,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from tests.host.images import INSIDE, images, images_dir
+from tests.host.images import INSIDE, images_dir, sample_image
 from tests.host.machine import Machine
 from tests.host.process import FETCH, CommandError
 from tests.host.registry import Registry
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 1 or (arguments and arguments[0].startswith("-")):
         print("usage: ./scripts/demo [REF]", file=sys.stderr)
         return 2
-    sample = None if arguments else images()["nginx"].old
+    sample = None if arguments else sample_image("nginx")
     try:
         with ExitStack() as running:
             # a given reference is somewhere outside

@@ -8,7 +8,9 @@ version to the next.
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from tests.host.apt import debootstrap
 from tests.host.cache import cache_dir, cached, key
 from tests.host.machine import Machine
 from tests.host.process import LONG
+from tests.host.rootfs import rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,6 +40,9 @@ SLIM = (
 FILES = Path(__file__).parent / "images"
 PACKAGE = {"nginx": "nginx-light", "postgres": "postgresql-15", "python": "python3", "redis": "redis-server"}
 """Image names, and the package whose version is the image's."""
+
+UPDATED = {"old": False, "new": True}
+"""Bases of images, and whether their packages have their updates."""
 
 INSIDE = "/images"
 """Where machines see the folder of images."""
@@ -78,31 +84,50 @@ def images_dir() -> Path:
 
 def images() -> dict[str, Pair]:
     """Return the sample images by name, built if they are not in the cache."""
-    folder = cached(f"images/{key(FILES, Path(__file__))}", _build)
+    folder = cached(f"images/{_key()}", lambda folder: _build(folder, tuple(PACKAGE), tuple(UPDATED)))
     return {name: Pair(old=_image(folder, name, 0), new=_image(folder, name, 1)) for name in PACKAGE}
 
 
+def sample_image(name: str) -> Image:
+    """Return the older version of a sample image; if it is not in the cache, no other is built."""
+    complete = images_dir() / _key()
+    if not complete.exists():
+        complete = cached(f"images/{_key()}-{name}", lambda folder: _build(folder, (name,), ("old",)))
+    return _image(complete, name, 0)
+
+
+def _key() -> str:
+    return key(FILES, Path(__file__))
+
+
 def _image(folder: Path, name: str, which: int) -> Image:
-    """Return one of the two images in a layout: they were written in order."""
+    """Return one of the images in a layout: they were written in order."""
     index = json.loads((folder / name / "index.json").read_text(encoding="utf-8"))
     tag = index["manifests"][which]["annotations"]["org.opencontainers.image.ref.name"]
     return Image(name=name, tag=tag, layout=folder / name)
 
 
-def _build(folder: Path) -> None:
-    for name, updates in (("old", False), ("new", True)):
-        debootstrap(folder / f"{name}.tar", SUITE, BASE_PACKAGES, updates=updates, options=SLIM)
+def _build(folder: Path, names: Sequence[str], bases: Sequence[str]) -> None:
+    """Build images, each on each base, and call the last of each name `latest`."""
+    with ThreadPoolExecutor() as threads:
+        # next to what the machine below needs
+        made: list[Future[Path | None]] = [threads.submit(rootfs)]
+        for base in bases:
+            install = partial(debootstrap, updates=UPDATED[base], options=SLIM)
+            made.append(threads.submit(install, folder / f"{base}.tar", SUITE, BASE_PACKAGES))
+        for each in made:
+            each.result()
     with Machine(private_network=False, binds={FILES: "/containerfiles"}, writable={folder: "/out"}) as machine:
-        for base in ("old", "new"):
+        for base in bases:
             machine.run(["podman", "import", f"/out/{base}.tar", f"localhost/{base}"], timeout=LONG)
-        for name, package in PACKAGE.items():
+        for name in names:
             tags: list[str] = []
-            for base in ("old", "new"):
-                tags.append(_build_image(machine, name, base, package, tags))
+            for base in bases:
+                tags.append(_build_image(machine, name, base, PACKAGE[name], tags))
             layout = f"oci:/out/{name}"
             machine.run(["skopeo", "copy", "--quiet", f"{layout}:{tags[-1]}", f"{layout}:latest"])
-    for name in ("old", "new"):
-        (folder / f"{name}.tar").unlink()
+    for base in bases:
+        (folder / f"{base}.tar").unlink()
 
 
 def _build_image(machine: Machine, name: str, base: str, package: str, taken: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.host.cache import cache_dir, locked
 from tests.host.process import CommandError, run
-from tests.host.python import CHECKOUT, dependencies, install_checkout
+from tests.host.python import CHECKOUT, COVERAGE, coverage_data, dependencies, install_checkout
 from tests.host.rootfs import rootfs
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Machine:
     """A throw-away machine with systemd, podman, Nix and this checkout's nixoci, as a context manager.
 
     Inside, ``/opt/nixoci/bin/nixoci`` is the checkout's command, ``/src`` the checkout (read-only), ``alice`` an
-    ordinary user. `binds` and `writable` map more folders from outside to their place inside.
+    ordinary user. `binds` and `writable` map more folders from outside to their place inside. `nix` is a folder to
+    start with as /nix: the machine gets hard links to its store, or copies if not `link`, and copies of the rest.
 
     The network is its own, with nothing but loopback, unless `private_network` is false: then it is the outer
     machine's, which is what installing packages needs.
@@ -56,11 +57,16 @@ class Machine:
         private_network: bool = True,
         binds: Mapping[Path, str] | None = None,
         writable: Mapping[Path, str] | None = None,
+        nix: Path | None = None,
+        link: bool = True,
     ) -> None:
         self.name = f"nixoci-{uuid.uuid4().hex[:8]}"
         self.private_network = private_network
         self._binds = {CHECKOUT: "/src", **(binds or {})}
-        self._writable = writable or {}
+        self._writable = dict(writable or {})
+        if data := coverage_data():
+            self._writable[data] = COVERAGE
+        self._nix, self._link = nix, link
         self._state = cache_dir() / "machines" / self.name
         self._cgroups = [group / self.name for group in _cgroup_roots()]
         self._cleanup = ExitStack()
@@ -89,6 +95,11 @@ class Machine:
     def root(self) -> Path:
         """The machine's root directory as this process sees it, all of its mounts included."""
         return Path(f"/proc/{self._leader}/root")
+
+    def take_nix(self, target: Path) -> None:
+        """Cut the power and move the machine's /nix to a path in the cache folder; the machine cannot boot again."""
+        self._power_off()
+        (self._state / "plain/nix").rename(target)
 
     @property
     def leader(self) -> int:
@@ -139,7 +150,7 @@ class Machine:
         enter = ["nsenter", f"--target={self._leader}", *NAMESPACES, "--", *become, *clean]
         return ["sh", "-c", ENTER, str(self._init_cgroup()), *enter, *argv]
 
-    def wait_for_unit(self, unit: str, *, user: str | None = None, timeout: float = 30.0) -> None:
+    def wait_for_unit(self, unit: str, *, user: str | None = None, timeout: float = 90.0) -> None:
         """Wait until a unit is active.
 
         Raises:
@@ -177,8 +188,8 @@ class Machine:
             self._state.mkdir()
             # held until all is removed or this process ends, however it ends: tells the next machine what is left over
             handle = os.open(self._state, os.O_RDONLY)
+            cleanup.callback(discard, self._state)
             cleanup.callback(os.close, handle)
-            cleanup.callback(shutil.rmtree, self._state)
             fcntl.flock(handle, fcntl.LOCK_EX)
         root, upper = rootfs(), self._state / "upper"
         for name in ("upper", "work", "root"):
@@ -186,7 +197,9 @@ class Machine:
         for folder in PLAIN:
             plain = self._state / "plain" / folder
             plain.parent.mkdir(parents=True, exist_ok=True)
-            if (root / folder).exists():
+            if folder == "nix" and self._nix:
+                _copy_nix(self._nix, plain, link=self._link)
+            elif (root / folder).exists():
                 run(["cp", "--archive", str(root / folder), str(plain)])
             else:
                 plain.mkdir()
@@ -289,8 +302,35 @@ def _remove_cgroup(group: Path) -> None:
         time.sleep(0.05)
 
 
+def _copy_nix(nix: Path, target: Path, *, link: bool) -> None:
+    target.mkdir()
+    how = ["--link"] if link else []
+    run(["cp", "--archive", *how, str(nix / "store"), str(target)])
+    run(["cp", "--archive", *(str(path) for path in nix.iterdir() if path.name != "store"), str(target)])
+
+
+GONE = "gone-"
+"""Starts the name of what is being removed."""
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, which takes seconds, in the background; what is left of it is swept up with machines."""
+    gone = cache_dir() / "machines" / f"{GONE}{uuid.uuid4().hex}"
+    with suppress(FileNotFoundError):  # another process has swept it up
+        folder.rename(gone)
+        _remove(gone)
+
+
+def _remove(gone: Path) -> None:
+    """Start to remove a folder, unless somebody already does."""
+    argv = ["setsid", "--fork", "flock", "--nonblock", str(gone), "nice", "rm", "--recursive", "--force", str(gone)]
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def _sweep(machines: Path) -> None:
     """Remove what machines left that were killed before they could clean up."""
+    for gone in machines.glob(f"{GONE}*"):
+        _remove(gone)
     for state in machines.glob("nixoci-*"):
         try:
             handle = os.open(state, os.O_RDONLY)
@@ -298,10 +338,10 @@ def _sweep(machines: Path) -> None:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for tree in _cgroup_roots():
-                _remove_cgroup(tree / state.name)
-            shutil.rmtree(state, ignore_errors=True)
         except BlockingIOError:
             continue
         finally:
             os.close(handle)
+        for tree in _cgroup_roots():
+            _remove_cgroup(tree / state.name)
+        discard(state)

@@ -6,9 +6,11 @@ nothing needs to run inside the machine.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,23 @@ from tests.host.process import LONG, run
 CHECKOUT = Path(__file__).parents[2]
 VENV = Path("opt/nixoci")
 """Where the environment lies, from the machine's root."""
+
+COVERAGE = f"/{VENV}/coverage"
+"""Where a machine writes its coverage data: the sandbox of Nix has it too, as it has all of `VENV`."""
+
+# Units and the sandbox clear the environment, so the interpreter itself starts the measurement.
+MEASURE = f"""\
+import os, coverage; os.environ["COVERAGE_PROCESS_START"] = "/{VENV}/coverage.ini"; coverage.process_startup(); \
+del os.environ["COVERAGE_PROCESS_START"]
+"""
+MEASURE_INI = f"""\
+[run]
+branch = true
+source_pkgs = nixoci
+parallel = true
+data_file = {COVERAGE}/data
+disable_warnings = no-data-collected, module-not-imported, module-not-measured
+"""
 
 LAUNCHER = """\
 #!/opt/nixoci/bin/python3
@@ -37,6 +56,8 @@ def dependencies(root: Path) -> Path:
         for need in map(Requirement, _project()["dependencies"])
         if not need.marker or need.marker.evaluate({"python_version": version, "python_full_version": f"{version}.0"})
     ]
+    if coverage_data():
+        wanted.append(f"coverage=={metadata.version('coverage')}")  # one version reads what all have written
 
     def build(folder: Path) -> None:
         site = folder / VENV / f"lib/python{version}/site-packages"
@@ -58,13 +79,22 @@ def install_checkout(root: Path, upper: Path) -> None:
     shutil.copytree(CHECKOUT / "nixoci", site / "nixoci", ignore=shutil.ignore_patterns("__pycache__"))
     # what importlib.metadata and `nixoci --version` read
     project = _project()
-    metadata = site / f"nixoci-{project['version']}.dist-info/METADATA"
-    metadata.parent.mkdir()
-    metadata.write_text(f"Metadata-Version: 2.1\nName: nixoci\nVersion: {project['version']}\n", encoding="utf-8")
+    described = site / f"nixoci-{project['version']}.dist-info/METADATA"
+    described.parent.mkdir()
+    described.write_text(f"Metadata-Version: 2.1\nName: nixoci\nVersion: {project['version']}\n", encoding="utf-8")
     command = upper / VENV / "bin/nixoci"
     command.parent.mkdir()
     command.write_text(LAUNCHER, encoding="utf-8")
     command.chmod(0o755)
+    if coverage_data():
+        (site / "measure.pth").write_text(MEASURE, encoding="utf-8")
+        (upper / VENV / "coverage.ini").write_text(MEASURE_INI, encoding="utf-8")
+
+
+def coverage_data() -> Path | None:
+    """Return the folder for coverage data, writable by everyone, if this run measures coverage."""
+    named = os.environ.get("NIXOCI_COVERAGE")
+    return Path(named) if named else None
 
 
 def _python_version(root: Path) -> str:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.host.containers import Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.prepared import sample_host
 from tests.host.test_containers import PLAIN_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.host.containers import Host
 
 # the first line of a dump is that of /
 OWNED = """
@@ -26,8 +26,8 @@ dump.write_text(" ".join(fields) + "".join(rest))
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
-        made = Host(machine, sample_layouts())
+    with sample_host() as made:
+        machine = made.machine
         machine.run(["/opt/nixoci/bin/python3", "-c", PLAIN_IMAGE + OWNED], cwd="/src", env={"PYTHONPATH": "/src"})
         # what a layer is kept on must not be an overlay, as this machine's /var is
         machine.run(["mkdir", "/var/lib/nixoci"])

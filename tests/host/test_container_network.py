@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.containers import BACKENDS, Host
+from tests.host.prepared import sample_host
 from tests.host.process import FETCH
 
 if TYPE_CHECKING:
@@ -42,10 +41,9 @@ def server(name: str, **options: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
+    with sample_host("python") as host:
         # podman's name server does not start without one, though it has nobody to ask
-        machine.run(["tee", "/etc/resolv.conf"], input="nameserver 127.0.0.1\n")
-        host = Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+        host.machine.run(["tee", "/etc/resolv.conf"], input="nameserver 127.0.0.1\n")
         host.deploy(
             "/var/net",
             {

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.containers import BACKENDS, Host
+from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +77,9 @@ RESTARTS = {
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
-        machine.run(["tee", "/var/variables"], input=ENVIRONMENT_FILE)
-        yield Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+    with sample_host("python") as host:
+        host.machine.run(["tee", "/var/variables"], input=ENVIRONMENT_FILE)
+        yield host
 
 
 def python(script: str, **options: Any) -> dict[str, Any]:
@@ -156,8 +155,7 @@ def restarting(host: Host) -> Host:
         for backend in BACKENDS
     }
     host.deploy("/var/restarting", containers)
-    for name in containers:
-        host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
+    host.start_all(containers)
     return host
 
 
@@ -166,7 +164,7 @@ def restarting(host: Host) -> Host:
 def test_it_is_started_again_when_its_policy_says_so(restarting: Host, backend: str, policy: str, code: int) -> None:
     unit = f"{policy}-{code}-{backend}.service"
     show = ["show", "--value", "--property=ActiveState", unit]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while restarting.systemctl(*show) not in {"inactive", "failed"} and time.monotonic() < deadline:
         time.sleep(0.2)
     again = int(restarting.systemctl("show", "--value", "--property=NRestarts", unit))
@@ -279,8 +277,8 @@ def test_what_images_link_to_their_output_is_logged(host: Host) -> None:
             containers[f"log-{way}-{user}"] = python(script, user=user) | chosen
             containers[f"notify-{way}-{user}"] = python(ready + script, user=user, notify="container") | chosen
     host.deploy("/var/log-test", containers)
+    host.start_all(containers)
     for name in containers:
-        host.machine.run(["systemctl", "start", f"{name}.service"], check=False)
         host.wait_for_log(f"{name}.service", "SEEN 4999")
         count, uid = (4, 0) if name.endswith("root") else (3, 33)
         for number in range(count):  # podman, and runc that stays, have a pipe for each of the two

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,11 +60,11 @@ def host() -> Iterator[Host]:
     with Machine(binds={images_dir(): INSIDE}) as machine:
         check = {"Interval": SECOND, "Timeout": 5 * SECOND, "Retries": 2}
         common = {"Entrypoint": None, "Cmd": ["sleep", "1000"], "StopSignal": "SIGKILL"}
-        layouts = [
-            edited(machine, "python", f"checked-{name}", common | {"Healthcheck": check | {"Test": test}})
-            for name, test in CHECKS.items()
-        ]
-        host = Host(machine, layouts)
+        checks = {f"checked-{name}": common | {"Healthcheck": check | {"Test": test}} for name, test in CHECKS.items()}
+        sources = {
+            f"checked-{name}": edited(machine, "python", f"checked-{name}", more) for name, more in checks.items()
+        }
+        host = Host.build(machine, sources)
         machine.run(["tee", "/var/check"], input="#!/bin/sh\nexec test -e /healthy\n")
         machine.run(["chmod", "+x", "/var/check"])
         base = {"networks": ["none"], "volumes": ["/var/check:/check:ro"]}
@@ -96,32 +97,50 @@ def health(host: Host, name: str) -> str:
     return "healthy" if succeeded else "starting"
 
 
-def until(what: Callable[[], bool], timeout: float = 20) -> None:
+def has(host: Host, name: str, expected: str) -> bool:
+    return health(host, name) == expected
+
+
+def runs(host: Host, name: str) -> bool:
+    return "sleep" in inside(host, name, "cat", "/proc/1/cmdline")
+
+
+def until(what: Callable[[], bool], timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
+@pytest.fixture(scope="module")
+def checked(host: Host) -> Iterator[dict[str, list[str]]]:
+    """Start a container for each check, all at once; say its state before its check succeeds, once it does, once it
+    fails, and once it succeeds again.
+    """
+    names = [f"{check}-{backend}" for check in CHECKS for backend in BACKENDS]
+    host.systemctl("start", "--no-block", *(f"{name}.service" for name in names))
+    for name in names:
+        until(partial(runs, host, name))
+    time.sleep(2.5)
+    seen = {name: [state(host, f"{name}.service")] for name in names}
+    for command, expected in (("touch", "healthy"), ("rm", "unhealthy"), ("touch", "healthy")):
+        for name in names:
+            inside(host, name, command, "/healthy")
+        for name in names:
+            if seen[name] == ["activating"]:
+                host.machine.wait_for_unit(f"{name}.service")
+            until(partial(has, host, name, expected))
+            seen[name].append(state(host, f"{name}.service"))
+    yield seen
+    host.systemctl("stop", *(f"{name}.service" for name in names))
+
+
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_images_check_makes_its_unit_ready_and_is_done_again_and_again(
-    host: Host, backend: str, check: str
+    checked: dict[str, list[str]], backend: str, check: str
 ) -> None:
-    name = f"{check}-{backend}"
-    host.systemctl("start", "--no-block", f"{name}.service")
-    until(lambda: "sleep" in inside(host, name, "cat", "/proc/1/cmdline"))
-    time.sleep(2.5)
-    assert state(host, f"{name}.service") == "activating"
-    inside(host, name, "touch", "/healthy")
-    host.machine.wait_for_unit(f"{name}.service")
-    until(lambda: health(host, name) == "healthy")
-    inside(host, name, "rm", "/healthy")
-    until(lambda: health(host, name) == "unhealthy")
-    assert state(host, f"{name}.service") == "active"
-    inside(host, name, "touch", "/healthy")
-    until(lambda: health(host, name) == "healthy")
-    host.systemctl("stop", f"{name}.service")
+    assert checked[f"{check}-{backend}"] == ["activating", "active", "active", "active"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

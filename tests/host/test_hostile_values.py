@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.nix_language.escape import value as nix_value
-from tests.host.containers import BACKENDS, HOSTILE, Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.containers import BACKENDS, HOSTILE, STORE, Host
+from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +45,8 @@ make {
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
-        yield Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+    with sample_host("python") as host:
+        yield host
 
 
 def containers(language: str) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def deploy_in_json(host: Host) -> None:
 
 
 def deploy_in_nix(host: Host) -> None:
-    store = host.machine.run(["nix-store", "--add", "/nix/image-store"]).stdout.strip()
+    store = host.machine.run(["nix-store", "--add", STORE]).stdout.strip()
     document = {"images": host.paths, "imageStore": store, "containers": containers("nix")}
     host.machine.run(["tee", "/var/hostile.nix"], input=UNITS % nix_value(document))
     host.link(host.machine.run(["nix-build", "--no-out-link", "/var/hostile.nix"]).stdout.strip())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,21 +39,21 @@ class Likeness:
         machine.run(["skopeo", "copy", "--quiet", sample_images()["python"].new.inside, base], timeout=300)
         build = ["buildah", "build", "--isolation=chroot", "--layers", "--build-arg=BASE=localhost/base"]
         machine.run([*build, "--tag=localhost/accounts", "/src/tests/host/accounts"], timeout=300)
-        self.host = Host(machine, ((name, self._layout(name, user)) for name, user in USERS.items()))
+        self.host = Host.build(machine, {name: self._source(name, user) for name, user in USERS.items()})
 
     def image(self, name: str, user: str) -> str:
         """Return the image path of one more image."""
-        return self.host.extract(name, self._layout(name, user))
+        return self.host.extract({name: self._source(name, user)})[name]
 
-    def _layout(self, name: str, user: str) -> str:
-        """Make an image in podman's own storage, and an OCI layout of it."""
+    def _source(self, name: str, user: str) -> str:
+        """Make an image in podman's own storage, and an OCI layout of it; return that as `nixoci extract` takes it."""
         container = self.machine.run(["buildah", "from", "localhost/accounts"]).stdout.strip()
         self.machine.run(["buildah", "config", f"--user={user}", container])
         self.machine.run(["buildah", "commit", "--quiet", "--rm", container, f"localhost/{name}"], timeout=300)
         layout = "/var/tmp/layout"  # noqa: S108
         copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         self.machine.run([*copy, f"containers-storage:localhost/{name}", f"oci:{layout}:{name}"], timeout=300)
-        return layout
+        return f"oci:{layout}:{name}"
 
     def original(self, image: str, options: list[str], *words: str, runtime: str) -> dict[str, Any]:
         """Return what the probe sees in `podman run` of the original image, in a service, where units run, too."""
@@ -148,6 +150,20 @@ def ours(likeness: Likeness) -> dict[str, Any]:
     return likeness.host.seen_by_all("/var/cases", containers)
 
 
+@pytest.fixture(scope="module")
+def theirs(likeness: Likeness) -> dict[tuple[str, str], Any]:
+    """Return what the probe sees in `podman run` of the originals, by case and runtime."""
+
+    def see(case: str, runtime: str) -> dict[str, Any]:
+        image, container, options = CASES[case]
+        return likeness.original(image, options, *container.get("cmd", []), runtime=runtime)
+
+    # runtimes differ in what they mask with and in links of /dev
+    wanted = list(product(CASES, ("crun", "runc")))
+    with ThreadPoolExecutor(4) as threads:
+        return dict(zip(wanted, threads.map(see, *zip(*wanted, strict=True)), strict=True))
+
+
 @pytest.mark.usefixtures("ours")
 def test_each_bundle_is_valid_by_the_runtime_specs_schema(likeness: Likeness) -> None:
     validator = config_validator()
@@ -160,17 +176,11 @@ def test_each_bundle_is_valid_by_the_runtime_specs_schema(likeness: Likeness) ->
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_backend_runs_a_container_as_podman_runs_the_original(
-    likeness: Likeness, ours: dict[str, Any], case: str
+    ours: dict[str, Any], theirs: dict[tuple[str, str], Any], case: str
 ) -> None:
-    image, container, options = CASES[case]
-    # runtimes differ in what they mask with and in links of /dev
-    theirs = {
-        runtime: likeness.original(image, options, *container.get("cmd", []), runtime=runtime)
-        for runtime in ("crun", "runc")
-    }
     for way, chosen in WAYS.items():
         seen, backend = ours[f"{case}-{way}"], chosen["backend"]
-        assert comparable(seen, backend) == comparable(theirs[chosen.get("runtime", "crun")], backend), way
+        assert comparable(seen, backend) == comparable(theirs[case, chosen.get("runtime", "crun")], backend), way
 
 
 @pytest.mark.parametrize(

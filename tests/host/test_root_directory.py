@@ -40,7 +40,7 @@ def host() -> Iterator[Host]:
             write_layout(machine.root / f"var/tmp/{name}", layers, config=config)
             source = f"oci:/var/tmp/{name}:latest"
             machine.run(["skopeo", "copy", "--quiet", source, f"containers-storage:localhost/original-{name}"])
-        yield Host(machine, [(name, f"/var/tmp/{name}") for name in LAYERS])  # noqa: S108
+        yield Host.build(machine, {name: f"oci:/var/tmp/{name}:latest" for name in LAYERS})
 
 
 SHOWN = {"nowhere": "755 0 0", "below": "751 33 34", "above": "751 33 34", "twice": "751 33 34"}

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.containers import BACKENDS, Host
+from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +71,8 @@ def container(backend: str, user: str, mode: str = "0400") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
-        host = Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+    with sample_host("python") as host:
+        machine = host.machine
         keys = machine.root / "var/keys"
         keys.mkdir(mode=0o700)
         for name, content in SECRETS.items():
@@ -136,7 +135,7 @@ def test_they_are_gone_when_it_has_stopped_or_died(host: Host, backend: str, end
     places = [f"/run/nixoci/root-{backend}/secrets", f"/run/credentials/{unit}"]
     assert all(host.machine.run(["ls", place]).stdout for place in places)
     host.systemctl(*end, unit)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while host.systemctl("show", "--value", "--property=ActiveState", unit) not in {"inactive", "failed"}:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host, sample_layouts
-from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine
+from tests.host.containers import BACKENDS, Host
+from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,11 +56,10 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with Machine(binds={images_dir(): INSIDE}) as machine:
+    with sample_host("python", apart=True) as host:
         # an overlay's upper directory is not on an overlay, which this machine's root is
-        machine.run(["mkdir", "--parents", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
-        machine.run(["mount", "--bind", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
-        host = Host(machine, [(name, layout) for name, layout in sample_layouts() if name == "python"])
+        host.machine.run(["mkdir", "--parents", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
+        host.machine.run(["mount", "--bind", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
         options = {"image": "python", "networks": ["none"], "restart": "no", "entrypoint": ["python3", "-c", ATTACK]}
         host.deploy("/var/attack", {name: options | way for name, way in WAYS.items()})
         yield host
@@ -75,7 +73,7 @@ def test_a_container_that_writes_all_it_can_and_is_killed_leaves_the_store_alone
     assert before[:3] == [not WAYS[name].get("readOnly", False)] * 3
     # all of the unit's at once: the container, and whatever of podman's or the runtime's is there
     host.systemctl("kill", "--kill-whom=all", "--signal=KILL", f"{name}.service")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     show = ["systemctl", "show", "--value", "--property=ActiveState", f"{name}.service"]
     while host.machine.run(show).stdout.strip() not in {"failed", "inactive"} and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -105,7 +103,7 @@ def test_a_persistent_layer_outlives_its_container(host: Host) -> None:
         for number in range(3):
             host.systemctl("restart", f"{name}.service")
             host.wait_for_log(f"{name}.service", expected[number])
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while len(seen := _seen(host, name)) <= number and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert seen == expected[: number + 1]
