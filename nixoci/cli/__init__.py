@@ -21,6 +21,7 @@ VERBS = {
     "copy": ("send", "copy"),
     "extract": ("extract", "extract"),
     "fetch-blob": ("fetch", "fetch_blob"),
+    "gc-roots": ("gc_roots", "gc_roots"),
     "generate": ("generate", "generate"),
     "image-store": ("image_store", "image_store"),
     "list": ("lock", "list_images"),

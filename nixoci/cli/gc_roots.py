@@ -1,0 +1,52 @@
+"""`nixoci gc-roots`: images that containers still use stay in the Nix store."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from nixoci.cli.common import dry_run_option, json_option, print_json, warn
+from nixoci.cli.table import print_table
+from nixoci.gc_roots.links import Change
+from nixoci.gc_roots.podman import Podman
+from nixoci.gc_roots.update import Places, Root, update_podman_roots
+
+
+@click.command("gc-roots")
+@click.option("--podman", default="podman", show_default=True, metavar="PROGRAM", help="The podman to ask.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the roots are; by default /var/lib/nixoci/gc-roots, for another user than root below ~/.local/state.",
+)
+@dry_run_option
+@json_option
+def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Keep the images of podman's containers from Nix's garbage collector.
+
+    Each container that podman knows, running or stopped, gets a root on the image path that it runs from; roots of
+    containers that are gone are removed. Run it after a switch and before `nix-collect-garbage`.
+
+    Root's containers whose image is not in the image store any more can be started again: their images are kept under
+    /nix/var/nixoci/kept-images, which a drop-in of storage.conf names.
+    """
+    places = Places.default()
+    if directory is not None:
+        places = replace(places, roots=directory.absolute())
+    roots = update_podman_roots(Podman(podman), places, dry_run=dry_run)
+    if as_json:
+        print_json(roots)
+    elif roots:
+        rows = [[root.change.value, root.container or root.id[:12], str(root.path)] for root in roots]
+        print_table(["root", "container", "path"], rows)
+    _warn_of_old_images(roots)
+
+
+def _warn_of_old_images(roots: list[Root]) -> None:
+    for root in roots:
+        if root.image_kept and root.change is not Change.REMOVED:
+            warn(
+                f"container {root.container or root.id[:12]}: its image is not in the image store any more; it is kept"
+                " until the container is removed; create the container again to use the present image"
+            )

@@ -1,0 +1,106 @@
+"""An image store on the machine for images that only old containers use.
+
+podman starts a stopped container only while an image store has its image. After a switch, storage.conf names the new
+store alone. This store then holds the images that left it and that a container was made from: records, manifests, the
+tar-split and the EROFS file, some megabytes an image. The tree stays in the Nix store. The images have no names here,
+since a name belongs to the image of the present generation: `podman images` lists them as `<none>`.
+
+A drop-in of storage.conf names the store for as long as it has an image (containers-config(5); podman 5.8).
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from nixoci.gc_roots.image_stores import FoundImage, layer_record
+from nixoci.output import write_if_changed
+
+_LOCKS = ("overlay-images/images.lock", "overlay-layers/layers.lock")
+_OVERLAY = "overlay"
+_LINKS = "l"
+
+
+def update_kept_store(store: Path, images: Mapping[str, FoundImage], drop_in: Path) -> None:
+    """Make the store hold these images and no others, and the drop-in name it if there are any.
+
+    A podman that runs meanwhile sees each image whole or not at all.
+
+    Args:
+        store: The store; on a file system that the kernel mounts EROFS files from, as that of the Nix store is.
+        images: What it holds, by image id; those that are there already stay as they are.
+        drop_in: The file that names the store in podman's configuration.
+    """
+    if not images:
+        drop_in.unlink(missing_ok=True)
+        if store.exists():
+            shutil.rmtree(store)
+        return
+    for folder in ("overlay-images", "overlay-layers", _OVERLAY, f"{_OVERLAY}/{_LINKS}"):
+        (store / folder).mkdir(parents=True, exist_ok=True)
+    for lock in _LOCKS:
+        (store / lock).touch()
+    layers = {}
+    for image in images.values():
+        layers[image.layer] = layer_record(image.store, image.layer)
+        if image.store != store:
+            _copy(image, store)
+    records = [{**image.record, "names": []} for _, image in sorted(images.items())]
+    write_if_changed(store / "overlay-layers/layers.json", _text([layers[name] for name in sorted(layers)]))
+    write_if_changed(store / "overlay-images/images.json", _text(records))
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    write_if_changed(drop_in, _drop_in_text(store))
+    _remove_others(store, set(images), set(layers))
+
+
+def _copy(image: FoundImage, store: Path) -> None:
+    big_data = store / "overlay-images" / image.id
+    if not big_data.exists():
+        _copy_tree(image.store / "overlay-images" / image.id, big_data)
+    tar_split = f"overlay-layers/{image.layer}.tar-split.gz"
+    if not (store / tar_split).exists():
+        shutil.copyfile(image.store / tar_split, store / tar_split)
+    overlay = store / _OVERLAY / image.layer
+    if not overlay.exists():
+        _copy_tree(image.store / _OVERLAY / image.layer, overlay)
+    link = store / _OVERLAY / _LINKS / (overlay / "link").read_text(encoding="ascii")
+    if not link.is_symlink():
+        link.symlink_to(f"../{image.layer}/diff")
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy a directory, which appears whole; symlinks stay, and the owner may write."""
+    made = target.with_name(f".{target.name}.new")
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(source, made, symlinks=True, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(made):
+        Path(folder).chmod(0o755)
+    made.rename(target)
+
+
+def _remove_others(store: Path, images: set[str], layers: set[str]) -> None:
+    for entry in (store / "overlay-images").iterdir():
+        if entry.is_dir() and entry.name not in images:
+            shutil.rmtree(entry)
+    for entry in (store / "overlay-layers").glob("*.tar-split.gz"):
+        if entry.name.removesuffix(".tar-split.gz") not in layers:
+            entry.unlink()
+    for entry in (store / _OVERLAY).iterdir():
+        if entry.name != _LINKS and entry.name not in layers:
+            shutil.rmtree(entry)
+    for link in (store / _OVERLAY / _LINKS).iterdir():
+        if link.readlink().parts[1] not in layers:
+            link.unlink()
+
+
+def _drop_in_text(store: Path) -> str:
+    quoted = json.dumps(str(store), ensure_ascii=False)
+    return (
+        "# Written by `nixoci gc-roots`: images that only containers of earlier generations use.\n"
+        f"[storage.options]\nadditionalimagestores = [{quoted}, {{append = true}}]\n"
+    )
+
+
+def _text(records: list[dict[str, object]]) -> str:
+    return json.dumps(records, separators=(",", ":"))

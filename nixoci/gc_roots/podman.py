@@ -1,0 +1,90 @@
+"""The containers that podman knows, read from the records of containers/storage.
+
+`podman ps --external` and `podman container inspect` fail for a container whose image left the image store, and that is
+exactly the one that needs a root. The records name the image of every container: podman's, buildah's, and those that
+podman removes when they stop (containers/storage, `containers.go`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nixoci.document import load, structure
+from nixoci.errors import DocumentError, ProcessError, StoreError
+from nixoci.process import run
+
+_RECORDS = ("containers.json", "volatile-containers.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRecord:
+    """An entry of `containers.json`: `image` is an image id, empty for a container that runs from a directory."""
+
+    id: str
+    names: list[str] = field(default_factory=list)
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphOptions:
+    """The part of `podman info` that names image stores."""
+
+    additional_image_stores: list[str] | None = field(default=None, metadata={"key": "additionalImageStores"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreInfo:
+    """The part of `podman info` that says where podman keeps things."""
+
+    graph_driver_name: str
+    graph_root: Path
+    graph_options: GraphOptions = field(default_factory=GraphOptions)
+
+
+class Podman:
+    """One user's podman.
+
+    Args:
+        program: The program.
+
+    Raises:
+        ProcessError: The program is missing, or fails: every podman command fails where storage.conf names an image
+            store that does not exist.
+        StoreError: A record of containers/storage cannot be read.
+    """
+
+    def __init__(self, program: str | Path = "podman") -> None:
+        self._program = program
+        text = run([program, "info", "--format", "{{json .Store}}"], package="podman")
+        self._store = structure(StoreInfo, load(text, what="podman info"), what="podman info")
+
+    @property
+    def image_stores(self) -> list[Path]:
+        """The image stores that storage.conf names."""
+        return [Path(store) for store in self._store.graph_options.additional_image_stores or ()]
+
+    def containers(self) -> list[ContainerRecord]:
+        """Return all containers, buildah's working containers among them."""
+        return [record for name in _RECORDS for record in self._read(name)]
+
+    def rootfs(self, container: str) -> Path | None:
+        """Return the directory that a container without an image runs from; None where podman knows of none."""
+        try:
+            found = run([self._program, "container", "inspect", "--format", "{{.Rootfs}}", container])
+        except ProcessError:  # a container of buildah's, or one that was removed meanwhile
+            return None
+        text = found.decode().strip()
+        return Path(text) if text else None
+
+    def _read(self, name: str) -> Iterator[ContainerRecord]:
+        file = self._store.graph_root / f"{self._store.graph_driver_name}-containers" / name
+        try:
+            records = load(file.read_bytes(), what=str(file))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"{file}: cannot be read: {error.strerror}; run this as the user of podman") from error
+        if not isinstance(records, list):
+            raise DocumentError(f"{file}: not a list of containers; this podman keeps its records in another way")
+        for record in records or ():
+            yield structure(ContainerRecord, record, what=str(file))

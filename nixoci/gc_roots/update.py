@@ -1,0 +1,124 @@
+"""The verb: ask an engine what it knows, find the images in the Nix store, and make the roots agree with that."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixoci.gc_roots.image_stores import FoundImage, built_stores, find_images, store_path_of
+from nixoci.gc_roots.kept_store import update_kept_store
+from nixoci.gc_roots.links import Change, update_links
+from nixoci.gc_roots.podman import ContainerRecord, Podman
+
+_PREFIX = "podman-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where roots and kept images are: of the machine for root, of the home directory for another user.
+
+    `kept_store` and `drop_in` are None for a user, whose podman mounts images in another way.
+    """
+
+    roots: Path
+    kept_store: Path | None
+    drop_in: Path | None
+
+    @classmethod
+    def default(cls) -> "Places":
+        """Return the places of the user who runs this process."""
+        if os.geteuid() == 0:
+            return cls(
+                roots=Path("/var/lib/nixoci/gc-roots"),
+                # on the file system of the Nix store, from which EROFS files are mounted anyway
+                kept_store=Path("/nix/var/nixoci/kept-images"),
+                drop_in=Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf"),
+            )
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+        return cls(roots=state / "nixoci/gc-roots", kept_store=None, drop_in=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """A root of a container.
+
+    `container` is empty where only the id is left. `image_kept` says that no image store of the present generation has
+    the image, and that it was put into the kept store for the container to start again.
+    """
+
+    engine: str
+    id: str
+    container: str
+    path: Path
+    change: Change
+    image_kept: bool
+
+
+def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False) -> list[Root]:
+    """Make one root for each of podman's containers that runs from the Nix store, and remove those of others.
+
+    Idempotent; two runs at once wait for one another.
+
+    Raises:
+        ProcessError: Nix fails; the roots that there were are left.
+        StoreError: An image store is damaged.
+    """
+    if dry_run:
+        return _update(podman, places, dry_run=True)
+    with _exclusive(places.roots):
+        return _update(podman, places, dry_run=False)
+
+
+def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[Root]:
+    containers = podman.containers()
+    declared = [store for store in podman.image_stores if store != places.kept_store]
+    stores = [*declared, *([places.kept_store] if places.kept_store else []), *built_stores()]
+    images = find_images({container.image for container in containers if container.image}, stores)
+    paths: dict[str, Path] = {}
+    for container in containers:
+        path = _path(podman, container, images)
+        if path is not None and path.exists():
+            paths[container.id] = path
+    names = {container.id: container.names[0] if container.names else "" for container in containers}
+    image_of = {container.id: container.image for container in containers}
+    old = {key: image for key, image in images.items() if image.store not in declared and image.path.exists()}
+    links = update_links(
+        places.roots,
+        {f"{_PREFIX}{identifier}": path for identifier, path in paths.items()},
+        prefix=_PREFIX,
+        dry_run=dry_run,
+    )
+    if places.kept_store is not None and places.drop_in is not None and not dry_run:
+        update_kept_store(places.kept_store, old, places.drop_in)
+    return [
+        Root(
+            engine="podman",
+            id=(identifier := link.name.removeprefix(_PREFIX)),
+            container=names.get(identifier, ""),
+            path=link.path,
+            change=link.change,
+            image_kept=places.kept_store is not None and image_of.get(identifier) in old,
+        )
+        for link in links
+    ]
+
+
+def _path(podman: Podman, container: ContainerRecord, images: dict[str, FoundImage]) -> Path | None:
+    if container.image:
+        found = images.get(container.image)
+        return found.path if found is not None else None
+    rootfs = podman.rootfs(container.id)
+    return store_path_of(rootfs) if rootfs is not None else None
+
+
+@contextmanager
+def _exclusive(directory: Path) -> Iterator[None]:
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,133 @@
+"""Images that containers still use stay: a switch, Nix's garbage collector, a stop, a start, a reboot in between."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.host.generations import PROFILE, Generations
+from tests.host.images import INSIDE, images_dir
+from tests.host.locks import locked, write_lock
+from tests.host.machine import Machine
+from tests.host.registry import Registry
+from tests.host.test_modules import ENABLE, FOLDER, SECCOMP, evaluator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.host.images import Pair
+
+KEPT = "nix/var/nixoci/kept-images"
+DROP_IN = "etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf"
+SLEEP = ("--network=none", "--entrypoint=sleep")
+
+
+class Host:
+    """A machine with two generations: nginx is of the old image in the first, of the new one in the second."""
+
+    def __init__(self, generations: Generations, built: list[str], names: list[str]) -> None:
+        self.generations = generations
+        self.machine = generations.machine
+        self.built = built
+        self.old_name, self.new_name = names
+
+    def image_path(self, generation: int) -> str:
+        """Return the image path of nginx in a generation."""
+        conf = self.machine.run(["cat", f"{self.built[generation]}/containers/storage.conf"]).stdout
+        store = conf.split('additionalimagestores = ["')[1].split('"')[0]
+        layer = self.machine.run(["sh", "-c", f"readlink {store}/overlay/*/diff"]).stdout.split()[0]
+        return layer.removesuffix("/rootfs")
+
+    def roots(self, *options: str) -> list[dict[str, Any]]:
+        """Run the command; return what it says of the roots, but for that of the unit's container."""
+        printed: list[dict[str, Any]] = json.loads(self.machine.run(["nixoci", "gc-roots", "--json", *options]).stdout)
+        return [root for root in printed if root["container"] != "unit"]
+
+    def collect(self) -> None:
+        """Forget all generations but the present one, and collect garbage."""
+        self.machine.run(["nix-env", "--profile", PROFILE, "--delete-generations", "old"])
+        self.generations.collect()
+
+    def exists(self, path: str) -> bool:
+        return (self.machine.root / path.lstrip("/")).exists()
+
+    def podman(self, *command: str, check: bool = True) -> str:
+        return self.machine.run(["podman", *command], check=check).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def host(images: dict[str, Pair]) -> Iterator[Host]:
+    with Machine(binds={images_dir(): INSIDE}) as machine, evaluator(machine) as modules:
+        generations = Generations(modules)
+        built, names = [], []
+        with Registry(machine) as registry:
+            for count, image in enumerate((images["nginx"].old, images["nginx"].new)):
+                folder = f"{FOLDER}/{count}"
+                entry = locked(image, registry.push(image))
+                write_lock(machine, folder, {"nginx": entry})
+                names.append(entry.reference)
+                container = (
+                    'virtualisation.nixoci.containers.unit = { image = "nginx"; networks = [ "none" ];'
+                    ' entrypoint = [ "sleep" "infinity" ]; };'
+                )
+                lock = f"virtualisation.nixoci.lock = {folder}/nixoci.lock.json;"
+                built.append(generations.build(ENABLE, SECCOMP, container, lock))
+        generations.install(built[0], ["unit.service"])
+        yield Host(generations, built, names)
+
+
+def test_what_still_runs_keeps_its_image_and_what_is_gone_loses_it(host: Host) -> None:
+    old, new = host.image_path(0), host.image_path(1)
+    assert old != new
+    for name in ("running", "stopped", "removed"):
+        host.podman("run", "--detach", f"--name={name}", *SLEEP, host.old_name, "infinity")
+    host.podman("create", "--name=created", *SLEEP, host.old_name, "infinity")
+    host.podman("run", "--detach", "--name=tree", "--network=none", "--rootfs", f"{old}/rootfs:O", "sleep", "infinity")
+    host.podman("stop", "--time=0", "stopped")
+    host.generations.switch(host.built[1])
+
+    planned = host.roots("--dry-run")
+    assert {root["container"] for root in planned} == {"running", "stopped", "removed", "created", "tree"}
+    assert not host.exists(KEPT)
+    made = host.roots()
+    assert {(root["container"], root["path"], root["change"]) for root in made} == {
+        (root["container"], old, "added") for root in planned
+    }
+    assert {root["container"] for root in made if root["imageKept"]} == {"running", "stopped", "removed", "created"}
+    assert {root["change"] for root in host.roots()} == {"kept"}
+
+    host.collect()
+    assert host.exists(old)
+    assert "12." in host.podman("exec", "running", "cat", "/etc/debian_version")
+    assert "12." in host.podman("exec", "tree", "cat", "/etc/debian_version")
+    host.podman("start", "stopped")
+    host.podman("start", "created")
+    host.podman("stop", "--time=0", "running")
+    host.podman("start", "running")
+    for name in ("running", "stopped", "created"):
+        assert host.podman("exec", name, "stat", "--format=%u %g %a", "/var/mail") == "0 8 2775"
+        assert host.podman("container", "inspect", "--format={{.State.Status}}", name) == "running"
+    listed = host.podman("images", "--no-trunc", "--format={{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+    assert {line.split()[0] for line in listed} == {"<none>:<none>", host.new_name}
+    assert len(listed) == 2
+    host.machine.run(["nix-store", "--verify", "--check-contents"], timeout=300)
+
+    host.machine.reboot()
+    host.roots()
+    host.generations.collect()
+    assert host.exists(old)
+    host.podman("start", "running")
+    assert "12." in host.podman("exec", "running", "cat", "/etc/debian_version")
+
+    host.podman("rm", "--force", "--time=0", "removed")
+    assert {root["container"] for root in host.roots() if root["change"] == "removed"} == {""}
+    host.podman("rm", "--force", "--time=0", "running", "stopped", "created", "tree")
+    assert {root["change"] for root in host.roots()} == {"removed"}
+    assert host.roots() == []
+    assert not host.exists(KEPT)
+    assert not host.exists(DROP_IN)
+    host.generations.collect()
+    assert not host.exists(old)
+    assert host.exists(new)
