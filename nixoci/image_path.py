@@ -6,10 +6,11 @@ image.json      `ImageDocument`
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from nixoci.document import load, parse, structure
+from nixoci.document import load, structure
 from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import ImageConfig, Platform
@@ -22,6 +23,9 @@ FORMAT_VERSION = 1
 ROOTFS = "rootfs"
 METADATA = "metadata.dump"
 DOCUMENT = "image.json"
+
+_MAX_LINE = 16 << 20
+"""Bytes of a line of the metadata dump; a longer one is damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,8 @@ class ImagePath:
             value = load(file.read_bytes(), what=str(file))
             _check_version(value, file)
             document = structure(ImageDocument, value, what=str(file), strict=True)
-            config = parse(ImageConfig, document.config.text, what=f"{file}: config")
+            config = structure(ImageConfig, _object(document.config, f"{file}: config"), what=f"{file}: config")
+            _object(document.manifest, f"{file}: manifest")
         except OSError as error:
             raise StoreError(
                 f"{path}: not an image path (made by `nixoci extract`): {error.strerror}: {file}"
@@ -111,10 +116,21 @@ class ImagePath:
             StoreError: The dump cannot be read or is damaged.
         """
         try:
-            with self.metadata.open("rb") as lines:
-                return read_dump(lines)
+            with self.metadata.open("rb") as file:
+                return read_dump(iter(partial(file.readline, _MAX_LINE), b""), what=str(self.metadata))
         except OSError as error:
             raise StoreError(f"{self.metadata}: cannot be read: {error.strerror}; extract the image again") from error
+
+
+def _object(blob: TextBlob, what: str) -> dict[str, Any]:
+    """Return the JSON object in a text that was verified when the image was extracted."""
+    digest = Digest.of(blob.text.encode(), blob.digest.algorithm)
+    if digest != blob.digest:
+        raise StoreError(f"{what}: its text has the digest {digest}, expected {blob.digest}; extract the image again")
+    value = load(blob.text, what=what)
+    if not isinstance(value, dict):
+        raise StoreError(f"{what}: expected a JSON object; extract the image again")
+    return value
 
 
 def _check_version(value: Any, file: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.image_path import DOCUMENT, ImagePath
+from nixoci.oci.digest import Digest
 from nixoci.tree.model import walk
 from tests.image_store.trees import image_path, small_tree
 
@@ -51,8 +52,7 @@ def test_a_damaged_document_is_a_store_error(tmp_path: Path) -> None:
 
 def test_a_damaged_config_is_a_store_error(tmp_path: Path) -> None:
     path = image_path(tmp_path / "image", small_tree()).path
-    config = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))["config"]
-    change(path, config=config | {"text": "{}"})
+    change(path, config={"mediaType": "x", "digest": str(Digest.of(b"{}")), "text": "{}"})
     assert str(refused(path)) == f"{path}/image.json: config: architecture: is missing"
 
 
@@ -64,6 +64,32 @@ def test_another_format_version_is_named_whatever_else_it_brings(tmp_path: Path,
     assert isinstance(error, UnsupportedVersionError)
     assert isinstance(error, DocumentError)
     assert str(error) == f"{path}/image.json: format version 99, this nixoci reads 1; extract the image again"
+
+
+@pytest.mark.parametrize("field", ["config", "manifest"])
+def test_a_text_that_is_not_the_digest_s_is_refused(tmp_path: Path, field: str) -> None:
+    path = image_path(tmp_path / "image", small_tree()).path
+    blob = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))[field]
+    change(path, **{field: blob | {"text": blob["text"] + "\n"}})
+    assert str(refused(path)).startswith(f"{path}/image.json: {field}: its text has the digest sha256:")
+
+
+@pytest.mark.parametrize("field", ["config", "manifest"])
+@pytest.mark.parametrize("text", ["[]", "null", "{", '{"a":1,"a":2}'])
+def test_a_text_that_is_no_object_is_refused(tmp_path: Path, field: str, text: str) -> None:
+    path = image_path(tmp_path / "image", small_tree()).path
+    change(path, **{field: {"mediaType": "x", "digest": str(Digest.of(text.encode())), "text": text}})
+    assert str(refused(path)).startswith(f"{path}/image.json: {field}: ")
+
+
+def test_a_line_of_the_dump_without_an_end(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    with image.metadata.open("ab") as file:
+        file.truncate(file.tell() + (1 << 30))
+    with pytest.raises(StoreError) as caught:
+        image.tree()
+    assert str(caught.value).startswith(f"{image.metadata}: line ")
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_missing_dump(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nixoci.cli.common import json_option, print_json
+from nixoci.cli.common import json_option, print_json, warn
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
 from nixoci.image_store.rootless import MOUNT_PROGRAM
@@ -77,5 +77,7 @@ def image_store(
         program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
         text = storage_conf(out.resolve(), mount_program=program)
         write_if_changed(conf, text)
+    for warning in (warning for image in stored for warning in image.warnings):
+        warn(warning)
     if as_json:
         print_json(stored)

@@ -49,6 +49,8 @@ class StoredImage:
     digests: list[Digest]
     layer: str
     path: str
+    warnings: list[str] = field(default_factory=list)
+    """Messages about what was dropped from the image's config."""
 
 
 def build_image_store(
@@ -87,6 +89,7 @@ class _Image:
     layer: str
     created: str
     digest: Digest
+    warnings: list[str]
     names: list[str] = field(default_factory=list)
     data: dict[str, bytes] = field(default_factory=dict)
     digests: dict[str, Digest] = field(default_factory=dict)
@@ -121,7 +124,7 @@ class _Writer:
         rewritten = rewrite(document, diff_id=layer.diff_digest, size=layer.diff_size)
         stored = self._image_records.get(rewritten.image_id)
         if stored is None:
-            stored = _Image(image.path, layer.id, created, document.digest)
+            stored = _Image(image.path, layer.id, created, document.digest, rewritten.warnings)
             own = Digest.of(rewritten.manifest)
             stored.put("manifest", rewritten.manifest, own)
             stored.put(manifest_item(own), rewritten.manifest, own)
@@ -150,6 +153,7 @@ class _Writer:
                 ),
                 layer=record.layer,
                 path=str(self._image_records[record.id].path),
+                warnings=self._image_records[record.id].warnings,
             )
             for record in images
         ]

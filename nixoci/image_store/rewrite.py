@@ -1,7 +1,8 @@
 """Config and manifest of an image in the image store: the registry's, rewritten for one layer instead of many.
 
 When podman saves, pushes, checks or builds upon an image, it compares diff ids with the layers on disk, and there is
-one merged tree. So the config has that tree's diff id and the history one layer; everything else is the registry's.
+one merged tree. So the config has that tree's diff id and the history one layer. Entries of Env that podman refuses are
+dropped; everything else is the registry's.
 """
 
 import json
@@ -13,14 +14,16 @@ from nixoci.errors import ImageError
 from nixoci.image_path import ImageDocument
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, OCI_LAYER
+from nixoci.oci.model import is_variable
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The bytes of the config and the manifest of an image with one layer."""
+    """The bytes of the config and the manifest of an image with one layer, and warnings about what was dropped."""
 
     config: bytes
     manifest: bytes
+    warnings: list[str]
 
     @property
     def image_id(self) -> str:
@@ -38,6 +41,12 @@ def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten
     config["rootfs"] = {**config["rootfs"], "diff_ids": [str(diff_id)]}
     if config.get("history"):
         config["history"] = _history(config["history"], image=document.name)
+    dropped = _drop_malformed_env(config)
+    warnings = [
+        f"image {document.name}: {entry!r} in its Env dropped: it is not NAME=value, and podman would refuse to start"
+        " the image"
+        for entry in dropped
+    ]
     config_text = _encode(config)
 
     manifest = load(document.manifest.text, what=f"image {document.name}: manifest")
@@ -51,7 +60,17 @@ def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten
     kept["layers"] = [{"mediaType": DOCKER_LAYER if docker else OCI_LAYER, "digest": str(diff_id), "size": size}]
     if manifest.get("annotations"):
         kept["annotations"] = manifest["annotations"]
-    return Rewritten(config_text, _encode(kept))
+    return Rewritten(config_text, _encode(kept), warnings)
+
+
+def _drop_malformed_env(config: dict[str, Any]) -> list[str]:
+    """Remove the entries of Env that are not variables, and return them."""
+    execution = config.get("config") or {}
+    env = execution.get("Env") or []
+    dropped = [entry for entry in env if not is_variable(entry)]
+    if dropped:
+        config["config"] = {**execution, "Env": [entry for entry in env if is_variable(entry)]}
+    return dropped
 
 
 def _history(entries: Any, *, image: str) -> list[dict[str, Any]]:

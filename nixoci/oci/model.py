@@ -113,6 +113,12 @@ class ExecutionConfig:
     healthcheck: Healthcheck | None = field(default=None, metadata=key("Healthcheck"))
 
 
+def is_variable(entry: str) -> bool:
+    """Return whether an entry of `env` is `NAME=value`; podman refuses to start an image with any other."""
+    name, equals, _ = entry.partition("=")
+    return bool(name and equals)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
     """The fields of an image's config that nixoci reads (image-spec config.md)."""

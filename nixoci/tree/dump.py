@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from nixoci.errors import StoreError
+from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR
 from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, walk
 
 _FORMAT_BITS = {
@@ -24,6 +25,8 @@ _FORMAT_BITS = {
 }
 _KINDS = {bits: kind for kind, bits in _FORMAT_BITS.items()}
 _NONE = b"-"
+_MAX_DEVICE = (1 << 32) - 1
+_MAX_SIZE = (1 << 63) - 1
 
 _ESCAPES = {byte: b"\\x%02x" % byte for byte in range(256) if not 0x21 <= byte <= 0x7E} | {
     ord("\\"): b"\\\\",
@@ -33,6 +36,13 @@ _ESCAPES = {byte: b"\\x%02x" % byte for byte in range(256) if not 0x21 <= byte <
 }
 _SPECIAL = re.compile(rb"[^\x21-\x5b\x5d-\x7e]")
 _SPECIAL_IN_XATTR = re.compile(rb"[^\x21-\x3c\x3e-\x5b\x5d-\x7e]")
+_NUMBER = rb"(0|[1-9][0-9]{0,18})"
+_LINE = re.compile(
+    rb"/([\x21-\x7e]*) %b (@?)([0-7]{5,6}) [1-9][0-9]{0,9} %b %b %b (-?[0-9]{1,17})\.(0|[1-9][0-9]{0,8})"
+    rb" ([\x21-\x7e]+) - -((?: [\x21-\x3c\x3e-\x7e]+=[\x21-\x3c\x3e-\x7e]*)*)\n" % ((_NUMBER,) * 4)
+)
+_NO_PATH = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)(?<!\A\Z)|\0|[^/]{256}")
+"""What no canonical path has: a component that is empty, `.`, `..` or over `MAX_NAME`, or a NUL byte."""
 _ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|([\\nrt]))")
 _UNESCAPES = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
@@ -49,36 +59,64 @@ def write_dump(root: Inode) -> Iterator[bytes]:
         yield _line(path, inode, links, None if canonical == path else canonical)
 
 
-def read_dump(lines: Iterable[bytes]) -> Inode:
+def read_dump(lines: Iterable[bytes], *, what: str = "metadata dump") -> Inode:
     """Read the dump that `write_dump` wrote; files get no `content`.
 
+    Args:
+        lines: The lines.
+        what: The dump's name in errors.
+
     Raises:
-        StoreError: A line is not of the format, or names a parent or link target that has not come before.
+        StoreError: A line is not of the format, has a name or a number that no file can have, repeats a name, or names
+            a parent or link target that has not come before.
     """
-    root: Inode | None = None
-    inodes: dict[bytes, Inode] = {}
+    reader = _Reader()
     for number, line in enumerate(lines, 1):
         try:
-            path, inode, target = _parse(line)
-            if target is not None:
-                inode = inodes[target]
-            inodes[path] = inode
-            if path:
-                parent, _, name = path.rpartition(b"/")
-                _directory(inodes[parent]).children[name] = inode
-            else:
-                root = inode
-        except (ValueError, KeyError, IndexError) as error:
-            raise StoreError(f"metadata dump: line {number} is not valid: {line[:100]!r}") from error
-    if root is None:
-        raise StoreError("metadata dump: it has no root directory; extract the image again")
-    return root
+            reader.add(line)
+        except (ValueError, LookupError, OverflowError) as error:
+            raise StoreError(f"{what}: line {number} is not valid: {line[:100]!r}; extract the image again") from error
+    if reader.root is None:
+        raise StoreError(f"{what}: it has no root directory; extract the image again")
+    return reader.root
 
 
-def _directory(inode: Inode) -> Inode:
-    if not inode.is_directory:
-        raise ValueError("its parent is not a directory")
-    return inode
+class _Reader:
+    """Builds a tree from the lines of a dump.
+
+    Every method raises ValueError, LookupError or OverflowError for a line that is not valid.
+    """
+
+    def __init__(self) -> None:
+        self.root: Inode | None = None
+        self._files: dict[bytes, Inode] = {}
+        """Files by their first name, which alone a hardlink names."""
+
+    def add(self, line: bytes) -> None:
+        path, inode, target = _parse(line)
+        if target is None:
+            self._files.setdefault(path, inode)
+        else:
+            inode = self._same(self._files[target], inode)
+        if path:
+            self._add_name(path, inode)
+        elif self.root is not None or target is not None or not inode.is_directory:
+            raise ValueError("a second root, or one that is not a directory")
+        else:
+            self.root = inode
+
+    @staticmethod
+    def _same(first: Inode, inode: Inode) -> Inode:
+        if first.is_directory or (first.kind, first.mode) != (inode.kind, inode.mode):
+            raise ValueError("a hardlink to a directory, or to another kind of file")
+        return first
+
+    def _add_name(self, path: bytes, inode: Inode) -> None:
+        directory, _, name = path.rpartition(b"/")
+        parent = self._files[directory]
+        if not parent.is_directory or name in parent.children:
+            raise ValueError("a name below a file, or one that is there already")
+        parent.children[name] = inode
 
 
 def escape(text: bytes) -> bytes:
@@ -92,6 +130,8 @@ def unescape(text: bytes) -> bytes:
     Raises:
         ValueError: A backslash that does not begin an escape.
     """
+    if b"\\" not in text:
+        return text
     if b"\\" in _ESCAPED.sub(b"", text):
         raise ValueError(f"not an escape: {text!r}")
     return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else _UNESCAPES[match[2]], text)
@@ -135,26 +175,58 @@ def _line(path: bytes, inode: Inode, links: int, canonical: bytes | None) -> byt
 
 
 def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
-    """Return the path, the file, and the file's first name if this is a further one."""
-    fields = line.removesuffix(b"\n").split(b" ")
-    path, size, mode, _, uid, gid, rdev, mtime, payload, _, _ = fields[:11]
-    if not path.startswith(b"/"):
-        raise ValueError(path)
-    bits = int(mode.removeprefix(b"@"), 8)
+    """Return the path, the file, and its first name if this is a further one."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise ValueError("another format")
+    name, size, at, mode, uid, gid, rdev, seconds, nanoseconds, payload, xattrs = match.groups()
+    path = unescape(name)
+    if len(path) > MAX_PATH or _NO_PATH.search(path):
+        raise ValueError("a path that is too long or not canonical")
+    bits, device = int(mode, 8), int(rdev)
     kind = _KINDS[stat.S_IFMT(bits)]
-    seconds, _, nanoseconds = mtime.partition(b".")
-    device = int(rdev)
     inode = Inode(
         kind,
         mode=stat.S_IMODE(bits),
         uid=int(uid),
         gid=int(gid),
         mtime=int(seconds) * NANOSECONDS + int(nanoseconds),
+        xattrs=_parse_xattrs(xattrs) if xattrs else {},
         size=int(size) if kind is Kind.REGULAR else 0,
-        target=unescape(payload) if kind is Kind.SYMLINK else b"",
         device=(os.major(device), os.minor(device)) if kind in DEVICES else (0, 0),
     )
-    for xattr in fields[11:]:
-        name, _, value = xattr.partition(b"=")
-        inode.xattrs[unescape(name)] = unescape(value)
-    return unescape(path[1:]), inode, unescape(payload).removeprefix(b"/") if mode.startswith(b"@") else None
+    if max(inode.uid, inode.gid) > MAX_ID or abs(inode.mtime) > (MAX_SECONDS + 1) * NANOSECONDS:
+        raise ValueError("an owner or a time out of range")
+    if inode.size > _MAX_SIZE or device > (_MAX_DEVICE if kind in DEVICES else 0):
+        raise ValueError("a size or a device out of range")
+    if at:
+        return path, inode, _parse_first_name(payload)
+    if kind is Kind.SYMLINK:
+        inode.target = _parse_target(payload, int(size))
+    elif payload != (escape(path) if inode.size else _NONE):
+        raise ValueError("a payload that is not the file itself")
+    return path, inode, None
+
+
+def _parse_first_name(payload: bytes) -> bytes:
+    path = unescape(payload)
+    if not path.startswith(b"/"):
+        raise ValueError("a hardlink to a relative path")
+    return path[1:]
+
+
+def _parse_target(payload: bytes, size: int) -> bytes:
+    target = unescape(payload)
+    if payload == _NONE or len(target) != size or size > MAX_TARGET or b"\0" in target:
+        raise ValueError("a symlink target that is too long, or not as long as it says")
+    return target
+
+
+def _parse_xattrs(text: bytes) -> dict[bytes, bytes]:
+    xattrs: dict[bytes, bytes] = {}
+    for xattr in text.split(b" ")[1:]:
+        key, _, value = map(unescape, xattr.partition(b"="))
+        if key in xattrs or len(key) > MAX_NAME or b"\0" in key or len(value) > MAX_XATTR:
+            raise ValueError("an xattr that is there already or too long")
+        xattrs[key] = value
+    return xattrs

@@ -11,6 +11,15 @@ MAX_PATH = 3840
 MAX_TARGET = 4095
 """Bytes in a symlink's target."""
 
+MAX_XATTR = (1 << 16) - 1
+"""Bytes in an xattr's value; EROFS counts them in 16 bits."""
+
+MAX_ID = (1 << 32) - 2
+"""The last uid and gid of Linux."""
+
+MAX_SECONDS = 1 << 55
+"""Seconds between the epoch and an mtime."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -8,6 +8,7 @@ the tree by its metadata, the image is unchanged.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from nixoci.tree.limits import MAX_NAME, MAX_PATH
 from nixoci.tree.lookup import clamped
 from nixoci.tree.model import Inode, Kind
 
@@ -20,12 +21,13 @@ _MOUNTS = b"/proc/mounts"
 def with_mount_points(root: Inode, own: Iterable[str]) -> Inode:
     """Return a copy of a tree with the mount points of every container, and directories at the image's `own` paths.
 
-    The tree itself stays as it is. A path that passes through a symlink or a file is skipped.
+    The tree itself stays as it is. A path is skipped if it passes through a symlink or a file, or if no file system
+    holds it.
     """
     top = _copy(root)
     copies = {top}
     paths = [clamped(path).encode("utf-8", "surrogateescape") for path in own]
-    for path in (*_DIRECTORIES, *paths):
+    for path in (*_DIRECTORIES, *filter(_is_possible, paths)):
         _add(top, path, Inode(Kind.DIRECTORY), copies)
     for path in _FILES:
         _add(top, path, Inode(Kind.REGULAR, mode=0o644), copies)
@@ -48,6 +50,10 @@ def _add(top: Inode, path: bytes, inode: Inode, copies: set[Inode]) -> None:
         directory = child
     if name:
         directory.children.setdefault(name, inode)
+
+
+def _is_possible(path: bytes) -> bool:
+    return b"\0" not in path and len(path) <= MAX_PATH and max(map(len, path.split(b"/"))) <= MAX_NAME
 
 
 def _copy(directory: Inode) -> Inode:

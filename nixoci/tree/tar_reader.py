@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.byte_stream import ByteStream
-from nixoci.tree.limits import MAX_NAME, MAX_PATH, MAX_TARGET, Limits
+from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR, Limits
 from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind
 from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu_map
 from nixoci.tree.tar_format import BLOCK, HARDLINK_FLAG, KIND_FLAGS, XATTR, ZERO_BLOCK
@@ -25,11 +25,8 @@ WHITEOUT = b".wh."
 
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
 _KINDS = {flag: kind for kind, flag in KIND_FLAGS.items() if kind is not Kind.REGULAR}
-_MAX_ID = (1 << 32) - 2
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
-_MAX_SECONDS = 1 << 55
-_MAX_XATTR = (1 << 16) - 1  # EROFS counts a value's bytes in 16 bits
 _DECIMAL_TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
 _NUMBER = re.compile(rb"[0-9]{1,20}")
 _DROPPED_XATTRS = {b"security.selinux"}
@@ -198,8 +195,8 @@ class TarReader:
     def _inode(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
         uid = self._pax_number(records, b"uid", self._number(block, 108, 8, "uid"), path)
         gid = self._pax_number(records, b"gid", self._number(block, 116, 8, "gid"), path)
-        if max(uid, gid) > _MAX_ID:
-            raise self._error(f"owner {uid}:{gid}; Linux ids end at {_MAX_ID}", path)
+        if max(uid, gid) > MAX_ID:
+            raise self._error(f"owner {uid}:{gid}; Linux ids end at {MAX_ID}", path)
         return Inode(
             Kind.REGULAR,
             mode=self._number(block, 100, 8, "mode") & 0o7777,
@@ -221,11 +218,11 @@ class TarReader:
         text = records.get(b"mtime")
         if not text:
             seconds = _field(block[136:148])
-            if seconds is None or abs(seconds) > _MAX_SECONDS:
+            if seconds is None or abs(seconds) > MAX_SECONDS:
                 raise self._error(f"mtime {block[136:148]!r} is not a time of the tar format", path)
             return seconds * NANOSECONDS
         match = _DECIMAL_TIME.fullmatch(text)
-        if match is None or int(match[2]) > _MAX_SECONDS:
+        if match is None or int(match[2]) > MAX_SECONDS:
             raise self._error(f"PAX mtime {text[:40]!r} is not a decimal number of seconds", path)
         nanoseconds = int(match[2]) * NANOSECONDS + int((match[3] or b"")[:9].ljust(9, b"0"))
         return -nanoseconds if match[1] else nanoseconds
@@ -251,9 +248,9 @@ class TarReader:
                 del xattrs[name]
             elif not 0 < len(name) <= MAX_NAME or b"=" in name or b"\0" in name or b"." not in name:
                 raise self._error(f"xattr name {show(name)} is not a name that Linux and PAX can hold", path)
-            elif len(xattrs[name]) > _MAX_XATTR:
+            elif len(xattrs[name]) > MAX_XATTR:
                 raise self._error(
-                    f"xattr {show(name)} has {len(xattrs[name])} bytes; at most {_MAX_XATTR} are possible", path
+                    f"xattr {show(name)} has {len(xattrs[name])} bytes; at most {MAX_XATTR} are possible", path
                 )
         return xattrs
 

@@ -32,3 +32,11 @@ def test_what_is_not_an_image_path_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: not an image path (made by `nixoci extract`): No such file or directory: {tmp_path}/image.json"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_dropped_is_said_on_stderr(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree(), config={"config": {"Env": ["LOST"]}})
+    arguments = [str(tmp_path / "store"), str(image.path), "--no-erofs"]
+    done = CliRunner().invoke(image_store, arguments, catch_exceptions=False)
+    assert done.stderr.startswith("warning: image sample: 'LOST' in its Env dropped: ")
+    assert done.stdout == ""

@@ -41,7 +41,8 @@ def make_image(
     text = json.dumps(
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}, "config": config or {}}
     )
-    manifest = TextBlob(media_type=OCI_MANIFEST, digest=_digest("{}" + str(path)), text="{}")
+    about = json.dumps({"annotations": {"path": str(path)}})
+    manifest = TextBlob(media_type=OCI_MANIFEST, digest=_digest(about), text=about)
     document = ImageDocument(
         version=FORMAT_VERSION,
         name="sample",

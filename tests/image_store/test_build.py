@@ -244,3 +244,27 @@ def listing(root: Path) -> dict[str, object]:
         )
         for path in [root, *root.rglob("*")]
     }
+
+
+def test_entries_of_the_environment_that_are_no_variables_are_dropped(tmp_path: Path) -> None:
+    env = ["A=<b>", "TOKEN", "", "=x", "B=", "C=1=2"]
+    image = image_path(tmp_path / "image", small_tree(), config={"config": {"Env": env, "Cmd": ["x"]}})
+    (stored,) = build_image_store(tmp_path / "store", [image, image], mkcomposefs=None)
+    (record,) = records(tmp_path / "store", "images")
+    config = json.loads(data(tmp_path / "store", record, f"sha256:{record['id']}"))
+    assert config["config"] == {"Env": ["A=<b>", "B=", "C=1=2"], "Cmd": ["x"]}
+    assert stored.warnings == [
+        f"image sample: {entry!r} in its Env dropped: it is not NAME=value, and podman would refuse to start the image"
+        for entry in ("TOKEN", "", "=x")
+    ]
+    assert data(tmp_path / "store", record, str(image.document.config.digest)).decode() == image.document.config.text
+
+
+@pytest.mark.parametrize("config", [{}, {"config": None}, {"config": {"Env": None}}, {"config": {"Env": []}}])
+def test_a_config_without_an_environment_stays_as_it_is(tmp_path: Path, config: dict[str, Any]) -> None:
+    image = image_path(tmp_path / "image", small_tree(), config=config)
+    (stored,) = build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    (record,) = records(tmp_path / "store", "images")
+    written = json.loads(data(tmp_path / "store", record, f"sha256:{record['id']}"))
+    assert written["config"] == json.loads(image.document.config.text)["config"]
+    assert stored.warnings == []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from nixoci.tree.model import Inode, Kind, walk
 from nixoci.tree.mount_points import with_mount_points
 
@@ -60,6 +62,12 @@ def test_the_tree_itself_stays_as_it_is() -> None:
     assert paths(root) == before
 
 
-def test_a_very_deep_path_is_added() -> None:
-    root = with_mount_points(Inode(Kind.DIRECTORY), ["/d" * 5000])
-    assert max(paths(root), key=len).count(b"/") == 4999
+def test_a_deep_path_is_added() -> None:
+    root = with_mount_points(Inode(Kind.DIRECTORY), ["/d" * 1500])
+    assert max(paths(root), key=len).count(b"/") == 1499
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "/x/a\0b/y", "/" + "n" * 256, "/n" * 2000])
+def test_a_path_that_no_file_system_holds_is_skipped(path: str) -> None:
+    root = Inode(Kind.DIRECTORY)
+    assert paths(with_mount_points(root, [path])) == paths(with_mount_points(root, []))
