@@ -61,9 +61,7 @@ def host() -> Iterator[Host]:
         check = {"Interval": SECOND, "Timeout": 5 * SECOND, "Retries": 2}
         common = {"Entrypoint": None, "Cmd": ["sleep", "1000"], "StopSignal": "SIGKILL"}
         checks = {f"checked-{name}": common | {"Healthcheck": check | {"Test": test}} for name, test in CHECKS.items()}
-        sources = {
-            f"checked-{name}": edited(machine, "python", f"checked-{name}", more) for name, more in checks.items()
-        }
+        sources = {name: edited(machine, "python", name, config) for name, config in checks.items()}
         host = Host.build(machine, sources)
         machine.run(["tee", "/var/check"], input="#!/bin/sh\nexec test -e /healthy\n")
         machine.run(["chmod", "+x", "/var/check"])
