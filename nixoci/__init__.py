@@ -24,9 +24,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nixoci.bundle.config import Bundle, make_bundle
+    from nixoci.bundle.build import build_bundle
+    from nixoci.bundle.config import Bundle, bundle_config
     from nixoci.bundle.seccomp import DEFAULT_PROFILE, read_profile
-    from nixoci.bundle.write import render_bundle
+    from nixoci.container.deployment import resolve_containers
     from nixoci.container.model import (
         Backend,
         Container,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from nixoci.oci.resolve import list_platforms, resolve, resolve_platforms
     from nixoci.oci.sources import open_source
     from nixoci.tree.limits import Limits
-    from nixoci.units.render import Rendering, render_units, resolve_all
+    from nixoci.units.build import build_units
     from nixoci.units.tools import Tools
 
 __all__ = [
@@ -93,7 +94,6 @@ __all__ = [
     "Problem",
     "Reference",
     "RegistryAccess",
-    "Rendering",
     "Restart",
     "Secret",
     "Settings",
@@ -102,22 +102,22 @@ __all__ = [
     "Volume",
     "WritableLayer",
     "add",
+    "build_bundle",
     "build_image_store",
+    "build_units",
+    "bundle_config",
     "extract",
     "generate",
     "generate_module",
     "json_schema",
     "list_platforms",
-    "make_bundle",
     "open_source",
     "outdated",
     "read_lock",
     "read_profile",
     "remove",
-    "render_bundle",
-    "render_units",
     "resolve",
-    "resolve_all",
+    "resolve_containers",
     "resolve_platforms",
     "storage_conf",
     "update",
@@ -154,7 +154,6 @@ _HOMES = {
     "Problem": "nixoci.lock.check",
     "Reference": "nixoci.oci.reference",
     "RegistryAccess": "nixoci.oci.registry",
-    "Rendering": "nixoci.units.render",
     "Restart": "nixoci.container.model",
     "Secret": "nixoci.container.model",
     "Settings": "nixoci.container.model",
@@ -169,16 +168,16 @@ _HOMES = {
     "generate_module": "nixoci.nix_language.module",
     "json_schema": "nixoci.container.schema",
     "list_platforms": "nixoci.oci.resolve",
-    "make_bundle": "nixoci.bundle.config",
+    "bundle_config": "nixoci.bundle.config",
     "open_source": "nixoci.oci.sources",
     "outdated": "nixoci.lock.check",
     "read_lock": "nixoci.lock.file",
     "read_profile": "nixoci.bundle.seccomp",
     "remove": "nixoci.lock.pin",
-    "render_bundle": "nixoci.bundle.write",
-    "render_units": "nixoci.units.render",
+    "build_bundle": "nixoci.bundle.build",
+    "build_units": "nixoci.units.build",
     "resolve": "nixoci.oci.resolve",
-    "resolve_all": "nixoci.units.render",
+    "resolve_containers": "nixoci.container.deployment",
     "resolve_platforms": "nixoci.oci.resolve",
     "storage_conf": "nixoci.image_store.storage_conf",
     "update": "nixoci.lock.pin",

@@ -17,22 +17,28 @@ Section = dict[str, Any]
 """Keys of a unit file's section; a value is text, a number, true or false, or a list of these (one line each)."""
 
 
+def option_path(kind: str, name: str, field: str) -> str:
+    """Return the path of an option of a container, volume, network or pod, as errors start with it."""
+    return f"{kind}.{name}.{field}"
+
+
 def about(text: str) -> Mapping[str, str]:
     """Return field metadata that describes a field."""
     return {"about": text}
 
 
-def in_order(value: Any) -> Any:
-    """Return a document, or a value of one, with all maps in the order of their keys; lists stay as they are.
+def sorted_mappings(value: Any) -> Any:
+    """Sort all mappings of a document, or of a value in one, by key; lists keep their order.
 
-    Maps have no order in JSON, and Nix sorts them: equal documents are to give equal bytes, whoever writes them.
+    Mappings have no order in JSON, and Nix sorts them. Documents that differ only in key order must give the same
+    bytes.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: in_order(getattr(value, each.name)) for each in fields(value)})
+        return replace(value, **{each.name: sorted_mappings(getattr(value, each.name)) for each in fields(value)})
     if isinstance(value, dict):
-        return {key: in_order(value[key]) for key in sorted(value)}
+        return {key: sorted_mappings(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return [in_order(item) for item in value]
+        return [sorted_mappings(item) for item in value]
     return value
 
 

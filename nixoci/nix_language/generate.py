@@ -28,7 +28,7 @@ def generate(lock: Lock, *, deployment: Deployment | None = None, flake: str = D
     """Return the text of a `default.nix` that needs no other file.
 
     It is a function of the tools and gives `{ images.NAME; imageStore; }`, with a deployment also `units`: what
-    `render_units` writes, as a store path.
+    `build_units` writes, as a store path.
 
     Args:
         lock: What it builds.
