@@ -1,10 +1,11 @@
 # The public names: the one list of them, read by type checkers and, when a name is first used, by __init__.py.
 
+from nixoci.bundle.build import build_bundle as build_bundle
 from nixoci.bundle.config import Bundle as Bundle
-from nixoci.bundle.config import make_bundle as bundle_config
+from nixoci.bundle.config import bundle_config as bundle_config
 from nixoci.bundle.seccomp import DEFAULT_PROFILE as DEFAULT_PROFILE
 from nixoci.bundle.seccomp import read_profile as read_profile
-from nixoci.bundle.write import render_bundle as build_bundle
+from nixoci.container.deployment import resolve_containers as resolve_containers
 from nixoci.container.model import Backend as Backend
 from nixoci.container.model import Container as Container
 from nixoci.container.model import Deployment as Deployment
@@ -86,9 +87,7 @@ from nixoci.oci.sources import LocalSource as LocalSource
 from nixoci.oci.sources import open_source as open_source
 from nixoci.oci.sources import parse_source as parse_source
 from nixoci.tree.limits import Limits as Limits
-from nixoci.units.render import Rendering as Rendering
-from nixoci.units.render import render_units as build_units
-from nixoci.units.render import resolve_all as resolve_containers
+from nixoci.units.build import build_units as build_units
 from nixoci.units.tools import Tools as Tools
 
 __all__: list[str]

@@ -1,1 +1,1 @@
-"""OCI bundles: a runtime-spec config.json over a tree that is mounted so that nothing can write to the store."""
+"""OCI bundles: a runtime-spec config.json, and a root that is mounted so that nothing can write to the store."""

@@ -1,5 +1,6 @@
-"""A container's config.json, as the runtime-spec wants it (config.md, config-linux.md; image-spec conversion.md)."""
+"""A container's config.json (runtime-spec config.md, config-linux.md; image-spec conversion.md)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,27 +8,20 @@ from typing import Any
 from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root
 from nixoci.container.model import Notify, Runtime
-from nixoci.container.notation import Mount
-from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, Resolved
-from nixoci.container.rules import in_store
+from nixoci.container.notation import Tmpfs
+from nixoci.container.places import mount_source, root_directory, run_directory, secret_file
+from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.document import dump
-from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 
 OCI_VERSION = "1.0.2"
-"""The oldest version that has all that is used, so that old runtimes take it too."""
+"""The oldest version with every feature in use, so that old runtimes accept it too."""
 
 HOST_FILES = ("hosts", "resolv.conf")
-"""What a container of the network of the host has in /etc of the host's."""
-
-RUN = "/run/nixoci"
-"""Where running containers have their mounts and secrets, one directory each."""
-
-STATE = "/var/lib/nixoci"
-"""Where containers keep what stays: `NAME/upper` and `NAME/work`, and `volumes/NAME`."""
+"""The files of the host's /etc that a container on the host network gets."""
 
 CGROUP = "container"
-"""The cgroup that a runtime which needs one of its own makes, below that of the unit."""
+"""The cgroup below the unit's that a runtime makes if it needs one of its own."""
 
 NOTIFY_SOCKET = "/run/systemd/notify"
 
@@ -41,192 +35,154 @@ _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle: its config.json, how the unit makes the root that it names, and what /etc of the container gets."""
+    """A bundle: its config.json, the kind of its root, and the files that are mounted in /etc, by name."""
 
     config: dict[str, Any]
     root: Root
-    names: dict[str, str]
+    etc_files: dict[str, str]
 
     def write(self, folder: Path) -> None:
         """Write the files of the bundle to its directory, which exists."""
-        for name, text in {"config.json": dump(self.config), **self.names}.items():
+        for name, text in {"config.json": dump(self.config), **self.etc_files}.items():
             (folder / name).write_text(text, encoding="utf-8")
 
 
-def make_bundle(resolved: Resolved, profile: seccomp.Profile | None, *, folder: Path) -> Bundle:
-    """Write a container's config.json.
+def bundle_config(container: ResolvedContainer, profile: seccomp.Profile | None, *, folder: Path) -> Bundle:
+    """Return the bundle of a container.
 
     Args:
-        resolved: The container.
-        folder: The bundle's directory, as the target sees it.
+        container: The container.
         profile: The seccomp profile (`nixoci.bundle.seccomp.read_profile`), None for no confinement.
-
-    Raises:
-        ContainerError: A capability does not exist, or `settings.runtime` sets the root or opens the store.
+        folder: The bundle's directory, as the target sees it.
     """
-    bounding, added = defaults.capabilities(resolved.option("capabilities"), resolved.container.capabilities)
-    may_mount = "CAP_SYS_ADMIN" in bounding
-    # what may remount could make a read-only bind of the store writable
-    names = {} if may_mount else _names(resolved)
-    mounts = _mounts(resolved, {f"/etc/{name}": str(folder / name) for name in names})
-    root = choose_root(resolved, [mount["destination"] for mount in mounts], may_mount=may_mount)
-    own_network = resolved.container.networks == ["none"]
-    namespaces = ["pid", "ipc", "uts", "mount", "cgroup", *(["network"] if own_network else [])]
+    parsed = container.parsed
+    # a process that may remount could make a read-only bind mount of the store writable
+    etc_files = {} if parsed.capabilities.may_mount else _etc_files(container)
+    mounts = _mounts(container, {f"/etc/{name}": str(folder / name) for name in etc_files})
+    root = choose_root(container, [mount["destination"] for mount in mounts])
+    namespaces = ["pid", "ipc", "uts", "mount", "cgroup", *(["network"] if parsed.no_network else [])]
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in namespaces],
         "maskedPaths": list(defaults.MASKED_PATHS),
         "readonlyPaths": list(defaults.READONLY_PATHS),
     }
-    if own_network:
+    if parsed.no_network:
         linux["sysctl"] = dict(defaults.SYSCTL)
-    if resolved.container.runtime is Runtime.RUNC:
+    if parsed.runtime is Runtime.RUNC:
         linux["cgroupsPath"] = CGROUP
-        # else runc's own rules would forbid what the unit's, which hold as well, allow (DeviceAllow=)
+        # else runc's own rules would forbid what the unit's allow (DeviceAllow=); both hold
         linux["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
     if profile is not None:
-        architecture = resolved.tree.image.config.architecture
-        linux["seccomp"] = seccomp.for_container(profile, architecture=architecture, capabilities=bounding)
+        architecture = container.tree.image.config.architecture
+        linux["seccomp"] = seccomp.for_container(
+            profile, architecture=architecture, capabilities=parsed.capabilities.bounding
+        )
     config = {
         "ociVersion": OCI_VERSION,
-        "process": _process(resolved, bounding, added),
-        "root": {"path": _root_path(resolved, root), "readonly": resolved.container.read_only},
-        "hostname": _hostname(resolved),
+        "process": _process(container),
+        "root": {"path": _root_path(container, root), "readonly": container.declared.read_only},
+        "hostname": container.hostname,
         "mounts": mounts,
-        "annotations": _annotations(resolved),
+        "annotations": _annotations(container),
         "linux": linux,
     }
-    settings = resolved.container.settings.runtime
-    if "root" in settings:
-        raise ContainerError(
-            f"{resolved.option('settings.runtime.root')}: the unit mounts the root so that the store stays as it is;"
-            " use readOnly and writableLayer"
-        )
-    merged = _merge(config, settings)
-    for mount in merged["mounts"]:
-        source, options = str(mount.get("source", "")), mount.get("options", [])
-        if in_store(source, [str(resolved.tree.image.path)]) and "ro" not in options:
-            raise ContainerError(
-                f"{resolved.option('settings.runtime.mounts')}: {source} is in the store and would be writable; add the"
-                " option ro"
-            )
-    return Bundle(merged, root, names)
+    return Bundle(_merge(config, container.declared.settings.runtime), root, etc_files)
 
 
-def named_volume(name: str) -> str:
-    """Return the directory of a bundle's named volume."""
-    return f"{STATE}/volumes/{name}"
+def _root_path(container: ResolvedContainer, root: Root) -> str:
+    return str(container.tree.image.rootfs) if root is Root.TREE else root_directory(container.name)
 
 
-def run_directory(container: str) -> str:
-    """Return the directory of a running container, which is root's alone.
+def _etc_files(container: ResolvedContainer) -> dict[str, str]:
+    """Return the files of /etc with the container's name and, without a network, the address of localhost.
 
-    Programs of images, suid ones among them, are nothing for the host's users.
+    A tree that cannot be written gets those that it already has: a mount needs a mount point.
     """
-    return f"{RUN}/{container}"
+    files = {"hostname": f"{container.hostname}\n"}
+    if container.parsed.no_network:
+        names = " ".join(dict.fromkeys([container.hostname, container.name]))
+        files["hosts"] = f"{_LOCALHOST}127.0.0.1\t{names}\n"
+    in_place = container.declared.read_only
+    return {name: text for name, text in files.items() if not in_place or container.tree.find(f"/etc/{name}")}
 
 
-def secret_file(container: str, secret: str) -> str:
-    """Return where a bundle's unit puts a secret for its container's user."""
-    return f"{run_directory(container)}/secrets/{secret}"
-
-
-def _root_path(resolved: Resolved, root: Root) -> str:
-    return str(resolved.tree.image.rootfs) if root is Root.TREE else f"{run_directory(resolved.name)}/root"
-
-
-def _hostname(resolved: Resolved) -> str:
-    return resolved.container.hostname or resolved.name
-
-
-def _names(resolved: Resolved) -> dict[str, str]:
-    """Return the files of /etc that say what the container is called, and without a network where localhost is.
-
-    A tree that cannot be written has those that it has a place for: nothing could be mounted elsewhere.
-    """
-    hostname = _hostname(resolved)
-    names = {"hostname": f"{hostname}\n"}
-    if resolved.container.networks == ["none"]:
-        names["hosts"] = f"{_LOCALHOST}127.0.0.1\t{' '.join(dict.fromkeys([hostname, resolved.name]))}\n"
-    in_place = resolved.container.read_only
-    return {name: text for name, text in names.items() if not in_place or resolved.tree.find(f"/etc/{name}")}
-
-
-def _process(resolved: Resolved, bounding: list[str], added: list[str]) -> dict[str, Any]:
-    user: dict[str, Any] = {"uid": resolved.user.uid, "gid": resolved.user.gid, "umask": 0o022}
-    user["additionalGids"] = list(resolved.user.additional_gids)
-    environment = {"PATH": DEFAULT_PATH} | resolved.environment
+def _process(container: ResolvedContainer) -> dict[str, Any]:
+    user: dict[str, Any] = {"uid": container.user.uid, "gid": container.user.gid, "umask": 0o022}
+    user["additionalGids"] = list(container.user.additional_gids)
+    environment = {"PATH": DEFAULT_PATH} | container.environment
     for name, value in (
         ("container", "oci"),
-        ("HOME", resolved.user.home or resolved.workdir),
-        ("HOSTNAME", _hostname(resolved)),
+        ("HOME", container.user.home or container.workdir),
+        ("HOSTNAME", container.hostname),
     ):
         environment.setdefault(name, value)
-    if resolved.container.notify is Notify.CONTAINER:
+    if container.declared.notify is Notify.CONTAINER:
         environment["NOTIFY_SOCKET"] = NOTIFY_SOCKET
     return {
         "terminal": False,
         "user": user,
-        "args": list(resolved.args),
+        "args": list(container.args),
         "env": [f"{name}={value}" for name, value in environment.items()],
-        "cwd": resolved.workdir,
-        "capabilities": _capabilities(resolved, bounding, added),
+        "cwd": container.workdir,
+        "capabilities": _capabilities(container),
         "noNewPrivileges": False,
     }
 
 
-def _capabilities(resolved: Resolved, bounding: list[str], added: list[str]) -> dict[str, list[str]]:
-    """Return the sets as podman fills them: root has all that it may have, another user what was added by name."""
-    if resolved.user.uid == 0:
+def _capabilities(container: ResolvedContainer) -> dict[str, list[str]]:
+    """Return the sets as podman fills them: root has the bounding set, another user what was added by name."""
+    bounding, added = list(container.parsed.capabilities.bounding), list(container.parsed.capabilities.added)
+    if container.user.uid == 0:
         return {"bounding": bounding, "effective": bounding, "permitted": bounding}
     if not added:
         return {"bounding": bounding}
     return {"bounding": bounding} | dict.fromkeys(("effective", "inheritable", "permitted", "ambient"), added)
 
 
-def _mounts(resolved: Resolved, files: dict[str, str]) -> list[dict[str, Any]]:
+def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[str, Any]]:
     """Return all mounts, in an order in which none hides another; `files` are the bundle's own, by their target."""
+    declared, parsed = container.declared, container.parsed
     mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
     mounts += [_bind(source, target, ("ro",)) for target, source in files.items()]
-    chosen = {mount.target for mount in (*resolved.tmpfs, *resolved.volumes)}
-    if resolved.container.read_only:
-        mounts += [_tmpfs(resolved, Mount("tmpfs", path)) for path in defaults.WRITABLE if path not in chosen]
-    for path in resolved.image_volumes:
-        if resolved.container.read_only or resolved.tree.find(path) is None:
-            mounts.append(_tmpfs(resolved, Mount("tmpfs", path)))
-    mounts += [_tmpfs(resolved, mount) for mount in resolved.tmpfs]
-    for mount in resolved.volumes:
-        source = mount.source if mount.is_path else named_volume(mount.source)
-        mounts.append(_bind(source, mount.target, mount.options, _VOLUME))
-    mounts += [_bind(mount.source, mount.target, ("dev",), _VOLUME) for mount in resolved.devices]
-    for name, secret in resolved.container.secrets.items():
-        mounts.append(_bind(secret_file(resolved.name, name), secret.target or f"/run/secrets/{name}", ("ro",)))
-    if resolved.container.notify is Notify.CONTAINER:
+    if declared.read_only:
+        chosen = parsed.mount_targets
+        mounts += [_tmpfs(container, Tmpfs(path)) for path in defaults.WRITABLE if path not in chosen]
+    for path in container.image_volumes:
+        if declared.read_only or container.tree.find(path) is None:
+            mounts.append(_tmpfs(container, Tmpfs(path)))
+    mounts += [_tmpfs(container, tmpfs) for tmpfs in parsed.tmpfs]
+    for mount in parsed.volumes:
+        mounts.append(_bind(mount_source(mount), mount.target, mount.options, _VOLUME))
+    mounts += [_bind(device.source, device.target, ("dev",), _VOLUME) for device in parsed.devices]
+    for secret in parsed.secrets:
+        mounts.append(_bind(secret_file(container.name, secret.name), secret.target, ("ro",)))
+    if declared.notify is Notify.CONTAINER:
         mounts.append(_bind(NOTIFY_SOCKET, NOTIFY_SOCKET, ()))
-    if resolved.container.networks == ["host"]:
-        run = run_directory(resolved.name)
+    if parsed.host_network:
+        run = run_directory(container.name)
         mounts += [_bind(f"{run}/{file}", f"/etc/{file}", ("ro",)) for file in HOST_FILES]
     mounts.sort(key=lambda mount: mount["destination"].count("/"))
     by_target = {mount["destination"]: mount for mount in mounts}
     return list(by_target.values())
 
 
-def _tmpfs(resolved: Resolved, mount: Mount) -> dict[str, Any]:
+def _tmpfs(container: ResolvedContainer, tmpfs: Tmpfs) -> dict[str, Any]:
     """Return a file system in memory that starts as the directory it covers: its content, owner and mode."""
     options = list(_TMPFS)
-    given = {option.partition("=")[0] for option in mount.options}
-    inode = resolved.tree.find(mount.target) or _NEW_DIRECTORY
+    given = {option.partition("=")[0] for option in tmpfs.options}
+    inode = container.tree.find(tmpfs.target) or _NEW_DIRECTORY
     for name, value in (("mode", f"{inode.mode:o}"), ("uid", str(inode.uid)), ("gid", str(inode.gid))):
         if name not in given:
             options.append(f"{name}={value}")
-    for option in mount.options:
-        if option == "ro":
+    for option in tmpfs.options:
+        if option == "ro" and "rw" in options:
             options.remove("rw")
         if option not in options:
             options.append(option)
-    return {"destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": options}
+    return {"destination": tmpfs.target, "type": "tmpfs", "source": "tmpfs", "options": options}
 
 
-def _bind(source: str, target: str, options: tuple[str, ...], base: tuple[str, ...] = _BIND) -> dict[str, Any]:
+def _bind(source: str, target: str, options: Iterable[str], base: tuple[str, ...] = _BIND) -> dict[str, Any]:
     undone = {"exec": "noexec", "dev": "nodev", "suid": "nosuid", "shared": "rprivate", "rshared": "rprivate"}
     undone |= {"slave": "rprivate", "rslave": "rprivate", "private": "rprivate"}
     kept = [option for option in base if option not in {undone.get(given) for given in options}]
@@ -235,9 +191,9 @@ def _bind(source: str, target: str, options: tuple[str, ...], base: tuple[str, .
     return {"destination": target, "type": "bind", "source": source, "options": merged}
 
 
-def _annotations(resolved: Resolved) -> dict[str, str]:
+def _annotations(container: ResolvedContainer) -> dict[str, str]:
     """Return the image's facts and, winning over them, the labels (conversion.md, Annotation Fields)."""
-    config = resolved.tree.image.config
+    config = container.tree.image.config
     exposed = ",".join(sorted((config.config.exposed_ports if config.config else None) or {}))
     implied = {
         "os": config.os,
@@ -245,10 +201,10 @@ def _annotations(resolved: Resolved) -> dict[str, str]:
         "variant": config.variant,
         "author": config.author,
         "created": config.created,
-        "stopSignal": resolved.stop_signal if resolved.stop_signal != DEFAULT_STOP_SIGNAL else None,
+        "stopSignal": container.stop_signal if container.stop_signal != DEFAULT_STOP_SIGNAL else None,
         "exposedPorts": exposed,
     }
-    return {_ANNOTATION + name: value for name, value in implied.items() if value} | resolved.labels
+    return {_ANNOTATION + name: value for name, value in implied.items() if value} | container.labels
 
 
 def _merge(base: Any, over: Any) -> Any:

@@ -1,9 +1,8 @@
-"""What a bundle's root is: how the image's tree is put where the runtime finds it, safe from being written to.
+"""The root of a bundle: the image's tree, mounted so that nothing can write to the store.
 
-A runtime may remount the root writable and creates mount points in it that are missing, so the store's tree itself
-is its root only where it is mounted read-only and nothing is missing. Otherwise the root is an overlay: the EROFS
-file with the tree's metadata, the store's tree for the content, and above them, unless nothing will be written
-either, a layer that takes every write.
+A runtime may remount the root writable, and it creates missing mount points in it. So the store's tree itself is the
+root only if it is mounted read-only and has every mount point. Otherwise the root is an overlay of the EROFS file with
+the tree's metadata and the store's tree with the content. A layer above them takes the writes, if there can be any.
 """
 
 import stat
@@ -12,7 +11,7 @@ from enum import Enum
 from pathlib import PurePosixPath
 
 from nixoci.container.model import WritableLayer
-from nixoci.container.resolve import Resolved
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.tree.model import Inode, Kind, walk
 
 _READ_BY_ALL = 0o444
@@ -21,7 +20,7 @@ _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 
 class Root(Enum):
-    """How the root is made."""
+    """The kinds of root."""
 
     TREE = "tree"
     """The store's tree itself, read-only."""
@@ -33,31 +32,31 @@ class Root(Enum):
     """An overlay whose writes stay."""
 
 
-def choose_root(resolved: Resolved, mount_points: Iterable[str], *, may_mount: bool) -> Root:
-    """Choose the least that works for a container.
+def choose_root(container: ResolvedContainer, mount_points: Iterable[str]) -> Root:
+    """Choose the simplest root that works for a container.
 
     Args:
-        resolved: The container.
-        mount_points: Everything that the runtime mounts something at, as absolute clean paths.
-        may_mount: Whether its processes may mount, and so undo that a mount is read-only.
+        container: The container.
+        mount_points: The targets of all its mounts, as absolute clean paths.
     """
-    container = resolved.container
-    if not container.read_only:
-        return Root.PERSISTENT if container.writable_layer is WritableLayer.PERSISTENT else Root.VOLATILE
+    declared, parsed = container.declared, container.parsed
+    if not declared.read_only:
+        return Root.PERSISTENT if declared.writable_layer is WritableLayer.PERSISTENT else Root.VOLATILE
     points = set(mount_points)
-    # what lies below a mount is not looked for in the tree; the working directory is created where it is missing
-    needed = [path for path in (*points, resolved.workdir) if points.isdisjoint(map(str, PurePosixPath(path).parents))]
-    if not all(resolved.tree.find(path) for path in needed):
+    # a path below a mount is not in the tree; the runtime creates a missing working directory
+    needed = [path for path in (*points, container.workdir) if points.isdisjoint(map(str, PurePosixPath(path).parents))]
+    if not all(container.tree.find(path) for path in needed):
         return Root.VOLATILE
-    if any(not mount.is_path for mount in resolved.volumes):
+    if parsed.named_volumes:
         return Root.OVERLAY  # a new volume is copied from a tree with owners
-    return Root.TREE if is_plain(resolved.tree.root) and not may_mount else Root.OVERLAY
+    # a process that may mount could make the read-only tree writable
+    return Root.TREE if is_plain(container.tree.root) and not parsed.capabilities.may_mount else Root.OVERLAY
 
 
 def is_plain(root: Inode) -> bool:
-    """Whether the store's tree alone is the image's tree to everyone who only reads it.
+    """Return whether the store's tree alone is the image's tree to everyone who only reads it.
 
-    So it is where everything is root's, readable by all, executable by all or by nobody, and of the kinds and
+    Then everything belongs to root, is readable by all, executable by all or by nobody, and has only kinds and
     attributes that a NAR can hold.
     """
     return all(_is_plain(inode) for _, inode in walk(root))

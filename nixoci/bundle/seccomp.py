@@ -1,9 +1,10 @@
-"""Seccomp profiles: from the shape of containers-common's seccomp.json to the runtime-spec's, for one container.
+"""Seccomp profiles: from the format of containers-common's seccomp.json to the runtime-spec's, for one container.
 
-The profile that podman has built in is the one that containers-common installs; it lists rules that hold for some
-architectures or capabilities only, which a runtime does not know of.
+podman's built-in profile is the one that containers-common installs. Some of its rules hold for certain architectures
+or capabilities only, a condition that runtimes do not know.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ _ARCHITECTURES = {
     "loong64": "SCMP_ARCH_LOONGARCH64",
     "mips64le": "SCMP_ARCH_MIPSEL64",
 }
-"""Go's names of architectures, which images use, and libseccomp's."""
+"""Go's names of architectures, as in images, and libseccomp's."""
 
 Profile = dict[str, Any]
 
@@ -33,7 +34,7 @@ def read_profile(file: Path) -> Profile:
     """Read a profile.
 
     Raises:
-        ContainerError: There is none.
+        ContainerError: The file cannot be read, or is no profile.
         DocumentError: It is not JSON.
     """
     try:
@@ -48,7 +49,7 @@ def read_profile(file: Path) -> Profile:
     return profile
 
 
-def for_container(profile: Profile, *, architecture: str, capabilities: list[str]) -> dict[str, Any]:
+def for_container(profile: Profile, *, architecture: str, capabilities: Collection[str]) -> dict[str, Any]:
     """Return `linux.seccomp` (runtime-spec config-linux.md, Seccomp) for a container.
 
     Args:

@@ -1,4 +1,4 @@
-"""`nixoci units` and `nixoci bundle`: containers become systemd units, or one runtime-spec bundle."""
+"""`nixoci units` and `nixoci bundle`: write containers as systemd units, or as one runtime-spec bundle."""
 
 import re
 from collections.abc import Callable
@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
+from nixoci.bundle.build import build_bundle
 from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_profile
-from nixoci.bundle.write import render_bundle
 from nixoci.cli.common import print_json, warn
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.schema import json_schema
 from nixoci.document import json_key, load, structure
 from nixoci.errors import ContainerError
 from nixoci.nix_language.attributes import with_members
-from nixoci.units.render import Rendering, render_units
+from nixoci.units.build import build_units
 from nixoci.units.tools import Tools
 
 _FIELDS = {json_key(field): field.name for field in fields(Deployment)}
@@ -26,7 +26,7 @@ _PATH = click.Path(path_type=Path)
 def _tool_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for field in reversed(fields(Tools)):
         name = field.name.replace("_", "-")
-        command = click.option(f"--{name}", metavar="FILE", help=f"The program {name}.")(command)
+        command = click.option(f"--{name}", metavar="FILE", help=f"Path of {name}.")(command)
     return command
 
 
@@ -35,26 +35,26 @@ _seccomp_option = click.option(
     default=str(DEFAULT_PROFILE),
     show_default=True,
     metavar="FILE",
-    help=f"The seccomp profile of bundles, in the form of containers-common's seccomp.json, or `{UNCONFINED}`.",
+    help=f"Seccomp profile of bundles, in the format of containers-common's seccomp.json, or `{UNCONFINED}`.",
 )
 
 
 @click.command()
 @click.argument("file", type=_PATH, required=False)
 @click.argument("out", type=_PATH, required=False)
-@click.option("--user", is_flag=True, help="Make units for a user's own systemd.")
-@click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and do nothing else.")
-@click.option("--attribute", metavar="NAME", help="FILE is an object that has the document at NAME (`.attrs.json`).")
-@click.option("--only", metavar="NAME", help="Make the units of this one bundle; FILE may have no other container.")
+@click.option("--user", is_flag=True, help="Write units for a user's own systemd.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and exit.")
+@click.option("--attribute", metavar="NAME", help="Read the document at key NAME of FILE (`.attrs.json`).")
+@click.option("--only", metavar="NAME", help="Write the units of this bundle only; FILE may lack the others.")
 @click.option(
     "--bundle",
-    "made",
+    "prebuilt",
     type=(str, click.Path(path_type=Path)),
     metavar="NAME PATH",
     multiple=True,
-    help="Link this bundle from PATH, which --only made.",
+    help="Link this bundle from PATH, an output of --only.",
 )
-@click.option("--option-prefix", default="", metavar="TEXT", help="What errors write before an option of FILE.")
+@click.option("--option-prefix", default="", metavar="TEXT", help="Prefix of options of FILE in errors.")
 @_seccomp_option
 @_tool_options
 def units(
@@ -65,7 +65,7 @@ def units(
     schema: bool,
     attribute: str | None,
     only: str | None,
-    made: tuple[tuple[str, Path], ...],
+    prebuilt: tuple[tuple[str, Path], ...],
     option_prefix: str,
     seccomp: str,
     **tools: str | None,
@@ -73,7 +73,7 @@ def units(
     """Write the systemd units of the containers that FILE declares to the new directory OUT.
 
     FILE is {"images": {NAME: IMAGE_PATH}, "imageStore": PATH, "containers": {NAME: {...}}}. Units name OUT by its
-    absolute path. Podman's own generator checks what it is given.
+    absolute path. podman's own generator checks every Quadlet file.
     """
     if schema:
         print_json(json_schema(Deployment))
@@ -82,17 +82,16 @@ def units(
         raise click.UsageError("FILE and OUT are needed")
     deployment = Deployment.read(file) if attribute is None else _read_attribute(file, attribute)
     bundles = any(container.backend is Backend.BUNDLE for container in deployment.containers.values())
-    rendering = Rendering(
-        deployment=deployment,
-        tools=Tools.find(**tools),
-        out=out.absolute(),
-        profile=_profile(seccomp) if bundles else None,
-        user=user,
-        only=only,
-        made=dict(made),
-    )
     try:
-        warnings = render_units(rendering)
+        warnings = build_units(
+            deployment,
+            out.absolute(),
+            tools=Tools.find(**tools),
+            profile=_profile(seccomp) if bundles else None,
+            user=user,
+            only=only,
+            prebuilt=dict(prebuilt),
+        )
     except ContainerError as error:
         raise ContainerError(with_prefix(option_prefix, str(error), deployment)) from error
     for warning in warnings:
@@ -102,24 +101,24 @@ def units(
 @click.command()
 @click.argument("image_path", type=_PATH)
 @click.argument("out", type=_PATH)
-@click.option("--container", "file", type=_PATH, help="A JSON file with the container's options; `image` is left out.")
-@click.option("--name", default="container", show_default=True, help="The container's name.")
+@click.option("--container", "file", type=_PATH, help="JSON file with the container's options, without `image`.")
+@click.option("--name", default="container", show_default=True, help="Name of the container.")
 @_seccomp_option
 def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp: str) -> None:
     """Write the bundle of a container of the image at IMAGE_PATH to the new directory OUT.
 
-    Its root is where a unit of `nixoci units` mounts it, /run/nixoci/NAME/root, or the image path's own tree if the
+    Its root is the mount point of a unit of `nixoci units`, /run/nixoci/NAME/root, or the image path's own tree if the
     container is read-only and needs nothing that a store path cannot hold.
     """
     options = load(file.read_bytes(), what=str(file)) if file else {}
     defaults = {"image": name, "backend": "bundle", "networks": ["none"]}
     given = defaults | options if isinstance(options, dict) else options
     container = structure(Container, given, what=str(file or name), strict=True)
-    render_bundle(container, image_path, out, name=name, profile=_profile(seccomp))
+    build_bundle(container, image_path, out, name=name, profile=_profile(seccomp))
 
 
 def _read_attribute(file: Path, attribute: str) -> Deployment:
-    """Read the document that is one of the structured attributes of a derivation."""
+    """Read a document from the structured attributes of a derivation."""
     attributes = load(file.read_bytes(), what=str(file))
     if not isinstance(attributes, dict) or attribute not in attributes:
         raise ContainerError(f"{file}: no attribute {attribute!r}; name the one that holds the document")
@@ -127,9 +126,9 @@ def _read_attribute(file: Path, attribute: str) -> Deployment:
 
 
 def with_prefix(prefix: str, message: str, deployment: Deployment) -> str:
-    """Return a message with its options as the user knows them: the one that it starts with, and others that it names.
+    """Add a prefix to the options in a message: the one that it starts with, and others that it names.
 
-    What only looks like an option, as a value in quotes may, is none that the deployment has.
+    Text that merely looks like an option, such as a quoted value, is left as it is.
     """
     groups = {key: getattr(deployment, name) for key, name in _FIELDS.items()}
     named = [f"{key}.{name}" for key, group in groups.items() if isinstance(group, dict) for name in group]

@@ -14,7 +14,12 @@ from typing import Any, Self
 from nixoci.document import parse
 
 Section = dict[str, Any]
-"""Keys of a unit file's section; a value is text, a number, true or false, or a list of these (one line each)."""
+"""The keys of a section of a unit file; a value is text, a number, true, false, or a list of these (one line each)."""
+
+
+def option_path(kind: str, name: str, field: str) -> str:
+    """Return the path of an option of a container, volume, network or pod, as errors start with it."""
+    return f"{kind}.{name}.{field}"
 
 
 def about(text: str) -> Mapping[str, str]:
@@ -22,22 +27,23 @@ def about(text: str) -> Mapping[str, str]:
     return {"about": text}
 
 
-def in_order(value: Any) -> Any:
-    """Return a document, or a value of one, with all maps in the order of their keys; lists stay as they are.
+def sorted_mappings(value: Any) -> Any:
+    """Sort all mappings of a document, or of a value in one, by key; lists keep their order.
 
-    Maps have no order in JSON, and Nix sorts them: equal documents are to give equal bytes, whoever writes them.
+    Mappings have no order in JSON, and Nix sorts them. Documents that differ only in key order must give the same
+    bytes.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: in_order(getattr(value, each.name)) for each in fields(value)})
+        return replace(value, **{each.name: sorted_mappings(getattr(value, each.name)) for each in fields(value)})
     if isinstance(value, dict):
-        return {key: in_order(value[key]) for key in sorted(value)}
+        return {key: sorted_mappings(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return [in_order(item) for item in value]
+        return [sorted_mappings(item) for item in value]
     return value
 
 
 class _Choice(Enum):
-    """A fixed set of words, whose error lists them."""
+    """A fixed set of words; the error for another word lists them."""
 
     @classmethod
     def _missing_(cls, value: object) -> None:
@@ -48,7 +54,7 @@ class _Choice(Enum):
 
 
 class Backend(_Choice):
-    """What runs a container."""
+    """The program that runs a container."""
 
     PODMAN = "podman"
     ROOTFS = "rootfs"
@@ -56,14 +62,14 @@ class Backend(_Choice):
 
 
 class Runtime(_Choice):
-    """The OCI runtime that makes a container's processes."""
+    """The OCI runtime that starts a container's processes."""
 
     CRUN = "crun"
     RUNC = "runc"
 
 
 class Notify(_Choice):
-    """What makes a container's unit ready."""
+    """The event that makes a container's unit ready."""
 
     STARTED = "started"
     CONTAINER = "container"
@@ -71,7 +77,7 @@ class Notify(_Choice):
 
 
 class WritableLayer(_Choice):
-    """Where what a container writes outside of its volumes goes."""
+    """The lifetime of a container's changes to its root."""
 
     VOLATILE = "volatile"
     PERSISTENT = "persistent"
@@ -91,31 +97,33 @@ class Restart(_Choice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthcheckOptions:
-    """How health is checked; what is not set comes from the image, then from the defaults of podman."""
+    """Changes to the health check; options that are not set come from the image, then from podman's defaults."""
 
     test: list[str] | None = field(
         default=None, metadata=about('`["CMD", ...]`, `["CMD-SHELL", command]` or `["NONE"]`, as in an image.')
     )
     interval: str | None = field(default=None, metadata=about("Time between checks, for example `30s` or `1m30s`."))
-    timeout: str | None = field(default=None, metadata=about("Time after which a check has failed."))
-    start_period: str | None = field(default=None, metadata=about("Time in which failures do not count."))
+    timeout: str | None = field(default=None, metadata=about("Time after which a check counts as failed."))
+    start_period: str | None = field(
+        default=None, metadata=about("Time after the start in which failures do not count.")
+    )
     retries: int | None = field(default=None, metadata=about("Failures in a row that make the container unhealthy."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
-    """A file that only the container's user reads, handed over by systemd (`LoadCredential=`)."""
+    """A file that only the container's user can read, passed on by systemd (`LoadCredential=`)."""
 
-    source: str = field(metadata=about("The file on the host, or the name of a credential that systemd itself has."))
+    source: str = field(metadata=about("The file on the host, or the name of a credential of systemd's own."))
     target: str | None = field(
-        default=None, metadata=about("Absolute path inside the container; `/run/secrets/NAME` if not set.")
+        default=None, metadata=about("Absolute path inside the container, by default `/run/secrets/NAME`.")
     )
     mode: str = field(default="0400", metadata=about("Octal permission bits of the file inside."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is passed through as it is (RFC 42): nothing here is checked or escaped, beyond staying on its line."""
+    """Settings that are passed on verbatim (RFC 42): checked for line breaks alone, never escaped."""
 
     unit: dict[str, Section] = field(
         default_factory=dict, metadata=about("Sections `Unit`, `Service` and `Install` of the unit (systemd.unit(5)).")
@@ -125,7 +133,7 @@ class Settings:
     )
     runtime: dict[str, Any] = field(
         default_factory=dict,
-        metadata=about("Merged into config.json (runtime-spec); objects merge, all else replaces."),
+        metadata=about("Merged into config.json (runtime-spec): objects merge, other values replace the old ones."),
     )
 
 
@@ -137,24 +145,25 @@ class Container:
     backend: Backend = field(
         default=Backend.PODMAN,
         metadata=about(
-            "`podman` runs the image from the image store, `rootfs` runs the bare tree with podman (old podman or"
-            " kernel; owners are lost), `bundle` runs it with systemd and crun (or runc) alone."
+            "`podman` runs the image from the image store. `rootfs` runs the bare tree with podman: for an old podman"
+            " or kernel; owners are lost. `bundle` needs only systemd and crun (or runc)."
         ),
     )
     runtime: Runtime | None = field(
-        default=None, metadata=about("`crun` or `runc`; if not set, crun for a bundle, else what podman prefers.")
+        default=None, metadata=about("`crun` or `runc`; by default crun for a bundle, else podman's own default.")
     )
     entrypoint: list[str] | None = field(
         default=None, metadata=about("Replaces the image's entrypoint, and with it the image's command.")
     )
     cmd: list[str] = field(
-        default_factory=list, metadata=about("Replaces the image's command, if not empty: arguments of the entrypoint.")
+        default_factory=list,
+        metadata=about("Replaces the image's command (the entrypoint's arguments), if not empty."),
     )
     environment: dict[str, str] = field(
-        default_factory=dict, metadata=about("Environment variables, over those of the image.")
+        default_factory=dict, metadata=about("Environment variables; they override the image's.")
     )
     environment_files: list[str] = field(
-        default_factory=list, metadata=about("Files on the host with more variables, in the format of podman.")
+        default_factory=list, metadata=about("Files on the host with more variables, in podman's format.")
     )
     ports: list[str] = field(
         default_factory=list, metadata=about("Published ports: `[[IP:]HOST:]CONTAINER[/tcp|udp|sctp]`.")
@@ -167,46 +176,48 @@ class Container:
         default_factory=list, metadata=about("Containers that must be ready before this one starts.")
     )
     user: str | None = field(
-        default=None, metadata=about("`USER[:GROUP]`, names or numbers, looked up in the image's tree.")
+        default=None, metadata=about("`USER[:GROUP]`, as names or numbers; names are looked up in the image.")
     )
-    workdir: str | None = field(default=None, metadata=about("The working directory, absolute."))
+    workdir: str | None = field(default=None, metadata=about("The working directory, an absolute path."))
     hostname: str | None = field(default=None, metadata=about("The host name inside."))
-    labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels, over those of the image."))
+    labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels; they override the image's."))
     networks: list[str] = field(
         default_factory=list,
         metadata=about(
-            "Networks of this document or of podman, or `host` or `none`. A bundle takes one of the last two."
+            "Networks of this document or of podman, or `host` or `none`. A bundle has one of the last two."
         ),
     )
     pod: str | None = field(default=None, metadata=about("The pod of this document that the container joins."))
     devices: list[str] = field(default_factory=list, metadata=about("Devices of the host: `/dev/x[:/dev/y][:rwm]`."))
     capabilities: dict[str, bool] = field(
-        default_factory=dict, metadata=about("Capabilities added (true) to or dropped (false) from podman's defaults.")
+        default_factory=dict, metadata=about("Capabilities to add to (true) or drop from (false) podman's defaults.")
     )
-    privileged: bool = field(default=False, metadata=about("All capabilities and devices, no confinement."))
+    privileged: bool = field(default=False, metadata=about("All capabilities and devices, without confinement."))
     auto_start: bool = field(default=True, metadata=about("Start with the machine (or the user's session)."))
-    extra_options: list[str] = field(default_factory=list, metadata=about("More arguments of `podman run`."))
+    extra_options: list[str] = field(default_factory=list, metadata=about("More arguments for `podman run`."))
     healthcheck: HealthcheckOptions = field(
         default_factory=HealthcheckOptions, metadata=about("Changes to the image's health check.")
     )
     notify: Notify = field(
         default=Notify.STARTED,
-        metadata=about("Ready once its process runs, once it says so itself (sd_notify), or once it is healthy."),
+        metadata=about("When the unit is ready: once the process runs, says so itself (sd_notify), or is healthy."),
     )
-    stop_signal: str | None = field(default=None, metadata=about("The signal that asks it to end; else the image's."))
-    stop_timeout: int = field(default=10, metadata=about("Seconds after which it is killed."))
-    restart: Restart = field(default=Restart.ALWAYS, metadata=about("When it is started again."))
-    read_only: bool = field(default=False, metadata=about("Its tree cannot be written; /run, /tmp and /var/tmp can."))
+    stop_signal: str | None = field(
+        default=None, metadata=about("The signal to stop the container, by default the image's.")
+    )
+    stop_timeout: int = field(default=10, metadata=about("Seconds until a container that is stopped is killed."))
+    restart: Restart = field(default=Restart.ALWAYS, metadata=about("When systemd starts the container again."))
+    read_only: bool = field(default=False, metadata=about("Make the root read-only, except /run, /tmp and /var/tmp."))
     writable_layer: WritableLayer = field(
         default=WritableLayer.VOLATILE,
-        metadata=about("Whether what it writes is lost when it stops. Only a bundle can keep it."),
+        metadata=about("Whether changes to the root are lost when the container stops. Only a bundle can keep them."),
     )
     tmpfs: list[str] = field(
         default_factory=list,
         metadata=about("File systems in memory: `TARGET[:OPTIONS]`, for example `/tmp:mode=1777`."),
     )
-    secrets: dict[str, Secret] = field(default_factory=dict, metadata=about("Files of secrets, by name."))
-    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+    secrets: dict[str, Secret] = field(default_factory=dict, metadata=about("Secret files by name."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Settings that are passed on verbatim."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,17 +225,17 @@ class Volume:
     """A volume of podman that a unit creates (`.volume`)."""
 
     labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels."))
-    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Settings that are passed on verbatim."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A network of podman that a unit creates (`.network`)."""
 
-    internal: bool = field(default=False, metadata=about("Without a way out."))
+    internal: bool = field(default=False, metadata=about("No connection to the outside."))
     subnets: list[str] = field(default_factory=list, metadata=about("Subnets, for example `10.89.0.0/24`."))
     labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels."))
-    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Settings that are passed on verbatim."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +245,7 @@ class Pod:
     ports: list[str] = field(default_factory=list, metadata=about("Published ports, as for a container."))
     networks: list[str] = field(default_factory=list, metadata=about("Networks, as for a container."))
     labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels."))
-    settings: Settings = field(default_factory=Settings, metadata=about("Passed through as they are."))
+    settings: Settings = field(default_factory=Settings, metadata=about("Settings that are passed on verbatim."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

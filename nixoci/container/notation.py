@@ -1,6 +1,6 @@
 """The short notations of podman's command line: ports, mounts, devices, durations, signals.
 
-Each reader takes the option that the text belongs to (`containers.web.ports`), which its errors name.
+Each reader takes the path of the option that the text belongs to (`containers.web.ports[0]`); its errors start with it.
 """
 
 import ipaddress
@@ -8,7 +8,9 @@ import posixpath
 import re
 import signal
 from dataclasses import dataclass
+from enum import Enum
 
+from nixoci.container.characters import line, text
 from nixoci.errors import ContainerError
 
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -20,15 +22,16 @@ _REAL_TIME = re.compile(r"RT(?:MIN\+|MAX-)[0-9]{1,2}")
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A published range of ports; `host` is None where podman shall pick one."""
+    """A published range of ports; `host` is None if podman picks them. `text` is the notation itself."""
 
+    text: str
     address: str
     host: range | None
     container: range
     protocol: str
 
     def clashes(self, other: "Port") -> bool:
-        """Whether both want the same port of the host."""
+        """Return whether both need the same port of the host."""
         if self.host is None or other.host is None or self.protocol != other.protocol:
             return False
         everywhere = {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
@@ -36,38 +39,46 @@ class Port:
         return same_address and self.host.start < other.host.stop and other.host.start < self.host.stop
 
 
+class Source(Enum):
+    """The kind of a mount's source."""
+
+    HOST_PATH = "host path"
+    NAMED_VOLUME = "named volume"
+    DECLARED_VOLUME = "declared volume"
+    """A named volume that the deployment declares, so that a unit creates it."""
+    ANONYMOUS_VOLUME = "anonymous volume"
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Something mounted at the absolute, clean path `target`; `source` is a path or a volume's name."""
+    """A bind mount or volume at the absolute, clean path `target`; the source of an anonymous volume is empty."""
 
+    kind: Source
     source: str
     target: str
     options: tuple[str, ...] = ()
 
     @property
-    def is_path(self) -> bool:
-        """Whether the source is a path of the host."""
-        return self.source.startswith("/")
+    def option_names(self) -> set[str]:
+        """The options without their values."""
+        return {option.partition("=")[0] for option in self.options}
 
 
-def text(option: str, value: str) -> str:
-    """Return a value that can be told to a process: no NUL, and Unicode without lone surrogates."""
-    if "\0" in value:
-        raise ContainerError(f"{option}: a NUL character, which no process can be given; remove it")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ContainerError(f"{option}: half a surrogate pair, which is not text; remove it") from error
-    return value
+@dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """A file system in memory at the absolute, clean path `target`."""
+
+    target: str
+    options: tuple[str, ...] = ()
 
 
-def line(option: str, value: str) -> str:
-    """Return a value that stays on one line of a unit file: printable, without spaces at its ends."""
-    if not value.isprintable():
-        raise ContainerError(f"{option}: {value!r} has a control character, which cannot be written there; remove it")
-    if value != value.strip() or value.endswith("\\"):
-        raise ContainerError(f"{option}: {value!r} must not begin or end with a space, nor end with a backslash")
-    return value
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the host; `access` has letters of `rwm`."""
+
+    source: str
+    target: str
+    access: str
 
 
 def clean_path(option: str, path: str) -> str:
@@ -97,35 +108,38 @@ def port(option: str, value: str) -> Port:
         or not _is_address(address)
     ):
         raise ContainerError(f"{option}: {value!r} is not a port; expected [[IP:]HOST:]CONTAINER[/tcp|udp|sctp]")
-    return Port(address, host, container, protocol or "tcp")
+    return Port(value, address, host, container, protocol or "tcp")
 
 
 def volume(option: str, value: str) -> Mount:
-    """Read `SOURCE:TARGET[:OPTIONS]`, or `TARGET` alone for a nameless volume (its source is then empty)."""
+    """Read `SOURCE:TARGET[:OPTIONS]`, or `TARGET` alone for an anonymous volume."""
     line(option, value)
     parts = value.split(":")
     if len(parts) > 3:
         raise ContainerError(f"{option}: {value!r} has a colon too many; expected SOURCE:TARGET[:OPTIONS]")
-    source, target, options = (*parts, "") if len(parts) == 2 else ("", parts[0], "") if len(parts) == 1 else parts
-    if source and not source.startswith("/") and not _VOLUME_NAME.fullmatch(source):
+    if len(parts) == 1:
+        return Mount(Source.ANONYMOUS_VOLUME, "", _mount_target(option, value))
+    source, target, *rest = parts
+    kind = Source.HOST_PATH if source.startswith("/") else Source.NAMED_VOLUME
+    if not source:
+        raise ContainerError(f"{option}: {value!r} has no source; expected SOURCE:TARGET[:OPTIONS]")
+    if kind is Source.NAMED_VOLUME and not _VOLUME_NAME.fullmatch(source):
         raise ContainerError(
             f"{option}: source {source!r} is neither an absolute path nor the name of a volume (letters, digits, _ . -)"
         )
-    if not source and len(parts) > 1:
-        raise ContainerError(f"{option}: {value!r} has no source; expected SOURCE:TARGET[:OPTIONS]")
     target = _mount_target(option, target)
-    source = posixpath.normpath(source) if source.startswith("/") else source
-    return Mount(source, target, tuple(options.split(",")) if options else ())
+    source = posixpath.normpath(source) if kind is Source.HOST_PATH else source
+    return Mount(kind, source, target, _options(*rest))
 
 
-def tmpfs(option: str, value: str) -> Mount:
+def tmpfs(option: str, value: str) -> Tmpfs:
     """Read `TARGET[:OPTIONS]`."""
     target, _, options = line(option, value).partition(":")
-    return Mount("tmpfs", _mount_target(option, target), tuple(options.split(",")) if options else ())
+    return Tmpfs(_mount_target(option, target), _options(options))
 
 
-def device(option: str, value: str) -> Mount:
-    """Read `SOURCE[:TARGET][:rwm]`; the access is the mount's option."""
+def device(option: str, value: str) -> Device:
+    """Read `SOURCE[:TARGET][:rwm]`."""
     parts = value.split(":")
     access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
     if (
@@ -135,7 +149,7 @@ def device(option: str, value: str) -> Mount:
         or not all(re.fullmatch(r"/dev/[\w./+@-]+", x) for x in parts)
     ):
         raise ContainerError(f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm]")
-    return Mount(clean_path(option, parts[0]), clean_path(option, parts[-1]), (access,))
+    return Device(clean_path(option, parts[0]), clean_path(option, parts[-1]), access)
 
 
 def duration(option: str, value: str) -> int:
@@ -166,6 +180,10 @@ def _mount_target(option: str, path: str) -> str:
     if target == "/":
         raise ContainerError(f"{option}: nothing can be mounted over the whole tree; name a directory below /")
     return target
+
+
+def _options(value: str = "") -> tuple[str, ...]:
+    return tuple(value.split(",")) if value else ()
 
 
 def _ports(value: str) -> range | None:

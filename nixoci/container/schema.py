@@ -1,4 +1,4 @@
-"""The JSON schema (draft 2020-12) of the documents that are classes here."""
+"""The JSON schema (draft 2020-12) of a document class."""
 
 import dataclasses
 import types
@@ -18,7 +18,7 @@ _SCALARS: dict[Any, dict[str, Any]] = {
 
 
 def json_schema(cls: type[Any]) -> dict[str, Any]:
-    """Return the JSON schema of a document's class; each nested class is under `$defs` by its name."""
+    """Return the JSON schema of a document class, with each nested class under `$defs` by name."""
     definitions: dict[str, Any] = {}
     root = _of(cls, definitions)
     return {"$schema": DIALECT, **root, "$defs": dict(sorted(definitions.items()))}

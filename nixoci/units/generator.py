@@ -1,4 +1,4 @@
-"""Podman's own Quadlet generator, run when units are made: what it would skip at boot is an error now."""
+"""podman's own Quadlet generator, run while units are made: a file that it would skip at boot is an error now."""
 
 import re
 import tempfile
@@ -34,7 +34,7 @@ def generate(sources: Path, target: Path, tools: Tools, *, user: bool) -> None:
     for file in sorted(sources.iterdir()):
         if not (target / (service := _service_name(file))).exists():
             raise ContainerError(
-                f"{file.suffix[1:]}s.{file.stem}: podman's generator made no {service} and said nothing; ask"
+                f"{file.suffix[1:]}s.{file.stem}: podman's generator made no {service} and gave no reason; try"
                 f" {tools.quadlet} -dryrun"
             )
 

@@ -1,18 +1,20 @@
-"""Quadlet files (podman-systemd.unit(5)): what podman's own generator turns into services.
+"""Quadlet files (podman-systemd.unit(5)), which podman's own generator turns into services.
 
-What has no key, or only one that old versions lack, is an argument of podman (`PodmanArgs=`). So are all but one of the
-keys that the generator keeps in one Go map (those of single values; variables and labels), as in
+An option without a key, or with one that old versions lack, is an argument of podman (`PodmanArgs=`). So are all but
+one of the keys that the generator keeps in one Go map (those of single values; variables and labels), as in
 `nixoci.units.settings`.
 """
 
 import json
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from dataclasses import dataclass
 
-from nixoci.bundle.defaults import capabilities
-from nixoci.container.model import Backend, Deployment, Network, Notify, Pod, Runtime, Volume
-from nixoci.container.notation import Mount
-from nixoci.container.resolve import Health, Resolved
+from nixoci.container.health import HealthTest
+from nixoci.container.model import Network, Notify, Pod, Volume, option_path
+from nixoci.container.notation import Mount, Source
+from nixoci.container.parse import ParsedContainer, ParsedPod
+from nixoci.container.places import runtime_directory, unit_secrets
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.units.common import (
     add_install,
@@ -21,12 +23,11 @@ from nixoci.units.common import (
     add_secrets,
     default_target,
     make_secrets,
-    runtime_directory,
     secret_lines,
-    secret_source,
     start_timeout,
     stop_timeout,
 )
+from nixoci.units.runtime import runtime_program
 from nixoci.units.settings import add_quadlet_settings
 from nixoci.units.text import UnitFile, literal, quadlet_argument, raw, raw_argument
 from nixoci.units.tools import Tools
@@ -34,285 +35,288 @@ from nixoci.units.tools import Tools
 _SECTION = "Container"
 
 
-def container_file(
-    resolved: Resolved, deployment: Deployment, tools: Tools, *, image_id: str | None, user: bool
-) -> UnitFile:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The options that podman is told, since it does not find them in an image.
+
+    `command` means that it is told the command, and `entrypoint` that it is told the entrypoint too.
+    """
+
+    command: bool
+    entrypoint: bool
+    environment: dict[str, str]
+    labels: dict[str, str]
+    user: str | None
+    workdir: str | None
+    volumes: tuple[str, ...]
+
+
+def _told_with_image(container: ResolvedContainer) -> _Told:
+    declared = container.declared
+    own_entrypoint = declared.entrypoint is not None
+    return _Told(
+        command=own_entrypoint or bool(declared.cmd),
+        entrypoint=own_entrypoint,
+        environment=declared.environment,
+        labels=declared.labels,
+        user=declared.user,
+        workdir=container.parsed.workdir,
+        volumes=(),
+    )
+
+
+def _told_with_bare_tree(container: ResolvedContainer) -> _Told:
+    return _Told(
+        command=True,
+        entrypoint=True,
+        # podman sets this variable for containers of images only
+        environment={"container": "podman"} | container.environment,
+        labels=container.labels,
+        user=container.user_notation,
+        workdir=container.workdir,
+        volumes=container.image_volumes,
+    )
+
+
+def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str | None, user: bool) -> UnitFile:
     """Return the `.container` file of a container.
 
     Args:
-        resolved: The container; its backend is `podman` or `rootfs`.
-        deployment: Where its volumes, networks and pods are looked up.
+        container: The container; its backend is `podman` or `rootfs`.
         tools: Programs of the target.
         image_id: The image's id in the image store; None for the `rootfs` backend.
         user: For a user's own systemd.
 
     Raises:
-        ContainerError: Something that Quadlet or podman cannot express; the message starts with the option.
+        ContainerError: Quadlet cannot express a value; the message starts with the option.
     """
-    name, container = resolved.name, resolved.container
+    name, declared = container.name, container.declared
+    told = _told_with_bare_tree(container) if image_id is None else _told_with_image(container)
     unit = UnitFile(f"{name}.container")
-    image = resolved.tree.image
+    image = container.tree.image
     unit.comments.append(
-        raw(resolved.option("image"), f"{image.document.reference or image.document.name}: {image.path}")
+        raw(container.option("image"), f"{image.document.reference or image.document.name}: {image.path}")
     )
-    add_order(unit, resolved)
+    add_order(unit, container)
     # nothing is pulled, so nothing waits for the network
     unit.add("Quadlet", "DefaultDependencies", literal("false"))
     unit.add(_SECTION, "ContainerName", literal(name))
     if image_id is None:
-        unit.add(_SECTION, "Rootfs", raw_argument(resolved.option("image"), f"{image.rootfs}:O"))
+        unit.add(_SECTION, "Rootfs", raw_argument(container.option("image"), f"{image.rootfs}:O"))
     else:
         unit.add(_SECTION, "Image", literal(image_id))
         unit.add(_SECTION, "Pull", literal("never"))
-    if container.runtime is not None:
-        program = tools.runc if container.runtime is Runtime.RUNC else tools.crun
-        unit.add(_SECTION, "GlobalArgs", quadlet_argument(resolved.option("runtime"), f"--runtime={program}"))
-    _add_command(unit, resolved)
-    _add_environment(unit, resolved)
-    _add_identity(unit, resolved)
-    _add_mounts(unit, resolved, deployment)
-    _add_network(unit, resolved, deployment)
-    _add_security(unit, resolved)
-    _add_health(unit, resolved)
+    if declared.runtime is not None:
+        program = runtime_program(declared.runtime, tools)
+        unit.add(_SECTION, "GlobalArgs", quadlet_argument(container.option("runtime"), f"--runtime={program}"))
+    _add_command(unit, container, told)
+    _add_environment(unit, container, told)
+    _add_identity(unit, container, told)
+    _add_mounts(unit, container, told)
+    _add_network(unit, container)
+    _add_security(unit, container)
+    _add_health(unit, container)
     unit.add(_SECTION, "LogDriver", literal("journald"))
-    unit.add(_SECTION, "PodmanArgs", literal(f"--stop-signal={resolved.stop_signal}"))
-    unit.add(_SECTION, "PodmanArgs", literal(f"--stop-timeout={container.stop_timeout}"))
-    for index, value in enumerate(container.extra_options):
-        unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option(f"extraOptions[{index}]"), value))
-    _add_service(unit, resolved)
+    unit.add(_SECTION, "PodmanArgs", literal(f"--stop-signal={container.stop_signal}"))
+    unit.add(_SECTION, "PodmanArgs", literal(f"--stop-timeout={declared.stop_timeout}"))
+    for index, value in enumerate(declared.extra_options):
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(container.option(f"extraOptions[{index}]"), value))
+    _add_service(unit, container)
     add_path(unit, user=user)
-    _add_secrets(unit, resolved, tools, user=user)
-    add_quadlet_settings(unit, f"containers.{name}", _SECTION, container.settings.quadlet)
-    unit.add_settings(resolved.option("settings.unit"), container.settings.unit)
-    add_install(unit, resolved, user=user)
+    _add_secrets(unit, container, tools, user=user)
+    add_quadlet_settings(unit, container.option("settings.quadlet"), _SECTION, declared.settings.quadlet)
+    unit.add_settings(container.option("settings.unit"), declared.settings.unit)
+    add_install(unit, container, user=user)
     return unit
 
 
 def volume_file(name: str, volume: Volume, *, user: bool) -> UnitFile:
     """Return the `.volume` file of a volume; podman knows it by the same name."""
-    unit = UnitFile(f"{name}.volume")
-    unit.add("Quadlet", "DefaultDependencies", literal("false"))
-    unit.add("Volume", "VolumeName", literal(name))
-    _add_labels(unit, "Volume", f"volumes.{name}.labels", volume.labels)
-    add_path(unit, user=user)
-    add_quadlet_settings(unit, f"volumes.{name}", "Volume", volume.settings.quadlet)
-    unit.add_settings(f"volumes.{name}.settings.unit", volume.settings.unit)
+    unit = _engine_file("Volume", name)
+    _finish(unit, "volumes", name, volume, user=user)
     return unit
 
 
 def network_file(name: str, network: Network, *, user: bool) -> UnitFile:
     """Return the `.network` file of a network; podman knows it by the same name."""
-    unit = UnitFile(f"{name}.network")
-    unit.add("Quadlet", "DefaultDependencies", literal("false"))
-    unit.add("Network", "NetworkName", literal(name))
+    unit = _engine_file("Network", name)
     if network.internal:
         unit.add("Network", "Internal", literal("true"))
     for index, subnet in enumerate(network.subnets):
-        unit.add("Network", "Subnet", raw_argument(f"networks.{name}.subnets[{index}]", subnet))
-    _add_labels(unit, "Network", f"networks.{name}.labels", network.labels)
-    add_path(unit, user=user)
-    add_quadlet_settings(unit, f"networks.{name}", "Network", network.settings.quadlet)
-    unit.add_settings(f"networks.{name}.settings.unit", network.settings.unit)
+        unit.add("Network", "Subnet", raw_argument(option_path("networks", name, f"subnets[{index}]"), subnet))
+    _finish(unit, "networks", name, network, user=user)
     return unit
 
 
-def pod_file(name: str, pod: Pod, deployment: Deployment, *, user: bool) -> UnitFile:
+def pod_file(pod: ParsedPod, *, user: bool) -> UnitFile:
     """Return the `.pod` file of a pod; podman knows it by the same name."""
-    unit = UnitFile(f"{name}.pod")
-    unit.add("Quadlet", "DefaultDependencies", literal("false"))
-    unit.add("Pod", "PodName", literal(name))
-    for index, port in enumerate(pod.ports):
-        unit.add("Pod", "PublishPort", raw_argument(f"pods.{name}.ports[{index}]", port))
-    _add_networks(unit, "Pod", f"pods.{name}.networks", pod.networks, deployment)
-    _add_labels(unit, "Pod", f"pods.{name}.labels", pod.labels)
-    add_path(unit, user=user)
-    add_quadlet_settings(unit, f"pods.{name}", "Pod", pod.settings.quadlet)
-    unit.add_settings(f"pods.{name}.settings.unit", pod.settings.unit)
+    unit = _engine_file("Pod", pod.name)
+    _add_ports(unit, "Pod", pod)
+    _add_networks(unit, "Pod", pod)
+    _finish(unit, "pods", pod.name, pod.declared, user=user)
     unit.add("Install", "WantedBy", literal(default_target(user=user)))
     return unit
 
 
-def _add_command(unit: UnitFile, resolved: Resolved) -> None:
-    """Say what runs, where it is not what podman itself finds in the image."""
-    container = resolved.container
-    bare = container.backend is Backend.ROOTFS
-    own_entrypoint = bare or container.entrypoint is not None
-    if not own_entrypoint and not container.cmd:
+def _engine_file(kind: str, name: str) -> UnitFile:
+    """Return the beginning of the file of a volume, network or pod."""
+    unit = UnitFile(f"{name}.{kind.lower()}")
+    unit.add("Quadlet", "DefaultDependencies", literal("false"))
+    unit.add(kind, f"{kind}Name", literal(name))
+    return unit
+
+
+def _finish(unit: UnitFile, group: str, name: str, item: Volume | Network | Pod, *, user: bool) -> None:
+    """Add what volumes, networks and pods have in common: labels and settings."""
+    kind = type(item).__name__
+    for label, value in item.labels.items():
+        unit.add(kind, "Label", quadlet_argument(option_path(group, name, f"labels.{label}"), f"{label}={value}"))
+    add_path(unit, user=user)
+    add_quadlet_settings(unit, option_path(group, name, "settings.quadlet"), kind, item.settings.quadlet)
+    unit.add_settings(option_path(group, name, "settings.unit"), item.settings.unit)
+
+
+def _add_command(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
+    if not told.command:
         return
-    entrypoint, cmd = resolved.entrypoint, resolved.cmd
+    entrypoint, cmd, own_entrypoint = container.entrypoint, container.cmd, told.entrypoint
     try:
-        words = [quadlet_argument(resolved.option(f"cmd[{index}]"), value) for index, value in enumerate(cmd)]
+        words = [quadlet_argument(container.option(f"cmd[{index}]"), value) for index, value in enumerate(cmd)]
     except ContainerError:
-        # in JSON, as podman takes an entrypoint, every argument can be written
-        entrypoint, words, own_entrypoint = resolved.args, [], True
+        # JSON, which podman takes as an entrypoint, can express every argument
+        entrypoint, words, own_entrypoint = container.args, [], True
     if own_entrypoint:
         value = _json(entrypoint) if entrypoint else ""
-        option = resolved.option("entrypoint")
+        option = container.option("entrypoint")
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--entrypoint={value}"))
     if words:
         unit.add(_SECTION, "Exec", literal(" ".join(words)))
 
 
-def _add_environment(unit: UnitFile, resolved: Resolved) -> None:
-    container = resolved.container
-    bare = container.backend is Backend.ROOTFS
-    # podman tells so to containers of images only
-    environment = {"container": "podman"} | resolved.environment if bare else container.environment
-    for name, value in environment.items():
-        option = resolved.option(f"environment.{name}")
+def _add_environment(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
+    for name, value in told.environment.items():
+        option = container.option(f"environment.{name}")
         unit.add(_SECTION, "Environment", quadlet_argument(option, f"{name}={value}"))
-    for index, file in enumerate(container.environment_files):
-        option = resolved.option(f"environmentFiles[{index}]")
-        if not file.startswith("/"):
-            raise ContainerError(f"{option}: {file!r} is not an absolute path; write it from the root of the host")
+    for index, file in enumerate(container.declared.environment_files):
+        option = container.option(f"environmentFiles[{index}]")
         unit.add(_SECTION, "EnvironmentFile", quadlet_argument(option, file))
-    labels = resolved.labels if bare else container.labels
-    for name, value in labels.items():
-        option = resolved.option(f"labels.{name}")
+    for name, value in told.labels.items():
+        option = container.option(f"labels.{name}")
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--label={name}={value}"))
 
 
-def _add_labels(unit: UnitFile, section: str, option: str, labels: dict[str, str]) -> None:
-    for name, value in labels.items():
-        unit.add(section, "Label", quadlet_argument(f"{option}.{name}", f"{name}={value}"))
+def _add_identity(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
+    if told.user:
+        unit.add(_SECTION, "User", raw_argument(container.option("user"), told.user))
+    if told.workdir:
+        option = container.option("workdir")
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--workdir={told.workdir}"))
+    if container.declared.hostname:
+        unit.add(_SECTION, "PodmanArgs", literal(f"--hostname={container.declared.hostname}"))
 
 
-def _add_identity(unit: UnitFile, resolved: Resolved) -> None:
-    container = resolved.container
-    config = resolved.tree.image.config.config
-    bare = container.backend is Backend.ROOTFS
-    user = container.user or (config.user if bare and config else None)
-    if user:
-        unit.add(_SECTION, "User", raw_argument(resolved.option("user"), user))
-    if container.workdir and not _is_there(resolved, resolved.workdir):
-        raise ContainerError(
-            f"{resolved.option('workdir')}: the image has no {resolved.workdir}, and podman makes none; name another or"
-            " mount something there"
-        )
-    if container.workdir or bare:
-        unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option("workdir"), f"--workdir={resolved.workdir}"))
-    if container.hostname:
-        unit.add(_SECTION, "PodmanArgs", literal(f"--hostname={container.hostname}"))
+def _add_mounts(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
+    for index, mount in enumerate(container.parsed.volumes):
+        unit.add(_SECTION, "Volume", raw_argument(container.option(f"volumes[{index}]"), _volume(mount)))
+    for path in told.volumes:
+        inode = container.tree.find(path)
+        owned = inode is not None and container.user.uid == inode.uid != 0
+        # in the store everything is root's; U gives the volume to the container's user
+        value = f"--mount=type=volume,destination={path}" + (",U=true" if owned else "")
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(container.option("image"), value))
+    for index, tmpfs in enumerate(container.parsed.tmpfs):
+        value = _joined(tmpfs.target, ",".join(tmpfs.options))
+        unit.add(_SECTION, "Tmpfs", raw_argument(container.option(f"tmpfs[{index}]"), value))
 
 
-def _is_there(resolved: Resolved, path: str) -> bool:
-    """Whether the image has a path, or something mounted may have it."""
-    mounted = {mount.target for mount in (*resolved.volumes, *resolved.tmpfs)} | set(resolved.image_volumes)
-    return resolved.tree.find(path) is not None or not mounted.isdisjoint(
-        (path, *map(str, PurePosixPath(path).parents))
-    )
+def _volume(mount: Mount) -> str:
+    source = f"{mount.source}.volume" if mount.kind is Source.DECLARED_VOLUME else mount.source
+    return _joined(source, mount.target, ",".join(mount.options))
 
 
-def _add_mounts(unit: UnitFile, resolved: Resolved, deployment: Deployment) -> None:
-    for index, mount in enumerate(resolved.volumes):
-        option = resolved.option(f"volumes[{index}]")
-        unit.add(_SECTION, "Volume", raw_argument(option, _volume(mount, deployment)))
-    if resolved.container.backend is Backend.ROOTFS:
-        for path in resolved.image_volumes:
-            inode = resolved.tree.find(path)
-            owned = inode is not None and resolved.user.uid == inode.uid != 0
-            # in the store everything is root's; U gives the volume to the container's user
-            value = f"--mount=type=volume,destination={path}" + (",U=true" if owned else "")
-            if "," in path:
-                raise ContainerError(f"{resolved.option('image')}: its volume {path!r} has a comma; mount one there")
-            unit.add(_SECTION, "PodmanArgs", quadlet_argument(resolved.option("image"), value))
-    for index, mount in enumerate(resolved.tmpfs):
-        value = ":".join([mount.target, *([",".join(mount.options)] if mount.options else [])])
-        unit.add(_SECTION, "Tmpfs", raw_argument(resolved.option(f"tmpfs[{index}]"), value))
+def _joined(*parts: str) -> str:
+    """Return a notation of its parts, without those that are empty."""
+    return ":".join(part for part in parts if part)
 
 
-def _volume(mount: Mount, deployment: Deployment) -> str:
-    source = f"{mount.source}.volume" if mount.source in deployment.volumes else mount.source
-    return ":".join(part for part in (source, mount.target, ",".join(mount.options)) if part)
-
-
-def _add_network(unit: UnitFile, resolved: Resolved, deployment: Deployment) -> None:
-    container = resolved.container
-    for index, port in enumerate(container.ports):
-        unit.add(_SECTION, "PublishPort", raw_argument(resolved.option(f"ports[{index}]"), port))
-    _add_networks(unit, _SECTION, resolved.option("networks"), container.networks, deployment)
-    if container.pod:
-        unit.add(_SECTION, "Pod", literal(f"{container.pod}.pod"))
-        if not container.auto_start:
+def _add_network(unit: UnitFile, container: ResolvedContainer) -> None:
+    declared = container.declared
+    _add_ports(unit, _SECTION, container.parsed)
+    _add_networks(unit, _SECTION, container.parsed)
+    if declared.pod:
+        unit.add(_SECTION, "Pod", literal(f"{declared.pod}.pod"))
+        if not declared.auto_start:
             unit.add(_SECTION, "StartWithPod", literal("false"))
 
 
-def _add_networks(unit: UnitFile, section: str, option: str, networks: Iterable[str], deployment: Deployment) -> None:
-    for index, network in enumerate(networks):
-        name = f"{network}.network" if network in deployment.networks else network
-        unit.add(section, "Network", raw_argument(f"{option}[{index}]", name))
+def _add_ports(unit: UnitFile, section: str, item: ParsedContainer | ParsedPod) -> None:
+    for index, port in enumerate(item.ports):
+        unit.add(section, "PublishPort", raw_argument(item.option(f"ports[{index}]"), port.text))
 
 
-def _add_security(unit: UnitFile, resolved: Resolved) -> None:
-    container = resolved.container
-    for mount in resolved.devices:
-        unit.add(_SECTION, "AddDevice", literal(":".join((mount.source, mount.target, *mount.options))))
-    # podman knows of a wrong name only when the container starts
-    capabilities(resolved.option("capabilities"), container.capabilities)
-    for capability, add in container.capabilities.items():
-        unit.add(_SECTION, "AddCapability" if add else "DropCapability", literal(capability.upper()))
-    if container.privileged:
+def _add_networks(unit: UnitFile, section: str, item: ParsedContainer | ParsedPod) -> None:
+    for index, network in enumerate(item.networks):
+        name = f"{network.name}.network" if network.declared else network.name
+        unit.add(section, "Network", raw_argument(item.option(f"networks[{index}]"), name))
+
+
+def _add_security(unit: UnitFile, container: ResolvedContainer) -> None:
+    declared = container.declared
+    for device in container.parsed.devices:
+        unit.add(_SECTION, "AddDevice", literal(_joined(device.source, device.target, device.access)))
+    for capability, add in declared.capabilities.items():
+        unit.add(_SECTION, "AddCapability" if add else "DropCapability", literal(capability))
+    if declared.privileged:
         unit.add(_SECTION, "PodmanArgs", literal("--privileged"))
-    if container.read_only:
+    if declared.read_only:
         unit.add(_SECTION, "ReadOnly", literal("true"))
 
 
-def _add_health(unit: UnitFile, resolved: Resolved) -> None:
-    """Say how health is checked in any case: podman does not read it from the config of an OCI image."""
-    health = resolved.health
-    option = resolved.option("healthcheck.test")
+def _add_health(unit: UnitFile, container: ResolvedContainer) -> None:
+    """Add the health check, also the image's: podman does not read it from the config of an OCI image."""
+    health = container.health
+    option = container.option("healthcheck.test")
     if health is None:
         unit.add(_SECTION, "HealthCmd", literal("none"))
         return
-    unit.add(_SECTION, "HealthCmd", raw_argument(option, _health_command(option, health)))
+    unit.add(_SECTION, "HealthCmd", raw_argument(option, _health_command(health.test)))
     unit.add(_SECTION, "HealthInterval", literal(f"{health.interval // 1000}us"))
     unit.add(_SECTION, "HealthTimeout", literal(f"{health.timeout // 1000}us"))
     unit.add(_SECTION, "HealthStartPeriod", literal(f"{health.start_period // 1000}us"))
     unit.add(_SECTION, "HealthRetries", literal(str(health.retries)))
 
 
-def _health_command(option: str, health: Health) -> str:
-    """Return what podman takes: JSON of `CMD-SHELL` and a line, or of several arguments, or `CMD` and one word."""
-    if health.shell:
-        return _json(["CMD-SHELL", *health.command])
-    program, *arguments = health.command
-    if not arguments:
-        # of a list of one word podman makes a line for a shell; this, no list, it splits at spaces
-        if not program or len(program.split()) > 1 or program != program.strip():
-            raise ContainerError(
-                f'{option}: podman cannot run {program!r} without arguments; give it one, or say ["CMD-SHELL", command]'
-            )
-        return f"CMD {program}"
-    if program.upper() in {"CMD", "NONE", "CMD-SHELL"}:
-        raise ContainerError(f"{option}: podman takes the program {program!r} for a keyword; use its path")
-    return _json([program, *arguments])
+def _health_command(test: HealthTest) -> str:
+    """Return podman's notation: JSON of `CMD-SHELL` and a line, or of several arguments, or `CMD` and one word."""
+    if test.shell:
+        return _json(["CMD-SHELL", *test.command])
+    return _json(test.command) if len(test.command) > 1 else f"CMD {test.command[0]}"
 
 
 def _json(words: Iterable[str]) -> str:
-    """Return a list as podman takes it, in ASCII: what Quadlet does not carry over is written as JSON's escapes."""
+    """Return a list for podman, in ASCII: JSON's escapes express what Quadlet cannot."""
     return json.dumps(list(words))
 
 
-def _add_service(unit: UnitFile, resolved: Resolved) -> None:
-    container = resolved.container
-    if container.notify is Notify.HEALTHY:
+def _add_service(unit: UnitFile, container: ResolvedContainer) -> None:
+    declared = container.declared
+    if declared.notify is Notify.HEALTHY:
         unit.add(_SECTION, "Notify", literal("healthy"))
-        unit.add("Service", "TimeoutStartSec", start_timeout(resolved))
-    elif container.notify is Notify.CONTAINER:
+        unit.add("Service", "TimeoutStartSec", start_timeout(container))
+    elif declared.notify is Notify.CONTAINER:
         unit.add(_SECTION, "Notify", literal("true"))
-    unit.add("Service", "Restart", literal(str(container.restart)))
-    unit.add("Service", "TimeoutStopSec", stop_timeout(resolved))
+    unit.add("Service", "Restart", literal(str(declared.restart)))
+    unit.add("Service", "TimeoutStopSec", stop_timeout(container))
 
 
-def _add_secrets(unit: UnitFile, resolved: Resolved, tools: Tools, *, user: bool) -> None:
-    if not resolved.container.secrets:
+def _add_secrets(unit: UnitFile, container: ResolvedContainer, tools: Tools, *, user: bool) -> None:
+    secrets = container.parsed.secrets
+    if not secrets:
         return
-    unit.add("Service", "RuntimeDirectory", literal(runtime_directory(resolved.name)))
+    unit.add("Service", "RuntimeDirectory", literal(runtime_directory(container.name)))
     unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
-    add_secrets(unit, resolved)
-    unit.add("Service", "ExecStartPre", make_secrets(tools, secret_lines(resolved, user=user), user=user))
-    for name, secret in resolved.container.secrets.items():
-        target = secret.target or f"/run/secrets/{name}"
-        source = secret_source(resolved, name, user=user)
-        path = raw_argument(resolved.option(f"secrets.{name}.target"), target)
-        unit.add(_SECTION, "Volume", literal(f"{source}:{path}:ro"))
+    add_secrets(unit, container)
+    unit.add("Service", "ExecStartPre", make_secrets(tools, secret_lines(container, user=user), user=user))
+    for secret in secrets:
+        target = raw_argument(container.option(f"secrets.{secret.name}.target"), secret.target)
+        unit.add(_SECTION, "Volume", literal(f"{unit_secrets(container.name)}/{secret.name}:{target}:ro"))

@@ -1,20 +1,25 @@
-"""The OCI runtimes that run bundles: which command starts a container, executes in it and deletes it.
+"""The OCI runtimes that run bundles, and how their commands differ.
 
-A container's processes belong to its unit, whose limits hold for them and which ends them. crun can be told to leave
-them in the cgroup that it is started in. runc always makes one, which is beside its own where config.json names it by
-a relative path; so it is started in a subgroup of the unit's (systemd.exec(5), `DelegateSubgroup=`, systemd 254).
+A container's processes belong to its unit, whose limits apply to them and which ends them. crun can be told to leave
+them in the cgroup that it is started in. runc always makes one, and config.json can only name it by a path relative to
+runc's own. So runc is started in a subgroup of the unit's (systemd.exec(5), `DelegateSubgroup=`, systemd 254).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from nixoci.bundle.config import CGROUP
 from nixoci.container.model import Runtime
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.tools import Tools
 
-_OPTIONS = {Runtime.CRUN: ["--cgroup-manager=disabled"], Runtime.RUNC: []}
+_OPTION = {Runtime.CRUN: "--cgroup-manager=disabled", Runtime.RUNC: ""}
 _STATE = {Runtime.CRUN: "/run/crun", Runtime.RUNC: "/run/runc"}
 _SUBGROUP = {Runtime.CRUN: None, Runtime.RUNC: f"{CGROUP}-start"}
+
+
+def runtime_program(runtime: Runtime, tools: Tools) -> str:
+    """Return the program of a runtime."""
+    return {Runtime.CRUN: tools.crun, Runtime.RUNC: tools.runc}[runtime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +31,26 @@ class Commands:
     runtime: Runtime
 
     @classmethod
-    def of(cls, name: str, runtime: Runtime, tools: Tools) -> "Commands":
-        """Return the commands for the container `name`."""
-        return cls(name, tools.runc if runtime is Runtime.RUNC else tools.crun, runtime)
+    def of(cls, container: ResolvedContainer, tools: Tools) -> "Commands":
+        """Return the commands for a container."""
+        runtime = container.parsed.runtime
+        return cls(container.name, runtime_program(runtime, tools), runtime)
+
+    @property
+    def option(self) -> str:
+        """The global option of the command `run`, empty without one."""
+        return _OPTION[self.runtime]
 
     @property
     def state(self) -> str:
-        """What exists as long as the runtime knows the container."""
+        """A path that exists as long as the runtime knows the container."""
         return f"{_STATE[self.runtime]}/{self.name}"
 
     @property
     def subgroup(self) -> str | None:
-        """The cgroup below the unit's that its own commands need to be in; None for the unit's."""
+        """The cgroup below the unit's in which its own commands must run; None for the unit's."""
         return _SUBGROUP[self.runtime]
 
-    def run_arguments(self, bundle: Path, *, pid_file: str | None) -> list[str]:
-        """Return the arguments that run the container: in the foreground, or detached, its process in `pid_file`."""
-        detached = ["--detach", f"--pid-file={pid_file}"] if pid_file else []
-        return [*_OPTIONS[self.runtime], "run", f"--bundle={bundle}", *detached, self.name]
-
     def execute(self, argv: tuple[str, ...]) -> list[str]:
-        """Return what runs one more command inside, to its end."""
+        """Return the command that runs another one inside, to its end."""
         return [self.program, "exec", self.name, *argv]
-
-    def delete(self) -> list[str]:
-        """Return what ends the container and removes what the runtime knows of it."""
-        return [self.program, "delete", "--force", self.name]

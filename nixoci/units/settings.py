@@ -1,7 +1,7 @@
-"""`settings.quadlet` of the document: keys of Quadlet files, passed through so that equal documents make equal units.
+"""`settings.quadlet` of the document: keys of Quadlet files, written so that equal documents make equal units.
 
-The generator keeps some keys in Go maps and writes the options of one map in another order each time that it runs; a
-unit that only differs in that would be restarted. Those keys are written as the arguments of podman (`PodmanArgs=`)
+The generator keeps some keys in Go maps, and writes the options of one map in a different order each time that it runs.
+A unit that differs in nothing else would be restarted. So these keys become the arguments of podman (`PodmanArgs=`)
 that the generator makes of them, whose order it keeps.
 """
 
@@ -31,7 +31,7 @@ VALUES = {
     "Network": {"Driver": "--driver", "IPAMDriver": "--ipam-driver", "InterfaceName": "--interface-name"},
     "Pod": {"IP": "--ip", "IP6": "--ip6", "ShmSize": "--shm-size"},
 }
-"""Keys whose last value counts, without the quotes around it."""
+"""Keys of one value, the last one, whose quotes are removed."""
 
 LISTS = {
     "Container": {
@@ -53,7 +53,7 @@ LISTS = {
         "NetworkAlias": "--network-alias",
     },
 }
-"""Keys whose values all count, as they are."""
+"""Keys of many values, each taken verbatim."""
 
 FLAGS = {
     "Container": {
@@ -64,38 +64,37 @@ FLAGS = {
     },
     "Network": {"DisableDNS": "--disable-dns", "IPv6": "--ipv6", "Internal": "--internal"},
 }
-"""Keys that are true or false."""
+"""Keys with the value true or false."""
 
 WORDS = {
     "Container": {"Annotation": "--annotation", "Environment": "--env", "Label": "--label"},
     "Network": {"Label": "--label", "Options": "--opt"},
 }
-"""Keys whose value is a list of words, each an argument."""
+"""Keys with a list of words, each one argument."""
 
 _WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|[^\s"'\\])+""")
 _TRUE = {"1", "yes", "true", "on"}
 
 
 def add_quadlet_settings(unit: UnitFile, option: str, section: str, settings: Section) -> None:
-    """Append `settings.quadlet` of `option` to a section, a list as one line for each of its values.
+    """Append the settings of the path `option` to a section, a list as one line for each of its values.
 
     Raises:
         ContainerError: A key or a value that would not stay on its line; the message starts with the option.
     """
-    option = f"{option}.settings.quadlet"
     for key, value in settings.items():
         if not any(key in group.get(section, {}) for group in (VALUES, LISTS, FLAGS, WORDS)):
             unit.add_keys(option, section, {key: value})
             continue
         for item in value if isinstance(value, list) else [value]:
             own = f"{option}.{key}"
-            # an empty value is none to Quadlet
+            # Quadlet ignores an empty value
             if written := verbatim(own, item).strip():
                 unit.add(section, "PodmanArgs", *_arguments(own, section, key, written))
 
 
 def _arguments(option: str, section: str, key: str, value: str) -> Iterator[UnitText]:
-    """Yield the arguments of podman that the generator makes of a value."""
+    """Yield the arguments of podman that the generator would make of a value."""
     if (flag := VALUES.get(section, {}).get(key)) is not None:
         quoted = len(value) > 1 and value[0] == value[-1] == '"'
         yield verbatim_argument(option, f"{flag}={value[1:-1] if quoted else value}")

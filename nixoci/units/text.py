@@ -1,7 +1,7 @@
-"""Text for systemd and Quadlet, through one escaper: what has not passed it cannot get into a unit file.
+"""Text for systemd and Quadlet, through one escaper.
 
-The template's `finalize` takes `UnitText` only, so that forgetting to escape is an error and not an injection
-(systemd.syntax(7), systemd.service(5) "Command lines", systemd.unit(5) "Specifiers").
+A unit file takes `UnitText` only, so that forgetting to escape is an error and not an injection (systemd.syntax(7),
+systemd.service(5) "Command lines", systemd.unit(5) "Specifiers").
 """
 
 import re
@@ -9,9 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from nixoci.container.notation import line, text
+from nixoci.container.characters import line, text
 from nixoci.errors import ContainerError
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
@@ -27,22 +25,9 @@ _ESCAPES = {ord(char): f"\\x{ord(char):02x}" for char in map(chr, [*range(1, 32)
     ord("\t"): "\\t",
 }
 
-TEMPLATE = """\
-{% for comment in unit.comments %}
-# {{ comment }}
-{% endfor %}
-{% for name, entries in unit.sections.items() %}
-
-[{{ name }}]
-{% for key, value in entries %}
-{{ key }}={{ value }}
-{% endfor %}
-{% endfor %}
-"""
-
 
 class UnitText(str):
-    """Text that is right where a unit file takes it; only this module makes it."""
+    """Text that is escaped for its place in a unit file; only this module makes it."""
 
     __slots__ = ()
 
@@ -60,7 +45,7 @@ class UnitFile:
         self.sections.setdefault(UnitText(section), []).extend((UnitText(key), value) for value in values)
 
     def add_settings(self, option: str, sections: dict[str, dict[str, Any]]) -> None:
-        """Append what is passed through; a list is one line for each of its values.
+        """Append settings of the user; a list is one line for each of its values.
 
         Raises:
             ContainerError: A key or a value that would not stay on its line; the message starts with `option`.
@@ -69,7 +54,7 @@ class UnitFile:
             self.add_keys(f"{option}.{section}", section, keys)
 
     def add_keys(self, option: str, section: str, keys: dict[str, Any]) -> None:
-        """Append keys that are passed through to a section; a list is one line for each of its values.
+        """Append the user's keys to a section; a list is one line for each of its values.
 
         Raises:
             ContainerError: A key or a value that would not stay on its line; the message starts with `option`.
@@ -81,15 +66,23 @@ class UnitFile:
                 self.add(section, key, verbatim(f"{option}.{key}", item))
 
     def render(self) -> str:
-        """Return the file's text."""
-        return _ENVIRONMENT.from_string(TEMPLATE).render(unit=self).lstrip("\n")
+        """Return the file's text.
+
+        Raises:
+            TypeError: A part of it is not `UnitText`.
+        """
+        parts = ["".join(f"# {_escaped(comment)}\n" for comment in self.comments)]
+        for section, entries in self.sections.items():
+            keys = "".join(f"{_escaped(key)}={_escaped(value)}\n" for key, value in entries)
+            parts.append(f"[{_escaped(section)}]\n{keys}")
+        return "\n".join(part for part in parts if part)
 
 
 def expressible(option: str, value: str) -> str:
-    """Return a value that systemd takes as text, which Unicode's noncharacters are not.
+    """Return a value that systemd takes as text: no noncharacters of Unicode.
 
     Raises:
-        ContainerError: It is not; the message starts with `option`.
+        ContainerError: It has one; the message starts with `option`.
     """
     if (found := _NONCHARACTER.search(text(option, value))) is not None:
         raise ContainerError(f"{option}: the noncharacter U+{ord(found[0]):04X}, which no unit can express; remove it")
@@ -97,24 +90,24 @@ def expressible(option: str, value: str) -> str:
 
 
 def word(value: str) -> UnitText:
-    """Return one word of a list of words (`Environment=`): quoted where needed, C-escaped, specifiers off."""
+    """Escape one word of a list of words (`Environment=`): quotes if needed, C escapes, `%`."""
     if _PLAIN.fullmatch(value):
         return UnitText(value)
     return UnitText(f'"{expressible("unit file", value).translate(_ESCAPES).replace("%", "%%")}"')
 
 
 def argument(value: str) -> UnitText:
-    """Return one argument of a command line (`ExecStart=`): as `word`, and variables off."""
+    """Escape one argument of a command line (`ExecStart=`): like `word`, and `$`."""
     return UnitText(word(value).replace("$", "$$"))
 
 
-def command(arguments: Iterable[str], *, prefix: str = "") -> UnitText:
-    """Return a command line; `prefix` is of systemd's (`-`: a failure does not count)."""
-    return UnitText(prefix + " ".join(map(argument, arguments)))
+def command(arguments: Iterable[str]) -> UnitText:
+    """Return a command line."""
+    return UnitText(" ".join(map(argument, arguments)))
 
 
 def raw(option: str, value: str) -> UnitText:
-    """Return a value that is not unquoted (`PIDFile=`, `What=`): specifiers off.
+    """Escape a value that systemd takes verbatim (`PIDFile=`, `What=`): only `%` is special.
 
     Raises:
         ContainerError: It would not stay on its line; the message starts with `option`.
@@ -123,15 +116,15 @@ def raw(option: str, value: str) -> UnitText:
 
 
 def raw_argument(option: str, value: str) -> UnitText:
-    """Return a value that Quadlet makes one argument as it is (`Volume=`): as `raw`, and variables off."""
+    """Escape a value that Quadlet turns into one argument without unquoting (`Volume=`): like `raw`, and `$`."""
     return UnitText(raw(option, value).replace("$", "$$"))
 
 
 def quadlet_argument(option: str, value: str) -> UnitText:
-    """Return a word that Quadlet unquotes and makes one argument of podman (`Exec=`, `Environment=`).
+    """Escape a word that Quadlet unquotes and passes to podman as one argument (`Exec=`, `Environment=`).
 
     Raises:
-        ContainerError: Quadlet does not carry it over; the message starts with `option`.
+        ContainerError: Quadlet cannot pass it on; the message starts with `option`.
     """
     if value in {"", ";"}:  # an empty word ends the list, a lone semicolon the command
         raise ContainerError(f"{option}: Quadlet cannot express {value!r}; use the bundle backend")
@@ -157,10 +150,10 @@ def verbatim(option: str, value: Any) -> UnitText:
 
 
 def verbatim_argument(option: str, value: str) -> UnitText:
-    """Return a setting as one word that Quadlet unquotes: specifiers and variables are left to systemd.
+    """Quote a setting as one word that Quadlet unquotes: its specifiers and variables are left to systemd.
 
     Raises:
-        ContainerError: Quadlet does not carry it over; the message starts with `option`.
+        ContainerError: Quadlet cannot pass it on; the message starts with `option`.
     """
     if "\x80" in value:
         raise ContainerError(f"{option}: Quadlet cannot express the character U+0080; leave it out")
@@ -171,16 +164,11 @@ def verbatim_argument(option: str, value: str) -> UnitText:
 
 
 def literal(value: str) -> UnitText:
-    """Return text that the calling code itself wrote: names that were checked, numbers, fixed words."""
+    """Return text that needs no escape: checked names, numbers, constants of the calling code."""
     return UnitText(value)
 
 
-def _finalize(value: object) -> object:
+def _escaped(value: object) -> UnitText:
     if not isinstance(value, UnitText):
         raise TypeError(f"not escaped for a unit file: {value!r}")
     return value
-
-
-_ENVIRONMENT = Environment(  # noqa: S701 - units are not HTML
-    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_finalize
-)

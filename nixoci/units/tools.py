@@ -1,4 +1,4 @@
-"""The programs that units call on the target, and those that make them."""
+"""The programs that units run on the target, and those that make the units."""
 
 import shutil
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ _SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 class Tools:
     """Absolute paths of programs; `find` fills in those that are not given.
 
-    `quadlet` and `mkcomposefs` run when units are made, the others are written into them.
+    `quadlet` and `mkcomposefs` run while units are made; units name the others.
     """
 
     podman: str
@@ -33,9 +33,9 @@ class Tools:
 
     @classmethod
     def find(cls, **given: str | None) -> Self:
-        """Return the given paths, and where this host has the others; a bare name where it has none.
+        """Return the given paths, and for the others this host's own; a bare name for a program that it does not have.
 
-        Quadlet is looked for beside podman, as podman installs it.
+        Quadlet is expected beside podman, where podman installs it.
         """
         paths: dict[str, str] = {}
         for field in fields(cls):

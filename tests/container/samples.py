@@ -1,4 +1,4 @@
-"""Small image paths for tests: a tree of a few files, and a config as given."""
+"""Small image paths for tests, with a tree of a few files and a config as given, and containers of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nixoci.container.image_tree import ImageTree
+from nixoci.container.model import Container, Deployment
+from nixoci.container.parse import parse_container
+from nixoci.container.resolve import resolve
 from nixoci.document import dump
 from nixoci.image_path import FORMAT_VERSION, ImageDocument, TextBlob
 from nixoci.oci.digest import Digest
@@ -17,6 +20,8 @@ from nixoci.tree.model import Inode, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nixoci.container.resolve import ResolvedContainer
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\nbroken:x:y:z::\nbare:x:77:78::/:\n"  # noqa: S105 - the file of that name
 GROUP = "root:x:0:\nweb:x:34:\nlogs:x:4:web,root\ntty:x:5:other,web\n"
@@ -54,6 +59,11 @@ def make_image(
     )
     (path / "image.json").write_text(dump(document))
     return ImageTree.open(path)
+
+
+def resolved(tree: ImageTree, **options: Any) -> ResolvedContainer:
+    """Resolve a container `c` of an image without checking it; `options` are the fields of `Container`."""
+    return resolve(parse_container("c", Container(image="i", **options), Deployment()), tree)
 
 
 def _digest(text: str) -> Digest:

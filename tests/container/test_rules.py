@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nixoci.container.model import Deployment
-from nixoci.container.rules import check, start_order
+from nixoci.container.rules import check
 from nixoci.document import structure
 from nixoci.errors import ContainerError
 
@@ -17,9 +17,19 @@ def deployment(containers: dict[str, dict[str, Any]], **more: Any) -> Deployment
     return structure(Deployment, {"images": {"i": "/store/i"}, "containers": named, **more}, what="d", strict=True)
 
 
-def test_containers_come_after_what_they_depend_on() -> None:
-    order = start_order(deployment({"a": {"dependsOn": ["c"]}, "b": {}, "c": {"dependsOn": ["b"]}}))
-    assert order == ["b", "c", "a"]
+def test_containers_may_depend_on_one_another_in_a_long_chain() -> None:
+    chain = {f"c{number}": {"dependsOn": [f"c{number + 1}"]} for number in range(1200)}
+    check(deployment(chain | {"c1200": {}}))
+
+
+def test_a_long_circle_is_one_line_that_names_it() -> None:
+    names = [f"c{number:04}" for number in range(1200)]
+    circle = {name: {"dependsOn": [after]} for name, after in zip(names, [*names[1:], names[0]], strict=True)}
+    with pytest.raises(ContainerError) as caught:
+        check(deployment(circle | {"a": {"dependsOn": ["c0700"]}}))
+    path = " -> ".join([*names, names[0]])
+    assert str(caught.value).startswith(f"containers.c0000.dependsOn: a circle, {path}; ")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +64,22 @@ def test_containers_come_after_what_they_depend_on() -> None:
         ({"a": {"settings": {"runtime": {"x": 1}}}}, {}, "containers.a.settings.runtime: podman writes its own"),
         ({"a": {"writableLayer": "persistent"}}, {}, "containers.a.writableLayer: podman's containers start afresh"),
         ({"a": {"secrets": {"s": {"source": "/s", "mode": "9"}}}}, {}, "containers.a.secrets.s.mode: '9'"),
+        ({"a": {"capabilities": {"FLY": True}}}, {}, "containers.a.capabilities: no capability 'FLY'"),
+        (
+            {"a": BUNDLE | {"settings": {"runtime": {"root": {"readonly": False}}}}},
+            {},
+            "containers.a.settings.runtime.root: the unit mounts the root",
+        ),
+        (
+            {"a": BUNDLE | {"settings": {"runtime": {"mounts": [{"source": "/nix/store/x", "options": ["rbind"]}]}}}},
+            {},
+            "containers.a.settings.runtime.mounts: /nix/store/x is in the store",
+        ),
+        (
+            {"a": BUNDLE | {"settings": {"runtime": {"mounts": "none"}}}},
+            {},
+            "containers.a.settings.runtime.mounts: expected a list of objects",
+        ),
         ({"a": BUNDLE | {"ports": ["1:1"]}}, {}, "containers.a.ports: the bundle backend runs without podman"),
         ({"a": BUNDLE | {"environmentFiles": ["/e"]}}, {}, "containers.a.environmentFiles: the bundle backend"),
         ({"a": BUNDLE | {"extraOptions": ["--x"]}}, {}, "containers.a.extraOptions: the bundle backend"),
@@ -76,9 +102,17 @@ def test_containers_come_after_what_they_depend_on() -> None:
         ),
         ({"a": {"networks": ["none"], "ports": ["80"]}}, {}, "containers.a.ports: the network 'none' has no ports"),
         ({}, {"pods": {"p": {"networks": ["host"], "ports": ["80:80"]}}}, "pods.p.ports: the network 'host' has no"),
-        ({"a": {"networks": ["n", "host"]}}, {}, "containers.a.networks: 'host' is not to be had with other networks"),
-        ({}, {"pods": {"p": {"networks": ["none", "n"]}}}, "pods.p.networks: 'none' is not to be had with other"),
-        ({"a": {"pod": "p", "hostname": "h"}}, {"pods": {"p": {}}}, "containers.a.hostname: containers of a pod share"),
+        (
+            {"a": {"networks": ["n", "host"]}},
+            {},
+            "containers.a.networks: 'host' cannot be combined with other",
+        ),
+        ({}, {"pods": {"p": {"networks": ["none", "n"]}}}, "pods.p.networks: 'none' cannot be combined with other"),
+        (
+            {"a": {"pod": "p", "hostname": "h"}},
+            {"pods": {"p": {}}},
+            "containers.a.hostname: the containers of a pod",
+        ),
         ({}, {"pods": {"p": {"settings": {"runtime": {"x": 1}}}}}, "pods.p.settings.runtime: only a container has it"),
         ({"a": BUNDLE | {"settings": {"quadlet": {"X": 1}}}}, {}, "containers.a.settings.quadlet: the bundle backend"),
     ],
@@ -99,3 +133,9 @@ def test_a_bundle_is_not_for_a_users_systemd() -> None:
 def test_ports_of_other_protocols_and_addresses_are_free() -> None:
     ports = ["80:80", "80:80/udp", "127.0.0.1:81:1", "127.0.0.2:81:1", "9", "9"]
     check(deployment({f"c{index}": {"ports": [port]} for index, port in enumerate(ports)}))
+
+
+def test_a_mount_of_the_store_is_allowed_if_it_is_read_only() -> None:
+    mounts = [{"source": "/nix/store/x", "options": ["rbind", "ro"]}]
+    own = BUNDLE | {"settings": {"runtime": {"mounts": mounts}}, "volumes": ["/nix/store/x:/y:ro"]}
+    assert check(deployment({"a": own})).containers[0].volumes[0].source == "/nix/store/x"

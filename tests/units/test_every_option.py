@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 
-from nixoci.bundle.config import make_bundle
+from nixoci.bundle.config import bundle_config
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.resolve import resolve
-from nixoci.container.rules import check
+from nixoci.container.rules import check, check_resolved
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
+from nixoci.units.output import Output
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
-from nixoci.units.service import (
-    bundle_service,
-    health_units,
-    mount_table,
-    start_lines,
-    start_script,
-    stop_script,
-    volume_lines,
-)
+from nixoci.units.service import bundle_service, health_units
+from nixoci.units.start import mount_table, start_lines, start_script, stop_script, volume_lines
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
 from tests.support.runtime_spec import config_validator
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
     from nixoci.container.image_tree import ImageTree
 
 TOOLS = Tools.find(crun="/c/crun", runc="/r/runc")
-SHARE = Path("/out/share/nixoci")
+OUTPUT = Output(out=Path("/out"), tools=TOOLS)
 
 BASE: dict[str, Any] = {
     "containers": {
@@ -80,7 +74,7 @@ CONTAINER: dict[str, list[tuple[Any, str]]] = {
     "autoStart": [(False, "")],
     "extraOptions": [(["--mark"], "--mark")],
     "healthcheck": [],  # by its own fields
-    "notify": [("container", "otify"), ("healthy", "")],
+    "notify": [("container", "Notify"), ("healthy", "")],
     "stopSignal": [("SIGUSR1", "SIGUSR1")],
     "stopTimeout": [(4713, "4713")],
     "restart": [("on-abort", "Restart=on-abort"), ("no", "Restart=no")],
@@ -159,7 +153,7 @@ PODMAN_ONLY_VALUES: list[tuple[str, list[str]]] = [
     *(("containers.c.networks", value) for value in (["n"], ["mark-9"], [])),
     *(("containers.c.volumes", value) for value in (["/nameless"], ["v:/data"])),
 ]
-"""What a bundle refuses, as options and as values of options that it has."""
+"""The options that a bundle refuses, and the values that it refuses of other options."""
 
 BUNDLE_ONLY = {"containers.c.writableLayer", "containers.c.settings.runtime"}
 NOBODY = {f"{kind}.settings.runtime" for kind in ("volumes.v", "networks.n", "pods.p")}
@@ -193,24 +187,30 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     """Return all that is written for a deployment and can run without a tool."""
     images = {name: str(tree.image.path) for name, tree in trees.items()}
     document = changed(document, ("containers", "c"), "backend", str(backend))
-    deployment = structure(Deployment, {"images": images, **document}, what="document", strict=True)
-    check(deployment)
+    parsed = check(structure(Deployment, {"images": images, **document}, what="document", strict=True))
+    deployment = parsed.declared
     files = [volume_file(name, volume, user=False) for name, volume in deployment.volumes.items()]
     files += [network_file(name, network, user=False) for name, network in deployment.networks.items()]
-    files += [pod_file(name, pod, deployment, user=False) for name, pod in deployment.pods.items()]
+    files += [pod_file(pod, user=False) for pod in parsed.pods]
     lines: list[str] = []
-    container = deployment.containers["c"]
-    one = resolve("c", container, trees[container.image])
+    (container,) = [each for each in parsed.containers if each.name == "c"]
+    one = resolve(container, trees[container.declared.image])
+    check_resolved(one, user=False)
     if backend is Backend.BUNDLE:
-        bundle = make_bundle(one, None, folder=SHARE / "bundles/c")
-        files += [bundle_service(one, bundle, TOOLS, share=SHARE), *health_units(one, TOOLS)]
-        lines += [*start_lines(one, bundle), *volume_lines(one), json.dumps(bundle.config), *bundle.names.values()]
-        lines += [start_script(one, bundle, TOOLS, share=SHARE), stop_script(one, bundle, TOOLS)]
+        bundle = bundle_config(one, None, folder=OUTPUT.bundle("c"))
+        files += [bundle_service(one, bundle, OUTPUT), *health_units(one, TOOLS)]
+        lines += [*start_lines(one, bundle), *volume_lines(one), json.dumps(bundle.config), *bundle.etc_files.values()]
+        lines += [start_script(one, bundle, OUTPUT), stop_script(one, bundle, OUTPUT)]
         lines += [mount_table(one, bundle, TOOLS, erofs=Path("/erofs"))]
     else:
-        image_id = None if backend is Backend.ROOTFS else f"id of {container.image}: {one.tree.image.path}"
-        files += [container_file(one, deployment, TOOLS, image_id=image_id, user=False)]
+        image_id = None if backend is Backend.ROOTFS else f"id of {container.declared.image}: {one.tree.image.path}"
+        files += [container_file(one, TOOLS, image_id=image_id, user=False)]
     return "\n".join([*(file.render() for file in files), *lines])
+
+
+@pytest.fixture(scope="module")
+def bases(trees: dict[str, ImageTree]) -> dict[Backend, str]:
+    return {backend: rendered(BASE, trees, backend) for backend in Backend}
 
 
 @pytest.mark.parametrize("backend", Backend, ids=str)
@@ -218,10 +218,17 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     ("place", "key", "value", "mark"), CASES, ids=[".".join((*case[0], case[1])) for case in CASES]
 )
 def test_an_option_is_seen_in_what_is_rendered_or_refused_by_its_name(
-    *, trees: dict[str, ImageTree], backend: Backend, place: tuple[str, ...], key: str, value: Any, mark: str
+    *,
+    trees: dict[str, ImageTree],
+    bases: dict[Backend, str],
+    backend: Backend,
+    place: tuple[str, ...],
+    key: str,
+    value: Any,
+    mark: str,
 ) -> None:
     option = ".".join((*place, key))
-    base = rendered(BASE, trees, backend)
+    base = bases[backend]
     refused = NOBODY | (PODMAN_ONLY if backend is Backend.BUNDLE else BUNDLE_ONLY)
     if option in refused or (backend is Backend.BUNDLE and (option, value) in PODMAN_ONLY_VALUES):
         with pytest.raises(ContainerError) as caught:

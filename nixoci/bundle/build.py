@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-from nixoci.bundle.config import Bundle, make_bundle
+from nixoci.bundle.config import Bundle, bundle_config
 from nixoci.bundle.seccomp import Profile
-from nixoci.container.image_tree import ImageTree
-from nixoci.container.model import Backend, Container, Deployment, in_order
-from nixoci.container.resolve import resolve
-from nixoci.container.rules import check
+from nixoci.container.deployment import resolve_containers
+from nixoci.container.model import Backend, Container, Deployment
 from nixoci.errors import ContainerError
 
 
-def render_bundle(container: Container, image_path: Path, out: Path, *, name: str, profile: Profile | None) -> Bundle:
+def build_bundle(container: Container, image_path: Path, out: Path, *, name: str, profile: Profile | None) -> Bundle:
     """Write the config.json of a container to the new directory `out` and return it.
 
-    Its root is where a unit of `render_units` mounts it, /run/nixoci/NAME/root, or the image path's own tree if the
+    Its root is the mount point of a unit of `build_units`, /run/nixoci/NAME/root, or the image path's own tree if the
     container is read-only and needs nothing that a store path cannot hold.
 
     Args:
@@ -25,17 +23,18 @@ def render_bundle(container: Container, image_path: Path, out: Path, *, name: st
         profile: The seccomp profile (`read_profile`), None for no confinement.
 
     Raises:
-        ContainerError: An option cannot be honoured, or `out` exists; the message starts with the option.
+        ContainerError: An option cannot be honored, or `out` exists; the message starts with the option.
         StoreError: `image_path` is not an image path.
     """
     if container.backend is not Backend.BUNDLE:
         raise ContainerError(f"containers.{name}.backend: {container.backend} makes no bundle; say bundle")
-    check(Deployment(images={container.image: str(image_path)}, containers={name: container}))
-    resolved = resolve(name, in_order(container), ImageTree.open(image_path))
-    made = make_bundle(resolved, profile, folder=out.absolute())
+    (resolved,) = resolve_containers(
+        Deployment(images={container.image: str(image_path)}, containers={name: container})
+    )
+    bundle = bundle_config(resolved, profile, folder=out.absolute())
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    made.write(out)
-    return made
+    bundle.write(out)
+    return bundle

@@ -13,6 +13,7 @@ from nixoci.container.model import Container, Deployment, Pod, Volume
 from nixoci.image_store.build import build_image_store
 from tests.container.samples import make_image
 from tests.image_store.trees import image_path, small_tree
+from tests.units.samples import MKCOMPOSEFS, executable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,9 +45,7 @@ def test_units_of_a_bundle_are_written_with_all_that_they_read(tmp_path: Path) -
     container = {"image": "i", "backend": "bundle", "networks": ["host"], "volumes": ["v:/data"]}
     document = {"images": {"i": str(tmp_path / "image")}, "containers": {"web": container}}
     (tmp_path / "d.json").write_text(json.dumps(document))
-    (tmp_path / "mkcomposefs").write_text('#!/bin/sh\ncp "$2" "$3"\n')
-    (tmp_path / "mkcomposefs").chmod(0o755)
-    tools = [f"--mkcomposefs={tmp_path}/mkcomposefs", "--crun=/x/crun"]
+    tools = [f"--mkcomposefs={executable(tmp_path / 'mkcomposefs', MKCOMPOSEFS)}", "--crun=/x/crun"]
     arguments = [str(tmp_path / "d.json"), str(tmp_path / "out"), "--seccomp=unconfined", *tools]
     CliRunner().invoke(units, arguments, catch_exceptions=False)
     made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if not path.is_dir()}
@@ -75,10 +74,13 @@ def test_a_users_units_need_a_store_that_the_user_can_mount(tmp_path: Path) -> N
 
 def _render(folder: Path, document: dict[str, Any], out: str, *arguments: str) -> str:
     """Render to a new directory; return the error."""
-    (folder / "mkcomposefs").write_text('#!/bin/sh\ncp "$2" "$3"\n')
-    (folder / "mkcomposefs").chmod(0o755)
     (folder / f"{out}.json").write_text(json.dumps(document))
-    tools = [f"--mkcomposefs={folder}/mkcomposefs", "--seccomp=unconfined", "--sh=/s/sh", *arguments]
+    tools = [
+        f"--mkcomposefs={executable(folder / 'mkcomposefs', MKCOMPOSEFS)}",
+        "--seccomp=unconfined",
+        "--sh=/s/sh",
+        *arguments,
+    ]
     done = CliRunner().invoke(units, [str(folder / f"{out}.json"), str(folder / out), *tools])
     return str(done.exception or "")
 
@@ -128,8 +130,8 @@ def test_the_whole_is_checked_where_bundles_have_outputs_of_their_own(tmp_path: 
             "P.containers.b.ports[0]: port 80/tcp is taken by P.containers.a.ports[0]; publish another",
         ),
         (
-            "volumes.a: its unit is a-volume.service, as that of containers.a-volume; rename one of them",
-            "P.volumes.a: its unit is a-volume.service, as that of P.containers.a-volume; rename one of them",
+            "volumes.a: its unit is a-volume.service, like that of containers.a-volume; rename one of them",
+            "P.volumes.a: its unit is a-volume.service, like that of P.containers.a-volume; rename one of them",
         ),
         (
             "containers.a.ports: a pod publishes the ports; move them to pods.p.ports",

@@ -1,0 +1,111 @@
+"""Restrictions of the backends that podman runs, from the image store or from the bare tree."""
+
+from operator import attrgetter
+from pathlib import PurePosixPath
+
+from nixoci.container.backends.restrictions import Refusal, Restrictions
+from nixoci.container.model import WritableLayer
+from nixoci.container.parse import ParsedContainer, ParsedPod
+from nixoci.container.resolve import ResolvedContainer
+from nixoci.errors import ContainerError
+
+_READ_BY_OTHERS = 0o004
+_KEYWORDS = {"CMD", "NONE", "CMD-SHELL"}
+
+
+def check_networks(item: ParsedContainer | ParsedPod) -> None:
+    """Refuse networks that podman fails at when it starts, and ports that it would ignore.
+
+    Raises:
+        ContainerError: The message starts with the option.
+    """
+    names = [network.name for network in item.networks]
+    for network in ("host", "none"):
+        if network in names and len(names) > 1:
+            raise ContainerError(
+                f"{item.option('networks')}: {network!r} cannot be combined with other networks; drop one of them"
+            )
+        if network in names and item.ports:
+            raise ContainerError(
+                f"{item.option('ports')}: the network {network!r} has no ports to publish; drop one of the two"
+            )
+
+
+def _is_there(container: ResolvedContainer, path: str) -> bool:
+    """Return whether the image has a path, or something is mounted at it or above it."""
+    mounted = {*container.parsed.mount_targets, *container.image_volumes}
+    return container.tree.find(path) is not None or not mounted.isdisjoint(
+        (path, *map(str, PurePosixPath(path).parents))
+    )
+
+
+def _check_health(container: ResolvedContainer) -> None:
+    if container.health is None or container.health.test.shell:
+        return
+    option = container.option("healthcheck.test")
+    program, *arguments = container.health.test.command
+    # podman turns a list of one word into a line for a shell; the form without a list is split at spaces
+    if not arguments and (not program or len(program.split()) > 1 or program != program.strip()):
+        raise ContainerError(
+            f'{option}: podman cannot run {program!r} without arguments; give it one, or say ["CMD-SHELL", command]'
+        )
+    if arguments and program.upper() in _KEYWORDS:
+        raise ContainerError(f"{option}: podman takes the program {program!r} for a keyword; use its path")
+
+
+def _check_secrets(container: ResolvedContainer) -> None:
+    for secret in container.parsed.secrets:
+        if container.user.uid and not secret.mode & _READ_BY_OTHERS:
+            raise ContainerError(
+                f"{container.option(f'secrets.{secret.name}.mode')}: in a user's unit the file is that of root inside,"
+                f" which user {container.user.uid} cannot read; say 0444"
+            )
+
+
+class PodmanRestrictions(Restrictions):
+    """The restrictions of podman with an image of the image store."""
+
+    refusals = (
+        Refusal(
+            "settings.runtime",
+            attrgetter("settings.runtime"),
+            "podman writes its own config.json; use extraOptions, or the bundle backend",
+        ),
+        Refusal(
+            "writableLayer",
+            lambda container: container.writable_layer is WritableLayer.PERSISTENT,
+            "podman's containers start afresh; use volumes, or the bundle backend",
+        ),
+    )
+
+    def check(self, container: ParsedContainer, *, user: bool) -> None:  # noqa: ARG002 - users have the same networks
+        """Refuse relative environment files, and networks that podman does not combine."""
+        for index, file in enumerate(container.declared.environment_files):
+            if not file.startswith("/"):
+                raise ContainerError(
+                    f"{container.option(f'environmentFiles[{index}]')}: {file!r} is not an absolute path; write it from"
+                    " the root of the host"
+                )
+        check_networks(container)
+
+    def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
+        """Refuse a working directory, a health check and secrets that podman fails at."""
+        if container.declared.workdir and not _is_there(container, container.workdir):
+            raise ContainerError(
+                f"{container.option('workdir')}: the image has no {container.workdir}, and podman makes none; name"
+                " another or mount something there"
+            )
+        _check_health(container)
+        if user:
+            _check_secrets(container)
+
+
+class RootfsRestrictions(PodmanRestrictions):
+    """The restrictions of podman with the bare tree."""
+
+    def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
+        """Refuse volumes of the image that podman cannot be told of, too."""
+        super().check_resolved(container, user=user)
+        for path in container.image_volumes:
+            if "," in path:
+                raise ContainerError(f"{container.option('image')}: its volume {path!r} has a comma; mount one there")

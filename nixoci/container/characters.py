@@ -1,0 +1,31 @@
+"""The characters that a value may have, depending on its destination."""
+
+from nixoci.errors import ContainerError
+
+
+def text(option: str, value: str) -> str:
+    """Return a value that can be passed to a process: no NUL, no lone surrogates.
+
+    Raises:
+        ContainerError: It has one of these; the message starts with `option`.
+    """
+    if "\0" in value:
+        raise ContainerError(f"{option}: a NUL character, which cannot be passed to a process; remove it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ContainerError(f"{option}: half a surrogate pair, which is not text; remove it") from error
+    return value
+
+
+def line(option: str, value: str) -> str:
+    """Return a value that stays on one line of a unit file: printable, without spaces at its ends.
+
+    Raises:
+        ContainerError: It does not; the message starts with `option`.
+    """
+    if not value.isprintable():
+        raise ContainerError(f"{option}: {value!r} has a control character, which cannot be written there; remove it")
+    if value != value.strip() or value.endswith("\\"):
+        raise ContainerError(f"{option}: {value!r} must not begin or end with a space, nor end with a backslash")
+    return value

@@ -1,0 +1,195 @@
+"""Read a deployment's options: everything about its containers and pods that needs no image.
+
+Options whose value needs no reading stay in `ParsedContainer.declared`.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from nixoci.container import notation
+from nixoci.container.capabilities import Capabilities, parse_capabilities
+from nixoci.container.characters import line
+from nixoci.container.health import HealthChanges, parse_health
+from nixoci.container.model import Container, Deployment, Pod, Runtime, Secret, option_path
+from nixoci.container.notation import Device, Mount, Port, Source, Tmpfs
+from nixoci.errors import ContainerError
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+"""The names of containers, volumes, networks, pods and secrets."""
+
+_MODE = re.compile(r"0?[0-7]{3}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedSecret:
+    """A secret: its source on the host, its absolute path inside, and its permission bits."""
+
+    name: str
+    source: str
+    target: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkReference:
+    """A network that a container or pod joins; `declared` means that a unit of this document creates it."""
+
+    name: str
+    declared: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedContainer:
+    """A container whose options are read; `workdir` and `stop_signal` are None if the image decides.
+
+    `runtime` is the OCI runtime of a bundle. podman has its own default: it is told `declared.runtime` alone.
+    """
+
+    name: str
+    declared: Container
+    runtime: Runtime
+    ports: tuple[Port, ...]
+    volumes: tuple[Mount, ...]
+    tmpfs: tuple[Tmpfs, ...]
+    devices: tuple[Device, ...]
+    networks: tuple[NetworkReference, ...]
+    secrets: tuple[ParsedSecret, ...]
+    capabilities: Capabilities
+    health: HealthChanges
+    workdir: str | None
+    stop_signal: str | None
+
+    def option(self, field: str) -> str:
+        """Return the path of an option, as errors start with it."""
+        return option_path("containers", self.name, field)
+
+    @property
+    def host_network(self) -> bool:
+        """True if it shares the host's network."""
+        return [network.name for network in self.networks] == ["host"]
+
+    @property
+    def no_network(self) -> bool:
+        """True if it has a network namespace with nothing but loopback."""
+        return [network.name for network in self.networks] == ["none"]
+
+    @property
+    def named_volumes(self) -> tuple[Mount, ...]:
+        """The volumes that have a name."""
+        return tuple(mount for mount in self.volumes if mount.kind in {Source.NAMED_VOLUME, Source.DECLARED_VOLUME})
+
+    @property
+    def mount_targets(self) -> list[str]:
+        """The paths of its volumes, then of its file systems in memory."""
+        return [*(mount.target for mount in self.volumes), *(mount.target for mount in self.tmpfs)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedPod:
+    """A pod whose options are read."""
+
+    name: str
+    declared: Pod
+    ports: tuple[Port, ...]
+    networks: tuple[NetworkReference, ...]
+
+    def option(self, field: str) -> str:
+        """Return the path of an option, as errors start with it."""
+        return option_path("pods", self.name, field)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedDeployment:
+    """A deployment whose options are read."""
+
+    declared: Deployment
+    containers: tuple[ParsedContainer, ...]
+    pods: tuple[ParsedPod, ...]
+
+
+def parse_deployment(deployment: Deployment, *, only: str | None = None) -> ParsedDeployment:
+    """Read the options of a deployment's containers and pods, or of the one container `only`.
+
+    Raises:
+        ContainerError: An option cannot be read; the message starts with it.
+    """
+    containers = [
+        parse_container(name, container, deployment)
+        for name, container in deployment.containers.items()
+        if only in {None, name}
+    ]
+    pods = [_parse_pod(name, pod, deployment) for name, pod in deployment.pods.items()] if only is None else []
+    return ParsedDeployment(declared=deployment, containers=tuple(containers), pods=tuple(pods))
+
+
+def parse_container(name: str, container: Container, deployment: Deployment) -> ParsedContainer:
+    """Read the options of a container.
+
+    Args:
+        name: The container's name.
+        container: Its options.
+        deployment: The document that may declare its volumes and networks.
+
+    Raises:
+        ContainerError: An option cannot be read; the message starts with it.
+    """
+    option = partial(option_path, "containers", name)
+    volumes = _each(option("volumes"), container.volumes, notation.volume)
+    return ParsedContainer(
+        name=name,
+        declared=container,
+        runtime=container.runtime or Runtime.CRUN,
+        ports=_each(option("ports"), container.ports, notation.port),
+        volumes=tuple(
+            replace(mount, kind=Source.DECLARED_VOLUME) if mount.source in deployment.volumes else mount
+            for mount in volumes
+        ),
+        tmpfs=_each(option("tmpfs"), container.tmpfs, notation.tmpfs),
+        devices=_each(option("devices"), container.devices, notation.device),
+        networks=_networks(container.networks, deployment),
+        secrets=tuple(_parse_secret(option("secrets"), *secret) for secret in container.secrets.items()),
+        capabilities=parse_capabilities(option("capabilities"), container.capabilities),
+        health=parse_health(lambda field: option(f"healthcheck.{field}"), container.healthcheck),
+        workdir=notation.clean_path(option("workdir"), container.workdir) if container.workdir else None,
+        stop_signal=notation.signal_name(option("stopSignal"), container.stop_signal)
+        if container.stop_signal
+        else None,
+    )
+
+
+def _parse_pod(name: str, pod: Pod, deployment: Deployment) -> ParsedPod:
+    return ParsedPod(
+        name=name,
+        declared=pod,
+        ports=_each(option_path("pods", name, "ports"), pod.ports, notation.port),
+        networks=_networks(pod.networks, deployment),
+    )
+
+
+def _parse_secret(option: str, name: str, secret: Secret) -> ParsedSecret:
+    if not NAME.fullmatch(name):
+        raise ContainerError(f"{option}: {name!r} cannot be a name; use letters, digits, _ . -")
+    option = f"{option}.{name}"
+    if not _MODE.fullmatch(secret.mode):
+        raise ContainerError(f"{option}.mode: {secret.mode!r}; expected three octal digits")
+    target = line(f"{option}.target", secret.target or f"/run/secrets/{name}")
+    target = notation.clean_path(f"{option}.target", target)
+    if ":" in target:
+        raise ContainerError(f"{option}.target: a colon, which podman cannot mount at; choose another path")
+    source = line(f"{option}.source", secret.source)
+    if ":" in source:
+        raise ContainerError(f"{option}.source: a colon, which systemd cannot load; rename the file")
+    return ParsedSecret(name=name, source=source, target=target, mode=int(secret.mode, 8))
+
+
+def _networks(names: Iterable[str], deployment: Deployment) -> tuple[NetworkReference, ...]:
+    return tuple(NetworkReference(name, name in deployment.networks) for name in names)
+
+
+def _each(option: str, values: list[str], read: Callable[[str, str], T]) -> tuple[T, ...]:
+    return tuple(read(f"{option}[{index}]", value) for index, value in enumerate(values))

@@ -1,0 +1,74 @@
+"""The directories of running containers on the host."""
+
+import posixpath
+from collections.abc import Iterable
+
+from nixoci.container.notation import Mount, Source
+from nixoci.nix_store.path import STORE_DIR
+
+RUN = "/run/nixoci"
+"""Mounts, secrets and PID files of running containers, one directory each."""
+
+STATE = "/var/lib/nixoci"
+"""Data that outlives a container: `NAME/upper` and `NAME/work`, and `volumes/NAME`."""
+
+VOLUMES = f"{STATE}/volumes"
+"""The named volumes of bundles."""
+
+BOUND_RUNTIMES = f"{RUN}/.runtime"
+"""The directories that crun's is bind-mounted at, by container: outside of `run_directory`, which is removed
+recursively."""
+
+
+def runtime_directory(container: str) -> str:
+    """Return the directory of a container relative to /run, /var/lib or a user's $XDG_RUNTIME_DIR."""
+    return f"nixoci/{container}"
+
+
+def run_directory(container: str) -> str:
+    """Return the directory of a running container.
+
+    Only root may enter it, so that users of the host cannot run setuid programs of the image.
+    """
+    return f"{RUN}/{container}"
+
+
+def root_directory(container: str) -> str:
+    """Return the mount point of a running bundle's root."""
+    return f"{run_directory(container)}/root"
+
+
+def pid_file(container: str) -> str:
+    """Return the file with the process id of a running bundle."""
+    return f"{run_directory(container)}/pid"
+
+
+def layer_directory(container: str) -> str:
+    """Return the directory of a bundle's persistent layer."""
+    return f"{STATE}/{container}"
+
+
+def secret_file(container: str, secret: str) -> str:
+    """Return the file of a bundle's secret on the host."""
+    return f"{run_directory(container)}/secrets/{secret}"
+
+
+def unit_secrets(container: str) -> str:
+    """Return the directory of a container's secrets as systemd and systemd-tmpfiles take it, of root or of a user."""
+    return f"%t/{runtime_directory(container)}/secrets"
+
+
+def named_volume(name: str) -> str:
+    """Return the directory of a bundle's named volume."""
+    return f"{VOLUMES}/{name}"
+
+
+def mount_source(mount: Mount) -> str:
+    """Return the path on the host that a bundle mounts: the source itself, or the directory of the named volume."""
+    return mount.source if mount.kind is Source.HOST_PATH else named_volume(mount.source)
+
+
+def in_store(path: str, image_paths: Iterable[str]) -> bool:
+    """Return whether a path of the host is in the Nix store, or in a directory that holds one of these image paths."""
+    stores = {STORE_DIR, *(posixpath.dirname(posixpath.normpath(image)) for image in image_paths)} - {"/"}
+    return any(f"{posixpath.normpath(path)}/".startswith(f"{store}/") for store in stores)

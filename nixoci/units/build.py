@@ -1,0 +1,105 @@
+"""Write everything that a deployment needs on its host, below one directory that is linked, copied or installed.
+
+lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
+share/containers/systemd/     the Quadlet files that some of them were made from
+share/nixoci/bundles/NAME/    config.json and the files it mounts, fstab, start and stop scripts, root.erofs without an
+                              image store
+share/nixoci/tmpfiles/        the files that bundles have systemd-tmpfiles make
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from nixoci.bundle.seccomp import Profile
+from nixoci.container.deployment import ResolvedDeployment, resolve_deployment
+from nixoci.container.model import Backend, Deployment
+from nixoci.container.resolve import ResolvedContainer
+from nixoci.container.rules import check_bundle
+from nixoci.errors import ContainerError
+from nixoci.units.bundle import write_bundle
+from nixoci.units.output import Output, make_directories
+from nixoci.units.podman import generate_services, write_engine_files, write_image_container, write_rootfs_container
+from nixoci.units.tools import Tools
+
+_WRITERS: dict[Backend, Callable[[Output, ResolvedContainer], list[str]]] = {
+    Backend.PODMAN: write_image_container,
+    Backend.ROOTFS: write_rootfs_container,
+    Backend.BUNDLE: write_bundle,
+}
+"""The writer of each backend's containers; it returns warnings."""
+
+
+def build_units(
+    deployment: Deployment,
+    out: Path,
+    *,
+    tools: Tools,
+    profile: Profile | None = None,
+    user: bool = False,
+    only: str | None = None,
+    prebuilt: Mapping[str, Path] | None = None,
+) -> list[str]:
+    """Write a deployment's units and all that they read; return warnings, one line each.
+
+    Equal deployments give equal bytes, whatever the order of their mappings.
+
+    Args:
+        deployment: The deployment.
+        out: The directory to make; its path is that on the target (a store path, for example).
+        tools: The programs that units run, and that make them.
+        profile: The seccomp profile of bundles (`read_profile`), None for no confinement.
+        user: Make units for a user's own systemd.
+        only: The one bundle to write, for an output of its own; the other containers may be missing.
+        prebuilt: Outputs of `only` by name, which are linked instead of written again.
+
+    Raises:
+        ContainerError: An option cannot be honored, or the output exists; the message starts with the option.
+        StoreError: An image is not an image path.
+        ProcessError: A tool failed.
+    """
+    prebuilt = prebuilt or {}
+    resolved = resolve_deployment(deployment, user=user, only=only)
+    for name in prebuilt:
+        check_bundle(name, deployment, user=user)
+    if not out.is_absolute():
+        raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
+    store = Path(deployment.image_store) if deployment.image_store is not None else None
+    output = Output(out=out, tools=tools, profile=profile, image_store=store, user=user)
+    try:
+        out.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
+    try:
+        return _write(output, resolved, prebuilt, only=only)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _write(
+    output: Output, deployment: ResolvedDeployment, prebuilt: Mapping[str, Path], *, only: str | None
+) -> list[str]:
+    make_directories(output)
+    warnings: list[str] = []
+    for container in deployment.containers:
+        if container.name in prebuilt:
+            _link(output.out, prebuilt[container.name])
+        else:
+            warnings += _WRITERS[container.declared.backend](output, container)
+    if only is None:
+        write_engine_files(output, deployment)
+    generate_services(output)
+    return warnings
+
+
+def _link(out: Path, prebuilt: Path) -> None:
+    """Link the files of a bundle's own output: its units name that, and stay as they are when `out` changes."""
+    for file in sorted(prebuilt.rglob("*")):
+        target = out / file.relative_to(prebuilt)
+        if file.is_dir() and not file.is_symlink():
+            target.mkdir(exist_ok=True)
+        elif prebuilt / "lib" in file.parents:  # systemd looks for unit files, wanted by relative links
+            shutil.copy(file, target, follow_symlinks=False)
+        else:
+            target.symlink_to(file)

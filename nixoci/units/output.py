@@ -1,0 +1,65 @@
+"""The output of `build_units`: its directories, and the settings that all units in it share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixoci.bundle.seccomp import Profile
+from nixoci.units.text import UnitFile
+from nixoci.units.tools import Tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """The directory that units are written to, `out`, which they name by its absolute path on the target.
+
+    `profile` is the seccomp profile of bundles, None for no confinement. `user` means units of a user's own systemd.
+    """
+
+    out: Path
+    tools: Tools
+    profile: Profile | None = None
+    image_store: Path | None = None
+    user: bool = False
+
+    @property
+    def units(self) -> Path:
+        """The directory of services."""
+        return self.out / "lib/systemd" / ("user" if self.user else "system")
+
+    @property
+    def quadlets(self) -> Path:
+        """The directory of Quadlet files."""
+        return self.out / "share/containers/systemd"
+
+    @property
+    def bundles(self) -> Path:
+        """The directory of bundles."""
+        return self.out / "share/nixoci/bundles"
+
+    @property
+    def tmpfiles(self) -> Path:
+        """The directory of files of tmpfiles.d(5), which units read and the boot does not."""
+        return self.out / "share/nixoci/tmpfiles"
+
+    def bundle(self, container: str) -> Path:
+        """Return the directory of a bundle."""
+        return self.bundles / container
+
+    def start_tmpfiles(self, container: str) -> Path:
+        """Return the file that applies before a bundle's root is mounted."""
+        return self.tmpfiles / f"{container}.conf"
+
+    def volume_tmpfiles(self, container: str) -> Path:
+        """Return the file of a bundle's named volumes."""
+        return self.tmpfiles / f"{container}-volumes.conf"
+
+
+def make_directories(output: Output) -> None:
+    """Make the directories of an output."""
+    for folder in (output.units, output.quadlets, output.tmpfiles, output.bundles):
+        folder.mkdir(parents=True)
+
+
+def write_unit(folder: Path, unit: UnitFile) -> None:
+    """Write a unit or Quadlet file to a directory."""
+    (folder / unit.name).write_text(unit.render(), encoding="utf-8")

@@ -1,0 +1,190 @@
+"""The start and stop of a bundle: its mounts, its files, and the values of start.sh and stop.sh."""
+
+import shlex
+from importlib.resources import files
+from pathlib import Path
+
+from nixoci.bundle.config import HOST_FILES, Bundle
+from nixoci.bundle.root import Root
+from nixoci.container.model import Notify, Runtime
+from nixoci.container.places import (
+    BOUND_RUNTIMES,
+    STATE,
+    VOLUMES,
+    layer_directory,
+    named_volume,
+    root_directory,
+    run_directory,
+)
+from nixoci.container.resolve import ResolvedContainer
+from nixoci.errors import ContainerError
+from nixoci.tree.model import Inode
+from nixoci.units.common import secret_lines
+from nixoci.units.output import Output
+from nixoci.units.runtime import Commands
+from nixoci.units.tools import Tools
+
+_IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
+_IN_TMPFILES = set(" \"'\\%")
+_PRIVATE = "X-mount.mkdir=0700"
+_UMASK = 0o022
+_MKDIR_BITS = 0o1777
+"""The mode bits that mkdir(2) sets."""
+
+
+def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -> str:
+    """Return the script that makes the root and runs the container."""
+    tools, name = output.tools, container.name
+    commands = Commands.of(container, tools)
+    mounted = bundle.root is not Root.TREE
+    named = [named_volume(mount.source) for mount in container.parsed.named_volumes]
+    return _script(
+        "start.sh",
+        name=name,
+        bundle=output.bundle(name),
+        run=run_directory(name),
+        runtime=commands.program,
+        runtime_option=commands.option,
+        state=commands.state,
+        stop=output.bundle(name) / "stop",
+        tmpfiles=output.start_tmpfiles(name) if start_lines(container, bundle) else "",
+        fstab=output.bundle(name) / "fstab" if mounted else "",
+        mount_hint=_layer_hint(container) if bundle.root is Root.PERSISTENT else "",
+        bound=_bound_runtime(container, bundle, tools),
+        volumes=" ".join(named),
+        volume_tmpfiles=output.volume_tmpfiles(name) if named else "",
+        host_files=" ".join(HOST_FILES) if container.parsed.host_network else "",
+        notify="yes" if container.declared.notify is Notify.CONTAINER else "",
+        sh=tools.sh,
+        mkdir=tools.mkdir,
+        systemd_tmpfiles=tools.systemd_tmpfiles,
+        mount=tools.mount,
+        mkfifo=tools.mkfifo,
+        cat=tools.cat,
+        sleep=tools.sleep,
+    )
+
+
+def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output) -> str:
+    """Return the script that removes everything that the start script made, as far as it got."""
+    mounted = bundle.root is not Root.TREE
+    return _script(
+        "stop.sh",
+        name=container.name,
+        run=run_directory(container.name),
+        runtime=Commands.of(container, output.tools).program,
+        root=root_directory(container.name) if mounted else "",
+        metadata=_metadata(container) if mounted else "",
+        bound=_bound_runtime(container, bundle, output.tools),
+        umount=output.tools.umount,
+        rm=output.tools.rm,
+    )
+
+
+def mount_table(container: ResolvedContainer, bundle: Bundle, tools: Tools, *, erofs: Path) -> str:
+    """Return the table (fstab(5)) of a start's mounts: the metadata, over it the tree, and the runtime.
+
+    The directories of a volatile layer cost no process, since mount makes the directories that it mounts on: the
+    overlay is mounted over its own upper directory, and the metadata below the work directory, in which the kernel
+    touches only `work` and `index`.
+
+    crun mounts itself read-only and executes itself from there, so that no container can write to it (CVE-2019-5736),
+    unless it is already executed from a read-only mount. Bind-mounting crun's directory read-only here is cheaper.
+
+    Args:
+        container: The container.
+        bundle: Its bundle.
+        tools: Programs of the target.
+        erofs: The image's metadata.
+
+    Raises:
+        ContainerError: A path cannot be written there.
+    """
+    rootfs, run = str(container.tree.image.rootfs), run_directory(container.name)
+    for path in (rootfs, str(erofs)):
+        if _IN_MOUNT_OPTIONS & set(path):
+            raise ContainerError(f"{container.option('image')}: {path!r} cannot be a mount option; use a plain path")
+    root, layer, metadata = root_directory(container.name), layer_directory(container.name), _metadata(container)
+    options = {
+        Root.VOLATILE: [f"upperdir={root}", f"workdir={run}/work"],
+        Root.PERSISTENT: [f"upperdir={layer}/upper", f"workdir={layer}/work"],
+    }.get(bundle.root, ["ro"])
+    # the files of the metadata name their content in the tree (metacopy)
+    options += [f"X-mount.mkdir={container.tree.root.mode:04o}", "nodev", "metacopy=on"]
+    options.append(f"lowerdir={metadata}::{rootfs}")
+    lines = [
+        f"{erofs} {metadata} erofs ro,nodev,{_PRIVATE} 0 0",
+        f"overlay {root} overlay {','.join(options)} 0 0",
+    ]
+    if bound := _bound_runtime(container, bundle, tools):
+        lines.append(f"{Path(tools.crun).parent} {bound} none bind,ro,{_PRIVATE} 0 0")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def start_lines(container: ResolvedContainer, bundle: Bundle) -> list[str]:
+    """Return the lines of tmpfiles.d(5) that apply before the root is mounted.
+
+    The upper directory has the owner and mode of / inside. mount makes that of a volatile layer if it can.
+    """
+    lines, top = secret_lines(container, user=False), container.tree.root
+    attributes = f"{top.mode:04o} {top.uid} {top.gid}"
+    if bundle.root is Root.VOLATILE and not _mkdir_makes(top):
+        lines.append(f"d {root_directory(container.name)} {attributes} -")
+    if bundle.root is Root.PERSISTENT:
+        # not systemd's StateDirectory=, which would give the files of the layer to root
+        layer = layer_directory(container.name)
+        lines += [f"d {layer}/upper {attributes} -", f"d {layer}/work 0700 - - -"]
+    return lines
+
+
+def volume_lines(container: ResolvedContainer) -> list[str]:
+    """Return the lines of tmpfiles.d(5) for new named volumes: each is a copy of the directory that it covers.
+
+    Raises:
+        ContainerError: A path of the image cannot be written there.
+    """
+    lines: list[str] = []
+    for mount in container.parsed.named_volumes:
+        volume = named_volume(mount.source)
+        inode = container.tree.find(mount.target)
+        if inode is None or not inode.is_directory:
+            lines.append(f"d {volume} 0755 - - -")
+            continue
+        if not mount.target.isascii() or set(mount.target) & _IN_TMPFILES:
+            raise ContainerError(
+                f"{container.option('volumes')}: {mount.target!r} cannot be copied to a new volume; mount a path there"
+            )
+        lines.append(f"C {volume} - - - - {root_directory(container.name)}{mount.target}")
+    return [f"d {VOLUMES} 0700 - - -", *lines] if lines else []
+
+
+def _script(file: str, **values: str | Path) -> str:
+    """Return a script of this package with the values of its variables after its first comment."""
+    comment, commands = files("nixoci.units").joinpath(file).read_text(encoding="utf-8").split("\n\n", 1)
+    variables = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
+    return f"{comment}\n\n{variables}\n{commands}"
+
+
+def _metadata(container: ResolvedContainer) -> str:
+    """Return the mount point of the image's metadata."""
+    return f"{run_directory(container.name)}/work/meta"
+
+
+def _bound_runtime(container: ResolvedContainer, bundle: Bundle, tools: Tools) -> str:
+    """Return the read-only mount point of crun's directory; empty if the runtime is executed from its own place."""
+    if container.parsed.runtime is not Runtime.CRUN or bundle.root is Root.TREE or not tools.crun.startswith("/"):
+        return ""
+    return "" if _IN_MOUNT_OPTIONS & set(tools.crun) else f"{BOUND_RUNTIMES}/{container.name}"
+
+
+def _mkdir_makes(top: Inode) -> bool:
+    """Return whether root's mkdir(2) makes a directory of that owner and mode."""
+    return not (top.uid or top.gid) and top.mode == top.mode & _MKDIR_BITS & ~_UMASK
+
+
+def _layer_hint(container: ResolvedContainer) -> str:
+    """Return the error for a file system that cannot hold a persistent layer."""
+    return (
+        f"error: {container.option('writableLayer')}: the root was not mounted, for the reason above; a persistent"
+        f" layer needs {STATE} on a file system that can hold an upper directory, such as ext4, xfs or btrfs"
+    )

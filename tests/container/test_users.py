@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.container.users import User, resolve_user
+from nixoci.errors import ContainerError
+from tests.container.samples import make_image, resolved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        ("", User(0, 0, (), "/root")),
+        ("root", User(0, 0, (0, 4), "/root")),
+        ("web", User(33, 34, (34, 4, 5), "/srv")),
+        ("33", User(33, 34, (34, 4, 5), "/srv")),
+        ("web:tty", User(33, 5, (5,), "/srv")),
+        ("web:1234", User(33, 1234, (1234,), "/srv")),
+        ("4711", User(4711, 0, (0,), None)),
+        ("4711:34", User(4711, 34, (34,), None)),
+        ("bare", User(77, 78, (78,), "/")),
+    ],
+)
+def test_users_are_looked_up_in_the_tree(tmp_path: Path, text: str, user: User) -> None:
+    assert resolve_user("o", text, make_image(tmp_path)) == user
+
+
+@pytest.mark.parametrize("text", ["nemo", "web:nemo", "broken", "-1", "99999999999"])
+def test_a_user_that_is_not_there_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ContainerError, match=r"^containers\.c\.user: the image has no (user|group)"):
+        resolved(make_image(tmp_path), user=text, cmd=["x"])
+
+
+def test_a_passwd_that_leads_outside_is_not_followed(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    (tmp_path / "image/rootfs/etc/passwd").unlink()
+    assert resolve_user("o", "web", image).uid == 33

@@ -1,0 +1,46 @@
+"""All shell that is shipped or written, and the scripts of the repository, as shellcheck reads them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nixoci.units.service import _TRY, _WAIT
+from nixoci.units.start import start_script, stop_script
+from tests.units.samples import OUTPUT, bundled
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = [file for file in (*ROOT.glob("nixoci/**/*.sh"), *ROOT.glob("scripts/*"), ROOT / ".ci/run") if file.is_file()]
+
+
+def shellcheck(*arguments: str | Path, text: str | None = None) -> None:
+    program = shutil.which("shellcheck")
+    if program is None:
+        pytest.skip("SHELL SCRIPTS ARE NOT CHECKED: shellcheck is not installed")
+    done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_of_the_repository(script: Path) -> None:
+    shellcheck("--external-sources", f"--source-path={script.parent}", script)
+
+
+@pytest.mark.parametrize("options", [{}, {"notify": "container", "networks": ["host"], "volumes": ["v:/v"]}], ids=str)
+def test_scripts_of_bundles(tmp_path: Path, options: dict[str, object]) -> None:
+    container, made = bundled(tmp_path, **options)
+    for text in (start_script(container, made, OUTPUT), stop_script(container, made, OUTPUT)):
+        shellcheck("-", text=text)
+
+
+@pytest.mark.parametrize("command", [_TRY, _WAIT])
+def test_commands_in_units(command: str) -> None:
+    # the path of a PID file has no character that a shell splits at
+    shellcheck("--shell=sh", "--exclude=SC2086", "-", text=f"{command}\n")
+
+
+def test_the_scripts_are_found() -> None:
+    assert {"start.sh", "stop.sh", "mount-program.sh", "setup.sh", "test", "run"} <= {file.name for file in SCRIPTS}

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nixoci.container.model import Deployment
+from nixoci.document import structure
+from nixoci.errors import ContainerError
+from nixoci.units.build import build_units
+from nixoci.units.tools import Tools
+from tests.container.samples import make_image
+from tests.container.test_model import shuffled
+from tests.units.samples import GENERATOR, IMAGE, MKCOMPOSEFS, TOOLS, deployment, executable
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+NAMES = st.sampled_from(["a", "b", "c", "d"])
+KEYS = st.sampled_from(["Label", "Nice", "Memory", "Xy"])
+VALUES = st.one_of(st.text("aZ0 %$", max_size=4), st.integers(0, 9), st.booleans())
+SECTION = st.dictionaries(KEYS, st.one_of(VALUES, st.lists(VALUES, max_size=2)), max_size=3)
+JSON = st.recursive(VALUES, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=3)
+UNIT = st.dictionaries(st.sampled_from(["Unit", "Service", "Install"]), SECTION, max_size=2)
+TEXTS = st.dictionaries(NAMES, st.text("ab =", max_size=3), max_size=3)
+
+
+def part(**more: Any) -> Any:
+    return st.fixed_dictionaries(
+        {"settings": st.fixed_dictionaries({"unit": UNIT, "quadlet": SECTION}), "labels": TEXTS, **more}
+    )
+
+
+CONTAINER = part(
+    environment=TEXTS,
+    capabilities=st.dictionaries(st.sampled_from(["KILL", "CHOWN", "MKNOD"]), st.booleans()),
+    secrets=st.dictionaries(NAMES, st.just({"source": "/s"}), max_size=2),
+)
+BUNDLE = st.fixed_dictionaries(
+    {
+        "environment": TEXTS,
+        "labels": TEXTS,
+        "secrets": st.dictionaries(NAMES, st.just({"source": "/s"}), max_size=2),
+        "settings": st.fixed_dictionaries(
+            {"unit": UNIT, "runtime": st.fixed_dictionaries({"annotations": TEXTS, "x": JSON})}
+        ),
+    }
+)
+
+
+def named(prefix: str, each: Any) -> Any:
+    return st.dictionaries(NAMES.map(lambda name: f"{prefix}-{name}"), each, max_size=2)
+
+
+DOCUMENTS = st.fixed_dictionaries(
+    {
+        "containers": st.tuples(
+            named("c", CONTAINER.map(lambda each: each | {"image": "i", "backend": "rootfs"})),
+            named("b", BUNDLE.map(lambda each: each | {"image": "i", "backend": "bundle", "networks": ["none"]})),
+        ).map(lambda both: both[0] | both[1]),
+        "volumes": named("v", part()),
+        "networks": named("n", part()),
+        "pods": named("p", part()),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[tuple[Path, Tools]]:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        make_image(made / "image", {"Cmd": ["run"]})
+        quadlet = executable(made / "quadlet", GENERATOR)
+        yield made, Tools.find(quadlet=quadlet, mkcomposefs=executable(made / "mkcomposefs", MKCOMPOSEFS))
+
+
+def rendered(document: dict[str, Any], folder: Path, tools: Tools) -> dict[str, bytes]:
+    """Return the files of a document's units."""
+    whole = {"images": {"i": str(folder / "image")}} | document
+    with tempfile.TemporaryDirectory(dir=folder) as parent:
+        # the same place each time, since units name it
+        out = folder / "out"
+        build_units(structure(Deployment, whole, what="d", strict=True), out, tools=tools)
+        out.rename(Path(parent) / "out")
+        files = [file for file in sorted((Path(parent) / "out").rglob("*")) if file.is_file()]
+        return {str(file.relative_to(parent)): file.read_bytes() for file in files}
+
+
+@settings(max_examples=12, deadline=None)
+@given(document=DOCUMENTS, source=st.randoms(use_true_random=False))
+def test_equal_documents_give_equal_bytes(
+    host: tuple[Path, Tools], document: dict[str, Any], source: random.Random
+) -> None:
+    assert rendered(document, *host) == rendered(shuffled(document, source), *host)
+
+
+def test_nothing_is_left_of_units_that_failed(tmp_path: Path) -> None:
+    make_image(tmp_path / "image", IMAGE)
+    with pytest.raises(ContainerError, match=r"^imageStore: the podman backend"):
+        build_units(deployment(tmp_path / "image", {}), tmp_path / "out", tools=TOOLS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_relative_or_taken_is_refused(tmp_path: Path) -> None:
+    make_image(tmp_path / "image", IMAGE)
+    whole = deployment(tmp_path / "image", {})
+    with pytest.raises(ContainerError, match="give that"):
+        build_units(whole, Path("out"), tools=TOOLS)
+    with pytest.raises(ContainerError, match="it exists"):
+        build_units(whole, tmp_path, tools=TOOLS)
+    assert (tmp_path / "image").exists()
+
+
+def test_a_tree_that_loses_its_owners_is_warned_of(host: tuple[Path, Tools]) -> None:
+    folder, tools = host
+    container = {"image": "i", "backend": "rootfs"}
+    document = {"images": {"i": str(folder / "image")}, "containers": {"c": container}}
+    whole = structure(Deployment, document, what="d", strict=True)
+    (warning,) = build_units(whole, folder / "warned", tools=tools)
+    assert warning.startswith("containers.c.backend: the image has files of other owners")

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import ContainerError, ProcessError
+from nixoci.units.generator import generate
+from nixoci.units.tools import Tools
+from tests.units.samples import executable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "echo 'quadlet[1]: converting \"web.container\": no such key' >&2; exit 1",
+            "containers.web: podman's generator refuses its Quadlet file: no such key",
+        ),
+        ("echo careful >&2", "containers: podman's generator refuses its Quadlet file: careful"),
+        ("true", "containers.web: podman's generator made no web.service and gave no reason"),
+    ],
+)
+def test_what_the_generator_says_or_leaves_out_is_an_error(tmp_path: Path, script: str, message: str) -> None:
+    sources, target = tmp_path / "sources", tmp_path / "target"
+    sources.mkdir()
+    target.mkdir()
+    (sources / "web.container").touch()
+    program = executable(tmp_path / "quadlet", f"#!/bin/sh\n{script}\n")
+    with pytest.raises(ContainerError) as caught:
+        generate(sources, target, Tools.find(podman="/p/bin/podman", quadlet=program), user=False)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_missing_generator_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="podman"):
+        generate(tmp_path, tmp_path, Tools.find(quadlet=str(tmp_path / "none")), user=False)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import ContainerError
+from nixoci.units.service import bundle_service, health_units
+from nixoci.units.start import start_lines, start_script, stop_script
+from tests.units.samples import OUTPUT, TOOLS, bundled, quadlet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_bundle_is_started_by_its_script(tmp_path: Path) -> None:
+    service = bundle_service(*bundled(tmp_path), OUTPUT).render()
+    assert "ExecStart=/s/sh /out/share/nixoci/bundles/c/start\n" in service
+    assert "ExecStopPost=/s/sh /out/share/nixoci/bundles/c/stop\n" in service
+    assert "SuccessExitStatus=SIGINT 130\n" in service
+
+
+def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path, writableLayer="persistent", volumes=["v:/data"])
+    service = bundle_service(container, made, OUTPUT).render()
+    # what `systemctl clean --what=state` removes: the layer and nobody's volumes
+    assert [line for line in service.splitlines() if line.startswith("StateDirectory")] == [
+        "StateDirectory=nixoci/c",
+        "StateDirectoryMode=0700",
+    ]
+    assert "RequiresMountsFor=/var/lib/nixoci/volumes/v\n" in service
+
+
+def test_health_of_a_bundle_is_a_unit(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path, healthcheck={"test": ["CMD-SHELL", "x $y"]}, notify="healthy")
+    service, timer = (unit.render() for unit in health_units(container, TOOLS))
+    assert ' c 3 /b/sleep 30 /b/timeout --kill-after=5s 30 /c/crun exec c /bin/sh -c "x $$y"\n' in service
+    assert "OnUnitInactiveSec=30000000us\n" in timer
+    assert "Wants=c-health.timer\n" in bundle_service(container, made, OUTPUT).render()
+
+
+def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path, runtime="runc", healthcheck={"test": ["CMD", "ok"]})
+    assert made.config["linux"]["cgroupsPath"] == "container"
+    # the unit says which devices may be opened
+    assert made.config["linux"]["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
+    lines = bundle_service(container, made, OUTPUT).render().splitlines()
+    assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
+    start = start_script(container, made, OUTPUT).splitlines()
+    assert {"runtime=/r/runc", "runtime_option=''", "state=/run/runc/c", "bound=''"} <= set(start)
+    assert "runtime=/r/runc" in stop_script(container, made, OUTPUT).splitlines()
+    assert " /r/runc exec c ok\n" in health_units(container, TOOLS)[0].render()
+
+
+def test_a_bundle_has_the_limits_of_podmans_containers(tmp_path: Path) -> None:
+    lines = bundle_service(*bundled(tmp_path), OUTPUT).render().splitlines()
+    assert {"LimitNOFILE=1048576", "LimitNPROC=1048576"} <= set(lines)
+
+
+def test_no_time_to_stop_is_not_for_ever_and_leaves_time_to_clean_up(tmp_path: Path) -> None:
+    def stop(path: str, seconds: int) -> list[str]:
+        lines = bundle_service(*bundled(tmp_path / path, stopTimeout=seconds), OUTPUT).render().splitlines()
+        return [line for line in lines if line.startswith(("KillSignal=", "TimeoutStopSec=", "SuccessExitStatus="))]
+
+    assert stop("1", 0) == ["KillSignal=SIGKILL", "TimeoutStopSec=30s", "SuccessExitStatus=SIGKILL 137"]
+    assert stop("2", 7) == ["KillSignal=SIGINT", "TimeoutStopSec=7s", "SuccessExitStatus=SIGINT 130"]
+
+
+def test_a_bundle_has_a_device_with_the_access_that_is_given(tmp_path: Path) -> None:
+    devices = ["/dev/mine:r", "/dev/other", "/dev/fuse:/dev/x:rw"]
+    lines = bundle_service(*bundled(tmp_path, devices=devices), OUTPUT).render().splitlines()
+    allowed = {"/dev/mine r", "/dev/other rwm", "/dev/fuse rw"}
+    assert {f"DeviceAllow={one}" for one in allowed} <= set(lines)
+    assert "DeviceAllow=/dev/fuse rwm" not in lines
+
+
+def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
+    secrets = {"s": {"source": "/run/keys/100%", "target": "/etc/s"}}
+    container, made = bundled(tmp_path / "1", secrets=secrets)
+    assert "f^ %t/nixoci/c/secrets/s 0400 33 34 - s" in start_lines(container, made)
+    assert "LoadCredential=s:/run/keys/100%%\n" in bundle_service(container, made, OUTPUT).render()
+    assert "Volume=%t/nixoci/c/secrets/s:/etc/s:ro" in quadlet(tmp_path / "2", secrets=secrets)
+    with pytest.raises(ContainerError, match=r"^containers\.c\.secrets\.s\.mode: in a user's unit"):
+        quadlet(tmp_path / "3", secrets=secrets, user=True)

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nixoci.errors import ContainerError
+from nixoci.units.start import mount_table, start_lines, start_script, stop_script, volume_lines
+from tests.units.samples import OUTPUT, TOOLS, bundled, executable
+
+PROGRAMS = ("mkdir", "systemd_tmpfiles", "mount", "mkfifo", "sleep", "umount", "rm")
+RUN = "run --bundle=/out/share/nixoci/bundles/c"
+
+
+class Start:
+    """A start or stop script with stand-ins for its programs, which note their arguments; `run` is below `path`."""
+
+    def __init__(self, path: Path, text: str, *, shell: str = "sh", **values: str) -> None:
+        self.path, self.shell = path, shell
+        self.run = path / "run"
+        path.mkdir(exist_ok=True)
+        for name in PROGRAMS:
+            self.program(name)
+        # mount makes the directory that it mounts below; the process that crun has started is none of systemd's
+        self.program("mount", f'mkdir -p "{self.run}"')
+        self.program("mkdir", f'mkdir -p "{self.run}"')
+        self.program("mkfifo", 'shift 2; mkfifo "$1"')
+        self.program("crun", f'[ ! -d "{self.run}" ] || echo 99999999 > "{self.run}/pid"; echo out')
+        programs = {name: f"{path}/bin/{name}" for name in PROGRAMS}
+        defaults = {"run": str(self.run), "state": f"{path}/state", "sh": "sh", "cat": "cat", "stop": f"{path}/stop"}
+        defaults |= programs | {"runtime": f"{path}/bin/crun"}
+        self.text = text
+        for name, value in (defaults | values).items():
+            line = f"{name}={shlex.quote(value)}".replace("\\", r"\\")
+            self.text = re.sub(rf"(?m)^{name}=.*$", line, self.text)
+        executable(path / "stop", "echo stop >> log\n")
+
+    def program(self, name: str, more: str = "") -> None:
+        """Replace a program by one that notes its arguments."""
+        (self.path / "bin").mkdir(exist_ok=True)
+        log = f'printf "%s\\n" "${{0##*/}}${{1:+ $*}}" >> "{self.path}/log"'
+        executable(self.path / "bin" / name, f"#!/bin/sh\n{log}\n{more}\n")
+
+    def __call__(self) -> subprocess.CompletedProcess[str]:
+        """Run the script."""
+        file = self.path / "script"
+        file.write_text(self.text)
+        return subprocess.run(
+            [self.shell, file], cwd=self.path, capture_output=True, text=True, timeout=20, check=False
+        )
+
+    @property
+    def calls(self) -> list[str]:
+        """The calls of programs, with `run` as RUN."""
+        return (self.path / "log").read_text().replace(str(self.run), "RUN").splitlines()
+
+
+def started(path: Path, *, shell: str = "sh", values: dict[str, str] | None = None, **options: Any) -> Start:
+    container, made = bundled(path / "image", **options)
+    return Start(path / "start", start_script(container, made, OUTPUT), shell=shell, **(values or {}))
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_usual_start_is_one_mount_and_one_call_of_the_runtime(tmp_path: Path, shell: str) -> None:
+    start = started(tmp_path, shell=shell)
+    done = start()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
+    assert start.calls == [
+        "mount --all --fstab /out/share/nixoci/bundles/c/fstab",
+        f"crun --cgroup-manager=disabled {RUN} --detach --pid-file=RUN/pid c",
+    ]
+
+
+def test_the_directories_are_made_with_the_usual_umask(tmp_path: Path) -> None:
+    start = started(tmp_path)
+    start.program("mount", f'umask >> "{start.path}/log"; mkdir -p "{start.run}"')
+    start()
+    assert start.calls[1] == "0022"
+
+
+def test_what_a_start_that_was_killed_left_is_removed_first(tmp_path: Path) -> None:
+    start = started(tmp_path)
+    start.run.mkdir()
+    assert start().returncode == 0
+    assert start.calls[0] == "stop"
+    known = started(tmp_path / "known")
+    (known.path / "state").touch()
+    known()
+    assert known.calls[0] == "stop"
+
+
+def test_secrets_and_persistent_layers_need_systemd_tmpfiles_before_the_mount(tmp_path: Path) -> None:
+    more: list[dict[str, Any]] = [{"secrets": {"s": {"source": "/s"}}}, {"writableLayer": "persistent"}]
+    for number, options in enumerate(more):
+        (tmp_path / str(number)).mkdir()
+        start = started(tmp_path / str(number), **options)
+        assert start().returncode == 0
+        assert start.calls[:3] == [
+            "mkdir -p -m 0700 RUN",
+            "systemd_tmpfiles --create /out/share/nixoci/tmpfiles/c.conf",
+            "mount --all --fstab /out/share/nixoci/bundles/c/fstab",
+        ]
+
+
+def test_a_layer_that_cannot_be_mounted_is_explained(tmp_path: Path) -> None:
+    start = started(tmp_path, writableLayer="persistent")
+    start.program("mount", "exit 32")
+    done = start()
+    assert done.returncode == 32
+    assert done.stderr.startswith("error: containers.c.writableLayer: the root was not mounted")
+    volatile = started(tmp_path / "volatile")
+    volatile.program("mount", "exit 32")
+    done = volatile()
+    assert (done.returncode, done.stderr) == (32, "")
+
+
+def test_crun_is_executed_from_its_read_only_mount_if_it_is_there(tmp_path: Path) -> None:
+    start = started(tmp_path, values={"bound": str(tmp_path / "bound")})
+    start.program("crun", "exit 1")
+    (tmp_path / "bound").mkdir()
+    executable(
+        tmp_path / "bound/crun", f'#!/bin/sh\necho bound >> "{start.path}/log"\necho 99999999 > "{start.run}/pid"\n'
+    )
+    assert start().returncode == 0
+    assert start.calls[-1] == "bound"
+    absent = started(tmp_path / "absent", values={"bound": str(tmp_path / "nowhere")})
+    assert absent().returncode == 0
+    assert absent.calls[-1].startswith("crun ")
+
+
+@pytest.mark.parametrize("folder", ["plain", "$x", "c r;un", "it's", "$(cr`u)n"])
+def test_any_path_of_crun_is_that_path_in_the_start(tmp_path: Path, folder: str) -> None:
+    crun = tmp_path / folder / "crun"
+    crun.parent.mkdir()
+    container, made = bundled(tmp_path / "image")
+    output = replace(OUTPUT, tools=replace(TOOLS, crun=str(crun)))
+    start = Start(tmp_path / "start", start_script(container, made, output), runtime=str(crun))
+    executable(crun, f'#!/bin/sh\necho called >> "{start.path}/log"\necho 99999999 > "{start.run}/pid"\n')
+    assert f"runtime={shlex.quote(str(crun))}\n" in start_script(container, made, output)
+    assert start().returncode == 0
+    assert start.calls[-1] == "called"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_runtime_that_fails_fails_the_start_with_its_exit_code(tmp_path: Path, shell: str) -> None:
+    start = started(tmp_path, shell=shell)
+    start.program("crun", "echo why >&2; exit 7")
+    done = start()
+    assert (done.returncode, done.stdout) == (7, "why\n")
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_container_that_reports_itself_runs_in_the_foreground_with_its_output_in_a_pipe(
+    tmp_path: Path, shell: str
+) -> None:
+    start = started(tmp_path, shell=shell, notify="container")
+    start.program("crun", 'echo out; echo error >&2; [ -p "$PWD/run/log" ]')
+    done = start()
+    assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, ["error", "out"], "")
+    assert start.calls[-2:] == ["mkfifo -m 0600 RUN/log", f"crun --cgroup-manager=disabled {RUN} c"]
+
+
+@pytest.mark.parametrize("missing", ["", "v", "w"])
+def test_volumes_are_made_if_one_is_missing(tmp_path: Path, missing: str) -> None:
+    for name in {"v", "w"} - {missing}:
+        (tmp_path / name).mkdir()
+    start = started(tmp_path, volumes=["v:/data", "w:/w"], values={"volumes": f"{tmp_path}/v {tmp_path}/w"})
+    assert "volumes='/var/lib/nixoci/volumes/v /var/lib/nixoci/volumes/w'" in start_script(
+        *bundled(tmp_path / "again", volumes=["v:/data", "w:/w"]), OUTPUT
+    )
+    assert start().returncode == 0
+    made = [call for call in start.calls if call.startswith("systemd_tmpfiles")]
+    assert made == (["systemd_tmpfiles --create /out/share/nixoci/tmpfiles/c-volumes.conf"] if missing else [])
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("lines", [0, 1, 99, 100, 101, 5000])
+def test_a_start_copies_the_hosts_files_whole(tmp_path: Path, lines: int, shell: str) -> None:
+    text = "".join(f"127.0.0.{n} a\\nb\t {n} \n" for n in range(lines))
+    script = start_script(*bundled(tmp_path, networks=["host"]), OUTPUT)
+    assert "host_files='hosts resolv.conf'\n" in script
+    function = f"cat=cat\n{script[script.index('copy() {') : script.index('for file in $host_files')]}"
+    for end in ("", "last"):  # with or without a newline
+        (tmp_path / "hosts").write_text(text + end)
+        copied = subprocess.run(
+            [shell, "-euc", f'{function}copy "$0"', tmp_path / "hosts"], check=True, capture_output=True, text=True
+        ).stdout
+        assert copied.removesuffix("\n") == (text + end).removesuffix("\n")
+    absent = [shell, "-euc", f"{function}copy /nowhere; echo on"]
+    assert subprocess.run(absent, check=True, capture_output=True, text=True).stdout == "on\n"
+
+
+def test_a_container_on_the_hosts_network_gets_the_hosts_files(tmp_path: Path) -> None:
+    start = started(tmp_path, networks=["host"])
+    assert start().returncode == 0
+    assert (start.run / "hosts").read_text().splitlines() == Path("/etc/hosts").read_text("utf-8").splitlines()
+    assert (start.run / "resolv.conf").exists()
+
+
+def test_a_stop_removes_all_that_a_start_made_and_goes_on_after_a_failure(tmp_path: Path) -> None:
+    text = stop_script(*bundled(tmp_path / "image"), OUTPUT)
+    values = {"root", "metadata", "bound"}
+    lines = [line for line in text.splitlines() if line.partition("=")[0] in values]
+    assert lines == [
+        "root=/run/nixoci/c/root",
+        "metadata=/run/nixoci/c/work/meta",
+        "bound=/run/nixoci/.runtime/c",
+    ]
+    stop = Start(tmp_path / "stop", text)
+    for name in ("crun", "umount", "rm"):
+        stop.program(name, "exit 1")
+    assert stop().returncode == 0
+    assert stop.calls == [
+        "crun delete --force c",
+        "umount --lazy /run/nixoci/c/root /run/nixoci/c/work/meta /run/nixoci/.runtime/c",
+        # never recursively: were the host's programs still mounted there, they would go
+        "rm --force --dir /run/nixoci/.runtime/c",
+        "rm --recursive --force --one-file-system RUN",
+    ]
+
+
+def test_a_stop_without_mounts_unmounts_nothing(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path / "image", runtime="runc")
+    stop = Start(tmp_path / "stop", stop_script(container, made, OUTPUT), root="", metadata="")
+    stop()
+    assert stop.calls == ["crun delete --force c", "rm --recursive --force --one-file-system RUN"]
+
+
+def test_mount_makes_all_directories_of_a_volatile_layer(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path)
+    meta, root, runtime = mount_table(container, made, TOOLS, erofs=Path("/e.erofs")).splitlines()
+    assert meta == "/e.erofs /run/nixoci/c/work/meta erofs ro,nodev,X-mount.mkdir=0700 0 0"
+    assert root.startswith("overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/root,workdir=/run/nixoci/c/work,")
+    assert f"lowerdir=/run/nixoci/c/work/meta::{tmp_path}/rootfs" in root
+    # the upper directory is that of / inside
+    assert "X-mount.mkdir=0755," in root
+    # crun is executed from a read-only mount, else it would make one and execute itself again
+    assert runtime == "/c /run/nixoci/.runtime/c none bind,ro,X-mount.mkdir=0700 0 0"
+    assert "bound=/run/nixoci/.runtime/c\n" in start_script(container, made, OUTPUT)
+    assert start_lines(container, made) == []
+
+
+def test_a_persistent_layer_and_volumes_are_made_by_systemd_tmpfiles(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path, writableLayer="persistent", volumes=["v:/data", "w:/not/there"])
+    assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(container, made, TOOLS, erofs=Path("/e.erofs"))
+    assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(container, made)
+    assert volume_lines(container) == [
+        "d /var/lib/nixoci/volumes 0700 - - -",
+        "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/root/data",
+        "d /var/lib/nixoci/volumes/w 0755 - - -",
+    ]
+
+
+def test_a_path_that_a_mount_table_cannot_hold_is_refused(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path)
+    for path in ("/a b", "/a,b", "/a\tb", "/a\nb", "/a:b"):
+        with pytest.raises(ContainerError, match=r"^containers\.c\.image: .* cannot be a mount option"):
+            mount_table(container, made, TOOLS, erofs=Path(path))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lines"),
+    [
+        ({}, []),
+        ({"mode": 0o1700}, []),
+        ({"mode": 0o1777}, ["d /run/nixoci/c/root 1777 0 0 -"]),
+        ({"mode": 0o2755}, ["d /run/nixoci/c/root 2755 0 0 -"]),
+        ({"gid": 34}, ["d /run/nixoci/c/root 0755 0 34 -"]),
+        ({"uid": 33, "mode": 0o1751}, ["d /run/nixoci/c/root 1751 33 0 -"]),
+    ],
+    ids=str,
+)
+def test_what_mkdir_cannot_give_the_root_systemd_tmpfiles_does(
+    tmp_path: Path, attributes: dict[str, int], lines: list[str]
+) -> None:
+    container, made = bundled(tmp_path)
+    for name, value in attributes.items():
+        setattr(container.tree.root, name, value)
+    assert start_lines(container, made) == lines
+    mode = attributes.get("mode", 0o755)
+    assert f",X-mount.mkdir={mode:04o}," in mount_table(container, made, TOOLS, erofs=Path("/e.erofs"))
+    tmpfiles = "/out/share/nixoci/tmpfiles/c.conf" if lines else "''"
+    assert f"\ntmpfiles={tmpfiles}\n" in start_script(container, made, OUTPUT)
