@@ -90,7 +90,7 @@ def read_ahead(items: Iterator[T], waiting: int) -> Generator[T]:
             yield item[0]
     finally:
         stopped.set()
-        while thread.is_alive():  # it may wait for room
+        while thread.is_alive():  # it may be waiting for room in the queue
             with suppress(queue.Empty):
                 ready.get(timeout=0.01)
         thread.join()
