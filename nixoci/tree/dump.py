@@ -203,8 +203,8 @@ def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
         return path, inode, _parse_first_name(payload)
     if kind is Kind.SYMLINK:
         inode.target = _parse_target(payload, int(size))
-    elif int(size) != inode.size or payload != (escape(path) if inode.size else _NONE):
-        raise ValueError("a size of something without content, or a payload that is not the file itself")
+    elif payload != (escape(path) if inode.size else _NONE):
+        raise ValueError("a payload that is not the file itself")
     return path, inode, None
 
 

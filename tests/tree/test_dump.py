@@ -155,7 +155,6 @@ ROOT = b"/ 0 40755 2 0 0 0 0.0 - - -\n"
         # payload, content, digest
         b"/f 5 100644 1 0 0 0 0.0 ../../etc/shadow - -\n",
         b"/f 5 100644 1 0 0 0 0.0 - - -\n",
-        b"/d 5 40755 2 0 0 0 0.0 - - -\n",
         b"/f 0 100644 1 0 0 0 0.0 f - -\n",
         b"/f 5 100644 1 0 0 0 0.0 f inline -\n",
         b"/f 5 100644 1 0 0 0 0.0 f - 0123\n",
@@ -179,6 +178,11 @@ ROOT = b"/ 0 40755 2 0 0 0 0.0 - - -\n"
 def test_a_line_that_is_not_of_the_format_is_refused_by_number(line: bytes) -> None:
     with pytest.raises(StoreError, match=f"^{re.escape(f'metadata dump: line 2 is not valid: {line[:100]!r}')}"):
         read_dump([ROOT, line])
+
+
+def test_a_directory_may_have_the_size_that_composefs_gives_it() -> None:
+    line = b"/d 4096 40755 2 0 0 0 0.0 - - -\n"
+    assert read_dump([ROOT, line]).children[b"d"].size == 0
 
 
 def test_a_child_of_a_file_is_refused() -> None:
