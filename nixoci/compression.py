@@ -1,6 +1,6 @@
 """Compression formats: their magic bytes, and the modules that decompress gzip and Zstandard.
 
-Zstandard is the standard library's module where there is one (Python 3.14), else its backport.
+Zstandard comes from the standard library in Python 3.14 and newer, and from its backport before.
 """
 
 import re

@@ -88,7 +88,7 @@ def dump(document: Any) -> str:
 
 
 class _MismatchError(ValueError):
-    """A value of the wrong type; the user reads the text."""
+    """A value of the wrong type; its text is shown to the user."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def build_bundle(container: Container, image_path: Path, out: Path, *, name: str
         StoreError: `image_path` is not an image path.
     """
     if container.backend is not Backend.BUNDLE:
-        raise ContainerError(f"containers.{name}.backend: {container.backend} makes no bundle; say bundle")
+        raise ContainerError(f"containers.{name}.backend: {container.backend} makes no bundle; use bundle")
     (resolved,) = resolve_containers(
         Deployment(images={container.image: str(image_path)}, containers={name: container})
     )

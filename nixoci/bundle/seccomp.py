@@ -1,7 +1,7 @@
 """Seccomp profiles: from the format of containers-common's seccomp.json to the runtime-spec's, for one container.
 
-podman's built-in profile is the one that containers-common installs. Some of its rules hold for certain architectures
-or capabilities only, a condition that runtimes do not know.
+podman's built-in profile is the one that containers-common installs. Some of its rules apply only to certain
+architectures or capabilities. Runtimes do not know such conditions.
 """
 
 from collections.abc import Collection
@@ -42,7 +42,7 @@ def read_profile(file: Path) -> Profile:
     except OSError as error:
         raise ContainerError(
             f"{file}: no seccomp profile: {error.strerror}; name containers-common's seccomp.json with --seccomp,"
-            f" or say --seccomp={UNCONFINED}"
+            f" or use --seccomp={UNCONFINED}"
         ) from error
     if not isinstance(profile, dict) or "defaultAction" not in profile:
         raise ContainerError(f"{file}: not a seccomp profile: it has no defaultAction; name another with --seccomp")

@@ -110,5 +110,5 @@ def extract(
 
 
 def _name(source: Source) -> str:
-    """Return the name of an image that was given none: that of its file or directory."""
+    """Return the default name of an image: the name of its file or directory."""
     return source.path.name.partition(".")[0] or "image" if isinstance(source, LocalSource) else "image"

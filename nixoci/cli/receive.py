@@ -38,7 +38,7 @@ def receive(  # noqa: PLR0917 - click passes options by name
 ) -> None:
     """Rebuild the paths of a delta, verify and register them. Without FILE, read stdin."""
     if file is None and sys.stdin.isatty():
-        raise click.UsageError("a delta is not typed: give FILE, or pipe it")
+        raise click.UsageError("stdin is a terminal: give FILE, or pipe a delta to this command")
     if file is None:
         done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind, dry_run=dry_run)
     else:

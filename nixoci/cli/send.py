@@ -67,7 +67,7 @@ def send(  # noqa: PLR0917 - click passes options by name
     if output is None and as_json:
         raise click.UsageError("the delta goes to stdout: give -o FILE to print JSON there")
     if output is None and sys.stdout.isatty():
-        raise click.UsageError("a delta is not text: give -o FILE, or pipe it")
+        raise click.UsageError("stdout is a terminal: give -o FILE, or pipe the delta")
     if graphs is not None:
         before, after = from_graphs(graphs)
     else:

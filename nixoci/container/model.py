@@ -84,7 +84,7 @@ class WritableLayer(_Choice):
 
 
 class Restart(_Choice):
-    """When systemd starts a container again (systemd.service(5), `Restart=`)."""
+    """The exits after which systemd starts a container again (systemd.service(5), `Restart=`)."""
 
     NO = "no"
     ALWAYS = "always"
@@ -200,17 +200,19 @@ class Container:
     )
     notify: Notify = field(
         default=Notify.STARTED,
-        metadata=about("When the unit is ready: once the process runs, says so itself (sd_notify), or is healthy."),
+        metadata=about("The event that makes the unit ready: the process runs, reports it (sd_notify), or is healthy."),
     )
     stop_signal: str | None = field(
         default=None, metadata=about("The signal to stop the container, by default the image's.")
     )
     stop_timeout: int = field(default=10, metadata=about("Seconds until a container that is stopped is killed."))
-    restart: Restart = field(default=Restart.ALWAYS, metadata=about("When systemd starts the container again."))
+    restart: Restart = field(
+        default=Restart.ALWAYS, metadata=about("The exits after which systemd starts the container again.")
+    )
     read_only: bool = field(default=False, metadata=about("Make the root read-only, except /run, /tmp and /var/tmp."))
     writable_layer: WritableLayer = field(
         default=WritableLayer.VOLATILE,
-        metadata=about("Whether changes to the root are lost when the container stops. Only a bundle can keep them."),
+        metadata=about("The lifetime of changes to the root; only a bundle can keep them after the container stops."),
     )
     tmpfs: list[str] = field(
         default_factory=list,

@@ -16,8 +16,8 @@ VOLUMES = f"{STATE}/volumes"
 """The named volumes of bundles."""
 
 BOUND_RUNTIMES = f"{RUN}/.runtime"
-"""The directories that crun's is bind-mounted at, by container: outside of `run_directory`, which is removed
-recursively."""
+"""The mount points of crun's directory, one for each container. `run_directory` is removed recursively, so they are not
+in it."""
 
 
 def runtime_directory(container: str) -> str:
@@ -54,7 +54,7 @@ def secret_file(container: str, secret: str) -> str:
 
 
 def unit_secrets(container: str) -> str:
-    """Return the directory of a container's secrets as systemd and systemd-tmpfiles take it, of root or of a user."""
+    """Return the directory of a container's secrets for root or a user, as systemd and systemd-tmpfiles write it."""
     return f"%t/{runtime_directory(container)}/secrets"
 
 

@@ -255,7 +255,10 @@ class _Finder:
 
 
 def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield the steps that make the paths: a file's path below the store and its hash, or two empty texts; the step."""
+    """Yield the steps that make the paths, each as a file's path below the store, its hash, and the step.
+
+    The path and the hash are empty for a step without a file.
+    """
     for path in paths:
         root = closure.on_disk(path)
         name = os.fsencode(root.name)

@@ -97,7 +97,7 @@ def _encode(plan: Plan, content: Content, effort: Effort) -> _Encoded:
 
 
 def _smallest(plan: Plan, effort: Effort) -> list[_Encoded]:
-    """Return the contents encoded in the way that makes the smallest stream, which only writing it tells."""
+    """Return the contents in the encoding that makes the smallest stream; each stream is written to measure it."""
     usual, fast = list(_encode_all(plan, effort)), list(_encode_all(plan, Effort.FAST))
     shortest = [min(pair, key=lambda one: len(one.payload)) for pair in zip(usual, fast, strict=True)]
     return min(usual, fast, shortest, key=lambda encoded: _write(plan, encoded, NullSink(), effort))

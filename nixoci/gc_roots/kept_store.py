@@ -1,9 +1,9 @@
 """An image store on the machine for images that only old containers use.
 
 podman starts a stopped container only while an image store has its image. After a switch, storage.conf names the new
-store alone. This store then holds the images that left it and that a container was made from: records, manifests, the
-tar-split and the EROFS file, some megabytes an image. The tree stays in the Nix store. The images have no names here,
-since a name belongs to the image of the present generation: `podman images` lists them as `<none>`.
+store alone. This store holds the images of containers that the new store lacks: for each the records, manifests,
+tar-split and EROFS file, some megabytes. The tree stays in the Nix store. The images have no names here, since a name
+belongs to the image of the present generation: `podman images` lists them as `<none>`.
 
 A drop-in of storage.conf names the store for as long as it has an image (containers-config(5); podman 5.8).
 """

@@ -17,7 +17,7 @@ _PREFIX = "podman-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where roots and kept images are: of the machine for root, of the home directory for another user.
+    """The paths of roots and kept images: on the machine for root, in the home directory for another user.
 
     `kept_store` and `drop_in` are None for a user, whose podman mounts images in another way.
     """

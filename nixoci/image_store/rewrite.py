@@ -1,8 +1,8 @@
 """Config and manifest of an image in the image store: the registry's, rewritten for one layer instead of many.
 
-When podman saves, pushes, checks or builds upon an image, it compares diff ids with the layers on disk, and there is
-one merged tree. So the config has that tree's diff id and the history one layer. Entries of Env that podman refuses are
-dropped; everything else is the registry's.
+When podman saves, pushes, checks or builds upon an image, it compares the diff ids with the layers on disk. On disk is
+one layer, the merged tree. So the config has the diff id of that tree, and the history has one entry with a layer.
+Entries of Env that podman refuses are dropped; everything else is the registry's.
 """
 
 import json

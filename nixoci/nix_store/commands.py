@@ -27,7 +27,7 @@ def all_paths(*, store: str | None) -> list[str]:
 
 
 def delete(paths: Sequence[str], *, store: str | None) -> None:
-    """Delete the unused ones of the paths, valid or left by a failed registration."""
+    """Delete those of the paths that nothing uses, whether they are valid or left by a failed registration."""
     real = real_store_dir(store)
     left = list(reversed(paths))  # referrers first
     for _ in range(_DELETE_TRIES):

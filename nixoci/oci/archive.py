@@ -32,7 +32,7 @@ class _Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """The regular files of a tar file by name; the last of several with one name counts, as when they are unpacked."""
+    """The regular files of a tar file by name. If several have the same name, the last one counts, as on unpacking."""
 
     name: str
     _file: BinaryIO

@@ -90,7 +90,7 @@ class _Reader:
     def __init__(self) -> None:
         self.root: Inode | None = None
         self._files: dict[bytes, Inode] = {}
-        """Files by their first name, which alone a hardlink names."""
+        """Files by their first name, the only one that a hardlink may refer to."""
 
     def add(self, line: bytes) -> None:
         path, inode, target = _parse(line)
@@ -120,7 +120,7 @@ class _Reader:
 
 
 def escape(text: bytes) -> bytes:
-    """Escape a field (composefs, `print_escaped`); a lone `-` would mean that there is none."""
+    """Escape a field (composefs, `print_escaped`); a lone `-` would mean an absent value."""
     return b"\\x2d" if text == _NONE else _SPECIAL.sub(_replace, text)
 
 
@@ -175,7 +175,7 @@ def _line(path: bytes, inode: Inode, links: int, canonical: bytes | None) -> byt
 
 
 def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
-    """Return the path, the file, and its first name if this is a further one."""
+    """Return the path, the file, and the file's first name if this path is a further name of it."""
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError("another format")

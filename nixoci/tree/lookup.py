@@ -73,5 +73,5 @@ def lookup(root: Inode, path: bytes) -> tuple[bytes, Inode] | None:
 
 
 def clamped(path: str) -> str:
-    """Return the one spelling of a path relative to a root, out of which no `..` leads; `""` is the root."""
+    """Return the canonical spelling of a path relative to a root, with every `..` kept inside; `""` is the root."""
     return posixpath.normpath(f"/{path}").lstrip("/")

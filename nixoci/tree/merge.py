@@ -28,7 +28,7 @@ class Merger:
         self._fresh: dict[Inode, set[bytes]] = {}
         """The names in each directory that this layer has put there."""
         self._clean: set[Inode] = set()
-        """The purged directories, which hold only names of this layer from then on."""
+        """The purged directories; from then on they hold only names of this layer."""
 
     def apply(self, entries: Iterable[Entry], *, layer: str) -> None:
         """Apply the next layer; `layer` names it in errors.
@@ -94,7 +94,7 @@ class Merger:
             self._hide(parent, name)
 
     def _hide(self, parent: Inode, name: bytes) -> None:
-        """Remove a name of a lower layer; a purged directory that has names of this layer stays, as an implied one."""
+        """Remove a name of a lower layer; if names of this layer are below it, it stays as an implied directory."""
         child = parent.children[name]
         if child.children:
             _take_attributes(child, implied_directory())

@@ -360,7 +360,7 @@ def _name(block: bytes) -> bytes:
 
 
 def _signed_excess(block: bytes) -> int:
-    """Return how much smaller the checksum of old programs is, which added the bytes as signed numbers."""
+    """Return the excess of a header's checksum over that of old programs, which added the bytes as signed numbers."""
     return 256 * sum(byte >> 7 for byte in block[:148] + block[156:])
 
 

@@ -94,7 +94,7 @@ def _write(
 
 
 def _link(out: Path, prebuilt: Path) -> None:
-    """Link the files of a bundle's own output: its units name that, and stay as they are when `out` changes."""
+    """Link the files of a bundle's own output. Its units name that output, so they do not change when `out` does."""
     for file in sorted(prebuilt.rglob("*")):
         target = out / file.relative_to(prebuilt)
         if file.is_dir() and not file.is_symlink():
