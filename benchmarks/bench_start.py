@@ -1,4 +1,4 @@
-"""Start to ready of the same container as a bundle and through podman, and as a service of nothing, in one run."""
+"""Time from start to ready of one container as a bundle and through podman, and of a service without a container."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ StartLimitIntervalSec=0
 Type=exec
 ExecStart=/usr/bin/sleep infinity
 """
-"""What systemd takes to start any program: less cannot be had."""
+"""A service that only starts a program: the lower bound of any start by systemd."""
 
 
 @pytest.fixture(scope="module")

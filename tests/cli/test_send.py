@@ -1,4 +1,4 @@
-"""`nixoci send` and `receive` without Nix: what they print for programs, and the file that they write."""
+"""`nixoci send` and `receive` without Nix: their JSON output, and the file that they write."""
 
 from __future__ import annotations
 

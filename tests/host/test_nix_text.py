@@ -1,4 +1,4 @@
-"""The escaper and the names against Nix's own evaluator: what is written is what Nix reads."""
+"""The escaper and the names against Nix's own evaluator: Nix reads the value that was written."""
 
 from __future__ import annotations
 

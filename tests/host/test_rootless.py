@@ -51,7 +51,7 @@ print(json.dumps(listed))
 
 
 def odd_tree() -> Tree:
-    """Return a tree of what is hard to carry."""
+    """Return a tree of files that are hard to preserve."""
     tree = Tree(Inode(Kind.DIRECTORY, mode=0o711, uid=5, gid=6))
     sub = tree.root.children["é ü".encode()] = Inode(Kind.DIRECTORY, mode=0o2750, uid=33, gid=7)
     long = sub.children[b"x" * 200] = Inode(Kind.DIRECTORY, mode=0o1777)
@@ -110,12 +110,12 @@ class Alice:
         return self.machine.run(argv, user="alice", check=check)
 
     def podman(self, *arguments: str, check: bool = True) -> str:
-        """Run the user's podman and return what it says, to stderr too if it may fail."""
+        """Run the user's podman and return its output, with stderr if it may fail."""
         done = self.run("podman", *arguments, check=check)
         return done.stdout if check else done.stdout + done.stderr
 
     def systemctl(self, *arguments: str) -> str:
-        """Run systemctl for the user's systemd and return what it says."""
+        """Run systemctl for the user's systemd and return its output."""
         return self.run("systemctl", "--user", *arguments).stdout.strip()
 
     def listing(self, image: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Switches between generations of a machine: what restarts, what is collected as garbage, what a boot needs.
+"""Switches between generations of a machine: restarts, garbage collection, and a boot without a registry.
 
-The registry has left before the first container starts: what is run was built.
+The registry is gone before the first container starts, so everything that runs was built.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Switches:
         return main_pids(self.machine, NAMES)
 
     def inside(self, name: str, *command: str) -> str:
-        """Return what a command says inside of a container."""
+        """Return the output of a command inside a container."""
         program = "crun" if name.startswith("bundle") else "podman"
         return self.machine.run([program, "exec", name, *command]).stdout.strip()
 
@@ -117,7 +117,7 @@ def test_an_updated_image_restarts_its_own_containers_and_no_neighbour(switches:
 
 
 def test_a_neighbour_of_any_kind_restarts_nothing_else(switches: Switches) -> None:
-    """A container more or less, a variable of another: units name nothing that these change."""
+    """Units do not depend on another container, or on its variables."""
     modules, generations = switches.generations.modules, switches.generations
     given = (ENABLE, SECCOMP, CONTAINERS, f"virtualisation.nixoci.lock = {FOLDER}/0/nixoci.lock.json;")
     extra = f"virtualisation.nixoci.containers.more = {container('podman', 'nginx')};"

@@ -1,4 +1,4 @@
-"""The metadata dump: composefs's format, and that it reads back as what was written."""
+"""The metadata dump: composefs's format, and a round trip through writer and reader."""
 
 from __future__ import annotations
 

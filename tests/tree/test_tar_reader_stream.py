@@ -1,4 +1,4 @@
-"""What makes up a tar stream: sizes, extended headers, damage, and the end."""
+"""The parts of a tar stream: sizes, extended headers, damage, and the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rootfs on disk: what a NAR can hold, the right bytes, and no way out."""
+"""The rootfs on disk: only files that a NAR can hold, the right content, and no write outside of it."""
 
 from __future__ import annotations
 
