@@ -59,7 +59,7 @@ def load(text: bytes | str, *, what: str) -> Any:
             text = text.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
         if "\\u" in text:
-            # half a surrogate pair is not a character and could not be written again
+            # half a surrogate pair is not a character and cannot be written again
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"{what}: not valid JSON: {error}") from error

@@ -48,13 +48,13 @@ def _make_locked(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         try:
             made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        except OSError as error:  # names a directory that the user does not know
+        except OSError as error:  # the error names a directory that the user does not know
             raise OSError(error.errno, error.strerror, os.fspath(parent)) from error
         try:
             handle = os.open(made, _DIRECTORY)
         except FileNotFoundError:  # swept before it was open
             continue
-        with suppress(OSError):  # file systems without locks: then nobody gets one, and nothing is ever swept
+        with suppress(OSError):  # on a file system without locks, nobody gets one, and nothing is ever swept
             fcntl.flock(handle, fcntl.LOCK_EX)
         if _is_at(handle, made):
             return made, handle
@@ -106,7 +106,7 @@ def new_directory(dest: Path) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            # a failed write does not know its file
+            # the error of a failed write does not name its file
             raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
 
 

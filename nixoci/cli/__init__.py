@@ -66,6 +66,6 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of this process, and exit."""
-    atexit.register(gc.freeze)  # saves the garbage collection of all modules at exit
+    atexit.register(gc.freeze)  # skips the garbage collection of all modules at exit
     with failures_in_one_line():
         cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)

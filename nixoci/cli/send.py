@@ -116,7 +116,7 @@ def _output(output: Path | None) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename:
             raise
-        if output is None:  # or Python fails when it flushes stdout at its end
+        if output is None:  # otherwise Python fails when it flushes stdout at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise DeltaError(f"{output or 'stdout'}: the delta cannot be written: {error.strerror}") from error
 

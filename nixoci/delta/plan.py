@@ -88,7 +88,7 @@ def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int =
     for path in _referenced(made, new, old):
         bases.number(bases.index(path))
     writer = RecipeWriter(bases.number)
-    recipes = [writer.pack(node) for node in nodes]  # numbers further bases
+    recipes = [writer.pack(node) for node in nodes]  # this adds bases to the numbered ones
     summary.bases = len(bases.used)
     return Plan(
         header=Header(
@@ -152,7 +152,7 @@ def _find_similar(
         return
     unused = {node.digest for _, tree in old_trees for _, node in tree.walk() if node.segments}
     unused -= {node.digest for _, tree in new_trees for _, node in tree.walk()}
-    # the predecessor of one file is hardly that of another
+    # two files rarely have the same predecessor
     unused -= {index.digest(content.predecessor) for content in contents if content.predecessor}
     for content in lonely:
         content.file.predecessor = index.similar(content.read(), unused)

@@ -117,7 +117,7 @@ def _write(plan: Plan, encoded: Iterable[_Encoded], out: Sink, effort: Effort) -
     writer.write(pack_body_start(plan.recipes, len(plan.contents)))
     incompressible = False
     for one in encoded:
-        if one.content.incompressible and not incompressible:  # they come last
+        if one.content.incompressible and not incompressible:  # incompressible contents come last
             incompressible = True
             writer.change(incompressible_packing())
         writer.write(pack_content_head(ContentHead(one.codec.number, one.rewritten, len(one.payload))))

@@ -34,7 +34,7 @@ class GraphOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
-    """The part of `podman info` that says where podman keeps things."""
+    """The part of `podman info` with podman's storage directories."""
 
     graph_driver_name: str
     graph_root: Path
@@ -68,7 +68,7 @@ class Podman:
         return [record for name in _RECORDS for record in self._read(name)]
 
     def rootfs(self, container: str) -> Path | None:
-        """Return the directory that a container without an image runs from; None where podman knows of none."""
+        """Return the directory that a container without an image runs from; None if podman knows none."""
         try:
             found = run([self._program, "container", "inspect", "--format", "{{.Rootfs}}", container])
         except ProcessError:  # a container of buildah's, or one that was removed meanwhile

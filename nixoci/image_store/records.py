@@ -54,7 +54,7 @@ def records_text(records: Sequence[ImageRecord | LayerRecord]) -> str:
 
 
 def record_time(created: str | None) -> str:
-    """Return a config's creation time, or the epoch if it has none that Go reads.
+    """Return a config's creation time, or the epoch if there is none or Go cannot read it.
 
     A single record with a time that Go does not read makes podman refuse the whole image store.
     """

@@ -32,7 +32,7 @@ def delete(paths: Sequence[str], *, store: str | None) -> None:
     left = list(reversed(paths))  # referrers first
     for _ in range(_DELETE_TRIES):
         for path in left:
-            with suppress(ProcessError):  # something uses it
+            with suppress(ProcessError):  # a root or a process uses it
                 run(["nix-store", *_store(store), "--delete", path], package="nix")
         left = [path for path in left if os.path.lexists(real / store_path_basename(path))]
         if not left:

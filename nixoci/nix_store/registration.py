@@ -69,7 +69,7 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
             try:
                 yield new
             except HungUpError:
-                new.finish()  # reads the answers before that
+                new.finish()  # that reads the earlier answers first
                 raise
             new.finish()
     except ProcessError as error:

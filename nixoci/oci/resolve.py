@@ -88,7 +88,7 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Survey:
-    """The manifests of a source; `single` says that there is no index that names their platforms."""
+    """The manifests of a source; `single` means that there is no index, which would name their platforms."""
 
     candidates: list[_Candidate]
     single: bool = False

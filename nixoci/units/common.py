@@ -44,12 +44,12 @@ def default_target(*, user: bool) -> str:
 
 
 def stop_timeout(container: ResolvedContainer) -> UnitText:
-    """Return the longest time that stopping takes: the container's, plus that of its runtime."""
+    """Return the longest time that a stop takes: the container's limit, plus the time of its runtime."""
     return literal(f"{container.declared.stop_timeout + STOP_GRACE}s")
 
 
 def start_timeout(container: ResolvedContainer) -> UnitText:
-    """Return the time after which a container will not become healthy any more."""
+    """Return the time after which a container that is not healthy never will be."""
     if (health := container.health) is None:
         return literal(f"{_START_GRACE}s")
     checks = (health.retries + 1) * (health.interval + health.timeout)

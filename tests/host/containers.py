@@ -142,7 +142,7 @@ class Host:
         return {name: self.said(name) for name in containers}
 
     def start_all(self, names: Iterable[str]) -> None:
-        """Start services, four at a time, whether or not that succeeds."""
+        """Start services, four at a time; failures are ignored."""
         units = [f"{name}.service" for name in names]
         for first in range(0, len(units), 4):
             self.machine.run(["systemctl", "start", *units[first : first + 4]], check=False)

@@ -186,7 +186,7 @@ class Machine:
         with locked(machines / ".lock"):
             _sweep(machines)
             self._state.mkdir()
-            # held until all is removed or this process ends, however it ends: tells the next machine what is left over
+            # held until all is removed or this process ends; the next machine thus knows which folders are left over
             handle = os.open(self._state, os.O_RDONLY)
             cleanup.callback(discard, self._state)
             cleanup.callback(os.close, handle)

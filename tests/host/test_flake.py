@@ -28,7 +28,7 @@ NIXPKGS = """
 {
   outputs = _: {
     lib = import ./lib;
-    # what the outputs that are built here need of the packages
+    # the packages that the outputs built here need
     legacyPackages.x86_64-linux.extend = _: rec {
       nixoci = "/opt/nixoci";
       stdenv.hostPlatform.system = "x86_64-linux";

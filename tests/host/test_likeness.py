@@ -133,7 +133,7 @@ def comparable(seen: dict[str, Any], backend: str) -> dict[str, Any]:
         del kept["mark"], kept["environment"]["container"]
         # podman adds entries for numbers that have none
         del kept["files"]["passwd"], kept["files"]["group"]
-        # files and devices are mounted, which podman writes into its own layer, and the other way round
+        # some files and devices are mounted here and written to its own layer by podman, and the other way round
         own = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv", "/etc/passwd", "/etc/group"}
         kept["mounts"] = [mount for mount in kept["mounts"] if mount[0] not in own | {"/dev/x"}]
     return kept
