@@ -2,7 +2,7 @@
 
 from operator import attrgetter
 
-from nixoci.container.backends.restrictions import Refusal, Restrictions
+from nixoci.container.backends.model import Refusal, Restrictions
 from nixoci.container.notation import Mount, Source
 from nixoci.container.parse import ParsedContainer
 from nixoci.errors import ContainerError

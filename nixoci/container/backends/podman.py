@@ -3,7 +3,7 @@
 from operator import attrgetter
 from pathlib import PurePosixPath
 
-from nixoci.container.backends.restrictions import Refusal, Restrictions
+from nixoci.container.backends.model import Refusal, Restrictions
 from nixoci.container.model import WritableLayer
 from nixoci.container.parse import ParsedContainer, ParsedPod
 from nixoci.container.resolve import ResolvedContainer
