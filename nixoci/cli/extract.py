@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from nixoci import extraction
 from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
 from nixoci.errors import InvalidReferenceError
+from nixoci.extraction import extract as extract_image
+from nixoci.extraction import total_bytes
 from nixoci.lock.names import podman_name
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
@@ -92,8 +93,8 @@ def extract(
     with open_source(parsed, blobs=dict(blobs), limits=limits) as opened:
         image = resolve_image(opened, platform)
         label = name or _name(parsed)
-        with byte_progress(f"extracting {label}", extraction.total_bytes(image)) as advance:
-            document = extraction.extract(
+        with byte_progress(f"extracting {label}", total_bytes(image)) as advance:
+            document = extract_image(
                 image,
                 opened,
                 dest,

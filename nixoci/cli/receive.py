@@ -8,7 +8,7 @@ import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
 from nixoci.delta.closure import Received
-from nixoci.delta.receive import receive as receive_delta
+from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import add_gc_root, set_profile
 

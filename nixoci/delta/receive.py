@@ -15,7 +15,7 @@ from nixoci.nix_store.registration import RefusedError, registration
 from nixoci.progress import byte_progress
 
 
-def receive(
+def receive_delta(
     read: Callable[[int], bytes],
     *,
     what: str,

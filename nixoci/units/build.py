@@ -2,8 +2,8 @@
 
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
-share/nixoci/bundles/NAME/    config.json and the files it mounts, fstab, start and stop scripts, root.erofs without an
-                              image store
+share/nixoci/bundles/NAME/    config.json and the files it mounts, mount tables, start and stop scripts; root.erofs if
+                              there is no image store
 share/nixoci/tmpfiles/        the files that bundles have systemd-tmpfiles make
 """
 
