@@ -72,9 +72,9 @@ def gc_root_directory(container: str) -> str:
     return f"{GC_ROOTS}/nixoci/{container}"
 
 
-def store_basenames(paths: Iterable[Path]) -> list[str]:
-    """Return the basenames of the store paths among these paths: the names of their roots."""
-    return [path.name for path in paths if str(path.parent) == STORE_DIR]
+def is_store_path(path: Path) -> bool:
+    """Return whether a path is directly in the Nix store; the basename of such a path is the name of its roots."""
+    return str(path.parent) == STORE_DIR
 
 
 def image_directory(container: str) -> str:
