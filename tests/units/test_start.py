@@ -214,7 +214,10 @@ def test_every_program_and_path_of_a_start_is_one_word(tmp_path: Path, notify: s
     start.program("sh", 'exec sh "$@"')
     start.program("cat", 'exec cat "$@"')
     start.program("mkdir", 'mkdir "$@"')
-    (start.path / "state").touch()
+    if notify == "container":
+        start.run.mkdir()
+    else:
+        (start.path / "state").touch()
     executable(start.path / "bound/crun", (start.path / "bin/crun").read_text())
     done = start()
     assert (done.returncode, done.stderr) == (0, "")
@@ -316,7 +319,9 @@ def test_a_start_copies_the_hosts_files_whole(tmp_path: Path, lines: int, shell:
     text = "".join(f"127.0.0.{n} a\\nb\t {n} \n" for n in range(lines))
     script = start_script(*bundled(tmp_path, networks=["host"]), OUTPUT)
     assert "host_files='hosts resolv.conf'\n" in script
-    function = f"cat=cat\n{script[script.index('copy() {') : script.index('for file in $host_files')]}"
+    (tmp_path / ODD).mkdir()
+    cat = executable(tmp_path / ODD / "cat", "#!/bin/sh\nexec cat\n")
+    function = f"cat={shlex.quote(cat)}\n{script[script.index('copy() {') : script.index('for file in $host_files')]}"
     for end in ("", "last"):  # with or without a newline
         (tmp_path / "hosts").write_text(text + end)
         copied = subprocess.run(
