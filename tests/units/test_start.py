@@ -245,7 +245,7 @@ def test_every_program_and_path_of_a_start_is_one_word(tmp_path: Path, notify: s
 
 def test_a_start_sleeps_while_the_process_is_anothers_child(tmp_path: Path) -> None:
     start = started(tmp_path / ODD)
-    with subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(["sh", "-c", "sleep 10 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         start.program("crun", f"echo {pid} > {shlex.quote(str(start.run))}/pid")
