@@ -8,7 +8,7 @@ import pytest
 
 from nixoci.container.places import unit_secrets
 from nixoci.units.common import make_secrets
-from tests.units.samples import TOOLS, executable
+from tests.units.samples import ODD, TOOLS, executable
 from tests.units.test_text import split
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("user", [False, True])
 def test_the_lines_of_secrets_reach_systemd_tmpfiles_as_they_are(tmp_path: Path, *, user: bool) -> None:
-    folder = tmp_path / "o d;'\"$x`&*"
+    folder = tmp_path / ODD
     folder.mkdir()
     program = executable(folder / "systemd-tmpfiles", '#!/bin/sh\nprintf "%s\\n" "$#" "$@"\ncat\n')
     lines = [f"d {unit_secrets('c')} 0700 - - -", f"f^ {unit_secrets('c')}/s 0400 1 2 - s", "*", "$x  \\n"]

@@ -17,7 +17,7 @@ from nixoci.units.common import add_gc_root
 from nixoci.units.quadlet import network_file, pod_file, volume_file
 from nixoci.units.text import UnitFile
 from tests.container.samples import make_image, resolved
-from tests.units.samples import TOOLS, executable, quadlet, resolve_all
+from tests.units.samples import ODD, TOOLS, executable, quadlet, resolve_all
 from tests.units.test_text import split
 
 
@@ -157,7 +157,7 @@ def test_a_unit_of_the_system_keeps_its_image_while_it_runs(tmp_path: Path) -> N
     """The command makes a file with the name of the store path where Nix looks for roots, if there is Nix."""
     container = resolve_all(tmp_path / "image", {}).containers[0]
     stored = replace(container.tree.image, path=Path("/nix/store/0123-web"))
-    folder = tmp_path / "o d;'\"$x&*"
+    folder = tmp_path / ODD
     roots = folder / "gcroots"
     folder.mkdir()
     tools = replace(TOOLS, sh="sh", mkdir=executable(folder / "mkdir", '#!/bin/sh\nmkdir "$@"\n'))

@@ -15,10 +15,7 @@ from nixoci.units.output import Output
 from nixoci.units.start import image_table, mount_table, start_lines, start_script, stop_script, volume_lines
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image, resolved
-from tests.units.samples import OUTPUT, TOOLS, bundled, executable
-
-ODD = "o d;'\"$x`touch touched`$(touch touched)&*\\n"
-"""A name with everything that a shell does not take for itself."""
+from tests.units.samples import ODD, OUTPUT, TOOLS, bundled, executable, noted, noting
 
 ALL_OPTIONS: list[dict[str, Any]] = [
     {},
@@ -62,9 +59,7 @@ class Start:
     def program(self, name: str, more: str = "") -> None:
         """Replace a program by one that notes its arguments."""
         (self.path / "bin").mkdir(exist_ok=True)
-        log = shlex.quote(f"{self.path}/log")
-        note = f"""{{ printf '%s\\0' "${{0##*/}}" "$@"; echo; }} >> {log}"""
-        executable(self.path / "bin" / name, f"#!/bin/sh\n{note}\n{more}\n")
+        noting(self.path / "bin" / name, self.path / "log", more)
 
     def __call__(self) -> subprocess.CompletedProcess[str]:
         """Run the script."""
@@ -77,7 +72,7 @@ class Start:
     @property
     def words(self) -> list[list[str]]:
         """The calls of programs, each with its arguments."""
-        return [line.removesuffix("\0").split("\0") for line in (self.path / "log").read_text().splitlines()]
+        return noted(self.path / "log")
 
     @property
     def calls(self) -> list[str]:
