@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nixoci.units.common import _KEEP
 from nixoci.units.service import _TRY, _WAIT
 from nixoci.units.start import start_script, stop_script
 from tests.units.samples import OUTPUT, bundled
@@ -36,10 +37,9 @@ def test_scripts_of_bundles(tmp_path: Path, options: dict[str, object]) -> None:
         shellcheck("-", text=text)
 
 
-@pytest.mark.parametrize("command", [_TRY, _WAIT])
+@pytest.mark.parametrize("command", [_TRY, _WAIT, _KEEP])
 def test_commands_in_units(command: str) -> None:
-    # the path of a PID file has no character that a shell splits at
-    shellcheck("--shell=sh", "--exclude=SC2086", "-", text=f"{command}\n")
+    shellcheck("--shell=sh", "-", text=f"{command}\n")
 
 
 def test_the_scripts_are_found() -> None:

@@ -28,7 +28,7 @@ _TRY = (
     ' until "$@"; do [ $((left -= 1)) -gt 0 ] || exit 1; "$pause" "$interval"; done'
 )
 # a container that has ended will not become healthy
-_WAIT = 'read -r pid < $1; pause=$2; shift 2; until "$@"; do kill -0 "$pid" || exit 1; "$pause" 1; done'
+_WAIT = 'read -r pid < "$1"; pause=$2; shift 2; until "$@"; do kill -0 "$pid" || exit 1; "$pause" 1; done'
 _KILL_AFTER = "5s"
 _SIGNAL_BASE = 128
 _LIMIT = 1 << 20

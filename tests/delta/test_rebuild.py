@@ -1,5 +1,6 @@
 """Damage is noticed before a path is rebuilt, forgery before it is kept."""
 
+import io
 import itertools
 import os
 import random
@@ -14,8 +15,9 @@ from nixoci.delta.codecs.splice import SPLICE
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.header import pack_header, read_header
 from nixoci.delta.format.numbers import pack_varint
-from nixoci.delta.format.stream import MAGIC
-from nixoci.errors import NixociError
+from nixoci.delta.format.stream import MAGIC, DeltaReader
+from nixoci.delta.rebuild import Rebuilder
+from nixoci.errors import DeltaError, NixociError
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename
 from tests.delta.forgery import (
     CONTENTS,
@@ -171,3 +173,12 @@ def test_a_damaged_base_is_named(closures: tuple[Closure, Closure], real: Path, 
     file.chmod(0o644)
     file.write_bytes(bytes(30_000))
     assert refused(stream, real, tmp_path / "spool").startswith(f"{OLD}: damaged in this store")
+
+
+def test_a_nar_shorter_than_declared_is_refused_here(forger: Forger, real: Path, tmp_path: Path) -> None:
+    """Nix would wait for the rest of it, and never answer."""
+    info = replace(forger.header.paths[0], nar_size=1 << 20)
+    stream = DeltaReader(io.BytesIO(forger.stream(replace(forger.header, paths=(info,)))).read, what="the delta")
+    rebuilder = Rebuilder(stream, stream.header(), real, tmp_path)
+    with pytest.raises(DeltaError, match=f"^{NEW}: rebuilt with 120 bytes, expected 1048576"):
+        rebuilder.write(info, io.BytesIO())

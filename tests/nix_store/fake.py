@@ -1,13 +1,17 @@
 """A stand-in for `nix-store --serve` and `nix-store --delete`, with a log of requests."""
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from nixoci.nix_store.hashes import from_sri
+from nixoci.nix_store.path import PathInfo
+
 SERVER = """
-import os, struct, sys
+import json, os, struct, sys
 
 def log(*words):
     with open(os.environ["LOG"], "a") as file:
@@ -28,12 +32,15 @@ def say(*answers):
 
 if "--delete" in sys.argv:
     log("delete", sys.argv[-1])
+    tries = open(os.environ["LOG"]).read().splitlines().count(f"delete {sys.argv[-1]}")
+    if tries <= int(os.environ["BUSY"]):
+        sys.exit(f"error: Cannot delete path '{sys.argv[-1]}' since it is still alive.")
     os.rename(os.environ["REAL"] + "/" + os.path.basename(sys.argv[-1]), os.environ["LOG"] + ".gone")
     sys.exit()
-assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--serve", "--write"], sys.argv
+assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--serve", *os.environ["WRITE"].split()]
 assert (number(), number() >> 8) == (0x390c9deb, 2)
 say(0x5452eecb, int(os.environ["VERSION"], 16))
-known = {}
+known = {path: tuple(facts) for path, facts in json.loads(os.environ["KNOWN"]).items()}
 while command := sys.stdin.buffer.read(8):
     command = struct.unpack("<Q", command)[0]
     if command == 1:
@@ -80,12 +87,19 @@ class Fake:
         program.write_text(f"#!{sys.executable}\n{SERVER}", encoding="utf-8")
         program.chmod(0o755)
         self.set(PATH=f"{folder}/bin:{os.environ['PATH']}", LOG=f"{folder}/log", REAL=str(self.real))
-        self.set(REFUSE="", VERSION="205")
+        self.set(REFUSE="", VERSION="205", KNOWN="{}", WRITE="--write", BUSY="0")
 
     def set(self, **values: str) -> None:
         for name, value in values.items():
             self.monkeypatch.setenv(name, value)
 
+    def know(self, *infos: PathInfo) -> None:
+        """Let these paths be valid from the start."""
+        known = {info.path: (info.nar_size, from_sri(info.nar_hash).hex()) for info in infos}
+        self.set(KNOWN=json.dumps(known))
+
     @property
     def log(self) -> list[str]:
-        return (self.folder / "log").read_text(encoding="utf-8").splitlines()
+        """The deletions and registrations so far."""
+        file = self.folder / "log"
+        return file.read_text(encoding="utf-8").splitlines() if file.exists() else []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nixoci.errors import ProcessError, StoreError
+from nixoci.nix_store import commands
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import RefusedError, registration
 from nixoci.streams import Sink
@@ -53,6 +54,44 @@ def test_what_was_registered_before_a_refusal_goes_again(nix: Fake, number: int)
     assert [line for line in nix.log if line.startswith("add")] == [
         f"add {info.path} 0000 40 40" for info in INFOS[:number]
     ]
+    # Nix deletes no path that another one refers to
+    assert [line for line in nix.log if line.startswith("delete")] == [
+        f"delete {info.path}" for info in reversed(INFOS[: number + 1])
+    ]
+
+
+def test_a_path_that_is_still_in_use_is_deleted_later(nix: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_DELETE_PAUSE", 0)
+    nix.set(REFUSE=INFOS[0].path, BUSY="3")
+    with pytest.raises(RefusedError):
+        register(nix, (INFOS[0], whole))
+    assert not os.listdir(nix.real)
+    assert nix.log == [f"delete {INFOS[0].path}"] * 4
+
+
+def test_a_refusal_is_found_among_the_answers_that_were_not_read_before(nix: Fake) -> None:
+    """Nix ends while a later path is sent, and its answers for the earlier ones are still in the pipe."""
+    large = PathInfo(path=INFOS[9].path, nar_hash=INFOS[9].nar_hash, nar_size=50 << 20)
+    nix.set(REFUSE=INFOS[5].path)
+
+    def write(out: Sink) -> None:
+        for _ in range(50):
+            out.write(bytes(1 << 20))
+
+    with pytest.raises(RefusedError) as caught:
+        register(nix, *((info, whole) for info in INFOS[:6]), (large, write))
+    assert caught.value.info == INFOS[5]
+    assert not os.listdir(nix.real)
+
+
+def test_paths_registered_before_a_failure_are_deleted(nix: Fake) -> None:
+    def fail(_out: Sink) -> None:
+        raise StoreError("no more")
+
+    with pytest.raises(StoreError, match="no more"):
+        register(nix, *((info, whole) for info in INFOS[:100]), (INFOS[100], fail))
+    assert any(line.startswith("add") for line in nix.log)
+    assert not os.listdir(nix.real)
 
 
 def test_what_comes_after_a_refusal_is_not_waited_for(nix: Fake) -> None:

@@ -239,6 +239,16 @@ def test_an_opaque_marker_hides_only_lower_layers() -> None:
     assert names(merge(layer(file(b"d/one")), middle, layer(file(b"d/three")))) == [b"d/", b"d/three", b"d/two"]
 
 
+def test_a_directory_may_be_opaque_in_one_layer_after_the_other() -> None:
+    layers = [layer(opaque(b"d"), file(b"d/" + name), file(b"d/sub/" + name)) for name in (b"two", b"three")]
+    assert names(merge(layer(file(b"d/one")), *layers)) == [b"d/", b"d/sub/", b"d/sub/three", b"d/three"]
+
+
+def test_a_directory_may_be_whited_out_in_one_layer_after_the_other() -> None:
+    layers = [layer(file(b"d/" + name), file(b"d/sub/" + name), whiteout(b"d")) for name in (b"two", b"three")]
+    assert names(merge(layer(file(b"d/one")), *layers)) == [b"d/", b"d/sub/", b"d/sub/three", b"d/three"]
+
+
 def test_an_opaque_marker_through_a_symlink_acts_on_its_target() -> None:
     lower = layer(file(b"real/old"), symlink(b"link", b"real"))
     assert names(merge(lower, layer(opaque(b"link")))) == [b"link", b"real/"]

@@ -168,6 +168,16 @@ def test_contents_are_put_aside_where_only_we_write(tmp_path: Path) -> None:
     assert mode(tmp_path / "new") == 0o700
 
 
+def test_a_content_is_put_aside_in_a_new_file_only(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"untouched")
+    contents = Contents(tmp_path / "contents")
+    os.link(outside, tmp_path / "contents/1")
+    with pytest.raises(FileExistsError):
+        merge(layer(file(b"f", b"x")), save=contents.save)
+    assert outside.read_bytes() == b"untouched"
+
+
 @pytest.mark.parametrize("call", ["pwrite", "fchmod", "ftruncate"])
 def test_a_full_disk_is_the_error_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def full(*_: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ TOOLS = Tools.find(
 )
 OUTPUT = Output(out=Path("/out"), tools=TOOLS)
 IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
+
+ODD = "o d;'\"$x`touch touched`$(touch touched)&*\\n"
+"""A name with everything that a shell does not take for itself."""
 
 GENERATOR = """#!/bin/sh
 for target; do :; done
@@ -77,3 +81,14 @@ def executable(path: Path, text: str) -> str:
     path.write_text(text)
     path.chmod(0o755)
     return str(path)
+
+
+def noting(path: Path, log: Path, more: str = "") -> str:
+    """Write a program that appends its name and arguments to a log, then does `more`; return its path."""
+    note = f"""{{ printf '%s\\0' "${{0##*/}}" "$@"; echo; }} >> {shlex.quote(str(log))}"""
+    return executable(path, f"#!/bin/sh\n{note}\n{more}\n")
+
+
+def noted(log: Path) -> list[list[str]]:
+    """Return the calls in a log, each with its arguments; an argument has no line break."""
+    return [line.removesuffix("\0").split("\0") for line in log.read_text().splitlines()]

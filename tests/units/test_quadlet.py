@@ -17,7 +17,8 @@ from nixoci.units.common import add_gc_root
 from nixoci.units.quadlet import network_file, pod_file, volume_file
 from nixoci.units.text import UnitFile
 from tests.container.samples import make_image, resolved
-from tests.units.samples import TOOLS, quadlet, resolve_all
+from tests.units.samples import ODD, TOOLS, executable, quadlet, resolve_all
+from tests.units.test_text import split
 
 
 def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:
@@ -156,15 +157,15 @@ def test_a_unit_of_the_system_keeps_its_image_while_it_runs(tmp_path: Path) -> N
     """The command makes a file with the name of the store path where Nix looks for roots, if there is Nix."""
     container = resolve_all(tmp_path / "image", {}).containers[0]
     stored = replace(container.tree.image, path=Path("/nix/store/0123-web"))
+    folder = tmp_path / ODD
+    roots = folder / "gcroots"
+    folder.mkdir()
+    tools = replace(TOOLS, sh="sh", mkdir=executable(folder / "mkdir", '#!/bin/sh\nmkdir "$@"\n'))
     unit = UnitFile("c.container")
-    add_gc_root(unit, replace(container, tree=ImageTree(stored)), TOOLS)
+    add_gc_root(unit, replace(container, tree=ImageTree(stored)), tools)
     pre, post = unit.render().splitlines()[-2:]
     assert post == "ExecStopPost=/b/rm --force /nix/var/nix/gcroots/nixoci/c/0123-web"
-    assert pre.startswith("ExecStartPre=/s/sh -c ")
-    roots = tmp_path / "gcroots"
-    words = shlex.split(
-        pre.removeprefix("ExecStartPre=").replace("$$", "$").replace("/s/sh", "sh").replace("/b/mkdir", "mkdir")
-    )
+    words = [word.replace("$$", "$").replace("%%", "%") for word in split(pre.removeprefix("ExecStartPre="))]
     keep = [word.replace("/nix/var/nix/gcroots", str(roots)) for word in words]
     subprocess.run(keep, check=True)
     assert not roots.exists()

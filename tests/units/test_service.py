@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,10 +11,13 @@ import pytest
 from nixoci.errors import ContainerError
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import start_lines, start_script, stop_script
-from tests.units.samples import OUTPUT, TOOLS, bundled, quadlet
+from tests.units.samples import ODD, OUTPUT, TOOLS, bundled, noted, noting, quadlet
+from tests.units.test_text import split
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nixoci.units.tools import Tools
 
 
 def test_a_bundle_is_started_by_its_script(tmp_path: Path) -> None:
@@ -37,6 +44,46 @@ def test_health_of_a_bundle_is_a_unit(tmp_path: Path) -> None:
     assert ' c 3 /b/sleep 30 /b/timeout --kill-after=5s 30 /c/crun exec c /bin/sh -c "x $$y"\n' in service
     assert "OnUnitInactiveSec=30000000us\n" in timer
     assert "Wants=c-health.timer\n" in bundle_service(container, made, OUTPUT).render()
+
+
+def odd_tools(path: Path, timeout: str) -> Tools:
+    """Return programs at odd paths; `timeout` notes the health checks and does that."""
+    folder = path / ODD
+    folder.mkdir()
+    noting(folder / "timeout", path / "log", timeout)
+    noting(folder / "sleep", path / "log")
+    return replace(TOOLS, sh="sh", **{name: f"{folder}/{name}" for name in ("timeout", "sleep", "crun")})
+
+
+def run_command(value: str, **places: str) -> int:
+    """Run a command line as systemd does, with some of its words replaced."""
+    words = [word.replace("%%", "%").replace("$$", "$") for word in split(value)]
+    return subprocess.run([places.get(word, word) for word in words], timeout=20, check=False).returncode
+
+
+@pytest.mark.parametrize("retries", [1, 3])
+def test_a_health_check_is_tried_as_often_as_the_container_says(tmp_path: Path, retries: int) -> None:
+    options = {"test": ["CMD", ODD, ""], "retries": retries, "interval": "7s", "timeout": "2s"}
+    tools = odd_tools(tmp_path, "exit 1")
+    container, _ = bundled(tmp_path / "image", healthcheck=options)
+    (start,) = [line for line in health_units(container, tools)[0].render().splitlines() if line.startswith("ExecS")]
+    assert run_command(start.partition("=")[2]) == 1
+    check = ["timeout", "--kill-after=5s", "2", tools.crun, "exec", "c", ODD, ""]
+    assert noted(tmp_path / "log") == [*[check, ["sleep", "7"]] * (retries - 1), check]
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_start_waits_for_health_while_the_container_lives(tmp_path: Path, *, alive: bool) -> None:
+    # healthy at the second check
+    tools = odd_tools(tmp_path, f"[ $(wc -l < {shlex.quote(str(tmp_path))}/log) -gt 2 ]")
+    container, made = bundled(tmp_path / "image", notify="healthy", healthcheck={"test": ["CMD", ODD]})
+    lines = bundle_service(container, made, replace(OUTPUT, tools=tools)).render().splitlines()
+    (wait,) = [line for line in lines if line.startswith("ExecStartPost=")]
+    pid = tmp_path / ODD / "pid"
+    pid.write_text(f"{os.getpid() if alive else 99999999}\n")
+    status = run_command(wait.partition("=")[2], **{"/run/nixoci/c/pid": str(pid)})
+    check = ["timeout", "--kill-after=5s", "30", tools.crun, "exec", "c", ODD]
+    assert (status, noted(tmp_path / "log")) == ((0, [check, ["sleep", "1"], check]) if alive else (1, [check]))
 
 
 def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,22 @@ import pytest
 
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
+from nixoci.units.output import Output
 from nixoci.units.start import image_table, mount_table, start_lines, start_script, stop_script, volume_lines
+from nixoci.units.tools import Tools
 from tests.container.samples import make_image, resolved
-from tests.units.samples import OUTPUT, TOOLS, bundled, executable
+from tests.units.samples import ODD, OUTPUT, TOOLS, bundled, executable, noted, noting
+
+ALL_OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"runtime": "runc", "notify": "container"},
+    {
+        "writableLayer": "persistent",
+        "networks": ["host"],
+        "volumes": ["v:/data"],
+        "secrets": {"s": {"source": "/s"}},
+    },
+]
 
 PROGRAMS = ("mkdir", "systemd_tmpfiles", "mount", "mkfifo", "sleep", "umount", "rm")
 RUN = "run --bundle=/out/share/nixoci/bundles/c"
@@ -29,10 +42,11 @@ class Start:
         for name in PROGRAMS:
             self.program(name)
         # mount makes the directory that it mounts below; the process that crun has started is none of systemd's
-        self.program("mount", f'mkdir -p "{self.run}"')
-        self.program("mkdir", f'mkdir -p "{self.run}"')
+        run = shlex.quote(str(self.run))
+        self.program("mount", f"mkdir -p {run}")
+        self.program("mkdir", f"mkdir -p {run}")
         self.program("mkfifo", 'shift 2; mkfifo "$1"')
-        self.program("crun", f'[ ! -d "{self.run}" ] || echo 99999999 > "{self.run}/pid"; echo out')
+        self.program("crun", f"[ ! -d {run} ] || echo 99999999 > {run}/pid; echo out")
         programs = {name: f"{path}/bin/{name}" for name in PROGRAMS}
         defaults = {"run": str(self.run), "state": f"{path}/state", "sh": "sh", "cat": "cat", "stop": f"{path}/stop"}
         defaults |= programs | {"runtime": f"{path}/bin/crun"}
@@ -45,8 +59,7 @@ class Start:
     def program(self, name: str, more: str = "") -> None:
         """Replace a program by one that notes its arguments."""
         (self.path / "bin").mkdir(exist_ok=True)
-        log = f'printf "%s\\n" "${{0##*/}}${{1:+ $*}}" >> "{self.path}/log"'
-        executable(self.path / "bin" / name, f"#!/bin/sh\n{log}\n{more}\n")
+        noting(self.path / "bin" / name, self.path / "log", more)
 
     def __call__(self) -> subprocess.CompletedProcess[str]:
         """Run the script."""
@@ -57,9 +70,14 @@ class Start:
         )
 
     @property
+    def words(self) -> list[list[str]]:
+        """The calls of programs, each with its arguments."""
+        return noted(self.path / "log")
+
+    @property
     def calls(self) -> list[str]:
-        """The calls of programs, with `run` as RUN."""
-        return (self.path / "log").read_text().replace(str(self.run), "RUN").splitlines()
+        """The calls of programs, each as one line, with `run` as RUN."""
+        return [" ".join(words).replace(str(self.run), "RUN") for words in self.words]
 
 
 def started(path: Path, *, shell: str = "sh", values: dict[str, str] | None = None, **options: Any) -> Start:
@@ -148,6 +166,107 @@ def test_any_path_of_crun_is_that_path_in_the_start(tmp_path: Path, folder: str)
     assert start.calls[-1] == "called"
 
 
+@pytest.mark.parametrize("options", ALL_OPTIONS, ids=str)
+def test_every_variable_of_a_script_has_its_value_whatever_its_characters(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    tools = Tools(**{field.name: f"/{ODD}/{field.name}" for field in fields(Tools)})
+    output = Output(out=Path("/out", ODD), tools=tools)
+    container, made = bundled(tmp_path / "image", **options)
+    bundle = output.bundle("c")
+    programs = ["sh", "mkdir", "systemd_tmpfiles", "mount", "umount", "rm", "mkfifo", "cat", "sleep"]
+    values = {name: getattr(tools, name) for name in programs}
+    values |= {"runtime": getattr(tools, options.get("runtime", "crun")), "bundle": bundle, "stop": bundle / "stop"}
+    values |= {"fstab": bundle / "fstab", "tmpfiles": output.start_tmpfiles("c")}
+    values |= {"image_fstab": bundle / "image.fstab", "volume_tmpfiles": output.volume_tmpfiles("c")}
+    for script in (start_script(container, made, output), stop_script(container, made, output)):
+        variables = script.split("\n\n")[1]
+        names = [line.partition("=")[0] for line in variables.splitlines()]
+        show = "\n".join(f'printf "%s\\n" "${name}"' for name in names)
+        done = subprocess.run(
+            ["sh", "-euc", f"{variables}\n{show}"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        found = dict(zip(names, done.stdout.splitlines(), strict=True))
+        assert {"runtime", "umount", "rm"} <= found.keys()
+        for name, value in found.items():
+            assert value in {"", str(values.get(name, value))}
+            assert (ODD in value) == (name in values and value != ""), name
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("notify", ["started", "container"])
+def test_every_program_and_path_of_a_start_is_one_word(tmp_path: Path, notify: str, shell: str) -> None:
+    folder = tmp_path / ODD
+    for made in ("start/bound", "gcroots"):
+        (folder / made).mkdir(parents=True)
+    options = ALL_OPTIONS[-1] | {"notify": notify}
+    text = start_script(*bundled(tmp_path / "image", **options), OUTPUT)
+    paths = ("tmpfiles", "fstab", "bundle", "stop", "state", "bound", "image", "image_fstab", "volume_tmpfiles")
+    values = {name: f"{folder}/start/{name}" for name in paths} | {"gc_roots": f"{folder}/gcroots/nixoci/c"}
+    values |= {"name": ODD, "runtime_option": f"--option={ODD}", "kept": "aaa-image", "volumes": "/nowhere/v"}
+    values |= {name: f"{folder}/start/bin/{name}" for name in ("sh", "cat")}
+    start = Start(folder / "start", text, shell=shell, **values)
+    start.program("sh", 'exec sh "$@"')
+    start.program("cat", 'exec cat "$@"')
+    start.program("mkdir", 'mkdir "$@"')
+    if notify == "container":
+        start.run.mkdir()
+    else:
+        (start.path / "state").touch()
+    executable(start.path / "bound/crun", (start.path / "bin/crun").read_text())
+    done = start()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("out\n")
+    crun = ["crun", f"--option={ODD}", "run", f"--bundle={values['bundle']}"]
+    detached = [*crun, "--detach", f"--pid-file={start.run}/pid", ODD]
+    assert [words for words in start.words if words != ["cat"]] == [
+        ["sh", values["stop"]],
+        ["stop"],
+        ["mkdir", "-p", values["gc_roots"]],
+        ["mkdir", "-p", "-m", "0700", str(start.run)],
+        ["systemd_tmpfiles", "--create", values["tmpfiles"]],
+        ["mount", "--all", "--fstab", values["fstab"]],
+        ["mount", "--all", "--fstab", values["image_fstab"]],
+        ["systemd_tmpfiles", "--create", values["volume_tmpfiles"]],
+        ["umount", values["image"]],
+        ["rm", "--dir", values["image"]],
+        *([["mkfifo", "-m", "0600", f"{start.run}/log"], [*crun, ODD]] if notify == "container" else [detached]),
+    ]
+    assert ["cat"] in start.words
+    assert [file.name for file in Path(values["gc_roots"]).iterdir()] == ["aaa-image"]
+    assert (start.run / "resolv.conf").exists()
+    assert not list(tmp_path.rglob("touched"))
+
+
+def test_a_start_sleeps_while_the_process_is_anothers_child(tmp_path: Path) -> None:
+    start = started(tmp_path / ODD)
+    with subprocess.Popen(["sh", "-c", "sleep 10 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        start.program("crun", f"echo {pid} > {shlex.quote(str(start.run))}/pid")
+        start.program("sleep", f"kill {pid} || :")
+        assert start().returncode == 0
+    assert start.words[-1] == ["sleep", "0.01"]
+
+
+def test_every_program_and_path_of_a_stop_is_one_word(tmp_path: Path) -> None:
+    folder = tmp_path / ODD
+    (folder / "stop/image").mkdir(parents=True)
+    paths = ("root", "metadata", "image", "bound", "gc_roots")
+    values = {name: f"{folder}/stop/{name}" for name in paths} | {"name": ODD, "kept": "aaa bbb"}
+    stop = Start(folder / "stop", stop_script(*bundled(tmp_path / "image"), OUTPUT), **values)
+    done = stop()
+    assert (done.returncode, done.stderr) == (0, "")
+    roots = [f"{values['gc_roots']}/aaa", f"{values['gc_roots']}/bbb"]
+    assert stop.words == [
+        ["crun", "delete", "--force", ODD],
+        ["umount", "--lazy", values["image"]],
+        ["umount", "--lazy", values["root"], values["metadata"], values["bound"]],
+        ["rm", "--force", "--dir", values["bound"]],
+        ["rm", "--recursive", "--force", "--one-file-system", str(stop.run), *roots],
+    ]
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_a_runtime_that_fails_fails_the_start_with_its_exit_code(tmp_path: Path, shell: str) -> None:
     start = started(tmp_path, shell=shell)
@@ -195,7 +314,9 @@ def test_a_start_copies_the_hosts_files_whole(tmp_path: Path, lines: int, shell:
     text = "".join(f"127.0.0.{n} a\\nb\t {n} \n" for n in range(lines))
     script = start_script(*bundled(tmp_path, networks=["host"]), OUTPUT)
     assert "host_files='hosts resolv.conf'\n" in script
-    function = f"cat=cat\n{script[script.index('copy() {') : script.index('for file in $host_files')]}"
+    (tmp_path / ODD).mkdir()
+    cat = executable(tmp_path / ODD / "cat", "#!/bin/sh\nexec cat\n")
+    function = f"cat={shlex.quote(cat)}\n{script[script.index('copy() {') : script.index('for file in $host_files')]}"
     for end in ("", "last"):  # with or without a newline
         (tmp_path / "hosts").write_text(text + end)
         copied = subprocess.run(
@@ -318,6 +439,24 @@ def test_a_path_that_a_mount_table_cannot_hold_is_refused(tmp_path: Path) -> Non
     for path in ("/a b", "/a,b", "/a\tb", "/a\nb", "/a:b"):
         with pytest.raises(ContainerError, match=r"^containers\.c\.image: .* cannot be a mount option"):
             mount_table(container, made, TOOLS, erofs=Path(path))
+
+
+@pytest.mark.parametrize("crun", ["/a b/crun", "/a,b/crun", "/a:b/crun", "/a#b/crun", "/a\\b/crun", "crun"])
+def test_crun_below_a_path_that_a_mount_table_cannot_hold_protects_itself(tmp_path: Path, crun: str) -> None:
+    container, made = bundled(tmp_path)
+    output = replace(OUTPUT, tools=replace(TOOLS, crun=crun))
+    table = mount_table(container, made, output.tools, erofs=Path("/e"))
+    assert [line.split()[0] for line in table.splitlines()] == ["/e", "overlay"]
+    for script in (start_script(container, made, output), stop_script(container, made, output)):
+        assert "\nbound=''\n" in script
+
+
+@pytest.mark.parametrize("name", ["a b", 'a"b', "a'b", "a\\b", "a%b", "é"])
+def test_a_new_volume_over_a_path_that_tmpfiles_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    extra = {name: Inode(Kind.DIRECTORY)}
+    container = resolved(make_image(tmp_path, extra=extra), volumes=[f"v:/{name}"], entrypoint=["x"])
+    with pytest.raises(ContainerError, match=r"^containers\.c\.volumes: .* cannot be copied to a new volume"):
+        volume_lines(container)
 
 
 @pytest.mark.parametrize(

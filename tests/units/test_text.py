@@ -113,6 +113,13 @@ def test_what_quadlet_drops_is_refused(value: str) -> None:
         quadlet_argument("o", value)
 
 
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\\"])
+def test_a_setting_of_more_than_one_line_is_refused(value: str) -> None:
+    """The next key would belong to a value that ends with a backslash."""
+    with pytest.raises(ContainerError, match=r"^o: more than one line"):
+        verbatim("o", value)
+
+
 @pytest.mark.parametrize("value", [None, {}, [1]])
 def test_a_setting_of_another_type_is_refused(value: object) -> None:
     with pytest.raises(ContainerError, match=r"^o: expected text"):
