@@ -14,6 +14,7 @@ from nixoci.document import load, structure
 from nixoci.errors import ImageError, PlatformError
 from nixoci.oci.config_types import check_config_types
 from nixoci.oci.image import Blob, Image, ImageSource, Layer
+from nixoci.oci.index import structure_index
 from nixoci.oci.media_types import (
     CONFIG_TYPES,
     DOCKER_CONFIG,
@@ -186,7 +187,7 @@ def _read_index(source: ImageSource, descriptor: Descriptor) -> Index:
     what = f"{source.name}: index {descriptor.digest}"
     value = _object(blob.text, what)
     _check_type(value, descriptor, what, foreign=("config", "layers", "fsLayers", "history"))
-    return structure(Index, value, what=what)
+    return structure_index(value, what=what)
 
 
 def _read_manifest(source: ImageSource, descriptor: Descriptor) -> tuple[Blob, Manifest]:
