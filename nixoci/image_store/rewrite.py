@@ -72,7 +72,7 @@ def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten
 def _drop_malformed_env(config: dict[str, Any]) -> list[str]:
     """Remove the entries of Env that are not variables, and return them."""
     execution = config.get("config") or {}
-    env = execution.get("Env") or []
+    env = [entry or "" for entry in execution.get("Env") or []]
     dropped = [entry for entry in env if not is_variable(entry)]
     if dropped:
         config["config"] = {**execution, "Env": [entry for entry in env if is_variable(entry)]}
