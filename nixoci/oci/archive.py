@@ -1,5 +1,6 @@
 """Image archives: tar files whose members are read in place, without unpacking them."""
 
+import errno
 import io
 import os
 import posixpath
@@ -157,6 +158,10 @@ def _seekable(path: Path, name: str, limits: Limits) -> Iterator[BinaryIO]:
         with tempfile.TemporaryFile() as inflated:
             try:
                 _inflate(decompress(iter(partial(file.read, _COPY), b"")), inflated, name, limits)
+            except OSError as error:
+                if error.errno in {errno.ENOSPC, errno.EDQUOT}:  # an unnamed file does not know its directory
+                    error.filename = tempfile.gettempdir()
+                raise
             except DecompressError as error:
                 raise ImageError(f"{name}: {error}" + ("; make it again" if error.damaged else "")) from error
             inflated.seek(0)

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Self
@@ -13,6 +13,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.index import parse_index
 from nixoci.oci.media_types import OCI_INDEX
 from nixoci.oci.model import Descriptor, Index
+from nixoci.oci.resolve import document_type
 from nixoci.oci.verify import MAX_DOCUMENT
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -62,7 +63,12 @@ class Layout:
         if len(text) > MAX_DOCUMENT:
             raise ImageError(f"{name}: {_INDEX} has more than {MAX_DOCUMENT} bytes, the limit")
         root = _choose(parse_index(text, what=f"{name}: {_INDEX}"), text, chosen, name)
-        return cls(name=name, root=root, _open=open_file, _index=text)
+        layout = cls(name=name, root=root, _open=open_file, _index=text)
+        if root.media_type:
+            return layout
+        with layout.open_blob(root) as blob:
+            media_type = document_type(blob.read(MAX_DOCUMENT + 1), what=f"{name}: {root.digest}")
+        return replace(layout, root=replace(root, media_type=media_type))
 
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """Open a blob of the layout."""

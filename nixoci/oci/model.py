@@ -66,9 +66,9 @@ class Platform:
 class Descriptor:
     """A reference to a blob by its media type, digest and size in bytes (image-spec descriptor.md)."""
 
-    media_type: str
     digest: Digest
     size: int
+    media_type: str = ""
     platform: Platform | None = None
     artifact_type: str | None = None
     annotations: dict[str, str] = field(default_factory=dict)

@@ -248,7 +248,7 @@ def _layers(source: ImageSource, descriptor: Descriptor, manifest: Manifest, con
                 f"{what}: layer {layer.digest} is encrypted ({layer.media_type}); decrypt the image first, for example"
                 " with `skopeo copy --decryption-key`"
             )
-        if layer.media_type not in LAYER_TYPES:
+        if layer.media_type and layer.media_type not in LAYER_TYPES:
             raise ImageError(
                 f"{what}: layer {layer.digest} has the media type {layer.media_type!r}, which is not that of a"
                 " container image's layer"

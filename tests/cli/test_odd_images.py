@@ -106,6 +106,20 @@ def test_a_config_or_manifest_that_podman_takes(
     assert paths(nixoci, tmp_path, "oci:layout:t") == ["/x"]
 
 
+@pytest.mark.parametrize("media_type", ["", None, LEFT_OUT])
+def test_descriptors_without_a_media_type(nixoci: Callable[..., Result], tmp_path: Path, media_type: Any) -> None:
+    layout = tmp_path / "layout"
+    untyped = {"mediaType": media_type} if media_type is not LEFT_OUT else {}
+    blob = add_blob(layout, ONE, OCI_LAYER)
+    del blob["mediaType"]
+    write_image(layout, [ONE], manifest_layers=[blob | untyped])
+    index = json.loads((layout / "index.json").read_bytes())
+    del index["manifests"][0]["mediaType"]
+    index["manifests"][0] |= untyped
+    (layout / "index.json").write_bytes(encode(index))
+    assert paths(nixoci, tmp_path, "oci:layout:t") == ["/x"]
+
+
 @pytest.mark.parametrize("rootfs", [{"type": "layers"}, {"type": "layers", "diff_ids": None}, None, LEFT_OUT])
 @pytest.mark.parametrize("layers", [[], None, LEFT_OUT])
 def test_an_image_without_layers(nixoci: Callable[..., Result], tmp_path: Path, rootfs: Any, layers: Any) -> None:
