@@ -130,7 +130,11 @@ def json_key(field: "dataclasses.Field[Any]") -> str:
 def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
     converter = Converter(forbid_extra_keys=strict, detailed_validation=True)
     converter.register_structure_hook(int, _exactly(int, "an integer"))
-    converter.register_structure_hook(str, _exactly(str, "a string"))
+    text = _exactly(str, "a string")
+    # null in a list or a map of strings: Go reads it as an empty one
+    converter.register_structure_hook(
+        str, lambda value, target: "" if value is None and not strict else text(value, target)
+    )
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
     for kind, shape, words in ((list, list, "a list"), (tuple, list, "a list"), (dict, dict, "an object")):
         _check_container(converter, kind, shape, words)

@@ -92,7 +92,7 @@ def new_directory(dest: Path) -> Iterator[Path]:
 
     Raises:
         StoreError: `dest` exists, or its parent does not.
-        OSError: The disk is full; it names `dest`.
+        OSError: The disk is full; it names `dest`, or a path that would be in it.
     """
     if dest.exists() or dest.is_symlink():
         raise StoreError(f"{dest}: exists already; remove it or choose another destination")
@@ -104,10 +104,10 @@ def new_directory(dest: Path) -> Iterator[Path]:
             made.chmod(_MODE)
             made.rename(dest)
         except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            # the error of a failed write does not name its file
-            raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
+            if error.errno in _FULL:  # a failed write does not know its file
+                raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
+            _rename(error, made, dest)
+            raise
 
 
 @contextmanager
@@ -126,13 +126,25 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     target = path.resolve()
     with temporary_directory(prefix=_prefix(target), parent=target.parent) as folder:
         made = folder / "new"
-        with made.open("xb") as file:
-            yield file
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(target)
+        try:
+            with made.open("xb") as file:
+                yield file
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                file.flush()
+                os.fsync(file.fileno())
+            made.replace(target)
+        except OSError as error:
+            _rename(error, made, path)
+            raise
+
+
+def _rename(error: OSError, made: Path, dest: Path) -> None:
+    """Let an error name `dest`, or a path in it, and not what is made beside it, which the user does not know."""
+    for name in ("filename", "filename2"):
+        path = getattr(error, name)
+        if isinstance(path, (str, bytes)) and Path(os.fsdecode(path)).is_relative_to(made):
+            setattr(error, name, str(dest / Path(os.fsdecode(path)).relative_to(made)))
 
 
 def write_if_changed(path: Path, text: str) -> bool:

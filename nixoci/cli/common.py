@@ -1,5 +1,6 @@
 """Shared parts of the verbs: options with one meaning everywhere, JSON output, errors in one line."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,7 +158,8 @@ def failures_in_one_line() -> Iterator[None]:
     except NixociError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        named = isinstance(error.filename, (str, bytes, os.PathLike))
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror or str(error))
 
 
 def _fail(message: str) -> None:

@@ -80,8 +80,8 @@ def extract(
 ) -> None:
     """Extract the image SOURCE to the new directory DEST.
 
-    SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or blobs:MANIFEST_DIGEST with the files
-    of the blobs given by --blob. DEST gets rootfs/, metadata.dump and image.json.
+    SOURCE is oci:DIR[:TAG], oci:DIR@DIGEST, oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or
+    blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. DEST gets rootfs/, metadata.dump and image.json.
     """
     limits = Limits(total_size=max_size, entries=max_entries, depth=max_depth, header_size=max_header_size)
     parsed = parse_source(source)

@@ -75,7 +75,7 @@ def add(
 ) -> None:
     """Pin the image REF, or further platforms of a pinned image.
 
-    REF is a reference as for podman (nginx:1.27, quay.io/org/app@sha256:...), or oci:DIR[:TAG],
+    REF is a reference as for podman (nginx:1.27, quay.io/org/app@sha256:...), or oci:DIR[:TAG], oci:DIR@DIGEST,
     oci-archive:FILE[:TAG], docker-archive:FILE[:REF]. Only manifests and configs are read; no layer is downloaded.
     """
     with exclusive_access(lock):

@@ -90,7 +90,7 @@ class Content:
         """
         data = read_below(self.root, self.path, self.offset, self.size)
         if len(data) != self.size:
-            raise DeltaError(f"{self.root}: {self.path!r} changed while it was read; verify the store")
+            raise DeltaError(f"{self.root}: {os.fsdecode(self.path)!r} changed while it was read; verify the store")
         return data
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixoci.errors import StoreError
+from nixoci.errors import ProcessError, StoreError
 from nixoci.image_path import ImagePath
 from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
@@ -195,7 +195,10 @@ class _Writer:
         if self._mkcomposefs is not None:
             _make_directory(directory / "composefs-data")
             blob = directory / "composefs-data" / "composefs.blob"
-            run([self._mkcomposefs, "--from-file", image.metadata, blob], package="composefs")
+            try:
+                run([self._mkcomposefs, "--from-file", image.metadata, blob], package="composefs")
+            except ProcessError as error:
+                raise ProcessError(f"image {image.document.name}: {error}", stderr=error.stderr) from error
             blob.chmod(_FILE_MODE)
         if self._rootless:
             with (directory / METADATA).open("xb") as file:

@@ -188,7 +188,7 @@ def _retagged(name: str, reference: str, tag: str) -> str:
     source = parse_source(reference)
     if isinstance(source, BlobsSource):
         raise LockError(f"image {name}: {reference} has no tag to change")
-    changed = replace(source, tag=tag, digest=None) if isinstance(source, Reference) else replace(source, tag=tag)
+    changed = replace(source, tag=tag, digest=None)
     parse_source(str(changed))  # the tag comes from the user: check the text as a whole
     return str(changed)
 

@@ -69,6 +69,7 @@ def best_match(wanted: Platform, offered: Iterable[tuple[Platform, T]]) -> T | N
 
 def _rank(wanted: Platform, offered: Platform) -> tuple[int, int] | None:
     """Return the rank of a platform, higher is better; None if it does not match."""
+    wanted, offered = wanted.normalized, offered.normalized
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
         return None
     most, found = (_variant(one) for one in (wanted, offered))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from nixoci.errors import StoreError
 from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR
 from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, walk
+from nixoci.tree.tar_format import show
 
 _FORMAT_BITS = {
     Kind.REGULAR: stat.S_IFREG,
@@ -75,7 +76,8 @@ def read_dump(lines: Iterable[bytes], *, what: str = "metadata dump") -> Inode:
         try:
             reader.add(line)
         except (ValueError, LookupError, OverflowError) as error:
-            raise StoreError(f"{what}: line {number} is not valid: {line[:100]!r}; extract the image again") from error
+            found = show(line[:100])
+            raise StoreError(f"{what}: line {number} is not valid: {found}; extract the image again") from error
     if reader.root is None:
         raise StoreError(f"{what}: it has no root directory; extract the image again")
     return reader.root

@@ -178,6 +178,28 @@ def test_a_content_is_put_aside_in_a_new_file_only(tmp_path: Path) -> None:
     assert outside.read_bytes() == b"untouched"
 
 
+def test_a_file_with_more_names_than_the_file_system_allows_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def three_names(source: bytes, target: bytes, *, follow_symlinks: bool) -> None:
+        if os.lstat(source).st_nlink == 3:
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        real(source, target, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "link", three_names)
+    links = [hardlink(b"f%d" % number, b"f0") for number in range(1, 7)]
+    more = [hardlink(b"s%d" % number, b"s0") for number in range(1, 7)]
+    data = layer(header(b"f0", mode=0o755, size=4), b"data".ljust(512, b"\0"), *links, symlink(b"s0", b"away"), *more)
+    rootfs = write(tmp_path / "rootfs", data)
+    files = [rootfs / f"f{number}" for number in range(7)]
+    assert [(path.read_bytes(), mode(path), path.stat().st_nlink) for path in files] == [
+        (b"data", 0o555, nlink) for nlink in (3, 3, 3, 3, 3, 3, 1)
+    ]
+    assert [(rootfs / f"s{number}").readlink() for number in range(7)] == [Path("away")] * 7
+
+
 @pytest.mark.parametrize("call", ["pwrite", "fchmod", "ftruncate"])
 def test_a_full_disk_is_the_error_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def full(*_: object) -> int:
