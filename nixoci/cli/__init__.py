@@ -19,6 +19,7 @@ VERBS = {
     "bundle": ("units", "bundle"),
     "completion": ("completion", "completion"),
     "copy": ("send", "copy"),
+    "doctor": ("doctor", "doctor"),
     "extract": ("extract", "extract"),
     "fetch-blob": ("fetch", "fetch_blob"),
     "gc-roots": ("gc_roots", "gc_roots"),
