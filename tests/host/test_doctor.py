@@ -101,27 +101,41 @@ def test_a_user_who_gets_root_s_store_and_has_no_ids(machine: Machine) -> None:
     assert "/etc/subuid" not in {line.check for line in doctor(machine, user="alice")}
 
 
-def test_a_tag_that_hides_the_store_s_image(machine: Machine, images: dict[str, Pair]) -> None:
-    name = machine.run(["podman", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()[0]
-    stored = machine.run(["podman", "image", "inspect", "--format={{.Id}}", name]).stdout
+@pytest.fixture
+def name(machine: Machine, images: dict[str, Pair]) -> Iterator[str]:
+    """Yield the name of an image in an image store that a drop-in names."""
+    name = "docker.io/library/nginx:1.27"
+    source = images["nginx"].old.inside
+    machine.run(["nixoci", "extract", source, "/nix/nginx-1.27", "--name=nginx", f"--reference={name}"], timeout=300)
+    path = machine.run(["nix-store", "--add", "/nix/nginx-1.27"], timeout=300).stdout.strip()
+    machine.run(["nixoci", "image-store", "/nix/named", path, f"--drop-in={DROP_IN}"])
+    yield name
+    machine.run(["rm", "--recursive", "--force", DROP_IN, "/nix/named", "/nix/nginx-1.27"])
+
+
+def test_a_tag_that_hides_an_image_and_a_container_without_a_root(
+    machine: Machine, name: str, images: dict[str, Pair]
+) -> None:
+    assert doctor(machine) == []
+    inspect = ["podman", "image", "inspect", "--format={{.Id}}", name]
+    stored = machine.run(inspect).stdout
     machine.run(["skopeo", "copy", "--quiet", images["redis"].old.inside, f"containers-storage:{name}"], timeout=300)
-    assert machine.run(["podman", "image", "inspect", "--format={{.Id}}", name]).stdout != stored
+    assert machine.run(inspect).stdout != stored
     (line,) = doctor(machine)
     assert (line.status, line.check) == ("problem", name)
     assert f"`podman untag {name}`" in line.text
     machine.run(["podman", "untag", name])
     assert doctor(machine) == []
-    assert machine.run(["podman", "image", "inspect", "--format={{.Id}}", name]).stdout == stored
+    assert machine.run(inspect).stdout == stored
 
-
-def test_a_container_without_a_root(machine: Machine) -> None:
-    name = machine.run(["podman", "images", "--filter=readonly=true", "--format={{.Repository}}:{{.Tag}}"]).stdout
-    machine.run(["podman", "create", "--name=web", "--network=none", name.split()[0], "true"])
+    machine.run(["podman", "create", "--name=web", "--network=none", name, "true"])
     (line,) = doctor(machine)
     assert (line.status, line.check) == ("warning", "gc roots of containers")
     assert "web" in line.text
     machine.run(["nixoci", "gc-roots"])
     assert doctor(machine) == []
+    machine.run(["podman", "rm", "web"])
+    machine.run(["nixoci", "gc-roots"])
 
 
 def test_a_path_without_programs(machine: Machine) -> None:
