@@ -1,6 +1,7 @@
 """storage.conf and its drop-in, by which a podman outside of NixOS uses an image store (containers-storage.conf(5))."""
 
 import json
+import os
 from pathlib import Path
 
 _FOR_ROOT = """\
@@ -12,7 +13,7 @@ _FOR_ROOT = """\
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
 
-def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
+def storage_conf(store: str | os.PathLike[str], *, mount_program: str | os.PathLike[str] | None = None) -> str:
     """Return a storage.conf with an image store.
 
     podman reads it from /etc/containers or, for a rootless user, from ~/.config/containers. Every podman command
@@ -29,7 +30,9 @@ def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
     return text + _overlay(mount_program)
 
 
-def storage_drop_in(store: Path, *, note: str = "", mount_program: Path | None = None) -> str:
+def storage_drop_in(
+    store: str | os.PathLike[str], *, note: str = "", mount_program: str | os.PathLike[str] | None = None
+) -> str:
     """Return a drop-in of storage.conf that adds an image store to those of other files.
 
     podman 5.8 and newer read it, root's from /etc/containers/storage.rootful.conf.d and a rootless user's from
@@ -45,12 +48,12 @@ def storage_drop_in(store: Path, *, note: str = "", mount_program: Path | None =
     return text + _overlay(mount_program)
 
 
-def _overlay(mount_program: Path | None) -> str:
+def _overlay(mount_program: str | os.PathLike[str] | None) -> str:
     if mount_program is None:
         return ""
     return f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: str | os.PathLike[str]) -> str:
     # a JSON string that leaves non-ASCII characters unescaped is a TOML basic string
-    return json.dumps(str(path), ensure_ascii=False)
+    return json.dumps(os.fspath(path), ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from pathlib import PurePosixPath
 
+from nixoci.container.declared import as_declared
 from nixoci.container.model import Deployment
 from nixoci.document import unstructure
 from nixoci.errors import ContainerError
@@ -55,6 +56,7 @@ def render_default_nix(
         EscapeError: Nix has no literal for a value in the lock or the deployment.
     """
     if deployment is not None:
+        deployment = as_declared(deployment)
         if deployment.images:
             raise ContainerError("images: they come from the lock here; take them out, and pin them with `nixoci add`")
         check_declared(deployment, lock)

@@ -79,7 +79,7 @@ def test_nothing_outside_of_the_file_is_imported(deployment: Deployment | None) 
 
 
 def test_the_flake_is_a_string_like_any_other() -> None:
-    assert '(builtins.getFlake "a\\"\\${b}").packages' in render_default_nix(LOCK, flake='a"${b}')
+    assert '(builtins.getFlake "a\\"\\${b}")).packages' in render_default_nix(LOCK, flake='a"${b}')
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
