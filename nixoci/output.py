@@ -98,16 +98,21 @@ def new_directory(dest: Path) -> Iterator[Path]:
         raise StoreError(f"{dest}: exists already; remove it or choose another destination")
     if not dest.parent.is_dir():
         raise StoreError(f"{dest}: its parent directory does not exist; make it first")
-    with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made:
-        try:
-            yield made
-            made.chmod(_MODE)
-            made.rename(dest)
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            # a failed write does not know its file
-            raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
+    with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made, _full_disk_names(dest):
+        yield made
+        made.chmod(_MODE)
+        made.rename(dest)
+
+
+@contextmanager
+def _full_disk_names(dest: Path) -> Iterator[None]:
+    """Let the error of a full disk name the output: a failed write does not know its file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
 
 
 @contextmanager
@@ -126,7 +131,7 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     target = path.resolve()
     with temporary_directory(prefix=_prefix(target), parent=target.parent) as folder:
         made = folder / "new"
-        with made.open("xb") as file:
+        with _full_disk_names(path), made.open("xb") as file:
             yield file
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
