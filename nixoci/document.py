@@ -7,7 +7,9 @@ add keys; nixoci's own are read strictly.
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeVar, get_origin
 
@@ -80,6 +82,32 @@ def structure(cls: type[T], value: Any, *, what: str, strict: bool = False) -> T
 def unstructure(document: Any) -> Any:
     """Return the JSON value of a dataclass document."""
     return _converter(strict=True).unstructure(document)
+
+
+def plain(value: Any) -> Any:
+    """Return the JSON value of anything that a program put into a document, also of what the document's types refuse.
+
+    >>> plain({"a": (1, None)})
+    {'a': [1, None]}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if hasattr(value, "from_json"):
+            return str(value)
+        given = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return {json_key(field): plain(item) for field, item in given if not _is_default(field, item)}
+    if isinstance(value, Enum | os.PathLike):
+        return value.value if isinstance(value, Enum) else os.fspath(value)
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(field.default_factory() == value)
+    return field.default is not dataclasses.MISSING and field.default == value
 
 
 def dump(document: Any) -> str:

@@ -98,16 +98,28 @@ def new_directory(dest: Path) -> Iterator[Path]:
         raise StoreError(f"{dest}: exists already; remove it or choose another destination")
     if not dest.parent.is_dir():
         raise StoreError(f"{dest}: its parent directory does not exist; make it first")
-    with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made:
-        try:
-            yield made
-            made.chmod(_MODE)
-            made.rename(dest)
-        except OSError as error:
-            if error.errno in _FULL:  # a failed write does not know its file
-                raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
-            _rename(error, made, dest)
-            raise
+    with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made, _errors_name(dest, made):
+        yield made
+        made.chmod(_MODE)
+        made.rename(dest)
+
+
+@contextmanager
+def _errors_name(dest: Path, made: Path) -> Iterator[None]:
+    """Let an error name `dest`, or a path in it, and not `made` beside it, which the user does not know.
+
+    The error of a failed write names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
+        for name in ("filename", "filename2"):
+            path = getattr(error, name)
+            if isinstance(path, (str, bytes)) and Path(os.fsdecode(path)).is_relative_to(made):
+                setattr(error, name, str(dest / Path(os.fsdecode(path)).relative_to(made)))
+        raise
 
 
 @contextmanager
@@ -126,7 +138,7 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     target = path.resolve()
     with temporary_directory(prefix=_prefix(target), parent=target.parent) as folder:
         made = folder / "new"
-        try:
+        with _errors_name(path, made):
             with made.open("xb") as file:
                 yield file
                 if mode is not None:
@@ -134,17 +146,6 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             made.replace(target)
-        except OSError as error:
-            _rename(error, made, path)
-            raise
-
-
-def _rename(error: OSError, made: Path, dest: Path) -> None:
-    """Let an error name `dest`, or a path in it, and not what is made beside it, which the user does not know."""
-    for name in ("filename", "filename2"):
-        path = getattr(error, name)
-        if isinstance(path, (str, bytes)) and Path(os.fsdecode(path)).is_relative_to(made):
-            setattr(error, name, str(dest / Path(os.fsdecode(path)).relative_to(made)))
 
 
 def write_if_changed(path: Path, text: str) -> bool:

@@ -4,6 +4,7 @@ podman's built-in profile is the one that containers-common installs. Some of it
 architectures or capabilities. Runtimes do not know such conditions.
 """
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ _ARCHITECTURES = {
 Profile = dict[str, Any]
 
 
-def read_profile(file: Path) -> Profile:
+def read_profile(file: str | os.PathLike[str]) -> Profile:
     """Read a profile.
 
     Raises:
@@ -38,7 +39,7 @@ def read_profile(file: Path) -> Profile:
         DocumentError: It is not JSON.
     """
     try:
-        profile = load(file.read_bytes(), what=str(file))
+        profile = load(Path(file).read_bytes(), what=os.fspath(file))
     except OSError as error:
         raise ContainerError(
             f"{file}: no seccomp profile: {error.strerror}; name containers-common's seccomp.json with --seccomp,"

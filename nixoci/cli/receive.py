@@ -14,7 +14,7 @@ from nixoci.nix_store.commands import add_gc_root, set_profile
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @store_option
 @click.option(
     "--gc-root",

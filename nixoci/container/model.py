@@ -5,6 +5,7 @@ the source of its JSON schema (`nixoci.container.schema`); a field's text is in 
 for the option reference.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
@@ -266,10 +267,10 @@ class Deployment:
     pods: dict[str, Pod] = field(default_factory=dict, metadata=about("Pods by name."))
 
     @classmethod
-    def read(cls, file: Path) -> Self:
+    def read(cls, file: str | os.PathLike[str]) -> Self:
         """Read a deployment's JSON file.
 
         Raises:
             DocumentError: It is not JSON, or not of this shape; unknown keys are refused.
         """
-        return parse(cls, file.read_bytes(), what=str(file), strict=True)
+        return parse(cls, Path(file).read_bytes(), what=os.fspath(file), strict=True)

@@ -63,6 +63,11 @@ class Podman:
         """The image stores that storage.conf names."""
         return [Path(store) for store in self._store.graph_options.additional_image_stores or ()]
 
+    @property
+    def storage(self) -> Path:
+        """The directory of podman's own images and containers."""
+        return self._store.graph_root
+
     def containers(self) -> list[ContainerRecord]:
         """Return all containers, buildah's working containers among them."""
         return [record for name in _RECORDS for record in self._read(name)]

@@ -15,6 +15,7 @@ An image's id is the sha256 of its rewritten config, and a layer's id the diff i
 paths, so containers of one image store start from the next one too, and equal layers are stored once.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,11 @@ class StoredImage:
 
 
 def build_image_store(
-    out: Path, images: Sequence[ImagePath], *, mkcomposefs: str | Path | None = MKCOMPOSEFS, rootless: bool = False
+    out: str | os.PathLike[str],
+    images: Sequence[ImagePath],
+    *,
+    mkcomposefs: str | os.PathLike[str] | None = MKCOMPOSEFS,
+    rootless: bool = False,
 ) -> list[StoredImage]:
     """Build an image store over image paths in the new directory `out`.
 
@@ -74,8 +79,9 @@ def build_image_store(
         ProcessError: `mkcomposefs` is missing or failed.
         OSError: The disk is full; nothing is left at `out`.
     """
-    with new_directory(out) as made:
-        writer = _Writer(made, None if rootless else mkcomposefs, rootless=rootless)
+    program = None if rootless or mkcomposefs is None else os.fspath(mkcomposefs)
+    with new_directory(Path(out)) as made:
+        writer = _Writer(made, program, rootless=rootless)
         for image in images:
             writer.add(image)
         return writer.finish()
@@ -102,7 +108,7 @@ class _Image:
 class _Writer:
     """Writes an image store to a directory, one image at a time."""
 
-    def __init__(self, root: Path, mkcomposefs: str | Path | None, *, rootless: bool) -> None:
+    def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool) -> None:
         self._images = root / "overlay-images"
         self._layers = root / "overlay-layers"
         self._overlay = root / "overlay"

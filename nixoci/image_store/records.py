@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from nixoci.document import key, unstructure
+from nixoci.document import key, parse, unstructure
 from nixoci.image_store.times import go_time
 from nixoci.oci.digest import Digest
 
@@ -48,6 +49,26 @@ class LayerRecord:
 def records_text(records: Sequence[ImageRecord | LayerRecord]) -> str:
     """Return the text of `images.json` or `layers.json`."""
     return json.dumps([unstructure(record) for record in records], separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedImage:
+    """The part of an `ImageRecord` that says which image a name means."""
+
+    id: str
+    names: list[str] = field(default_factory=list)
+
+
+def image_names(store: Path) -> dict[str, str]:
+    """Return the image ids by name of an image store or of podman's own storage.
+
+    Raises:
+        DocumentError: Its `images.json` is not one.
+        OSError: It cannot be read.
+    """
+    file = store / "overlay-images/images.json"
+    records = parse(list[NamedImage], file.read_bytes(), what=str(file))
+    return {name: record.id for record in records for name in record.names}
 
 
 def record_time(created: str | None) -> str:

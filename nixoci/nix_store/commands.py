@@ -95,6 +95,16 @@ def add_gc_root(link: Path, path: str, *, store: str | None) -> None:
     run(["nix-store", *_store(store), "--realise", path, "--add-root", link, "--indirect"], package="nix")
 
 
+def gc_roots_of(path: str, *, store: str | None) -> list[str]:
+    """Return the links that keep a path from the garbage collector (`nix-store --query --roots`).
+
+    Paths that a running process uses are left out, since they last no longer than the process.
+    """
+    printed = run(["nix-store", *_store(store), "--query", "--roots", path], package="nix").decode()
+    links = [line.partition(" -> ")[0] for line in printed.splitlines()]
+    return [link for link in links if link.startswith("/") and not link.startswith("/proc/")]
+
+
 def set_profile(profile: Path, path: str, *, store: str | None) -> None:
     """Make a path the next generation of a profile (`nix-env --set`)."""
     run(["nix-env", *_store(store), "--profile", profile, "--set", path], package="nix")
