@@ -7,6 +7,7 @@ import ./module.nix {
   definitions =
     {
       lib,
+      config,
       cfg,
       deployment,
       ...
@@ -15,6 +16,25 @@ import ./module.nix {
       {
         virtualisation.podman.enable = lib.mkDefault true;
         environment.systemPackages = [ cfg.package ];
+
+        # Nix does not see mounts. This keeps the images of containers, also of those that no unit started. It runs at
+        # the boot, after each switch (it does not remain active) and before the garbage collector.
+        systemd.services.nixoci-gc-roots = {
+          description = "Garbage collector roots for the images of containers";
+          wantedBy = [
+            "multi-user.target"
+            "nix-gc.service"
+          ];
+          before = [ "nix-gc.service" ];
+          path = [
+            config.nix.package
+            config.virtualisation.podman.package
+          ];
+          serviceConfig = {
+            Type = "oneshot";
+            ExecStart = "${cfg.package}/bin/nixoci gc-roots";
+          };
+        };
       }
       # storage.conf refers to the store of its own generation, because podman fails if a store is missing
       (lib.mkIf (cfg.images != { }) {

@@ -1,5 +1,6 @@
 """`nixoci gc-roots`: images that containers still use stay in the Nix store."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from nixoci.cli.common import dry_run_option, json_option, print_json, warn
 from nixoci.cli.table import print_table
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
-from nixoci.gc_roots.update import Places, Root, update_podman_roots
+from nixoci.gc_roots.update import Places, Root, remove_stale_unit_roots, update_podman_roots
 
 
 @click.command("gc-roots")
@@ -23,10 +24,11 @@ from nixoci.gc_roots.update import Places, Root, update_podman_roots
 @dry_run_option
 @json_option
 def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Keep the images of podman's containers from Nix's garbage collector.
+    """Keep the images of containers from Nix's garbage collector.
 
-    Each container that podman knows, running or stopped, gets a root on the image path that it runs from; roots of
-    containers that are gone are removed. Run it after a switch and before `nix-collect-garbage`.
+    Each container that podman knows, running or stopped, gets a root on the image path that it runs from. Roots of
+    containers that are gone are removed, and so are those of units that ended without their stop, as at a power cut.
+    Run it after a switch and before `nix-collect-garbage`. NixOS with nixoci's module does that by itself.
 
     Root's containers whose image is not in the image store any more can be started again: their images are kept under
     /nix/var/nixoci/kept-images, which a drop-in of storage.conf names.
@@ -35,6 +37,8 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
     if directory is not None:
         places = replace(places, roots=directory.absolute())
     roots = update_podman_roots(Podman(podman), places, dry_run=dry_run)
+    if os.geteuid() == 0:
+        roots += remove_stale_unit_roots(dry_run=dry_run)
     if as_json:
         print_json(roots)
     elif roots:

@@ -1,5 +1,6 @@
 """The tree of an image, for lookups by path."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +41,11 @@ class ImageTree:
         """Return the file at an absolute path, symlinks followed inside the tree, or None."""
         found = lookup(self.root, path.encode())
         return None if found is None else found[1]
+
+    def canonical(self, path: str) -> str | None:
+        """Return the absolute path without symlinks of the file at `path`, or None."""
+        found = lookup(self.root, path.encode())
+        return None if found is None else f"/{os.fsdecode(found[0])}"
 
     def lines(self, path: str) -> list[str]:
         """Return the lines of a text file of the tree; none if it is not there."""

@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterable
+from pathlib import Path
 
 from nixoci.container.notation import Mount, Source
 from nixoci.nix_store.path import STORE_DIR
@@ -14,6 +15,9 @@ STATE = "/var/lib/nixoci"
 
 VOLUMES = f"{STATE}/volumes"
 """The named volumes of bundles."""
+
+GC_ROOTS = "/nix/var/nix/gcroots"
+"""The roots of Nix's garbage collector: an empty file there with the basename of a store path keeps that path."""
 
 BOUND_RUNTIMES = f"{RUN}/.runtime"
 """The directories that crun's is bind-mounted at, by container: outside of `run_directory`, which is removed
@@ -61,6 +65,21 @@ def unit_secrets(container: str) -> str:
 def named_volume(name: str) -> str:
     """Return the directory of a bundle's named volume."""
     return f"{VOLUMES}/{name}"
+
+
+def gc_root_directory(container: str) -> str:
+    """Return the directory of the roots that a container's unit makes while the container runs."""
+    return f"{GC_ROOTS}/nixoci/{container}"
+
+
+def store_basenames(paths: Iterable[Path]) -> list[str]:
+    """Return the basenames of the store paths among these paths: the names of their roots."""
+    return [path.name for path in paths if str(path.parent) == STORE_DIR]
+
+
+def image_directory(container: str) -> str:
+    """Return the mount point of a bundle's image alone, without the layer that the container writes to."""
+    return f"{run_directory(container)}/image"
 
 
 def mount_source(mount: Mount) -> str:

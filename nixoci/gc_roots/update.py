@@ -11,6 +11,7 @@ from nixoci.gc_roots.image_stores import FoundImage, built_stores, find_images, 
 from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.gc_roots.links import Change, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
+from nixoci.gc_roots.units import update_unit_roots
 
 _PREFIX = "podman-"
 
@@ -111,6 +112,14 @@ def _path(podman: Podman, container: ContainerRecord, images: dict[str, FoundIma
         return found.path if found is not None else None
     rootfs = podman.rootfs(container.id)
     return store_path_of(rootfs) if rootfs is not None else None
+
+
+def remove_stale_unit_roots(*, dry_run: bool = False) -> list[Root]:
+    """Remove the roots of units that ended without their stop, as at a power cut; return all that there were."""
+    return [
+        Root(engine="systemd", id=link.name, container=link.name, path=link.path, change=link.change, image_kept=False)
+        for link in update_unit_roots(dry_run=dry_run)
+    ]
 
 
 @contextmanager

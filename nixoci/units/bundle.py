@@ -10,7 +10,15 @@ from nixoci.process import run
 from nixoci.units.common import default_target
 from nixoci.units.output import Output, write_unit
 from nixoci.units.service import bundle_service, health_units
-from nixoci.units.start import mount_table, start_lines, start_script, stop_script, volume_lines
+from nixoci.units.start import (
+    IMAGE_TABLE,
+    image_table,
+    mount_table,
+    start_lines,
+    start_script,
+    stop_script,
+    volume_lines,
+)
 
 
 def write_bundle(output: Output, container: ResolvedContainer) -> list[str]:
@@ -27,6 +35,7 @@ def write_bundle(output: Output, container: ResolvedContainer) -> list[str]:
     if bundle.root is not Root.TREE:
         erofs = _erofs(output, container)
         _write(folder / "fstab", mount_table(container, bundle, output.tools, erofs=erofs))
+        _write(folder / IMAGE_TABLE, image_table(container))
     _write(output.start_tmpfiles(container.name), _text(start_lines(container, bundle)))
     _write(output.volume_tmpfiles(container.name), _text(volume_lines(container)))
     _write(folder / "start", start_script(container, bundle, output))

@@ -2,7 +2,7 @@
 
 import shlex
 
-from nixoci.container.places import unit_secrets
+from nixoci.container.places import GC_ROOTS, gc_root_directory, store_basenames, unit_secrets
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.text import UnitFile, UnitText, command, literal, raw, word
 from nixoci.units.tools import Tools
@@ -11,6 +11,9 @@ _SECOND = 10**9
 STOP_GRACE = 30
 """Seconds that a runtime needs to stop a container that has ended."""
 _START_GRACE = 60
+
+_KEEP = 'if [ -d "$0" ]; then [ -d "$2" ] || "$1" -p "$2"; : > "$3"; fi'
+"""Makes the root `$3` in the directory `$2`, with mkdir `$1`, if `$0` exists."""
 
 USER_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The directories of programs on NixOS and elsewhere: rootless podman runs newuidmap, and its image store's mount
@@ -24,6 +27,15 @@ def add_order(unit: UnitFile, container: ResolvedContainer) -> None:
     for other in sorted(container.declared.depends_on):
         unit.add("Unit", "Requires", literal(f"{other}.service"))
         unit.add("Unit", "After", literal(f"{other}.service"))
+
+
+def add_gc_root(unit: UnitFile, container: ResolvedContainer, tools: Tools) -> None:
+    """Keep the image in the Nix store while the unit runs; nothing where there is no Nix, or the image is elsewhere."""
+    directory = gc_root_directory(container.name)
+    for name in store_basenames([container.tree.image.path]):
+        file = f"{directory}/{name}"
+        unit.add("Service", "ExecStartPre", command([tools.sh, "-c", _KEEP, GC_ROOTS, tools.mkdir, directory, file]))
+        unit.add("Service", "ExecStopPost", command([tools.rm, "--force", file]))
 
 
 def add_path(unit: UnitFile, *, user: bool) -> None:

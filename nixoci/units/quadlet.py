@@ -17,6 +17,7 @@ from nixoci.container.places import runtime_directory, unit_secrets
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.units.common import (
+    add_gc_root,
     add_install,
     add_order,
     add_path,
@@ -122,6 +123,8 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     for index, value in enumerate(declared.extra_options):
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(container.option(f"extraOptions[{index}]"), value))
     _add_service(unit, container)
+    if not user:
+        add_gc_root(unit, container, tools)
     add_path(unit, user=user)
     _add_secrets(unit, container, tools, user=user)
     add_quadlet_settings(unit, container.option("settings.quadlet"), _SECTION, declared.settings.quadlet)

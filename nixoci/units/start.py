@@ -11,10 +11,13 @@ from nixoci.container.places import (
     BOUND_RUNTIMES,
     STATE,
     VOLUMES,
+    gc_root_directory,
+    image_directory,
     layer_directory,
     named_volume,
     root_directory,
     run_directory,
+    store_basenames,
 )
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
@@ -27,6 +30,7 @@ from nixoci.units.tools import Tools
 _IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
 _IN_TMPFILES = set(" \"'\\%")
 _PRIVATE = "X-mount.mkdir=0700"
+IMAGE_TABLE = "image.fstab"
 _UMASK = 0o022
 _MKDIR_BITS = 0o1777
 """The mode bits that mkdir(2) sets."""
@@ -38,6 +42,7 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
     commands = Commands.of(container, tools)
     mounted = bundle.root is not Root.TREE
     named = [named_volume(mount.source) for mount in container.parsed.named_volumes]
+    kept = _kept(container, output)
     return _script(
         "start.sh",
         name=name,
@@ -51,7 +56,11 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
         fstab=output.bundle(name) / "fstab" if mounted else "",
         mount_hint=_layer_hint(container) if bundle.root is Root.PERSISTENT else "",
         bound=_bound_runtime(container, bundle, tools),
+        gc_roots=gc_root_directory(name) if kept else "",
+        kept=" ".join(kept),
         volumes=" ".join(named),
+        image=image_directory(name) if named else "",
+        image_fstab=output.bundle(name) / IMAGE_TABLE if named else "",
         volume_tmpfiles=output.volume_tmpfiles(name) if named else "",
         host_files=" ".join(HOST_FILES) if container.parsed.host_network else "",
         notify="yes" if container.declared.notify is Notify.CONTAINER else "",
@@ -59,6 +68,8 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
         mkdir=tools.mkdir,
         systemd_tmpfiles=tools.systemd_tmpfiles,
         mount=tools.mount,
+        umount=tools.umount,
+        rm=tools.rm,
         mkfifo=tools.mkfifo,
         cat=tools.cat,
         sleep=tools.sleep,
@@ -75,7 +86,10 @@ def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output) ->
         runtime=Commands.of(container, output.tools).program,
         root=root_directory(container.name) if mounted else "",
         metadata=_metadata(container) if mounted else "",
+        image=image_directory(container.name) if container.parsed.named_volumes else "",
         bound=_bound_runtime(container, bundle, output.tools),
+        gc_roots=gc_root_directory(container.name),
+        kept=" ".join(_kept(container, output)),
         umount=output.tools.umount,
         rm=output.tools.rm,
     )
@@ -121,6 +135,17 @@ def mount_table(container: ResolvedContainer, bundle: Bundle, tools: Tools, *, e
     return "".join(f"{line}\n" for line in lines)
 
 
+def image_table(container: ResolvedContainer) -> str:
+    """Return the table of the mount from which new named volumes are filled: the image alone, over its metadata.
+
+    The root of a container is no place to copy from. A container can replace a directory in its own layer by a symlink,
+    which a program of the host would follow to the host's files.
+    """
+    target, metadata = image_directory(container.name), _metadata(container)
+    options = f"ro,nodev,metacopy=on,{_PRIVATE},lowerdir={metadata}::{container.tree.image.rootfs}"
+    return f"overlay {target} overlay {options} 0 0\n" if container.parsed.named_volumes else ""
+
+
 def start_lines(container: ResolvedContainer, bundle: Bundle) -> list[str]:
     """Return the lines of tmpfiles.d(5) that apply before the root is mounted.
 
@@ -140,21 +165,23 @@ def start_lines(container: ResolvedContainer, bundle: Bundle) -> list[str]:
 def volume_lines(container: ResolvedContainer) -> list[str]:
     """Return the lines of tmpfiles.d(5) for new named volumes: each is a copy of the directory that it covers.
 
+    The image's symlinks are followed here, inside its tree. systemd-tmpfiles would follow them on the host.
+
     Raises:
         ContainerError: A path of the image cannot be written there.
     """
     lines: list[str] = []
     for mount in container.parsed.named_volumes:
         volume = named_volume(mount.source)
-        inode = container.tree.find(mount.target)
-        if inode is None or not inode.is_directory:
+        inode, path = container.tree.find(mount.target), container.tree.canonical(mount.target)
+        if inode is None or path is None or not inode.is_directory:
             lines.append(f"d {volume} 0755 - - -")
             continue
-        if not mount.target.isascii() or set(mount.target) & _IN_TMPFILES:
+        if not path.isascii() or set(path) & _IN_TMPFILES:
             raise ContainerError(
-                f"{container.option('volumes')}: {mount.target!r} cannot be copied to a new volume; mount a path there"
+                f"{container.option('volumes')}: {path!r} cannot be copied to a new volume; mount a path there"
             )
-        lines.append(f"C {volume} - - - - {root_directory(container.name)}{mount.target}")
+        lines.append(f"C {volume} - - - - {image_directory(container.name)}{path.rstrip('/')}")
     return [f"d {VOLUMES} 0700 - - -", *lines] if lines else []
 
 
@@ -163,6 +190,11 @@ def _script(file: str, **values: str | Path) -> str:
     comment, commands = files("nixoci.units").joinpath(file).read_text(encoding="utf-8").split("\n\n", 1)
     variables = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     return f"{comment}\n\n{variables}\n{commands}"
+
+
+def _kept(container: ResolvedContainer, output: Output) -> list[str]:
+    """Return the names of the store paths that must stay while the container runs: its image, and its own scripts."""
+    return store_basenames((container.tree.image.path, output.out))
 
 
 def _metadata(container: ResolvedContainer) -> str:

@@ -10,7 +10,9 @@
 #   tmpfiles                     files for systemd-tmpfiles to make before the root is mounted
 #   fstab mount_hint             the mounts, the explanation of a failure
 #   bound                        the read-only mount point of the runtime's directory in the fstab
+#   gc_roots kept                a directory of Nix's garbage collector, names of store paths that it must keep
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
+#   image image_fstab            the mount of the image alone that these are copied from
 #   host_files                   files of the host's /etc that the container gets a copy of
 #   notify                       the container itself says when it is ready
 #
@@ -23,6 +25,12 @@ if [ -e "$state" ] || [ -e "$run" ]; then "$sh" "$stop"; fi
 # C's messages need no locale files
 export LC_ALL=C
 umask 0022
+
+# Nix does not see mounts. A root is a file with the name of a store path, which costs no process.
+if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then
+    [ -d "$gc_roots" ] || "$mkdir" -p "$gc_roots"
+    for path in $kept; do printf '' > "$gc_roots/$path"; done
+fi
 
 # otherwise mount makes the directory; RuntimeDirectory= would cost systemd one more fork
 if [ -n "$tmpfiles" ] || [ -z "$fstab" ]; then "$mkdir" -p -m 0700 "$run"; fi
@@ -38,7 +46,10 @@ fi
 if [ -n "$bound" ] && [ -x "$bound/${runtime##*/}" ]; then runtime=$bound/${runtime##*/}; fi
 for volume in $volumes; do
     if ! [ -e "$volume" ]; then
+        "$mount" --all --fstab "$image_fstab"
         "$systemd_tmpfiles" --create "$volume_tmpfiles"
+        "$umount" "$image"
+        "$rm" --dir "$image"
         break
     fi
 done

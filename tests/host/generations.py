@@ -74,7 +74,7 @@ class Generations:
     def install(self, generation: str, wanted: Sequence[str]) -> None:
         """Put the links in place by which systemd and podman find a generation, whichever it is."""
         self.machine.run(["mkdir", "--parents", WANTS, "/etc/containers"])
-        self._point(generation)
+        self.point(generation)
         for name in self.units(generation):
             self.machine.run(["ln", "--symbolic", "--force", f"{CURRENT}/units/{name}", SYSTEM])
         for name in wanted:
@@ -93,7 +93,7 @@ class Generations:
         }
         if changed:
             self.machine.run(["systemctl", "stop", *sorted(changed)], timeout=60)
-        self._point(generation)
+        self.point(generation)
         self.machine.run(["systemctl", "daemon-reload"])
         if changed:
             # tests switch faster than a start limit allows for; a person does not
@@ -131,7 +131,8 @@ class Generations:
         """Collect garbage."""
         self.machine.run(["nix-store", "--gc"], timeout=300)
 
-    def _point(self, generation: str) -> None:
+    def point(self, generation: str) -> None:
+        """Name a generation as the present one; nothing is restarted."""
         self.machine.run(["ln", "--symbolic", "--force", "--no-dereference", generation, CURRENT])
 
     def _is_active(self, name: str) -> bool:

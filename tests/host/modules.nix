@@ -68,6 +68,14 @@ let
       type = types.listOf types.package;
       default = [ ];
     };
+    systemd.services = mkOption {
+      type = types.attrsOf types.unspecified;
+      default = { };
+    };
+    nix.package = mkOption {
+      type = types.package;
+      default = program;
+    };
     systemd.targets = mkOption {
       type = types.attrsOf (
         types.submodule {

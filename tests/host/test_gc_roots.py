@@ -21,29 +21,38 @@ if TYPE_CHECKING:
 
 KEPT = "nix/var/nixoci/kept-images"
 DROP_IN = "etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf"
+ROOTS = "nix/var/nix/gcroots/nixoci"
+UNITS = {"unit": "podman", "tree-unit": "rootfs", "bundle-unit": "bundle"}
 SLEEP = ("--network=none", "--entrypoint=sleep")
 
 
 class Host:
-    """A machine with two generations: nginx is of the old image in the first, of the new one in the second."""
+    """A machine with three generations, each with one image, of which no two are the same."""
 
     def __init__(self, generations: Generations, built: list[str], names: list[str]) -> None:
         self.generations = generations
         self.machine = generations.machine
         self.built = built
-        self.old_name, self.new_name = names
+        self.old_name, self.new_name, _ = names
 
     def image_path(self, generation: int) -> str:
-        """Return the image path of nginx in a generation."""
+        """Return the image path of a generation."""
         conf = self.machine.run(["cat", f"{self.built[generation]}/containers/storage.conf"]).stdout
         store = conf.split('additionalimagestores = ["')[1].split('"')[0]
         layer = self.machine.run(["sh", "-c", f"readlink {store}/overlay/*/diff"]).stdout.split()[0]
         return layer.removesuffix("/rootfs")
 
     def roots(self, *options: str) -> list[dict[str, Any]]:
-        """Run the command; return what it says of the roots, but for that of the unit's container."""
+        """Run the command; return what it says of the roots, but for those of units and their containers."""
         printed: list[dict[str, Any]] = json.loads(self.machine.run(["nixoci", "gc-roots", "--json", *options]).stdout)
-        return [root for root in printed if root["container"] != "unit"]
+        return [root for root in printed if root["container"] not in UNITS]
+
+    def unit_roots(self) -> dict[str, set[str]]:
+        """Return the names of the roots of each unit that has any."""
+        found = {
+            folder.name: {file.name for file in folder.iterdir()} for folder in (self.machine.root / ROOTS).iterdir()
+        }
+        return {name: names for name, names in found.items() if names}
 
     def collect(self) -> None:
         """Forget all generations but the present one, and collect garbage."""
@@ -63,18 +72,20 @@ def host(images: dict[str, Pair]) -> Iterator[Host]:
         generations = Generations(modules)
         built, names = [], []
         with Registry(machine) as registry:
-            for count, image in enumerate((images["nginx"].old, images["nginx"].new)):
+            for count, image in enumerate((images["nginx"].old, images["nginx"].new, images["redis"].old)):
                 folder = f"{FOLDER}/{count}"
                 entry = locked(image, registry.push(image))
-                write_lock(machine, folder, {"nginx": entry})
+                write_lock(machine, folder, {"web": entry})
                 names.append(entry.reference)
-                container = (
-                    'virtualisation.nixoci.containers.unit = { image = "nginx"; networks = [ "none" ];'
-                    ' entrypoint = [ "sleep" "infinity" ]; };'
+                containers = "".join(
+                    f'virtualisation.nixoci.containers.{name} = {{ image = "web"; networks = [ "none" ];'
+                    f' backend = "{backend}"; entrypoint = [ "/usr/bin/sleep" "infinity" ]; }};'
+                    for name, backend in UNITS.items()
                 )
                 lock = f"virtualisation.nixoci.lock = {folder}/nixoci.lock.json;"
-                built.append(generations.build(ENABLE, SECCOMP, container, lock))
-        generations.install(built[0], ["unit.service"])
+                built.append(generations.build(ENABLE, SECCOMP, containers, lock))
+        generations.install(built[0], [f"{name}.service" for name in UNITS])
+        machine.run(["systemctl", "start", *UNITS], timeout=60)
         yield Host(generations, built, names)
 
 
@@ -131,3 +142,39 @@ def test_what_still_runs_keeps_its_image_and_what_is_gone_loses_it(host: Host) -
     host.generations.collect()
     assert not host.exists(old)
     assert host.exists(new)
+
+
+def test_units_keep_their_image_from_their_start_to_their_stop(host: Host) -> None:
+    old, new = host.image_path(1), host.image_path(2)
+    running = host.unit_roots()
+    assert running.keys() == UNITS.keys()
+    assert all(old.rpartition("/")[2] in names for names in running.values())
+    # a generation goes while its units run on, as if they were not restarted
+    host.generations.point(host.built[2])
+    host.machine.run(["nix-env", "--profile", PROFILE, "--set", host.built[2]])
+    host.collect()
+    assert host.exists(old)
+    for name, backend in UNITS.items():
+        program = "crun" if backend == "bundle" else "podman"
+        assert "12." in host.machine.run([program, "exec", name, "cat", "/etc/debian_version"]).stdout
+    host.machine.run(["nix-store", "--verify", "--check-contents"], timeout=300)
+    host.machine.run(["systemctl", "stop", *UNITS], timeout=60)
+    assert host.unit_roots() == {}
+    host.generations.collect()
+    assert not host.exists(old)
+    assert host.exists(new)
+    host.machine.run(["systemctl", "daemon-reload"])
+    host.machine.run(["systemctl", "start", *UNITS], timeout=60)
+    assert all(new.rpartition("/")[2] in names for names in host.unit_roots().values())
+
+
+def test_what_a_power_cut_leaves_of_a_unit_stays_for_one_run(host: Host) -> None:
+    stale = host.machine.root / ROOTS / "gone"
+    host.machine.run(["mkdir", f"/{ROOTS}/gone"])
+    host.machine.run(["touch", f"/{ROOTS}/gone/{host.image_path(2).rpartition('/')[2]}"])
+    assert stale.exists()
+    before = host.unit_roots()
+    assert [root["container"] for root in host.roots("--dry-run")] == ["gone"]
+    assert host.unit_roots() == before
+    assert [(root["container"], root["change"]) for root in host.roots()] == [("gone", "removed")]
+    assert host.unit_roots().keys() == UNITS.keys()

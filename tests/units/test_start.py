@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from nixoci.errors import ContainerError
-from nixoci.units.start import mount_table, start_lines, start_script, stop_script, volume_lines
+from nixoci.tree.model import Inode, Kind
+from nixoci.units.start import image_table, mount_table, start_lines, start_script, stop_script, volume_lines
+from tests.container.samples import make_image, resolved
 from tests.units.samples import OUTPUT, TOOLS, bundled, executable
 
 PROGRAMS = ("mkdir", "systemd_tmpfiles", "mount", "mkfifo", "sleep", "umount", "rm")
@@ -174,8 +176,17 @@ def test_volumes_are_made_if_one_is_missing(tmp_path: Path, missing: str) -> Non
         *bundled(tmp_path / "again", volumes=["v:/data", "w:/w"]), OUTPUT
     )
     assert start().returncode == 0
-    made = [call for call in start.calls if call.startswith("systemd_tmpfiles")]
-    assert made == (["systemd_tmpfiles --create /out/share/nixoci/tmpfiles/c-volumes.conf"] if missing else [])
+    made = [call for call in start.calls if "image" in call or "volumes" in call]
+    assert made == (
+        [
+            "mount --all --fstab /out/share/nixoci/bundles/c/image.fstab",
+            "systemd_tmpfiles --create /out/share/nixoci/tmpfiles/c-volumes.conf",
+            "umount /run/nixoci/c/image",
+            "rm --dir /run/nixoci/c/image",
+        ]
+        if missing
+        else []
+    )
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -251,9 +262,55 @@ def test_a_persistent_layer_and_volumes_are_made_by_systemd_tmpfiles(tmp_path: P
     assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(container, made)
     assert volume_lines(container) == [
         "d /var/lib/nixoci/volumes 0700 - - -",
-        "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/root/data",
+        "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/image/data",
         "d /var/lib/nixoci/volumes/w 0755 - - -",
     ]
+
+
+def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_path: Path) -> None:
+    """A symlink of the image leads inside the image, and not to the host's directory of that name."""
+    inside = {b"sub": Inode(Kind.DIRECTORY), b"loop": Inode(Kind.SYMLINK, 0o777, target=b"loop")}
+    extra = {
+        "link": Inode(Kind.SYMLINK, 0o777, target=b"/deep"),
+        "deep": Inode(Kind.DIRECTORY, children=inside),
+        "up": Inode(Kind.SYMLINK, 0o777, target=b"../../../../etc/../deep"),
+        "top": Inode(Kind.SYMLINK, 0o777, target=b"/"),
+    }
+    volumes = ["a:/link/sub", "b:/up", "c:/deep/loop", "d:/link/none", "e:/top"]
+    container = resolved(make_image(tmp_path, extra=extra), volumes=volumes, entrypoint=["x"])
+    assert volume_lines(container)[1:] == [
+        "C /var/lib/nixoci/volumes/a - - - - /run/nixoci/c/image/deep/sub",
+        "C /var/lib/nixoci/volumes/b - - - - /run/nixoci/c/image/deep",
+        "d /var/lib/nixoci/volumes/c 0755 - - -",
+        "d /var/lib/nixoci/volumes/d 0755 - - -",
+        "C /var/lib/nixoci/volumes/e - - - - /run/nixoci/c/image",
+    ]
+    assert image_table(container) == (
+        "overlay /run/nixoci/c/image overlay ro,nodev,metacopy=on,X-mount.mkdir=0700,"
+        f"lowerdir=/run/nixoci/c/work/meta::{tmp_path}/rootfs 0 0\n"
+    )
+
+
+def test_a_start_keeps_the_image_and_its_own_scripts_in_the_store_and_a_stop_lets_go(tmp_path: Path) -> None:
+    roots = tmp_path / "gcroots/nixoci/c"
+    names = {"kept": "aaa-image bbb-nixoci-bundle", "gc_roots": str(roots)}
+    start = started(tmp_path / "1", values=names)
+    assert start().returncode == 0
+    assert "mkdir" not in "".join(start.calls)  # where there is no Nix, there are no roots
+    roots.parent.parent.mkdir()
+    start = started(tmp_path / "2", values=names)
+    start.program("mkdir", 'mkdir "$@"')
+    assert start().returncode == 0
+    assert start.calls[0] == f"mkdir -p {roots}"
+    assert {file.name: file.read_bytes() for file in roots.iterdir()} == {"aaa-image": b"", "bbb-nixoci-bundle": b""}
+    again = started(tmp_path / "3", values=names)
+    again()
+    assert again.calls[0].startswith("mount ")
+    container, made = bundled(tmp_path / "image")
+    stop = Start(tmp_path / "stop", stop_script(container, made, OUTPUT), **names)
+    stop()
+    run = "rm --recursive --force --one-file-system RUN"
+    assert stop.calls[-1] == f"{run} {roots}/aaa-image {roots}/bbb-nixoci-bundle"
 
 
 def test_a_path_that_a_mount_table_cannot_hold_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Paths that an image or a container chose are followed inside the image, never on the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.host.prepared import sample_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.host.containers import Host
+
+SECRET = "host-secret-0815"  # noqa: S105 - what must not be found
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with sample_host() as host:
+        # of the names of the image's /run/lock and /srv, on the host
+        for folder in ("/run/lock", "/srv"):
+            host.machine.run(["mkdir", "--parents", folder])
+            host.machine.run(["tee", f"{folder}/secret"], input=SECRET)
+        yield host
+
+
+def job(script: str, **options: Any) -> dict[str, Any]:
+    """Return a bundle that runs a script and then waits."""
+    command = {"entrypoint": ["/bin/sh", "-c", f"{script}; exec sleep infinity"], "restart": "no"}
+    return {"image": "python", "backend": "bundle", "networks": ["none"]} | command | options
+
+
+def listing(host: Host, volume: str) -> list[str]:
+    """Return what a named volume holds."""
+    found = host.machine.run(["find", f"/var/lib/nixoci/volumes/{volume}", "-mindepth", "1", "-printf", "%P %u %m\\n"])
+    return sorted(found.stdout.splitlines())
+
+
+def test_a_new_volume_behind_a_symlink_of_the_image_is_filled_from_the_image(host: Host) -> None:
+    """In Debian's images /var/run is a symlink to /run, and /var/lock one to /run/lock."""
+    volumes = ["one:/var/run/lock", "two:/var/lock", "three:/var/run"]
+    host.deploy("/var/volumes", {"volumes": job("ls -la /run/lock > /run/lock/seen", volumes=volumes)})
+    host.machine.run(["systemctl", "start", "volumes"])
+    for name in ("one", "two", "three"):
+        assert SECRET not in host.machine.run(["grep", "-r", "", f"/var/lib/nixoci/volumes/{name}"], check=False).stdout
+    assert "lock root 1777" in listing(host, "three")
+    assert listing(host, "one") == ["seen root 644"]
+    assert not host.machine.run(["findmnt", "/run/nixoci/volumes/image"], check=False).stdout
+    host.machine.run(["systemctl", "stop", "volumes"])
+
+
+def test_a_new_volume_is_filled_from_the_image_and_not_from_what_a_container_made_of_it(host: Host) -> None:
+    """A container with a layer of its own puts a symlink where the next deployment mounts a new volume."""
+    changed = "rm -rf /opt /srv; ln -s /srv /opt; ln -s /etc /srv"
+    host.deploy("/var/first", {"keeps": job(changed, writableLayer="persistent")})
+    host.machine.run(["systemctl", "start", "keeps"])
+    host.machine.run(["sh", "-c", "until [ -L /var/lib/nixoci/keeps/upper/srv ]; do sleep 0.1; done"])
+    host.machine.run(["systemctl", "stop", "keeps"])
+    host.machine.run(["systemctl", "disable", "--quiet", "keeps"])
+    host.deploy("/var/second", {"keeps": job("true", writableLayer="persistent", volumes=["opt:/opt"])})
+    host.machine.run(["systemctl", "start", "keeps"], check=False)
+    assert listing(host, "opt") == []
+    host.machine.run(["systemctl", "stop", "keeps"])
+
+
+def test_a_start_that_was_cut_short_while_it_copied_leaves_nothing(host: Host) -> None:
+    host.deploy("/var/cut", {"cut": job("true", volumes=["cut:/var/lib"])})
+    host.machine.run(
+        [
+            "sh",
+            "-c",
+            "printf '#!/bin/sh\\nkill -9 $PPID\\n' > /usr/local/bin/tmpfiles; chmod +x /usr/local/bin/tmpfiles",
+        ]
+    )
+    start = "/var/cut/share/nixoci/bundles/cut/start"
+    host.machine.run(["sed", "-i", "s,^systemd_tmpfiles=.*,systemd_tmpfiles=/usr/local/bin/tmpfiles,", start])
+    assert host.machine.run(["systemctl", "start", "cut"], check=False).returncode
+    assert "/run/nixoci/cut" not in host.machine.run(["findmnt", "--list", "--noheadings"]).stdout
+    assert not (host.machine.root / "run/nixoci/cut").exists()
+
+
+def test_no_store_path_was_written_to(host: Host) -> None:
+    assert host.measure() == host.hashes
