@@ -42,6 +42,10 @@ class Host:
         layer = self.machine.run(["sh", "-c", f"readlink {store}/overlay/*/diff"]).stdout.split()[0]
         return layer.removesuffix("/rootfs")
 
+    def keep(self, generation: int) -> None:
+        """Make a generation the profile's newest; nothing is restarted."""
+        self.machine.run(["nix-env", "--profile", PROFILE, "--set", self.built[generation]])
+
     def roots(self, *options: str) -> list[dict[str, Any]]:
         """Run the command; return what it says of the roots, but for those of units and their containers."""
         printed: list[dict[str, Any]] = json.loads(self.machine.run(["nixoci", "gc-roots", "--json", *options]).stdout)
@@ -84,6 +88,8 @@ def host(images: dict[str, Pair]) -> Iterator[Host]:
                 )
                 lock = f"virtualisation.nixoci.lock = {folder}/nixoci.lock.json;"
                 built.append(generations.build(ENABLE, SECCOMP, containers, lock))
+        # the last one is needed after the others have gone
+        machine.run(["nix-store", "--realise", built[2], "--add-root", "/root/last"])
         generations.install(built[0], [f"{name}.service" for name in UNITS])
         machine.run(["systemctl", "start", *UNITS], timeout=60)
         yield Host(generations, built, names)
@@ -97,6 +103,7 @@ def test_what_still_runs_keeps_its_image_and_what_is_gone_loses_it(host: Host) -
     host.podman("create", "--name=created", *SLEEP, host.old_name, "infinity")
     host.podman("run", "--detach", "--name=tree", "--network=none", "--rootfs", f"{old}/rootfs:O", "sleep", "infinity")
     host.podman("stop", "--time=0", "stopped")
+    host.keep(1)
     host.generations.switch(host.built[1])
 
     planned = host.roots("--dry-run")
@@ -151,7 +158,7 @@ def test_units_keep_their_image_from_their_start_to_their_stop(host: Host) -> No
     assert all(old.rpartition("/")[2] in names for names in running.values())
     # a generation goes while its units run on, as if they were not restarted
     host.generations.point(host.built[2])
-    host.machine.run(["nix-env", "--profile", PROFILE, "--set", host.built[2]])
+    host.keep(2)
     host.collect()
     assert host.exists(old)
     for name, backend in UNITS.items():
@@ -160,6 +167,7 @@ def test_units_keep_their_image_from_their_start_to_their_stop(host: Host) -> No
     host.machine.run(["nix-store", "--verify", "--check-contents"], timeout=300)
     host.machine.run(["systemctl", "stop", *UNITS], timeout=60)
     assert host.unit_roots() == {}
+    host.roots()  # podman does not know the units' containers any more
     host.generations.collect()
     assert not host.exists(old)
     assert host.exists(new)

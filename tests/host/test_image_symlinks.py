@@ -19,6 +19,9 @@ SECRET = "host-secret-0815"  # noqa: S105 - what must not be found
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     with sample_host() as host:
+        # an overlay's upper directory cannot be on an overlay, as this machine's root is
+        host.machine.run(["mkdir", "--parents", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
+        host.machine.run(["mount", "--bind", "/var/tmp/state", "/var/lib/nixoci"])  # noqa: S108
         # of the names of the image's /run/lock and /srv, on the host
         for folder in ("/run/lock", "/srv"):
             host.machine.run(["mkdir", "--parents", folder])
@@ -53,14 +56,14 @@ def test_a_new_volume_behind_a_symlink_of_the_image_is_filled_from_the_image(hos
 
 def test_a_new_volume_is_filled_from_the_image_and_not_from_what_a_container_made_of_it(host: Host) -> None:
     """A container with a layer of its own puts a symlink where the next deployment mounts a new volume."""
-    changed = "rm -rf /opt /srv; ln -s /srv /opt; ln -s /etc /srv"
+    changed = "rmdir /opt; ln -s /srv /opt"
     host.deploy("/var/first", {"keeps": job(changed, writableLayer="persistent")})
     host.machine.run(["systemctl", "start", "keeps"])
-    host.machine.run(["sh", "-c", "until [ -L /var/lib/nixoci/keeps/upper/srv ]; do sleep 0.1; done"])
+    host.machine.run(["sh", "-c", "until [ -L /var/lib/nixoci/keeps/upper/opt ]; do sleep 0.1; done"])
     host.machine.run(["systemctl", "stop", "keeps"])
     host.machine.run(["systemctl", "disable", "--quiet", "keeps"])
     host.deploy("/var/second", {"keeps": job("true", writableLayer="persistent", volumes=["opt:/opt"])})
-    host.machine.run(["systemctl", "start", "keeps"], check=False)
+    host.machine.run(["systemctl", "start", "keeps"])
     assert listing(host, "opt") == []
     host.machine.run(["systemctl", "stop", "keeps"])
 
