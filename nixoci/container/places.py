@@ -77,6 +77,11 @@ def store_basenames(paths: Iterable[Path]) -> list[str]:
     return [path.name for path in paths if str(path.parent) == STORE_DIR]
 
 
+def health_unit(container: str) -> str:
+    """Return the name, without suffix, of the service and timer that check a bundle's health."""
+    return f"{container}-health"
+
+
 def image_directory(container: str) -> str:
     """Return the mount point of a bundle's image alone, without the layer that the container writes to."""
     return f"{run_directory(container)}/image"

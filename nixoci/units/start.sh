@@ -68,31 +68,35 @@ copy() {
 }
 for file in $host_files; do copy "/etc/$file" > "$run/$file"; done
 
-# The process that writes the log ends when its pipe has no writer left, whatever signals the whole unit gets.
-ignore_signals() { trap '' HUP INT QUIT TERM USR1 USR2; }
+# The output goes through a pipe, which every user inside may open as /dev/stdout and /dev/stderr: a program that has
+# dropped root is none of the pipe's owner. The process that writes the log ends when the pipe has no writer left,
+# whatever signals the whole unit gets.
+[ -p "$run/log" ] || "$mkfifo" -m 0666 "$run/log"
+write_log() {
+    trap '' HUP INT QUIT TERM USR1 USR2
+    exec "$cat" < "$run/log"
+}
 
-set -- "$runtime" ${runtime_option:+"$runtime_option"} run "--bundle=$bundle"
 if [ -n "$notify" ]; then
-    [ -p "$run/log" ] || "$mkfifo" -m 0600 "$run/log"
-    (
-        ignore_signals
-        exec "$cat" < "$run/log"
-    ) &
-    exec "$@" "$name" > "$run/log" 2>&1
+    # crun ends when it has no child left, and this one ends when crun has
+    (write_log &)
+    exec "$runtime" ${runtime_option:+"$runtime_option"} run "--bundle=$bundle" "$name" > "$run/log" 2>&1
 fi
+write_log &
+set -- "$runtime" ${runtime_option:+"$runtime_option"}
+"$@" create "--bundle=$bundle" "--pid-file=$run/pid" "$name" > "$run/log" 2>&1 || {
+    status=$?
+    # systemd kills what is left of a start that failed, and the reason would be lost
+    wait
+    exit "$status"
+}
 
-# The exit code is the output of a command substitution, which ends when nobody has its end of the pipe open.
-exec 3>&1
-code=$({
-    {
-        if "$@" --detach "--pid-file=$run/pid" "$name" 2>&1 3>&- 4>&-; then echo 0 >&4; else echo "$?" >&4; fi
-    } | (
-        ignore_signals
-        exec "$cat" >&3 3>&- 4>&-
-    ) &
-} 4>&1)
-exec 3>&-
-[ "$code" = 0 ] || exit "${code:-1}"
+tries=0
+# usually what is waited for has happened before another process would have started
+pause() {
+    tries=$((tries + 1))
+    [ "$tries" -lt 1000 ] || "$sleep" 0.01
+}
 
 # Succeeds if systemd is the parent of the container's process. A process of crun's is the parent for a little longer than
 # crun's command takes. At the stop, systemd does not wait for a main process that is not its child, but kills it right
@@ -104,9 +108,12 @@ adopted() {
     done < "/proc/$pid/status"
 }
 read -r pid < "$run/pid" || :
-tries=0
-# usually that process is gone by now, or before another one for waiting would have started
-until adopted; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 100 ] || "$sleep" 0.01
-done
+until adopted; do pause; done
+
+# systemd learns the main process when this script has ended, and only then can tell how that ends. So the container's
+# program starts after that: systemd reads the PID file before it takes this script from the process table.
+(
+    tries=0
+    while [ -e "/proc/$$" ]; do pause; done
+    "$runtime" start "$name" || kill -KILL "$pid"
+) &

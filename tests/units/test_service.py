@@ -20,6 +20,11 @@ def test_a_bundle_is_started_by_its_script(tmp_path: Path) -> None:
     assert "SuccessExitStatus=SIGINT 130\n" in service
 
 
+def test_a_bundle_ends_when_its_output_is_written(tmp_path: Path) -> None:
+    # systemd.service(5): `main` kills the other processes when the main one has ended
+    assert "ExitType=cgroup\n" in bundle_service(*bundled(tmp_path), OUTPUT).render()
+
+
 def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
     container, made = bundled(tmp_path, writableLayer="persistent", volumes=["v:/data"])
     service = bundle_service(container, made, OUTPUT).render()

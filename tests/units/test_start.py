@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from tests.container.samples import make_image, resolved
 from tests.units.samples import OUTPUT, TOOLS, bundled, executable
 
 PROGRAMS = ("mkdir", "systemd_tmpfiles", "mount", "mkfifo", "sleep", "umount", "rm")
-RUN = "run --bundle=/out/share/nixoci/bundles/c"
+BUNDLE = "--bundle=/out/share/nixoci/bundles/c"
+CREATE = f"crun --cgroup-manager=disabled create {BUNDLE} --pid-file=RUN/pid c"
+PIPE = "mkfifo -m 0666 RUN/log"
 
 
 class Start:
@@ -32,7 +35,9 @@ class Start:
         self.program("mount", f'mkdir -p "{self.run}"')
         self.program("mkdir", f'mkdir -p "{self.run}"')
         self.program("mkfifo", 'shift 2; mkfifo "$1"')
-        self.program("crun", f'[ ! -d "{self.run}" ] || echo 99999999 > "{self.run}/pid"; echo out')
+        self.program(
+            "crun", f'[ "$1" != start ] || exit 0; [ ! -d "{self.run}" ] || echo 99999999 > "{self.run}/pid"; echo out'
+        )
         programs = {name: f"{path}/bin/{name}" for name in PROGRAMS}
         defaults = {"run": str(self.run), "state": f"{path}/state", "sh": "sh", "cat": "cat", "stop": f"{path}/stop"}
         defaults |= programs | {"runtime": f"{path}/bin/crun"}
@@ -49,17 +54,38 @@ class Start:
         executable(self.path / "bin" / name, f"#!/bin/sh\n{log}\n{more}\n")
 
     def __call__(self) -> subprocess.CompletedProcess[str]:
-        """Run the script."""
+        """Run the script, and all that it leaves behind."""
         file = self.path / "script"
         file.write_text(self.text)
-        return subprocess.run(
-            [self.shell, file], cwd=self.path, capture_output=True, text=True, timeout=20, check=False
-        )
+        with (self.path / "stdout").open("w+") as out, (self.path / "stderr").open("w+") as error:
+            # as systemd does: the script's end is seen first, and then that of the others
+            group = subprocess.Popen([self.shell, file], cwd=self.path, stdout=out, stderr=error, process_group=0)
+            code = group.wait(timeout=20)
+            deadline = time.monotonic() + 20
+            while _is_alive(group.pid):
+                assert time.monotonic() < deadline, "processes are left"
+                time.sleep(0.01)
+            out.seek(0)
+            error.seek(0)
+            return subprocess.CompletedProcess([self.shell], code, out.read(), error.read())
 
     @property
     def calls(self) -> list[str]:
-        """The calls of programs, with `run` as RUN."""
-        return (self.path / "log").read_text().replace(str(self.run), "RUN").splitlines()
+        """The calls of programs, with `run` as RUN, and without the time that a start waits."""
+        lines = (self.path / "log").read_text().replace(str(self.run), "RUN").splitlines()
+        return [line for line in lines if line != "sleep 0.01"]
+
+
+def _is_alive(group: int) -> bool:
+    """Return whether a process group has a process that has not ended."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, found, *_ = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if found == str(group) and state != "Z":
+            return True
+    return False
 
 
 def started(path: Path, *, shell: str = "sh", values: dict[str, str] | None = None, **options: Any) -> Start:
@@ -68,14 +94,39 @@ def started(path: Path, *, shell: str = "sh", values: dict[str, str] | None = No
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_a_usual_start_is_one_mount_and_one_call_of_the_runtime(tmp_path: Path, shell: str) -> None:
+def test_a_usual_start_creates_the_container_and_starts_it_when_the_script_has_ended(
+    tmp_path: Path, shell: str
+) -> None:
     start = started(tmp_path, shell=shell)
     done = start()
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
     assert start.calls == [
         "mount --all --fstab /out/share/nixoci/bundles/c/fstab",
-        f"crun --cgroup-manager=disabled {RUN} --detach --pid-file=RUN/pid c",
+        PIPE,
+        CREATE,
+        # systemd knows the main process by then
+        "crun start c",
     ]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_program_starts_after_the_script_has_left_the_process_table(tmp_path: Path, shell: str) -> None:
+    start = started(tmp_path, shell=shell)
+    gone = f'[ "$1" != start ] || [ -e "/proc/$(cat "{start.path}/id")" ] || echo gone >> "{start.path}/log"'
+    start.program("crun", f'[ "$3" != {BUNDLE} ] || {{ echo 99999999 > "{start.run}/pid"; }}\n{gone}')
+    start.program("mkfifo", f'shift 2; mkfifo "$1"; echo $PPID > "{start.path}/id"')
+    start()
+    assert start.calls[-2:] == ["crun start c", "gone"]
+
+
+def test_a_container_that_cannot_be_started_is_killed(tmp_path: Path) -> None:
+    start = started(tmp_path)
+    sleeping = subprocess.Popen(["sleep", "60"])
+    start.program("crun", f'[ "$1" != start ] || exit 1; echo {sleeping.pid} > "{start.run}/pid"')
+    # systemd is not the parent of that process
+    start.text = start.text.replace("until adopted", "until :")
+    assert start().returncode == 0
+    assert sleeping.wait(timeout=10) == -9
 
 
 def test_the_directories_are_made_with_the_usual_umask(tmp_path: Path) -> None:
@@ -129,10 +180,10 @@ def test_crun_is_executed_from_its_read_only_mount_if_it_is_there(tmp_path: Path
         tmp_path / "bound/crun", f'#!/bin/sh\necho bound >> "{start.path}/log"\necho 99999999 > "{start.run}/pid"\n'
     )
     assert start().returncode == 0
-    assert start.calls[-1] == "bound"
+    assert start.calls[-2:] == ["bound", "bound"]
     absent = started(tmp_path / "absent", values={"bound": str(tmp_path / "nowhere")})
     assert absent().returncode == 0
-    assert absent.calls[-1].startswith("crun ")
+    assert absent.calls[-1] == "crun start c"
 
 
 @pytest.mark.parametrize("folder", ["plain", "$x", "c r;un", "it's", "$(cr`u)n"])
@@ -145,7 +196,7 @@ def test_any_path_of_crun_is_that_path_in_the_start(tmp_path: Path, folder: str)
     executable(crun, f'#!/bin/sh\necho called >> "{start.path}/log"\necho 99999999 > "{start.run}/pid"\n')
     assert f"runtime={shlex.quote(str(crun))}\n" in start_script(container, made, output)
     assert start().returncode == 0
-    assert start.calls[-1] == "called"
+    assert start.calls[-2:] == ["called", "called"]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -164,7 +215,7 @@ def test_a_container_that_reports_itself_runs_in_the_foreground_with_its_output_
     start.program("crun", 'echo out; echo error >&2; [ -p "$PWD/run/log" ]')
     done = start()
     assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, ["error", "out"], "")
-    assert start.calls[-2:] == ["mkfifo -m 0600 RUN/log", f"crun --cgroup-manager=disabled {RUN} c"]
+    assert start.calls[-2:] == [PIPE, f"crun --cgroup-manager=disabled run {BUNDLE} c"]
 
 
 @pytest.mark.parametrize("missing", ["", "v", "w"])
@@ -180,7 +231,7 @@ def test_volumes_are_made_if_one_is_missing(tmp_path: Path, missing: str) -> Non
     assert made == (
         [
             "mount --all --fstab /out/share/nixoci/bundles/c/image.fstab",
-            "systemd_tmpfiles --create /out/share/nixoci/tmpfiles/c-volumes.conf",
+            "systemd_tmpfiles --create /out/share/nixoci/tmpfiles/volumes/c.conf",
             "umount /run/nixoci/c/image",
             "rm --dir /run/nixoci/c/image",
         ]
