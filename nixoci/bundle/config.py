@@ -10,7 +10,7 @@ from nixoci.bundle.root import Root, choose_root
 from nixoci.container.model import Notify, Runtime
 from nixoci.container.notation import Tmpfs
 from nixoci.container.places import mount_source, root_directory, run_directory, secret_file
-from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, ResolvedContainer
+from nixoci.container.resolve import DEFAULT_PATH, ResolvedContainer
 from nixoci.document import dump
 from nixoci.tree.model import Inode, Kind
 
@@ -201,7 +201,7 @@ def _annotations(container: ResolvedContainer) -> dict[str, str]:
         "variant": config.variant,
         "author": config.author,
         "created": config.created,
-        "stopSignal": container.stop_signal if container.stop_signal != DEFAULT_STOP_SIGNAL else None,
+        "stopSignal": container.stop_signal,
         "exposedPorts": exposed,
     }
     return {_ANNOTATION + name: value for name, value in implied.items() if value} | container.labels

@@ -81,6 +81,19 @@ class Device:
     access: str
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkReference:
+    """A network that a container or pod joins, or the `container` whose network it shares.
+
+    `name` is empty for a container's. `declared` means that a unit of this document makes the network or the container.
+    """
+
+    name: str
+    options: str = ""
+    container: str | None = None
+    declared: bool = False
+
+
 def clean_path(option: str, path: str) -> str:
     """Return an absolute path without `.`, `..`, doubled and final slashes (CVE-2022-23648)."""
     text(option, path)
@@ -150,6 +163,20 @@ def device(option: str, value: str) -> Device:
     ):
         raise ContainerError(f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm]")
     return Device(clean_path(option, parts[0]), clean_path(option, parts[-1]), access)
+
+
+def network(option: str, value: str) -> NetworkReference:
+    """Read `NAME[:OPTION=VALUE[,...]]` or `container:NAME` (podman-run(1), `--network`)."""
+    name, colon, options = line(option, value).partition(":")
+    if name == "container":
+        if not options:
+            raise ContainerError(f"{option}: {value!r} names no container; expected container:NAME")
+        return NetworkReference("", container=options)
+    if not name or (colon and not options):
+        raise ContainerError(f"{option}: {value!r} is not a network; expected NAME[:OPTION=VALUE[,...]]")
+    if colon and name in {"host", "none"}:
+        raise ContainerError(f"{option}: the network {name!r} has no options; drop {options!r}")
+    return NetworkReference(name, options)
 
 
 def duration(option: str, value: str) -> int:

@@ -1,5 +1,6 @@
 """Merge an image's config and a container's options into what runs (image-spec config.md and conversion.md)."""
 
+import posixpath
 from dataclasses import dataclass
 
 from nixoci.container import notation
@@ -17,6 +18,8 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
+_INIT = {"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedContainer:
@@ -24,7 +27,7 @@ class ResolvedContainer:
 
     `environment` is in the image's order, followed by the container's own. `user_notation` is `USER[:GROUP]` as the
     container or else the image has it. `image_volumes` are the mount points that the image declares and at which the
-    container mounts nothing.
+    container mounts nothing. `stop_signal` is None if neither sets one.
     """
 
     parsed: ParsedContainer
@@ -37,7 +40,7 @@ class ResolvedContainer:
     workdir: str
     image_volumes: tuple[str, ...]
     labels: dict[str, str]
-    stop_signal: str
+    stop_signal: str | None
     health: Health | None
 
     @property
@@ -59,6 +62,12 @@ class ResolvedContainer:
     def args(self) -> tuple[str, ...]:
         """The process's arguments, its program first."""
         return self.entrypoint + self.cmd
+
+    @property
+    def runs_systemd(self) -> bool:
+        """True if podman takes the program for systemd and prepares for it (podman-run(1), `--systemd`)."""
+        words = self.args[2:] if len(self.args) > 2 and self.args[:2] == ("/bin/sh", "-c") else self.args
+        return words[0] in _INIT or posixpath.basename(words[0]) == "systemd"
 
     def option(self, field: str) -> str:
         """Return the path of an option, as errors start with it."""
@@ -93,7 +102,7 @@ def resolve(container: ParsedContainer, tree: ImageTree) -> ResolvedContainer:
         image_volumes=tuple(path for path in dict.fromkeys(image_volumes) if path not in taken),
         labels=(config.labels or {}) | declared.labels,
         stop_signal=container.stop_signal
-        or notation.signal_name(option("image"), config.stop_signal or DEFAULT_STOP_SIGNAL),
+        or (notation.signal_name(option("image"), config.stop_signal) if config.stop_signal else None),
         health=resolve_health(option, container.health, config.healthcheck),
     )
 

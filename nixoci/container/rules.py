@@ -1,7 +1,8 @@
 """The rules of a deployment, checked on options that are already read; every error starts with the option."""
 
+import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from nixoci.container.backends import RESTRICTIONS
@@ -10,7 +11,6 @@ from nixoci.container.backends.podman import check_networks
 from nixoci.container.characters import text
 from nixoci.container.model import (
     Backend,
-    Container,
     Deployment,
     Network,
     Notify,
@@ -21,11 +21,12 @@ from nixoci.container.model import (
 )
 from nixoci.container.notation import Port
 from nixoci.container.parse import NAME, ParsedContainer, ParsedDeployment, ParsedPod, parse_deployment
-from nixoci.container.places import in_store
+from nixoci.container.places import VOLUMES, health_unit, in_store, layer_directory
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_VOLUMES = posixpath.basename(VOLUMES)
 _UNIT_SECTIONS = {"Unit", "Service", "Install"}
 _MOUNT_OPTIONS = PODMAN_MOUNT_OPTIONS | {
     *("ro", "rw", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
@@ -57,7 +58,7 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
     _check_engine_settings("networks", deployment.networks)
     _check_engine_settings("pods", deployment.pods)
     _check_ports(parsed)
-    _check_order(deployment.containers)
+    _check_order(parsed.containers)
     return parsed
 
 
@@ -83,6 +84,20 @@ def check_bundle(name: str, deployment: Deployment, *, user: bool = False) -> Pa
     for each in parsed.containers:
         _check_container(each, deployment, user=user)
     return parsed
+
+
+def check_health_unit(container: ResolvedContainer, deployment: Deployment) -> None:
+    """Refuse a container with the name of a unit that another one has besides its own: a bundle's health check.
+
+    Raises:
+        ContainerError: The message starts with the container of that name.
+    """
+    other = health_unit(container.name)
+    if container.declared.backend is Backend.BUNDLE and container.health is not None and other in deployment.containers:
+        raise ContainerError(
+            f"containers.{other}: its unit is {other}.service, like that of {container.option('healthcheck')}; rename"
+            " one of them"
+        )
 
 
 def check_resolved(container: ResolvedContainer, *, user: bool) -> None:
@@ -121,6 +136,15 @@ def _check_names(deployment: Deployment) -> None:
             if unit in units:
                 raise ContainerError(f"{option}: its unit is {unit}, like that of {units[unit]}; rename one of them")
             units[unit] = option
+    for name in deployment.pods:
+        if name in deployment.containers and deployment.containers[name].backend is not Backend.BUNDLE:
+            raise ContainerError(f"pods.{name}: podman has a container of that name; rename one of them")
+    kept = deployment.containers.get(_VOLUMES)
+    if kept is not None and kept.writable_layer is WritableLayer.PERSISTENT:
+        raise ContainerError(
+            f"containers.{_VOLUMES}: {layer_directory(_VOLUMES)} has the named volumes and cannot have a persistent"
+            " layer too; rename the container"
+        )
 
 
 def _check_references(container: ParsedContainer, deployment: Deployment) -> None:
@@ -128,6 +152,7 @@ def _check_references(container: ParsedContainer, deployment: Deployment) -> Non
     for other in declared.depends_on:
         if other not in deployment.containers:
             raise ContainerError(f"{option('dependsOn')}: no container {other!r}; name one of this document")
+    _check_shared_network(container, deployment)
     if (pod := declared.pod) is None:
         return
     if pod not in deployment.pods:
@@ -138,6 +163,20 @@ def _check_references(container: ParsedContainer, deployment: Deployment) -> Non
         raise ContainerError(f"{option('hostname')}: the containers of a pod share its host name; drop this one")
     if declared.networks:
         raise ContainerError(f"{option('networks')}: a pod has the networks; move them to pods.{pod}.networks")
+
+
+def _check_shared_network(container: ParsedContainer, deployment: Deployment) -> None:
+    for index, network in enumerate(container.networks):
+        other = deployment.containers.get(network.container or "")
+        if other is not None and other.backend is Backend.BUNDLE:
+            raise ContainerError(
+                f"{container.option(f'networks[{index}]')}: podman knows no container of the bundle backend; name"
+                " another"
+            )
+        if network.container and container.declared.hostname is not None:
+            raise ContainerError(
+                f"{container.option('hostname')}: it has that of container:{network.container}; drop this one"
+            )
 
 
 def _check_container(container: ParsedContainer, deployment: Deployment, *, user: bool) -> None:
@@ -249,9 +288,11 @@ def _on_host(port: Port) -> str:
     return f"port {port.host.start}{f'-{last}' if last != port.host.start else ''}/{port.protocol} of the host"
 
 
-def _check_order(containers: Mapping[str, Container]) -> None:
+def _check_order(containers: Sequence[ParsedContainer]) -> None:
     """Refuse containers that depend on one another in a circle."""
-    sorter = TopologicalSorter({name: sorted(containers[name].depends_on) for name in sorted(containers)})
+    after = {container.name: container.after for container in containers}
+    declared = {container.name: container.declared.depends_on for container in containers}
+    sorter = TopologicalSorter({name: after[name] for name in sorted(after)})
     try:
         sorter.prepare()
     except CycleError as error:
@@ -259,7 +300,8 @@ def _check_order(containers: Mapping[str, Container]) -> None:
         circle = error.args[1][:0:-1]
         first = circle.index(min(circle))
         names = [*circle[first:], *circle[:first], circle[first]]
+        field = "dependsOn" if names[1] in declared[names[0]] else "networks"
         raise ContainerError(
-            f"{option_path('containers', names[0], 'dependsOn')}: a circle, {' -> '.join(names)}; remove one of these"
+            f"{option_path('containers', names[0], field)}: a circle, {' -> '.join(names)}; remove one of these"
             " dependencies"
         ) from error

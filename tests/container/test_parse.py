@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from nixoci.container.model import Container, Deployment, Network, Runtime, Secret, Volume
-from nixoci.container.notation import Device, Source, Tmpfs
-from nixoci.container.parse import NetworkReference, ParsedContainer, ParsedSecret, parse_container
+from nixoci.container.notation import Device, NetworkReference, Source, Tmpfs
+from nixoci.container.parse import ParsedContainer, ParsedSecret, parse_container
 
 
 def parsed(**options: Any) -> ParsedContainer:
