@@ -17,6 +17,9 @@ _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DURATION = re.compile(r"([0-9]+)(ns|us|ms|s|m|h)")
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_CDI = re.compile(
+    r"[a-z](?:[\w.-]*[a-z0-9])?/[a-z](?:[\w-]*[a-z0-9])?=[a-z0-9](?:[\w.:-]*[a-z0-9])?", re.ASCII | re.IGNORECASE
+)
 _REAL_TIME = re.compile(r"RT(?:MIN\+|MAX-)[0-9]{1,2}")
 
 
@@ -34,9 +37,11 @@ class Port:
         """Return whether both need the same port of the host."""
         if self.host is None or other.host is None or self.protocol != other.protocol:
             return False
-        everywhere = {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
-        same_address = self.address == other.address or bool(everywhere & {self.address, other.address})
-        return same_address and self.host.start < other.host.stop and other.host.start < self.host.stop
+        return (
+            _overlap(self.address, other.address)
+            and self.host.start < other.host.stop
+            and other.host.start < self.host.stop
+        )
 
 
 class Source(Enum):
@@ -74,11 +79,19 @@ class Tmpfs:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of the host; `access` has letters of `rwm`."""
+    """A device of the host; `access` has letters of `rwm`.
+
+    The `source` of a CDI device is its name; it has no target and no access.
+    """
 
     source: str
-    target: str
-    access: str
+    target: str = ""
+    access: str = ""
+
+    @property
+    def is_cdi(self) -> bool:
+        """True for a device that a vendor's file describes (Container Device Interface)."""
+        return "=" in self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,9 @@ def tmpfs(option: str, value: str) -> Tmpfs:
 
 
 def device(option: str, value: str) -> Device:
-    """Read `SOURCE[:TARGET][:rwm]`."""
+    """Read `SOURCE[:TARGET][:rwm]`, or the name of a CDI device, `VENDOR/CLASS=NAME`."""
+    if _CDI.fullmatch(value):
+        return Device(value)
     parts = value.split(":")
     access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
     if (
@@ -161,7 +176,9 @@ def device(option: str, value: str) -> Device:
         or len(set(access)) < len(access)
         or not all(re.fullmatch(r"/dev/[\w./+@-]+", x) for x in parts)
     ):
-        raise ContainerError(f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm]")
+        raise ContainerError(
+            f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm] or VENDOR/CLASS=NAME"
+        )
     return Device(clean_path(option, parts[0]), clean_path(option, parts[-1]), access)
 
 
@@ -220,6 +237,14 @@ def _ports(value: str) -> range | None:
     first = int(match[1])
     last = int(match[2] or first)
     return range(first, last + 1) if 0 < first <= last < 65536 else None
+
+
+def _overlap(address: str, other: str) -> bool:
+    """Return whether two addresses have one in common: podman binds `::` without the addresses of IPv4."""
+    if not address or not other:
+        return True
+    one, two = ipaddress.ip_address(address), ipaddress.ip_address(other)
+    return one.version == two.version and (one == two or one.is_unspecified or two.is_unspecified)
 
 
 def _is_address(value: str) -> bool:

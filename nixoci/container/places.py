@@ -52,6 +52,11 @@ def layer_directory(container: str) -> str:
     return f"{STATE}/{container}"
 
 
+def layer_workdir(container: str) -> str:
+    """Return the directory beside a bundle's persistent layer that is the working directory, if the image has none."""
+    return f"{layer_directory(container)}/workdir"
+
+
 def secret_file(container: str, secret: str) -> str:
     """Return the file of a bundle's secret on the host."""
     return f"{run_directory(container)}/secrets/{secret}"

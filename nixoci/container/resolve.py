@@ -18,6 +18,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
+_HOSTNAME_LENGTH = 64
 _INIT = {"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"}
 
 
@@ -55,8 +56,8 @@ class ResolvedContainer:
 
     @property
     def hostname(self) -> str:
-        """The host name inside, if the container has one of its own."""
-        return self.declared.hostname or self.name
+        """The host name inside, if the container has one of its own; Linux has names of 64 characters."""
+        return self.declared.hostname or self.name[:_HOSTNAME_LENGTH].rstrip("-._")
 
     @property
     def args(self) -> tuple[str, ...]:
@@ -89,7 +90,8 @@ def resolve(container: ParsedContainer, tree: ImageTree) -> ResolvedContainer:
     entrypoint, cmd = _command(container, config)
     user = declared.user or config.user or ""
     taken = {*container.mount_targets, "/"}
-    image_volumes = [notation.clean_path(option("image"), path) for path in sorted(config.volumes or {})]
+    # podman takes a relative path of an image from the root
+    image_volumes = [notation.clean_path(option("image"), f"/{path}") for path in sorted(config.volumes or {})]
     return ResolvedContainer(
         parsed=container,
         tree=tree,
@@ -98,7 +100,7 @@ def resolve(container: ParsedContainer, tree: ImageTree) -> ResolvedContainer:
         environment=_image_environment(option("image"), config) | declared.environment,
         user=resolve_user(option("user" if declared.user else "image"), user, tree),
         user_notation=user,
-        workdir=container.workdir or notation.clean_path(option("image"), config.working_dir or "/"),
+        workdir=container.workdir or notation.clean_path(option("image"), f"/{config.working_dir or ''}"),
         image_volumes=tuple(path for path in dict.fromkeys(image_volumes) if path not in taken),
         labels=(config.labels or {}) | declared.labels,
         stop_signal=container.stop_signal

@@ -14,6 +14,7 @@
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
 #   image image_fstab            the mount of the image alone that these are copied from
 #   host_files                   files of the host's /etc that the container gets a copy of
+#   devices device_option        devices of the host, the option that names them
 #   notify                       the container itself says when it is ready
 #
 # shellcheck disable=SC2154
@@ -25,6 +26,14 @@ if [ -e "$state" ] || [ -e "$run" ]; then "$sh" "$stop"; fi
 # C's messages need no locale files
 export LC_ALL=C
 umask 0022
+
+# systemd allows single devices
+for device in $devices; do
+    if [ -d "$device" ]; then
+        printf 'error: %s: %s is a directory; name each device in it\n' "$device_option" "$device" >&2
+        exit 1
+    fi
+done
 
 # Nix does not see mounts. A root is a file with the name of a store path, which costs no process.
 if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then

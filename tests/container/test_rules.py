@@ -65,6 +65,15 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
         ({"a": {"networks": ["container:"]}}, {}, "containers.a.networks[0]: 'container:' names no container"),
         ({"a": {"networks": ["none:ip=1"]}}, {}, "containers.a.networks[0]: the network 'none' has no options"),
         ({"a": BUNDLE | {"networks": ["n:ip=1"]}}, {}, "containers.a.networks: the bundle backend"),
+        ({"a": {"devices": ["gpu"]}}, {}, "containers.a.devices[0]: 'gpu' is not a device"),
+        ({"a": BUNDLE | {"devices": ["nvidia.com/gpu=all"]}}, {}, "containers.a.devices[0]: the bundle backend"),
+        ({"a": BUNDLE | {"devices": ["/dev/dri"]}}, {}, "containers.a.devices[0]: /dev/dri is a directory"),
+        ({"a": BUNDLE | {"tmpfs": ["/t:size=1m,Z"]}}, {}, "containers.a.tmpfs[0]: 'Z' is no option of"),
+        (
+            {"a": {"settings": {"quadlet": {"AutoUpdate": "registry"}}}},
+            {},
+            "containers.a.settings.quadlet.AutoUpdate: podman cannot update",
+        ),
         # podman has one set of names for both
         ({"p": {}}, {"pods": {"p": {}}}, "pods.p: podman has a container of that name"),
         (
@@ -146,7 +155,19 @@ def test_a_bundle_is_not_for_a_users_systemd() -> None:
 
 
 def test_ports_of_other_protocols_and_addresses_are_free() -> None:
-    ports = ["80:80", "80:80/udp", "127.0.0.1:81:1", "127.0.0.2:81:1", "9", "9"]
+    ports = [
+        "80:80",
+        "80:80/udp",
+        "0.0.0.0:82:1",
+        "[::]:82:1",
+        "[::1]:83:1",
+        "[::0]:84:1",
+        "127.0.0.1:84:1",
+        "127.0.0.1:81:1",
+        "127.0.0.2:81:1",
+        "9",
+        "9",
+    ]
     check(deployment({f"c{index}": {"ports": [port]} for index, port in enumerate(ports)}))
 
 

@@ -77,6 +77,11 @@ def test_networks_have_podmans_options_and_a_containers_network_its_order(tmp_pa
     assert not [line for line in lines if "elsewhere.service" in line]
 
 
+def test_podman_looks_up_devices_of_cdi(tmp_path: Path) -> None:
+    lines = quadlet(tmp_path, devices=["nvidia.com/gpu=all", "/dev/dri"])
+    assert {"AddDevice=nvidia.com/gpu=all", "AddDevice=/dev/dri:/dev/dri:rwm"} <= set(lines)
+
+
 def test_a_health_check_is_podmans(tmp_path: Path) -> None:
     check_ = {"test": ["CMD", "a", "$b"], "interval": "1m"}
     lines = quadlet(tmp_path / "1", healthcheck=check_, notify="healthy")

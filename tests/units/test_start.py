@@ -218,6 +218,16 @@ def test_a_container_that_reports_itself_runs_in_the_foreground_with_its_output_
     assert start.calls[-2:] == [PIPE, f"crun --cgroup-manager=disabled run {BUNDLE} c"]
 
 
+def test_a_directory_of_devices_is_refused_by_its_name(tmp_path: Path) -> None:
+    start = started(tmp_path, devices=["/dev/mine"], values={"devices": f"{tmp_path}/none {tmp_path}"})
+    done = start()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: containers.c.devices: {tmp_path} is a directory; name each device in it\n"
+    assert "devices='/dev/a /dev/b'\n" in start_script(
+        *bundled(tmp_path / "named", devices=["/dev/a", "/dev/b:/dev/c"]), OUTPUT
+    )
+
+
 @pytest.mark.parametrize("missing", ["", "v", "w"])
 def test_volumes_are_made_if_one_is_missing(tmp_path: Path, missing: str) -> None:
     for name in {"v", "w"} - {missing}:
@@ -314,8 +324,15 @@ def test_a_persistent_layer_and_volumes_are_made_by_systemd_tmpfiles(tmp_path: P
     assert volume_lines(container) == [
         "d /var/lib/nixoci/volumes 0700 - - -",
         "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/image/data",
-        "d /var/lib/nixoci/volumes/w 0755 - - -",
+        "d /var/lib/nixoci/volumes/w 0755 33 34 -",
     ]
+
+
+def test_a_working_directory_that_the_image_lacks_is_kept_with_a_persistent_layer(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path, writableLayer="persistent", workdir="/app/new")
+    assert "d /var/lib/nixoci/c/workdir 0755 33 34 -" in start_lines(container, made)
+    (mount,) = [each for each in made.config["mounts"] if each["destination"] == "/app/new"]
+    assert (mount["type"], mount["source"]) == ("bind", "/var/lib/nixoci/c/workdir")
 
 
 def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_path: Path) -> None:
@@ -332,8 +349,8 @@ def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_p
     assert volume_lines(container)[1:] == [
         "C /var/lib/nixoci/volumes/a - - - - /run/nixoci/c/image/deep/sub",
         "C /var/lib/nixoci/volumes/b - - - - /run/nixoci/c/image/deep",
-        "d /var/lib/nixoci/volumes/c 0755 - - -",
-        "d /var/lib/nixoci/volumes/d 0755 - - -",
+        "d /var/lib/nixoci/volumes/c 0755 0 0 -",
+        "d /var/lib/nixoci/volumes/d 0755 0 0 -",
         "C /var/lib/nixoci/volumes/e - - - - /run/nixoci/c/image",
     ]
     assert image_table(container) == (

@@ -78,6 +78,11 @@ class PodmanRestrictions(Restrictions):
             lambda container: container.writable_layer is WritableLayer.PERSISTENT,
             "podman's containers start afresh; use volumes, or the bundle backend",
         ),
+        Refusal(
+            "settings.quadlet.AutoUpdate",
+            lambda container: "AutoUpdate" in container.settings.quadlet,
+            "podman cannot update an image of the store; update the lock with `nixoci update`",
+        ),
     )
 
     def check(self, container: ParsedContainer, *, user: bool) -> None:  # noqa: ARG002 - users have the same networks
