@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from nixoci.container.backends import RESTRICTIONS
@@ -15,6 +15,7 @@ from nixoci.container.model import (
     Network,
     Notify,
     Pod,
+    Restart,
     Volume,
     WritableLayer,
     option_path,
@@ -27,6 +28,7 @@ from nixoci.errors import ContainerError
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _VOLUMES = posixpath.basename(VOLUMES)
+_ACCOUNTS = {"User", "Group", "DynamicUser"}
 _UNIT_SECTIONS = {"Unit", "Service", "Install"}
 _MOUNT_OPTIONS = PODMAN_MOUNT_OPTIONS | {
     *("ro", "rw", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
@@ -187,6 +189,7 @@ def _check_container(container: ParsedContainer, deployment: Deployment, *, user
     _check_values(container)
     _check_mounts(container, deployment)
     _check_sections(option("settings.unit"), declared.settings.unit)
+    _check_service(container)
     restrictions = RESTRICTIONS[declared.backend]
     for refusal in restrictions.refusals:
         if refusal.given(declared):
@@ -258,8 +261,29 @@ def _check_engine_settings(kind: str, items: Mapping[str, Volume | Network | Pod
             )
 
 
-def _check_sections(option: str, sections: Iterable[str]) -> None:
-    for section in sections:
+def _check_service(container: ParsedContainer) -> None:
+    """Refuse a type of service that the unit cannot have."""
+    service = container.declared.settings.unit.get("Service", {})
+    option, kind = container.option("settings.unit.Service.Type"), service.get("Type")
+    if kind is None:
+        return
+    if container.declared.backend is Backend.BUNDLE:
+        raise ContainerError(f"{option}: a bundle's start decides it; use notify")
+    restart = service.get("Restart", str(container.declared.restart))
+    if kind == "oneshot" and restart in {str(Restart.ALWAYS), str(Restart.ON_SUCCESS)}:
+        raise ContainerError(
+            f'{option}: systemd starts no oneshot service again after a success, and restart is {restart}; say "no" or'
+            ' "on-failure"'
+        )
+
+
+def _check_sections(option: str, sections: Mapping[str, Mapping[str, object]]) -> None:
+    for section, keys in sections.items():
+        if section == "Service" and (found := sorted(_ACCOUNTS & set(keys))):
+            raise ContainerError(
+                f"{option}.Service.{found[0]}: the unit runs as its manager does; use the option user for the"
+                " container's process"
+            )
         if section not in _UNIT_SECTIONS:
             known = ", ".join(sorted(_UNIT_SECTIONS))
             raise ContainerError(f"{option}: no section {section!r}; expected one of {known}")

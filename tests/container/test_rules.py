@@ -74,6 +74,21 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
             {},
             "containers.a.settings.quadlet.AutoUpdate: podman cannot update",
         ),
+        (
+            {"a": {"settings": {"unit": {"Service": {"User": "nobody"}}}}},
+            {},
+            "containers.a.settings.unit.Service.User: the unit runs as its manager does",
+        ),
+        (
+            {"a": {"settings": {"unit": {"Service": {"Type": "oneshot"}}}}},
+            {},
+            "containers.a.settings.unit.Service.Type: systemd starts no oneshot service again",
+        ),
+        (
+            {"a": BUNDLE | {"restart": "no", "settings": {"unit": {"Service": {"Type": "oneshot"}}}}},
+            {},
+            "containers.a.settings.unit.Service.Type: a bundle's start decides it",
+        ),
         # podman has one set of names for both
         ({"p": {}}, {"pods": {"p": {}}}, "pods.p: podman has a container of that name"),
         (
@@ -147,6 +162,13 @@ def test_what_cannot_be_honoured_names_the_option(
     with pytest.raises(ContainerError) as caught:
         check(deployment(containers, **more))
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("own", [{"restart": "no"}, {"restart": "on-failure"}, {"Restart": "no"}])
+def test_a_job_that_is_not_started_again_may_be_a_oneshot_service(own: dict[str, str]) -> None:
+    service = {"Type": "oneshot"} | {key: value for key, value in own.items() if key == "Restart"}
+    restart = {key: value for key, value in own.items() if key == "restart"}
+    check(deployment({"a": {"settings": {"unit": {"Service": service}}} | restart}))
 
 
 def test_a_bundle_is_not_for_a_users_systemd() -> None:

@@ -58,6 +58,17 @@ def test_a_program_that_drops_root_can_open_its_output(host: Host, more: dict[st
     assert not host.machine.run(["pgrep", "-x", "cat"], check=False).stdout
 
 
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_a_directory_that_the_image_lacks_is_the_users_and_a_long_name_is_cut(host: Host, runtime: str) -> None:
+    name = f"{runtime}-with-a-long-name-backend-service-that-composes-names-xxxxxxxxxxxx"
+    look = "stat -c '%n %U %a' . /kept; touch x /kept/x && echo wrote; hostname"
+    own = {"runtime": runtime, "user": "nobody", "workdir": "/app/not/there", "volumes": [f"{runtime}-kept:/kept"]}
+    host.deploy(f"/var/{runtime}-lacks", {name: BUNDLE | own | {"entrypoint": ["sh", "-c", f"{look}; echo end"]}})
+    assert _end(host, name) == ("success", "0")
+    said = host.wait_for_log(f"{name}.service", "end").splitlines()
+    assert {". nobody 755", "/kept nobody 755", "wrote", name[:64]} <= set(said), said
+
+
 def _end(host: Host, name: str) -> tuple[str, str]:
     """Start a unit, wait for its end, and return its result and its process's exit code."""
     unit = f"{name}.service"

@@ -109,7 +109,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
         ("containers", "c", "settings"),
         {
             "unit": [(_UNIT["unit"], "Nice=7")],
-            "quadlet": [({"ShmSize": "5m"}, "--shm-size=5m")],
+            "quadlet": [({"ShmSize": "5m"}, "--shm-size 5m")],
             "runtime": [({"process": {"oomScoreAdj": 4711}}, "4711")],
         },
     ),
@@ -135,7 +135,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
             "ports": [(["8472:80"], "8472:80")],
             "networks": [(["n"], "n.network"), (["host"], "Network=host")],
             "labels": [({"a": "mark"}, "a=mark")],
-            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "--shm-size=5m")],
+            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "--shm-size 5m")],
         },
     ),
     **{

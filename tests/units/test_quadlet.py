@@ -113,7 +113,7 @@ def test_volumes_networks_and_pods_have_their_own_names(tmp_path: Path) -> None:
         "PodName=p",
         "PublishPort=80:80",
         "Network=n.network",
-        "PodmanArgs=--shm-size=1m",
+        "PodmanArgs=--shm-size 1m",
         "WantedBy=default.target",
     } <= set(pod)
 
