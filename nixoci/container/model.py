@@ -184,11 +184,18 @@ class Container:
     networks: list[str] = field(
         default_factory=list,
         metadata=about(
-            "Networks of this document or of podman, or `host` or `none`. A bundle has one of the last two."
+            "Networks of this document or of podman, with podman's options (`NAME:alias=db,ip=10.0.0.2`), or `host`,"
+            " `none` or `container:NAME`. A bundle has `host` or `none`."
         ),
     )
     pod: str | None = field(default=None, metadata=about("The pod of this document that the container joins."))
-    devices: list[str] = field(default_factory=list, metadata=about("Devices of the host: `/dev/x[:/dev/y][:rwm]`."))
+    devices: list[str] = field(
+        default_factory=list,
+        metadata=about(
+            "Devices of the host: `/dev/x[:/dev/y][:rwm]`. podman also takes directories of devices, and CDI devices"
+            " (`nvidia.com/gpu=all`)."
+        ),
+    )
     capabilities: dict[str, bool] = field(
         default_factory=dict, metadata=about("Capabilities to add to (true) or drop from (false) podman's defaults.")
     )

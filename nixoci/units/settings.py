@@ -24,7 +24,6 @@ VALUES = {
         "RetryDelay": "--retry-delay",
         "ShmSize": "--shm-size",
         "StopSignal": "--stop-signal",
-        "StopTimeout": "--stop-timeout",
         "Timezone": "--tz",
         "WorkingDir": "--workdir",
     },
