@@ -58,6 +58,17 @@ def test_a_program_that_drops_root_can_open_its_output(host: Host, more: dict[st
     assert not host.machine.run(["pgrep", "-x", "cat"], check=False).stdout
 
 
+@pytest.mark.parametrize("more", [{}, {"runtime": "runc"}, {"notify": "container"}], ids=["crun", "runc", "notify"])
+def test_the_reason_of_a_failed_start_is_always_in_the_journal(host: Host, more: dict[str, Any]) -> None:
+    name = "-".join(["nothing", *more.values()])
+    host.deploy(f"/var/{name}", {name: BUNDLE | more | {"entrypoint": ["/nowhere/to-run"]}})
+    for _ in range(5):
+        assert host.machine.run(["systemctl", "start", f"{name}.service"], check=False).returncode == 1
+        host.machine.run(["systemctl", "reset-failed", f"{name}.service"], check=False)
+    lines = host.machine.journal(f"{name}.service").splitlines()
+    assert len([line for line in lines if "/nowhere/to-run" in line]) == 5, lines
+
+
 @pytest.mark.parametrize("runtime", ["crun", "runc"])
 def test_a_directory_that_the_image_lacks_is_the_users_and_a_long_name_is_cut(host: Host, runtime: str) -> None:
     name = f"{runtime}-with-a-long-name-backend-service-that-composes-names-xxxxxxxxxxxx"
