@@ -69,6 +69,8 @@ def bundle_config(container: ResolvedContainer, profile: seccomp.Profile | None,
     }
     if parsed.no_network:
         linux["sysctl"] = dict(defaults.SYSCTL)
+    if container.declared.sysctls:
+        linux["sysctl"] = linux.get("sysctl", {}) | container.declared.sysctls
     if parsed.runtime is Runtime.RUNC:
         linux["cgroupsPath"] = CGROUP
         # else runc's own rules would forbid what the unit's allow (DeviceAllow=); both hold
@@ -143,7 +145,7 @@ def _capabilities(container: ResolvedContainer) -> dict[str, list[str]]:
 def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[str, Any]]:
     """Return all mounts, in an order in which none hides another; `files` are the bundle's own, by their target."""
     declared, parsed = container.declared, container.parsed
-    mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
+    mounts = _kernel_mounts(parsed.shm_size)
     mounts += [_bind(source, target, ("ro",)) for target, source in files.items()]
     if declared.read_only:
         chosen = parsed.mount_targets
@@ -169,6 +171,15 @@ def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[st
     mounts.sort(key=lambda mount: mount["destination"].count("/"))
     by_target = {mount["destination"]: mount for mount in mounts}
     return list(by_target.values())
+
+
+def _kernel_mounts(shm_size: int | None) -> list[dict[str, Any]]:
+    mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
+    for mount in mounts:
+        if shm_size is not None and mount["destination"] == defaults.SHM:
+            sized = [option for option in mount["options"] if not option.startswith("size=")]
+            mount["options"] = [*sized, f"size={shm_size}"]
+    return mounts
 
 
 def lacks_workdir(container: ResolvedContainer) -> bool:

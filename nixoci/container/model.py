@@ -223,6 +223,18 @@ class Container:
         default_factory=list,
         metadata=about("File systems in memory: `TARGET[:OPTIONS]`, for example `/tmp:mode=1777`."),
     )
+    shm_size: str | None = field(
+        default=None, metadata=about("Size of /dev/shm, for example `256m`; by default podman's, 64000k.")
+    )
+    memory: str | None = field(
+        default=None, metadata=about("Most memory of all its processes, for example `512m`, and as much swap.")
+    )
+    pids_limit: int | None = field(
+        default=None, metadata=about("Most processes and threads at a time; -1 for as many as the host has.")
+    )
+    sysctls: dict[str, str] = field(
+        default_factory=dict, metadata=about("Kernel parameters of the container's own namespaces.")
+    )
     secrets: dict[str, Secret] = field(default_factory=dict, metadata=about("Secret files by name."))
     settings: Settings = field(default_factory=Settings, metadata=about("Settings that are passed on verbatim."))
 

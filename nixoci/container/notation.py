@@ -20,6 +20,7 @@ _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10*
 _CDI = re.compile(
     r"[a-z](?:[\w.-]*[a-z0-9])?/[a-z](?:[\w-]*[a-z0-9])?=[a-z0-9](?:[\w.:-]*[a-z0-9])?", re.ASCII | re.IGNORECASE
 )
+_SIZE = re.compile(r"([0-9]{1,15})([bkmgBKMG]?)")
 _REAL_TIME = re.compile(r"RT(?:MIN\+|MAX-)[0-9]{1,2}")
 
 
@@ -202,6 +203,14 @@ def duration(option: str, value: str) -> int:
     if not found or "".join(number + unit for number, unit in found) != value:
         raise ContainerError(f"{option}: {value!r} is not a duration; expected for example 30s, 1m30s or 500ms")
     return sum(int(number) * _NANOSECONDS[unit] for number, unit in found)
+
+
+def size(option: str, value: str) -> int:
+    """Read a size such as `512m`, in bytes; `k`, `m` and `g` are powers of 1024."""
+    found = _SIZE.fullmatch(value)
+    if found is None or not int(found[1]):
+        raise ContainerError(f"{option}: {value!r} is not a size; expected for example 512m or 2g")
+    return int(found[1]) << 10 * "bkmg".index(found[2].lower() or "b")
 
 
 def signal_name(option: str, value: str) -> str:

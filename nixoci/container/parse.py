@@ -39,6 +39,8 @@ class ParsedSecret:
 class ParsedContainer:
     """A container whose options are read; `workdir` and `stop_signal` are None if the image decides.
 
+    Sizes are in bytes.
+
     `runtime` is the OCI runtime of a bundle. podman has its own default: it is told `declared.runtime` alone.
     """
 
@@ -55,6 +57,8 @@ class ParsedContainer:
     health: HealthChanges
     workdir: str | None
     stop_signal: str | None
+    shm_size: int | None
+    memory: int | None
 
     def option(self, field: str) -> str:
         """Return the path of an option, as errors start with it."""
@@ -157,6 +161,8 @@ def parse_container(name: str, container: Container, deployment: Deployment) -> 
         stop_signal=notation.signal_name(option("stopSignal"), container.stop_signal)
         if container.stop_signal
         else None,
+        shm_size=notation.size(option("shmSize"), container.shm_size) if container.shm_size else None,
+        memory=notation.size(option("memory"), container.memory) if container.memory else None,
     )
 
 

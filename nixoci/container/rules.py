@@ -28,6 +28,7 @@ from nixoci.errors import ContainerError
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _VOLUMES = posixpath.basename(VOLUMES)
+_SYSCTL = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_*/-]+)+")
 _ACCOUNTS = {"User", "Group", "DynamicUser"}
 _UNIT_SECTIONS = {"Unit", "Service", "Install"}
 _MOUNT_OPTIONS = PODMAN_MOUNT_OPTIONS | {
@@ -215,12 +216,27 @@ def _check_values(container: ParsedContainer) -> None:
             if not name or "=" in name or not name.isprintable() or name != name.strip():
                 raise ContainerError(f"{option(field)}: {name!r} cannot be the name of a {kind}; choose another")
             text(option(f"{field}.{name}"), value)
+    _check_limits(container)
     if declared.stop_timeout < 0:
         raise ContainerError(f"{option('stopTimeout')}: {declared.stop_timeout} seconds; give 0 or more")
     if declared.read_only and declared.writable_layer is WritableLayer.PERSISTENT:
         raise ContainerError(
             f"{option('writableLayer')}: nothing is written in a container with readOnly; drop one of the two"
         )
+
+
+def _check_limits(container: ParsedContainer) -> None:
+    declared, option = container.declared, container.option
+    if declared.pids_limit is not None and declared.pids_limit < 1 and declared.pids_limit != -1:
+        raise ContainerError(f"{option('pidsLimit')}: {declared.pids_limit}; give 1 or more, or -1 for no limit")
+    for name, value in declared.sysctls.items():
+        if not _SYSCTL.fullmatch(name):
+            raise ContainerError(f"{option('sysctls')}: {name!r} is not a kernel parameter; expected a.b.c")
+        text(option(f"sysctls.{name}"), value)
+        if name.startswith("net.") and container.host_network:
+            raise ContainerError(
+                f"{option(f'sysctls.{name}')}: the host's network has the host's parameters; use another network"
+            )
 
 
 def _check_mounts(container: ParsedContainer, deployment: Deployment) -> None:

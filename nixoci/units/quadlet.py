@@ -278,6 +278,16 @@ def _add_security(unit: UnitFile, container: ResolvedContainer) -> None:
         unit.add(_SECTION, "PodmanArgs", literal("--privileged"))
     if declared.read_only:
         unit.add(_SECTION, "ReadOnly", literal("true"))
+    for flag, limit in (
+        ("--shm-size", declared.shm_size),
+        ("--memory", declared.memory),
+        ("--pids-limit", declared.pids_limit),
+    ):
+        if limit is not None:
+            unit.add(_SECTION, "PodmanArgs", literal(f"{flag}={limit}"))
+    for name, value in declared.sysctls.items():
+        option = container.option(f"sysctls.{name}")
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--sysctl={name}={value}"))
 
 
 def _add_health(unit: UnitFile, container: ResolvedContainer) -> None:

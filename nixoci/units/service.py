@@ -121,6 +121,12 @@ def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
     # those of podman's containers, or as near to them as the host allows
     for limit in ("LimitNOFILE", "LimitNPROC"):
         unit.add("Service", limit, literal(str(_LIMIT)))
+    if (memory := container.parsed.memory) is not None:
+        # as podman: as much swap as memory
+        unit.add("Service", "MemoryMax", literal(str(memory)))
+        unit.add("Service", "MemorySwapMax", literal(str(memory)))
+    if (most := container.declared.pids_limit) is not None:
+        unit.add("Service", "TasksMax", literal("infinity" if most < 0 else str(most)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
     # terminals are allowed by that already; systemd compiles the list at each start

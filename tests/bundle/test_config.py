@@ -173,6 +173,13 @@ def test_a_file_system_in_memory_has_podmans_own_options(tmp_path: Path) -> None
     assert not {"U", "notmpcopyup", "tmpcopyup", "nocopy"} & {*empty, *(set(own) - {"tmpcopyup"})}
 
 
+def test_limits_of_the_kernel_are_in_the_config(tmp_path: Path) -> None:
+    config = config_of(tmp_path, shm_size="2m", sysctls={"kernel.msgmax": "9"})
+    options = mount_of(config, "/dev/shm")["options"]  # noqa: S108 - a mount point inside
+    assert [option for option in options if option.startswith("size=")] == [f"size={2 << 20}"]
+    assert config["linux"]["sysctl"] == {"net.ipv4.ping_group_range": "0 0", "kernel.msgmax": "9"}
+
+
 def test_a_host_name_is_no_longer_than_linux_has_it(tmp_path: Path) -> None:
     tree = make_image(tmp_path, {"Cmd": ["x"]})
     container = resolve(parse_container(f"{'x' * 63}-y{'z' * 9}", Container(image="i"), Deployment()), tree)

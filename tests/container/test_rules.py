@@ -89,6 +89,15 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
             {},
             "containers.a.settings.unit.Service.Type: a bundle's start decides it",
         ),
+        ({"a": {"memory": "much"}}, {}, "containers.a.memory: 'much' is not a size"),
+        ({"a": {"shmSize": "0"}}, {}, "containers.a.shmSize: '0' is not a size"),
+        ({"a": {"pidsLimit": 0}}, {}, "containers.a.pidsLimit: 0; give 1 or more"),
+        ({"a": {"sysctls": {"net": "1"}}}, {}, "containers.a.sysctls: 'net' is not a kernel parameter"),
+        (
+            {"a": {"networks": ["host"], "sysctls": {"net.core.somaxconn": "1"}}},
+            {},
+            "containers.a.sysctls.net.core.somaxconn: the host's network",
+        ),
         # podman has one set of names for both
         ({"p": {}}, {"pods": {"p": {}}}, "pods.p: podman has a container of that name"),
         (

@@ -81,6 +81,10 @@ CONTAINER: dict[str, list[tuple[Any, str]]] = {
     "readOnly": [(True, "")],
     "writableLayer": [("persistent", "/var/lib/nixoci/c")],
     "tmpfs": [(["/mark-10:size=5m"], "/mark-10")],
+    "shmSize": [("4716b", "4716")],
+    "memory": [("4717b", "4717")],
+    "pidsLimit": [(4718, "4718"), (-1, "")],
+    "sysctls": [({"kernel.msgmax": "4719"}, "4719")],
     "secrets": [],  # by its own fields
     "settings": [],  # by its own fields
 }

@@ -62,6 +62,12 @@ def test_a_bundle_has_the_limits_of_podmans_containers(tmp_path: Path) -> None:
     assert {"LimitNOFILE=1048576", "LimitNPROC=1048576"} <= set(lines)
 
 
+def test_limits_are_those_of_the_unit(tmp_path: Path) -> None:
+    lines = bundle_service(*bundled(tmp_path / "1", memory="512m", pidsLimit=9), OUTPUT).render().splitlines()
+    assert {"MemoryMax=536870912", "MemorySwapMax=536870912", "TasksMax=9"} <= set(lines)
+    assert "TasksMax=infinity\n" in bundle_service(*bundled(tmp_path / "2", pidsLimit=-1), OUTPUT).render()
+
+
 def test_no_time_to_stop_is_not_for_ever_and_leaves_time_to_clean_up(tmp_path: Path) -> None:
     def stop(path: str, seconds: int) -> list[str]:
         lines = bundle_service(*bundled(tmp_path / path, stopTimeout=seconds), OUTPUT).render().splitlines()
