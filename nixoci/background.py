@@ -2,10 +2,9 @@
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
@@ -20,29 +19,46 @@ class BackgroundCalls:
     """
 
     def __init__(self, waiting: int) -> None:
-        """Let at most `waiting` calls be unfinished."""
-        self._pool = ThreadPoolExecutor(1)
-        self._calls: deque[Future[object]] = deque()
-        self._waiting = waiting
-        self._lock = threading.Lock()
+        """Let at most `waiting` calls wait for the one that runs."""
+        self._calls: queue.Queue[Callable[[], object] | None] = queue.Queue(maxsize=waiting)
+        self._thread = threading.Thread(target=self._work, name="background", daemon=True)
+        self._stopped = False
+        self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._stopped = True
+        self._end()
 
     def call(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run a call after those before it; if there are `waiting` of them, wait for the first to end."""
-        with self._lock:
-            if len(self._calls) == self._waiting:
-                self._calls.popleft().result()
-            self._calls.append(self._pool.submit(function, *args, **kwargs))
+        """Run a call after those before it; if too many wait, return once one of them runs."""
+        self._check()
+        self._calls.put(partial(function, *args, **kwargs))
 
     def finish(self) -> None:
-        """Wait for all calls."""
-        while self._calls:
-            self._calls.popleft().result()
+        """Wait for all calls; there can be no more."""
+        self._end()
+        self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _end(self) -> None:
+        if self._thread.is_alive():
+            self._calls.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            if self._error is None and not self._stopped:
+                try:
+                    call()
+                except BaseException as error:  # noqa: BLE001 - it is raised again in the other thread
+                    self._error = error
 
 
 def read_ahead(items: Iterator[T], waiting: int) -> Generator[T]:
@@ -74,7 +90,7 @@ def read_ahead(items: Iterator[T], waiting: int) -> Generator[T]:
             yield item[0]
     finally:
         stopped.set()
-        while thread.is_alive():  # it may wait for room
+        while thread.is_alive():  # it may be waiting for room in the queue
             with suppress(queue.Empty):
                 ready.get(timeout=0.01)
         thread.join()

@@ -35,7 +35,7 @@ def byte_progress(description: str, total: int | None) -> Iterator[Advance]:
     )
 
     columns = (
-        TextColumn("{task.description}", markup=False),  # it has names from images
+        TextColumn("{task.description}", markup=False),  # names come from images
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +36,7 @@ def test_only_so_many_calls_wait() -> None:
         calls.call(lambda: None)
         third.set()
 
-    with BackgroundCalls(2) as calls:
+    with BackgroundCalls(1) as calls:
         calls.call(hold)
         calls.call(lambda: None)
         assert started.wait(10)
@@ -48,15 +48,30 @@ def test_only_so_many_calls_wait() -> None:
         adder.join()
 
 
+def call_often(calls: BackgroundCalls) -> None:
+    for _ in range(4):
+        calls.call(int, "1")
+
+
 def test_a_failed_call_is_reported_by_a_later_one() -> None:
     with BackgroundCalls(1) as calls:
         calls.call(int, "x")
         with pytest.raises(ValueError, match="invalid literal"):
-            calls.call(int, "1")
+            call_often(calls)
     with BackgroundCalls(1) as calls:
         calls.call(int, "x")
         with pytest.raises(ValueError, match="invalid literal"):
             calls.finish()
+
+
+def test_calls_that_wait_when_the_block_fails_are_not_run() -> None:
+    go, ran = threading.Event(), threading.Event()
+    with suppress(KeyError), BackgroundCalls(2) as calls:
+        calls.call(lambda: go.wait(10))
+        calls.call(ran.set)
+        threading.Timer(0.05, go.set).start()
+        raise KeyError("x")
+    assert not ran.is_set()
 
 
 def test_items_are_read_ahead_in_order() -> None:

@@ -66,7 +66,7 @@ def write_tar_split(root: Inode, rootfs: Path, file: BinaryIO, *, advance: Advan
         OSError: `file` cannot be written.
     """
     with ExitStack() as stack:
-        tar = _TarHash(stack.enter_context(BackgroundCalls(_BUFFERS - 1)), advance)
+        tar = _TarHash(stack.enter_context(BackgroundCalls(_BUFFERS - 2)), advance)
         lines = _Lines(file, stack.enter_context(BackgroundCalls(1)))
         files = stack.enter_context(_Files(rootfs, stack.enter_context(TreeOpener()), tar))
         gap = b""
@@ -179,7 +179,7 @@ class _TarHash:
         self._hashing.call(self._hash.update, self._buffer[: self._used])
         self._size += self._used
         self._advance(self._used)
-        # at most two buffers wait or are hashed now, so the third is free
+        # one buffer may wait now, and one be hashed; the third is free
         self._buffers.append(self._buffers.pop(0))
         self._buffer = self._buffers[0]
         self._used = 0

@@ -39,7 +39,7 @@ ENCRYPTED = "+encrypted"
 
 
 def docker_layer(compression: Compression) -> str:
-    """Return Docker's media type of a layer; gzip, zstd and none are all that there is."""
+    """Return Docker's media type of a layer that is not compressed, or with gzip or zstd."""
     suffix = _SUFFIXES[compression]
     return f"{DOCKER_LAYER}.{suffix}" if suffix else DOCKER_LAYER
 

@@ -1,4 +1,4 @@
-"""The check if policy.json can reject images (containers-policy.json(5)).
+"""Detection of a policy.json that may reject images (containers-policy.json(5)).
 
 skopeo enforces the policy when it copies an image, but not when it inspects one.
 """

@@ -42,7 +42,7 @@ _LINE = re.compile(
     rb" ([\x21-\x7e]+) - -((?: [\x21-\x3c\x3e-\x7e]+=[\x21-\x3c\x3e-\x7e]*)*)\n" % ((_NUMBER,) * 4)
 )
 _NO_PATH = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)(?<!\A\Z)|\0|[^/]{256}")
-"""What no canonical path has: a component that is empty, `.`, `..` or over `MAX_NAME`, or a NUL byte."""
+"""Matches a path that is not canonical: with a component that is empty, `.`, `..` or over `MAX_NAME`, or a NUL byte."""
 _ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|([\\nrt]))")
 _UNESCAPES = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 

@@ -17,8 +17,8 @@ class Trail:
     """
 
     steps: list[tuple[bytes, Inode | None]]
-    symlinks: int = 0
-    missing: bool = False
+    symlinks: int
+    missing: bool
 
     @property
     def names(self) -> list[bytes]:
@@ -32,29 +32,34 @@ def follow(root: Inode, path: bytes) -> Trail | None:
     Returns:
         The trail; None if there are more than 40 symlinks on the way.
     """
-    trail = Trail([(b"", root)])
+    steps: list[tuple[bytes, Inode | None]] = [(b"", root)]
+    here: Inode | None = root
+    symlinks = 0
+    missing = False
     pending = path.split(b"/")[::-1]
     while pending:
         name = pending.pop()
         if name in {b"", b"."}:
             continue
         if name == b"..":
-            if len(trail.steps) > 1:
-                trail.steps.pop()
+            del steps[max(1, len(steps) - 1) :]
+            here = steps[-1][1]
             continue
-        parent = trail.steps[-1][1]
-        child = parent.children.get(name) if parent is not None else None
-        if child is not None and child.kind is Kind.SYMLINK:
-            trail.symlinks += 1
-            if trail.symlinks > _MAX_SYMLINKS:
+        child = here.children.get(name) if here is not None else None
+        if child is None:
+            missing = True
+        elif child.kind is Kind.SYMLINK:
+            symlinks += 1
+            if symlinks > _MAX_SYMLINKS:
                 return None
             if child.target.startswith(b"/"):
-                del trail.steps[1:]
+                del steps[1:]
+                here = root
             pending += child.target.split(b"/")[::-1]
             continue
-        trail.missing = trail.missing or child is None
-        trail.steps.append((name, child))
-    return trail
+        steps.append((name, child))
+        here = child
+    return Trail(steps, symlinks, missing)
 
 
 def lookup(root: Inode, path: bytes) -> tuple[bytes, Inode] | None:

@@ -46,7 +46,7 @@ class Inode:
 
     @property
     def is_directory(self) -> bool:
-        """Whether this is a directory."""
+        """True for a directory."""
         return self.kind is Kind.DIRECTORY
 
 

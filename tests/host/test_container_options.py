@@ -147,8 +147,10 @@ def test_it_is_asked_to_stop_by_its_signal_and_killed_if_it_does_not(ending: Hos
 
 @pytest.fixture(scope="module")
 def restarting(host: Host) -> Host:
+    # it ends when it has been started: on a busy machine systemd may otherwise find no main process, and no exit code
+    end = "import sys, time; time.sleep(1); sys.exit({})"
     containers = {
-        f"{policy}-{code}-{backend}": python(f"import sys; sys.exit({code})", restart=policy, backend=backend)
+        f"{policy}-{code}-{backend}": python(end.format(code), restart=policy, backend=backend)
         # one more start tells; five of them, and systemd gives up
         | {"settings": {"unit": {"Unit": {"StartLimitBurst": 2, "StartLimitIntervalSec": "600s"}}}}
         for policy, code in RESTARTS

@@ -464,3 +464,10 @@ def test_a_user_has_a_backend_of_the_users_own(modules: Modules) -> None:
     assert modules.value(backend, bob, select=select) == "podman"
     own = 'virtualisation.nixoci.users.bob.backend = "rootfs";'
     assert modules.value(backend, bob, own, select=select) == "rootfs"
+
+
+def test_images_of_containers_are_kept_before_garbage_is_collected(project: Modules) -> None:
+    service = project.value(ENABLE, LOCK, select="it.config.systemd.services.nixoci-gc-roots")
+    assert service["serviceConfig"] == {"Type": "oneshot", "ExecStart": "/opt/nixoci/bin/nixoci gc-roots"}
+    assert set(service["wantedBy"]) == {"multi-user.target", "nix-gc.service"}
+    assert service["before"] == ["nix-gc.service"]

@@ -180,6 +180,11 @@ def test_a_line_that_is_not_of_the_format_is_refused_by_number(line: bytes) -> N
         read_dump([ROOT, line])
 
 
+def test_a_directory_may_have_the_size_that_composefs_gives_it() -> None:
+    line = b"/d 4096 40755 2 0 0 0 0.0 - - -\n"
+    assert read_dump([ROOT, line]).children[b"d"].size == 0
+
+
 def test_a_child_of_a_file_is_refused() -> None:
     with pytest.raises(StoreError, match=r"^metadata dump: line 3 is not valid: "):
         read_dump([ROOT, b"/f 0 100644 1 0 0 0 0.0 - - -\n", b"/f/g 0 100644 1 0 0 0 0.0 - - -\n"])
