@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root
-from nixoci.container.model import Notify, Runtime
+from nixoci.container.model import Notify, Runtime, WritableLayer
 from nixoci.container.notation import Tmpfs
-from nixoci.container.places import mount_source, root_directory, run_directory, secret_file
-from nixoci.container.resolve import DEFAULT_PATH, DEFAULT_STOP_SIGNAL, ResolvedContainer
+from nixoci.container.places import layer_workdir, mount_source, root_directory, run_directory, secret_file
+from nixoci.container.resolve import DEFAULT_PATH, ResolvedContainer
 from nixoci.document import dump
 from nixoci.tree.model import Inode, Kind
 
@@ -26,6 +26,7 @@ CGROUP = "container"
 NOTIFY_SOCKET = "/run/systemd/notify"
 
 _TMPFS = ("rw", "rprivate", "nosuid", "nodev", "tmpcopyup")
+_OF_PODMAN = {"U", "notmpcopyup", "copy", "nocopy", "consistency", "nocreate"}
 _BIND = ("rbind", "rprivate", "nosuid", "nodev")
 _VOLUME = ("rbind", "rprivate")
 _ANNOTATION = "org.opencontainers.image."
@@ -68,6 +69,8 @@ def bundle_config(container: ResolvedContainer, profile: seccomp.Profile | None,
     }
     if parsed.no_network:
         linux["sysctl"] = dict(defaults.SYSCTL)
+    if container.declared.sysctls:
+        linux["sysctl"] = linux.get("sysctl", {}) | container.declared.sysctls
     if parsed.runtime is Runtime.RUNC:
         linux["cgroupsPath"] = CGROUP
         # runc's rules apply in addition to the unit's (DeviceAllow=), and would forbid devices that the unit allows
@@ -142,14 +145,18 @@ def _capabilities(container: ResolvedContainer) -> dict[str, list[str]]:
 def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[str, Any]]:
     """Return all mounts, in an order in which none hides another; `files` are the bundle's own, by their target."""
     declared, parsed = container.declared, container.parsed
-    mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
+    mounts = _kernel_mounts(parsed.shm_size)
     mounts += [_bind(source, target, ("ro",)) for target, source in files.items()]
     if declared.read_only:
         chosen = parsed.mount_targets
         mounts += [_tmpfs(container, Tmpfs(path)) for path in defaults.WRITABLE if path not in chosen]
     for path in container.image_volumes:
-        if declared.read_only or container.tree.find(path) is None:
+        if container.tree.find(path) is None:
+            mounts.append(_tmpfs(container, Tmpfs(path, ("U",))))
+        elif declared.read_only:
             mounts.append(_tmpfs(container, Tmpfs(path)))
+    if lacks_workdir(container):
+        mounts.append(_workdir(container))
     mounts += [_tmpfs(container, tmpfs) for tmpfs in parsed.tmpfs]
     for mount in parsed.volumes:
         mounts.append(_bind(mount_source(mount), mount.target, mount.options, _VOLUME))
@@ -166,18 +173,46 @@ def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[st
     return list(by_target.values())
 
 
+def _kernel_mounts(shm_size: int | None) -> list[dict[str, Any]]:
+    mounts = [dict(mount) for mount in defaults.KERNEL_MOUNTS]
+    for mount in mounts:
+        if shm_size is not None and mount["destination"] == defaults.SHM:
+            sized = [option for option in mount["options"] if not option.startswith("size=")]
+            mount["options"] = [*sized, f"size={shm_size}"]
+    return mounts
+
+
+def lacks_workdir(container: ResolvedContainer) -> bool:
+    """Return whether the image has no working directory, and a runtime would make it for root: it is the user's."""
+    covered = {*container.parsed.mount_targets, *container.image_volumes}
+    way = {container.workdir, *map(str, PurePosixPath(container.workdir).parents)}
+    return bool(container.user.uid) and covered.isdisjoint(way) and container.tree.find(container.workdir) is None
+
+
+def _workdir(container: ResolvedContainer) -> dict[str, Any]:
+    if container.declared.writable_layer is WritableLayer.PERSISTENT:
+        return _bind(layer_workdir(container.name), container.workdir, (), _VOLUME)
+    return _tmpfs(container, Tmpfs(container.workdir, ("U", "ro") if container.declared.read_only else ("U",)))
+
+
 def _tmpfs(container: ResolvedContainer, tmpfs: Tmpfs) -> dict[str, Any]:
-    """Return a file system in memory that starts as the directory it covers: its content, owner and mode."""
+    """Return a file system in memory that starts as the directory it covers: its content, owner and mode.
+
+    podman itself implements some options: with `U` it belongs to the container's user, with `notmpcopyup` it is empty.
+    """
     options = list(_TMPFS)
     given = {option.partition("=")[0] for option in tmpfs.options}
+    if "notmpcopyup" in given:
+        options.remove("tmpcopyup")
     inode = container.tree.find(tmpfs.target) or _NEW_DIRECTORY
-    for name, value in (("mode", f"{inode.mode:o}"), ("uid", str(inode.uid)), ("gid", str(inode.gid))):
+    owner = container.user if "U" in given else inode
+    for name, value in (("mode", f"{inode.mode:o}"), ("uid", str(owner.uid)), ("gid", str(owner.gid))):
         if name not in given:
             options.append(f"{name}={value}")
     for option in tmpfs.options:
         if option == "ro" and "rw" in options:
             options.remove("rw")
-        if option not in options:
+        if option not in options and option.partition("=")[0] not in _OF_PODMAN:
             options.append(option)
     return {"destination": tmpfs.target, "type": "tmpfs", "source": "tmpfs", "options": options}
 
@@ -201,7 +236,7 @@ def _annotations(container: ResolvedContainer) -> dict[str, str]:
         "variant": config.variant,
         "author": config.author,
         "created": config.created,
-        "stopSignal": container.stop_signal if container.stop_signal != DEFAULT_STOP_SIGNAL else None,
+        "stopSignal": container.stop_signal,
         "exposedPorts": exposed,
     }
     return {_ANNOTATION + name: value for name, value in implied.items() if value} | container.labels

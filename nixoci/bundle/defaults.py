@@ -26,6 +26,8 @@ READONLY_PATHS: Final = (
     "/proc/sysrq-trigger",
 )
 
+SHM: Final = "/dev/shm"  # noqa: S108 - a mount point inside
+
 KERNEL_MOUNTS: Final[tuple[dict[str, Any], ...]] = (
     {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
     {
@@ -42,7 +44,7 @@ KERNEL_MOUNTS: Final[tuple[dict[str, Any], ...]] = (
         "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
     },
     {
-        "destination": "/dev/shm",  # noqa: S108 - a mount point inside
+        "destination": SHM,
         "type": "tmpfs",
         "source": "shm",
         "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=64000k"],

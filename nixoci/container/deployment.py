@@ -8,7 +8,7 @@ from nixoci.container.image_tree import ImageTree
 from nixoci.container.model import Deployment, sorted_mappings
 from nixoci.container.parse import ParsedDeployment
 from nixoci.container.resolve import ResolvedContainer, resolve
-from nixoci.container.rules import check, check_bundle, check_resolved
+from nixoci.container.rules import check, check_bundle, check_health_unit, check_resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ def resolve_deployment(deployment: Deployment, *, user: bool = False, only: str 
             trees[path] = ImageTree.open(Path(path))
         containers.append(resolve(container, trees[path]))
         check_resolved(containers[-1], user=user)
+        check_health_unit(containers[-1], deployment)
     return ResolvedDeployment(parsed, tuple(containers))
 
 

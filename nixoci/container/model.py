@@ -185,11 +185,18 @@ class Container:
     networks: list[str] = field(
         default_factory=list,
         metadata=about(
-            "Networks of this document or of podman, or `host` or `none`. A bundle has one of the last two."
+            "Networks of this document or of podman, with podman's options (`NAME:alias=db,ip=10.0.0.2`), or `host`,"
+            " `none` or `container:NAME`. A bundle has `host` or `none`."
         ),
     )
     pod: str | None = field(default=None, metadata=about("The pod of this document that the container joins."))
-    devices: list[str] = field(default_factory=list, metadata=about("Devices of the host: `/dev/x[:/dev/y][:rwm]`."))
+    devices: list[str] = field(
+        default_factory=list,
+        metadata=about(
+            "Devices of the host: `/dev/x[:/dev/y][:rwm]`. podman also takes directories of devices, and CDI devices"
+            " (`nvidia.com/gpu=all`)."
+        ),
+    )
     capabilities: dict[str, bool] = field(
         default_factory=dict, metadata=about("Capabilities to add to (true) or drop from (false) podman's defaults.")
     )
@@ -218,6 +225,18 @@ class Container:
     tmpfs: list[str] = field(
         default_factory=list,
         metadata=about("File systems in memory: `TARGET[:OPTIONS]`, for example `/tmp:mode=1777`."),
+    )
+    shm_size: str | None = field(
+        default=None, metadata=about("Size of /dev/shm, for example `256m`; by default podman's, 64000k.")
+    )
+    memory: str | None = field(
+        default=None, metadata=about("Most memory of all its processes, for example `512m`, and as much swap.")
+    )
+    pids_limit: int | None = field(
+        default=None, metadata=about("Most processes and threads at a time; -1 for as many as the host has.")
+    )
+    sysctls: dict[str, str] = field(
+        default_factory=dict, metadata=about("Kernel parameters of the container's own namespaces.")
     )
     secrets: dict[str, Secret] = field(default_factory=dict, metadata=about("Secret files by name."))
     settings: Settings = field(default_factory=Settings, metadata=about("Settings that are passed on verbatim."))

@@ -17,6 +17,10 @@ _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DURATION = re.compile(r"([0-9]+)(ns|us|ms|s|m|h)")
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_CDI = re.compile(
+    r"[a-z](?:[\w.-]*[a-z0-9])?/[a-z](?:[\w-]*[a-z0-9])?=[a-z0-9](?:[\w.:-]*[a-z0-9])?", re.ASCII | re.IGNORECASE
+)
+_SIZE = re.compile(r"([0-9]{1,15})([bkmgBKMG]?)")
 _REAL_TIME = re.compile(r"RT(?:MIN\+|MAX-)[0-9]{1,2}")
 
 
@@ -34,9 +38,11 @@ class Port:
         """Return whether both need the same port of the host."""
         if self.host is None or other.host is None or self.protocol != other.protocol:
             return False
-        everywhere = {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
-        same_address = self.address == other.address or bool(everywhere & {self.address, other.address})
-        return same_address and self.host.start < other.host.stop and other.host.start < self.host.stop
+        return (
+            _overlap(self.address, other.address)
+            and self.host.start < other.host.stop
+            and other.host.start < self.host.stop
+        )
 
 
 class Source(Enum):
@@ -74,11 +80,32 @@ class Tmpfs:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of the host; `access` has letters of `rwm`."""
+    """A device of the host; `access` has letters of `rwm`.
+
+    The `source` of a CDI device is its name; it has no target and no access.
+    """
 
     source: str
-    target: str
-    access: str
+    target: str = ""
+    access: str = ""
+
+    @property
+    def is_cdi(self) -> bool:
+        """True for a device that a vendor's file describes (Container Device Interface)."""
+        return "=" in self.source
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkReference:
+    """A network that a container or pod joins, or the `container` whose network it shares.
+
+    `name` is empty for a container's. `declared` means that a unit of this document makes the network or the container.
+    """
+
+    name: str
+    options: str = ""
+    container: str | None = None
+    declared: bool = False
 
 
 def clean_path(option: str, path: str) -> str:
@@ -139,7 +166,9 @@ def tmpfs(option: str, value: str) -> Tmpfs:
 
 
 def device(option: str, value: str) -> Device:
-    """Read `SOURCE[:TARGET][:rwm]`."""
+    """Read `SOURCE[:TARGET][:rwm]`, or the name of a CDI device, `VENDOR/CLASS=NAME`."""
+    if _CDI.fullmatch(value):
+        return Device(value)
     parts = value.split(":")
     access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
     if (
@@ -148,8 +177,24 @@ def device(option: str, value: str) -> Device:
         or len(set(access)) < len(access)
         or not all(re.fullmatch(r"/dev/[\w./+@-]+", x) for x in parts)
     ):
-        raise ContainerError(f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm]")
+        raise ContainerError(
+            f"{option}: {value!r} is not a device; expected /dev/SOURCE[:/dev/TARGET][:rwm] or VENDOR/CLASS=NAME"
+        )
     return Device(clean_path(option, parts[0]), clean_path(option, parts[-1]), access)
+
+
+def network(option: str, value: str) -> NetworkReference:
+    """Read `NAME[:OPTION=VALUE[,...]]` or `container:NAME` (podman-run(1), `--network`)."""
+    name, colon, options = line(option, value).partition(":")
+    if name == "container":
+        if not options:
+            raise ContainerError(f"{option}: {value!r} names no container; expected container:NAME")
+        return NetworkReference("", container=options)
+    if not name or (colon and not options):
+        raise ContainerError(f"{option}: {value!r} is not a network; expected NAME[:OPTION=VALUE[,...]]")
+    if colon and name in {"host", "none"}:
+        raise ContainerError(f"{option}: the network {name!r} has no options; drop {options!r}")
+    return NetworkReference(name, options)
 
 
 def duration(option: str, value: str) -> int:
@@ -158,6 +203,14 @@ def duration(option: str, value: str) -> int:
     if not found or "".join(number + unit for number, unit in found) != value:
         raise ContainerError(f"{option}: {value!r} is not a duration; expected for example 30s, 1m30s or 500ms")
     return sum(int(number) * _NANOSECONDS[unit] for number, unit in found)
+
+
+def size(option: str, value: str) -> int:
+    """Read a size such as `512m`, in bytes; `k`, `m` and `g` are powers of 1024."""
+    found = _SIZE.fullmatch(value)
+    if found is None or not int(found[1]):
+        raise ContainerError(f"{option}: {value!r} is not a size; expected for example 512m or 2g")
+    return int(found[1]) << 10 * "bkmg".index(found[2].lower() or "b")
 
 
 def signal_name(option: str, value: str) -> str:
@@ -193,6 +246,14 @@ def _ports(value: str) -> range | None:
     first = int(match[1])
     last = int(match[2] or first)
     return range(first, last + 1) if 0 < first <= last < 65536 else None
+
+
+def _overlap(address: str, other: str) -> bool:
+    """Return whether two addresses have one in common: podman binds `::` without the addresses of IPv4."""
+    if not address or not other:
+        return True
+    one, two = ipaddress.ip_address(address), ipaddress.ip_address(other)
+    return one.version == two.version and (one == two or one.is_unspecified or two.is_unspecified)
 
 
 def _is_address(value: str) -> bool:

@@ -4,7 +4,7 @@ Options whose value needs no reading stay in `ParsedContainer.declared`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -14,7 +14,7 @@ from nixoci.container.capabilities import Capabilities, parse_capabilities
 from nixoci.container.characters import line
 from nixoci.container.health import HealthChanges, parse_health
 from nixoci.container.model import Container, Deployment, Pod, Runtime, Secret, option_path
-from nixoci.container.notation import Device, Mount, Port, Source, Tmpfs
+from nixoci.container.notation import Device, Mount, NetworkReference, Port, Source, Tmpfs
 from nixoci.errors import ContainerError
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -35,17 +35,11 @@ class ParsedSecret:
     mode: int
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkReference:
-    """A network that a container or pod joins; `declared` means that a unit of this document creates it."""
-
-    name: str
-    declared: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedContainer:
     """A container whose options are read; `workdir` and `stop_signal` are None if the image decides.
+
+    Sizes are in bytes.
 
     `runtime` is the OCI runtime of a bundle. podman has a default of its own, so it only gets `declared.runtime`.
     """
@@ -63,6 +57,8 @@ class ParsedContainer:
     health: HealthChanges
     workdir: str | None
     stop_signal: str | None
+    shm_size: int | None
+    memory: int | None
 
     def option(self, field: str) -> str:
         """Return the path of an option, as errors start with it."""
@@ -77,6 +73,12 @@ class ParsedContainer:
     def no_network(self) -> bool:
         """True if it has a network namespace with nothing but loopback."""
         return [network.name for network in self.networks] == ["none"]
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The containers that must be ready before this one starts: also the one whose network it shares."""
+        shared = [network.container for network in self.networks if network.container and network.declared]
+        return tuple(sorted({*self.declared.depends_on, *shared}))
 
     @property
     def named_volumes(self) -> tuple[Mount, ...]:
@@ -151,7 +153,7 @@ def parse_container(name: str, container: Container, deployment: Deployment) -> 
         ),
         tmpfs=_each(option("tmpfs"), container.tmpfs, notation.tmpfs),
         devices=_each(option("devices"), container.devices, notation.device),
-        networks=_networks(container.networks, deployment),
+        networks=_networks(option("networks"), container.networks, deployment),
         secrets=tuple(_parse_secret(option("secrets"), *secret) for secret in container.secrets.items()),
         capabilities=parse_capabilities(option("capabilities"), container.capabilities),
         health=parse_health(lambda field: option(f"healthcheck.{field}"), container.healthcheck),
@@ -159,6 +161,8 @@ def parse_container(name: str, container: Container, deployment: Deployment) -> 
         stop_signal=notation.signal_name(option("stopSignal"), container.stop_signal)
         if container.stop_signal
         else None,
+        shm_size=notation.size(option("shmSize"), container.shm_size) if container.shm_size else None,
+        memory=notation.size(option("memory"), container.memory) if container.memory else None,
     )
 
 
@@ -167,7 +171,7 @@ def _parse_pod(name: str, pod: Pod, deployment: Deployment) -> ParsedPod:
         name=name,
         declared=pod,
         ports=_each(option_path("pods", name, "ports"), pod.ports, notation.port),
-        networks=_networks(pod.networks, deployment),
+        networks=_networks(option_path("pods", name, "networks"), pod.networks, deployment),
     )
 
 
@@ -187,8 +191,12 @@ def _parse_secret(option: str, name: str, secret: Secret) -> ParsedSecret:
     return ParsedSecret(name=name, source=source, target=target, mode=int(secret.mode, 8))
 
 
-def _networks(names: Iterable[str], deployment: Deployment) -> tuple[NetworkReference, ...]:
-    return tuple(NetworkReference(name, name in deployment.networks) for name in names)
+def _networks(option: str, values: list[str], deployment: Deployment) -> tuple[NetworkReference, ...]:
+    found = _each(option, values, notation.network)
+    return tuple(
+        replace(each, declared=each.container in deployment.containers or each.name in deployment.networks)
+        for each in found
+    )
 
 
 def _each(option: str, values: list[str], read: Callable[[str, str], T]) -> tuple[T, ...]:

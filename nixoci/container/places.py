@@ -52,6 +52,11 @@ def layer_directory(container: str) -> str:
     return f"{STATE}/{container}"
 
 
+def layer_workdir(container: str) -> str:
+    """Return the directory beside a bundle's persistent layer that is the working directory, if the image has none."""
+    return f"{layer_directory(container)}/workdir"
+
+
 def secret_file(container: str, secret: str) -> str:
     """Return the file of a bundle's secret on the host."""
     return f"{run_directory(container)}/secrets/{secret}"
@@ -75,6 +80,11 @@ def gc_root_directory(container: str) -> str:
 def is_store_path(path: Path) -> bool:
     """Return whether a path is directly in the Nix store; the basename of such a path is the name of its roots."""
     return str(path.parent) == STORE_DIR
+
+
+def health_unit(container: str) -> str:
+    """Return the name, without suffix, of the service and timer that check a bundle's health."""
+    return f"{container}-health"
 
 
 def image_directory(container: str) -> str:

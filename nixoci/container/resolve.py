@@ -1,5 +1,6 @@
 """Merge an image's config and a container's options into what runs (image-spec config.md and conversion.md)."""
 
+import posixpath
 from dataclasses import dataclass
 
 from nixoci.container import notation
@@ -17,6 +18,9 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
+_HOSTNAME_LENGTH = 64
+_INIT = {"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedContainer:
@@ -24,7 +28,7 @@ class ResolvedContainer:
 
     `environment` is in the image's order, followed by the container's own. `user_notation` is `USER[:GROUP]` as the
     container or else the image has it. `image_volumes` are the mount points that the image declares and at which the
-    container mounts nothing.
+    container mounts nothing. `stop_signal` is None if neither sets one.
     """
 
     parsed: ParsedContainer
@@ -37,7 +41,7 @@ class ResolvedContainer:
     workdir: str
     image_volumes: tuple[str, ...]
     labels: dict[str, str]
-    stop_signal: str
+    stop_signal: str | None
     health: Health | None
 
     @property
@@ -52,13 +56,19 @@ class ResolvedContainer:
 
     @property
     def hostname(self) -> str:
-        """The host name inside, if the container has one of its own."""
-        return self.declared.hostname or self.name
+        """The host name inside, if the container has one of its own; Linux has names of 64 characters."""
+        return self.declared.hostname or self.name[:_HOSTNAME_LENGTH].rstrip("-._")
 
     @property
     def args(self) -> tuple[str, ...]:
         """The process's arguments, its program first."""
         return self.entrypoint + self.cmd
+
+    @property
+    def runs_systemd(self) -> bool:
+        """True if podman takes the program for systemd and prepares for it (podman-run(1), `--systemd`)."""
+        words = self.args[2:] if len(self.args) > 2 and self.args[:2] == ("/bin/sh", "-c") else self.args
+        return words[0] in _INIT or posixpath.basename(words[0]) == "systemd"
 
     def option(self, field: str) -> str:
         """Return the path of an option, as errors start with it."""
@@ -80,7 +90,8 @@ def resolve(container: ParsedContainer, tree: ImageTree) -> ResolvedContainer:
     entrypoint, cmd = _command(container, config)
     user = declared.user or config.user or ""
     taken = {*container.mount_targets, "/"}
-    image_volumes = [notation.clean_path(option("image"), path) for path in sorted(config.volumes or {})]
+    # podman takes a relative path of an image from the root
+    image_volumes = [notation.clean_path(option("image"), f"/{path}") for path in sorted(config.volumes or {})]
     return ResolvedContainer(
         parsed=container,
         tree=tree,
@@ -89,11 +100,11 @@ def resolve(container: ParsedContainer, tree: ImageTree) -> ResolvedContainer:
         environment=_image_environment(option("image"), config) | declared.environment,
         user=resolve_user(option("user" if declared.user else "image"), user, tree),
         user_notation=user,
-        workdir=container.workdir or notation.clean_path(option("image"), config.working_dir or "/"),
+        workdir=container.workdir or notation.clean_path(option("image"), f"/{config.working_dir or ''}"),
         image_volumes=tuple(path for path in dict.fromkeys(image_volumes) if path not in taken),
         labels=(config.labels or {}) | declared.labels,
         stop_signal=container.stop_signal
-        or notation.signal_name(option("image"), config.stop_signal or DEFAULT_STOP_SIGNAL),
+        or (notation.signal_name(option("image"), config.stop_signal) if config.stop_signal else None),
         health=resolve_health(option, container.health, config.healthcheck),
     )
 

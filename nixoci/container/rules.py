@@ -1,7 +1,8 @@
 """The rules of a deployment, checked on options that are already read; every error starts with the option."""
 
+import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from nixoci.container.backends import RESTRICTIONS
@@ -10,22 +11,25 @@ from nixoci.container.backends.podman import check_networks
 from nixoci.container.characters import text
 from nixoci.container.model import (
     Backend,
-    Container,
     Deployment,
     Network,
     Notify,
     Pod,
+    Restart,
     Volume,
     WritableLayer,
     option_path,
 )
 from nixoci.container.notation import Port
 from nixoci.container.parse import NAME, ParsedContainer, ParsedDeployment, ParsedPod, parse_deployment
-from nixoci.container.places import in_store
+from nixoci.container.places import VOLUMES, health_unit, in_store, layer_directory
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_VOLUMES = posixpath.basename(VOLUMES)
+_SYSCTL = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_*/-]+)+")
+_ACCOUNTS = {"User", "Group", "DynamicUser"}
 _UNIT_SECTIONS = {"Unit", "Service", "Install"}
 _MOUNT_OPTIONS = PODMAN_MOUNT_OPTIONS | {
     *("ro", "rw", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
@@ -57,7 +61,7 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
     _check_engine_settings("networks", deployment.networks)
     _check_engine_settings("pods", deployment.pods)
     _check_ports(parsed)
-    _check_order(deployment.containers)
+    _check_order(parsed.containers)
     return parsed
 
 
@@ -83,6 +87,20 @@ def check_bundle(name: str, deployment: Deployment, *, user: bool = False) -> Pa
     for each in parsed.containers:
         _check_container(each, deployment, user=user)
     return parsed
+
+
+def check_health_unit(container: ResolvedContainer, deployment: Deployment) -> None:
+    """Refuse a container with the name of a unit that another one has besides its own: a bundle's health check.
+
+    Raises:
+        ContainerError: The message starts with the container of that name.
+    """
+    other = health_unit(container.name)
+    if container.declared.backend is Backend.BUNDLE and container.health is not None and other in deployment.containers:
+        raise ContainerError(
+            f"containers.{other}: its unit is {other}.service, like that of {container.option('healthcheck')}; rename"
+            " one of them"
+        )
 
 
 def check_resolved(container: ResolvedContainer, *, user: bool) -> None:
@@ -121,6 +139,15 @@ def _check_names(deployment: Deployment) -> None:
             if unit in units:
                 raise ContainerError(f"{option}: its unit is {unit}, like that of {units[unit]}; rename one of them")
             units[unit] = option
+    for name in deployment.pods:
+        if name in deployment.containers and deployment.containers[name].backend is not Backend.BUNDLE:
+            raise ContainerError(f"pods.{name}: podman has a container of that name; rename one of them")
+    kept = deployment.containers.get(_VOLUMES)
+    if kept is not None and kept.writable_layer is WritableLayer.PERSISTENT:
+        raise ContainerError(
+            f"containers.{_VOLUMES}: {layer_directory(_VOLUMES)} has the named volumes and cannot have a persistent"
+            " layer too; rename the container"
+        )
 
 
 def _check_references(container: ParsedContainer, deployment: Deployment) -> None:
@@ -128,6 +155,7 @@ def _check_references(container: ParsedContainer, deployment: Deployment) -> Non
     for other in declared.depends_on:
         if other not in deployment.containers:
             raise ContainerError(f"{option('dependsOn')}: no container {other!r}; name one of this document")
+    _check_shared_network(container, deployment)
     if (pod := declared.pod) is None:
         return
     if pod not in deployment.pods:
@@ -140,6 +168,20 @@ def _check_references(container: ParsedContainer, deployment: Deployment) -> Non
         raise ContainerError(f"{option('networks')}: a pod has the networks; move them to pods.{pod}.networks")
 
 
+def _check_shared_network(container: ParsedContainer, deployment: Deployment) -> None:
+    for index, network in enumerate(container.networks):
+        other = deployment.containers.get(network.container or "")
+        if other is not None and other.backend is Backend.BUNDLE:
+            raise ContainerError(
+                f"{container.option(f'networks[{index}]')}: podman knows no container of the bundle backend; name"
+                " another"
+            )
+        if network.container and container.declared.hostname is not None:
+            raise ContainerError(
+                f"{container.option('hostname')}: it has that of container:{network.container}; drop this one"
+            )
+
+
 def _check_container(container: ParsedContainer, deployment: Deployment, *, user: bool) -> None:
     declared, option = container.declared, container.option
     if declared.image not in deployment.images:
@@ -148,6 +190,7 @@ def _check_container(container: ParsedContainer, deployment: Deployment, *, user
     _check_values(container)
     _check_mounts(container, deployment)
     _check_sections(option("settings.unit"), declared.settings.unit)
+    _check_service(container)
     restrictions = RESTRICTIONS[declared.backend]
     for refusal in restrictions.refusals:
         if refusal.given(declared):
@@ -173,12 +216,27 @@ def _check_values(container: ParsedContainer) -> None:
             if not name or "=" in name or not name.isprintable() or name != name.strip():
                 raise ContainerError(f"{option(field)}: {name!r} cannot be the name of a {kind}; choose another")
             text(option(f"{field}.{name}"), value)
+    _check_limits(container)
     if declared.stop_timeout < 0:
         raise ContainerError(f"{option('stopTimeout')}: {declared.stop_timeout} seconds; give 0 or more")
     if declared.read_only and declared.writable_layer is WritableLayer.PERSISTENT:
         raise ContainerError(
             f"{option('writableLayer')}: nothing is written in a container with readOnly; drop one of the two"
         )
+
+
+def _check_limits(container: ParsedContainer) -> None:
+    declared, option = container.declared, container.option
+    if declared.pids_limit is not None and declared.pids_limit < 1 and declared.pids_limit != -1:
+        raise ContainerError(f"{option('pidsLimit')}: {declared.pids_limit}; give 1 or more, or -1 for no limit")
+    for name, value in declared.sysctls.items():
+        if not _SYSCTL.fullmatch(name):
+            raise ContainerError(f"{option('sysctls')}: {name!r} is not a kernel parameter; expected a.b.c")
+        text(option(f"sysctls.{name}"), value)
+        if name.startswith("net.") and container.host_network:
+            raise ContainerError(
+                f"{option(f'sysctls.{name}')}: the host's network has the host's parameters; use another network"
+            )
 
 
 def _check_mounts(container: ParsedContainer, deployment: Deployment) -> None:
@@ -219,8 +277,29 @@ def _check_engine_settings(kind: str, items: Mapping[str, Volume | Network | Pod
             )
 
 
-def _check_sections(option: str, sections: Iterable[str]) -> None:
-    for section in sections:
+def _check_service(container: ParsedContainer) -> None:
+    """Refuse a type of service that the unit cannot have."""
+    service = container.declared.settings.unit.get("Service", {})
+    option, kind = container.option("settings.unit.Service.Type"), service.get("Type")
+    if kind is None:
+        return
+    if container.declared.backend is Backend.BUNDLE:
+        raise ContainerError(f"{option}: a bundle's start decides it; use notify")
+    restart = service.get("Restart", str(container.declared.restart))
+    if kind == "oneshot" and restart in {str(Restart.ALWAYS), str(Restart.ON_SUCCESS)}:
+        raise ContainerError(
+            f'{option}: systemd starts no oneshot service again after a success, and restart is {restart}; say "no" or'
+            ' "on-failure"'
+        )
+
+
+def _check_sections(option: str, sections: Mapping[str, Mapping[str, object]]) -> None:
+    for section, keys in sections.items():
+        if section == "Service" and (found := sorted(_ACCOUNTS & set(keys))):
+            raise ContainerError(
+                f"{option}.Service.{found[0]}: the unit runs as its manager does; use the option user for the"
+                " container's process"
+            )
         if section not in _UNIT_SECTIONS:
             known = ", ".join(sorted(_UNIT_SECTIONS))
             raise ContainerError(f"{option}: no section {section!r}; expected one of {known}")
@@ -249,9 +328,11 @@ def _on_host(port: Port) -> str:
     return f"port {port.host.start}{f'-{last}' if last != port.host.start else ''}/{port.protocol} of the host"
 
 
-def _check_order(containers: Mapping[str, Container]) -> None:
+def _check_order(containers: Sequence[ParsedContainer]) -> None:
     """Refuse containers that depend on one another in a circle."""
-    sorter = TopologicalSorter({name: sorted(containers[name].depends_on) for name in sorted(containers)})
+    after = {container.name: container.after for container in containers}
+    declared = {container.name: container.declared.depends_on for container in containers}
+    sorter = TopologicalSorter({name: after[name] for name in sorted(after)})
     try:
         sorter.prepare()
     except CycleError as error:
@@ -259,7 +340,8 @@ def _check_order(containers: Mapping[str, Container]) -> None:
         circle = error.args[1][:0:-1]
         first = circle.index(min(circle))
         names = [*circle[first:], *circle[:first], circle[first]]
+        field = "dependsOn" if names[1] in declared[names[0]] else "networks"
         raise ContainerError(
-            f"{option_path('containers', names[0], 'dependsOn')}: a circle, {' -> '.join(names)}; remove one of these"
+            f"{option_path('containers', names[0], field)}: a circle, {' -> '.join(names)}; remove one of these"
             " dependencies"
         ) from error

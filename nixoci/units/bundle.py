@@ -22,7 +22,7 @@ from nixoci.units.start import (
 
 
 def write_bundle(output: Output, container: ResolvedContainer) -> list[str]:
-    """Write the bundle of a container, its service and all that the service reads.
+    """Write the bundle of a container, its service and all that the service reads; return warnings.
 
     Raises:
         ContainerError: An option cannot be written; the message starts with it.
@@ -47,7 +47,11 @@ def write_bundle(output: Output, container: ResolvedContainer) -> list[str]:
         wants = output.units / f"{default_target(user=False)}.wants"
         wants.mkdir(exist_ok=True)
         (wants / service.name).symlink_to(f"../{service.name}")
-    return []
+    if not container.runs_systemd:
+        return []
+    option, program = container.option("backend"), " ".join(container.args)
+    lost = "no file systems in memory at /run and /tmp, no cgroup to write to, no stop signal of systemd"
+    return [f"{option}: {program!r} is systemd, and a bundle has no systemd mode ({lost}); use podman"]
 
 
 def _erofs(output: Output, container: ResolvedContainer) -> Path:

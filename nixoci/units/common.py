@@ -24,7 +24,7 @@ def add_order(unit: UnitFile, container: ResolvedContainer) -> None:
     """Add the description, the image (a changed image is a changed unit) and the dependencies."""
     unit.add("Unit", "Description", literal(f"Container {container.name}"))
     unit.add("Unit", "X-Image", raw(container.option("image"), str(container.tree.image.path)))
-    for other in sorted(container.declared.depends_on):
+    for other in container.parsed.after:
         unit.add("Unit", "Requires", literal(f"{other}.service"))
         unit.add("Unit", "After", literal(f"{other}.service"))
 

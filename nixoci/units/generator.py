@@ -8,6 +8,8 @@ from nixoci.errors import ContainerError, ProcessError
 from nixoci.process import run
 from nixoci.units.tools import Tools
 
+_PREFIX = re.compile(r"^quadlet(?:-generator)?\[\d+\]: (?:Warning: )?")
+_FILE = re.compile(r"(?P<name>[a-zA-Z0-9][\w.-]*)\.(?P<kind>container|volume|network|pod)\b")
 _NAMED = re.compile(r'converting "(?P<name>[^"]+)\.(?P<kind>container|volume|network|pod)": (?P<message>.*)')
 
 
@@ -27,7 +29,9 @@ def generate(sources: Path, target: Path, tools: Tools, *, user: bool) -> None:
             if (found := _NAMED.search(error.stderr)) is not None:
                 option, message = f"{found['kind']}s.{found['name']}", found["message"]
             elif error.stderr:
-                option, message = "containers", error.stderr.splitlines()[0]
+                message = _PREFIX.sub("", error.stderr.splitlines()[0])
+                named = _FILE.search(message)
+                option = f"{named['kind']}s.{named['name']}" if named else "containers"
             else:
                 raise
             raise ContainerError(f"{option}: podman's generator refuses its Quadlet file: {message}") from error

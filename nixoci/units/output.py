@@ -51,12 +51,13 @@ class Output:
 
     def volume_tmpfiles(self, container: str) -> Path:
         """Return the file of a bundle's named volumes."""
-        return self.tmpfiles / f"{container}-volumes.conf"
+        # in a directory of its own: a container may be called NAME-volumes
+        return self.tmpfiles / "volumes" / f"{container}.conf"
 
 
 def make_directories(output: Output) -> None:
     """Make the directories of an output."""
-    for folder in (output.units, output.quadlets, output.tmpfiles, output.bundles):
+    for folder in (output.units, output.quadlets, output.tmpfiles / "volumes", output.bundles):
         folder.mkdir(parents=True)
 
 

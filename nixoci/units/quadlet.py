@@ -118,7 +118,9 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     _add_security(unit, container)
     _add_health(unit, container)
     unit.add(_SECTION, "LogDriver", literal("journald"))
-    unit.add(_SECTION, "PodmanArgs", literal(f"--stop-signal={container.stop_signal}"))
+    # without one podman chooses: systemd takes another signal than other programs
+    if container.stop_signal is not None:
+        unit.add(_SECTION, "PodmanArgs", literal(f"--stop-signal={container.stop_signal}"))
     unit.add(_SECTION, "PodmanArgs", literal(f"--stop-timeout={declared.stop_timeout}"))
     for index, value in enumerate(declared.extra_options):
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(container.option(f"extraOptions[{index}]"), value))
@@ -259,8 +261,11 @@ def _add_ports(unit: UnitFile, section: str, item: ParsedContainer | ParsedPod) 
 
 def _add_networks(unit: UnitFile, section: str, item: ParsedContainer | ParsedPod) -> None:
     for index, network in enumerate(item.networks):
-        name = f"{network.name}.network" if network.declared else network.name
-        unit.add(section, "Network", raw_argument(item.option(f"networks[{index}]"), name))
+        if network.container is not None:
+            value = f"container:{network.container}"
+        else:
+            value = _joined(f"{network.name}.network" if network.declared else network.name, network.options)
+        unit.add(section, "Network", raw_argument(item.option(f"networks[{index}]"), value))
 
 
 def _add_security(unit: UnitFile, container: ResolvedContainer) -> None:
@@ -273,6 +278,16 @@ def _add_security(unit: UnitFile, container: ResolvedContainer) -> None:
         unit.add(_SECTION, "PodmanArgs", literal("--privileged"))
     if declared.read_only:
         unit.add(_SECTION, "ReadOnly", literal("true"))
+    for flag, limit in (
+        ("--shm-size", declared.shm_size),
+        ("--memory", declared.memory),
+        ("--pids-limit", declared.pids_limit),
+    ):
+        if limit is not None:
+            unit.add(_SECTION, "PodmanArgs", literal(f"{flag}={limit}"))
+    for name, value in declared.sysctls.items():
+        option = container.option(f"sysctls.{name}")
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--sysctl={name}={value}"))
 
 
 def _add_health(unit: UnitFile, container: ResolvedContainer) -> None:

@@ -1,11 +1,12 @@
 """Services of bundles: systemd runs scripts that mount the root and call the OCI runtime; no engine is needed.
 
-The runtime exits once the container runs, and the container's own process is the service's main one: systemd sees it
-end, sends it the stop signal, and has its output in the journal. The runtime stays only for a container that reports
-its readiness itself, since systemd takes such reports from a service that it started in the foreground.
+The runtime exits once the container is created, and the container's own process is the service's main one: systemd
+sees it end, sends it the stop signal, and has its output in the journal. The container's program starts when systemd
+knows that process, so that the exit code of one that ends at once is seen too. The runtime stays only for a container
+that reports its readiness itself, since systemd takes such reports from a service that it started in the foreground.
 
 The output goes through a pipe: images link their log files to /dev/stdout, and the sockets of the journal cannot be
-opened. A runtime gives the pipe to the container's user.
+opened. Every user inside may open the pipe.
 """
 
 import re
@@ -15,8 +16,8 @@ from nixoci.bundle.config import Bundle
 from nixoci.bundle.root import Root
 from nixoci.container.health import Health
 from nixoci.container.model import Notify
-from nixoci.container.places import mount_source, pid_file, runtime_directory
-from nixoci.container.resolve import ResolvedContainer
+from nixoci.container.places import health_unit, mount_source, pid_file, runtime_directory
+from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.units.common import STOP_GRACE, add_install, add_order, add_secrets, start_timeout
 from nixoci.units.output import Output
 from nixoci.units.runtime import Commands
@@ -50,7 +51,7 @@ def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output)
     for mount in container.parsed.volumes:
         unit.add("Unit", "RequiresMountsFor", word(mount_source(mount)))
     if container.health is not None:
-        unit.add("Unit", "Wants", literal(f"{name}-health.timer"))
+        unit.add("Unit", "Wants", literal(f"{health_unit(name)}.timer"))
     if bundle.root is Root.PERSISTENT:
         # `systemctl clean` removes this directory and nothing else
         unit.add("Service", "StateDirectory", literal(runtime_directory(name)))
@@ -87,7 +88,7 @@ def health_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
     if (health := container.health) is None:
         return []
     name = container.name
-    service = UnitFile(f"{name}-health.service")
+    service = UnitFile(f"{health_unit(name)}.service")
     service.add("Unit", "Description", literal(f"Health of container {name}"))
     service.add("Unit", "Requisite", literal(f"{name}.service"))
     service.add("Unit", "After", literal(f"{name}.service"))
@@ -95,8 +96,8 @@ def health_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
     check = _check(health, Commands.of(container, tools), tools)
     tries = [str(health.retries), tools.sleep, _seconds(health.interval)]
     service.add("Service", "ExecStart", command([tools.sh, "-c", _TRY, name, *tries, *check]))
-    service.add("Service", "SyslogIdentifier", literal(f"{name}-health"))
-    timer = UnitFile(f"{name}-health.timer")
+    service.add("Service", "SyslogIdentifier", literal(health_unit(name)))
+    timer = UnitFile(f"{health_unit(name)}.timer")
     timer.add("Unit", "Description", literal(f"Health of container {name}"))
     timer.add("Unit", "BindsTo", literal(f"{name}.service"))
     timer.add("Unit", "After", literal(f"{name}.service"))
@@ -108,9 +109,11 @@ def health_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
 
 def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
     unit.add("Service", "KillMode", literal("mixed"))
+    # otherwise systemd kills the process that writes the log when the container has ended, and the last lines are lost
+    unit.add("Service", "ExitType", literal("cgroup"))
     # 0 would kill the container at once; the stop script has the same limit, and needs some time
     stop_timeout = container.declared.stop_timeout
-    signal_name = container.stop_signal if stop_timeout else "SIGKILL"
+    signal_name = container.stop_signal or DEFAULT_STOP_SIGNAL if stop_timeout else "SIGKILL"
     unit.add("Service", "KillSignal", literal(signal_name))
     unit.add("Service", "TimeoutStopSec", literal(f"{stop_timeout or STOP_GRACE}s"))
     # an exit by the stop signal is clean, and so is a shell's exit code for that signal
@@ -118,6 +121,12 @@ def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
     # the limits of podman's containers, or the nearest that the host allows
     for limit in ("LimitNOFILE", "LimitNPROC"):
         unit.add("Service", limit, literal(str(_LIMIT)))
+    if (memory := container.parsed.memory) is not None:
+        # as podman: as much swap as memory
+        unit.add("Service", "MemoryMax", literal(str(memory)))
+        unit.add("Service", "MemorySwapMax", literal(str(memory)))
+    if (most := container.declared.pids_limit) is not None:
+        unit.add("Service", "TasksMax", literal("infinity" if most < 0 else str(most)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
     # that allows terminals already; systemd compiles the list at each start

@@ -24,7 +24,6 @@ VALUES = {
         "RetryDelay": "--retry-delay",
         "ShmSize": "--shm-size",
         "StopSignal": "--stop-signal",
-        "StopTimeout": "--stop-timeout",
         "Timezone": "--tz",
         "WorkingDir": "--workdir",
     },
@@ -72,39 +71,110 @@ WORDS = {
 }
 """Keys with a list of words, each one argument."""
 
+_ESCAPED = frozenset(
+    (
+        *("Annotation", "Environment", "EnvironmentFile", "Exec", "GlobalArgs", "Label"),
+        *("Mask", "Mount", "PodmanArgs", "Secret", "Unmask"),
+    )
+)
+"""Keys of any section whose words the generator unescapes; one that it cannot unescape it leaves out in silence."""
+
+_OWN = {
+    "Image": "the container's image is `image`; use that",
+    "Rootfs": "the container's image is `image`; use that",
+    "ContainerName": "the container has the name that this document gives it; rename it there",
+    "StopTimeout": "the unit must wait as long; use stopTimeout",
+}
+"""Keys of a container that would replace an option of the model behind its back."""
+
 _WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|[^\s"'\\])+""")
+_HEX = "[0-9a-fA-F]"
+_ESCAPE = re.compile(
+    rf"""\\(?:[abfnrtv\\"'s]|x(?!00){_HEX}{{2}}|u(?!0{{4}}){_HEX}{{4}}|U(?!0{{8}}){_HEX}{{8}}|(?!000)[0-3][0-7]{{2}})"""
+)
+_RELATIVE = {
+    "EnvironmentFile": re.compile(r"""(?:^|\s)["']?[^/%\s"']"""),
+    "Mount": re.compile(r"(?:^|,)(?:source|src)=\."),
+    "Volume": re.compile(r"^\."),
+}
+"""The beginnings of relative paths, which the generator takes from the directory of the Quadlet file."""
 _TRUE = {"1", "yes", "true", "on"}
 
 
 def add_quadlet_settings(unit: UnitFile, option: str, section: str, settings: Section) -> None:
     """Append the settings of the path `option` to a section, a list as one line for each of its values.
 
+    As in a Quadlet file, an empty value resets a list, and the last of a key's single values counts.
+
     Raises:
-        ContainerError: A key or a value that would not stay on its line; the message starts with the option.
+        ContainerError: A key or a value that would not stay on its line, or that the generator would lose; the message
+            starts with the option.
     """
     for key, value in settings.items():
+        own = f"{option}.{key}"
+        values = value if isinstance(value, list) else [value]
+        _check_key(unit, own, section, key)
+        for item in values:
+            _check_value(own, key, item)
         if not any(key in group.get(section, {}) for group in (VALUES, LISTS, FLAGS, WORDS)):
             unit.add_keys(option, section, {key: value})
             continue
-        for item in value if isinstance(value, list) else [value]:
-            own = f"{option}.{key}"
-            # Quadlet ignores an empty value
-            if written := verbatim(own, item).strip():
-                unit.add(section, "PodmanArgs", *_arguments(own, section, key, written))
+        items = [verbatim(own, item).strip() for item in values]
+        if "" in items:
+            items = items[len(items) - items[::-1].index("") :]
+            if any(present == key for present, _ in unit.sections.get(literal(section), [])):
+                unit.add(section, key, literal(""))
+        if key in VALUES.get(section, {}) or key in FLAGS.get(section, {}):
+            items = items[-1:]
+        for item in items:
+            unit.add(section, "PodmanArgs", *_arguments(own, section, key, item))
+
+
+def _check_key(unit: UnitFile, option: str, section: str, key: str) -> None:
+    if key == "ServiceName":
+        raise ContainerError(f"{option}: other units know this one by its name in this document; rename it there")
+    if section == "Container" and key in _OWN:
+        raise ContainerError(f"{option}: {_OWN[key]}")
+    given = (value for name, value in unit.sections.get(literal(section), []) if name == "PodmanArgs")
+    if key == "Entrypoint" and any(value.lstrip('"').startswith("--entrypoint=") for value in given):
+        raise ContainerError(f"{option}: podman is told another entrypoint already; use entrypoint and cmd")
+
+
+def _check_value(option: str, key: str, value: object) -> None:
+    if not isinstance(value, str):
+        return
+    if key in _ESCAPED and "\\" in _ESCAPE.sub("", value):
+        raise ContainerError(
+            f"{option}: {value!r} has an escape that Quadlet does not know, and it would leave the value out; write a"
+            " backslash as \\\\"
+        )
+    if key in _RELATIVE and _RELATIVE[key].search(value):
+        raise ContainerError(
+            f"{option}: {value!r} has a relative path, which would begin at the generated files; write it from the root"
+            " of the host"
+        )
 
 
 def _arguments(option: str, section: str, key: str, value: str) -> Iterator[UnitText]:
-    """Yield the arguments of podman that the generator would make of a value."""
+    """Yield the arguments of podman that the generator would make of a value.
+
+    It is a word of its own, since systemd expands `$NAME` only as a whole word.
+    """
     if (flag := VALUES.get(section, {}).get(key)) is not None:
         quoted = len(value) > 1 and value[0] == value[-1] == '"'
-        yield verbatim_argument(option, f"{flag}={value[1:-1] if quoted else value}")
+        if word := value[1:-1] if quoted else value:
+            yield _option(flag, verbatim_argument(option, word))
     elif (flag := LISTS.get(section, {}).get(key)) is not None:
-        yield verbatim_argument(option, f"{flag}={value}")
+        yield _option(flag, verbatim_argument(option, value))
     elif (flag := FLAGS.get(section, {}).get(key)) is not None:
         yield literal(flag if value.casefold() in _TRUE else f"{flag}=false")
     else:
         flag = WORDS[section][key]
         if _WORD.sub("", value).strip():
             raise ContainerError(f"{option}: {value!r} has a quotation mark that is not closed; close it")
-        for word in _WORD.findall(value):
-            yield literal(f"{flag} {word}")
+        for found in _WORD.findall(value):
+            yield literal(f"{flag} {found}")
+
+
+def _option(flag: str, word: UnitText) -> UnitText:
+    return literal(f"{flag} {word}")

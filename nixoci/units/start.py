@@ -4,7 +4,7 @@ import shlex
 from importlib.resources import files
 from pathlib import Path
 
-from nixoci.bundle.config import HOST_FILES, Bundle
+from nixoci.bundle.config import HOST_FILES, Bundle, lacks_workdir
 from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
 from nixoci.container.places import (
@@ -15,6 +15,7 @@ from nixoci.container.places import (
     image_directory,
     is_store_path,
     layer_directory,
+    layer_workdir,
     named_volume,
     root_directory,
     run_directory,
@@ -63,6 +64,8 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
         image_fstab=output.bundle(name) / IMAGE_TABLE if named else "",
         volume_tmpfiles=output.volume_tmpfiles(name) if named else "",
         host_files=" ".join(HOST_FILES) if container.parsed.host_network else "",
+        devices=" ".join(device.source for device in container.parsed.devices),
+        device_option=container.option("devices"),
         notify="yes" if container.declared.notify is Notify.CONTAINER else "",
         sh=tools.sh,
         mkdir=tools.mkdir,
@@ -159,6 +162,8 @@ def start_lines(container: ResolvedContainer, bundle: Bundle) -> list[str]:
         # not systemd's StateDirectory=, which would give the files of the layer to root
         layer = layer_directory(container.name)
         lines += [f"d {layer}/upper {attributes} -", f"d {layer}/work 0700 - - -"]
+        if lacks_workdir(container):
+            lines.append(f"d {layer_workdir(container.name)} 0755 {container.user.uid} {container.user.gid} -")
     return lines
 
 
@@ -175,7 +180,8 @@ def volume_lines(container: ResolvedContainer) -> list[str]:
         volume = named_volume(mount.source)
         inode, path = container.tree.find(mount.target), container.tree.canonical(mount.target)
         if inode is None or path is None or not inode.is_directory:
-            lines.append(f"d {volume} 0755 - - -")
+            # podman gives it to the container's user, unless it hides a directory
+            lines.append(f"d {volume} 0755 {container.user.uid} {container.user.gid} -")
             continue
         if not path.isascii() or set(path) & _IN_TMPFILES:
             raise ContainerError(

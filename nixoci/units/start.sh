@@ -14,6 +14,7 @@
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
 #   image image_fstab            the mount of the image alone that these are copied from
 #   host_files                   files of the host's /etc that the container gets a copy of
+#   devices device_option        devices of the host, the option that names them
 #   notify                       the container itself says when it is ready
 #
 # shellcheck disable=SC2154
@@ -25,6 +26,14 @@ if [ -e "$state" ] || [ -e "$run" ]; then "$sh" "$stop"; fi
 # C's messages need no locale files
 export LC_ALL=C
 umask 0022
+
+# systemd allows single devices
+for device in $devices; do
+    if [ -d "$device" ]; then
+        printf 'error: %s: %s is a directory; name each device in it\n' "$device_option" "$device" >&2
+        exit 1
+    fi
+done
 
 # Nix does not see mounts. A root is a file with the name of a store path, which costs no process.
 if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then
@@ -68,31 +77,35 @@ copy() {
 }
 for file in $host_files; do copy "/etc/$file" > "$run/$file"; done
 
-# The process that writes the log ends when its pipe has no writer left, whatever signals the whole unit gets.
-ignore_signals() { trap '' HUP INT QUIT TERM USR1 USR2; }
+# The output goes through a pipe, which every user inside may open as /dev/stdout and /dev/stderr: a program that has
+# dropped root is none of the pipe's owner. The process that writes the log ends when the pipe has no writer left,
+# whatever signals the whole unit gets.
+[ -p "$run/log" ] || "$mkfifo" -m 0666 "$run/log"
+write_log() {
+    trap '' HUP INT QUIT TERM USR1 USR2
+    exec "$cat" < "$run/log"
+}
 
-set -- "$runtime" ${runtime_option:+"$runtime_option"} run "--bundle=$bundle"
 if [ -n "$notify" ]; then
-    [ -p "$run/log" ] || "$mkfifo" -m 0600 "$run/log"
-    (
-        ignore_signals
-        exec "$cat" < "$run/log"
-    ) &
-    exec "$@" "$name" > "$run/log" 2>&1
+    # crun ends when it has no child left, and this one ends when crun has
+    (write_log &)
+    exec "$runtime" ${runtime_option:+"$runtime_option"} run "--bundle=$bundle" "$name" > "$run/log" 2>&1
 fi
+write_log &
+set -- "$runtime" ${runtime_option:+"$runtime_option"}
+"$@" create "--bundle=$bundle" "--pid-file=$run/pid" "$name" > "$run/log" 2>&1 || {
+    status=$?
+    # systemd kills what is left of a start that failed, and the reason would be lost
+    wait
+    exit "$status"
+}
 
-# The exit code is the output of a command substitution, which ends when nobody has its end of the pipe open.
-exec 3>&1
-code=$({
-    {
-        if "$@" --detach "--pid-file=$run/pid" "$name" 2>&1 3>&- 4>&-; then echo 0 >&4; else echo "$?" >&4; fi
-    } | (
-        ignore_signals
-        exec "$cat" >&3 3>&- 4>&-
-    ) &
-} 4>&1)
-exec 3>&-
-[ "$code" = 0 ] || exit "${code:-1}"
+tries=0
+# usually what is waited for has happened before another process would have started
+pause() {
+    tries=$((tries + 1))
+    [ "$tries" -lt 1000 ] || "$sleep" 0.01
+}
 
 # Succeeds if systemd is the parent of the container's process. A process of crun's is the parent for a little longer than
 # crun's command takes. At the stop, systemd does not wait for a main process that is not its child, but kills it right
@@ -104,9 +117,12 @@ adopted() {
     done < "/proc/$pid/status"
 }
 read -r pid < "$run/pid" || :
-tries=0
-# usually that process is gone by now, or before another one for waiting would have started
-until adopted; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 100 ] || "$sleep" 0.01
-done
+until adopted; do pause; done
+
+# systemd learns the main process when this script has ended, and only then can tell how that ends. So the container's
+# program starts after that: systemd reads the PID file before it takes this script from the process table.
+(
+    tries=0
+    while [ -e "/proc/$$" ]; do pause; done
+    "$runtime" start "$name" || kill -KILL "$pid"
+) &

@@ -8,7 +8,9 @@ import pytest
 
 from nixoci.bundle.config import bundle_config
 from nixoci.container.capabilities import DEFAULT_CAPABILITIES
-from nixoci.container.model import Notify, Runtime, Secret, Settings
+from nixoci.container.model import Container, Deployment, Notify, Runtime, Secret, Settings
+from nixoci.container.parse import parse_container
+from nixoci.container.resolve import resolve
 from nixoci.tree.model import Inode, Kind
 from tests.bundle.test_seccomp import PROFILE
 from tests.container.samples import make_image, resolved
@@ -145,3 +147,40 @@ def test_the_config_is_valid_by_the_runtime_specs_schema(tmp_path: Path) -> None
     configs[0]["linux"]["namespaces"][0]["type"] = "none such"
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(configs[0])
+
+
+def test_directories_that_the_image_lacks_are_the_users(tmp_path: Path) -> None:
+    """As in libpod: a volume is given to the user of the process, and so is a working directory that is made."""
+    image = {"User": "web", "Volumes": {"/lacks": {}}, "WorkingDir": "/app/new"}
+    config = config_of(tmp_path / "1", image)
+    for target in ("/lacks", "/app/new"):
+        assert {"mode=755", "uid=33", "gid=34"} <= set(mount_of(config, target)["options"])
+    covered = config_of(tmp_path / "2", image, tmpfs=["/app"])
+    assert "/app/new" not in {mount["destination"] for mount in covered["mounts"]}
+    assert "uid=0" in mount_of(covered, "/app")["options"]
+    root = config_of(tmp_path / "3", {"WorkingDir": "/app/new"})
+    assert "/app/new" not in {mount["destination"] for mount in root["mounts"]}
+    fixed = config_of(tmp_path / "4", image, read_only=True)
+    assert "ro" in mount_of(fixed, "/app/new")["options"]
+
+
+def test_a_file_system_in_memory_has_podmans_own_options(tmp_path: Path) -> None:
+    tmpfs = ["/a:U,size=5m", "/data:notmpcopyup,nocopy"]
+    config = config_of(tmp_path, {"User": "web"}, tmpfs=tmpfs)
+    own, empty = (mount_of(config, target)["options"] for target in ("/a", "/data"))
+    assert {"uid=33", "gid=34", "size=5m", "tmpcopyup"} <= set(own)
+    # a runtime knows none of these
+    assert not {"U", "notmpcopyup", "tmpcopyup", "nocopy"} & {*empty, *(set(own) - {"tmpcopyup"})}
+
+
+def test_limits_of_the_kernel_are_in_the_config(tmp_path: Path) -> None:
+    config = config_of(tmp_path, shm_size="2m", sysctls={"kernel.msgmax": "9"})
+    options = mount_of(config, "/dev/shm")["options"]  # noqa: S108 - a mount point inside
+    assert [option for option in options if option.startswith("size=")] == [f"size={2 << 20}"]
+    assert config["linux"]["sysctl"] == {"net.ipv4.ping_group_range": "0 0", "kernel.msgmax": "9"}
+
+
+def test_a_host_name_is_no_longer_than_linux_has_it(tmp_path: Path) -> None:
+    tree = make_image(tmp_path, {"Cmd": ["x"]})
+    container = resolve(parse_container(f"{'x' * 63}-y{'z' * 9}", Container(image="i"), Deployment()), tree)
+    assert bundle_config(container, None, folder=FOLDER).config["hostname"] == "x" * 63

@@ -52,7 +52,7 @@ def test_units_of_a_bundle_are_written_with_all_that_they_read(tmp_path: Path) -
     names = ("config.json", "hostname", "fstab", "image.fstab", "start", "stop", "root.erofs")
     bundle_files = {f"share/nixoci/bundles/web/{name}" for name in names}
     units_ = {"lib/systemd/system/web.service", "lib/systemd/system/multi-user.target.wants/web.service"}
-    assert made == bundle_files | units_ | {"share/nixoci/tmpfiles/web-volumes.conf"}
+    assert made == bundle_files | units_ | {"share/nixoci/tmpfiles/volumes/web.conf"}
     assert (tmp_path / "out/lib/systemd/system/multi-user.target.wants/web.service").is_file()
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from nixoci.container.model import Container, Deployment, Network, Runtime, Secret, Volume
-from nixoci.container.notation import Device, Source, Tmpfs
-from nixoci.container.parse import NetworkReference, ParsedContainer, ParsedSecret, parse_container
+from nixoci.container.notation import Device, NetworkReference, Source, Tmpfs
+from nixoci.container.parse import ParsedContainer, ParsedSecret, parse_container
 
 
 def parsed(**options: Any) -> ParsedContainer:
@@ -55,6 +55,9 @@ def test_devices_and_signals_are_complete() -> None:
     made = parsed(devices=["/dev/a", "/dev/a:/dev/b:r"], stop_signal="9")
     assert made.devices == (Device("/dev/a", "/dev/a", "rwm"), Device("/dev/a", "/dev/b", "r"))
     assert made.stop_signal == "SIGKILL"
+    (device,) = parsed(devices=["nvidia.com/gpu=all"]).devices
+    assert device.is_cdi
+    assert not made.devices[0].is_cdi
     assert parsed().stop_signal is None
 
 

@@ -41,6 +41,12 @@ def test_variables_and_labels_of_the_container_win(tmp_path: Path) -> None:
     assert made.labels == {"a": "1", "b": "y"}
 
 
+def test_relative_paths_of_the_image_begin_at_its_root(tmp_path: Path) -> None:
+    tree = make_image(tmp_path, {"Cmd": ["x"], "WorkingDir": "srv", "Volumes": {"[": {}, "/data": {}, "]": {}, "": {}}})
+    made = resolved(tree)
+    assert (made.workdir, made.image_volumes) == ("/srv", ("/data", "/[", "/]"))
+
+
 def test_volumes_of_the_image_are_clean_and_yield_to_the_containers(tmp_path: Path) -> None:
     tree = make_image(tmp_path, {"Cmd": ["x"], "Volumes": {"/a/../../b/": {}, "/data": {}, "/c//d": {}}})
     made = resolved(tree, volumes=["/srv:/data"], tmpfs=["/c/d:mode=700"])

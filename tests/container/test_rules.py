@@ -57,6 +57,54 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
         ({"a b": {}}, {}, "containers: 'a b' cannot be a name"),
         ({"d-volume": {}}, {"volumes": {"d": {}}}, "volumes.d: its unit is d-volume.service"),
         ({"a": {"pod": "p"}}, {}, "containers.a.pod: no pod 'p'"),
+        ({"a": {"networks": ["container:a"]}}, {}, "containers.a.networks: a circle, a -> a"),
+        ({"a": {"networks": ["container:b"]}, "b": BUNDLE}, {}, "containers.a.networks[0]: podman knows no container"),
+        ({"a": {"networks": ["container:b", "n"]}}, {}, "containers.a.networks: 'container:b' cannot be combined"),
+        ({"a": {"networks": ["container:b"], "ports": ["1:1"]}}, {}, "containers.a.ports: the network 'container:b'"),
+        ({"a": {"networks": ["container:b"], "hostname": "h"}}, {}, "containers.a.hostname: it has that of"),
+        ({"a": {"networks": ["container:"]}}, {}, "containers.a.networks[0]: 'container:' names no container"),
+        ({"a": {"networks": ["none:ip=1"]}}, {}, "containers.a.networks[0]: the network 'none' has no options"),
+        ({"a": BUNDLE | {"networks": ["n:ip=1"]}}, {}, "containers.a.networks: the bundle backend"),
+        ({"a": {"devices": ["gpu"]}}, {}, "containers.a.devices[0]: 'gpu' is not a device"),
+        ({"a": BUNDLE | {"devices": ["nvidia.com/gpu=all"]}}, {}, "containers.a.devices[0]: the bundle backend"),
+        ({"a": BUNDLE | {"devices": ["/dev/dri"]}}, {}, "containers.a.devices[0]: /dev/dri is a directory"),
+        ({"a": BUNDLE | {"tmpfs": ["/t:size=1m,Z"]}}, {}, "containers.a.tmpfs[0]: 'Z' is no option of"),
+        (
+            {"a": {"settings": {"quadlet": {"AutoUpdate": "registry"}}}},
+            {},
+            "containers.a.settings.quadlet.AutoUpdate: podman cannot update",
+        ),
+        (
+            {"a": {"settings": {"unit": {"Service": {"User": "nobody"}}}}},
+            {},
+            "containers.a.settings.unit.Service.User: the unit runs as its manager does",
+        ),
+        (
+            {"a": {"settings": {"unit": {"Service": {"Type": "oneshot"}}}}},
+            {},
+            "containers.a.settings.unit.Service.Type: systemd starts no oneshot service again",
+        ),
+        (
+            {"a": BUNDLE | {"restart": "no", "settings": {"unit": {"Service": {"Type": "oneshot"}}}}},
+            {},
+            "containers.a.settings.unit.Service.Type: a bundle's start decides it",
+        ),
+        ({"a": {"memory": "much"}}, {}, "containers.a.memory: 'much' is not a size"),
+        ({"a": {"shmSize": "0"}}, {}, "containers.a.shmSize: '0' is not a size"),
+        ({"a": {"pidsLimit": 0}}, {}, "containers.a.pidsLimit: 0; give 1 or more"),
+        ({"a": {"sysctls": {"net": "1"}}}, {}, "containers.a.sysctls: 'net' is not a kernel parameter"),
+        (
+            {"a": {"networks": ["host"], "sysctls": {"net.core.somaxconn": "1"}}},
+            {},
+            "containers.a.sysctls.net.core.somaxconn: the host's network",
+        ),
+        # podman has one set of names for both
+        ({"p": {}}, {"pods": {"p": {}}}, "pods.p: podman has a container of that name"),
+        (
+            {"volumes": BUNDLE | {"writableLayer": "persistent"}},
+            {},
+            "containers.volumes: /var/lib/nixoci/volumes has the named volumes",
+        ),
         ({"a": {"pod": "p", "ports": ["1:1"]}}, {"pods": {"p": {}}}, "containers.a.ports: a pod publishes the ports"),
         ({"a": {"volumes": ["/store/x:/y"]}}, {}, "containers.a.volumes[0]: /store/x is in the store"),
         ({"a": {"volumes": ["/nix/store/x:/y:Z"]}}, {}, "containers.a.volumes[0]: /nix/store/x is in the store"),
@@ -125,13 +173,32 @@ def test_what_cannot_be_honoured_names_the_option(
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("own", [{"restart": "no"}, {"restart": "on-failure"}, {"Restart": "no"}])
+def test_a_job_that_is_not_started_again_may_be_a_oneshot_service(own: dict[str, str]) -> None:
+    service = {"Type": "oneshot"} | {key: value for key, value in own.items() if key == "Restart"}
+    restart = {key: value for key, value in own.items() if key == "restart"}
+    check(deployment({"a": {"settings": {"unit": {"Service": service}}} | restart}))
+
+
 def test_a_bundle_is_not_for_a_users_systemd() -> None:
     with pytest.raises(ContainerError, match=r"^containers\.a\.backend: "):
         check(deployment({"a": BUNDLE}), user=True)
 
 
 def test_ports_of_other_protocols_and_addresses_are_free() -> None:
-    ports = ["80:80", "80:80/udp", "127.0.0.1:81:1", "127.0.0.2:81:1", "9", "9"]
+    ports = [
+        "80:80",
+        "80:80/udp",
+        "0.0.0.0:82:1",
+        "[::]:82:1",
+        "[::1]:83:1",
+        "[::0]:84:1",
+        "127.0.0.1:84:1",
+        "127.0.0.1:81:1",
+        "127.0.0.2:81:1",
+        "9",
+        "9",
+    ]
     check(deployment({f"c{index}": {"ports": [port]} for index, port in enumerate(ports)}))
 
 

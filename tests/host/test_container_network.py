@@ -47,7 +47,13 @@ def host() -> Iterator[Host]:
         host.deploy(
             "/var/net",
             {
-                "one": server("one", networks=["lan"]),
+                "one": server("one", networks=["lan:alias=db,ip=10.89.7.9"]),
+                "beside": {
+                    "image": "python",
+                    "networks": ["container:one"],
+                    "entrypoint": ["sleep", "600"],
+                    "stopTimeout": 1,
+                },
                 "two": server("two", networks=["lan"], backend="rootfs", dependsOn=["one"]),
                 "alone": server("alone", networks=["other"], ports=["127.0.0.1:8001:8000"]),
                 "left": server("left", pod="pair"),
@@ -69,10 +75,18 @@ def test_containers_of_a_network_find_each_other_by_name(host: Host) -> None:
     assert ask(host, "two", "http://one:8000/page") == "from one"
     assert ask(host, "one", "http://two:8000/page") == "from two"
     show = ["podman", "inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "one"]
-    assert host.machine.run(show).stdout.startswith("10.89.7.")
+    assert host.machine.run(show).stdout == "10.89.7.9\n"
+    assert ask(host, "two", "http://db:8000/page") == "from one"
     # neither name nor address of another network
     assert ask(host, "alone", "http://one:8000/page") == ""
     assert host.machine.run([*FETCH, "http://127.0.0.1:8001/page"]).stdout == "from alone"
+
+
+def test_a_container_shares_the_network_of_another_which_starts_first(host: Host) -> None:
+    host.systemctl("stop", "one.service")
+    host.systemctl("start", "beside.service")
+    assert host.systemctl("is-active", "one.service") == "active"
+    assert ask(host, "beside", "http://127.0.0.1:8000/page") == "from one"
 
 
 def test_a_volume_is_that_of_its_unit_and_outlives_its_container(host: Host) -> None:

@@ -191,6 +191,32 @@ def test_keys_are_the_arguments_that_the_generator_makes_of_them(
             assert sorted(by_key[name]) == sorted(by_argument[name]), (text, ours[name])
 
 
+def test_lists_and_single_values_are_what_the_generator_reads(host: Machine) -> None:
+    cases: list[tuple[str, list[str]]] = [
+        ("DNS", ["9.9.9.9", "", "1.1.1.1"]),
+        ("Label", ["a=b", "", "c=d"]),
+        ("Memory", ["1g", "2g"]),
+        ("HostName", ["$NAME"]),
+        ("RunInit", ["true", "false"]),
+    ]
+    raw, ours = {}, {}
+    for number, (key, values) in enumerate(cases):
+        unit = UnitFile("x")
+        add_quadlet_settings(unit, "containers.x", "Container", {key: values})
+        lines = "".join(f"{key}={value}\n" for key, value in unit.sections[literal("Container")])
+        raw[f"n{number}.container"] = SECTIONS["Container"] + "".join(f"{key}={value}\n" for value in values)
+        ours[f"n{number}.container"] = SECTIONS["Container"] + lines
+    by_key, by_argument = commands(host, raw), commands(host, ours)
+    for name, text in raw.items():
+        assert sorted(by_key[name]) == sorted(by_argument[name]), (text, ours[name])
+
+
+def test_an_escape_that_is_refused_would_be_lost(host: Machine) -> None:
+    files = {f"n{key}.container": f"{SECTIONS['Container']}{key}=x=\\?y\n" for key in ("Label", "Environment")}
+    words = [word for made in commands(host, files).values() for word in made]
+    assert not [word for word in words if word.startswith("x=")]
+
+
 def test_the_generator_makes_the_same_of_the_same_each_time(host: Machine) -> None:
     files = {}
     for section, start in SECTIONS.items():

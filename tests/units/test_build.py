@@ -116,6 +116,38 @@ def test_a_place_that_is_relative_or_taken_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "image").exists()
 
 
+def test_no_two_containers_have_a_unit_or_a_file_of_one_name(host: tuple[Path, Tools]) -> None:
+    folder, tools = host
+    bundle = {"image": "i", "backend": "bundle", "networks": ["none"]}
+    checked = bundle | {"healthcheck": {"test": ["CMD", "true"]}}
+
+    def build(out: str, containers: dict[str, Any]) -> None:
+        document = {"images": {"i": str(folder / "image")}, "containers": containers}
+        build_units(structure(Deployment, document, what="d", strict=True), folder / out, tools=tools)
+
+    with pytest.raises(ContainerError, match=r"^containers\.pg-health: its unit is pg-health\.service, like that of"):
+        build("clash", {"pg": checked, "pg-health": bundle})
+    # without a check there is no such unit
+    build("free", {"pg": bundle, "pg-health": bundle})
+    build("files", {"a": bundle | {"volumes": ["v:/data"]}, "a-volumes": bundle | {"secrets": {"s": {"source": "/s"}}}})
+    made = {str(file.relative_to(folder / "files/share/nixoci/tmpfiles")) for file in folder.glob("files/**/*.conf")}
+    assert made == {"volumes/a.conf", "a-volumes.conf"}
+
+
+@pytest.mark.parametrize("cmd", [["/sbin/init"], ["/bin/sh", "-c", "/usr/lib/systemd/systemd --user"]])
+def test_a_bundle_that_runs_systemd_is_warned_of(host: tuple[Path, Tools], cmd: list[str]) -> None:
+    folder, tools = host
+    containers = {"c": {"image": "i", "backend": "bundle", "networks": ["none"], "cmd": cmd}}
+    document = {"images": {"i": str(folder / "image")}, "containers": containers}
+    whole = structure(Deployment, document, what="d", strict=True)
+    warnings = build_units(whole, folder / f"systemd-{len(cmd)}", tools=tools)
+    if len(cmd) == 1:
+        (warning,) = warnings
+        assert warning.startswith("containers.c.backend: '/sbin/init' is systemd, and a bundle has no systemd mode")
+    else:
+        assert not warnings  # podman compares the whole line
+
+
 def test_a_tree_that_loses_its_owners_is_warned_of(host: tuple[Path, Tools]) -> None:
     folder, tools = host
     container = {"image": "i", "backend": "rootfs"}

@@ -81,6 +81,10 @@ CONTAINER: dict[str, list[tuple[Any, str]]] = {
     "readOnly": [(True, "")],
     "writableLayer": [("persistent", "/var/lib/nixoci/c")],
     "tmpfs": [(["/mark-10:size=5m"], "/mark-10")],
+    "shmSize": [("4716b", "4716")],
+    "memory": [("4717b", "4717")],
+    "pidsLimit": [(4718, "4718"), (-1, "")],
+    "sysctls": [({"kernel.msgmax": "4719"}, "4719")],
     "secrets": [],  # by its own fields
     "settings": [],  # by its own fields
 }
@@ -109,7 +113,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
         ("containers", "c", "settings"),
         {
             "unit": [(_UNIT["unit"], "Nice=7")],
-            "quadlet": [({"ShmSize": "5m"}, "--shm-size=5m")],
+            "quadlet": [({"ShmSize": "5m"}, "--shm-size 5m")],
             "runtime": [({"process": {"oomScoreAdj": 4711}}, "4711")],
         },
     ),
@@ -135,7 +139,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
             "ports": [(["8472:80"], "8472:80")],
             "networks": [(["n"], "n.network"), (["host"], "Network=host")],
             "labels": [({"a": "mark"}, "a=mark")],
-            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "--shm-size=5m")],
+            "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "--shm-size 5m")],
         },
     ),
     **{

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
             "echo 'quadlet[1]: converting \"web.container\": no such key' >&2; exit 1",
             "containers.web: podman's generator refuses its Quadlet file: no such key",
         ),
+        (
+            "echo 'quadlet-generator[7]: Warning: web.container specifies the image \"x\" which is short' >&2",
+            "containers.web: podman's generator refuses its Quadlet file: web.container specifies the image",
+        ),
+        (
+            "echo 'quadlet-generator[71]: Warning: careful' >&2",
+            "containers: podman's generator refuses its Quadlet file: careful",
+        ),
         ("echo careful >&2", "containers: podman's generator refuses its Quadlet file: careful"),
         ("true", "containers.web: podman's generator made no web.service and gave no reason"),
     ],

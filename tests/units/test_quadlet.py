@@ -14,7 +14,7 @@ from nixoci.container.model import Backend
 from nixoci.container.rules import check_resolved
 from nixoci.errors import ContainerError
 from nixoci.units.common import add_gc_root
-from nixoci.units.quadlet import network_file, pod_file, volume_file
+from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
 from nixoci.units.text import UnitFile
 from tests.container.samples import make_image, resolved
 from tests.units.samples import ODD, TOOLS, executable, quadlet, resolve_all
@@ -28,6 +28,19 @@ def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:
         lines
     )
     assert not [line for line in lines if line.startswith(("User=", "Environment=A", "PodmanArgs=--entrypoint"))]
+
+
+@pytest.mark.parametrize("backend", ["podman", "rootfs"])
+def test_podman_is_told_a_stop_signal_that_somebody_set(tmp_path: Path, backend: str) -> None:
+    def told(folder: str, config: dict[str, Any], **options: Any) -> list[str]:
+        container = resolved(make_image(tmp_path / folder, config), backend=Backend(backend), **options)
+        file = container_file(container, TOOLS, image_id="f" * 64 if backend == "podman" else None, user=False)
+        return [line for line in file.render().splitlines() if "stop-signal" in line]
+
+    # podman itself chooses SIGRTMIN+3 for systemd (podman-run(1), --systemd)
+    assert told("1", {"Cmd": ["/sbin/init"]}) == []
+    assert told("2", {"Cmd": ["/sbin/init"], "StopSignal": "SIGTERM"}) == ["PodmanArgs=--stop-signal=SIGTERM"]
+    assert told("3", {"Cmd": ["/sbin/init"]}, stop_signal="INT") == ["PodmanArgs=--stop-signal=SIGINT"]
 
 
 def test_without_an_image_podman_is_told_everything(tmp_path: Path) -> None:
@@ -55,6 +68,22 @@ def test_names_of_the_document_become_units(tmp_path: Path) -> None:
     more: dict[str, Any] = {"volumes": {"v": {}}, "networks": {"n": {}}}
     lines = quadlet(tmp_path, more=more, volumes=["v:/data:ro", "w:/w"], networks=["n", "other"])
     assert {"Volume=v.volume:/data:ro", "Volume=w:/w", "Network=n.network", "Network=other"} <= set(lines)
+
+
+def test_networks_have_podmans_options_and_a_containers_network_its_order(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"networks": {"n": {}}}
+    lines = quadlet(tmp_path / "1", more=more, networks=["n:alias=db,ip=10.91.0.7", "other:mac=92:d0:c6:0a:29:33"])
+    assert {"Network=n.network:alias=db,ip=10.91.0.7", "Network=other:mac=92:d0:c6:0a:29:33"} <= set(lines)
+    lines = quadlet(tmp_path / "2", networks=["container:d"])
+    assert {"Network=container:d", "Requires=d.service", "After=d.service"} <= set(lines)
+    lines = quadlet(tmp_path / "3", networks=["container:elsewhere"])
+    assert "Network=container:elsewhere" in lines
+    assert not [line for line in lines if "elsewhere.service" in line]
+
+
+def test_podman_looks_up_devices_of_cdi(tmp_path: Path) -> None:
+    lines = quadlet(tmp_path, devices=["nvidia.com/gpu=all", "/dev/dri"])
+    assert {"AddDevice=nvidia.com/gpu=all", "AddDevice=/dev/dri:/dev/dri:rwm"} <= set(lines)
 
 
 def test_a_health_check_is_podmans(tmp_path: Path) -> None:
@@ -88,7 +117,7 @@ def test_volumes_networks_and_pods_have_their_own_names(tmp_path: Path) -> None:
         "PodName=p",
         "PublishPort=80:80",
         "Network=n.network",
-        "PodmanArgs=--shm-size=1m",
+        "PodmanArgs=--shm-size 1m",
         "WantedBy=default.target",
     } <= set(pod)
 

@@ -27,6 +27,11 @@ def test_a_bundle_is_started_by_its_script(tmp_path: Path) -> None:
     assert "SuccessExitStatus=SIGINT 130\n" in service
 
 
+def test_a_bundle_ends_when_its_output_is_written(tmp_path: Path) -> None:
+    # systemd.service(5): `main` kills the other processes when the main one has ended
+    assert "ExitType=cgroup\n" in bundle_service(*bundled(tmp_path), OUTPUT).render()
+
+
 def test_what_a_bundle_keeps_is_in_the_state_directory(tmp_path: Path) -> None:
     container, made = bundled(tmp_path, writableLayer="persistent", volumes=["v:/data"])
     service = bundle_service(container, made, OUTPUT).render()
@@ -102,6 +107,12 @@ def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
 def test_a_bundle_has_the_limits_of_podmans_containers(tmp_path: Path) -> None:
     lines = bundle_service(*bundled(tmp_path), OUTPUT).render().splitlines()
     assert {"LimitNOFILE=1048576", "LimitNPROC=1048576"} <= set(lines)
+
+
+def test_limits_are_those_of_the_unit(tmp_path: Path) -> None:
+    lines = bundle_service(*bundled(tmp_path / "1", memory="512m", pidsLimit=9), OUTPUT).render().splitlines()
+    assert {"MemoryMax=536870912", "MemorySwapMax=536870912", "TasksMax=9"} <= set(lines)
+    assert "TasksMax=infinity\n" in bundle_service(*bundled(tmp_path / "2", pidsLimit=-1), OUTPUT).render()
 
 
 def test_no_time_to_stop_is_not_for_ever_and_leaves_time_to_clean_up(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ ALL_OPTIONS: list[dict[str, Any]] = [
 ]
 
 PROGRAMS = ("mkdir", "systemd_tmpfiles", "mount", "mkfifo", "sleep", "umount", "rm")
-RUN = "run --bundle=/out/share/nixoci/bundles/c"
+BUNDLE = "--bundle=/out/share/nixoci/bundles/c"
+CREATE = f"crun --cgroup-manager=disabled create {BUNDLE} --pid-file=RUN/pid c"
+PIPE = "mkfifo -m 0666 RUN/log"
 
 
 class Start:
@@ -46,7 +49,7 @@ class Start:
         self.program("mount", f"mkdir -p {run}")
         self.program("mkdir", f"mkdir -p {run}")
         self.program("mkfifo", 'shift 2; mkfifo "$1"')
-        self.program("crun", f"[ ! -d {run} ] || echo 99999999 > {run}/pid; echo out")
+        self.program("crun", f'[ "$1" != start ] || exit 0; [ ! -d {run} ] || echo 99999999 > {run}/pid; echo out')
         programs = {name: f"{path}/bin/{name}" for name in PROGRAMS}
         defaults = {"run": str(self.run), "state": f"{path}/state", "sh": "sh", "cat": "cat", "stop": f"{path}/stop"}
         defaults |= programs | {"runtime": f"{path}/bin/crun"}
@@ -62,12 +65,20 @@ class Start:
         noting(self.path / "bin" / name, self.path / "log", more)
 
     def __call__(self) -> subprocess.CompletedProcess[str]:
-        """Run the script."""
+        """Run the script, and all that it leaves behind."""
         file = self.path / "script"
         file.write_text(self.text)
-        return subprocess.run(
-            [self.shell, file], cwd=self.path, capture_output=True, text=True, timeout=20, check=False
-        )
+        with (self.path / "stdout").open("w+") as out, (self.path / "stderr").open("w+") as error:
+            # as systemd does: the script's end is seen first, and then that of the others
+            group = subprocess.Popen([self.shell, file], cwd=self.path, stdout=out, stderr=error, process_group=0)
+            code = group.wait(timeout=20)
+            deadline = time.monotonic() + 20
+            while _is_alive(group.pid):
+                assert time.monotonic() < deadline, "processes are left"
+                time.sleep(0.01)
+            out.seek(0)
+            error.seek(0)
+            return subprocess.CompletedProcess([self.shell], code, out.read(), error.read())
 
     @property
     def words(self) -> list[list[str]]:
@@ -76,8 +87,21 @@ class Start:
 
     @property
     def calls(self) -> list[str]:
-        """The calls of programs, each as one line, with `run` as RUN."""
-        return [" ".join(words).replace(str(self.run), "RUN") for words in self.words]
+        """The calls of programs, each as one line, with `run` as RUN, and without the time that a start waits."""
+        lines = [" ".join(words).replace(str(self.run), "RUN") for words in self.words]
+        return [line for line in lines if line != "sleep 0.01"]
+
+
+def _is_alive(group: int) -> bool:
+    """Return whether a process group has a process that has not ended."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, found, *_ = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if found == str(group) and state != "Z":
+            return True
+    return False
 
 
 def started(path: Path, *, shell: str = "sh", values: dict[str, str] | None = None, **options: Any) -> Start:
@@ -86,14 +110,39 @@ def started(path: Path, *, shell: str = "sh", values: dict[str, str] | None = No
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_a_usual_start_is_one_mount_and_one_call_of_the_runtime(tmp_path: Path, shell: str) -> None:
+def test_a_usual_start_creates_the_container_and_starts_it_when_the_script_has_ended(
+    tmp_path: Path, shell: str
+) -> None:
     start = started(tmp_path, shell=shell)
     done = start()
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
     assert start.calls == [
         "mount --all --fstab /out/share/nixoci/bundles/c/fstab",
-        f"crun --cgroup-manager=disabled {RUN} --detach --pid-file=RUN/pid c",
+        PIPE,
+        CREATE,
+        # systemd knows the main process by then
+        "crun start c",
     ]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_program_starts_after_the_script_has_left_the_process_table(tmp_path: Path, shell: str) -> None:
+    start = started(tmp_path, shell=shell)
+    gone = f'[ "$1" != start ] || [ -e "/proc/$(cat "{start.path}/id")" ] || echo gone >> "{start.path}/log"'
+    start.program("crun", f'[ "$3" != {BUNDLE} ] || {{ echo 99999999 > "{start.run}/pid"; }}\n{gone}')
+    start.program("mkfifo", f'shift 2; mkfifo "$1"; echo $PPID > "{start.path}/id"')
+    start()
+    assert start.calls[-2:] == ["crun start c", "gone"]
+
+
+def test_a_container_that_cannot_be_started_is_killed(tmp_path: Path) -> None:
+    start = started(tmp_path)
+    sleeping = subprocess.Popen(["sleep", "60"])
+    start.program("crun", f'[ "$1" != start ] || exit 1; echo {sleeping.pid} > "{start.run}/pid"')
+    # systemd is not the parent of that process
+    start.text = start.text.replace("until adopted", "until :")
+    assert start().returncode == 0
+    assert sleeping.wait(timeout=10) == -9
 
 
 def test_the_directories_are_made_with_the_usual_umask(tmp_path: Path) -> None:
@@ -147,10 +196,10 @@ def test_crun_is_executed_from_its_read_only_mount_if_it_is_there(tmp_path: Path
         tmp_path / "bound/crun", f'#!/bin/sh\necho bound >> "{start.path}/log"\necho 99999999 > "{start.run}/pid"\n'
     )
     assert start().returncode == 0
-    assert start.calls[-1] == "bound"
+    assert start.calls[-2:] == ["bound", "bound"]
     absent = started(tmp_path / "absent", values={"bound": str(tmp_path / "nowhere")})
     assert absent().returncode == 0
-    assert absent.calls[-1].startswith("crun ")
+    assert absent.calls[-1] == "crun start c"
 
 
 @pytest.mark.parametrize("folder", ["plain", "$x", "c r;un", "it's", "$(cr`u)n"])
@@ -163,7 +212,7 @@ def test_any_path_of_crun_is_that_path_in_the_start(tmp_path: Path, folder: str)
     executable(crun, f'#!/bin/sh\necho called >> "{start.path}/log"\necho 99999999 > "{start.run}/pid"\n')
     assert f"runtime={shlex.quote(str(crun))}\n" in start_script(container, made, output)
     assert start().returncode == 0
-    assert start.calls[-1] == "called"
+    assert start.calls[-2:] == ["called", "called"]
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS, ids=str)
@@ -217,9 +266,9 @@ def test_every_program_and_path_of_a_start_is_one_word(tmp_path: Path, notify: s
     done = start()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("out\n")
-    crun = ["crun", f"--option={ODD}", "run", f"--bundle={values['bundle']}"]
-    detached = [*crun, "--detach", f"--pid-file={start.run}/pid", ODD]
-    assert [words for words in start.words if words != ["cat"]] == [
+    crun, bundle = ["crun", f"--option={ODD}"], f"--bundle={values['bundle']}"
+    created = [*crun, "create", bundle, f"--pid-file={start.run}/pid", ODD]
+    assert [words for words in start.words if words not in (["cat"], ["sleep", "0.01"])] == [
         ["sh", values["stop"]],
         ["stop"],
         ["mkdir", "-p", values["gc_roots"]],
@@ -230,7 +279,8 @@ def test_every_program_and_path_of_a_start_is_one_word(tmp_path: Path, notify: s
         ["systemd_tmpfiles", "--create", values["volume_tmpfiles"]],
         ["umount", values["image"]],
         ["rm", "--dir", values["image"]],
-        *([["mkfifo", "-m", "0600", f"{start.run}/log"], [*crun, ODD]] if notify == "container" else [detached]),
+        ["mkfifo", "-m", "0666", f"{start.run}/log"],
+        *([[*crun, "run", bundle, ODD]] if notify == "container" else [created, ["crun", "start", ODD]]),
     ]
     assert ["cat"] in start.words
     assert [file.name for file in Path(values["gc_roots"]).iterdir()] == ["aaa-image"]
@@ -246,7 +296,7 @@ def test_a_start_sleeps_while_the_process_is_anothers_child(tmp_path: Path) -> N
         start.program("crun", f"echo {pid} > {shlex.quote(str(start.run))}/pid")
         start.program("sleep", f"kill {pid} || :")
         assert start().returncode == 0
-    assert start.words[-1] == ["sleep", "0.01"]
+    assert ["sleep", "0.01"] in start.words
 
 
 def test_every_program_and_path_of_a_stop_is_one_word(tmp_path: Path) -> None:
@@ -283,7 +333,17 @@ def test_a_container_that_reports_itself_runs_in_the_foreground_with_its_output_
     start.program("crun", 'echo out; echo error >&2; [ -p "$PWD/run/log" ]')
     done = start()
     assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, ["error", "out"], "")
-    assert start.calls[-2:] == ["mkfifo -m 0600 RUN/log", f"crun --cgroup-manager=disabled {RUN} c"]
+    assert start.calls[-2:] == [PIPE, f"crun --cgroup-manager=disabled run {BUNDLE} c"]
+
+
+def test_a_directory_of_devices_is_refused_by_its_name(tmp_path: Path) -> None:
+    start = started(tmp_path, devices=["/dev/mine"], values={"devices": f"{tmp_path}/none {tmp_path}"})
+    done = start()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: containers.c.devices: {tmp_path} is a directory; name each device in it\n"
+    assert "devices='/dev/a /dev/b'\n" in start_script(
+        *bundled(tmp_path / "named", devices=["/dev/a", "/dev/b:/dev/c"]), OUTPUT
+    )
 
 
 @pytest.mark.parametrize("missing", ["", "v", "w"])
@@ -299,7 +359,7 @@ def test_volumes_are_made_if_one_is_missing(tmp_path: Path, missing: str) -> Non
     assert made == (
         [
             "mount --all --fstab /out/share/nixoci/bundles/c/image.fstab",
-            "systemd_tmpfiles --create /out/share/nixoci/tmpfiles/c-volumes.conf",
+            "systemd_tmpfiles --create /out/share/nixoci/tmpfiles/volumes/c.conf",
             "umount /run/nixoci/c/image",
             "rm --dir /run/nixoci/c/image",
         ]
@@ -384,8 +444,15 @@ def test_a_persistent_layer_and_volumes_are_made_by_systemd_tmpfiles(tmp_path: P
     assert volume_lines(container) == [
         "d /var/lib/nixoci/volumes 0700 - - -",
         "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/c/image/data",
-        "d /var/lib/nixoci/volumes/w 0755 - - -",
+        "d /var/lib/nixoci/volumes/w 0755 33 34 -",
     ]
+
+
+def test_a_working_directory_that_the_image_lacks_is_kept_with_a_persistent_layer(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path, writableLayer="persistent", workdir="/app/new")
+    assert "d /var/lib/nixoci/c/workdir 0755 33 34 -" in start_lines(container, made)
+    (mount,) = [each for each in made.config["mounts"] if each["destination"] == "/app/new"]
+    assert (mount["type"], mount["source"]) == ("bind", "/var/lib/nixoci/c/workdir")
 
 
 def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_path: Path) -> None:
@@ -402,8 +469,8 @@ def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_p
     assert volume_lines(container)[1:] == [
         "C /var/lib/nixoci/volumes/a - - - - /run/nixoci/c/image/deep/sub",
         "C /var/lib/nixoci/volumes/b - - - - /run/nixoci/c/image/deep",
-        "d /var/lib/nixoci/volumes/c 0755 - - -",
-        "d /var/lib/nixoci/volumes/d 0755 - - -",
+        "d /var/lib/nixoci/volumes/c 0755 0 0 -",
+        "d /var/lib/nixoci/volumes/d 0755 0 0 -",
         "C /var/lib/nixoci/volumes/e - - - - /run/nixoci/c/image",
     ]
     assert image_table(container) == (

@@ -17,6 +17,13 @@ PODMAN_MOUNT_OPTIONS = frozenset(
 )
 """The mount options that podman itself implements (podman-run(1), `--volume`)."""
 
+_NOT_OF_TMPFS = {"z", "Z", "O", "bind", "rbind", "idmap", "subpath", "no-dereference", "upperdir", "workdir"}
+_DEVICE_DIRECTORIES = {
+    f"/dev/{name}"
+    for name in ("bus", "bus/usb", "dri", "dvb", "infiniband", "input", "mapper", "net", "snd", "v4l", "vfio")
+}
+"""The usual directories of devices; systemd allows single devices, and a start refuses other directories."""
+
 
 def _refusal(option: str, attribute: str, instead: str) -> Refusal:
     return Refusal(option, attrgetter(attribute), f"{_WITHOUT} and cannot honor it; {instead}")
@@ -51,6 +58,20 @@ class BundleRestrictions(Restrictions):
                 f"{container.option('networks')}: {_WITHOUT} and makes no networks; use"
                 ' ["host"] to share the host\'s or ["none"]'
             )
+        for index, device in enumerate(container.devices):
+            option = container.option(f"devices[{index}]")
+            if device.is_cdi:
+                raise ContainerError(
+                    f"{option}: {_WITHOUT}, which looks up CDI devices; name the device's files in /dev"
+                )
+            if device.source in _DEVICE_DIRECTORIES:
+                raise ContainerError(f"{option}: {device.source} is a directory; name each device in it")
+        for index, tmpfs in enumerate(container.tmpfs):
+            if foreign := sorted(_NOT_OF_TMPFS & {name.partition("=")[0] for name in tmpfs.options}):
+                raise ContainerError(
+                    f"{container.option(f'tmpfs[{index}]')}: {foreign[0]!r} is no option of a file system in memory;"
+                    " leave it out"
+                )
         for index, mount in enumerate(container.volumes):
             _check_volume(container.option(f"volumes[{index}]"), mount)
 

@@ -19,15 +19,17 @@ def check_networks(item: ParsedContainer | ParsedPod) -> None:
     Raises:
         ContainerError: The message starts with the option.
     """
-    names = [network.name for network in item.networks]
-    for network in ("host", "none"):
-        if network in names and len(names) > 1:
+    for network in item.networks:
+        name = network.name if network.container is None else f"container:{network.container}"
+        if name not in {"host", "none"} and network.container is None:
+            continue
+        if len(item.networks) > 1:
             raise ContainerError(
-                f"{item.option('networks')}: {network!r} cannot be combined with other networks; drop one of them"
+                f"{item.option('networks')}: {name!r} cannot be combined with other networks; drop one of them"
             )
-        if network in names and item.ports:
+        if item.ports:
             raise ContainerError(
-                f"{item.option('ports')}: the network {network!r} has no ports to publish; drop one of the two"
+                f"{item.option('ports')}: the network {name!r} has no ports to publish; drop one of the two"
             )
 
 
@@ -75,6 +77,11 @@ class PodmanRestrictions(Restrictions):
             "writableLayer",
             lambda container: container.writable_layer is WritableLayer.PERSISTENT,
             "podman's containers start afresh; use volumes, or the bundle backend",
+        ),
+        Refusal(
+            "settings.quadlet.AutoUpdate",
+            lambda container: "AutoUpdate" in container.settings.quadlet,
+            "podman cannot update an image of the store; update the lock with `nixoci update`",
         ),
     )
 
