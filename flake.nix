@@ -93,23 +93,7 @@
         nixoci = final.callPackage ./nix/package.nix { };
       };
 
-      # nixoci and the default tools of generated files, for image builds and for units
-      packages = forEachSystem (pkgs: {
-        default = pkgs.nixoci;
-        inherit (pkgs)
-          nixoci
-          composefs
-          oras
-          cacert
-          podman
-          crun
-          runc
-          util-linux
-          systemd
-          bash
-          coreutils
-          ;
-      });
+      packages = forEachSystem (import ./nix/packages.nix);
 
       # nix run .#delta -- FROM TO
       apps = forEachSystem (pkgs: {
@@ -146,7 +130,7 @@
               ruff format --check
               mypy
               pytest -m "not host"
-              nixfmt --check flake.nix nix/*.nix nix/template/*.nix modules/*.nix \
+              nixfmt --check default.nix flake.nix nix/*.nix nix/template/*.nix modules/*.nix \
                 nixoci/nix_language/expressions/*.nix tests/host/*.nix
               touch $out
             '';

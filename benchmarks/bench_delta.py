@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WORK = "/mnt/bench"
 MEMORY = 300_000_000
-"""What either end may need, with the programs that it runs, where there is no large file."""
+"""The memory limit of either end, with the programs that it runs, for closures without a large file."""
 
 ROUNDS = 3
 LONG = 3600.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WORK = "/mnt/bench"
 ROUNDS = 5
 
-# In memory: a disk's file system is slow to create files where others were just deleted, at the cost of who comes next.
+# In memory, because a disk's file system creates files slowly after a deletion, which would burden the next round.
 FRESH = """
 umount --recursive "$0" 2> /dev/null
 set -e
@@ -29,7 +29,7 @@ mount -t tmpfs -o size=4g tmpfs "$0"
 cat "$1"/blobs/sha256/* > /dev/null
 """
 
-# Runs a command and prints its seconds and its peak of memory, without what entering the machine costs.
+# Runs a command and prints its seconds and its peak of memory, without the cost of entering the machine.
 MEASURE = """
 import json, os, subprocess, sys, time
 start = time.perf_counter()

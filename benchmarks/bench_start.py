@@ -1,4 +1,4 @@
-"""Start to ready of the same container as a bundle and through podman, and as a service of nothing, in one run."""
+"""Time from start to ready of one container as a bundle and through podman, and of a service without a container."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 ROUNDS = 30
 UNITS = ("bundle", "podman", "nothing")
 
-# Starts and stops the units in turn, so that what else the machine does meets all of them. For each start, in
-# microseconds: what `systemctl start` took, and what systemd says passed from the unit's start until it was ready.
+# Starts and stops the units in turn, so that other work of the machine affects all of them. For each start it prints,
+# in microseconds, the time of `systemctl start` and systemd's time from the unit's start until it was ready.
 MEASURE = """
 import json, subprocess, sys, time
 rounds, *units = sys.argv[1:]
@@ -35,7 +35,7 @@ for _ in range(int(rounds)):
         ready = at["ActiveEnterTimestampMonotonic"] - at["InactiveExitTimestampMonotonic"]
         taken[unit].append([ready, round(client * 1e6)])
         subprocess.run(["systemctl", "stop", unit], check=True)
-        time.sleep(0.2)  # a cgroup that has just gone, and what podman still cleans up, make the next start wait
+        time.sleep(0.2)  # a cgroup that was just removed, and podman's cleanup, would delay the next start
 print(json.dumps(taken))
 """
 
@@ -45,7 +45,7 @@ StartLimitIntervalSec=0
 Type=exec
 ExecStart=/usr/bin/sleep infinity
 """
-"""What systemd takes to start any program: less cannot be had."""
+"""A service that only starts a program: the lower bound of any start by systemd."""
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ __all__ = ["images", "machine", "record", "record_delta", "report"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a way of doing the job took: seconds on the clock and of processors, bytes of memory at its peak."""
+    """The cost of one way of doing a job: wall-clock and processor seconds, and the peak of memory in bytes."""
 
     seconds: float
     cpu: float
@@ -32,14 +32,14 @@ _ROWS = pytest.StashKey[list[tuple[str, Cost]]]()
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[str, Cost], None]:
-    """Put a row into the table; the first is what the others are compared with."""
+    """Put a row into the table; the others are compared with the first."""
     rows = request.config.stash.setdefault(_ROWS, [])
     return lambda name, cost: rows.append((name, cost))
 
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Write a line at the end, for what is not a row of that table."""
+    """Write a line below the table."""
     return request.config.stash.setdefault(_LINES, []).append
 
 
@@ -48,7 +48,7 @@ _DELTAS = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
 
 @pytest.fixture
 def record_delta(request: pytest.FixtureRequest) -> Callable[[str, list[dict[str, Any]]], None]:
-    """Put what delta_driver.py printed of a pair into the table."""
+    """Put the output of delta_driver.py for a pair into the table."""
     return request.config.stash.setdefault(_DELTAS, {}).__setitem__
 
 

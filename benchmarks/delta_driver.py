@@ -38,8 +38,8 @@ DIGITS = re.compile(r"[0-9]+")
 class Cost:
     """Seconds on the clock and of processors, and two peaks of memory in bytes.
 
-    `peak` is the largest process's resident set, with the files that it maps; `own` what all processes together held of
-    their own, which the kernel cannot drop, sampled.
+    `peak` is the resident set of the largest process, including the files that it maps. `own` is the private memory of
+    all processes together, which the kernel cannot drop; it is sampled.
     """
 
     seconds: float
@@ -99,7 +99,7 @@ class Bench:
         return str(store)
 
     def best(self, once: Callable[[], Cost]) -> Cost:
-        """Repeat, and keep the least times and the largest peak."""
+        """Repeat the measurement; keep the shortest times and the largest peak."""
         costs = [once() for _ in range(self.rounds)]
         times = min(cost.seconds for cost in costs), min(cost.cpu for cost in costs)
         return Cost(*times, max(cost.peak for cost in costs), max(cost.own for cost in costs))
@@ -193,7 +193,7 @@ class Bench:
     def bsdiff(self) -> Result:
         """Per file: the old file at the same path, else of the same name with digits masked, else zstd -19.
 
-        To send is also to find out which files differ, and from what.
+        The time to send includes the search for files that differ, and for their old files.
         """
         patch, again = self.file("patch"), self.file("again")
         size, receive = 0, FREE
@@ -212,7 +212,7 @@ class Bench:
         return Result(size, send, receive)
 
     def differing(self) -> list[tuple[Path | None, Path]]:
-        """Return the new files that no old one equals, each with the old one that it comes after."""
+        """Return the new files that equal no old file, each with its old version."""
         pairs = Pairs(self.had)
         files = [(root, file) for root in self.paths for file in regular_files(Path(root))]
         return [(pairs.partner(root, file), file) for root, file in files if not pairs.has(root, file)]
@@ -292,7 +292,7 @@ def run(argv: Sequence[str | Path], stdout: int | None = None) -> Cost:
 
 @contextmanager
 def sampled(pid: int) -> Iterator[list[int]]:
-    """Note, while the block runs, the bytes that a process and those that it started hold of their own."""
+    """Sample the private memory of a process and its children in bytes while the block runs."""
     samples, ended = [0], threading.Event()
 
     def sample() -> None:

@@ -22,12 +22,12 @@ from nixoci.container.model import WritableLayer as WritableLayer
 from nixoci.container.schema import json_schema as json_schema
 from nixoci.delta.closure import Closure as Closure
 from nixoci.delta.closure import Received as Received
-from nixoci.delta.closure import from_store as closures_from_store
-from nixoci.delta.copy import copy as copy_closures
+from nixoci.delta.closure import closures_from_store as closures_from_store
+from nixoci.delta.copy import copy_closures as copy_closures
 from nixoci.delta.effort import Effort as Effort
-from nixoci.delta.receive import receive as receive_delta
-from nixoci.delta.send import send as send_delta
-from nixoci.delta.summary import Summary as SendSummary
+from nixoci.delta.receive import receive_delta as receive_delta
+from nixoci.delta.send import send_delta as send_delta
+from nixoci.delta.summary import SendSummary as SendSummary
 from nixoci.errors import BlobError as BlobError
 from nixoci.errors import ContainerError as ContainerError
 from nixoci.errors import DeltaError as DeltaError
@@ -50,6 +50,7 @@ from nixoci.image_path import ImagePath as ImagePath
 from nixoci.image_store.build import StoredImage as StoredImage
 from nixoci.image_store.build import build_image_store as build_image_store
 from nixoci.image_store.storage_conf import storage_conf as storage_conf
+from nixoci.image_store.storage_conf import storage_drop_in as storage_drop_in
 from nixoci.lock.check import Outdated as Outdated
 from nixoci.lock.check import Problem as Problem
 from nixoci.lock.check import outdated_images as outdated_images

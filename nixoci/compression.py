@@ -1,13 +1,17 @@
-"""Compression formats: their magic bytes, and the modules that decompress gzip and Zstandard.
+"""Compression formats: their magic bytes, and the decompressors of all of them.
 
-Zstandard is the standard library's module where there is one (Python 3.14), else its backport.
+Zstandard comes from the standard library in Python 3.14 and newer, and from its backport before.
 """
 
 import re
 import sys
+from bz2 import BZ2Decompressor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import cast
+from lzma import FORMAT_XZ, LZMADecompressor, LZMAError
+from typing import Protocol, cast
 
+from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor
 from isal.isal_zlib import error as _isal_error
 
 if sys.version_info >= (3, 14):
@@ -36,17 +40,18 @@ __all__ = [
     "ZSTD_MAGIC",
     "Compression",
     "CompressionParameter",
+    "DecompressError",
     "DecompressionParameter",
-    "IsalError",
     "ZstdCompressor",
     "ZstdDecompressor",
     "ZstdDict",
     "ZstdError",
     "compress",
+    "decompress",
     "detect",
 ]
 
-IsalError = cast("type[Exception]", _isal_error)  # isal's type hints declare an instance, not the class
+_IsalError = cast("type[Exception]", _isal_error)  # isal's type hints declare an instance, not the class
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -77,3 +82,91 @@ _MAGIC = {
 def detect(head: bytes) -> Compression:
     """Return the compression of data by its first bytes, of which `HEAD` are enough."""
     return next((compression for compression, magic in _MAGIC.items() if magic.match(head)), Compression.NONE)
+
+
+MAX_INFLATED = 1 << 20
+"""Bytes that one step of a decompressor may return, so that memory stays bounded."""
+
+_MAX_XZ_MEMORY = 1 << 28
+"""Bytes of memory for a decompressor of xz; `xz -9` needs 65 MiB."""
+
+_NEEDS_MEMORY = ("too much memory for decoding", "Memory usage limit")
+"""Parts of zstd's and of xz's message about a window that is too large."""
+
+
+class DecompressError(Exception):
+    """Data cannot be decompressed; `damaged` is false for sound data that need too much memory."""
+
+    def __init__(self, message: str, *, damaged: bool) -> None:
+        super().__init__(message)
+        self.damaged = damaged
+
+
+class _Decompressor(Protocol):
+    """The interface that the decompressors of all formats share."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /, max_length: int = ...) -> bytes: ...
+
+
+_DECOMPRESSORS: Mapping[Compression, Callable[[], _Decompressor]] = {
+    Compression.GZIP: lambda: IgzipDecompressor(flag=DECOMP_GZIP),
+    Compression.ZSTD: ZstdDecompressor,
+    Compression.XZ: lambda: LZMADecompressor(FORMAT_XZ, memlimit=_MAX_XZ_MEMORY),
+    Compression.BZIP2: BZ2Decompressor,
+}
+_PADDED = frozenset({Compression.XZ})
+
+
+def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a stream, in pieces of at most `MAX_INFLATED`, by its first bytes.
+
+    A stream that is not compressed passes as it is. Of gzip members, zstd frames and the like there may be several,
+    one after another.
+
+    Raises:
+        DecompressError: The stream is damaged, or needs too much memory.
+    """
+    stream = iter(chunks)
+    head = next(stream, b"")
+    while len(head) < HEAD and (more := next(stream, b"")):
+        head += more
+    compression = detect(head)
+    if compression is Compression.NONE:
+        yield head
+        yield from stream
+        return
+    try:
+        yield from _members(head, stream, compression)
+    except (_IsalError, ZstdError, LZMAError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file; bz2 has one without a number
+        if any(words in str(error) for words in _NEEDS_MEMORY):
+            raise DecompressError(
+                f"its {compression.value} stream needs too much memory to decompress; compress it again with a smaller"
+                " window",
+                damaged=False,
+            ) from error
+        raise DecompressError(f"cannot be decompressed: {error}", damaged=True) from error
+
+
+def _members(data: bytes, stream: Iterator[bytes], compression: Compression) -> Iterator[bytes]:
+    """Inflate gzip members or zstd frames, one after another; skippable frames yield nothing."""
+    while data:
+        decompressor = _DECOMPRESSORS[compression]()
+        while True:
+            if chunk := decompressor.decompress(data, MAX_INFLATED):
+                yield chunk
+            if decompressor.eof:
+                break
+            data = b"" if not decompressor.needs_input else next(stream, b"")
+            if not data and decompressor.needs_input:
+                raise EOFError("it ends inside a compressed stream")
+        data = decompressor.unused_data or next(stream, b"")
+        while compression in _PADDED and data and not (data := data.lstrip(b"\0")):
+            data = next(stream, b"")  # xz's stream padding

@@ -7,7 +7,9 @@ add keys; nixoci's own are read strictly.
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeVar, get_origin
 
@@ -59,7 +61,7 @@ def load(text: bytes | str, *, what: str) -> Any:
             text = text.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
         if "\\u" in text:
-            # half a surrogate pair is not a character and could not be written again
+            # half a surrogate pair is not a character and cannot be written again
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"{what}: not valid JSON: {error}") from error
@@ -82,13 +84,39 @@ def unstructure(document: Any) -> Any:
     return _converter(strict=True).unstructure(document)
 
 
+def plain(value: Any) -> Any:
+    """Return the JSON value of anything that a program put into a document, also of what the document's types refuse.
+
+    >>> plain({"a": (1, None)})
+    {'a': [1, None]}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if hasattr(value, "from_json"):
+            return str(value)
+        given = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return {json_key(field): plain(item) for field, item in given if not _is_default(field, item)}
+    if isinstance(value, Enum | os.PathLike):
+        return value.value if isinstance(value, Enum) else os.fspath(value)
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(field.default_factory() == value)
+    return field.default is not dataclasses.MISSING and field.default == value
+
+
 def dump(document: Any) -> str:
     """Return the text of a document: two spaces, keys in field order, raw UTF-8, a final newline."""
     return json.dumps(unstructure(document), indent=2, ensure_ascii=False) + "\n"
 
 
 class _MismatchError(ValueError):
-    """A value of the wrong type; the user reads the text."""
+    """A value of the wrong type; its text is shown to the user."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,7 +158,11 @@ def json_key(field: "dataclasses.Field[Any]") -> str:
 def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
     converter = Converter(forbid_extra_keys=strict, detailed_validation=True)
     converter.register_structure_hook(int, _exactly(int, "an integer"))
-    converter.register_structure_hook(str, _exactly(str, "a string"))
+    text = _exactly(str, "a string")
+    # null in a list or a map of strings: Go reads it as an empty one
+    converter.register_structure_hook(
+        str, lambda value, target: "" if value is None and not strict else text(value, target)
+    )
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
     for kind, shape, words in ((list, list, "a list"), (tuple, list, "a list"), (dict, dict, "an object")):
         _check_container(converter, kind, shape, words)

@@ -5,6 +5,7 @@ files that are left get their names. The same image gives the same bytes on any 
 of the Nix sandbox.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -36,7 +37,7 @@ _CONTENTS = ".contents"
 def extract(
     image: Image,
     source: BlobSource,
-    dest: Path,
+    dest: str | os.PathLike[str],
     *,
     name: str,
     reference: str | None = None,
@@ -62,7 +63,7 @@ def extract(
         StoreError: `dest` exists.
         OSError: The disk is full; nothing is left at `dest`.
     """
-    with new_directory(dest) as made:
+    with new_directory(Path(dest)) as made:
         contents = made / _CONTENTS
         save = Contents(contents).save
         root, warnings = merge_layers(image, source, save, limits=limits or Limits(), advance=advance)

@@ -5,6 +5,7 @@ metadata.dump   the whole tree's metadata (`nixoci.tree.dump`)
 image.json      `ImageDocument`
 """
 
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -75,13 +76,14 @@ class ImagePath:
     config: ImageConfig
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: str | os.PathLike[str]) -> Self:
         """Read the image path at `path`.
 
         Raises:
             StoreError: Not an image path, a damaged one, or one of another format version
                 (UnsupportedVersionError).
         """
+        path = Path(path)
         file = path / DOCUMENT
         try:
             value = load(file.read_bytes(), what=str(file))

@@ -85,13 +85,14 @@ class TreeOpener:
         """
         names = path.split(b"/") if path else []
         if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
-            raise StoreError(f"{root}: {path!r} is not a path inside of it")
+            raise StoreError(f"{root}: {os.fsdecode(path)!r} is not a path inside of it")
         names.insert(0, os.fsencode(root.name))
         last = names.pop()
         try:
             return with_child(self._directory(root, names), last, action)
         except OSError as error:
-            raise StoreError(f"{root}: {path!r} cannot be read ({error.strerror}); verify the store") from error
+            named = f"{root}: {os.fsdecode(path)!r}"
+            raise StoreError(f"{named} cannot be read ({error.strerror}); verify the store") from error
 
     def close(self) -> None:
         """Close the directories."""

@@ -48,13 +48,13 @@ def _make_locked(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         try:
             made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        except OSError as error:  # names a directory that the user does not know
+        except OSError as error:  # the error names a directory that the user does not know
             raise OSError(error.errno, error.strerror, os.fspath(parent)) from error
         try:
             handle = os.open(made, _DIRECTORY)
         except FileNotFoundError:  # swept before it was open
             continue
-        with suppress(OSError):  # file systems without locks: then nobody gets one, and nothing is ever swept
+        with suppress(OSError):  # on a file system without locks, nobody gets one, and nothing is ever swept
             fcntl.flock(handle, fcntl.LOCK_EX)
         if _is_at(handle, made):
             return made, handle
@@ -92,22 +92,34 @@ def new_directory(dest: Path) -> Iterator[Path]:
 
     Raises:
         StoreError: `dest` exists, or its parent does not.
-        OSError: The disk is full; it names `dest`.
+        OSError: The disk is full; it names `dest`, or a path that would be in it.
     """
     if dest.exists() or dest.is_symlink():
         raise StoreError(f"{dest}: exists already; remove it or choose another destination")
     if not dest.parent.is_dir():
         raise StoreError(f"{dest}: its parent directory does not exist; make it first")
-    with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made:
-        try:
-            yield made
-            made.chmod(_MODE)
-            made.rename(dest)
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            # a failed write does not know its file
+    with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made, _errors_name(dest, made):
+        yield made
+        made.chmod(_MODE)
+        made.rename(dest)
+
+
+@contextmanager
+def _errors_name(dest: Path, made: Path) -> Iterator[None]:
+    """Let an error name `dest`, or a path in it, and not `made` beside it, which the user does not know.
+
+    The error of a failed write names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
             raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
+        for name in ("filename", "filename2"):
+            path = getattr(error, name)
+            if isinstance(path, (str, bytes)) and Path(os.fsdecode(path)).is_relative_to(made):
+                setattr(error, name, str(dest / Path(os.fsdecode(path)).relative_to(made)))
+        raise
 
 
 @contextmanager
@@ -126,13 +138,14 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     target = path.resolve()
     with temporary_directory(prefix=_prefix(target), parent=target.parent) as folder:
         made = folder / "new"
-        with made.open("xb") as file:
-            yield file
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(target)
+        with _errors_name(path, made):
+            with made.open("xb") as file:
+                yield file
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                file.flush()
+                os.fsync(file.fileno())
+            made.replace(target)
 
 
 def write_if_changed(path: Path, text: str) -> bool:

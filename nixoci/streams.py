@@ -105,11 +105,11 @@ def read_fully(read: Callable[[int], bytes], count: int) -> bytes:
 
 
 class Edit(Protocol):
-    """A change of bytes that keeps their number. It starts afresh at every multiple of `segment_size` in a file."""
+    """A change of bytes that keeps their number. It starts again at every multiple of `segment_size` in a file."""
 
     @property
     def segment_size(self) -> int:
-        """Bytes after which it starts afresh."""
+        """Bytes after which it starts again."""
 
     def __call__(self, data: bytes) -> bytes:
         """Return the data, edited."""
@@ -117,7 +117,7 @@ class Edit(Protocol):
     def edit_block(self, block: bytearray, end: int, *, last: bool) -> int:
         """Edit the first `end` bytes of a block in place; return how many of those bytes are final.
 
-        The caller passes the bytes that are not again, at the start of the next block. With `last`, all are final.
+        The caller passes the other bytes again, at the start of the next block. With `last`, all bytes are final.
         """
 
 

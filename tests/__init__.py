@@ -1,1 +1,1 @@
-"""nixoci's tests: pure logic beside this file, the real thing in :mod:`tests.host`."""
+"""Tests of nixoci: pure logic here, real programs in :mod:`tests.host`."""

@@ -1,4 +1,4 @@
-"""Where tests that evaluate nixpkgs' `lib` find it; the whole of nixpkgs cannot be had without a network."""
+"""Checkouts for tests that evaluate nixpkgs' `lib`; the whole of nixpkgs is not available without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed JSON: what is read, what is refused and with which path, and the text that is written."""
+"""Typed JSON: reading it, refusing it with the path of the problem, and writing it."""
 
 from __future__ import annotations
 

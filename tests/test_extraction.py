@@ -239,7 +239,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_file_that_may_not_grow_leaves_nothing(tmp_path: Path) -> None:
-    """The kernel's own refusal, not a stand-in: what a file may hold is limited to less than the image's largest."""
+    """The kernel refuses, not a stand-in: the limit of a file's size is below that of the image's largest file."""
     image, source = image_of(layer(file(b"a", b"x"), file(b"big", bytes(100_000))))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

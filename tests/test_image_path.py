@@ -52,8 +52,8 @@ def test_a_damaged_document_is_a_store_error(tmp_path: Path) -> None:
 
 def test_a_damaged_config_is_a_store_error(tmp_path: Path) -> None:
     path = image_path(tmp_path / "image", small_tree()).path
-    change(path, config={"mediaType": "x", "digest": str(Digest.of(b"{}")), "text": "{}"})
-    assert str(refused(path)) == f"{path}/image.json: config: architecture: is missing"
+    change(path, config={"mediaType": "x", "digest": str(Digest.of(b'{"os":1}')), "text": '{"os":1}'})
+    assert str(refused(path)) == f"{path}/image.json: config: os: expected a string, got 1"
 
 
 @pytest.mark.parametrize("unknown", [{}, {"new": "key"}])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +149,20 @@ def test_a_missing_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_if_changed(tmp_path / "missing" / "file", "text")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encode", [os.fspath, os.fsencode])
+def test_an_error_names_the_destination_and_nothing_that_is_made_beside_it(tmp_path: Path, encode: Any) -> None:
+    with pytest.raises(FileNotFoundError) as caught, new_directory(tmp_path / "out") as made:
+        os.rename(encode(made / "from"), encode(made / "a/to"))  # noqa: PTH104 - with names in bytes too
+    assert caught.value.filename == str(tmp_path / "out/from")
+    assert caught.value.filename2 == str(tmp_path / "out/a/to")
+    with pytest.raises(FileNotFoundError) as caught, new_file(tmp_path / "file") as file:
+        Path(file.name).unlink()
+    assert caught.value.filename == caught.value.filename2 == str(tmp_path / "file")
+
+
+def test_an_error_about_another_file_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, new_directory(tmp_path / "out"):
+        (tmp_path / "other").read_bytes()
+    assert Path(caught.value.filename) == tmp_path / "other"

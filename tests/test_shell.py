@@ -1,4 +1,4 @@
-"""All shell that is shipped or written, and the scripts of the repository, as shellcheck reads them."""
+"""All shell scripts that are shipped, generated or in the repository, checked by shellcheck."""
 
 from __future__ import annotations
 

@@ -1,15 +1,25 @@
 """One bundle on its own, for runtimes and service managers of the user's choice."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from nixoci.bundle.config import Bundle, bundle_config
 from nixoci.bundle.seccomp import Profile
+from nixoci.container.declared import as_declared
 from nixoci.container.deployment import resolve_containers
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.errors import ContainerError
 
 
-def build_bundle(container: Container, image_path: Path, out: Path, *, name: str, profile: Profile | None) -> Bundle:
+def build_bundle(
+    container: Container,
+    image_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    name: str,
+    profile: Profile | None,
+) -> Bundle:
     """Write the config.json of a container to the new directory `out` and return it.
 
     Its root is the mount point of a unit of `build_units`, /run/nixoci/NAME/root, or the image path's own tree if the
@@ -26,11 +36,12 @@ def build_bundle(container: Container, image_path: Path, out: Path, *, name: str
         ContainerError: An option cannot be honored, or `out` exists; the message starts with the option.
         StoreError: `image_path` is not an image path.
     """
-    if container.backend is not Backend.BUNDLE:
-        raise ContainerError(f"containers.{name}.backend: {container.backend} makes no bundle; say bundle")
-    (resolved,) = resolve_containers(
-        Deployment(images={container.image: str(image_path)}, containers={name: container})
-    )
+    deployment = as_declared(Deployment(containers={name: container}))
+    declared = deployment.containers[name]
+    if declared.backend is not Backend.BUNDLE:
+        raise ContainerError(f"containers.{name}.backend: {declared.backend} makes no bundle; use bundle")
+    (resolved,) = resolve_containers(replace(deployment, images={declared.image: str(image_path)}))
+    out = Path(out)
     bundle = bundle_config(resolved, profile, folder=out.absolute())
     try:
         out.mkdir(parents=True)

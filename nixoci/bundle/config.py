@@ -70,7 +70,7 @@ def bundle_config(container: ResolvedContainer, profile: seccomp.Profile | None,
         linux["sysctl"] = dict(defaults.SYSCTL)
     if parsed.runtime is Runtime.RUNC:
         linux["cgroupsPath"] = CGROUP
-        # else runc's own rules would forbid what the unit's allow (DeviceAllow=); both hold
+        # runc's rules apply in addition to the unit's (DeviceAllow=), and would forbid devices that the unit allows
         linux["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
     if profile is not None:
         architecture = container.tree.image.config.architecture
@@ -96,7 +96,7 @@ def _root_path(container: ResolvedContainer, root: Root) -> str:
 def _etc_files(container: ResolvedContainer) -> dict[str, str]:
     """Return the files of /etc with the container's name and, without a network, the address of localhost.
 
-    A tree that cannot be written gets those that it already has: a mount needs a mount point.
+    A read-only tree gets only the files that it already has, because a mount needs a mount point.
     """
     files = {"hostname": f"{container.hostname}\n"}
     if container.parsed.no_network:
@@ -130,7 +130,7 @@ def _process(container: ResolvedContainer) -> dict[str, Any]:
 
 
 def _capabilities(container: ResolvedContainer) -> dict[str, list[str]]:
-    """Return the sets as podman fills them: root has the bounding set, another user what was added by name."""
+    """Return the capability sets as podman fills them: for root all of the bounding set, else those added by name."""
     bounding, added = list(container.parsed.capabilities.bounding), list(container.parsed.capabilities.added)
     if container.user.uid == 0:
         return {"bounding": bounding, "effective": bounding, "permitted": bounding}

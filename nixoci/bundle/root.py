@@ -54,9 +54,9 @@ def choose_root(container: ResolvedContainer, mount_points: Iterable[str]) -> Ro
 
 
 def is_plain(root: Inode) -> bool:
-    """Return whether the store's tree alone is the image's tree to everyone who only reads it.
+    """Return whether a process that only reads sees no difference between the store's tree and the image's.
 
-    Then everything belongs to root, is readable by all, executable by all or by nobody, and has only kinds and
+    That is so if everything belongs to root, is readable by all, executable by all or nobody, and has only kinds and
     attributes that a NAR can hold.
     """
     return all(_is_plain(inode) for _, inode in walk(root))

@@ -1,9 +1,10 @@
 """Seccomp profiles: from the format of containers-common's seccomp.json to the runtime-spec's, for one container.
 
-podman's built-in profile is the one that containers-common installs. Some of its rules hold for certain architectures
-or capabilities only, a condition that runtimes do not know.
+podman's built-in profile is the one that containers-common installs. Some of its rules apply only to certain
+architectures or capabilities. Runtimes do not know such conditions.
 """
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ _ARCHITECTURES = {
 Profile = dict[str, Any]
 
 
-def read_profile(file: Path) -> Profile:
+def read_profile(file: str | os.PathLike[str]) -> Profile:
     """Read a profile.
 
     Raises:
@@ -38,11 +39,11 @@ def read_profile(file: Path) -> Profile:
         DocumentError: It is not JSON.
     """
     try:
-        profile = load(file.read_bytes(), what=str(file))
+        profile = load(Path(file).read_bytes(), what=os.fspath(file))
     except OSError as error:
         raise ContainerError(
             f"{file}: no seccomp profile: {error.strerror}; name containers-common's seccomp.json with --seccomp,"
-            f" or say --seccomp={UNCONFINED}"
+            f" or use --seccomp={UNCONFINED}"
         ) from error
     if not isinstance(profile, dict) or "defaultAction" not in profile:
         raise ContainerError(f"{file}: not a seccomp profile: it has no defaultAction; name another with --seccomp")

@@ -1,24 +1,29 @@
 """The command `nixoci`: one module for each family of verbs, a thin layer over the library.
 
-Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong usage.
+Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong usage; 143 ended by SIGTERM. A file that
+is missing is a failure of the work: the same command succeeds once it is there.
 """
 
 import atexit
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from types import FrameType
 
 import click
 
-from nixoci.cli.common import failures_in_one_line
+from nixoci.cli.common import failures_in_one_line, finish_output
 
 VERBS = {
     "add": ("lock", "add"),
     "bundle": ("units", "bundle"),
     "completion": ("completion", "completion"),
     "copy": ("send", "copy"),
+    "doctor": ("doctor", "doctor"),
     "extract": ("extract", "extract"),
     "fetch-blob": ("fetch", "fetch_blob"),
     "gc-roots": ("gc_roots", "gc_roots"),
@@ -66,6 +71,25 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of this process, and exit."""
-    atexit.register(gc.freeze)  # saves the garbage collection of all modules at exit
-    with failures_in_one_line():
-        cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)
+    atexit.register(gc.freeze)  # skips the garbage collection of all modules at exit
+    with suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, _end)
+    code: int | str | None = 0
+    try:
+        with failures_in_one_line():
+            cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)
+    except SystemExit as end:
+        code = end.code
+    try:
+        finish_output()
+    except OSError:
+        if not code:
+            with failures_in_one_line():
+                raise
+    sys.exit(code)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End as after Ctrl-C: what is half-written is removed on the way out."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)

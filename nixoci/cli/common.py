@@ -1,5 +1,7 @@
 """Shared parts of the verbs: options with one meaning everywhere, JSON output, errors in one line."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,7 +97,7 @@ def access_options(command: F) -> F:
 
     @click.option(
         "--authfile",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
         help="Registry credentials; by default the file that `podman login` writes.",
     )
@@ -108,6 +110,8 @@ def access_options(command: F) -> F:
     def with_access(*, authfile: Path | None, tls_verify: bool | None, **options: Any) -> Any:
         from nixoci.oci.registry import RegistryAccess  # noqa: PLC0415 - as in _platform
 
+        if authfile is not None and not authfile.exists():
+            raise NixociError(f"--authfile {authfile}: no such file; `podman login --authfile` writes one")
         return command(access=RegistryAccess(authfile=authfile, tls_verify=tls_verify), **options)
 
     return cast("F", with_access)
@@ -157,7 +161,22 @@ def failures_in_one_line() -> Iterator[None]:
     except NixociError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        named = isinstance(error.filename, (str, bytes, os.PathLike))
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror}" if named else f"output: {error.strerror or error}")
+
+
+def finish_output() -> None:
+    """Write what is left in stdout's buffer; a reader that has gone is no failure of its own.
+
+    Raises:
+        OSError: It cannot be written; nothing is left for Python to fail with when it ends.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            raise
 
 
 def _fail(message: str) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from nixoci import extraction
 from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
 from nixoci.errors import InvalidReferenceError
+from nixoci.extraction import extract as extract_image
+from nixoci.extraction import total_bytes
 from nixoci.lock.names import podman_name
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
@@ -79,8 +80,8 @@ def extract(
 ) -> None:
     """Extract the image SOURCE to the new directory DEST.
 
-    SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or blobs:MANIFEST_DIGEST with the files
-    of the blobs given by --blob. DEST gets rootfs/, metadata.dump and image.json.
+    SOURCE is oci:DIR[:TAG], oci:DIR@DIGEST, oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or
+    blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. DEST gets rootfs/, metadata.dump and image.json.
     """
     limits = Limits(total_size=max_size, entries=max_entries, depth=max_depth, header_size=max_header_size)
     parsed = parse_source(source)
@@ -92,8 +93,8 @@ def extract(
     with open_source(parsed, blobs=dict(blobs), limits=limits) as opened:
         image = resolve_image(opened, platform)
         label = name or _name(parsed)
-        with byte_progress(f"extracting {label}", extraction.total_bytes(image)) as advance:
-            document = extraction.extract(
+        with byte_progress(f"extracting {label}", total_bytes(image)) as advance:
+            document = extract_image(
                 image,
                 opened,
                 dest,
@@ -110,5 +111,5 @@ def extract(
 
 
 def _name(source: Source) -> str:
-    """Return the name of an image that was given none: that of its file or directory."""
+    """Return the default name of an image: the name of its file or directory."""
     return source.path.name.partition(".")[0] or "image" if isinstance(source, LocalSource) else "image"

@@ -19,7 +19,7 @@ from nixoci.gc_roots.update import Places, Root, remove_stale_unit_roots, update
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where the roots are; by default /var/lib/nixoci/gc-roots, for another user than root below ~/.local/state.",
+    help="Directory of the roots; by default /var/lib/nixoci/gc-roots for root, or one below ~/.local/state.",
 )
 @dry_run_option
 @json_option
@@ -30,8 +30,8 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
     containers that are gone are removed, and so are those of units that ended without their stop, as at a power cut.
     Run it after a switch and before `nix-collect-garbage`. NixOS with nixoci's module does that by itself.
 
-    Root's containers whose image is not in the image store any more can be started again: their images are kept under
-    /nix/var/nixoci/kept-images, which a drop-in of storage.conf names.
+    If a container of root uses an image that is no longer in the image store, the image is kept under
+    /nix/var/nixoci/kept-images, so that the container can start again. A drop-in of storage.conf names that directory.
     """
     places = Places.default()
     if directory is not None:
@@ -51,6 +51,6 @@ def _warn_of_old_images(roots: list[Root]) -> None:
     for root in roots:
         if root.image_kept and root.change is not Change.REMOVED:
             warn(
-                f"container {root.container or root.id[:12]}: its image is not in the image store any more; it is kept"
+                f"container {root.container or root.id[:12]}: its image is no longer in the image store; it is kept"
                 " until the container is removed; create the container again to use the present image"
             )

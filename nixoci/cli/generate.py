@@ -6,12 +6,15 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from nixoci.cli.common import lock_option
+from nixoci.cli.common import lock_option, warn
 from nixoci.container.model import Deployment
+from nixoci.document import load, unstructure
 from nixoci.errors import LockError
 from nixoci.lock.file import read_lock
-from nixoci.nix_language.default_nix import DEFAULT_FLAKE, render_default_nix
+from nixoci.lock.model import Lock
+from nixoci.nix_language.default_nix import render_default_nix
 from nixoci.nix_language.module import render_module
+from nixoci.nix_language.tools_source import checkout_path, flake_reference, is_pinned
 from nixoci.output import write_if_changed
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -25,23 +28,50 @@ _check_option = click.option(
 @lock_option
 @click.option("--containers", type=_FILE, metavar="FILE", help="Also build the units of the containers in FILE.")
 @_output_option
+@click.option("--flake", metavar="REF", help="The flake of the default tools: a URL with a revision, or a directory.")
 @click.option(
-    "--flake",
-    default=DEFAULT_FLAKE,
-    show_default=True,
-    metavar="REF",
-    help="Flake of the default tools.",
+    "--nixoci",
+    "checkout",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="A checkout of nixoci that gives the default tools, for a Nix without flakes.",
 )
 @_check_option
-def generate(*, lock: Path, containers: Path | None, output: Path | None, flake: str, check: bool) -> None:
+def generate(
+    *, lock: Path, containers: Path | None, output: Path | None, flake: str | None, checkout: Path | None, check: bool
+) -> None:
     """Write a self-contained default.nix that builds the images of the lock, and the units of containers.
 
-    With --containers, FILE is a deployment as `nixoci units --schema` describes it, without images.
+    With --containers, FILE is a deployment as `nixoci units --schema` describes it, without images. The tools of the
+    builds come from --flake or --nixoci; without either, nix-build has to be given them (--argstr checkout DIR). With
+    --output, Nix refuses to build once the lock file has changed, if it is in the same directory or below.
     """
+    if flake is not None and checkout is not None:
+        raise click.UsageError("--flake and --nixoci are two sources of the same tools; give one of them.")
     deployment = None if containers is None else Deployment.read(containers)
-    text = render_default_nix(read_lock(lock), deployment=deployment, flake=flake)
-    sources = ["--lock", str(lock), *(["--containers", str(containers)] if containers else [])]
-    _put(text, output, made_from=containers or lock, command=["generate", *sources], check=check)
+    place = output.parent if output else Path()
+    locked = read_lock(lock)
+    text = render_default_nix(
+        locked,
+        deployment=deployment,
+        flake=flake_reference(flake) if flake is not None else None,
+        checkout=checkout_path(checkout, seen_from=place) if checkout is not None else None,
+        lock_file=_lock_beside(lock, locked, place) if output else None,
+    )
+    if flake is not None and not is_pinned(flake_reference(flake)):
+        warn(f"--flake {flake}: names no revision, so builds change when it does; add one (github:OWNER/REPO/REVISION)")
+    options = {"--lock": lock, "--containers": containers, "--flake": flake, "--nixoci": checkout}
+    command = [part for name, given in options.items() if given is not None for part in (name, str(given))]
+    _put(text, output, made_from=containers or lock, command=["generate", *command], check=check)
+
+
+def _lock_beside(lock: Path, locked: Lock, place: Path) -> PurePosixPath | None:
+    """Return the path of the lock file as Nix finds it from `place`; None outside of that directory."""
+    relative = PurePosixPath(os.path.relpath(lock.resolve(), place.resolve()))
+    if ".." in relative.parts:
+        return None
+    # Nix compares values: defaults that were written out by hand would look like a change
+    return relative if load(lock.read_bytes(), what=str(lock)) == unstructure(locked) else None
 
 
 @click.command()

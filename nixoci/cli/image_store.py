@@ -8,7 +8,7 @@ from nixoci.cli.common import json_option, print_json, warn
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
 from nixoci.image_store.rootless import MOUNT_PROGRAM
-from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf
+from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf, storage_drop_in
 from nixoci.output import write_if_changed
 
 
@@ -40,12 +40,18 @@ from nixoci.output import write_if_changed
     help="Also write a storage.conf that makes podman use the store.",
 )
 @click.option(
+    "--drop-in",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write a drop-in of storage.conf that adds the store, for podman 5.8 and newer.",
+)
+@click.option(
     "--fuse-overlayfs",
     type=click.Path(path_type=Path, dir_okay=False),
     default=FUSE_OVERLAYFS,
     show_default=True,
     metavar="PROGRAM",
-    help="Mount program of a rootless user, for --storage-conf with --no-erofs.",
+    help="Mount program of a rootless user, for --storage-conf and --drop-in with --no-erofs.",
 )
 @json_option
 def image_store(
@@ -56,6 +62,7 @@ def image_store(
     no_erofs: bool,
     mkcomposefs: str,
     conf: Path | None,
+    drop_in: Path | None,
     fuse_overlayfs: Path,
     as_json: bool,
 ) -> None:
@@ -73,10 +80,12 @@ def image_store(
         mkcomposefs=None if no_erofs else mkcomposefs,
         rootless=rootless,
     )
+    program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     if conf is not None:
-        program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
-        text = storage_conf(out.resolve(), mount_program=program)
-        write_if_changed(conf, text)
+        write_if_changed(conf, storage_conf(out.resolve(), mount_program=program))
+    if drop_in is not None:
+        drop_in.parent.mkdir(parents=True, exist_ok=True)
+        write_if_changed(drop_in, storage_drop_in(out.resolve(), mount_program=program))
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:

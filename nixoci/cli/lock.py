@@ -1,6 +1,6 @@
 """The verbs of the lock: add, list, show, remove, update, outdated, verify."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,8 @@ class ImageSummary:
     digest: str
     platforms: list[PlatformSummary]
     change: Change | None = None
+    previous_digest: str | None = None
+    """The digest before an update to another one."""
 
 
 @click.command()
@@ -75,7 +77,7 @@ def add(
 ) -> None:
     """Pin the image REF, or further platforms of a pinned image.
 
-    REF is a reference as for podman (nginx:1.27, quay.io/org/app@sha256:...), or oci:DIR[:TAG],
+    REF is a reference as for podman (nginx:1.27, quay.io/org/app@sha256:...), or oci:DIR[:TAG], oci:DIR@DIGEST,
     oci-archive:FILE[:TAG], docker-archive:FILE[:REF]. Only manifests and configs are read; no layer is downloaded.
     """
     with exclusive_access(lock):
@@ -138,24 +140,26 @@ def list_images(*, lock: Path, as_json: bool) -> None:
 
 @click.command()
 @names_argument()
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there is such an image.")
 @lock_option
 @access_options
 @json_option
-def outdated(*, names: tuple[str, ...], lock: Path, access: RegistryAccess, as_json: bool) -> None:
+def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
     """Show images that have newer tags of the same kind, or whose tags moved.
 
     Newer tags differ in nothing but the version: 1.28-alpine follows 1.27-alpine, 1.28.1-alpine does not.
     """
     found = outdated_images(read_lock(lock), names, context=LockContext.of(lock, access))
-    if as_json:
-        print_json(found)
-        return
     rows = [
         [each.image, each.reference, "moved" if each.moved else "", each.newer[-1] if each.newer else ""]
         for each in found
     ]
-    if rows:
+    if as_json:
+        print_json(found)
+    elif rows:
         print_table(["name", "reference", "tag", "newest"], rows)
+    if found and exit_code:
+        raise LockError(f"{lock}: outdated: {', '.join(each.image for each in found)}; run `nixoci update`")
 
 
 @click.command()
@@ -166,12 +170,17 @@ def outdated(*, names: tuple[str, ...], lock: Path, access: RegistryAccess, as_j
 @json_option
 def verify(*, names: tuple[str, ...], offline: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
     """Check that the lock is consistent, and agrees with its sources at the pinned digests."""
-    problems = verify_lock(read_lock(lock), names, context=None if offline else LockContext.of(lock, access))
+    locked = read_lock(lock)
+    problems = verify_lock(locked, names, context=None if offline else LockContext.of(lock, access))
     if as_json:
         print_json(problems)
     else:
         for problem in problems:
             click.echo(str(problem))
+        if not problems:
+            how = "the lock is consistent" if offline else "the lock is consistent and agrees with the source"
+            for name, image in locked.select(names).items():
+                click.echo(f"{name}: {how}: {image.reference} {image.digest} ({', '.join(image.platforms)})")
     if problems:
         raise LockError(f"{lock}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
 
@@ -187,12 +196,15 @@ def _finish(lock: Path, before: Lock, after: Lock, names: list[str], *, dry_run:
     for each in summaries:
         platforms = ", ".join(platform.platform for platform in each.platforms)
         would = "would be " if dry_run and each.change != "unchanged" else ""
-        click.echo(f"{each.name}: {would}{each.change}: {each.reference} {each.digest} ({platforms})")
+        digests = f"{each.previous_digest} -> {each.digest}" if each.previous_digest else each.digest
+        click.echo(f"{each.name}: {would}{each.change}: {each.reference} {digests} ({platforms})")
 
 
 def _changed(name: str, before: LockedImage | None, after: LockedImage | None) -> ImageSummary:
     if after is not None:
-        return _summary(name, after, "added" if before is None else "unchanged" if before == after else "updated")
+        summary = _summary(name, after, "added" if before is None else "unchanged" if before == after else "updated")
+        moved = before is not None and before.digest != after.digest
+        return replace(summary, previous_digest=str(before.digest)) if before is not None and moved else summary
     if before is not None:
         return _summary(name, before, "removed")
     raise LockError(f"image {name}: not in the lock")

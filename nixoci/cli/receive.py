@@ -8,13 +8,13 @@ import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
 from nixoci.delta.closure import Received
-from nixoci.delta.receive import receive as receive_delta
+from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import add_gc_root, set_profile
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @store_option
 @click.option(
     "--gc-root",
@@ -38,7 +38,7 @@ def receive(  # noqa: PLR0917 - click passes options by name
 ) -> None:
     """Rebuild the paths of a delta, verify and register them. Without FILE, read stdin."""
     if file is None and sys.stdin.isatty():
-        raise click.UsageError("a delta is not typed: give FILE, or pipe it")
+        raise click.UsageError("stdin is a terminal: give FILE, or pipe a delta to this command")
     if file is None:
         done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind, dry_run=dry_run)
     else:

@@ -11,11 +11,11 @@ import click
 from rich.filesize import decimal
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
-from nixoci.delta.closure import Closure, from_graphs, from_store
-from nixoci.delta.copy import copy as copy_closure
+from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
+from nixoci.delta.copy import copy_closures
 from nixoci.delta.effort import Effort
-from nixoci.delta.send import send as send_delta
-from nixoci.delta.summary import Summary
+from nixoci.delta.send import send_delta
+from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.output import new_file
 from nixoci.progress import byte_progress
@@ -67,11 +67,11 @@ def send(  # noqa: PLR0917 - click passes options by name
     if output is None and as_json:
         raise click.UsageError("the delta goes to stdout: give -o FILE to print JSON there")
     if output is None and sys.stdout.isatty():
-        raise click.UsageError("a delta is not text: give -o FILE, or pipe it")
+        raise click.UsageError("stdout is a terminal: give -o FILE, or pipe the delta")
     if graphs is not None:
-        before, after = from_graphs(graphs)
+        before, after = closures_from_graphs(graphs)
     else:
-        before, after = from_store(old, new, store=store)
+        before, after = closures_from_store(old, new, store=store)
     with _output(output) as out:
         summary = _send(before, after, out, effort, kind)
     if summary is not None:
@@ -86,11 +86,11 @@ def send(  # noqa: PLR0917 - click passes options by name
 @json_option
 def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
     """Copy the closures of PATH... to another machine, as a delta against the paths that it has."""
-    summary = copy_closure(target, paths, effort=Effort(effort), dry_run=dry_run, warn=warn)
+    summary = copy_closures(target, paths, effort=Effort(effort), dry_run=dry_run, warn=warn)
     _show_summary(summary, as_json=as_json)
 
 
-def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> Summary | None:
+def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> SendSummary | None:
     if kind == "reupnix-v1":
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
@@ -116,12 +116,12 @@ def _output(output: Path | None) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename:
             raise
-        if output is None:  # or Python fails when it flushes stdout at its end
+        if output is None:  # otherwise Python fails when it flushes stdout at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise DeltaError(f"{output or 'stdout'}: the delta cannot be written: {error.strerror}") from error
 
 
-def _show_summary(summary: Summary, *, as_json: bool) -> None:
+def _show_summary(summary: SendSummary, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return

@@ -7,6 +7,6 @@ A container is decided once, in two steps, because a deployment is checked befor
 2. `resolve` merges a `ParsedContainer` with the image's config and tree into a `ResolvedContainer`, and
    `rules.check_resolved` refuses what only the image shows to be impossible.
 
-`deployment.resolve_deployment` does both. Those who write bundles and units read the result and decide nothing. What
-one backend cannot do is in `backends`.
+`deployment.resolve_deployment` does both. The code that writes bundles and units reads the result and decides nothing.
+`backends` has the restrictions of each backend.
 """

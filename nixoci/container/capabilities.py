@@ -71,7 +71,7 @@ class Capabilities:
 
 
 def parse_capabilities(option: str, changes: dict[str, bool]) -> Capabilities:
-    """Apply changes to podman's defaults, `ALL`, which stands for every capability, before single names.
+    """Apply changes to podman's defaults: first those of `ALL` (every capability), then those of single names.
 
     Raises:
         ContainerError: There is no such capability; the message starts with `option`.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nixoci.container.declared import as_declared
 from nixoci.container.image_tree import ImageTree
 from nixoci.container.model import Deployment, sorted_mappings
 from nixoci.container.parse import ParsedDeployment
@@ -35,7 +36,7 @@ def resolve_deployment(deployment: Deployment, *, user: bool = False, only: str 
         ContainerError: An option cannot be honored; the message starts with it.
         StoreError: An image is not an image path.
     """
-    deployment = sorted_mappings(deployment)
+    deployment = sorted_mappings(as_declared(deployment))
     parsed = check(deployment, user=user) if only is None else check_bundle(only, deployment, user=user)
     trees: dict[str, ImageTree] = {}
     containers = []

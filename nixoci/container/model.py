@@ -5,6 +5,7 @@ the source of its JSON schema (`nixoci.container.schema`); a field's text is in 
 for the option reference.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
@@ -84,7 +85,7 @@ class WritableLayer(_Choice):
 
 
 class Restart(_Choice):
-    """When systemd starts a container again (systemd.service(5), `Restart=`)."""
+    """The exits after which systemd starts a container again (systemd.service(5), `Restart=`)."""
 
     NO = "no"
     ALWAYS = "always"
@@ -200,17 +201,19 @@ class Container:
     )
     notify: Notify = field(
         default=Notify.STARTED,
-        metadata=about("When the unit is ready: once the process runs, says so itself (sd_notify), or is healthy."),
+        metadata=about("The event that makes the unit ready: the process runs, reports it (sd_notify), or is healthy."),
     )
     stop_signal: str | None = field(
         default=None, metadata=about("The signal to stop the container, by default the image's.")
     )
     stop_timeout: int = field(default=10, metadata=about("Seconds until a container that is stopped is killed."))
-    restart: Restart = field(default=Restart.ALWAYS, metadata=about("When systemd starts the container again."))
+    restart: Restart = field(
+        default=Restart.ALWAYS, metadata=about("The exits after which systemd starts the container again.")
+    )
     read_only: bool = field(default=False, metadata=about("Make the root read-only, except /run, /tmp and /var/tmp."))
     writable_layer: WritableLayer = field(
         default=WritableLayer.VOLATILE,
-        metadata=about("Whether changes to the root are lost when the container stops. Only a bundle can keep them."),
+        metadata=about("The lifetime of changes to the root; only a bundle can keep them after the container stops."),
     )
     tmpfs: list[str] = field(
         default_factory=list,
@@ -264,10 +267,10 @@ class Deployment:
     pods: dict[str, Pod] = field(default_factory=dict, metadata=about("Pods by name."))
 
     @classmethod
-    def read(cls, file: Path) -> Self:
+    def read(cls, file: str | os.PathLike[str]) -> Self:
         """Read a deployment's JSON file.
 
         Raises:
             DocumentError: It is not JSON, or not of this shape; unknown keys are refused.
         """
-        return parse(cls, file.read_bytes(), what=str(file), strict=True)
+        return parse(cls, Path(file).read_bytes(), what=os.fspath(file), strict=True)

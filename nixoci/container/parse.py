@@ -47,7 +47,7 @@ class NetworkReference:
 class ParsedContainer:
     """A container whose options are read; `workdir` and `stop_signal` are None if the image decides.
 
-    `runtime` is the OCI runtime of a bundle. podman has its own default: it is told `declared.runtime` alone.
+    `runtime` is the OCI runtime of a bundle. podman has a default of its own, so it only gets `declared.runtime`.
     """
 
     name: str

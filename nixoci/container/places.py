@@ -20,8 +20,8 @@ GC_ROOTS = "/nix/var/nix/gcroots"
 """The roots of Nix's garbage collector: an empty file there with the basename of a store path keeps that path."""
 
 BOUND_RUNTIMES = f"{RUN}/.runtime"
-"""The directories that crun's is bind-mounted at, by container: outside of `run_directory`, which is removed
-recursively."""
+"""The mount points of crun's directory, one for each container. `run_directory` is removed recursively, so they are not
+in it."""
 
 
 def runtime_directory(container: str) -> str:
@@ -58,7 +58,7 @@ def secret_file(container: str, secret: str) -> str:
 
 
 def unit_secrets(container: str) -> str:
-    """Return the directory of a container's secrets as systemd and systemd-tmpfiles take it, of root or of a user."""
+    """Return the directory of a container's secrets for root or a user, as systemd and systemd-tmpfiles write it."""
     return f"%t/{runtime_directory(container)}/secrets"
 
 
@@ -72,9 +72,9 @@ def gc_root_directory(container: str) -> str:
     return f"{GC_ROOTS}/nixoci/{container}"
 
 
-def store_basenames(paths: Iterable[Path]) -> list[str]:
-    """Return the basenames of the store paths among these paths: the names of their roots."""
-    return [path.name for path in paths if str(path.parent) == STORE_DIR]
+def is_store_path(path: Path) -> bool:
+    """Return whether a path is directly in the Nix store; the basename of such a path is the name of its roots."""
+    return str(path.parent) == STORE_DIR
 
 
 def image_directory(container: str) -> str:

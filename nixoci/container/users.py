@@ -22,8 +22,8 @@ class User:
 def resolve_user(option: str, text: str, tree: ImageTree) -> User:
     """Look up `USER[:GROUP]` in the tree's /etc/passwd and /etc/group, as podman does.
 
-    A number needs no entry, but if it has one its group and home count. The additional groups are those that list
-    the user, unless a group is given. Without a user it is root, in no additional group.
+    A number needs no entry; if it has one, the group and home are the entry's. The additional groups are those that
+    list the user, unless a group is given. Without a user, the process runs as root, in no additional group.
 
     Raises:
         ContainerError: There is no such user or group; the message starts with `option`.

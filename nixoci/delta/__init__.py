@@ -3,8 +3,8 @@
 Glossary, the same in docs/delta-format.md:
 
 - *base*: a store path that the receiver has, and that content is taken from or new paths refer to.
-- *predecessor*: the old version of a store path, among the bases; of a file, the old file that it is most like.
-- *counterpart*: the old node that a node of a recipe is described by; below a predecessor, the one at the same path.
+- *predecessor*: the old version of a store path, among the bases; of a file, the most similar old file.
+- *counterpart*: the old node that a recipe describes a node by; below a predecessor, the one at the same path.
 - *recipe*: the description of a new store path by its differences from bases.
 - *segment*: a part of a file, of 64 MiB but for the last.
 - *content*: a segment that no base has, and that travels.

@@ -61,7 +61,7 @@ def in_dependency_order(infos: Iterable[PathInfo]) -> list[PathInfo]:
     return ordered
 
 
-def from_store(*groups: Sequence[str], store: str | None = None) -> list[Closure]:
+def closures_from_store(*groups: Sequence[str], store: str | None = None) -> list[Closure]:
     """Return the closure of each group of paths; a path may be a symlink into the store, such as `result`.
 
     Raises:
@@ -74,7 +74,7 @@ def from_store(*groups: Sequence[str], store: str | None = None) -> list[Closure
         return [Closure(roots=group, paths=nix.closure(group), real=real) for group in roots]
 
 
-def from_graphs(file: Path) -> tuple[Closure, Closure]:
+def closures_from_graphs(file: Path) -> tuple[Closure, Closure]:
     """Return the closures `from` and `to` of the `.attrs.json` of a build with exportReferencesGraph.
 
     The roots of each are the paths that no other path in it refers to.

@@ -30,7 +30,7 @@ from nixoci.streams import BlockReader
 _SAMPLE = 1 << 16
 """Bytes in the middle of a content that are tested for compressibility; smaller contents count as compressible."""
 _TINY = 32
-"""Bytes of a file that is sent rather than looked up: naming an old file takes as many."""
+"""Largest file in bytes that is sent without a search for an old copy: naming the copy takes as many bytes."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class NewFile:
         node: Its node in the recipe.
         scanned: Its segments.
         counterpart: Its counterpart, which may not exist.
-        predecessor: The old file that it is most like.
+        predecessor: The most similar old file.
         carries: Whether it is the first to use one of the contents.
     """
 
@@ -90,7 +90,7 @@ class Content:
         """
         data = read_below(self.root, self.path, self.offset, self.size)
         if len(data) != self.size:
-            raise DeltaError(f"{self.root}: {self.path!r} changed while it was read; verify the store")
+            raise DeltaError(f"{self.root}: {os.fsdecode(self.path)!r} changed while it was read; verify the store")
         return data
 
 

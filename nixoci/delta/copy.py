@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 
-from nixoci.delta.closure import Closure, from_store
+from nixoci.delta.closure import Closure, closures_from_store
 from nixoci.delta.effort import Effort
 from nixoci.delta.pairing import package_name
-from nixoci.delta.send import send
-from nixoci.delta.summary import Summary
+from nixoci.delta.send import send_delta
+from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import all_paths
 from nixoci.nix_store.serve import serve
@@ -18,14 +18,14 @@ from nixoci.streams import NullSink, ProgressSink
 _TARGET = re.compile(r"ssh://((?:[\w.+-]+@)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]))(?::([0-9]{1,5}))?/?")
 
 
-def copy(
+def copy_closures(
     target: str,
     paths: Sequence[str],
     *,
     effort: Effort = Effort.DEFAULT,
     dry_run: bool = False,
     warn: Callable[[str], None],
-) -> Summary:
+) -> SendSummary:
     """Copy closures to the machine `ssh://[USER@]HOST[:PORT]`, which has nixoci and Nix.
 
     Candidates for bases are the closures themselves and the valid paths here of the same package names. A path without
@@ -37,18 +37,18 @@ def copy(
         ProcessError: ssh or a program on the other machine fails.
     """
     ssh = ssh_command(target)
-    (new,) = from_store(paths)
+    (new,) = closures_from_store(paths)
     old = bases_there(ssh, new)
     if not old.paths:
         warn(f"{target}: has no older version of any path; whole paths are sent")
     if dry_run:
         with byte_progress("making the delta", None) as advance:
-            return send(old, new, NullSink(), effort=effort, advance=advance)
+            return send_delta(old, new, NullSink(), effort=effort, advance=advance)
     with (
         byte_progress(f"sending to {target}", None) as advance,
         feed([*ssh, "nixoci receive"], package="openssh") as to,
     ):
-        return send(old, new, ProgressSink(to.write, advance), effort=effort)
+        return send_delta(old, new, ProgressSink(to.write, advance), effort=effort)
 
 
 def ssh_command(target: str) -> list[str]:

@@ -17,8 +17,8 @@ class Effort(Enum):
 def body_packing(effort: Effort) -> Packing:
     """Return the packing of the stream of recipes and of contents that compress.
 
-    Of patches of programs, LZMA leaves 7% less than zstd in the same time. Contents are sorted so that like is near
-    like: a larger dictionary finds little, and costs 12 times its size.
+    LZMA makes patches of programs 7% smaller than zstd does in the same time. Similar contents are sorted next to each
+    other, so a larger dictionary finds little, and it costs 12 times its size in memory.
     """
     if effort is Effort.FAST:
         options: dict[int, int] = {

@@ -11,7 +11,7 @@ from nixoci.delta.format.recipe import RecipeWriter
 from nixoci.delta.pairing import OldTrees, choose_predecessors, pair_paths
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.scan import Scanned, scan
-from nixoci.delta.summary import Summary
+from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.nix_store.path import PathInfo
 
@@ -36,7 +36,7 @@ class Plan:
     old_roots: Sequence[Path]
     rewrite: Rewriter
     segment_size: int
-    summary: Summary
+    summary: SendSummary
 
 
 def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int = SEGMENT_SIZE) -> Plan:
@@ -62,7 +62,7 @@ def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int =
     new_roots = [new.on_disk(info.path) for info in made]
     new_trees = [(root, scan(root, segment_size=segment_size)) for root in new_roots]
     index = OldTrees(old_trees)
-    summary = Summary(paths=len(made), bases=0, nar_size=sum(info.nar_size for info in made), delta_size=0, by={})
+    summary = SendSummary(paths=len(made), bases=0, nar_size=sum(info.nar_size for info in made), delta_size=0, by={})
     bases = _Bases(old_paths)
     by_hash: dict[bytes, Content] = {}
     comparisons = [
@@ -88,7 +88,7 @@ def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int =
     for path in _referenced(made, new, old):
         bases.number(bases.index(path))
     writer = RecipeWriter(bases.number)
-    recipes = [writer.pack(node) for node in nodes]  # numbers further bases
+    recipes = [writer.pack(node) for node in nodes]  # this adds bases to the numbered ones
     summary.bases = len(bases.used)
     return Plan(
         header=Header(
@@ -152,7 +152,7 @@ def _find_similar(
         return
     unused = {node.digest for _, tree in old_trees for _, node in tree.walk() if node.segments}
     unused -= {node.digest for _, tree in new_trees for _, node in tree.walk()}
-    # the predecessor of one file is hardly that of another
+    # two files rarely have the same predecessor
     unused -= {index.digest(content.predecessor) for content in contents if content.predecessor}
     for content in lonely:
         content.file.predecessor = index.similar(content.read(), unused)

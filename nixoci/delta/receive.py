@@ -15,7 +15,7 @@ from nixoci.nix_store.registration import RefusedError, registration
 from nixoci.progress import byte_progress
 
 
-def receive(
+def receive_delta(
     read: Callable[[int], bytes],
     *,
     what: str,
@@ -42,7 +42,7 @@ def receive(
     rebuilder: Rebuilder | None = None
     with spool() as folder:
         try:
-            with registration(store=store, write=not dry_run) as nix:  # first: it starts while the header is read
+            with registration(store=store, write=not dry_run) as nix:  # first: Nix starts while the header is read
                 stream = DeltaReader(read, what=what)
                 header = stream.header()
                 valid = nix.valid([*(base.path for base in header.bases), *(info.path for info in header.paths)])
@@ -58,7 +58,7 @@ def receive(
                             nix.add(info, partial(rebuilder.write, info, advance=advance))
         except RefusedError as refused:
             if rebuilder is not None:
-                rebuilder.check(refused.info)  # if the NAR was wrong, this tells why
+                rebuilder.check(refused.info)  # if the NAR was wrong, this names the reason
             raise
     return Received(
         roots=header.roots,

@@ -144,18 +144,18 @@ class _Stream:
         line = b""
         while not line.endswith(b"\n"):
             if len(line) > 256:
-                raise self.broken(f"a line that starts with {line[:40]!r}")
+                raise self.broken(f"a line that starts with {os.fsdecode(line[:40])!r}")
             line += self.take(1)
         parts = line[:-1].split(b" ")
         if len(parts) != 3 or not parts[2].isdigit() or len(parts[2]) > 15 or parts[1] not in (b"-", b"x", b"l"):
-            raise self.broken(f"the line {line!r}")
+            raise self.broken(f"the line {os.fsdecode(line)!r}")
         return parts[0], parts[1], int(parts[2])
 
     def meta(self, name: bytes) -> bytes:
         """Read a member of instructions, which must have this name."""
         found, flags, size = self.member()
         if found != name or flags != b"-" or size > _MAX_META:
-            raise self.broken(f"{found!r} with {size} bytes instead of {name!r}")
+            raise self.broken(f"{os.fsdecode(found)!r} with {size} bytes instead of {os.fsdecode(name)!r}")
         content = b"".join(self.content(size))
         self.end_member()
         return content
@@ -255,7 +255,10 @@ class _Finder:
 
 
 def _leaves(closure: Closure, paths: list[str]) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield the steps that make the paths: a file's path below the store and its hash, or two empty texts; the step."""
+    """Yield the steps that make the paths, each as a file's path below the store, its hash, and the step.
+
+    The path and the hash are empty for a step without a file.
+    """
     for path in paths:
         root = closure.on_disk(path)
         name = os.fsencode(root.name)
@@ -307,7 +310,7 @@ def _read_files(stream: _Stream, folder: Path) -> None:
             stream.end_member()
             return
         if not _HASH.fullmatch(name) or (folder / os.fsdecode(name)).exists():
-            raise stream.broken(f"a file named {name!r}")
+            raise stream.broken(f"a file named {os.fsdecode(name)!r}")
         need_space(folder, size, os.fsdecode(name))
         file = folder / os.fsdecode(name)
         if flags == b"l":
@@ -356,6 +359,6 @@ def _links(text: bytes, stream: _Stream) -> dict[bytes, bytes]:
         if not line:
             continue
         if not equals or not _HASH.fullmatch(hashed):
-            raise stream.broken(f"the link {line!r}")
+            raise stream.broken(f"the link {os.fsdecode(line)!r}")
         links[hashed] = place
     return links

@@ -13,7 +13,7 @@ from nixoci.delta.effort import Effort, body_packing, incompressible_packing
 from nixoci.delta.format.body import ContentHead, pack_body_start, pack_content_head
 from nixoci.delta.format.stream import DeltaWriter
 from nixoci.delta.plan import Plan, plan_delta
-from nixoci.delta.summary import Summary
+from nixoci.delta.summary import SendSummary
 from nixoci.openat import read_below
 from nixoci.progress import Advance, ignore
 from nixoci.streams import NullSink, Sink
@@ -36,9 +36,9 @@ class _Encoded:
     payload: bytes
 
 
-def send(
+def send_delta(
     old: Closure, new: Closure, out: Sink, *, effort: Effort = Effort.DEFAULT, advance: Advance = ignore
-) -> Summary:
+) -> SendSummary:
     """Write the delta that makes the closure `new` from `old`.
 
     The same closures and effort give the same bytes. Memory holds a few segments, and some hundred bytes for each file.
@@ -57,7 +57,7 @@ def send(
     return send_plan(plan_delta(old, new, similar=effort is not Effort.FAST), out, effort=effort, advance=advance)
 
 
-def send_plan(plan: Plan, out: Sink, *, effort: Effort, advance: Advance = ignore) -> Summary:
+def send_plan(plan: Plan, out: Sink, *, effort: Effort, advance: Advance = ignore) -> SendSummary:
     """Write a delta that is planned, as `send` does."""
     encoded: Iterable[_Encoded] = _encode_all(plan, effort)
     if effort is not Effort.FAST and sum(content.size for content in plan.contents) <= _LITTLE:
@@ -97,13 +97,13 @@ def _encode(plan: Plan, content: Content, effort: Effort) -> _Encoded:
 
 
 def _smallest(plan: Plan, effort: Effort) -> list[_Encoded]:
-    """Return the contents encoded in the way that makes the smallest stream, which only writing it tells."""
+    """Return the contents in the encoding that makes the smallest stream; each stream is written to measure it."""
     usual, fast = list(_encode_all(plan, effort)), list(_encode_all(plan, Effort.FAST))
     shortest = [min(pair, key=lambda one: len(one.payload)) for pair in zip(usual, fast, strict=True)]
     return min(usual, fast, shortest, key=lambda encoded: _write(plan, encoded, NullSink(), effort))
 
 
-def _counted(encoded: Iterable[_Encoded], summary: Summary, advance: Advance) -> Iterator[_Encoded]:
+def _counted(encoded: Iterable[_Encoded], summary: SendSummary, advance: Advance) -> Iterator[_Encoded]:
     for one in encoded:
         yield one
         summary.add(one.codec.name, one.content.size, len(one.payload))
@@ -117,7 +117,7 @@ def _write(plan: Plan, encoded: Iterable[_Encoded], out: Sink, effort: Effort) -
     writer.write(pack_body_start(plan.recipes, len(plan.contents)))
     incompressible = False
     for one in encoded:
-        if one.content.incompressible and not incompressible:  # they come last
+        if one.content.incompressible and not incompressible:  # incompressible contents come last
             incompressible = True
             writer.change(incompressible_packing())
         writer.write(pack_content_head(ContentHead(one.codec.number, one.rewritten, len(one.payload))))

@@ -13,7 +13,7 @@ class Totals:
 
 
 @dataclass(slots=True, kw_only=True)
-class Summary:
+class SendSummary:
     """The figures of a delta; sizes are bytes. `by` has the totals of `kept` segments and of each codec's name."""
 
     paths: int

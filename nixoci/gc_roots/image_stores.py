@@ -40,9 +40,9 @@ def built_stores(store_dir: Path = Path(STORE_DIR)) -> list[Path]:
 def find_images(
     wanted: Iterable[str], stores: Iterable[Path], *, store_dir: Path = Path(STORE_DIR)
 ) -> dict[str, FoundImage]:
-    """Find images by id; of several stores the first that has one counts.
+    """Find images by id, each in the first of the stores that has it.
 
-    A store that is damaged, or that is no image store of nixoci, has none of them.
+    A store that is damaged, or that nixoci did not make, counts as empty.
     """
     left = set(wanted)
     found: dict[str, FoundImage] = {}

@@ -1,9 +1,9 @@
 """An image store on the machine for images that only old containers use.
 
 podman starts a stopped container only while an image store has its image. After a switch, storage.conf names the new
-store alone. This store then holds the images that left it and that a container was made from: records, manifests, the
-tar-split and the EROFS file, some megabytes an image. The tree stays in the Nix store. The images have no names here,
-since a name belongs to the image of the present generation: `podman images` lists them as `<none>`.
+store alone. This store holds the images of containers that the new store lacks: for each the records, manifests,
+tar-split and EROFS file, some megabytes. The tree stays in the Nix store. The images have no names here, since a name
+belongs to the image of the present generation: `podman images` lists them as `<none>`.
 
 A drop-in of storage.conf names the store for as long as it has an image (containers-config(5); podman 5.8).
 """
@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nixoci.gc_roots.image_stores import FoundImage, layer_record
+from nixoci.image_store.storage_conf import storage_drop_in
 from nixoci.output import write_if_changed
 
 _LOCKS = ("overlay-images/images.lock", "overlay-layers/layers.lock")
+_NOTE = "Written by `nixoci gc-roots`: images that only containers of earlier generations use."
 _OVERLAY = "overlay"
 _LINKS = "l"
 
@@ -50,7 +52,7 @@ def update_kept_store(store: Path, images: Mapping[str, FoundImage], drop_in: Pa
     write_if_changed(store / "overlay-layers/layers.json", _text([layers[name] for name in sorted(layers)]))
     write_if_changed(store / "overlay-images/images.json", _text(records))
     drop_in.parent.mkdir(parents=True, exist_ok=True)
-    write_if_changed(drop_in, _drop_in_text(store))
+    write_if_changed(drop_in, storage_drop_in(store, note=_NOTE))
     _remove_others(store, set(images), set(layers))
 
 
@@ -92,14 +94,6 @@ def _remove_others(store: Path, images: set[str], layers: set[str]) -> None:
     for link in (store / _OVERLAY / _LINKS).iterdir():
         if link.readlink().parts[1] not in layers:
             link.unlink()
-
-
-def _drop_in_text(store: Path) -> str:
-    quoted = json.dumps(str(store), ensure_ascii=False)
-    return (
-        "# Written by `nixoci gc-roots`: images that only containers of earlier generations use.\n"
-        f"[storage.options]\nadditionalimagestores = [{quoted}, {{append = true}}]\n"
-    )
 
 
 def _text(records: list[dict[str, object]]) -> str:

@@ -26,9 +26,9 @@ class Link:
 
 
 def update_links(directory: Path, wanted: Mapping[str, Path], *, prefix: str, dry_run: bool = False) -> list[Link]:
-    """Make the roots with names that start with `prefix` those that are wanted, and no others.
+    """Make the links whose names start with `prefix` equal to the wanted ones: add, replace and remove.
 
-    New roots come before old ones go, so that an interrupted run leaves too many of them and not too few.
+    New roots are made before old ones are removed, so that an interrupted run leaves too many and not too few.
 
     Args:
         directory: Holds the links; made if it does not exist.

@@ -34,7 +34,7 @@ class GraphOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
-    """The part of `podman info` that says where podman keeps things."""
+    """The part of `podman info` with podman's storage directories."""
 
     graph_driver_name: str
     graph_root: Path
@@ -63,12 +63,17 @@ class Podman:
         """The image stores that storage.conf names."""
         return [Path(store) for store in self._store.graph_options.additional_image_stores or ()]
 
+    @property
+    def storage(self) -> Path:
+        """The directory of podman's own images and containers."""
+        return self._store.graph_root
+
     def containers(self) -> list[ContainerRecord]:
         """Return all containers, buildah's working containers among them."""
         return [record for name in _RECORDS for record in self._read(name)]
 
     def rootfs(self, container: str) -> Path | None:
-        """Return the directory that a container without an image runs from; None where podman knows of none."""
+        """Return the directory that a container without an image runs from; None if podman knows none."""
         try:
             found = run([self._program, "container", "inspect", "--format", "{{.Rootfs}}", container])
         except ProcessError:  # a container of buildah's, or one that was removed meanwhile

@@ -1,4 +1,4 @@
-"""The verb: ask an engine what it knows, find the images in the Nix store, and make the roots agree with that."""
+"""The verb: ask an engine for its containers, find their images in the Nix store, and update the roots."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ _PREFIX = "podman-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where roots and kept images are: of the machine for root, of the home directory for another user.
+    """The paths of roots and kept images: on the machine for root, in the home directory for another user.
 
     `kept_store` and `drop_in` are None for a user, whose podman mounts images in another way.
     """
@@ -33,7 +33,7 @@ class Places:
         if os.geteuid() == 0:
             return cls(
                 roots=Path("/var/lib/nixoci/gc-roots"),
-                # on the file system of the Nix store, from which EROFS files are mounted anyway
+                # on the file system of the Nix store, because the kernel mounts EROFS files from there
                 kept_store=Path("/nix/var/nixoci/kept-images"),
                 drop_in=Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf"),
             )
@@ -45,8 +45,8 @@ class Places:
 class Root:
     """A root of a container.
 
-    `container` is empty where only the id is left. `image_kept` says that no image store of the present generation has
-    the image, and that it was put into the kept store for the container to start again.
+    `container` is empty if only the id is known. `image_kept` is True if no image store of the present generation has
+    the image and it was put into the kept store, so that the container can start again.
     """
 
     engine: str
@@ -58,9 +58,9 @@ class Root:
 
 
 def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False) -> list[Root]:
-    """Make one root for each of podman's containers that runs from the Nix store, and remove those of others.
+    """Make one root for each of podman's containers that runs from the Nix store; remove the roots of other containers.
 
-    Idempotent; two runs at once wait for one another.
+    A second run changes nothing; two runs at once wait for one another.
 
     Raises:
         ProcessError: Nix fails; the roots that there were are left.

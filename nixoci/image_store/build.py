@@ -15,11 +15,12 @@ An image's id is the sha256 of its rewritten config, and a layer's id the diff i
 paths, so containers of one image store start from the next one too, and equal layers are stored once.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixoci.errors import StoreError
+from nixoci.errors import ProcessError, StoreError
 from nixoci.image_path import ImagePath
 from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
@@ -54,7 +55,11 @@ class StoredImage:
 
 
 def build_image_store(
-    out: Path, images: Sequence[ImagePath], *, mkcomposefs: str | Path | None = MKCOMPOSEFS, rootless: bool = False
+    out: str | os.PathLike[str],
+    images: Sequence[ImagePath],
+    *,
+    mkcomposefs: str | os.PathLike[str] | None = MKCOMPOSEFS,
+    rootless: bool = False,
 ) -> list[StoredImage]:
     """Build an image store over image paths in the new directory `out`.
 
@@ -74,8 +79,9 @@ def build_image_store(
         ProcessError: `mkcomposefs` is missing or failed.
         OSError: The disk is full; nothing is left at `out`.
     """
-    with new_directory(out) as made:
-        writer = _Writer(made, None if rootless else mkcomposefs, rootless=rootless)
+    program = None if rootless or mkcomposefs is None else os.fspath(mkcomposefs)
+    with new_directory(Path(out)) as made:
+        writer = _Writer(made, program, rootless=rootless)
         for image in images:
             writer.add(image)
         return writer.finish()
@@ -102,7 +108,7 @@ class _Image:
 class _Writer:
     """Writes an image store to a directory, one image at a time."""
 
-    def __init__(self, root: Path, mkcomposefs: str | Path | None, *, rootless: bool) -> None:
+    def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool) -> None:
         self._images = root / "overlay-images"
         self._layers = root / "overlay-layers"
         self._overlay = root / "overlay"
@@ -195,7 +201,10 @@ class _Writer:
         if self._mkcomposefs is not None:
             _make_directory(directory / "composefs-data")
             blob = directory / "composefs-data" / "composefs.blob"
-            run([self._mkcomposefs, "--from-file", image.metadata, blob], package="composefs")
+            try:
+                run([self._mkcomposefs, "--from-file", image.metadata, blob], package="composefs")
+            except ProcessError as error:
+                raise ProcessError(f"image {image.document.name}: {error}", stderr=error.stderr) from error
             blob.chmod(_FILE_MODE)
         if self._rootless:
             with (directory / METADATA).open("xb") as file:

@@ -1,17 +1,15 @@
 """The image and layer records of containers/storage, with the JSON keys of its `Image` and `Layer`."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from pathlib import Path
 
-from nixoci.document import key, unstructure
+from nixoci.document import key, parse, unstructure
+from nixoci.image_store.times import go_time
 from nixoci.oci.digest import Digest
 
 EPOCH = "1970-01-01T00:00:00Z"
-
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +51,29 @@ def records_text(records: Sequence[ImageRecord | LayerRecord]) -> str:
     return json.dumps([unstructure(record) for record in records], separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedImage:
+    """The part of an `ImageRecord` that says which image a name means."""
+
+    id: str
+    names: list[str] = field(default_factory=list)
+
+
+def image_names(store: Path) -> dict[str, str]:
+    """Return the image ids by name of an image store or of podman's own storage.
+
+    Raises:
+        DocumentError: Its `images.json` is not one.
+        OSError: It cannot be read.
+    """
+    file = store / "overlay-images/images.json"
+    records = parse(list[NamedImage], file.read_bytes(), what=str(file))
+    return {name: record.id for record in records for name in record.names}
+
+
 def record_time(created: str | None) -> str:
-    """Return a config's creation time, or the epoch if it has none that Go reads.
+    """Return a config's creation time as Go reads it, or the epoch if it has none.
 
     A single record with a time that Go does not read makes podman refuse the whole image store.
     """
-    if created is None or not _RFC3339.fullmatch(created):
-        return EPOCH
-    try:
-        datetime.fromisoformat(created)
-    except ValueError:
-        return EPOCH
-    return created
+    return (created and go_time(created)) or EPOCH

@@ -2,7 +2,7 @@
 
 When podman saves, pushes, checks or builds upon an image, it compares diff ids with the layers on disk, and there is
 one merged tree. So the config has that tree's diff id and the history one layer. Entries of Env that podman refuses are
-dropped; everything else is the registry's.
+dropped, and times that it cannot read are written as it can; everything else is the registry's.
 """
 
 import json
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nixoci.document import load
-from nixoci.errors import ImageError
 from nixoci.image_path import ImageDocument
+from nixoci.image_store.times import go_time
+from nixoci.oci.config_types import check_config_types
 from nixoci.oci.digest import Digest
-from nixoci.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, OCI_LAYER
+from nixoci.oci.media_types import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_LAYER
 from nixoci.oci.model import is_variable
 
 
@@ -35,22 +36,27 @@ def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten
     """Rewrite an image's config and manifest for one uncompressed layer, of `diff_id` and `size` bytes.
 
     Raises:
-        ImageError: The config's history is not a list of objects.
+        ImageError: A field of the config is of a type that podman cannot decode.
     """
-    config = load(document.config.text, what=f"image {document.name}: config")
-    config["rootfs"] = {**config["rootfs"], "diff_ids": [str(diff_id)]}
+    what = f"image {document.name}: config"
+    docker = document.manifest.media_type == DOCKER_MANIFEST
+    config = load(document.config.text, what=what)
+    check_config_types(config, docker=docker or document.config.media_type == DOCKER_CONFIG, what=what)
+    rootfs = config.get("rootfs") or {}
+    config["rootfs"] = {**rootfs, "diff_ids": [str(diff_id)]}
+    config["rootfs"]["type"] = config["rootfs"].get("type") or "layers"
     if config.get("history"):
-        config["history"] = _history(config["history"], image=document.name)
+        config["history"] = _history([entry or {} for entry in config["history"]])
     dropped = _drop_malformed_env(config)
     warnings = [
         f"image {document.name}: {entry!r} in its Env dropped: it is not NAME=value, and podman would refuse to start"
         " the image"
         for entry in dropped
     ]
+    warnings += [f"image {document.name}: {change}" for change in _mend_times(config)]
     config_text = _encode(config)
 
     manifest = load(document.manifest.text, what=f"image {document.name}: manifest")
-    docker = document.manifest.media_type == DOCKER_MANIFEST
     kept = {name: manifest[name] for name in ("schemaVersion", "mediaType") if name in manifest}
     kept["config"] = {
         "mediaType": document.config.media_type,
@@ -66,20 +72,35 @@ def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten
 def _drop_malformed_env(config: dict[str, Any]) -> list[str]:
     """Remove the entries of Env that are not variables, and return them."""
     execution = config.get("config") or {}
-    env = execution.get("Env") or []
+    env = [entry or "" for entry in execution.get("Env") or []]
     dropped = [entry for entry in env if not is_variable(entry)]
     if dropped:
         config["config"] = {**execution, "Env": [entry for entry in env if is_variable(entry)]}
     return dropped
 
 
-def _history(entries: Any, *, image: str) -> list[dict[str, Any]]:
+def _mend_times(config: dict[str, Any]) -> list[str]:
+    """Write the times that Go cannot read as it can, or drop them; return a message about each."""
+    messages = []
+    history = config.get("history") or []
+    for path, holder in [("", config), *((f"history[{number}].", entry) for number, entry in enumerate(history))]:
+        for name in [name for name in holder if name.casefold() == "created" and holder[name] is not None]:
+            text = holder[name]
+            time = go_time(text)
+            if time is None:
+                del holder[name]
+                messages.append(f"{path}{name} {text!r} in its config dropped: it is not a time that podman can read")
+            elif time != text:
+                holder[name] = time
+                messages.append(f"{path}{name} {text!r} in its config is not a time that podman can read; {time} is")
+    return messages
+
+
+def _history(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the history with exactly one entry that has a layer: the last one that had one.
 
     Builders refuse a history that does not have as many layers as there are diff ids.
     """
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ImageError(f"image {image}: config: history is not a list of objects; rebuild the image")
     layers = [number for number, entry in enumerate(entries) if not entry.get("empty_layer")]
     if not layers:
         return [*entries, {"comment": "the image's files"}]

@@ -1,6 +1,7 @@
-"""storage.conf, which makes a podman outside of NixOS use an image store (containers-storage.conf(5))."""
+"""storage.conf and its drop-in, by which a podman outside of NixOS uses an image store (containers-storage.conf(5))."""
 
 import json
+import os
 from pathlib import Path
 
 _FOR_ROOT = """\
@@ -12,7 +13,7 @@ _FOR_ROOT = """\
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
 
-def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
+def storage_conf(store: str | os.PathLike[str], *, mount_program: str | os.PathLike[str] | None = None) -> str:
     """Return a storage.conf with an image store.
 
     podman reads it from /etc/containers or, for a rootless user, from ~/.config/containers. Every podman command
@@ -26,11 +27,33 @@ def storage_conf(store: Path, *, mount_program: Path | None = None) -> str:
     """
     note = _FOR_ROOT if mount_program is None else ""
     text = f'{note}[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
-    if mount_program is not None:
-        text += f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
-    return text
+    return text + _overlay(mount_program)
 
 
-def _quoted(path: Path) -> str:
+def storage_drop_in(
+    store: str | os.PathLike[str], *, note: str = "", mount_program: str | os.PathLike[str] | None = None
+) -> str:
+    """Return a drop-in of storage.conf that adds an image store to those of other files.
+
+    podman 5.8 and newer read it, root's from /etc/containers/storage.rootful.conf.d and a rootless user's from
+    ~/.config/containers/storage.conf.d (containers-config(5)). As for `storage_conf`, the store has to exist.
+
+    Args:
+        store: The image store's absolute path.
+        note: A comment for the first line.
+        mount_program: The mount program of a rootless user, as for `storage_conf`.
+    """
+    comment = f"# {note}\n" if note else ""
+    text = f"{comment}[storage.options]\nadditionalimagestores = [{_quoted(store)}, {{append = true}}]\n"
+    return text + _overlay(mount_program)
+
+
+def _overlay(mount_program: str | os.PathLike[str] | None) -> str:
+    if mount_program is None:
+        return ""
+    return f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
+
+
+def _quoted(path: str | os.PathLike[str]) -> str:
     # a JSON string that leaves non-ASCII characters unescaped is a TOML basic string
-    return json.dumps(str(path), ensure_ascii=False)
+    return json.dumps(os.fspath(path), ensure_ascii=False)

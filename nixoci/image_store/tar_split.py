@@ -35,7 +35,7 @@ _BUFFER = 1 << 20
 """Bytes of the tar that are hashed at a time."""
 
 _BUFFERS = 3
-"""One that is filled, one that is hashed, one that waits."""
+"""The number of buffers: one is filled, one is hashed, one waits."""
 
 _LINES = 1 << 18
 """Bytes of JSON that are compressed at a time."""
@@ -186,7 +186,7 @@ class _TarHash:
 
 
 class _Files:
-    """Reads the files of a rootfs into a tar; those of one directory come one after another, so it stays open."""
+    """Reads the files of a rootfs into a tar. The files of a directory are consecutive, so the directory stays open."""
 
     def __init__(self, rootfs: Path, opener: TreeOpener, tar: _TarHash) -> None:
         self._rootfs = rootfs

@@ -57,8 +57,7 @@ def add_image(
     before = lock.images.get(name)
     if before is not None and before.reference != str(parsed):
         raise LockError(
-            f"image {name}: is {before.reference} already, so it cannot be {parsed}; choose another name with --name,"
-            f" or remove it first with `nixoci remove {name}`"
+            f"image {name}: is {before.reference} already, so it cannot be {parsed}; {_way_to(parsed, name, before)}"
         )
     if before is None:
         image = _resolve(str(parsed), wanted, context)
@@ -184,11 +183,19 @@ def _default_name(source: Source) -> str:
     raise LockError(f"source {source}: it has no name; choose one with --name")
 
 
+def _way_to(wanted: Source, name: str, before: LockedImage) -> str:
+    """Return the way to pin `wanted` in spite of the image that has its name."""
+    tag = getattr(wanted, "tag", None)
+    if tag is not None and _retagged(name, before.reference, tag) == str(wanted):
+        return f"run `nixoci update {name} --tag {tag}` to pin that tag, or choose another name with --name"
+    return f"choose another name with --name, or remove it first with `nixoci remove {name}`"
+
+
 def _retagged(name: str, reference: str, tag: str) -> str:
     source = parse_source(reference)
     if isinstance(source, BlobsSource):
         raise LockError(f"image {name}: {reference} has no tag to change")
-    changed = replace(source, tag=tag, digest=None) if isinstance(source, Reference) else replace(source, tag=tag)
+    changed = replace(source, tag=tag, digest=None)
     parse_source(str(changed))  # the tag comes from the user: check the text as a whole
     return str(changed)
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from nixoci.container.declared import as_declared
 from nixoci.container.model import Deployment
 from nixoci.document import unstructure
 from nixoci.errors import ContainerError, NixociError
@@ -38,6 +39,7 @@ def render_module(deployment: Deployment, *, lock: Lock | None = None, lock_file
             option.
         EscapeError: Nix has no literal for a value in the deployment.
     """
+    deployment = as_declared(deployment)
     for name, image in deployment.images.items():
         try:
             check_store_path(image)

@@ -27,12 +27,12 @@ def all_paths(*, store: str | None) -> list[str]:
 
 
 def delete(paths: Sequence[str], *, store: str | None) -> None:
-    """Delete the unused ones of the paths, valid or left by a failed registration."""
+    """Delete those of the paths that nothing uses, whether they are valid or left by a failed registration."""
     real = real_store_dir(store)
     left = list(reversed(paths))  # referrers first
     for _ in range(_DELETE_TRIES):
         for path in left:
-            with suppress(ProcessError):  # something uses it
+            with suppress(ProcessError):  # a root or a process uses it
                 run(["nix-store", *_store(store), "--delete", path], package="nix")
         left = [path for path in left if os.path.lexists(real / store_path_basename(path))]
         if not left:
@@ -93,6 +93,16 @@ def nar_digest(path: Path) -> str:
 def add_gc_root(link: Path, path: str, *, store: str | None) -> None:
     """Make `link` a garbage collector root for a path (`nix-store --add-root`)."""
     run(["nix-store", *_store(store), "--realise", path, "--add-root", link, "--indirect"], package="nix")
+
+
+def gc_roots_of(path: str, *, store: str | None) -> list[str]:
+    """Return the links that keep a path from the garbage collector (`nix-store --query --roots`).
+
+    Paths that a running process uses are left out, since they last no longer than the process.
+    """
+    printed = run(["nix-store", *_store(store), "--query", "--roots", path], package="nix").decode()
+    links = [line.partition(" -> ")[0] for line in printed.splitlines()]
+    return [link for link in links if link.startswith("/") and not link.startswith("/proc/")]
 
 
 def set_profile(profile: Path, path: str, *, store: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The path that a content address gives (Nix manual, Complete Store Path Calculation)."""
+"""Store paths of content addresses (Nix manual, Complete Store Path Calculation)."""
 
 import hashlib
 import re

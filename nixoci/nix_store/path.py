@@ -50,7 +50,7 @@ def store_path_name(path: str) -> str:
 
 
 def pack_hash_part(path: str) -> bytes:
-    """Return the 20 bytes that the hash part of a store path stands for."""
+    """Return the 20 bytes of the hash part of a store path."""
     return from_nix32(store_path_hash(path), HASH_PART_SIZE)
 
 

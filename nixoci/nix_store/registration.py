@@ -32,7 +32,7 @@ class Registration:
         self.waiting: deque[PathInfo] = deque()
 
     def valid(self, paths: Iterable[str]) -> dict[str, PathInfo]:
-        """Return information about the valid ones of the paths; they stay valid until all are registered."""
+        """Return information about those of the paths that are valid; they stay valid until all are registered."""
         self.finish()
         return self._nix.path_infos(self._nix.valid_paths(paths))
 
@@ -69,7 +69,7 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
             try:
                 yield new
             except HungUpError:
-                new.finish()  # reads the answers before that
+                new.finish()  # that reads the earlier answers first
                 raise
             new.finish()
     except ProcessError as error:

@@ -36,13 +36,13 @@ class Server:
         nix.flush()
 
     def valid_paths(self, paths: Iterable[str]) -> set[str]:
-        """Return the valid ones of the paths; if the server may write, they stay valid until it ends."""
+        """Return those of the paths that are valid; if the server may write, they stay valid until it ends."""
         lock, substitute = 1, 0
         self._ask(NUMBER.pack(_QUERY_VALID_PATHS) + NUMBER.pack(lock) + NUMBER.pack(substitute) + _paths(paths))
         return set(self._texts())
 
     def path_infos(self, paths: Iterable[str]) -> dict[str, PathInfo]:
-        """Return information about the valid ones of the paths.
+        """Return information about those of the paths that are valid.
 
         Nix caches negative answers for the life of the process.
         """

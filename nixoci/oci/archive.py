@@ -1,18 +1,18 @@
 """Image archives: tar files whose members are read in place, without unpacking them."""
 
+import errno
 import io
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
-from isal import igzip
-
-from nixoci.compression import HEAD, Compression, IsalError, detect
+from nixoci.compression import HEAD, Compression, DecompressError, decompress, detect
 from nixoci.errors import ImageError, LimitError
 from nixoci.tree.byte_stream import FileStream
 from nixoci.tree.limits import Limits
@@ -32,7 +32,7 @@ class _Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """The regular files of a tar file by name; the last of several with one name counts, as when they are unpacked."""
+    """The regular files of a tar file by name. If several have the same name, the last one counts, as on unpacking."""
 
     name: str
     _file: BinaryIO
@@ -155,20 +155,22 @@ def _seekable(path: Path, name: str, limits: Limits) -> Iterator[BinaryIO]:
         if compression is Compression.NONE:
             yield file
             return
-        if compression is not Compression.GZIP:
-            raise ImageError(f"{name}: compressed with {compression.value}, expected a tar file; decompress it first")
         with tempfile.TemporaryFile() as inflated:
             try:
-                _inflate(cast("BinaryIO", igzip.open(file)), inflated, name, limits)  # type: ignore[no-untyped-call]
-            except (igzip.BadGzipFile, IsalError, EOFError) as error:
-                raise ImageError(f"{name}: cannot be decompressed: {error}; make it again") from error
+                _inflate(decompress(iter(partial(file.read, _COPY), b"")), inflated, name, limits)
+            except OSError as error:
+                if error.errno in {errno.ENOSPC, errno.EDQUOT}:  # an unnamed file does not know its directory
+                    error.filename = tempfile.gettempdir()
+                raise
+            except DecompressError as error:
+                raise ImageError(f"{name}: {error}" + ("; make it again" if error.damaged else "")) from error
             inflated.seek(0)
             yield cast("BinaryIO", inflated)
 
 
-def _inflate(compressed: BinaryIO, inflated: BinaryIO, name: str, limits: Limits) -> None:
+def _inflate(pieces: Iterable[bytes], inflated: BinaryIO, name: str, limits: Limits) -> None:
     left = limits.total_size
-    while data := compressed.read(_COPY):
+    for data in pieces:
         left -= len(data)
         if left < 0:
             raise LimitError(

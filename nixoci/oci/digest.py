@@ -12,6 +12,9 @@ _LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
 
 
+_DIGEST = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):[a-zA-Z0-9=_-]+")
+
+
 class Hasher(Protocol):
     """A hash object of hashlib."""
 
@@ -60,3 +63,9 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+def is_other_digest(text: str) -> bool:
+    """Return whether a text is a digest of an algorithm that nixoci does not read (image-spec descriptor.md)."""
+    match = _DIGEST.fullmatch(text)
+    return match is not None and match[1] not in _LENGTHS

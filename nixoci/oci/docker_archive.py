@@ -134,11 +134,6 @@ def _describe(archive: Archive, path: str, diff_id: Digest, digests: dict[str, D
                 digest = digests[stored] = digests.get(stored) or _named(stored) or _hash(file)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: layer {path} is missing in the archive; save the image again") from error
-    if compression in {Compression.XZ, Compression.BZIP2}:
-        raise ImageError(
-            f"{name}: layer {path} is compressed with {compression.value}, expected a tar, gzip or zstd; save the"
-            " image again"
-        )
     return _descriptor(docker_layer(compression), digest, size)
 
 

@@ -1,4 +1,4 @@
-"""Fetching a blob in its fixed-output derivation (`nix/blob.nix`): by oras, with a way out if it fails."""
+"""Fetching a blob in its fixed-output derivation (`nix_language/expressions/blob.nix`)."""
 
 import re
 from pathlib import Path

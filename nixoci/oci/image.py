@@ -53,7 +53,7 @@ class Image:
     """An image for one platform.
 
     `digest` is what its reference resolves to: the digest of the index if there is one, else of the manifest.
-    `layers` are lowest first; there are as many as diff ids in the config.
+    `layers` are lowest first, one for each diff id in the config.
     """
 
     digest: Digest

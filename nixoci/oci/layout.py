@@ -2,17 +2,18 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Self
 
-from nixoci.document import parse
 from nixoci.errors import BlobError, ImageError
 from nixoci.oci.archive import Archive
 from nixoci.oci.digest import Digest
+from nixoci.oci.index import parse_index
 from nixoci.oci.media_types import OCI_INDEX
 from nixoci.oci.model import Descriptor, Index
+from nixoci.oci.resolve import document_type
 from nixoci.oci.verify import MAX_DOCUMENT
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -33,26 +34,27 @@ class Layout:
     _index: bytes
 
     @classmethod
-    def open(cls, directory: Path, tag: str | None, *, name: str) -> Self:
+    def open(cls, directory: Path, chosen: Digest | str | None, *, name: str) -> Self:
         """Find an image in the layout `directory`.
 
         Args:
             directory: The layout.
-            tag: The image's `org.opencontainers.image.ref.name`; None for the only image.
+            chosen: The image's digest in the layout's index, or its `org.opencontainers.image.ref.name`; None for
+                the only image.
             name: The layout's name in messages.
 
         Raises:
             ImageError: Not a layout, or no such image in it.
         """
-        return cls._find(lambda path: _open_regular(directory / path), tag, name=name)
+        return cls._find(lambda path: _open_regular(directory / path), chosen, name=name)
 
     @classmethod
-    def open_archive(cls, archive: Archive, tag: str | None, *, name: str) -> Self:
+    def open_archive(cls, archive: Archive, chosen: Digest | str | None, *, name: str) -> Self:
         """Find an image in a packed layout; arguments and errors as for `open`."""
-        return cls._find(archive.open, tag, name=name)
+        return cls._find(archive.open, chosen, name=name)
 
     @classmethod
-    def _find(cls, open_file: OpenFile, tag: str | None, *, name: str) -> Self:
+    def _find(cls, open_file: OpenFile, chosen: Digest | str | None, *, name: str) -> Self:
         try:
             with open_file(_MARKER), open_file(_INDEX) as file:
                 text = file.read(MAX_DOCUMENT + 1)
@@ -60,8 +62,13 @@ class Layout:
             raise ImageError(f"{name}: not an OCI layout: it has no {_MARKER} and {_INDEX}") from error
         if len(text) > MAX_DOCUMENT:
             raise ImageError(f"{name}: {_INDEX} has more than {MAX_DOCUMENT} bytes, the limit")
-        root = _choose(parse(Index, text, what=f"{name}: {_INDEX}"), text, tag, name)
-        return cls(name=name, root=root, _open=open_file, _index=text)
+        root = _choose(parse_index(text, what=f"{name}: {_INDEX}"), text, chosen, name)
+        layout = cls(name=name, root=root, _open=open_file, _index=text)
+        if root.media_type:
+            return layout
+        with layout.open_blob(root) as blob:
+            media_type = document_type(blob.read(MAX_DOCUMENT + 1), what=f"{name}: {root.digest}")
+        return replace(layout, root=replace(root, media_type=media_type))
 
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """Open a blob of the layout."""
@@ -77,15 +84,23 @@ class Layout:
             ) from error
 
 
-def _choose(index: Index, text: bytes, tag: str | None, name: str) -> Descriptor:
+def _choose(index: Index, text: bytes, chosen: Digest | str | None, name: str) -> Descriptor:
     entries = index.manifests
+    if isinstance(chosen, Digest):
+        entry = next((entry for entry in entries if entry.digest == chosen), None)
+        if entry is None:
+            there = ", ".join(dict.fromkeys(str(entry.digest) for entry in entries)) or "none"
+            raise ImageError(f"{name}: no image has this digest in {_INDEX}; there is {there}")
+        return entry
     tags = sorted({entry.annotations[REF_NAME] for entry in entries if REF_NAME in entry.annotations})
-    if tag is not None:
-        found = {entry.digest: entry for entry in entries if entry.annotations.get(REF_NAME) == tag}
+    if chosen is not None:
+        found = {entry.digest: entry for entry in entries if entry.annotations.get(REF_NAME) == chosen}
         if len(found) > 1:
-            raise ImageError(f"{name}: the tag {tag!r} names {len(found)} images in {_INDEX}; give them different tags")
+            raise ImageError(
+                f"{name}: the tag {chosen!r} names {len(found)} images in {_INDEX}; give them different tags"
+            )
         if not found:
-            raise ImageError(f"{name}: no image has the tag {tag!r}; there is {_list(tags)}")
+            raise ImageError(f"{name}: no image has the tag {chosen!r}; there is {_list(tags)}")
         return next(iter(found.values()))
     if len({entry.digest for entry in entries}) == 1:
         return entries[0]
@@ -95,7 +110,7 @@ def _choose(index: Index, text: bytes, tag: str | None, name: str) -> Descriptor
         return Descriptor(media_type=OCI_INDEX, digest=Digest.of(text), size=len(text))
     if not entries:
         raise ImageError(f"{name}: the layout has no image")
-    raise ImageError(f"{name}: the layout has {len(entries)} images; add :TAG, there is {_list(tags)}")
+    raise ImageError(f"{name}: the layout has {len(entries)} images; add :TAG or @DIGEST, there is {_list(tags)}")
 
 
 def _list(tags: list[str]) -> str:

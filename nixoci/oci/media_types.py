@@ -1,7 +1,6 @@
 """Media types of images: those that nixoci reads, and those that it refuses with a message of their own."""
 
 from nixoci.compression import Compression
-from nixoci.errors import ImageError
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -26,30 +25,18 @@ _SUFFIXES = {Compression.NONE: "", Compression.GZIP: "gzip", Compression.ZSTD: "
 _OCI_LAYERS = (OCI_LAYER, "application/vnd.oci.image.layer.nondistributable.v1.tar")
 # Docker defines neither the foreign layer without gzip nor zstd, but containerd writes them
 _DOCKER_LAYERS = (DOCKER_LAYER, "application/vnd.docker.image.rootfs.foreign.diff.tar")
-_LAYERS = {
-    base + (mark + suffix if suffix else ""): compression
+LAYER_TYPES = frozenset(
+    base + (mark + suffix if suffix else "")
     for bases, mark in ((_OCI_LAYERS, "+"), (_DOCKER_LAYERS, "."))
     for base in bases
-    for compression, suffix in _SUFFIXES.items()
-}
-LAYER_TYPES = frozenset(_LAYERS)
+    for suffix in _SUFFIXES.values()
+)
 
 ENCRYPTED = "+encrypted"
 """The end of an encrypted layer's media type (ocicrypt)."""
 
 
 def docker_layer(compression: Compression) -> str:
-    """Return Docker's media type of a layer that is not compressed, or with gzip or zstd."""
-    suffix = _SUFFIXES[compression]
+    """Return Docker's media type of a layer; there is none for xz and bzip2, which count as not compressed."""
+    suffix = _SUFFIXES.get(compression)
     return f"{DOCKER_LAYER}.{suffix}" if suffix else DOCKER_LAYER
-
-
-def layer_compression(media_type: str) -> Compression:
-    """Return the compression that a layer's media type promises.
-
-    Raises:
-        ImageError: Not the type of a layer that nixoci reads.
-    """
-    if media_type not in _LAYERS:
-        raise ImageError(f"media type {media_type!r} is not a layer that nixoci reads (tar, gzip or zstd)")
-    return _LAYERS[media_type]

@@ -7,6 +7,16 @@ from nixoci.document import key
 from nixoci.errors import PlatformError
 from nixoci.oci.digest import Digest
 
+_GO_NAMES = {
+    "i386": ("386", None),
+    "x86_64": ("amd64", None),
+    "x86-64": ("amd64", None),
+    "aarch64": ("arm64", None),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+}
+"""Go's names, and variants, by other names of architectures (containerd, platforms/database.go)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
@@ -33,12 +43,20 @@ class Platform:
     def normalized(self) -> Self:
         """The canonical form of this platform: without amd64/v1 and arm64/v8, which are implied, but with arm/v7.
 
-        32-bit ARM without a variant means v7 (containerd, platforms/database.go); that is written out because v6 is
-        common too.
+        Names are Go's, whatever the spelling. 32-bit ARM without a variant means v7; that is written out because v6
+        is common too (containerd, platforms/database.go).
         """
-        variant = self.variant or ("v7" if self.architecture == "arm" else None)
-        implied = (self.architecture, variant) in {("amd64", "v1"), ("arm64", "v8")}
-        return type(self)(os=self.os, architecture=self.architecture, variant=None if implied else variant)
+        system, architecture = self.os.lower(), self.architecture.lower()
+        architecture, named = _GO_NAMES.get(architecture, (architecture, None))
+        variant = (self.variant or "").lower() or named or ("v7" if architecture == "arm" else None)
+        if variant and variant.isdigit():
+            variant = f"v{variant}"
+        implied = (architecture, variant) in {("amd64", "v1"), ("arm64", "v8")}
+        return type(self)(
+            os="darwin" if system == "macos" else system,
+            architecture=architecture,
+            variant=None if implied else variant,
+        )
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
@@ -48,9 +66,9 @@ class Platform:
 class Descriptor:
     """A reference to a blob by its media type, digest and size in bytes (image-spec descriptor.md)."""
 
-    media_type: str
     digest: Digest
     size: int
+    media_type: str = ""
     platform: Platform | None = None
     artifact_type: str | None = None
     annotations: dict[str, str] = field(default_factory=dict)
@@ -61,7 +79,7 @@ class Index:
     """A list of manifests, one per platform (image-spec image-index.md)."""
 
     schema_version: int
-    manifests: list[Descriptor]
+    manifests: list[Descriptor] = field(default_factory=list)
     media_type: str | None = None
     artifact_type: str | None = None
 
@@ -72,7 +90,7 @@ class Manifest:
 
     schema_version: int
     config: Descriptor
-    layers: list[Descriptor]
+    layers: list[Descriptor] = field(default_factory=list)
     media_type: str | None = None
     artifact_type: str | None = None
 
@@ -81,8 +99,8 @@ class Manifest:
 class RootFS:
     """The diff ids, lowest layer first: the digests of the layers' uncompressed tar streams."""
 
-    type: str
-    diff_ids: list[Digest] = field(metadata=key("diff_ids"))
+    type: str = ""
+    diff_ids: list[Digest] = field(default_factory=list, metadata=key("diff_ids"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +141,9 @@ def is_variable(entry: str) -> bool:
 class ImageConfig:
     """The fields of an image's config that nixoci reads (image-spec config.md)."""
 
-    architecture: str
-    os: str
-    rootfs: RootFS
+    architecture: str = ""
+    os: str = ""
+    rootfs: RootFS = RootFS()
     config: ExecutionConfig | None = None
     variant: str | None = None
     created: str | None = None

@@ -49,7 +49,7 @@ def machine_platform(machine: str | None = None) -> Platform:
     """
     machine = machine or platform.machine()
     if machine not in _MACHINES:
-        raise PlatformError(f"machine {machine!r}: its OCI platform is not known; say it with --platform")
+        raise PlatformError(f"machine {machine!r}: its OCI platform is not known; give one with --platform")
     return Platform.parse(_MACHINES[machine])
 
 
@@ -61,7 +61,7 @@ def is_attestation(offered: Platform) -> bool:
 def best_match(wanted: Platform, offered: Iterable[tuple[Platform, T]]) -> T | None:
     """Return the item with the best platform: the highest variant that is not above the wanted one.
 
-    Of several equal ones the first counts (image-spec image-index.md, `manifests`).
+    If several are equally good, the first one counts (image-spec image-index.md, `manifests`).
     """
     ranked = [(rank, item) for platform, item in offered if (rank := _rank(wanted, platform)) is not None]
     return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
@@ -69,6 +69,7 @@ def best_match(wanted: Platform, offered: Iterable[tuple[Platform, T]]) -> T | N
 
 def _rank(wanted: Platform, offered: Platform) -> tuple[int, int] | None:
     """Return the rank of a platform, higher is better; None if it does not match."""
+    wanted, offered = wanted.normalized, offered.normalized
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
         return None
     most, found = (_variant(one) for one in (wanted, offered))

@@ -28,7 +28,7 @@ def may_reject(home: Path | None = None, system: Path = _SYSTEM) -> bool:
         policy = json.loads(path.read_bytes())
         return any(requirement != {"type": _ACCEPT} for requirement in _requirements(policy))
     except (ValueError, AttributeError, TypeError):
-        return True  # skopeo explains best what is wrong with it
+        return True  # skopeo explains the fault in it best
 
 
 def _requirements(policy: Any) -> Iterator[Any]:

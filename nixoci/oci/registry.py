@@ -91,8 +91,8 @@ class Registry:
     def check_policy(self, image: Image) -> None:
         """Check an image of this registry against the user's policy.json, which may require signatures.
 
-        skopeo does that when it copies an image, so it copies this one to a layout that seems to have all layers
-        already.
+        skopeo checks the policy only when it copies an image. So this copies the image to a layout that appears to have
+        all its layers already.
 
         Raises:
             ImageError: The policy rejects the image.

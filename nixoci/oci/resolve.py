@@ -12,9 +12,13 @@ from typing import Any
 
 from nixoci.document import load, structure
 from nixoci.errors import ImageError, PlatformError
+from nixoci.oci.config_types import check_config_types
 from nixoci.oci.image import Blob, Image, ImageSource, Layer
+from nixoci.oci.index import structure_index
 from nixoci.oci.media_types import (
     CONFIG_TYPES,
+    DOCKER_CONFIG,
+    DOCKER_MANIFEST,
     ENCRYPTED,
     INDEX_TYPES,
     LAYER_TYPES,
@@ -67,20 +71,20 @@ def document_type(text: bytes, *, what: str) -> str:
     """
     value = _object(text, what)
     own = value.get("mediaType")
-    if isinstance(own, str):
+    if isinstance(own, str) and own:
         return own
     if value.get("schemaVersion") == 1:
         return min(SCHEMA_1_TYPES)
     if "manifests" in value:
         return OCI_INDEX
-    if "layers" in value:
+    if "layers" in value or "config" in value:
         return OCI_MANIFEST
     raise ImageError(f"{what}: neither an image manifest nor an index")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """A manifest and its platform."""
+    """A manifest and its platform, whose parts are empty where neither index nor config say them."""
 
     platform: Platform
     descriptor: Descriptor
@@ -88,7 +92,7 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Survey:
-    """The manifests of a source; `single` says that there is no index that names their platforms."""
+    """The manifests of a source; `single` means that there is no index, which would name their platforms."""
 
     candidates: list[_Candidate]
     single: bool = False
@@ -124,16 +128,18 @@ class _Walk:
             return []
         if entry.media_type in INDEX_TYPES:
             return self.index(entry, depth=depth + 1)
-        if entry.media_type not in MANIFEST_TYPES or entry.artifact_type is not None:
+        if entry.media_type not in MANIFEST_TYPES:
             return []  # image-spec image-index.md: an unknown type is not an error
         platform = entry.platform
-        if platform is None or not platform.os:
+        unsaid = platform is None or not platform.os or not platform.architecture
+        if unsaid or entry.artifact_type:
             self._count()
             manifest = _read_manifest(self._source, entry)[1]
             if manifest.config.media_type not in CONFIG_TYPES:
                 return []
-            platform = _read_config(self._source, manifest)[1].platform
-        return [_Candidate(platform=platform, descriptor=entry)]
+            if unsaid:
+                platform = _read_config(self._source, manifest)[1].platform
+        return [_Candidate(platform=platform or Platform(), descriptor=entry)]
 
     def _count(self) -> None:
         self._read += 1
@@ -144,12 +150,10 @@ class _Walk:
 def _pick(source: ImageSource, survey: _Survey, wanted: Platform) -> Image:
     found = best_match(wanted, ((candidate.platform, candidate) for candidate in survey.candidates))
     platform = found.platform if found else None
-    if survey.single and found is None:
-        # a config often leaves the variant out, and the request names one
-        only = survey.candidates[0]
-        unsaid = Platform(os=wanted.os, architecture=wanted.architecture)
-        if only.platform == unsaid:
-            found, platform = only, wanted
+    if found is None:
+        # builders leave parts of the platform out of configs; podman takes such an image if no other fits
+        rest = (one for one in survey.candidates if _unsaid_fits(one.platform, wanted, variant=survey.single))
+        found, platform = next(rest, None), wanted
     if found is None or platform is None:
         offered = ", ".join(dict.fromkeys(str(candidate.platform) for candidate in survey.candidates)) or "none"
         raise PlatformError(
@@ -167,12 +171,23 @@ def _pick(source: ImageSource, survey: _Survey, wanted: Platform) -> Image:
     )
 
 
+def _unsaid_fits(offered: Platform, wanted: Platform, *, variant: bool) -> bool:
+    """Return whether a platform with parts left out fits; `variant` says that the variant may be such a part."""
+    named = offered.normalized
+    if not variant and named.os and named.architecture:
+        return False
+    said = [(named.os, wanted.os), (named.architecture, wanted.architecture)]
+    if offered.variant:
+        said.append((named.variant or "", wanted.normalized.variant or ""))
+    return all(part in {"", wish} for part, wish in said)
+
+
 def _read_index(source: ImageSource, descriptor: Descriptor) -> Index:
     blob = read_verified(source, descriptor, what=f"{source.name}: index")
     what = f"{source.name}: index {descriptor.digest}"
     value = _object(blob.text, what)
     _check_type(value, descriptor, what, foreign=("config", "layers", "fsLayers", "history"))
-    return structure(Index, value, what=what)
+    return structure_index(value, what=what)
 
 
 def _read_manifest(source: ImageSource, descriptor: Descriptor) -> tuple[Blob, Manifest]:
@@ -193,12 +208,12 @@ def _check_type(value: dict[str, Any], descriptor: Descriptor, what: str, *, for
         raise _schema_1(what)
     if value.get("schemaVersion") != 2:
         raise ImageError(f"{what}: schemaVersion is {value.get('schemaVersion')!r}, expected 2")
-    own = value.get("mediaType", descriptor.media_type)
+    own = value.get("mediaType") or descriptor.media_type
     if own != descriptor.media_type:
         raise ImageError(
             f"{what}: its own media type is {own!r}, its descriptor says {descriptor.media_type!r}; do not use it"
         )
-    mixed = [name for name in foreign if name in value]
+    mixed = [name for name in foreign if value.get(name) is not None]
     if mixed:
         raise ImageError(f"{what}: it has {mixed[0]!r}, so it can be taken for another kind of document; do not use it")
 
@@ -215,8 +230,11 @@ def _read_config(source: ImageSource, manifest: Manifest) -> tuple[Blob, ImageCo
         kind = manifest.artifact_type or manifest.config.media_type
         raise ImageError(f"{what}: the manifest belongs to an artifact of type {kind!r}, not to a container image")
     blob = read_verified(source, manifest.config, what=f"{source.name}: config")
-    config = structure(ImageConfig, _object(blob.text, what), what=what)
-    if config.rootfs.type != "layers":
+    value = _object(blob.text, what)
+    config = structure(ImageConfig, value, what=what)
+    docker = manifest.media_type == DOCKER_MANIFEST or manifest.config.media_type == DOCKER_CONFIG
+    check_config_types(value, docker=docker, what=what)
+    if config.rootfs.type not in {"", "layers"}:
         raise ImageError(f"{what}: rootfs.type is {config.rootfs.type!r}, expected 'layers'")
     return blob, config
 
@@ -230,7 +248,7 @@ def _layers(source: ImageSource, descriptor: Descriptor, manifest: Manifest, con
                 f"{what}: layer {layer.digest} is encrypted ({layer.media_type}); decrypt the image first, for example"
                 " with `skopeo copy --decryption-key`"
             )
-        if layer.media_type not in LAYER_TYPES:
+        if layer.media_type and layer.media_type not in LAYER_TYPES:
             raise ImageError(
                 f"{what}: layer {layer.digest} has the media type {layer.media_type!r}, which is not that of a"
                 " container image's layer"

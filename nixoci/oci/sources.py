@@ -1,9 +1,10 @@
 """Image sources, and the texts that name them, as in podman and skopeo.
 
-`docker://REFERENCE` or a bare REFERENCE, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:REFERENCE]`,
-`blobs:DIGEST`.
+`docker://REFERENCE` or a bare REFERENCE, `oci:DIR[:TAG]`, `oci:DIR@DIGEST`, `oci-archive:FILE[:TAG]`,
+`oci-archive:FILE@DIGEST`, `docker-archive:FILE[:REFERENCE]`, `blobs:DIGEST`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,20 +24,26 @@ from nixoci.tree.limits import Limits
 
 Transport = Literal["oci", "oci-archive", "docker-archive"]
 
+_BY_DIGEST = re.compile(r"([^:]+)@(sha(?:256|512):[^:/]*)")
 _OTHERS = frozenset({"containers-storage", "dir", "docker-daemon", "ostree", "sif", "tarball", "atomic"})
 _DEFAULT_ACCESS = RegistryAccess()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSource:
-    """An image in a layout or an archive: `transport:path[:tag]`; a relative path starts at the working directory."""
+    """An image in a layout or an archive: `transport:path[:tag]` or, in a layout, `transport:path@digest`.
+
+    A relative path starts at the working directory.
+    """
 
     transport: Transport
     path: Path
     tag: str | None = None
+    digest: Digest | None = None
 
     def __str__(self) -> str:
-        return f"{self.transport}:{self.path}" + (f":{self.tag}" if self.tag else "")
+        chosen = f"@{self.digest}" if self.digest else f":{self.tag}" if self.tag else ""
+        return f"{self.transport}:{self.path}{chosen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,14 @@ def parse_source(text: str) -> Source:
 
     Raises:
         InvalidReferenceError: Not a source that nixoci reads.
-        BlobError: `blobs:` without a digest after it.
+        BlobError: `blobs:` without a digest after it, or a digest that is none.
     """
     transport, colon, rest = text.partition(":")
     if colon and transport in get_args(Transport):
+        in_layout = _BY_DIGEST.fullmatch(rest) if transport != "docker-archive" else None
+        if in_layout is not None:
+            digest = Digest.parse(in_layout[2])
+            return LocalSource(transport=cast("Transport", transport), path=Path(in_layout[1]), digest=digest)
         path, _, tag = rest.partition(":")
         if not path:
             raise InvalidReferenceError(f"source {text!r}: the path is missing; expected {transport}:PATH[:TAG]")
@@ -106,12 +117,14 @@ def open_source(
             yield BlobFiles.open(digest, blobs or {}, name=str(named))
         case LocalSource(transport="oci") as local:
             _require(local, is_there=local.path.is_dir(), kind="directory")
-            yield Layout.open(local.path, local.tag, name=str(local))
+            yield Layout.open(local.path, local.digest or local.tag, name=str(local))
         case LocalSource() as local:
             _require(local, is_there=local.path.is_file(), kind="file")
             with Archive.open_file(local.path, name=str(local), limits=limits) as archive:
-                kind = DockerArchive.open if local.transport == "docker-archive" else Layout.open_archive
-                yield kind(archive, local.tag, name=str(local))
+                if local.transport == "docker-archive":
+                    yield DockerArchive.open(archive, local.tag, name=str(local))
+                else:
+                    yield Layout.open_archive(archive, local.digest or local.tag, name=str(local))
 
 
 def _require(local: LocalSource, *, is_there: bool, kind: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from nixoci.errors import StoreError
 from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR
 from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, walk
+from nixoci.tree.tar_format import show
 
 _FORMAT_BITS = {
     Kind.REGULAR: stat.S_IFREG,
@@ -75,7 +76,8 @@ def read_dump(lines: Iterable[bytes], *, what: str = "metadata dump") -> Inode:
         try:
             reader.add(line)
         except (ValueError, LookupError, OverflowError) as error:
-            raise StoreError(f"{what}: line {number} is not valid: {line[:100]!r}; extract the image again") from error
+            found = show(line[:100])
+            raise StoreError(f"{what}: line {number} is not valid: {found}; extract the image again") from error
     if reader.root is None:
         raise StoreError(f"{what}: it has no root directory; extract the image again")
     return reader.root
@@ -90,7 +92,7 @@ class _Reader:
     def __init__(self) -> None:
         self.root: Inode | None = None
         self._files: dict[bytes, Inode] = {}
-        """Files by their first name, which alone a hardlink names."""
+        """Files by their first name, the only one that a hardlink may refer to."""
 
     def add(self, line: bytes) -> None:
         path, inode, target = _parse(line)
@@ -120,7 +122,7 @@ class _Reader:
 
 
 def escape(text: bytes) -> bytes:
-    """Escape a field (composefs, `print_escaped`); a lone `-` would mean that there is none."""
+    """Escape a field (composefs, `print_escaped`); a lone `-` would mean an absent value."""
     return b"\\x2d" if text == _NONE else _SPECIAL.sub(_replace, text)
 
 
@@ -175,7 +177,7 @@ def _line(path: bytes, inode: Inode, links: int, canonical: bytes | None) -> byt
 
 
 def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
-    """Return the path, the file, and its first name if this is a further one."""
+    """Return the path, the file, and the file's first name if this path is a further name of it."""
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError("another format")

@@ -14,6 +14,12 @@ MAX_TARGET = 4095
 MAX_XATTR = (1 << 16) - 1
 """Bytes in an xattr's value; EROFS counts them in 16 bits."""
 
+MAX_XATTRS = (1 << 15) - 13
+"""Bytes of all xattrs of a file, with `XATTR_OVERHEAD` for each (composefs, lcfs-writer.c)."""
+
+XATTR_OVERHEAD = 7
+"""Bytes that an xattr takes besides its name and its value."""
+
 MAX_ID = (1 << 32) - 2
 """The last uid and gid of Linux."""
 

@@ -13,11 +13,11 @@ class Trail:
     """The steps from a tree's root, which is the first, to a path.
 
     `inode` of a step is None where the tree has nothing; `missing` says that such a step was taken, also if a `..`
-    went back over it. `symlinks` is the number of symlinks that were followed.
+    went back over it. `symlinks` are the symlinks that were followed, each as its directory and its name there.
     """
 
     steps: list[tuple[bytes, Inode | None]]
-    symlinks: int
+    symlinks: list[tuple[Inode, bytes]]
     missing: bool
 
     @property
@@ -34,7 +34,7 @@ def follow(root: Inode, path: bytes) -> Trail | None:
     """
     steps: list[tuple[bytes, Inode | None]] = [(b"", root)]
     here: Inode | None = root
-    symlinks = 0
+    symlinks: list[tuple[Inode, bytes]] = []
     missing = False
     pending = path.split(b"/")[::-1]
     while pending:
@@ -48,9 +48,9 @@ def follow(root: Inode, path: bytes) -> Trail | None:
         child = here.children.get(name) if here is not None else None
         if child is None:
             missing = True
-        elif child.kind is Kind.SYMLINK:
-            symlinks += 1
-            if symlinks > _MAX_SYMLINKS:
+        elif here is not None and child.kind is Kind.SYMLINK:
+            symlinks.append((here, name))
+            if len(symlinks) > _MAX_SYMLINKS:
                 return None
             if child.target.startswith(b"/"):
                 del steps[1:]
@@ -73,5 +73,5 @@ def lookup(root: Inode, path: bytes) -> tuple[bytes, Inode] | None:
 
 
 def clamped(path: str) -> str:
-    """Return the one spelling of a path relative to a root, out of which no `..` leads; `""` is the root."""
+    """Return the canonical spelling of a path relative to a root, with every `..` kept inside; `""` is the root."""
     return posixpath.normpath(f"/{path}").lstrip("/")

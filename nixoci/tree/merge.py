@@ -1,6 +1,8 @@
 """The merge of layers into one tree (image-spec layer.md, Applying Changesets).
 
-Container engines disagree on whiteouts; here they act on lower layers only, wherever they stand in their layer.
+Container engines disagree on whiteouts; here they act on lower layers only, wherever they stand in their layer, and
+follow no symlink of their own layer. As overlayfs has it, a character device 0:0 removes a name too. Names that AUFS
+kept for itself are no files (moby, pkg/archive/diff.go).
 """
 
 from collections.abc import Iterable
@@ -9,9 +11,13 @@ from nixoci.errors import LayerError, LimitError
 from nixoci.tree.limits import MAX_NAME, MAX_PATH, Limits
 from nixoci.tree.lookup import Trail, follow
 from nixoci.tree.model import Inode, Kind
-from nixoci.tree.tar_reader import WHITEOUT, Entry, show
+from nixoci.tree.tar_format import show
+from nixoci.tree.tar_reader import WHITEOUT, Entry
 
 OPAQUE = b".wh..wh..opq"
+_AUFS = b".wh..wh."
+_AUFS_LINKS = b".wh..wh.plnk"
+"""AUFS's directory of the files that have several names; each name is a hardlink to a file there."""
 
 _NOT_NAMES = {b"", b".", b".."}
 
@@ -27,8 +33,12 @@ class Merger:
         self._layer = ""
         self._fresh: dict[Inode, set[bytes]] = {}
         """The names in each directory that this layer has put there."""
+        self._late: list[Entry] = []
+        """Whiteouts through symlinks of lower layers, which this layer may yet replace."""
+        self._aufs: dict[bytes, Inode] = {}
+        """This layer's files in AUFS's directory of links."""
         self._clean: set[Inode] = set()
-        """The purged directories, which hold only names of this layer from then on."""
+        """The purged directories; from then on they hold only names of this layer."""
 
     def apply(self, entries: Iterable[Entry], *, layer: str) -> None:
         """Apply the next layer; `layer` names it in errors.
@@ -40,9 +50,14 @@ class Merger:
         self._layer = layer
         self._fresh = {}
         self._clean = set()
+        self._late = []
+        self._aufs = {}
         for entry in entries:
             self._count(entry.path, entry.inode.size if entry.inode else 0)
             self._apply(entry)
+        late, self._late = self._late, []
+        for entry in late:
+            self._hide_lower(entry, *_split(entry.path), last=True)
 
     def _count(self, path: bytes, size: int) -> None:
         self._entries += 1
@@ -62,19 +77,38 @@ class Merger:
         return LayerError(f"layer {self._layer}: entry {show(path)}: {message}")
 
     def _apply(self, entry: Entry) -> None:
-        directory, _, name = entry.path.rpartition(b"/")
-        if any(part.startswith(WHITEOUT) for part in directory.split(b"/")):
+        directory, name = _split(entry.path)
+        if entry.path.startswith(_AUFS) and entry.path != OPAQUE:
+            self._keep_aufs(entry, name)
+        elif any(part.startswith(WHITEOUT) for part in directory.split(b"/")):
             raise self._error(entry.path, "it lies under a whiteout; the layer is malformed")
-        if not entry.path:
+        elif not entry.path:
             self._apply_root(entry)
+        elif name.startswith(WHITEOUT):
+            self._hide_lower(entry, directory, name)
+        elif entry.inode is not None and entry.inode.kind is Kind.CHARACTER and entry.inode.device == (0, 0):
+            self._make_directory(entry.path, directory).children.pop(name, None)
+        else:
+            self._place(entry, directory, name)
+
+    def _keep_aufs(self, entry: Entry, name: bytes) -> None:
+        """Keep a file for the hardlinks to it; everything else of AUFS's is left out."""
+        if entry.path.startswith(_AUFS_LINKS) and entry.inode is not None and entry.inode.kind is Kind.REGULAR:
+            self._aufs[name] = entry.inode
+
+    def _hide_lower(self, entry: Entry, directory: bytes, name: bytes, *, last: bool = False) -> None:
+        """Apply a whiteout or an opaque marker; `last` says that the layer's other entries are in place."""
+        symlinks = self._trail(entry.path, directory).symlinks
+        if any(link in self._fresh.get(parent, ()) for parent, link in symlinks):
+            return
+        if symlinks and not last:
+            self._late.append(entry)
         elif name == OPAQUE:
             hidden = self._find_directory(entry.path, directory)
             if hidden is not None:
                 self._purge(hidden)
-        elif name.startswith(WHITEOUT):
-            self._whiteout(entry.path, directory, name.removeprefix(WHITEOUT))
         else:
-            self._place(entry, directory, name)
+            self._whiteout(entry.path, directory, name.removeprefix(WHITEOUT))
 
     def _apply_root(self, entry: Entry) -> None:
         if entry.inode is None or not entry.inode.is_directory:
@@ -94,7 +128,7 @@ class Merger:
             self._hide(parent, name)
 
     def _hide(self, parent: Inode, name: bytes) -> None:
-        """Remove a name of a lower layer; a purged directory that has names of this layer stays, as an implied one."""
+        """Remove a name of a lower layer; if names of this layer are below it, it stays as an implied directory."""
         child = parent.children[name]
         if child.children:
             _take_attributes(child, implied_directory())
@@ -126,7 +160,9 @@ class Merger:
         self._mark(parent, name)
 
     def _link_target(self, entry: Entry) -> Inode:
-        directory, _, name = entry.link.rpartition(b"/")
+        directory, name = _split(entry.link)
+        if entry.link.startswith(_AUFS_LINKS) and name in self._aufs:
+            return self._aufs[name]
         parent = self._find_directory(entry.path, directory)
         inode = parent.children.get(name) if parent is not None else None
         if not entry.link:
@@ -181,6 +217,11 @@ class Merger:
                 f"layer {self._layer}: entry {show(entry)}: {len(names)} directories deep through symlinks, the"
                 f" limit is {self._limits.depth}; raise it with --max-depth if you trust the image"
             )
+
+
+def _split(path: bytes) -> tuple[bytes, bytes]:
+    directory, _, name = path.rpartition(b"/")
+    return directory, name
 
 
 def implied_directory() -> Inode:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nixoci.tree.tar_format import BLOCK
+from nixoci.tree.tar_format import BLOCK, show
 
 _OLD_MAP = 386
 _OLD_ENTRIES = 4
@@ -13,6 +13,8 @@ _OLD_SIZE = 483
 _MORE_ENTRIES = 21
 _MORE_EXTENDED = 504
 _MAX_DIGITS = 20
+_VERSIONS_0 = {(b"", b""), (b"0", b"0"), (b"0", b"1")}
+_MAP_KEYS = {b"GNU.sparse.map", b"GNU.sparse.offset", b"GNU.sparse.numblocks"}
 _OCTAL = re.compile(rb"[0-7]+")
 
 
@@ -58,17 +60,27 @@ def read_old_gnu_map(block: bytes, more: Callable[[], bytes]) -> SparseMap:
     return SparseMap(_number(block[_OLD_SIZE : _OLD_SIZE + 12]), tuple(runs))
 
 
-def pax_sparse(records: list[tuple[bytes, bytes]]) -> SparseMap:
+def pax_sparse(records: list[tuple[bytes, bytes]], carried: int) -> SparseMap | None:
     """Read the map from an entry's PAX records, some of which are `GNU.sparse.*`.
 
+    Args:
+        records: The records.
+        carried: The entry's size in its header, which is the file's if the records have none.
+
+    Returns:
+        The map; None if the records are of no known format, and the entry therefore an ordinary file, as in Go.
+
     Raises:
-        ValueError: The records contradict each other, are not numbers, or are not of a known format.
+        ValueError: The records contradict each other, or are not numbers.
     """
     values = dict(records)
-    if values.get(b"GNU.sparse.major") == b"1" and values.get(b"GNU.sparse.minor") == b"0":
-        return SparseMap(_decimal(values.get(b"GNU.sparse.realsize", b"")), in_content=True)
-    if b"GNU.sparse.size" not in values:
-        raise ValueError("it has none of the formats 0.0, 0.1 and 1.0")
+    version = tuple(values.get(b"GNU.sparse." + part, b"") for part in (b"major", b"minor"))
+    text = values.get(b"GNU.sparse.size") or values.get(b"GNU.sparse.realsize")
+    size = _decimal(text) if text else carried
+    if version == (b"1", b"0"):
+        return SparseMap(size, in_content=True)
+    if version not in _VERSIONS_0 or _MAP_KEYS.isdisjoint(values):
+        return None
     if b"GNU.sparse.map" in values:
         text = values[b"GNU.sparse.map"]
         numbers = [_decimal(part) for part in text.split(b",")] if text else []
@@ -80,7 +92,7 @@ def pax_sparse(records: list[tuple[bytes, bytes]]) -> SparseMap:
         numbers = [number for _, number in found]
     if len(numbers) % 2:
         raise ValueError("an offset without a length")
-    return SparseMap(_decimal(values[b"GNU.sparse.size"]), tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+    return SparseMap(size, tuple(zip(numbers[::2], numbers[1::2], strict=True)))
 
 
 def read_map_1_0(size: int, more: Callable[[], bytes], blocks: int) -> SparseMap:
@@ -117,18 +129,19 @@ def _old_runs(block: bytes, at: int, count: int) -> list[tuple[int, int]]:
 def _number(field: bytes) -> int:
     if field[0] & 0x80:
         if field[0] != 0x80:
-            raise ValueError(f"number {field!r}")
+            raise ValueError(f"number {show(field)}")
         return int.from_bytes(field[1:], "big")
-    digits = field.strip(b" \0") or b"0"
+    digits = field.strip(b" \0").split(b"\0", 1)[0] or b"0"
     if not _OCTAL.fullmatch(digits):  # int() takes signs, underscores and prefixes too
-        raise ValueError(f"number {field!r}")
+        raise ValueError(f"number {show(field)}")
     return int(digits, 8)
 
 
 def _decimal(text: bytes) -> int:
-    if not text.isdigit() or len(text) > _MAX_DIGITS:
-        raise ValueError(f"number {text[:_MAX_DIGITS]!r}")
-    return int(text)
+    digits = text.removeprefix(b"+")
+    if not digits.isdigit() or len(digits.lstrip(b"0")) > _MAX_DIGITS:
+        raise ValueError(f"number {show(text[:_MAX_DIGITS])}")
+    return int(digits.lstrip(b"0") or b"0")
 
 
 def _whole(block: bytes) -> bytes:

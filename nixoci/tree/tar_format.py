@@ -21,7 +21,16 @@ KIND_FLAGS = {
 XATTR = b"SCHILY.xattr."
 """The prefix of a PAX record that holds an xattr."""
 
+LIBARCHIVE_XATTR = b"LIBARCHIVE.xattr."
+"""The prefix of libarchive's PAX record of an xattr: its name is percent-encoded, its value base64."""
+
 
 def padding(size: int) -> bytes:
     """Return the zeros that fill the last block of `size` bytes of content."""
     return bytes(-size % BLOCK)
+
+
+def show(name: bytes) -> str:
+    """Return a name for a message: quoted, printable, and shortened."""
+    text = name.decode("utf-8", "backslashreplace")
+    return repr(text if len(text) <= 200 else text[:199] + "…")

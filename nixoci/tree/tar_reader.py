@@ -7,19 +7,17 @@ Formats: v7, ustar and star, PAX (POSIX.1-2017 pax), GNU long names, GNU sparse 
 Global PAX headers are read and have no effect, as in every container engine (Go's archive/tar).
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.byte_stream import ByteStream
-from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR, Limits
+from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, Limits
 from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind
 from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu_map
-from nixoci.tree.tar_format import BLOCK, HARDLINK_FLAG, KIND_FLAGS, XATTR, ZERO_BLOCK
+from nixoci.tree.tar_format import BLOCK, HARDLINK_FLAG, KIND_FLAGS, ZERO_BLOCK, show
+from nixoci.tree.xattrs import read_xattrs
 
 WHITEOUT = b".wh."
 
@@ -27,10 +25,8 @@ _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
 _KINDS = {flag: kind for kind, flag in KIND_FLAGS.items() if kind is not Kind.REGULAR}
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
-_DECIMAL_TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
-_NUMBER = re.compile(rb"[0-9]{1,20}")
-_DROPPED_XATTRS = {b"security.selinux"}
-_HOSTILE_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+_DECIMAL_TIME = re.compile(rb"([+-]?)0*([0-9]{1,20})(?:\.([0-9]*))?")
+_NUMBER = re.compile(rb"\+?0*([0-9]{1,20})")
 
 
 @dataclass(slots=True)
@@ -133,9 +129,9 @@ class TarReader:
         records = []
         at = 0
         while at < len(data):
-            space = data.find(b" ", at, at + 21)
-            digits = data[at:space]
-            end = at + int(digits) if space > 0 and _NUMBER.fullmatch(digits) else 0
+            space = data.find(b" ", at)
+            length = _NUMBER.fullmatch(data, at, space) if space > 0 else None
+            end = at + int(length[1]) if length else 0
             key, equals, value = data[space + 1 : end - 1].partition(b"=")
             if not space < end <= len(data) or data[end - 1 : end] != b"\n" or not equals or not key:
                 raise self._error("a PAX record is malformed; the archive is damaged")
@@ -147,16 +143,19 @@ class TarReader:
         """Read a number field; a negative one is an error."""
         value = _field(block[at : at + length])
         if value is None or value < 0:
-            raise self._error(f"the {what} in a header is not a number of the tar format: {block[at : at + length]!r}")
+            raise self._error(
+                f"the {what} in a header is not a number of the tar format: {show(block[at : at + length])}"
+            )
         return value
 
     def _pax_number(self, records: dict[bytes, bytes], key: bytes, default: int, path: bytes) -> int:
         text = records.get(key)
         if text is None or text == b"":
             return default
-        if not _NUMBER.fullmatch(text):
-            raise self._error(f"PAX {key.decode()} {text[:40]!r}: expected a decimal number", path)
-        return int(text)
+        match = _NUMBER.fullmatch(text)
+        if match is None:
+            raise self._error(f"PAX {key.decode()} {show(text[:40])}: expected a decimal number", path)
+        return int(match[1])
 
     def _entry(
         self,
@@ -167,20 +166,23 @@ class TarReader:
         long: dict[bytes, bytes],
     ) -> Entry:
         records = dict(pax)
-        raw = records.get(b"GNU.sparse.name") or records.get(b"path") or long.get(b"L") or _name(block)
+        # of several names Go's archive/tar takes these first, and so do podman and umoci
+        raw = long.get(b"L") or records.get(b"path") or _name(block)
+        size = self._pax_number(records, b"size", size, raw)
+        sparse = self._pax_sparse(pax, flag, size, raw) if pax else None
+        raw = (sparse and records.get(b"GNU.sparse.name")) or raw
         path = self.normalize(raw)
         if flag == b"\0" and raw.endswith(b"/"):
             flag = KIND_FLAGS[Kind.DIRECTORY]
-        size = self._pax_number(records, b"size", size, path)
-        link = records.get(b"linkpath") or long.get(b"K") or block[157:257].split(b"\0", 1)[0]
+        link = long.get(b"K") or records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0]
         if flag == HARDLINK_FLAG:
             return Entry(path, None, link=self.normalize(link))
         inode = self._inode(block, records, path)
         if flag in _REGULAR_FLAGS:
-            return Entry(path, inode, offset=self._content(inode, block, size, pax, path))
+            return Entry(path, inode, offset=self._content(inode, block, size, sparse, path))
         kind = _KINDS.get(flag)
         if kind is None:
-            raise self._error(f"type {flag!r} is not a type that a layer can hold", path)
+            raise self._error(f"type {show(flag)} is not a type that a layer can hold", path)
         inode.kind = kind
         if kind is Kind.SYMLINK:
             if b"\0" in link:
@@ -191,6 +193,21 @@ class TarReader:
         elif kind in DEVICES:
             inode.device = self._device(block, path)
         return Entry(path, inode)
+
+    def _pax_sparse(self, pax: list[tuple[bytes, bytes]], flag: bytes, size: int, name: bytes) -> SparseMap | None:
+        """Read the sparse map in an entry's PAX records, if there is one."""
+        if flag == b"S" or not any(key.startswith(b"GNU.sparse.") for key, _ in pax):
+            return None
+        try:
+            sparse = pax_sparse(pax, size)
+        except ValueError as error:
+            raise self._malformed(error, dict(pax).get(b"GNU.sparse.name") or name) from error
+        if sparse is not None and flag not in _REGULAR_FLAGS:
+            raise self._error("a sparse map, which only a regular file can have", name)
+        return sparse
+
+    def _malformed(self, error: ValueError, path: bytes) -> LayerError:
+        return self._error(f"its sparse map is malformed: {error}", path)
 
     def _inode(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
         uid = self._pax_number(records, b"uid", self._number(block, 108, 8, "uid"), path)
@@ -219,63 +236,39 @@ class TarReader:
         if not text:
             seconds = _field(block[136:148])
             if seconds is None or abs(seconds) > MAX_SECONDS:
-                raise self._error(f"mtime {block[136:148]!r} is not a time of the tar format", path)
+                raise self._error(f"mtime {show(block[136:148])} is not a time of the tar format", path)
             return seconds * NANOSECONDS
         match = _DECIMAL_TIME.fullmatch(text)
         if match is None or int(match[2]) > MAX_SECONDS:
-            raise self._error(f"PAX mtime {text[:40]!r} is not a decimal number of seconds", path)
+            raise self._error(f"PAX mtime {show(text[:40])} is not a decimal number of seconds", path)
         nanoseconds = int(match[2]) * NANOSECONDS + int((match[3] or b"")[:9].ljust(9, b"0"))
-        return -nanoseconds if match[1] else nanoseconds
+        return -nanoseconds if match[1] == b"-" else nanoseconds
 
     def _xattrs(self, records: dict[bytes, bytes], path: bytes) -> dict[bytes, bytes]:
-        xattrs: dict[bytes, bytes] = {}
-        for key, value in records.items():
-            if key.startswith(b"LIBARCHIVE.xattr."):
-                try:
-                    decoded = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
-                except binascii.Error as error:
-                    raise self._error(f"xattr {show(key)}: its value is not base64", path) from error
-                xattrs.setdefault(unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr.")), decoded)
-            elif key.startswith(XATTR):
-                xattrs[key.removeprefix(XATTR)] = value
-        for name in list(xattrs):
-            if name.startswith(_HOSTILE_XATTRS):
-                self.warnings.append(
-                    f"{self._where(path)}: xattr {show(name)} dropped: it would steer the overlay mount"
-                )
-                del xattrs[name]
-            elif name in _DROPPED_XATTRS:
-                del xattrs[name]
-            elif not 0 < len(name) <= MAX_NAME or b"=" in name or b"\0" in name or b"." not in name:
-                raise self._error(f"xattr name {show(name)} is not a name that Linux and PAX can hold", path)
-            elif len(xattrs[name]) > MAX_XATTR:
-                raise self._error(
-                    f"xattr {show(name)} has {len(xattrs[name])} bytes; at most {MAX_XATTR} are possible", path
-                )
+        try:
+            xattrs, dropped = read_xattrs(records)
+        except ValueError as error:
+            raise self._error(str(error), path) from error
+        self.warnings += [f"{self._where(path)}: {message}" for message in dropped]
         return xattrs
 
-    def _content(
-        self, inode: Inode, block: bytes, size: int, pax: list[tuple[bytes, bytes]], path: bytes
-    ) -> int | None:
+    def _content(self, inode: Inode, block: bytes, size: int, sparse: SparseMap | None, path: bytes) -> int | None:
         """Set a regular file's size, save its content, skip to the next header, and return the content's offset."""
         padding = -size % BLOCK
         inode.size = size
         runs: tuple[tuple[int, int], ...] = ((0, size),)
-        sparse: SparseMap | None = None
         try:
             if block[156:157] == b"S":
                 sparse = read_old_gnu_map(block, self._map_blocks(path))
-            elif any(key.startswith(b"GNU.sparse.") for key, _ in pax):
-                sparse = pax_sparse(pax)
-                if sparse.in_content:
-                    before = self._stream.position
-                    sparse = read_map_1_0(sparse.size, self._map_blocks(path), size // BLOCK)
-                    size -= self._stream.position - before
+            elif sparse is not None and sparse.in_content:
+                before = self._stream.position
+                sparse = read_map_1_0(sparse.size, self._map_blocks(path), size // BLOCK)
+                size -= self._stream.position - before
             if sparse is not None:
                 sparse.check(size)
                 inode.size, runs = sparse.size, sparse.runs
         except ValueError as error:
-            raise self._error(f"its sparse map is malformed: {error}", path) from error
+            raise self._malformed(error, path) from error
         if inode.size > self._limits.total_size:
             raise LimitError(
                 f"{self._where(path)}: a file of {inode.size} bytes, the limit for the image is"
@@ -286,8 +279,7 @@ class TarReader:
             inode.content = self._save(inode, self._pieces(runs, path))
         elif not self._stream.skip(size):
             raise self._cut(path)
-        if not self._stream.skip(padding):
-            raise self._cut(path)
+        self._stream.skip(padding)  # the last entry may go without
         return offset
 
     def _pieces(self, runs: Iterable[tuple[int, int]], path: bytes) -> Pieces:
@@ -323,12 +315,17 @@ class TarReader:
         """Return a name as a path relative to the root.
 
         Raises:
-            LayerError: A `..` component or a NUL byte.
+            LayerError: A `..` that leads out of the root, or a NUL byte.
             LimitError: Too long or too deep.
         """
-        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-        if b".." in parts:
-            raise self._error("a '..' in its name; it must not lead out of the archive's root", name)
+        parts: list[bytes] = []
+        for part in name.split(b"/"):
+            if part == b"..":
+                if not parts and not name.startswith(b"/"):
+                    raise self._error("a '..' in its name; it must not lead out of the archive's root", name)
+                del parts[-1:]
+            elif part not in (b"", b"."):
+                parts.append(part)
         if b"\0" in name:
             raise self._error("a NUL byte in its name", name)
         path = b"/".join(parts)
@@ -344,28 +341,30 @@ class TarReader:
         return path
 
 
-def show(name: bytes) -> str:
-    """Return a name for a message: quoted, printable, and shortened."""
-    text = name.decode("utf-8", "backslashreplace")
-    return repr(text if len(text) <= 200 else text[:199] + "…")
-
-
 def _name(block: bytes) -> bytes:
     name = block[0:100].split(b"\0", 1)[0]
     if block[257:263] == b"ustar\0":
         width = 131 if block[508:512] == b"tar\0" else 155
         prefix = block[345 : 345 + width].split(b"\0", 1)[0]
         return prefix + b"/" + name if prefix else name
+    if block[257:265] == b"ustar  \0" and not (_is_time(block[345:357]) and _is_time(block[357:369])):
+        # Go before 1.8 wrote a prefix where GNU has times of access and change
+        prefix = block[345:500].split(b"\0", 1)[0]
+        return prefix + b"/" + name if prefix and prefix.isascii() else name
     return name
 
 
+def _is_time(field: bytes) -> bool:
+    return not field[0] or _field(field) is not None
+
+
 def _signed_excess(block: bytes) -> int:
-    """Return how much smaller the checksum of old programs is, which added the bytes as signed numbers."""
+    """Return the excess of a header's checksum over that of old programs, which added the bytes as signed numbers."""
     return 256 * sum(byte >> 7 for byte in block[:148] + block[156:])
 
 
 def _octal(field: bytes) -> int | None:
-    digits = field.strip(b" \0")
+    digits = field.strip(b" \0").split(b"\0", 1)[0]
     if not digits:
         return 0
     try:

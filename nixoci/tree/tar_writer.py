@@ -5,14 +5,17 @@ Its digest is the tree's diff id, and podman rebuilds it from the tar-split on `
 
 Entries are in `walk` order; ustar headers (POSIX.1-2017 pax), preceded by one PAX extended header where a value
 does not fit: paths and targets over 100 bytes or not ASCII, ids over 2 097 151, sizes over 8 GiB, mtimes that are
-negative or not whole seconds, xattrs (`SCHILY.xattr.*`). User and group names are empty.
+negative or not whole seconds, xattrs (`SCHILY.xattr.*`; libarchive's notation for a name with `=`). User and group
+names are empty.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote_from_bytes
 
 from nixoci.tree.model import NANOSECONDS, Inode, Kind, walk
-from nixoci.tree.tar_format import HARDLINK_FLAG, KIND_FLAGS, PAX_FLAG, XATTR, padding
+from nixoci.tree.tar_format import HARDLINK_FLAG, KIND_FLAGS, LIBARCHIVE_XATTR, PAX_FLAG, XATTR, padding
 
 _NAME_LENGTH = 100
 _MAX_ID = 0o7777777
@@ -43,12 +46,20 @@ def tar_entries(root: Inode) -> Iterator[TarEntry]:
         name = (path or b".") + b"/" if inode.is_directory else path
         if canonical == path:
             size = inode.size if inode.kind is Kind.REGULAR else 0
-            xattrs = {XATTR + key: value for key, value in inode.xattrs.items()}
+            xattrs = dict(map(_xattr, inode.xattrs.items()))
             yield TarEntry(
                 path, name, headers(name, inode, KIND_FLAGS[inode.kind], inode.target, size, records=xattrs), size
             )
         else:
             yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, canonical, 0, records={}), 0)
+
+
+def _xattr(xattr: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return the PAX record of an xattr; a record's key holds no `=`."""
+    name, value = xattr
+    if b"=" in name:
+        return LIBARCHIVE_XATTR + quote_from_bytes(name, safe="").encode("ascii"), b64encode(value)
+    return XATTR + name, value
 
 
 def headers(

@@ -4,7 +4,9 @@ The directories are created in a new directory that only nixoci writes to, paren
 through those directories only. Devices and FIFOs are left out: only the metadata dump has them.
 """
 
+import errno
 import os
+import shutil
 from pathlib import Path
 
 from nixoci.tree.contents import create
@@ -35,7 +37,7 @@ def write_rootfs(root: Inode, dest: Path) -> None:
             os.chmod(target, _DIRECTORY)
         elif canonical != target:
             if inode.kind in (Kind.REGULAR, Kind.SYMLINK):
-                os.link(canonical, target, follow_symlinks=False)
+                first[id(inode)] = _write_name(canonical, target)
         elif inode.kind is Kind.SYMLINK:
             os.symlink(inode.target, target)
         elif inode.kind is Kind.REGULAR:
@@ -43,6 +45,21 @@ def write_rootfs(root: Inode, dest: Path) -> None:
                 _write_zeros(target, inode)
             else:
                 os.rename(inode.content, target)
+
+
+def _write_name(canonical: bytes, target: bytes) -> bytes:
+    """Give a file a further name; return the name that the next one is a hardlink to.
+
+    Where the file system ends (ext4 at 65 000 names), a copy takes over; a NAR has no hardlinks anyway.
+    """
+    try:
+        os.link(canonical, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+        shutil.copy(canonical, target, follow_symlinks=False)
+        return target
+    return canonical
 
 
 def _write_zeros(target: bytes, inode: Inode) -> None:

@@ -2,16 +2,18 @@
 
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
-share/nixoci/bundles/NAME/    config.json and the files it mounts, fstab, start and stop scripts, root.erofs without an
-                              image store
+share/nixoci/bundles/NAME/    config.json and the files it mounts, mount tables, start and stop scripts; root.erofs if
+                              there is no image store
 share/nixoci/tmpfiles/        the files that bundles have systemd-tmpfiles make
 """
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nixoci.bundle.seccomp import Profile
+from nixoci.container.declared import as_declared
 from nixoci.container.deployment import ResolvedDeployment, resolve_deployment
 from nixoci.container.model import Backend, Deployment
 from nixoci.container.resolve import ResolvedContainer
@@ -32,13 +34,13 @@ _WRITERS: dict[Backend, Callable[[Output, ResolvedContainer], list[str]]] = {
 
 def build_units(
     deployment: Deployment,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     tools: Tools,
     profile: Profile | None = None,
     user: bool = False,
     only: str | None = None,
-    prebuilt: Mapping[str, Path] | None = None,
+    prebuilt: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> list[str]:
     """Write a deployment's units and all that they read; return warnings, one line each.
 
@@ -58,9 +60,10 @@ def build_units(
         StoreError: An image is not an image path.
         ProcessError: A tool failed.
     """
-    prebuilt = prebuilt or {}
+    outputs = {name: Path(path) for name, path in (prebuilt or {}).items()}
+    deployment, out = as_declared(deployment), Path(out)
     resolved = resolve_deployment(deployment, user=user, only=only)
-    for name in prebuilt:
+    for name in outputs:
         check_bundle(name, deployment, user=user)
     if not out.is_absolute():
         raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
@@ -71,7 +74,7 @@ def build_units(
     except FileExistsError as error:
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
     try:
-        return _write(output, resolved, prebuilt, only=only)
+        return _write(output, resolved, outputs, only=only)
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
@@ -94,7 +97,7 @@ def _write(
 
 
 def _link(out: Path, prebuilt: Path) -> None:
-    """Link the files of a bundle's own output: its units name that, and stay as they are when `out` changes."""
+    """Link the files of a bundle's own output. Its units name that output, so they do not change when `out` does."""
     for file in sorted(prebuilt.rglob("*")):
         target = out / file.relative_to(prebuilt)
         if file.is_dir() and not file.is_symlink():

@@ -2,7 +2,7 @@
 
 import shlex
 
-from nixoci.container.places import GC_ROOTS, gc_root_directory, store_basenames, unit_secrets
+from nixoci.container.places import GC_ROOTS, gc_root_directory, is_store_path, unit_secrets
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.text import UnitFile, UnitText, command, literal, raw, word
 from nixoci.units.tools import Tools
@@ -31,11 +31,13 @@ def add_order(unit: UnitFile, container: ResolvedContainer) -> None:
 
 def add_gc_root(unit: UnitFile, container: ResolvedContainer, tools: Tools) -> None:
     """Keep the image in the Nix store while the unit runs; nothing where there is no Nix, or the image is elsewhere."""
+    image = container.tree.image.path
+    if not is_store_path(image):
+        return
     directory = gc_root_directory(container.name)
-    for name in store_basenames([container.tree.image.path]):
-        file = f"{directory}/{name}"
-        unit.add("Service", "ExecStartPre", command([tools.sh, "-c", _KEEP, GC_ROOTS, tools.mkdir, directory, file]))
-        unit.add("Service", "ExecStopPost", command([tools.rm, "--force", file]))
+    file = f"{directory}/{image.name}"
+    unit.add("Service", "ExecStartPre", command([tools.sh, "-c", _KEEP, GC_ROOTS, tools.mkdir, directory, file]))
+    unit.add("Service", "ExecStopPost", command([tools.rm, "--force", file]))
 
 
 def add_path(unit: UnitFile, *, user: bool) -> None:
@@ -56,12 +58,12 @@ def default_target(*, user: bool) -> str:
 
 
 def stop_timeout(container: ResolvedContainer) -> UnitText:
-    """Return the longest time that stopping takes: the container's, plus that of its runtime."""
+    """Return the longest time that a stop takes: the container's limit, plus the time of its runtime."""
     return literal(f"{container.declared.stop_timeout + STOP_GRACE}s")
 
 
 def start_timeout(container: ResolvedContainer) -> UnitText:
-    """Return the time after which a container will not become healthy any more."""
+    """Return the time after which a container that is not healthy never will be."""
     if (health := container.health) is None:
         return literal(f"{_START_GRACE}s")
     checks = (health.retries + 1) * (health.interval + health.timeout)

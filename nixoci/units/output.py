@@ -38,7 +38,7 @@ class Output:
 
     @property
     def tmpfiles(self) -> Path:
-        """The directory of files of tmpfiles.d(5), which units read and the boot does not."""
+        """The directory of tmpfiles.d(5) files that units apply; the boot does not read it."""
         return self.out / "share/nixoci/tmpfiles"
 
     def bundle(self, container: str) -> Path:

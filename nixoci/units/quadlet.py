@@ -1,8 +1,8 @@
 """Quadlet files (podman-systemd.unit(5)), which podman's own generator turns into services.
 
-An option without a key, or with one that old versions lack, is an argument of podman (`PodmanArgs=`). So are all but
-one of the keys that the generator keeps in one Go map (those of single values; variables and labels), as in
-`nixoci.units.settings`.
+An option that has no key, or a key that old versions lack, becomes an argument of podman (`PodmanArgs=`). The generator
+writes the keys of one Go map in random order. So at most one key of each map is used, and the others become arguments
+too. The maps are that of single values, and that of variables and labels (see `nixoci.units.settings`).
 """
 
 import json
@@ -37,10 +37,10 @@ _SECTION = "Container"
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """The options that podman is told, since it does not find them in an image.
+class _ExplicitOptions:
+    """The options that a Quadlet file states, because podman does not find them in the image.
 
-    `command` means that it is told the command, and `entrypoint` that it is told the entrypoint too.
+    `command` says whether the command is one of them, and `entrypoint` whether the entrypoint is one too.
     """
 
     command: bool
@@ -52,10 +52,10 @@ class _Told:
     volumes: tuple[str, ...]
 
 
-def _told_with_image(container: ResolvedContainer) -> _Told:
+def _explicit_with_image(container: ResolvedContainer) -> _ExplicitOptions:
     declared = container.declared
     own_entrypoint = declared.entrypoint is not None
-    return _Told(
+    return _ExplicitOptions(
         command=own_entrypoint or bool(declared.cmd),
         entrypoint=own_entrypoint,
         environment=declared.environment,
@@ -66,8 +66,8 @@ def _told_with_image(container: ResolvedContainer) -> _Told:
     )
 
 
-def _told_with_bare_tree(container: ResolvedContainer) -> _Told:
-    return _Told(
+def _explicit_with_bare_tree(container: ResolvedContainer) -> _ExplicitOptions:
+    return _ExplicitOptions(
         command=True,
         entrypoint=True,
         # podman sets this variable for containers of images only
@@ -92,7 +92,7 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
         ContainerError: Quadlet cannot express a value; the message starts with the option.
     """
     name, declared = container.name, container.declared
-    told = _told_with_bare_tree(container) if image_id is None else _told_with_image(container)
+    explicit = _explicit_with_bare_tree(container) if image_id is None else _explicit_with_image(container)
     unit = UnitFile(f"{name}.container")
     image = container.tree.image
     unit.comments.append(
@@ -110,10 +110,10 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     if declared.runtime is not None:
         program = runtime_program(declared.runtime, tools)
         unit.add(_SECTION, "GlobalArgs", quadlet_argument(container.option("runtime"), f"--runtime={program}"))
-    _add_command(unit, container, told)
-    _add_environment(unit, container, told)
-    _add_identity(unit, container, told)
-    _add_mounts(unit, container, told)
+    _add_command(unit, container, explicit)
+    _add_environment(unit, container, explicit)
+    _add_identity(unit, container, explicit)
+    _add_mounts(unit, container, explicit)
     _add_network(unit, container)
     _add_security(unit, container)
     _add_health(unit, container)
@@ -179,10 +179,10 @@ def _finish(unit: UnitFile, group: str, name: str, item: Volume | Network | Pod,
     unit.add_settings(option_path(group, name, "settings.unit"), item.settings.unit)
 
 
-def _add_command(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
-    if not told.command:
+def _add_command(unit: UnitFile, container: ResolvedContainer, explicit: _ExplicitOptions) -> None:
+    if not explicit.command:
         return
-    entrypoint, cmd, own_entrypoint = container.entrypoint, container.cmd, told.entrypoint
+    entrypoint, cmd, own_entrypoint = container.entrypoint, container.cmd, explicit.entrypoint
     try:
         words = [quadlet_argument(container.option(f"cmd[{index}]"), value) for index, value in enumerate(cmd)]
     except ContainerError:
@@ -196,32 +196,32 @@ def _add_command(unit: UnitFile, container: ResolvedContainer, told: _Told) -> N
         unit.add(_SECTION, "Exec", literal(" ".join(words)))
 
 
-def _add_environment(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
-    for name, value in told.environment.items():
+def _add_environment(unit: UnitFile, container: ResolvedContainer, explicit: _ExplicitOptions) -> None:
+    for name, value in explicit.environment.items():
         option = container.option(f"environment.{name}")
         unit.add(_SECTION, "Environment", quadlet_argument(option, f"{name}={value}"))
     for index, file in enumerate(container.declared.environment_files):
         option = container.option(f"environmentFiles[{index}]")
         unit.add(_SECTION, "EnvironmentFile", quadlet_argument(option, file))
-    for name, value in told.labels.items():
+    for name, value in explicit.labels.items():
         option = container.option(f"labels.{name}")
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--label={name}={value}"))
 
 
-def _add_identity(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
-    if told.user:
-        unit.add(_SECTION, "User", raw_argument(container.option("user"), told.user))
-    if told.workdir:
+def _add_identity(unit: UnitFile, container: ResolvedContainer, explicit: _ExplicitOptions) -> None:
+    if explicit.user:
+        unit.add(_SECTION, "User", raw_argument(container.option("user"), explicit.user))
+    if explicit.workdir:
         option = container.option("workdir")
-        unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--workdir={told.workdir}"))
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--workdir={explicit.workdir}"))
     if container.declared.hostname:
         unit.add(_SECTION, "PodmanArgs", literal(f"--hostname={container.declared.hostname}"))
 
 
-def _add_mounts(unit: UnitFile, container: ResolvedContainer, told: _Told) -> None:
+def _add_mounts(unit: UnitFile, container: ResolvedContainer, explicit: _ExplicitOptions) -> None:
     for index, mount in enumerate(container.parsed.volumes):
         unit.add(_SECTION, "Volume", raw_argument(container.option(f"volumes[{index}]"), _volume(mount)))
-    for path in told.volumes:
+    for path in explicit.volumes:
         inode = container.tree.find(path)
         owned = inode is not None and container.user.uid == inode.uid != 0
         # in the store everything is root's; U gives the volume to the container's user

@@ -1,8 +1,9 @@
-"""The OCI runtimes that run bundles, and how their commands differ.
+"""The OCI runtimes that run bundles, and the differences between their commands.
 
-A container's processes belong to its unit, whose limits apply to them and which ends them. crun can be told to leave
-them in the cgroup that it is started in. runc always makes one, and config.json can only name it by a path relative to
-runc's own. So runc is started in a subgroup of the unit's (systemd.exec(5), `DelegateSubgroup=`, systemd 254).
+A container's processes belong to its unit: the unit's limits apply to them, and the unit ends them. crun has an option
+to leave them in the cgroup that it is started in. runc always makes a cgroup, and config.json can only name it by a
+path relative to runc's own. So runc is started in a subgroup of the unit's (systemd.exec(5), `DelegateSubgroup=`,
+systemd 254).
 """
 
 from dataclasses import dataclass
@@ -48,9 +49,9 @@ class Commands:
 
     @property
     def subgroup(self) -> str | None:
-        """The cgroup below the unit's in which its own commands must run; None for the unit's."""
+        """The cgroup below the unit's in which the runtime's commands must run; None for the unit's own cgroup."""
         return _SUBGROUP[self.runtime]
 
     def execute(self, argv: tuple[str, ...]) -> list[str]:
-        """Return the command that runs another one inside, to its end."""
+        """Return the command that runs another command inside the container and waits for its end."""
         return [self.program, "exec", self.name, *argv]

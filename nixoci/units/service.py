@@ -1,8 +1,8 @@
 """Services of bundles: systemd runs scripts that mount the root and call the OCI runtime; no engine is needed.
 
 The runtime exits once the container runs, and the container's own process is the service's main one: systemd sees it
-end, sends it the stop signal, and has its output in the journal. Only for a container that reports its readiness itself
-the runtime stays, since systemd takes such reports from a service that it started in the foreground.
+end, sends it the stop signal, and has its output in the journal. The runtime stays only for a container that reports
+its readiness itself, since systemd takes such reports from a service that it started in the foreground.
 
 The output goes through a pipe: images link their log files to /dev/stdout, and the sockets of the journal cannot be
 opened. A runtime gives the pipe to the container's user.
@@ -52,14 +52,14 @@ def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output)
     if container.health is not None:
         unit.add("Unit", "Wants", literal(f"{name}-health.timer"))
     if bundle.root is Root.PERSISTENT:
-        # `systemctl clean` removes that and nothing else
+        # `systemctl clean` removes this directory and nothing else
         unit.add("Service", "StateDirectory", literal(runtime_directory(name)))
         unit.add("Service", "StateDirectoryMode", literal("0700"))
     add_secrets(unit, container)
     if declared.notify is Notify.CONTAINER:
         unit.add("Service", "Type", literal("notify"))
         unit.add("Service", "NotifyAccess", literal("all"))
-        # else the runtime takes the messages
+        # otherwise the runtime would receive the messages
         unit.add("Service", "UnsetEnvironment", literal("NOTIFY_SOCKET"))
     else:
         unit.add("Service", "Type", literal("forking"))
@@ -108,19 +108,19 @@ def health_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
 
 def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
     unit.add("Service", "KillMode", literal("mixed"))
-    # without time to end it is killed at once; the stop script has the same time, and needs some of it
+    # 0 would kill the container at once; the stop script has the same limit, and needs some time
     stop_timeout = container.declared.stop_timeout
     signal_name = container.stop_signal if stop_timeout else "SIGKILL"
     unit.add("Service", "KillSignal", literal(signal_name))
     unit.add("Service", "TimeoutStopSec", literal(f"{stop_timeout or STOP_GRACE}s"))
-    # an end by the stop signal is clean, and so is a shell's exit code for it
+    # an exit by the stop signal is clean, and so is a shell's exit code for that signal
     unit.add("Service", "SuccessExitStatus", literal(f"{signal_name} {_exit_code(signal_name)}"))
-    # those of podman's containers, or as near to them as the host allows
+    # the limits of podman's containers, or the nearest that the host allows
     for limit in ("LimitNOFILE", "LimitNPROC"):
         unit.add("Service", limit, literal(str(_LIMIT)))
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
-    # terminals are allowed by that already; systemd compiles the list at each start
+    # that allows terminals already; systemd compiles the list at each start
     devices = {"/dev/fuse": "rwm"} | {each.source: each.access for each in container.parsed.devices}
     for device, access in devices.items():
         unit.add("Service", "DeviceAllow", raw(container.option("devices"), f"{device} {access}"))
@@ -138,7 +138,7 @@ def _seconds(nanoseconds: int) -> str:
 
 
 def _exit_code(name: str) -> int:
-    """Return the exit code by which a shell says that a signal ended its command."""
+    """Return the exit code of a shell whose command was ended by a signal."""
     number = getattr(signal, name, None)
     if number is None:
         _, base, offset = re.split(r"SIG(RTMIN|RTMAX)", name)

@@ -31,7 +31,7 @@ VALUES = {
     "Network": {"Driver": "--driver", "IPAMDriver": "--ipam-driver", "InterfaceName": "--interface-name"},
     "Pod": {"IP": "--ip", "IP6": "--ip6", "ShmSize": "--shm-size"},
 }
-"""Keys of one value, the last one, whose quotes are removed."""
+"""Keys with one value, without its quotes; the last of several counts."""
 
 LISTS = {
     "Container": {
@@ -53,7 +53,7 @@ LISTS = {
         "NetworkAlias": "--network-alias",
     },
 }
-"""Keys of many values, each taken verbatim."""
+"""Keys with many values, each taken verbatim."""
 
 FLAGS = {
     "Container": {

@@ -13,11 +13,11 @@ from nixoci.container.places import (
     VOLUMES,
     gc_root_directory,
     image_directory,
+    is_store_path,
     layer_directory,
     named_volume,
     root_directory,
     run_directory,
-    store_basenames,
 )
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
@@ -193,8 +193,8 @@ def _script(file: str, **values: str | Path) -> str:
 
 
 def _kept(container: ResolvedContainer, output: Output) -> list[str]:
-    """Return the names of the store paths that must stay while the container runs: its image, and its own scripts."""
-    return store_basenames((container.tree.image.path, output.out))
+    """Return the store paths that must stay while the container runs: its image, and its own scripts."""
+    return [str(path) for path in (container.tree.image.path, output.out) if is_store_path(path)]
 
 
 def _metadata(container: ResolvedContainer) -> str:

@@ -10,7 +10,7 @@
 #   tmpfiles                     files for systemd-tmpfiles to make before the root is mounted
 #   fstab mount_hint             the mounts, the explanation of a failure
 #   bound                        the read-only mount point of the runtime's directory in the fstab
-#   gc_roots kept                a directory of Nix's garbage collector, names of store paths that it must keep
+#   gc_roots kept                a directory of Nix's garbage collector, store paths that it must keep
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
 #   image image_fstab            the mount of the image alone that these are copied from
 #   host_files                   files of the host's /etc that the container gets a copy of
@@ -29,7 +29,7 @@ umask 0022
 # Nix does not see mounts. A root is a file with the name of a store path, which costs no process.
 if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then
     [ -d "$gc_roots" ] || "$mkdir" -p "$gc_roots"
-    for path in $kept; do printf '' > "$gc_roots/$path"; done
+    for path in $kept; do printf '' > "$gc_roots/${path##*/}"; done
 fi
 
 # otherwise mount makes the directory; RuntimeDirectory= would cost systemd one more fork

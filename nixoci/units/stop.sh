@@ -8,7 +8,7 @@
 #   root metadata                mount points of the root and of its metadata; empty without mounts
 #   image                        the mount point of the image alone, which is there only if the start was cut short
 #   bound                        the mount point of the runtime's directory
-#   gc_roots kept                a directory of Nix's garbage collector, the roots there
+#   gc_roots kept                a directory of Nix's garbage collector, the paths with roots there
 #
 # shellcheck disable=SC2154
 
@@ -18,5 +18,5 @@ if [ -n "$root" ]; then "$umount" --lazy "$root" "$metadata" ${bound:+"$bound"} 
 # a directory that is still mounted is not emptied
 if [ -n "$bound" ]; then "$rm" --force --dir "$bound" || :; fi
 set -- "$run"
-for path in $kept; do set -- "$@" "$gc_roots/$path"; done
+for path in $kept; do set -- "$@" "$gc_roots/${path##*/}"; done
 "$rm" --recursive --force --one-file-system "$@" || :

@@ -25,7 +25,7 @@ def test_the_script_of_a_shell(nixoci: Run, shell: str, says: str) -> None:
 
 
 def complete(nixoci: Run, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
-    """Return what bash would be offered for the last word."""
+    """Return the completions that bash gets for the last word."""
     with monkeypatch.context() as patched:
         patched.setenv("_NIXOCI_COMPLETE", "bash_complete")
         patched.setenv("COMP_WORDS", " ".join(["nixoci", *words]))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
@@ -24,6 +25,19 @@ def test_a_store_its_storage_conf_and_json(tmp_path: Path) -> None:
     assert (store / "overlay" / stored["layer"] / "diff").readlink() == image.rootfs
     assert str(store) in conf.read_text("utf-8")
     assert "fuse-overlayfs" in conf.read_text("utf-8")
+
+
+def test_a_drop_in_lies_in_the_store_that_it_names(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    store = tmp_path / "store"
+    drop_in = store / "storage.conf.d/50-nixoci.conf"
+    arguments = [store, image.path, "--no-erofs", "--drop-in", drop_in, "--fuse-overlayfs", "/fuse"]
+    CliRunner().invoke(image_store, [str(argument) for argument in arguments], catch_exceptions=False)
+    options = tomllib.loads(drop_in.read_text("utf-8"))["storage"]["options"]
+    assert options == {
+        "additionalimagestores": [str(store), {"append": True}],
+        "overlay": {"mount_program": "/fuse"},
+    }
 
 
 def test_what_is_not_an_image_path_is_refused(tmp_path: Path) -> None:

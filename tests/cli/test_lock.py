@@ -84,11 +84,10 @@ def test_nothing_is_written_in_a_dry_run(tmp_path: Path, nixoci: Run) -> None:
     assert (tmp_path / LOCK).read_bytes() == before
 
 
-@pytest.mark.usefixtures("web")
-def test_update_and_remove(tmp_path: Path, nixoci: Run) -> None:
+def test_update_and_remove(tmp_path: Path, nixoci: Run, web: str) -> None:
     assert nixoci("update").out.startswith("web: unchanged: ")
     digest = write_layout(tmp_path / "web", [], tag="1.0")
-    assert nixoci("update", "web").out == f"web: updated: oci:web:1.0 {digest} (linux/amd64)\n"
+    assert nixoci("update", "web").out == f"web: updated: oci:web:1.0 {web} -> {digest} (linux/amd64)\n"
     assert nixoci("remove", "web").out == f"web: removed: oci:web:1.0 {digest} (linux/amd64)\n"
     assert images(tmp_path) == {}
 
@@ -151,9 +150,10 @@ def test_show_warns_of_a_hash_of_another_format(tmp_path: Path, nixoci: Run, web
     assert len(nixoci("verify", "--offline", "--json").json) == 1
 
 
-@pytest.mark.usefixtures("web")
-def test_verify(tmp_path: Path, nixoci: Run) -> None:
-    assert nixoci("verify") == nixoci("verify", "--offline") == (0, "", "")
+def test_verify_says_what_it_verified(tmp_path: Path, nixoci: Run, web: str) -> None:
+    image = f"oci:web:1.0 {web} (linux/amd64)"
+    assert nixoci("verify") == (0, f"web: the lock is consistent and agrees with the source: {image}\n", "")
+    assert nixoci("verify", "--offline") == (0, f"web: the lock is consistent: {image}\n", "")
     assert nixoci("verify", "--json").json == []
     write_layout(tmp_path / "web", [], tag="1.0")
     result = nixoci("verify", "web")
@@ -176,7 +176,10 @@ def test_outdated(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) 
     assert nixoci("outdated", "--json").json == [
         {"image": "app", "reference": "registry.example/app:1.0", "moved": False, "newer": ["1.9", "1.10"]}
     ]
-    assert nixoci("outdated", "fresh") == (0, "", "")
+    assert nixoci("outdated", "fresh", "--exit-code") == (0, "", "")
+    result = nixoci("outdated", "--exit-code")
+    assert (result.code, result.err) == (1, f"error: {LOCK}: outdated: app; run `nixoci update`\n")
+    assert result.out.startswith("NAME")
     assert {"--authfile=auth.json", "--tls-verify=false"} <= set(skopeo.calls()[0])
 
 
@@ -185,6 +188,12 @@ def test_outdated(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) 
     [
         (["list"], f"{LOCK}: there is no such lock file; make it with `nixoci add REF --lock {LOCK}`"),
         (["add", "oci:nowhere"], "there is no directory"),
+        (["prefetch", "--authfile", "nowhere"], "--authfile nowhere: no such file"),
+        (["receive", "nowhere"], "nowhere: No such file or directory"),
+        (["units", "nowhere", "out"], "nowhere: No such file or directory"),
+        (["module", "nowhere"], "nowhere: No such file or directory"),
+        (["generate", "--lock", "nowhere"], "nowhere: there is no such lock file"),
+        (["generate", "--containers", "nowhere"], "nowhere: No such file or directory"),
         (["add", "Nginx"], "reference 'Nginx': 'Nginx' is not a repository name; names are lower case"),
     ],
 )
@@ -205,7 +214,6 @@ def test_failures_are_one_line_and_leave_nothing(tmp_path: Path, nixoci: Run, ar
         (["remove"], "Missing argument 'NAME...'"),
         (["update", "--tag", "1"], "--tag needs exactly one NAME."),
         (["show"], "Missing argument 'NAME'"),
-        (["prefetch", "--authfile", "nowhere"], "File 'nowhere' does not exist"),
     ],
 )
 def test_wrong_usage(nixoci: Run, arguments: list[str], says: str) -> None:

@@ -1,11 +1,11 @@
-"""`nixoci send` and `receive` without Nix: what they print for programs, and the file that they write."""
+"""`nixoci send` and `receive` without Nix: their JSON output, and the file that they write."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from nixoci.delta.summary import Summary, Totals
+from nixoci.delta.summary import SendSummary, Totals
 from nixoci.document import unstructure
 from tests.nix_store.fake import Fake
 
@@ -28,7 +28,7 @@ def test_the_summary_has_the_keys_of_other_json_and_zeros_too(nixoci: Callable[.
     size = (tmp_path / "delta").stat().st_size
     assert done.json == {"paths": 0, "bases": 0, "narSize": 0, "deltaSize": size, "by": {}}
     by = {"kept": Totals(count=2, size=0, payload=0)}
-    summary = Summary(paths=0, bases=0, nar_size=0, delta_size=0, by=by)
+    summary = SendSummary(paths=0, bases=0, nar_size=0, delta_size=0, by=by)
     assert unstructure(summary)["by"] == {"kept": {"count": 2, "size": 0, "payload": 0}}
 
 

@@ -49,7 +49,7 @@ def test_units_of_a_bundle_are_written_with_all_that_they_read(tmp_path: Path) -
     arguments = [str(tmp_path / "d.json"), str(tmp_path / "out"), "--seccomp=unconfined", *tools]
     CliRunner().invoke(units, arguments, catch_exceptions=False)
     made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if not path.is_dir()}
-    names = ("config.json", "hostname", "fstab", "start", "stop", "root.erofs")
+    names = ("config.json", "hostname", "fstab", "image.fstab", "start", "stop", "root.erofs")
     bundle_files = {f"share/nixoci/bundles/web/{name}" for name in names}
     units_ = {"lib/systemd/system/web.service", "lib/systemd/system/multi-user.target.wants/web.service"}
     assert made == bundle_files | units_ | {"share/nixoci/tmpfiles/web-volumes.conf"}

@@ -1,4 +1,4 @@
-"""The schema that the Nix modules read is that of the classes."""
+"""The schema that the Nix modules read equals the schema of the classes."""
 
 from __future__ import annotations
 

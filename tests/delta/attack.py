@@ -72,7 +72,7 @@ def receive(stream: bytes, file: Path, store: str) -> tuple[object, str, str]:
 
 
 def state(store: str, folder: Path) -> tuple[Any, ...]:
-    """Return what an attack must not change: the database, the store's folder, places for temporary files, /etc."""
+    """Return the state that an attack must not change: the database, the store's folder, temporary files, /etc."""
     root = Path(store or "/")
     with sqlite3.connect(f"file:{root / 'nix/var/nix/db/db.sqlite'}?mode=ro", uri=True) as database:
         rows = [database.execute(f"select * from {table}").fetchall() for table in ("ValidPaths", "Refs")]  # noqa: S608

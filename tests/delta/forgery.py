@@ -86,7 +86,7 @@ def _byte(source: IO[bytes]) -> int:
 
 
 def damaged(streams: list[bytes], count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield that many damaged deltas, none like its original, with names that tell the damage."""
+    """Yield that many damaged deltas, all different from the original, by a name of the damage."""
     rng = random.Random(seed)
     kinds = itertools.cycle(DAMAGES)
     while count:
@@ -122,7 +122,7 @@ class Forger:
 
     Args:
         base: A path that the receiver has: a directory with `file` (`content`) and the symlink `out` (to /etc).
-        path: What the honest stream makes: a file with the content `goal`.
+        path: The path that the honest stream makes: a file with the content `goal`.
     """
 
     def __init__(self, base: PathInfo, path: str) -> None:
@@ -161,7 +161,7 @@ class Forger:
         return self.of_header(pack_header(self.header), body)
 
     def header_parts(self) -> dict[str, bytes]:
-        """Return the bytes of a header that tells all that one can tell, by what they are."""
+        """Return the parts of a header with every optional field, by name."""
         goal, base = self.header.paths[0], self.base
         name = store_path_name(base.path).encode()
         digests = [from_sri(text) for text in (base.nar_hash, goal.nar_hash)]
@@ -215,7 +215,7 @@ NAMES: list[bytes] = [
     *[b"a\n", b"\n", b"a\nSig: x", b"a\r", b"a b", b" ", b"a*", b"~", b"$HOME", b"x" * 212, b"x" * 5000, b"\xff"],
     "\xe4".encode(),
 ]
-"""What no store path is called."""
+"""Names that no store path has."""
 
 _NUMBERS = [GIANT, ELEVEN, b"", b"\x80"]
 _HEADERS: dict[str, list[bytes]] = {
@@ -241,7 +241,7 @@ _HEADERS: dict[str, list[bytes]] = {
 
 
 def forged_headers(forger: Forger) -> list[tuple[str, bytes]]:
-    """Return the bytes of headers that no receiver may take, each with its name."""
+    """Return headers that every receiver must refuse, as bytes by name."""
     parts = forger.header_parts()
     whole = b"".join(parts.values())
     found = [(f"{part} is {value[:12]!r}", part, value) for part, values in _HEADERS.items() for value in values]
@@ -322,7 +322,7 @@ CONTENTS: list[list[Content]] = [
         )
     ],
 ]
-"""For a receiver of `FROM_FILE`: each is of `goal` but for something."""
+"""For a receiver of `FROM_FILE`: each makes `goal`, except for one fault."""
 
 _BOMB = 3 << 30
 

@@ -1,4 +1,4 @@
-"""The closures of the golden deltas, of version 1, that every nixoci must be able to read.
+"""The closures of the golden deltas of version 1, which every later nixoci must be able to read.
 
 `python -m tests.delta.golden` writes them anew, which is right only for a new version of the format.
 """

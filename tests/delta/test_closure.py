@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nixoci.delta.closure import from_graphs, in_dependency_order
+from nixoci.delta.closure import closures_from_graphs, in_dependency_order
 from nixoci.errors import DeltaError
 from nixoci.nix_store.path import PathInfo
 from tests.delta.trees import store_path
@@ -47,7 +47,7 @@ def test_graphs_of_a_build_are_closures(tmp_path: Path) -> None:
         {"path": NAMES[0], "narHash": f"sha256:{'0' * 52}", "narSize": 120, "references": [NAMES[1]], "ca": "x"},
     ]
     (tmp_path / "attrs").write_text(json.dumps({"from": [], "to": graph}), encoding="ascii")
-    old, new = from_graphs(tmp_path / "attrs")
+    old, new = closures_from_graphs(tmp_path / "attrs")
     assert (old.roots, old.paths) == ((), {})
     assert new.roots == (NAMES[0],)
     assert new.paths[NAMES[0]].references == (NAMES[1],)
@@ -65,4 +65,4 @@ def test_graphs_of_a_build_are_closures(tmp_path: Path) -> None:
 def test_other_graphs_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "attrs").write_text(text, encoding="ascii")
     with pytest.raises(DeltaError, match=message):
-        from_graphs(tmp_path / "attrs")
+        closures_from_graphs(tmp_path / "attrs")

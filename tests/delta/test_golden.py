@@ -17,7 +17,7 @@ from tests.delta.trees import delta, nar, rebuild
 
 
 def parts(stream: bytes) -> tuple[Header, bytes, list[tuple[ContentHead, bytes]]]:
-    """Return what a delta holds, before compression."""
+    """Return the parts of a delta before compression."""
     reader = DeltaReader(io.BytesIO(stream).read, what="it")
     header = reader.header()
     body = BodyReader(reader)
@@ -38,7 +38,7 @@ def test_it_is_read(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("effort", FILES)
 def test_it_is_still_made(effort: Effort) -> None:
-    """But for the bytes of patches and of compression, which are their libraries'."""
+    """Bytes of patches and compression may differ, because they depend on the libraries."""
     with closures() as (old, new):
         made = parts(delta(old, new, effort)[0])
     golden = parts(FILES[effort].read_bytes())

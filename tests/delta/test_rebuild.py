@@ -37,7 +37,7 @@ from tests.delta.trees import Spec, closure, delta, make, nar, rebuild, store_pa
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
 
 _BOMB = 256 << 20
-"""Larger than any part of a delta may be."""
+"""A size over the limit of every part of a delta."""
 
 
 @pytest.fixture

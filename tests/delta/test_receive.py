@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nixoci.delta.closure import Closure
-from nixoci.delta.receive import receive
+from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
 from nixoci.nix_store.registration import RefusedError
 from tests.delta.forgery import OTHER_HASH, Forger
@@ -36,7 +36,7 @@ def new(tmp_path: Path) -> Closure:
 
 
 def added(nix: Fake, stream: bytes, *, dry_run: bool = False) -> tuple[str, ...]:
-    return receive(io.BytesIO(stream).read, what="the delta", store=nix.store, dry_run=dry_run).added
+    return receive_delta(io.BytesIO(stream).read, what="the delta", store=nix.store, dry_run=dry_run).added
 
 
 def names(nix: Fake) -> list[str]:

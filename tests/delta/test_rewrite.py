@@ -28,7 +28,7 @@ texts = st.lists(fragments, max_size=12).map(b"".join)
 
 
 def plainly(data: bytes) -> bytes:
-    """Return what a rewriter makes of data, from what is said of it."""
+    """Return the data as a rewriter should return it, computed from its definition."""
     done, at = b"", 0
     while at < len(data):
         for before, after in (

@@ -11,8 +11,8 @@ from nixoci.delta.format.model import SEGMENT_SIZE
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.plan import plan_delta
 from nixoci.delta.rebuild import Rebuilder
-from nixoci.delta.send import send, send_plan
-from nixoci.delta.summary import Summary
+from nixoci.delta.send import send_delta, send_plan
+from nixoci.delta.summary import SendSummary
 from nixoci.nix_store.nar import NarHash, NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename
 from nixoci.openat import open_below
@@ -65,11 +65,11 @@ def closure(real: Path, specs: Mapping[str, Spec], references: Mapping[str, tupl
 
 def delta(
     old: Closure, new: Closure, effort: Effort = Effort.DEFAULT, *, segment_size: int = SEGMENT_SIZE
-) -> tuple[bytes, Summary]:
+) -> tuple[bytes, SendSummary]:
     """Return a delta and its summary; with another size of segments, one that only `rebuild` with that size reads."""
     out = io.BytesIO()
     if segment_size == SEGMENT_SIZE:
-        summary = send(old, new, out, effort=effort)
+        summary = send_delta(old, new, out, effort=effort)
         return out.getvalue(), summary
     plan = plan_delta(old, new, similar=effort is not Effort.FAST, segment_size=segment_size)
     summary = send_plan(plan, out, effort=effort)

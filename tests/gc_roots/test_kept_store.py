@@ -1,4 +1,4 @@
-"""The image store of what only old containers use: what it holds, and that nothing is left of what it does not."""
+"""The store of images that only old containers use: it has these images, and nothing is left of others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_store(folder: Path, *names: str) -> dict[str, FoundImage]:
-    """Make an image store over images with other content each; return what is found of them, by name."""
+    """Make an image store over images with different content; return the images found in it, by name."""
     made = folder / "0-nixoci-image-store"
     images = []
     for name in names:
@@ -32,7 +32,7 @@ def make_store(folder: Path, *names: str) -> dict[str, FoundImage]:
 
 
 def listing(folder: Path) -> dict[str, bytes | str]:
-    """Return the files and symlinks below a directory with what they hold."""
+    """Return the files and symlinks below a directory with their content and targets."""
     return {
         str(path.relative_to(folder)): str(path.readlink()) if path.is_symlink() else path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""What is read of podman's records; the program is a stand-in, the real one is asked in the host's tests."""
+"""Reading podman's records, with a stand-in for the program; tests/host has tests with the real one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The test host by hand, as root from the top of the checkout.
 
-python -m tests.host build               make all that is cached: the file system, the sample images
+python -m tests.host build               make everything that is cached: the file system, the sample images
 python -m tests.host shell [USER]        a shell in a fresh machine, thrown away when it ends
 python -m tests.host run COMMAND...      one command in a fresh machine
 

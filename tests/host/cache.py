@@ -1,4 +1,4 @@
-"""What is slow to make is made once, kept under ``~/.cache/nixoci`` and found again by what it was made from."""
+"""A cache under ``~/.cache/nixoci`` for things that are slow to make, with keys computed from their inputs."""
 
 from __future__ import annotations
 

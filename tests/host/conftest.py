@@ -1,4 +1,4 @@
-"""What tests on the host share: one machine, its registries and the sample images."""
+"""Fixtures of tests on the host: one machine, its registries and the sample images."""
 
 from __future__ import annotations
 

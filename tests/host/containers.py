@@ -1,4 +1,4 @@
-"""Containers on a machine: images in its store, units that are made and started, what their processes say."""
+"""Containers on a machine: images in its store, units that are made and started, the output of their processes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WEB = {
     "healthcheck": {"test": ["CMD-SHELL", "test -s /run/nginx.pid"], "interval": "1s"},
     "notify": "healthy",
 }
-"""A container that is ready when it is healthy, after the one that is called cache."""
+"""A container that is ready when it is healthy, and starts after the container `cache`."""
 
 HOSTILE = {
     "QUOTES": "a\"b'c`d",
@@ -58,7 +58,7 @@ HOSTILE = {
     "__members": "no list",
     "type": "no derivation",
 }
-"""Values made to break what stands between, by names that are no better."""
+"""Values that are hard to escape, by names that are hard to escape."""
 
 BACKENDS = ("podman", "rootfs", "bundle")
 
@@ -70,7 +70,7 @@ STORAGE_CONF = "/etc/containers/storage.conf"
 class Host:
     """A machine with images in its store, and an image store over them on the same plain file system.
 
-    `paths` are the image paths by the images' names, `hashes` what `measure` says of them.
+    `paths` are the image paths by the images' names, `hashes` their results of `measure`.
     """
 
     def __init__(self, machine: Machine, paths: Mapping[str, str], hashes: Mapping[str, str]) -> None:
@@ -80,7 +80,7 @@ class Host:
 
     @classmethod
     def build(cls, machine: Machine, sources: Mapping[str, str]) -> Self:
-        """Extract images, given as `nixoci extract` takes them, on a machine and make the image store."""
+        """Extract images on a machine, given by their names for `nixoci extract`, and make the image store."""
         host = cls(machine, {}, {})
         host.paths = host.extract(sources)
         machine.run(["nixoci", "image-store", STORE, *host.paths.values(), f"--storage-conf={STORAGE_CONF}"])
@@ -105,7 +105,7 @@ class Host:
         return {name: self.machine.run([*show, path]).stdout for name, path in self.paths.items()}
 
     def deploy(self, out: str, containers: dict[str, Any], **more: Any) -> str:
-        """Render units to a new directory and link them; return what the command warned of."""
+        """Render units to a new directory and link them; return the command's warnings."""
         document = {"images": self.paths, "imageStore": STORE, "containers": containers, **more}
         self.machine.run(["tee", f"{out}.json"], input=json.dumps(document))
         done = self.machine.run(["nixoci", "units", f"{out}.json", out])
@@ -113,13 +113,13 @@ class Host:
         return done.stderr
 
     def link(self, out: str) -> None:
-        """Tell systemd of rendered units."""
+        """Link rendered units into systemd."""
         units = self.machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"])
         self.machine.run(["systemctl", "link", "--quiet", *units.stdout.split()])
         self.machine.run(["systemctl", "daemon-reload"])
 
     def systemctl(self, *arguments: str) -> str:
-        """Run systemctl and return what it says."""
+        """Run systemctl and return its output."""
         return self.machine.run(["systemctl", *arguments], timeout=180).stdout.strip()
 
     def wait_for_log(self, unit: str, text: str, timeout: float = 60) -> str:
@@ -132,29 +132,29 @@ class Host:
         return journal
 
     def seen(self, name: str, container: dict[str, Any], **more: Any) -> Any:
-        """Run a container once; return what it says in JSON, in one line of the journal after SEEN."""
+        """Run a container once; return the JSON that it prints after SEEN, in one line of the journal."""
         return self.seen_by_all(f"/var/{name}", {name: {"networks": ["none"]} | container}, **more)[name]
 
     def seen_by_all(self, out: str, containers: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Run containers of one deployment once; return what each says as in `seen`, by name."""
+        """Run containers of one deployment once; return the JSON of each as in `seen`, by name."""
         self.deploy(out, {name: {"restart": "no"} | container for name, container in containers.items()}, **more)
         self.start_all(containers)
         return {name: self.said(name) for name in containers}
 
     def start_all(self, names: Iterable[str]) -> None:
-        """Start services, four at a time, whether or not that succeeds."""
+        """Start services, four at a time; failures are ignored."""
         units = [f"{name}.service" for name in names]
         for first in range(0, len(units), 4):
             self.machine.run(["systemctl", "start", *units[first : first + 4]], check=False)
 
     def said(self, name: str) -> Any:
-        """Return what a container says in JSON, in one line of the journal after SEEN."""
+        """Return the JSON that a container prints after SEEN, in one line of the journal."""
         lines = self.wait_for_log(f"{name}.service", "SEEN ").splitlines()
         return json.loads(next(line for line in lines if line.startswith("SEEN ")).removeprefix("SEEN "))
 
 
 def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> str:
-    """Make an OCI layout inside, of a sample image with more in its config; return it as `nixoci extract` takes it."""
+    """Make an OCI layout of a sample image with a changed config, and return its name for `nixoci extract`."""
     layout = sample_images()[name].new.inside.split(":")[1]
     outside, blobs = machine.root / layout.lstrip("/"), "blobs/sha256"
     made = machine.root / f"var/tmp/{new}"
@@ -186,5 +186,5 @@ def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> str
 
 
 def sample_sources() -> dict[str, str]:
-    """Return the newer version of each sample image, as `nixoci extract` takes it on a machine."""
+    """Return the name of each sample image's newer version for `nixoci extract` on a machine."""
     return {name: pair.new.inside for name, pair in sample_images().items()}

@@ -1,4 +1,4 @@
-"""The main job, shown from end to end: pin, build, run, and nothing copied.
+"""A demonstration of the main job from end to end: pin, build, run, and nothing copied.
 
 Every command is printed before it runs, as one would type it.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOCK = "nixoci.lock.json"
 TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "oras": "/usr", "cacert": "/usr"}
-"""What the generated expression takes from nixpkgs elsewhere, and from the machine here."""
+"""The tools of the generated expression, which come from the machine here instead of nixpkgs."""
 
 
 class Demo:
@@ -50,7 +50,7 @@ class Demo:
         self.machine.run(["tee", path], input=text)
 
     def storage(self) -> int:
-        """Return how many bytes podman's own storage takes, without what is mounted there."""
+        """Return the bytes that podman's own storage takes, without mounts below it."""
         measure = ["du", "--summarize", "--bytes", "--one-file-system", "/var/lib/containers"]
         return int(self.machine.run(measure).stdout.split()[0])
 
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 
 def show(demo: Demo, reference: str, *, published: bool) -> None:
-    """Pin, build and run an image, and say what that cost.
+    """Pin, build and run an image, and print the space that it takes.
 
     A container whose ports are not published has no network at all, and is asked from within its namespace.
     """

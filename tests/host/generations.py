@@ -1,4 +1,4 @@
-"""Generations of a machine with the modules, and switches between them: what NixOS does of it, to the same end.
+"""Generations of a machine with the modules, and switches between them, with the same effect as on NixOS.
 
 `/etc` names a generation through a link, a profile of Nix's keeps the generations, and a switch compares units as
 NixOS's switch-to-configuration does.
@@ -51,7 +51,7 @@ IGNORED = {
 
 
 class Generations:
-    """The generations of one machine, whose containers are told by the names of their units."""
+    """The generations of one machine; the names of units identify its containers."""
 
     def __init__(self, modules: Modules) -> None:
         self.modules = modules

@@ -135,7 +135,7 @@ class Machine:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
     ) -> list[str]:
-        """Return the argv that runs a command inside when it is run outside, for those who need a live process."""
+        """Return the argv that, run outside, runs a command inside, for callers that need a live process."""
         # nsenter stays outside as its parent: killing that must end the command
         become = ["setpriv", "--pdeathsig=KILL"]
         values = dict(ENVIRONMENT, HOME="/root", USER="root")
@@ -164,7 +164,7 @@ class Machine:
             time.sleep(0.05)
 
     def journal(self, unit: str, *, user: str | None = None) -> str:
-        """Return what a unit has logged since the machine booted."""
+        """Return the log of a unit since the machine booted."""
         flag = "--user-unit" if user else "--unit"
         return self.run(["journalctl", "--no-pager", "--output=cat", f"{flag}={unit}"]).stdout
 
@@ -186,7 +186,7 @@ class Machine:
         with locked(machines / ".lock"):
             _sweep(machines)
             self._state.mkdir()
-            # held until all is removed or this process ends, however it ends: tells the next machine what is left over
+            # held until all is removed or this process ends; the next machine thus knows which folders are left over
             handle = os.open(self._state, os.O_RDONLY)
             cleanup.callback(discard, self._state)
             cleanup.callback(os.close, handle)
@@ -283,7 +283,7 @@ class Machine:
 
 
 def _cgroup_roots() -> list[Path]:
-    """Return where a machine needs a group of its own: the one tree, or on a legacy machine the two of systemd's."""
+    """Return the trees in which a machine needs a group of its own: one, or with legacy cgroups systemd's two."""
     base = Path("/sys/fs/cgroup")
     if (base / "cgroup.controllers").exists():
         return [base]
@@ -310,11 +310,11 @@ def _copy_nix(nix: Path, target: Path, *, link: bool) -> None:
 
 
 GONE = "gone-"
-"""Starts the name of what is being removed."""
+"""The prefix of folders that are being removed."""
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder, which takes seconds, in the background; what is left of it is swept up with machines."""
+    """Remove a folder in the background, which takes seconds; `_sweep` removes the rest if this process ends first."""
     gone = cache_dir() / "machines" / f"{GONE}{uuid.uuid4().hex}"
     with suppress(FileNotFoundError):  # another process has swept it up
         folder.rename(gone)
@@ -328,7 +328,7 @@ def _remove(gone: Path) -> None:
 
 
 def _sweep(machines: Path) -> None:
-    """Remove what machines left that were killed before they could clean up."""
+    """Remove the folders of machines that were killed before they could clean up."""
     for gone in machines.glob(f"{GONE}*"):
         _remove(gone)
     for state in machines.glob("nixoci-*"):

@@ -1,4 +1,4 @@
-"""Two machines on one cable, for what travels from one host to another."""
+"""Two machines on one network, for transfers between hosts."""
 
 from __future__ import annotations
 

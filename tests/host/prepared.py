@@ -1,8 +1,8 @@
 """The sample images in a machine's store, extracted once for all machines.
 
 Extraction takes much longer than a boot. So one machine does it, its /nix is cached, and every other machine starts
-with hard links to the same files. A test that wrote to one of them would have changed them for all: that is what
-most of these tests prove impossible, and what is looked for before the files are used again.
+with hard links to the same files. A test that wrote to one of them would change them for all. Most of these tests
+prove that to be impossible, and the files are checked before they are used again.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ for verb in ("extract", "image-store"):
     import_module(f"nixoci.cli.{VERBS[verb][0]}")
 print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "nixoci"), sep="\\n")
 """
-"""Prints the files of nixoci that decide what is in the store."""
+"""Prints the files of nixoci on which the content of the store depends."""
 
 
 KEPT = 4
-"""How many are cached, those used last: each checkout and each change of the code has its own, of a gigabyte."""
+"""Number of folders to keep, those used last; each checkout and each change of the code has its own, of a gigabyte."""
 
 
 @contextmanager

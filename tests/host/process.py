@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONG = 1800.0
-"""Seconds that a step may take which downloads and unpacks packages."""
+"""Time limit in seconds of a step that downloads and unpacks packages."""
 
 FETCH = ("curl", "--silent", "--show-error", "--fail", "--retry=20", "--retry-all-errors", "--retry-delay=1")
-"""Fetches from a server whose unit is ready, which the server itself may be a moment later."""
+"""Fetches from a server, with retries, because the server may be ready a moment after its unit."""
 
 
 class CommandError(Exception):
-    """A command failed or took too long; the text holds all that it said."""
+    """A command failed or took too long; the text has its whole output."""
 
     def __init__(self, argv: Sequence[str | Path], what: str, stdout: str, stderr: str) -> None:
         super().__init__(f"{shlex.join(map(str, argv))}\n{what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
@@ -57,5 +57,5 @@ def run(
 
 
 def _text(output: str | bytes | None) -> str:
-    """Decode what a command wrote before its time was up: bytes, even where text was asked for."""
+    """Decode the output of a command that timed out, which is bytes even if text was requested."""
     return output.decode("utf-8", "replace") if isinstance(output, bytes) else output or ""

@@ -1,4 +1,4 @@
-"""A registry on the machine's loopback, and what it was asked for."""
+"""A registry on the machine's loopback, and its log of requests."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMES = (b"a", b"b", b"c")
 TARGETS = (b"a", b"b", b"../a", b"/b", b"/a/b", b"../../c", b"c/../a", b"/nowhere/x", b".", b"b/../../c", b"a/./c")
 NEWEST = 1_500_000_000
-"""No entry is younger, so that a time of today is a clock's."""
+"""The latest time of any entry, so that a later time must come from a clock."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What the start of a bundle prepares without systemd-tmpfiles: owner and mode of /, and a start after a crash."""
+"""The start of a bundle without systemd-tmpfiles: owner and mode of /, and a start after a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three images, three backends, under real systemd; and values made to break what stands between."""
+"""Three images on three backends under real systemd, also with values that are hard to escape."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def test_registration_killed_at_any_point_the_store_is_sound(near: Machine, pair
             killer.wait(timeout=30)
         if done.returncode:
             refused[since] += 1
-            # until it registers a path it is only asked what there is
+            # until it registers a path, it only answers queries
             asked = (f"error: nix-store --store {store} --serve: ",) if since == "start" else ()
             assert done.stderr.startswith(("error: /nix/store/", *asked))
             assert done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`send` and `receive` as users meet them: pipes, full disks, dry runs, users whom Nix trusts and does not."""
+"""`send` and `receive` for users: pipes, full disks, dry runs, users whom Nix trusts and others."""
 
 from __future__ import annotations
 

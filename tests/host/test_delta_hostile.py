@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DELTAS = ("/root/fast", "/root/default")
 PEAK = 900 << 20
-"""What may be unpacked at most, twice, is what documents of 256 MiB need."""
+"""Limit of memory in bytes: enough to unpack documents of 256 MiB twice."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def old(machine: Machine) -> str:
-    """What the deltas are made from; the main store has it and not what they make."""
+    """The base of the deltas; the main store has it, and lacks the paths that they make."""
     old, new = build_pair(machine)
     for delta in DELTAS:
         machine.run(["nixoci", "send", "--from", old, "--to", new, "-o", delta, f"--effort={delta[6:]}"])

@@ -35,7 +35,7 @@ done
 exit 1
 """
 FRAMING = 1.03
-"""What ssh's packets, TCP and IP add: below three in a hundred for packets of 1500 bytes."""
+"""Overhead of ssh, TCP and IP: below 3 % for packets of 1500 bytes."""
 HANDSHAKE = 40_000
 """Bytes of two ssh connections' key exchange, and of the question which paths are there."""
 

@@ -1,4 +1,4 @@
-"""The main job, as `./scripts/demo` shows it."""
+"""`./scripts/demo`, run as it is."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ NIXPKGS = """
 {
   outputs = _: {
     lib = import ./lib;
-    # what the outputs that are built here need of the packages
+    # the packages that the outputs built here need
     legacyPackages.x86_64-linux.extend = _: rec {
       nixoci = "/opt/nixoci";
       stdenv.hostPlatform.system = "x86_64-linux";
@@ -155,7 +155,7 @@ def test_its_packages_are_all_that_generated_files_take(machine: Machine, with_l
 
 
 def test_the_template_is_a_machine(machine: Machine, with_lib: str) -> None:
-    """What `nix flake init -t` gives, as it is and with its container, evaluated with the module and nixpkgs' lib."""
+    """The files of `nix flake init -t`, with and without the container, evaluated with the module and nixpkgs' lib."""
     machine.run(["mkdir", "/root/flake/new"])
     machine.run(["nix", "flake", "init", "--offline", "--template", with_lib], cwd="/root/flake/new")
     assert machine.run(["ls", "/root/flake/new"]).stdout.split() == ["flake.nix", "nixoci.lock.json"]

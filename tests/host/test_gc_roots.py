@@ -1,4 +1,4 @@
-"""Images that containers still use stay: a switch, Nix's garbage collector, a stop, a start, a reboot in between."""
+"""Images that containers still use stay in the store, through a switch, garbage collection, a stop and a reboot."""
 
 from __future__ import annotations
 

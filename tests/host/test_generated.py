@@ -1,4 +1,4 @@
-"""Nix that Python writes for a deployment, built by Nix in its sandbox: the same units, whichever way they come."""
+"""Nix text that Python writes for a deployment, built in Nix's sandbox: every way gives the same units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health checks on each backend: the image's own, changed or taken away, and what being ready has to do with them."""
+"""Health checks on each backend: the image's own, changed and disabled ones, and their effect on readiness."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKS = {
     "words": ["CMD", "test", "-e", "/healthy"],
     "program": ["CMD", "/check"],
 }
-"""What images say of their health, by a name for it."""
+"""Health checks of images, by a name for each."""
 
 COUNTED = "echo tried >> /tried; test $(wc -l < /tried) -gt 2"
 VALUES = json.dumps(list(HOSTILE.values())).encode()
@@ -85,7 +85,7 @@ def state(host: Host, unit: str, prop: str = "ActiveState") -> str:
 
 
 def health(host: Host, name: str) -> str:
-    """Return what podman says, or for a bundle what its check's unit does."""
+    """Return the health that podman reports, or for a bundle the state of its check's unit."""
     if not name.endswith("-bundle"):
         return host.machine.run(["podman", "inspect", "--format={{.State.Health.Status}}", name]).stdout.strip()
     if state(host, f"{name}-health.service") == "failed":

@@ -1,4 +1,4 @@
-"""Values made to break what stands between a declaration and a process, declared in JSON and in Nix."""
+"""Values that are hard to escape on the way from a declaration, in JSON or in Nix, to a process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOW = (
     "import json, os, sys, time;"
     " print('SEEN', json.dumps([dict(os.environ), sys.argv[1:], os.listdir('/mnt')]), flush=True); time.sleep(600)"
 )
-"""What the containers run: one line for the journal, and then they stay."""
+"""The program of the containers: it prints one line to the journal, then waits."""
 
 DIRECTORY = "a $b %n 'c' \"d\" é"
 

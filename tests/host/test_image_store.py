@@ -1,4 +1,4 @@
-"""Our store under unmodified podman: what users do with an image, and what that must leave alone."""
+"""The image store under unmodified podman: all that users do with an image, none of which may change the store."""
 
 from __future__ import annotations
 
@@ -337,6 +337,6 @@ def test_a_rootless_user_runs_from_a_store_without_erofs_files(stored: Stored) -
 
 
 def test_nothing_was_copied_and_the_store_is_as_it_was(stored: Stored) -> None:
-    """The last: after all of the above."""
+    """This must run last, after all of the above."""
     assert stored.own_size() < len(NAMES) * 2**20
     stored.machine.run(["nix-store", "--verify-path", *stored.paths])

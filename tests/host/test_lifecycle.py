@@ -42,7 +42,7 @@ SERVICES: dict[str, dict[str, Any]] = {
 PORTS = {"web": 80, "cache": 6379, "db": 5432}
 ANSWERS = {"web": "Served by nginx", "cache": "\n", "db": "42\n"}
 LAST_WORDS = {"cache": "ready to exit, bye bye", "db": "database system is shut down"}
-"""What those say that were given the time to end."""
+"""Log lines of services that were given the time to end."""
 
 
 class Service:
@@ -72,7 +72,7 @@ class Service:
         return options | {"backend": self.backend, "notify": "healthy", "settings": settings}
 
     def ask(self) -> str:
-        """Return what the service answers, to this machine's client or to the container's own."""
+        """Return the answer of the service to this machine's client, or to the container's own."""
         if self.kind == "web":
             url = f"http://127.0.0.1:{self.port}"
             return self.machine.run(["curl", "--silent", f"{url}/asked-by-curl", f"{url}/"], check=False).stdout
@@ -81,11 +81,11 @@ class Service:
         return self.query("select 6*7")
 
     def query(self, text: str) -> str:
-        """Return what the database says, over its port."""
+        """Return the answer of the database over its port."""
         return self.execute("psql", "--host=127.0.0.1", "--username=postgres", "-tAc", text)
 
     def execute(self, *words: str) -> str:
-        """Run a command in the container and return what it says."""
+        """Run a command in the container and return its output."""
         runtime = "crun" if self.backend == "bundle" else "podman"
         return self.machine.run([runtime, "exec", self.name, *words]).stdout
 

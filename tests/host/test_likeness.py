@@ -1,4 +1,4 @@
-"""A container of each backend is to its process what `podman run` of the original image is."""
+"""On each backend, a container's process sees the same as under `podman run` of the original image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USERS = {
     "id": "1500",
     "stranger": "4711",
 }
-"""What an image may say of its user, by a name for it."""
+"""Users that an image may declare, by a name for each."""
 
 
 class Likeness:
@@ -119,7 +119,7 @@ CASES = {f"user-{name}": (name, dict[str, Any](), list[str]()) for name in USERS
 
 
 def comparable(seen: dict[str, Any], backend: str) -> dict[str, Any]:
-    """Return what the probe saw without what differs by nature."""
+    """Return the result of the probe without the facts that must differ."""
     kept: dict[str, Any] = json.loads(json.dumps(seen))
     # the test machine's containers.conf sets this limit
     del kept["limits"]["RLIMIT_NPROC"]
@@ -133,7 +133,7 @@ def comparable(seen: dict[str, Any], backend: str) -> dict[str, Any]:
         del kept["mark"], kept["environment"]["container"]
         # podman adds entries for numbers that have none
         del kept["files"]["passwd"], kept["files"]["group"]
-        # files and devices are mounted, which podman writes into its own layer, and the other way round
+        # some files and devices are mounted here and written to its own layer by podman, and the other way round
         own = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv", "/etc/passwd", "/etc/group"}
         kept["mounts"] = [mount for mount in kept["mounts"] if mount[0] not in own | {"/dev/x"}]
     return kept

@@ -1,4 +1,4 @@
-"""The modules, evaluated with nixpkgs' own lib, and what they build, run by the systemd of the test host."""
+"""The modules, evaluated with nixpkgs' own lib, and their units, run by the systemd of the test host."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ virtualisation.nixoci.containers = {
 
 
 class Modules:
-    """Evaluates and builds what modules say."""
+    """Evaluates and builds modules."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -457,7 +457,7 @@ def test_an_image_of_a_user_that_is_unknown(project: Modules) -> None:
 
 
 def test_a_user_has_a_backend_of_the_users_own(modules: Modules) -> None:
-    """That of the machine may be one that a user cannot have."""
+    """The machine's backend may be one that does not work for users."""
     backend = 'virtualisation.nixoci.backend = "bundle";'
     bob = 'virtualisation.nixoci.users.bob.containers.web.image = "nginx";'
     select = "it.config.virtualisation.nixoci.users.bob.containers.web.backend"

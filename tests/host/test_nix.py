@@ -56,7 +56,7 @@ def blob_derivations(machine: Machine, folder: str, *attributes: str, options: t
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    """A machine of these tests' own: what is fetched can be counted only where nothing was fetched before."""
+    """A machine for these tests alone: fetches can be counted only if nothing was fetched before."""
     with Machine(binds={images_dir(): INSIDE}) as booted:
         yield booted
 
@@ -91,7 +91,7 @@ def project(machine: Machine, entries: dict[str, LockedImage]) -> str:
 
 @pytest.fixture(scope="module")
 def blobs(machine: Machine, registry: Registry, project: str) -> Counter[str]:
-    """Build what all images are made of, several at once; return how often the registry gave each blob."""
+    """Build the blobs of all images, several at once; return how often the registry served each."""
     attributes = [f"images.{name}" for name in NAMES]
     registry.clear()
     derivations = sorted(blob_derivations(machine, project, *attributes))

@@ -1,4 +1,4 @@
-"""The escaper and the names against Nix's own evaluator: what is written is what Nix reads."""
+"""The escaper and the names against Nix's own evaluator: Nix reads the value that was written."""
 
 from __future__ import annotations
 
@@ -70,20 +70,27 @@ def evaluate(machine: Machine, expression: str) -> Any:
 
 SECTIONS = st.dictionaries(NAME, VALUE, max_size=3)
 LABELS = st.dictionaries(NAME, TEXT, max_size=3)
+# the names that a variable and a label may have
+VARIABLES = st.dictionaries(
+    NAME.filter(lambda name: name and "=" not in name and name.isprintable() and name == name.strip()), TEXT, max_size=3
+)
+HEALTH_TESTS = st.just(["NONE"]) | st.builds(
+    lambda kind, line: [kind, line], st.sampled_from(["CMD", "CMD-SHELL"]), TEXT.filter(bool)
+)
 CONTAINERS = st.builds(
     Container,
     image=st.just("web"),
     backend=st.sampled_from([Backend.PODMAN, Backend.ROOTFS]),
     entrypoint=st.none() | st.lists(TEXT, max_size=3),
     cmd=st.lists(TEXT, max_size=3),
-    environment=LABELS,
-    labels=LABELS,
+    environment=VARIABLES,
+    labels=VARIABLES,
     user=st.none() | TEXT,
     extra_options=st.lists(TEXT, max_size=3),
     auto_start=st.booleans(),
     stop_timeout=st.integers(0, 2**31),
     restart=st.sampled_from(Restart),
-    healthcheck=st.builds(HealthcheckOptions, test=st.none() | st.lists(TEXT, max_size=3)),
+    healthcheck=st.builds(HealthcheckOptions, test=st.none() | HEALTH_TESTS),
     settings=st.builds(
         Settings,
         unit=st.dictionaries(st.sampled_from(["Unit", "Service", "Install"]), SECTIONS),

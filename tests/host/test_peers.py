@@ -1,4 +1,4 @@
-"""Images that are only declared, run by the modules of others with pull = never: nixpkgs' own, and quadlet-nix.
+"""Images that are only declared, run with pull = never by the modules of nixpkgs and of quadlet-nix.
 
 Their real code says what runs; the text of a unit around it, which NixOS's systemd module writes, is written here.
 """

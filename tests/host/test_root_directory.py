@@ -22,7 +22,7 @@ LAYERS: dict[str, list[list[bytes]]] = {
     "above": [[], [SAID]],
     "twice": [[OTHER], [SAID]],
 }
-"""Which layers have an entry of the top directory, by a name for it."""
+"""Entries of the top directory in the lower and the upper layer, by a name for each case."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def host() -> Iterator[Host]:
 
 
 SHOWN = {"nowhere": "755 0 0", "below": "751 33 34", "above": "751 33 34", "twice": "751 33 34"}
-"""What the layers say (image-spec layer.md), and a bundle has."""
+"""Owner and mode in the layers (image-spec layer.md), which a bundle has too."""
 
 
 def shown(host: Host, pid: str) -> str:

@@ -51,7 +51,7 @@ print(json.dumps(listed))
 
 
 def odd_tree() -> Tree:
-    """Return a tree of what is hard to carry."""
+    """Return a tree of files that are hard to preserve."""
     tree = Tree(Inode(Kind.DIRECTORY, mode=0o711, uid=5, gid=6))
     sub = tree.root.children["é ü".encode()] = Inode(Kind.DIRECTORY, mode=0o2750, uid=33, gid=7)
     long = sub.children[b"x" * 200] = Inode(Kind.DIRECTORY, mode=0o1777)
@@ -110,12 +110,12 @@ class Alice:
         return self.machine.run(argv, user="alice", check=check)
 
     def podman(self, *arguments: str, check: bool = True) -> str:
-        """Run the user's podman and return what it says, to stderr too if it may fail."""
+        """Run the user's podman and return its output, with stderr if it may fail."""
         done = self.run("podman", *arguments, check=check)
         return done.stdout if check else done.stdout + done.stderr
 
     def systemctl(self, *arguments: str) -> str:
-        """Run systemctl for the user's systemd and return what it says."""
+        """Run systemctl for the user's systemd and return its output."""
         return self.run("systemctl", "--user", *arguments).stdout.strip()
 
     def listing(self, image: str) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def test_every_file_is_that_of_the_original_image_as_root_has_it(alice: Alice, n
     original = json.loads(alice.machine.run(["python3", "-c", LIST, mounted]).stdout)
     ours = alice.listing(f"localhost/{name}:1")
     devices = {path for path, entry in original.items() if entry[0].startswith(("0o2", "0o6"))}
-    # the images' archives say nothing of the top
+    # the images' archives have no entry for the top directory
     assert {path: ours[path] for path in ours if path != "b''"} == {
         path: entry for path, entry in original.items() if path not in {*devices, "b''"}
     }
@@ -168,7 +168,7 @@ def test_every_file_is_that_of_the_original_image_as_root_has_it(alice: Alice, n
 def test_odd_names_modes_and_xattrs(alice: Alice) -> None:
     ours = alice.listing("localhost/odd:1")
     top = ours["b''"]
-    assert top[0] == "0o40711"  # whose it is, podman says
+    assert top[0] == "0o40711"  # podman reports the owner
     path = ascii(b"/" + "é ü".encode() + b"/" + b"x" * 200 + b"/\xff\n'" + b"y" * 120)
     file = ours[path]
     assert file[:3] == ["0o106755", 65535, 65535]

@@ -1,4 +1,4 @@
-"""Secrets on each backend: inside they are what they are outside, and nobody else sees them."""
+"""Secrets on each backend: they have the same content inside as outside, and nobody else can read them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRETS: dict[str, bytes] = {
     "empty": b"",
     "large": b"0123456789abcdef" * 6000,
 }
-"""What secrets hold, by name."""
+"""The content of secrets, by name."""
 
 SHOW = """
 import hashlib, json, os, sys, time

@@ -79,7 +79,7 @@ def test_a_container_that_writes_all_it_can_and_is_killed_leaves_the_store_alone
         time.sleep(0.1)
     assert host.machine.run(show).stdout.strip() in {"failed", "inactive"}
     assert host.measure() == host.hashes
-    # and what is killed can be started again, and stopped
+    # a killed unit can be started again, and stopped
     host.systemctl("start", f"{name}.service")
     host.systemctl("kill", "--kill-whom=main", "--signal=KILL", f"{name}.service")
     host.systemctl("stop", f"{name}.service")

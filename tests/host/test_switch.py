@@ -1,6 +1,6 @@
-"""Switches between generations of a machine: what restarts, what is collected as garbage, what a boot needs.
+"""Switches between generations of a machine: restarts, garbage collection, and a boot without a registry.
 
-The registry has left before the first container starts: what is run was built.
+The registry is gone before the first container starts, so everything that runs was built.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ IMAGES = {"podman": "nginx", "rootfs": "redis", "bundle": "python"}
 
 PACKAGES = {"podman": "nginx-light", "rootfs": "redis-server", "bundle": "python3.11-minimal"}
 UPDATED = list(IMAGES)
-NEIGHBOURS = [f"{backend}-neighbour" for backend in IMAGES]
-NAMES = UPDATED + NEIGHBOURS
+NEIGHBORS = [f"{backend}-neighbor" for backend in IMAGES]
+NAMES = UPDATED + NEIGHBORS
 PID_1 = "trap 'exit 0' TERM; while :; do sleep infinity & wait $!; done"
 
 
@@ -43,7 +43,7 @@ def container(backend: str, image: str) -> str:
 CONTAINERS = "\n".join(
     f"virtualisation.nixoci.containers.{name} = {container(backend, image)};"
     for backend in IMAGES
-    for name, image in ((backend, IMAGES[backend]), (f"{backend}-neighbour", "postgres"))
+    for name, image in ((backend, IMAGES[backend]), (f"{backend}-neighbor", "postgres"))
 )
 
 
@@ -59,7 +59,7 @@ class Switches:
         return main_pids(self.machine, NAMES)
 
     def inside(self, name: str, *command: str) -> str:
-        """Return what a command says inside of a container."""
+        """Return the output of a command inside a container."""
         program = "crun" if name.startswith("bundle") else "podman"
         return self.machine.run([program, "exec", name, *command]).stdout.strip()
 
@@ -97,7 +97,7 @@ def switches(images: dict[str, Pair]) -> Iterator[Switches]:
         yield Switches(generations, built)
 
 
-def test_an_updated_image_restarts_its_own_containers_and_no_neighbour(switches: Switches) -> None:
+def test_an_updated_image_restarts_its_own_containers_and_no_neighbor(switches: Switches) -> None:
     first, versions = switches.pids(), [switches.versions()]
     for count, backend in enumerate(UPDATED, 1):
         before = switches.pids()
@@ -116,18 +116,18 @@ def test_an_updated_image_restarts_its_own_containers_and_no_neighbour(switches:
         assert switches.inside(name, "cat", "/run/secrets/token") == "s3cret"
 
 
-def test_a_neighbour_of_any_kind_restarts_nothing_else(switches: Switches) -> None:
-    """A container more or less, a variable of another: units name nothing that these change."""
+def test_a_neighbor_of_any_kind_restarts_nothing_else(switches: Switches) -> None:
+    """Units do not depend on another container, or on its variables."""
     modules, generations = switches.generations.modules, switches.generations
     given = (ENABLE, SECCOMP, CONTAINERS, f"virtualisation.nixoci.lock = {FOLDER}/0/nixoci.lock.json;")
     extra = f"virtualisation.nixoci.containers.more = {container('podman', 'nginx')};"
-    variable = 'virtualisation.nixoci.containers.rootfs-neighbour.environment.A = "1";'
+    variable = 'virtualisation.nixoci.containers.rootfs-neighbor.environment.A = "1";'
     found = []
     for changes in ((), (extra,), (variable,)):
         _, units, _ = modules.build(*given, *changes, select="it.config.virtualisation.nixoci.units")
         found.append({name: generations.parsed_file(f"{units}/lib/systemd/system/{name}.service") for name in NAMES})
     assert found[0] == found[1]
-    assert {name for name in NAMES if found[0][name] != found[2][name]} == {"rootfs-neighbour"}
+    assert {name for name in NAMES if found[0][name] != found[2][name]} == {"rootfs-neighbor"}
 
 
 def stored_images(machine: Machine) -> dict[str, bool]:
@@ -198,9 +198,9 @@ def test_a_boot_without_a_network_pulls_and_loads_nothing(switches: Switches) ->
         assert images == []
         assert layers == written
         assert len(written) == 4  # one for each of podman's containers; bundles are none
-    for name in ("podman", "podman-neighbour"):
+    for name in ("podman", "podman-neighbor"):
         assert " --pull never " in switches.generations.text(new, f"{name}.service")
-    for name in ("rootfs", "rootfs-neighbour"):
+    for name in ("rootfs", "rootfs-neighbor"):
         assert f" --rootfs {switches.images(new)[name]}/rootfs:O" in switches.generations.text(new, f"{name}.service")
     for name in NAMES:
         assert "pull" not in machine.journal(f"{name}.service").casefold()

@@ -1,4 +1,4 @@
-"""What is escaped for units comes back as it was: from systemd itself, and from podman's generator and systemd."""
+"""Values escaped for units come back unchanged from systemd, and from podman's generator and systemd."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for kind, strings in ((b".arguments", arguments), (b".environment", values)):
     with open(os.path.dirname(os.fsencode(__file__)) + b"/" + name + kind, "wb") as file:
         file.write(b"".join(string + b"\\0" for string in strings))
 """
-"""Writes what it was started with, under $DUMP_TO or, as podman, under the container's name."""
+"""Writes its arguments and environment to $DUMP_TO or, as podman, to a file of the container's name."""
 
 QUADLET = "/usr/libexec/podman/quadlet"
 SAMPLES = ["one", "-1", "a b", '"in quotes"', "back\\\\slash", "%n $HOME ${x}", "é"]
@@ -47,7 +47,7 @@ SPECIAL = "\"'\\$%{}; \t\n\r\x01\x1b\x7f#[]=:,*@-+!|~`&<>()é\u00a0\u0085\u2028�
 
 
 def values(batch: int) -> list[str]:
-    """Return strings that are hard to escape: short ones of what is special, long ones, and any characters at all."""
+    """Return strings that are hard to escape: short ones of special characters, long ones, and any characters."""
     source = random.Random(SEED + batch)  # noqa: S311 - the same each time
     result = []
     for _ in range(EACH):

@@ -123,11 +123,51 @@ def test_history_has_one_layer_or_is_not_there(tmp_path: Path, history: Any, exp
 
 def test_a_history_of_another_shape_is_refused(tmp_path: Path) -> None:
     image = image_path(tmp_path / "image", small_tree(), config={"history": ["RUN x"]})
-    with pytest.raises(ImageError, match=r"^image sample: config: history is not a list of objects; rebuild"):
+    with pytest.raises(
+        ImageError, match=r"^image sample: config: history\[0\]: expected an object, found a string; rebuild"
+    ):
         build_image_store(tmp_path / "store", [image], mkcomposefs=None)
 
 
-@pytest.mark.parametrize("created", ["yesterday", "2024-02-30T00:00:00Z", "2024-05-06", None])
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        ("2024-01-02T03:04:05.123456789012Z", "2024-01-02T03:04:05.123456789012Z"),
+        ("2024-01-02T03:04:05+14:00", "2024-01-02T03:04:05+14:00"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("2024-01-02T03:04:05", "2024-01-02T03:04:05Z"),
+        ("2024-01-02 03:04:05.5+0100", "2024-01-02T02:04:05.500000Z"),
+        ("2024-01-02T03:04:05,5Z", "2024-01-02T03:04:05.500000Z"),
+        ("2024-05-06", "2024-05-06T00:00:00Z"),
+        ("1704164645", "2024-01-02T03:04:05Z"),
+        ("2024-01-02T03:04:60Z", "absent"),
+        ("yesterday", "absent"),
+        ("", "absent"),
+        (None, None),
+    ],
+)
+def test_podman_gets_no_time_that_go_cannot_read(tmp_path: Path, created: str | None, expected: str | None) -> None:
+    history = [{"created": created, "created_by": "x"}]
+    image = image_path(tmp_path / "image", small_tree(), config={"created": created, "history": history})
+    (stored,) = build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    (record,) = records(tmp_path / "store", "images")
+    config = json.loads(data(tmp_path / "store", record, f"sha256:{record['id']}"))
+    assert config.get("created", "absent") == config["history"][0].get("created", "absent") == expected
+    assert len(stored.warnings) == (0 if created == expected else 2)
+    assert record["created"] == ("1970-01-01T00:00:00Z" if expected in {"absent", None} else expected)
+
+
+def test_nulls_and_absent_fields_of_a_config_stay_readable(tmp_path: Path) -> None:
+    config: dict[str, object] = {"rootfs": None, "history": [None, {}], "config": {"Labels": {"a": None}}}
+    image = image_path(tmp_path / "image", small_tree(), config=config)
+    build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    (record,), (layer,) = records(tmp_path / "store", "images"), records(tmp_path / "store", "layers")
+    written = json.loads(data(tmp_path / "store", record, f"sha256:{record['id']}"))
+    assert written["rootfs"] == {"type": "layers", "diff_ids": [layer["diff-digest"]]}
+    assert written["history"] == [{"empty_layer": True}, {}]
+
+
+@pytest.mark.parametrize("created", ["yesterday", "2024-02-30T00:00:00Z", "", None])
 def test_a_time_that_go_does_not_read_stays_out_of_the_records(tmp_path: Path, created: str | None) -> None:
     image = image_path(tmp_path / "image", small_tree(), config={"created": created})
     build_image_store(tmp_path / "store", [image], mkcomposefs=None)
@@ -204,7 +244,9 @@ def test_the_same_images_give_the_same_bytes_whatever_the_umask(tmp_path: Path) 
 
 def test_a_missing_program_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     image = image_path(tmp_path / "image", small_tree())
-    with pytest.raises(ProcessError, match=r"^/nowhere/mkcomposefs: program not found; install composefs"):
+    with pytest.raises(
+        ProcessError, match=r"^image sample: /nowhere/mkcomposefs: program not found; install composefs"
+    ):
         build_image_store(tmp_path / "store", [image], mkcomposefs="/nowhere/mkcomposefs")
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 

@@ -1,4 +1,4 @@
-"""The metadata of a store for rootless users, as another reader of tar files finds it."""
+"""The metadata of a store for rootless users, read by another reader of tar files."""
 
 from __future__ import annotations
 

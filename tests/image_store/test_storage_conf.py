@@ -3,7 +3,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from nixoci.image_store.storage_conf import storage_conf
+from nixoci.image_store.storage_conf import storage_conf, storage_drop_in
 
 ODD = Path('/nix/store/ü"\\ 😀')
 
@@ -22,3 +22,11 @@ def test_roots_file_says_to_users_what_is_theirs() -> None:
 def test_a_rootless_user_mounts_with_a_program() -> None:
     options = tomllib.loads(storage_conf(Path("/s"), mount_program=ODD))["storage"]["options"]
     assert options == {"additionalimagestores": ["/s"], "overlay": {"mount_program": str(ODD)}}
+
+
+def test_a_drop_in_adds_to_other_files() -> None:
+    text = storage_drop_in(ODD, note="made")
+    assert text.startswith("# made\n")
+    assert tomllib.loads(text) == {"storage": {"options": {"additionalimagestores": [str(ODD), {"append": True}]}}}
+    options = tomllib.loads(storage_drop_in(Path("/s"), mount_program=ODD))["storage"]["options"]
+    assert options["overlay"] == {"mount_program": str(ODD)}

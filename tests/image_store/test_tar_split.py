@@ -24,7 +24,7 @@ _ISO_POLYNOMIAL = 0xD800000000000000
 
 
 def test_the_checksum_is_that_of_go_hash_crc64() -> None:
-    assert crc64_iso(b"123456789") == 0xB90956C775A41001  # the catalogue's check value of CRC-64/GO-ISO
+    assert crc64_iso(b"123456789") == 0xB90956C775A41001  # the catalog's check value of CRC-64/GO-ISO
 
 
 @settings(deadline=None, max_examples=60)

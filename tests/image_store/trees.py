@@ -43,7 +43,7 @@ class Tree:
         return inode
 
     def write(self, rootfs: Path) -> None:
-        """Write what a rootfs holds of the tree."""
+        """Write the part of the tree that a rootfs can hold."""
         first: dict[int, Path] = {}
         for path, inode in walk(self.root):
             target = rootfs / os.fsdecode(path)
@@ -59,7 +59,7 @@ class Tree:
 
 
 def small_tree(text: bytes = b"hello\n") -> Tree:
-    """Return a tree with one of everything that matters to a store."""
+    """Return a tree with every kind of file that matters to a store."""
     tree = Tree(Inode(Kind.DIRECTORY))
     bin_ = tree.root.children[b"bin"] = Inode(Kind.DIRECTORY)
     su = tree.file(bin_, b"su", text, mode=0o4755, mtime=1_700_000_000_000_000_000)

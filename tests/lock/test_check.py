@@ -66,8 +66,8 @@ def test_layers_that_are_not_the_configs(lock: Lock) -> None:
 
 
 def test_a_config_that_is_none(lock: Lock) -> None:
-    config = replace(lock.images["app"].platforms[AMD64].config, value={"os": "linux", "architecture": "amd64"})
-    says = "config.value: rootfs: is missing; `nixoci update app` writes it again"
+    config = replace(lock.images["app"].platforms[AMD64].config, value={"os": "linux", "rootfs": 1})
+    says = "config.value: rootfs: expected an object, got 1; `nixoci update app` writes it again"
     assert problems(changed(lock, config=config)) == [f"image app, linux/amd64: {says}"]
 
 

@@ -112,9 +112,11 @@ def test_a_name_is_of_one_image(layout: Path, context: LockContext) -> None:
     with pytest.raises(LockError) as caught:
         add_image(before, f"oci:{layout}:2.0", context=context, name="app", platforms=[AMD64])
     assert str(caught.value) == (
-        f"image app: is oci:{layout}:1.0 already, so it cannot be oci:{layout}:2.0; choose another name with --name, or"
-        " remove it first with `nixoci remove app`"
+        f"image app: is oci:{layout}:1.0 already, so it cannot be oci:{layout}:2.0; run `nixoci update app --tag 2.0`"
+        " to pin that tag, or choose another name with --name"
     )
+    with pytest.raises(LockError, match="remove it first with `nixoci remove app`"):
+        add_image(before, "registry.example/app:1.0", context=context, name="app", platforms=[AMD64])
 
 
 @pytest.mark.parametrize("name", ["a b", ".hidden", "a/b", "-a", "é", "a\n"])

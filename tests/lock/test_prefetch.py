@@ -1,4 +1,4 @@
-"""Choosing what to prefetch; the store itself is in the host's tests."""
+"""The choice of images to prefetch; tests/host has tests with a real store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks to write Nix for, made of descriptors that nobody can fetch."""
+"""Locks to write Nix for, with descriptors of blobs that do not exist."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,13 @@ WEB = Deployment(
     containers={"web": Container(image="web", ports=["80:80"], environment={"evil": '${"x"}";', "if": "\n"})}
 )
 DEPLOYMENTS = [None, WEB]
+SOURCES: list[dict[str, Any]] = [
+    {},
+    {"flake": "path:/src"},
+    {"checkout": PurePosixPath("/src"), "lock_file": PurePosixPath("nixoci.lock.json")},
+    {"checkout": PurePosixPath("../src")},
+]
+BESIDE = PurePosixPath("nixoci.lock.json")
 
 
 @pytest.fixture
@@ -66,20 +74,22 @@ def test_the_shape_is_rfc_166(deployment: Deployment | None) -> None:
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_nothing_outside_of_the_file_is_imported(deployment: Deployment | None) -> None:
     code = [line.partition("#")[0] for line in render_default_nix(LOCK, deployment=deployment).splitlines()]
-    assert not [line for line in code if "import " in line or "<nixpkgs>" in line or "readFile" in line]
+    found = [line.strip() for line in code if "import " in line or "<nixpkgs>" in line or "readFile" in line]
+    assert found == ["import checkout { inherit system; }"]
 
 
 def test_the_flake_is_a_string_like_any_other() -> None:
-    assert '(builtins.getFlake "a\\"\\${b}").packages' in render_default_nix(LOCK, flake='a"${b}')
+    assert '(builtins.getFlake "a\\"\\${b}")).packages' in render_default_nix(LOCK, flake='a"${b}')
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_nixfmt_would_change_nothing(tmp_path: Path, deployment: Deployment | None) -> None:
+@pytest.mark.parametrize("source", SOURCES)
+def test_nixfmt_would_change_nothing(tmp_path: Path, deployment: Deployment | None, source: dict[str, Any]) -> None:
     nixfmt = shutil.which("nixfmt")
     if nixfmt is None:
         pytest.skip("nixfmt is not on PATH: the shape of generated Nix was NOT compared with it")
     file = tmp_path / "default.nix"
-    file.write_text(render_default_nix(LOCK, deployment=deployment), encoding="utf-8")
+    file.write_text(render_default_nix(LOCK, deployment=deployment, **source), encoding="utf-8")
     done = subprocess.run([nixfmt, "--check", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -91,7 +101,7 @@ def test_the_command_writes_to_stdout(folder: Path) -> None:
 def test_the_command_leaves_a_file_alone_that_is_up_to_date(folder: Path) -> None:
     file = folder / "default.nix"
     assert run(folder, "--output", str(file)) == (0, "", "")
-    assert file.read_text(encoding="utf-8") == render_default_nix(LOCK)
+    assert file.read_text(encoding="utf-8") == render_default_nix(LOCK, lock_file=BESIDE)
     before = file.stat()
     assert run(folder, "--output", str(file))[0] == 0
     after = file.stat()
@@ -157,7 +167,7 @@ def test_the_command_takes_containers(folder: Path) -> None:
     containers.write_text(dump(WEB), encoding="utf-8")
     options = ["--containers", str(containers), "--output", str(file)]
     assert run(folder, *options) == (0, "", "")
-    assert file.read_text(encoding="utf-8") == render_default_nix(LOCK, deployment=WEB)
+    assert file.read_text(encoding="utf-8") == render_default_nix(LOCK, deployment=WEB, lock_file=BESIDE)
     assert run(folder, *options, "--check")[0] == 0
     file.write_text("{ }\n", encoding="utf-8")
     code, _, error = run(folder, *options, "--check")
@@ -165,3 +175,69 @@ def test_the_command_takes_containers(folder: Path) -> None:
     assert (
         f"run `nixoci generate --lock {folder}/nixoci.lock.json --containers '{containers}' --output {file}`" in error
     )
+
+
+def checkout(folder: Path) -> Path:
+    """Make what a checkout of nixoci is known by."""
+    for name in ("default.nix", "flake.nix", "flake.lock", "nix/package.nix"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_a_checkout_is_looked_at_and_named_from_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = checkout(folder / "the nixoci")
+    file = folder / "nix/default.nix"
+    file.parent.mkdir()
+    assert run(folder, "--output", str(file), "--nixoci", str(source))[0] == 0
+    assert f'checkout ? "{source}"' in file.read_text(encoding="utf-8")
+    monkeypatch.chdir(folder)
+    assert run(folder, "--output", str(file), "--nixoci", "the nixoci")[0] == 0
+    assert 'checkout ? ./. + "/../the nixoci"' in file.read_text(encoding="utf-8")
+    code, _, error = run(folder, "--nixoci", str(file.parent))
+    assert (code, error) == (
+        1,
+        f"--nixoci {file.parent}: has no nix/package.nix; give a checkout of nixoci, or use --flake",
+    )
+
+
+def test_a_flake_s_path_is_looked_at_and_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout(folder / "source")
+    monkeypatch.chdir(folder)
+    for given in ("./source", "path:./source", str(folder / "source")):
+        code, text, _ = run(folder, "--flake", given)
+        assert code == 0
+        assert f'builtins.getFlake "path:{folder}/source"' in text
+    code, _, error = run(folder, "--flake", ".")
+    assert (code, error) == (
+        1,
+        f"--flake .: {folder} has no flake.nix; give the directory of nixoci's flake, or its URL",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flake", "pinned"),
+    [
+        (f"github:owner/nixoci/{'a' * 40}", True),
+        (f"git+https://host/nixoci?rev={'a' * 40}", True),
+        ("github:owner/nixoci", False),
+        ("github:owner/nixoci/main", False),
+        ("flake:nixoci", False),
+    ],
+)
+def test_a_flake_without_a_revision_is_warned_of(folder: Path, flake: str, *, pinned: bool) -> None:
+    command = ["generate", "--lock", str(folder / "nixoci.lock.json"), "--flake", flake]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0
+    assert ("names no revision" in done.stderr) is not pinned
+
+
+def test_two_sources_of_tools_are_wrong_usage(folder: Path) -> None:
+    assert run(folder, "--flake", "a", "--nixoci", str(folder))[0] == 2
+
+
+def test_a_lock_elsewhere_is_not_looked_for(folder: Path) -> None:
+    file = folder / "below/default.nix"
+    file.parent.mkdir()
+    assert run(folder, "--output", str(file))[0] == 0
+    assert file.read_text(encoding="utf-8") == render_default_nix(LOCK)

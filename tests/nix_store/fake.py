@@ -1,4 +1,4 @@
-"""A stand-in for `nix-store --serve` and `nix-store --delete`, with a log of what it was asked."""
+"""A stand-in for `nix-store --serve` and `nix-store --delete`, with a log of requests."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The protocol of `nix-store --serve`, byte by byte: what Nix is asked, and what is made of what it answers."""
+"""The protocol of `nix-store --serve`, byte by byte: requests to Nix, and the reading of its answers."""
 
 import io
 import struct
@@ -23,13 +23,13 @@ NAMES = [store_path(f"path-{letter}", letter) for letter in "abcdfghijk"]
 
 
 def served(*answers: bytes) -> tuple[Server, io.BytesIO]:
-    """Return a server that answers so, and what it is asked."""
+    """Return a server with these answers, and the requests that it gets."""
     asked = io.BytesIO()
     return Server(Conversation(asked, io.BytesIO(b"".join(answers)))), asked
 
 
 def read_text(data: bytes, at: int) -> tuple[bytes, int]:
-    """Read as Nix does (src/libutil/serialise.cc, readString): what pads must be zeros."""
+    """Read as Nix does (src/libutil/serialise.cc, readString): padding must be zeros."""
     size = int.from_bytes(data[at : at + 8], "little")
     content = data[at + 8 : at + 8 + size]
     end = at + 8 + -(-size // 8) * 8

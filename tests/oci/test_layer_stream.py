@@ -1,28 +1,33 @@
-"""A layer's bytes: decompressed as the media type says, verified to the end."""
+"""A layer's bytes: decompressed as their first bytes say, verified to the end."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
 import threading
 import zlib
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixoci.compression import compress
-from nixoci.errors import BlobError, ImageError
+from nixoci.compression import MAX_INFLATED, compress
+from nixoci.errors import BlobError
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Layer
-from nixoci.oci.layer_stream import CHUNK, MAX_INFLATED, layer_chunks
+from nixoci.oci.layer_stream import CHUNK, layer_chunks
 from nixoci.oci.media_types import OCI_LAYER
 from nixoci.oci.model import Descriptor
 from tests.support.memory import MemoryBlobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TAR = b"some tar stream" * 1000
 SKIPPABLE = b"\x50\x2a\x4d\x18\x05\x00\x00\x00table"
@@ -50,12 +55,12 @@ def unpacked(blob: bytes, media_type: str, tar: bytes = TAR) -> bytes:
     return b"".join(layer_chunks(OneBlob(blob), layer))
 
 
-def refused(blob: bytes, layer: Layer, message: str, error: type[ImageError] = BlobError) -> None:
+def refused(blob: bytes, layer: Layer, message: str) -> None:
     source = OneBlob(blob)
-    with pytest.raises(error) as caught:
+    with pytest.raises(BlobError) as caught:
         list(layer_chunks(source, layer))
     assert re.fullmatch(re.escape(f"layer {layer.descriptor.digest}: ") + message, str(caught.value))
-    assert source.file.closed or error is ImageError
+    assert source.file.closed
 
 
 @pytest.mark.parametrize(
@@ -135,37 +140,17 @@ def test_sha512_digests_are_verified() -> None:
         list(layer_chunks(OneBlob(TAR[:-1] + b"x"), good))
 
 
-@pytest.mark.parametrize(
-    ("media_type", "blob", "found"),
-    [
-        (GZIP, TAR, "neither gzip nor zstd"),
-        (GZIP, compress(TAR), "zstd"),
-        (GZIP, SKIPPABLE + compress(TAR), "zstd"),
-        (GZIP, b"", "neither gzip nor zstd"),
-        (GZIP, b"\x1f", "neither gzip nor zstd"),
-        (ZSTD, gzipped(TAR), "gzip"),
-        (ZSTD, TAR, "neither gzip nor zstd"),
-        (OCI_LAYER, gzipped(TAR), "gzip"),
-        (OCI_LAYER, compress(TAR), "zstd"),
-    ],
-)
-def test_the_first_bytes_must_agree_with_the_media_type(media_type: str, blob: bytes, found: str) -> None:
-    refused(
-        blob,
-        layer_of(blob, media_type),
-        re.escape(
-            f"its media type is {media_type}, its first bytes are {found}; the blob is damaged or the manifest is wrong"
-        ),
-    )
+@pytest.mark.parametrize("media_type", [OCI_LAYER, GZIP, ZSTD, "text/plain"])
+@pytest.mark.parametrize("pack", [bytes, gzipped, compress, bz2.compress, lzma.compress])
+def test_the_first_bytes_say_how_a_layer_is_packed(media_type: str, pack: Callable[[bytes], bytes]) -> None:
+    blob = pack(TAR)
+    assert b"".join(layer_chunks(OneBlob(blob), layer_of(blob, media_type))) == TAR
 
 
-def test_a_media_type_that_is_no_layer_is_refused() -> None:
-    for media_type in ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "text/plain", "application/x-tar+xz"):
-        with pytest.raises(
-            ImageError,
-            match=re.escape(f"media type '{media_type}' is not a layer that nixoci reads (tar, gzip or zstd)"),
-        ):
-            list(layer_chunks(OneBlob(TAR), layer_of(TAR, media_type)))
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, lambda tar: lzma.compress(tar) + bytes(1000)])
+def test_xz_and_bzip2_streams_may_follow_one_another(pack: Callable[[bytes], bytes]) -> None:
+    blob = pack(TAR) + pack(TAR)
+    assert b"".join(layer_chunks(OneBlob(blob), layer_of(blob, GZIP, TAR + TAR))) == TAR + TAR
 
 
 @pytest.mark.parametrize("media_type", [OCI_LAYER, GZIP, ZSTD])
@@ -258,7 +243,8 @@ def test_what_cannot_be_decompressed_is_refused(media_type: str, blob: bytes) ->
 
 def test_a_frame_that_wants_too_large_a_window_is_refused() -> None:
     frame = b"\x28\xb5\x2f\xfd\x00" + bytes([21 << 3]) + b"\x01\x00\x00"  # a window of 2^31 bytes
-    refused(frame, layer_of(frame, ZSTD, b""), "cannot be decompressed: [^\n]+; the blob is damaged, fetch it again")
+    message = "its zstd stream needs too much memory to decompress; compress it again with a smaller window"
+    refused(frame, layer_of(frame, ZSTD, b""), message)
 
 
 @settings(max_examples=200)

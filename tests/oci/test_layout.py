@@ -12,11 +12,22 @@ from nixoci.oci.layout import Layout
 from nixoci.oci.media_types import OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.resolve import resolve_image
-from tests.support.layout import blob_path, describe, encode, tar_stream, write_layout
+from nixoci.oci.sources import open_source
+from tests.support.layout import (
+    REF_NAME,
+    blob_path,
+    describe,
+    encode,
+    tar_stream,
+    write_index,
+    write_layout,
+    write_oci_archive,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+AMD64 = Platform.parse("linux/amd64")
 LAYER = tar_stream({"a": b"1"})
 
 
@@ -41,7 +52,7 @@ def test_of_several_the_tag_decides(tmp_path: Path) -> None:
     digests = {tag: write_layout(tmp_path, [tar_stream({tag: b""})], tag=tag) for tag in ("1.0", "2.0")}
     for tag, digest in digests.items():
         assert Layout.open(tmp_path, tag, name="L").root.digest == digest
-    assert refused(tmp_path) == "L: the layout has 2 images; add :TAG, there is 1.0, 2.0"
+    assert refused(tmp_path) == "L: the layout has 2 images; add :TAG or @DIGEST, there is 1.0, 2.0"
     assert refused(tmp_path, "3.0") == "L: no image has the tag '3.0'; there is 1.0, 2.0"
 
 
@@ -108,3 +119,35 @@ def test_a_fifo_in_place_of_a_blob_does_not_block(tmp_path: Path) -> None:
     layout = Layout.open(tmp_path, None, name="L")
     with pytest.raises(BlobError, match="is missing"):
         layout.open_blob(layout.root)
+
+
+def test_a_digest_chooses_an_image_with_or_without_a_tag(tmp_path: Path) -> None:
+    digests = [write_layout(tmp_path, [], config={"author": name}, tag=name) for name in ("one", "two")]
+    entries = json.loads((tmp_path / "index.json").read_bytes())["manifests"]
+    for entry in entries:
+        del entry["annotations"]
+    (tmp_path / "index.json").write_bytes(encode({"schemaVersion": 2, "manifests": entries}))
+    archive = write_oci_archive(tmp_path.with_suffix(".tar"), tmp_path)
+    for digest in digests:
+        for text in (f"oci:{tmp_path}@{digest}", f"oci-archive:{archive}@{digest}"):
+            with open_source(text) as source:
+                assert (source.root.digest, source.name) == (digest, text)
+    with pytest.raises(ImageError) as caught:
+        Layout.open(tmp_path, Digest.of(b""), name="L")
+    there = ", ".join(map(str, digests))
+    assert str(caught.value) == f"L: no image has this digest in index.json; there is {there}"
+
+
+def test_entries_with_digests_of_other_algorithms_matter_only_where_they_are_picked(tmp_path: Path) -> None:
+    digest = write_layout(tmp_path, [], tag="one")
+    file = tmp_path / "index.json"
+    index = json.loads(file.read_bytes())
+    foreign = {"mediaType": OCI_MANIFEST, "digest": f"blake3:{'0' * 64}", "size": 5} | {"annotations": {REF_NAME: "b3"}}
+    file.write_bytes(encode(index | {"manifests": [foreign, *index["manifests"]]}))
+    assert Layout.open(tmp_path, "one", name="L").root.digest == digest
+    assert Layout.open(tmp_path, None, name="L").root.digest == digest
+    inner = write_index(tmp_path, [foreign, describe(tmp_path, digest, "linux/amd64")], tag="two")
+    assert resolve_image(Layout.open(tmp_path, inner, name="L"), AMD64).manifest.descriptor.digest == digest
+    file.write_bytes(encode(index | {"manifests": [foreign]}))
+    with pytest.raises(ImageError, match="its digests are of an algorithm that nixoci does not read, such as blake3"):
+        Layout.open(tmp_path, None, name="L")

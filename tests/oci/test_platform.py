@@ -72,4 +72,4 @@ def test_machines_have_platforms(machine: str, expected: str) -> None:
 def test_an_unknown_machine_is_named() -> None:
     with pytest.raises(PlatformError) as caught:
         machine_platform("pdp11")
-    assert str(caught.value) == "machine 'pdp11': its OCI platform is not known; say it with --platform"
+    assert str(caught.value) == "machine 'pdp11': its OCI platform is not known; give one with --platform"

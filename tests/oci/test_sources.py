@@ -30,6 +30,9 @@ AMD64 = Platform.parse("linux/amd64")
         ("docker://nginx:1.27", Reference.parse("nginx:1.27")),
         ("oci:dir", LocalSource(transport="oci", path=Path("dir"))),
         ("oci:/a/b:1.0", LocalSource(transport="oci", path=Path("/a/b"), tag="1.0")),
+        ("oci:a@b:1.0", LocalSource(transport="oci", path=Path("a@b"), tag="1.0")),
+        (f"oci:dir@{DIGEST}", LocalSource(transport="oci", path=Path("dir"), digest=DIGEST)),
+        (f"oci-archive:a@b@{DIGEST}", LocalSource(transport="oci-archive", path=Path("a@b"), digest=DIGEST)),
         ("oci-archive:a.tar", LocalSource(transport="oci-archive", path=Path("a.tar"))),
         (
             "docker-archive:a.tar:docker.io/library/nginx:1.27",

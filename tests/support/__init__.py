@@ -1,1 +1,1 @@
-"""Makers of what tests read."""
+"""Makers of test inputs: layers, layouts, trees."""

@@ -1,4 +1,4 @@
-"""Layers as tar bytes, header by header: also what no tar program would write."""
+"""Layers as tar bytes, header by header, including some that no tar program would write."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def octal(value: int, width: int) -> bytes:
 
 
 def base256(value: int, width: int) -> bytes:
-    """A number as GNU tar writes what octal digits cannot hold."""
+    """A number in base 256, as GNU tar writes one that octal digits cannot hold."""
     return ((1 << (8 * width - 1)) | (value & ((1 << (8 * width - 1)) - 1))).to_bytes(width, "big")
 
 
@@ -203,7 +203,7 @@ def lookup(root: Inode, path: bytes) -> Inode:
 
 
 def description(root: Inode) -> list[tuple[object, ...]]:
-    """All that a tree says but the bytes of its files, for comparing two of them."""
+    """All of a tree but the content of its files, to compare two trees."""
     first: dict[int, bytes] = {}
     lines: list[tuple[object, ...]] = []
     for path, inode in walk(root):

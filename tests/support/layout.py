@@ -103,7 +103,7 @@ def encode(value: Any) -> bytes:
 
 
 def blob_path(path: Path, digest: Digest) -> Path:
-    """Return where a layout has a blob."""
+    """Return the path of a blob in a layout."""
     return path / "blobs" / digest.algorithm / digest.hex
 
 
@@ -142,7 +142,7 @@ def write_docker_archive(
     config: Json | None = None,
     compression: Compression = None,
 ) -> Path:
-    """Write what `docker save` did before version 25: `HEX/layer.tar`, and a symlink where a layer comes again."""
+    """Write an archive like `docker save` before version 25: `HEX/layer.tar`, or a symlink if a layer comes again."""
     members: dict[str, bytes] = {}
     links: dict[str, str] = {}
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""The schema of config.json, of a checkout of opencontainers/runtime-spec where there is one."""
+"""The schema of config.json, from a checkout of opencontainers/runtime-spec if there is one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = "NIXOCI_RUNTIME_SPEC_SCHEMA"
 
 
 def config_validator() -> jsonschema.Draft4Validator:
-    """Return what validates a config.json; skip the test where no schema is named."""
+    """Return a validator of config.json; skip the test if no schema is named."""
     folder = os.environ.get(VARIABLE)
     if not folder:
         pytest.skip(f"{VARIABLE} does not name the folder `schema` of opencontainers/runtime-spec")

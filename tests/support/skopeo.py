@@ -1,4 +1,4 @@
-"""A stand-in for skopeo that serves a layout, for what the real one is not needed for: it is in the host's tests."""
+"""A stand-in for skopeo that serves a layout; tests/host uses the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata dump: composefs's format, and that it reads back as what was written."""
+"""The metadata dump: composefs's format, and a round trip through writer and reader."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nixoci.errors import StoreError
 from nixoci.tree.dump import escape, read_dump, unescape, write_dump
 from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.tar_format import show
 from tests.support.layers import description, directory, file, hardlink, header, layer, merge, pax, symlink
 from tests.support.trees import trees
 
@@ -176,7 +177,7 @@ ROOT = b"/ 0 40755 2 0 0 0 0.0 - - -\n"
     ],
 )
 def test_a_line_that_is_not_of_the_format_is_refused_by_number(line: bytes) -> None:
-    with pytest.raises(StoreError, match=f"^{re.escape(f'metadata dump: line 2 is not valid: {line[:100]!r}')}"):
+    with pytest.raises(StoreError, match=f"^{re.escape(f'metadata dump: line 2 is not valid: {show(line[:100])}')}"):
         read_dump([ROOT, line])
 
 

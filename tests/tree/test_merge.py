@@ -11,6 +11,7 @@ from nixoci.errors import LayerError, LimitError
 from nixoci.tree.limits import Limits
 from nixoci.tree.model import Inode, Kind
 from tests.support.layers import (
+    content,
     description,
     directory,
     file,
@@ -202,7 +203,7 @@ def test_a_whiteout_of_no_name_is_refused(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [".wh.d/x", "a/.wh.d/b/x", ".wh..wh..opq/x", ".wh..wh.plnk/1.2"])
+@pytest.mark.parametrize("name", [".wh.d/x", "a/.wh.d/b/x", "a/.wh..wh..opq/x", "a/.wh..wh.plnk/1.2"])
 def test_an_entry_under_a_whiteout_is_refused(name: str) -> None:
     refused(
         layer(file(name.encode())),
@@ -485,3 +486,65 @@ def test_a_raised_depth_limit_is_one_that_works() -> None:
     assert len(names(merge(lower, layer(opaque()), limits=Limits(depth=5000)))) == 0
     upper = layer(pax({b"path": path + b"/g"}), file(b"x"), whiteout(b"d"))
     assert len(names(merge(lower, upper, limits=Limits(depth=5000)))) == 1901
+
+
+LOWER = layer(directory(b"a"), file(b"a/f"), directory(b"b"), file(b"b/f"), symlink(b"s", b"/b"))
+
+
+@pytest.mark.parametrize("hide", [whiteout(b"a/f"), opaque(b"a")])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_whiteout_does_not_follow_a_symlink_of_its_own_layer(hide: bytes, *, first: bool) -> None:
+    link = symlink(b"a", b"/b")
+    members = [hide, link] if first else [link, hide]
+    assert names(merge(LOWER, layer(*members))) == [b"a", b"b/", b"b/f", b"s"]
+
+
+@pytest.mark.parametrize("hide", [whiteout(b"s/f"), opaque(b"s")])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_whiteout_does_not_follow_a_symlink_that_its_layer_replaces(hide: bytes, *, first: bool) -> None:
+    link = symlink(b"s", b"b")
+    members = [hide, link] if first else [link, hide]
+    assert b"b/f" in names(merge(LOWER, layer(*members)))
+
+
+@pytest.mark.parametrize("hide", [whiteout(b"s/f"), opaque(b"s")])
+def test_a_whiteout_follows_a_symlink_of_a_lower_layer(hide: bytes) -> None:
+    assert names(merge(LOWER, layer(hide, file(b"s/new")))) == [b"a/", b"a/f", b"b/", b"b/new", b"s"]
+
+
+def test_a_character_device_0_0_is_overlayfs_own_whiteout() -> None:
+    gone = header(b"f", b"3", device=(0, 0))
+    below = layer(file(b"f"), file(b"kept"))
+    assert names(merge(below, layer(gone))) == [b"kept"]
+    assert names(merge(below, layer(file(b"f"), gone))) == [b"kept"]
+    assert names(merge(below, layer(gone, file(b"f", b"new")))) == [b"f", b"kept"]
+    assert names(merge(below, layer(gone), layer(file(b"f")))) == [b"f", b"kept"]
+    block = header(b"f", b"4", device=(0, 0))
+    assert lookup(merge(below, layer(block)), b"f").kind is Kind.BLOCK
+
+
+def test_a_file_of_aufs_is_what_its_hardlinks_are() -> None:
+    root = merge(
+        layer(
+            directory(b".wh..wh.plnk"),
+            file(b".wh..wh.plnk/1.2", b"shared", mode=0o755),
+            hardlink(b"a", b".wh..wh.plnk/1.2"),
+            hardlink(b"b", b"./.wh..wh.plnk/1.2"),
+        )
+    )
+    assert names(root) == [b"a", b"b"]
+    assert content(lookup(root, b"a")) == b"shared"
+    assert lookup(root, b"a") is lookup(root, b"b")
+
+
+def test_a_file_of_aufs_belongs_to_its_layer() -> None:
+    refused(
+        layer(file(b".wh..wh.plnk/1.2")),
+        layer(hardlink(b"a", b".wh..wh.plnk/1.2")),
+        message="layer L1: entry 'a': a hardlink to '.wh..wh.plnk/1.2', which is not there",
+    )
+
+
+@pytest.mark.parametrize("name", [b".wh..wh.aufs", b".wh..wh.orph/x", b".wh..wh.plnk/1.2", b".wh..wh..opq/x"])
+def test_names_of_aufs_are_no_files_and_hide_nothing(name: bytes) -> None:
+    assert names(merge(layer(file(b"wh.aufs"), file(b"f")), layer(file(name)))) == [b"f", b"wh.aufs"]

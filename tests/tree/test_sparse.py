@@ -11,8 +11,10 @@ import pytest
 
 from nixoci.errors import LimitError
 from nixoci.tree.limits import Limits
+from nixoci.tree.tar_format import show
 from tests.support.layers import (
     BLOCK,
+    END,
     GNU,
     base256,
     checksummed,
@@ -22,10 +24,12 @@ from tests.support.layers import (
     inode_of,
     layer,
     octal,
+    only,
     padded,
     pax,
     read,
     refused,
+    symlink,
 )
 
 if TYPE_CHECKING:
@@ -87,14 +91,14 @@ def test_old_maps_may_have_base_256_numbers() -> None:
 def test_an_old_map_with_what_is_no_octal_number_is_refused(number: bytes) -> None:
     refused(
         layer(old([(octal(0, 12), number)], size=octal(1024, 12), stored=0)),
-        f"layer L: entry 'x': its sparse map is malformed: number {number.ljust(12, bytes(1))!r}",
+        f"layer L: entry 'x': its sparse map is malformed: number {show(number.ljust(12, bytes(1)))}",
     )
 
 
 def test_an_old_map_with_a_negative_base_256_number_is_refused() -> None:
     refused(
         layer(old([(octal(0, 12), base256(-1, 12))], size=octal(1024, 12), stored=0)),
-        f"layer L: entry 'x': its sparse map is malformed: number {base256(-1, 12)!r}",
+        f"layer L: entry 'x': its sparse map is malformed: number {show(base256(-1, 12))}",
     )
 
 
@@ -131,10 +135,10 @@ def pax_0_1(sparse_map: bytes, *, size: bytes, data: bytes) -> bytes:
         (b"0,16", "its runs have 16 bytes, the archive carries 8"),
         (b"", "its runs have 0 bytes, the archive carries 8"),
         (b"0,4,8", "an offset without a length"),
-        (b"0,-4,8,12", "number b'-4'"),
-        (b"0,4,8,4,", "number b''"),
-        (b"0,x", "number b'x'"),
-        (b"0," + b"9" * 21, "number b'99999999999999999999'"),
+        (b"0,-4,8,12", "number '-4'"),
+        (b"0,4,8,4,", "number ''"),
+        (b"0,x", "number 'x'"),
+        (b"0," + b"9" * 21, "number '99999999999999999999'"),
     ],
 )
 def test_a_map_that_lies_is_refused(sparse_map: bytes, reason: str) -> None:
@@ -147,7 +151,7 @@ def test_a_map_that_lies_is_refused(sparse_map: bytes, reason: str) -> None:
 def test_a_size_that_is_no_number_is_refused() -> None:
     refused(
         pax_0_1(b"0,8", size=b"-8", data=b"8 bytes."),
-        "layer L: entry 'x': its sparse map is malformed: number b'-8'",
+        "layer L: entry 'x': its sparse map is malformed: number '-8'",
     )
 
 
@@ -188,9 +192,9 @@ def test_a_map_in_the_content_may_fill_several_blocks() -> None:
     [
         (b"", "the map is longer than the content"),
         (padded(b"5\n0\n1\n"), "the map is longer than the content"),
-        (padded(b"1\n0\n\n"), "number b''"),
+        (padded(b"1\n0\n\n"), "number ''"),
         (padded(b"1\n0\n99\n"), "a run of 99 bytes at 0 in a file of 16 bytes"),
-        (padded(b"many\n"), "number b'many'"),
+        (padded(b"many\n"), "number 'many'"),
         (b"1" * BLOCK, "the map is longer than the content"),
         (b"9" * 19 + b"\n" + b"0\n" * 246, "the map is longer than the content"),
     ],
@@ -207,10 +211,35 @@ def test_a_map_in_the_content_that_lies_is_refused(body: bytes, reason: str) -> 
         {b"GNU.sparse.realsize": b"8"},
     ],
 )
-def test_a_sparse_format_that_nobody_defined_is_refused(records: dict[bytes, bytes]) -> None:
+def test_a_file_of_an_unknown_sparse_format_is_an_ordinary_one(records: dict[bytes, bytes]) -> None:
+    data = layer(pax(records | {b"GNU.sparse.name": b"other"}), file(b"x", b"8 bytes."))
+    assert only(data).path == b"x"
+    assert content(inode_of(data)) == b"8 bytes."
+
+
+@pytest.mark.parametrize("version", [{}, {b"GNU.sparse.major": b"0", b"GNU.sparse.minor": b"1"}])
+@pytest.mark.parametrize("size", [b"GNU.sparse.size", b"GNU.sparse.realsize"])
+def test_format_0_1_may_name_its_version_and_its_size_in_two_ways(version: dict[bytes, bytes], size: bytes) -> None:
+    records = {size: b"016", b"GNU.sparse.map": b"0,+4,0012,4", b"GNU.sparse.name": b"x"} | version
+    data = layer(pax(records), file(b"GNUSparseFile.1/x", b"8 bytes."))
+    assert only(data).path == b"x"
+    assert content(inode_of(data)) == b"8 by" + bytes(8) + b"tes."
+
+
+def test_a_sparse_file_without_a_size_is_as_long_as_its_content() -> None:
+    assert content(inode_of(layer(pax({b"GNU.sparse.map": b"0,8"}), file(b"x", b"8 bytes.")))) == b"8 bytes."
+
+
+def test_a_map_in_the_content_may_be_all_of_an_unpadded_archive() -> None:
+    data = pax_1_0(padded(b"1\n0\n16\n") + b"sixteen bytes ..")
+    assert content(inode_of(data[: -len(END) - BLOCK + 16])) == b"sixteen bytes .."
+
+
+def test_the_name_of_a_sparse_file_is_for_sparse_files_only() -> None:
+    assert only(layer(pax({b"GNU.sparse.name": b"real"}), symlink(b"l", b"x"))).path == b"l"
     refused(
-        layer(pax(records), file(b"x", b"8 bytes.")),
-        "layer L: entry 'x': its sparse map is malformed: it has none of the formats 0.0, 0.1 and 1.0",
+        layer(pax({b"GNU.sparse.map": b"", b"GNU.sparse.name": b"real"}), symlink(b"l", b"x")),
+        "layer L: entry 'l': a sparse map, which only a regular file can have",
     )
 
 

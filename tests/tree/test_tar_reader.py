@@ -7,10 +7,12 @@ import pytest
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.limits import Limits
 from nixoci.tree.model import Kind
+from nixoci.tree.tar_format import show
 from tests.support.layers import (
     GNU,
     V7,
     base256,
+    content,
     directory,
     file,
     gnu_long,
@@ -18,11 +20,14 @@ from tests.support.layers import (
     header,
     inode_of,
     layer,
+    octal,
     only,
     padded,
     pax,
+    raw_pax,
     read,
     reader,
+    record,
     refused,
     symlink,
 )
@@ -49,14 +54,18 @@ SECOND = 1_000_000_000
         (b"\xff\xfe", b"\xff\xfe"),
         (b"new\nline\\back", b"new\nline\\back"),
         (b" ", b" "),
+        (b"a/../b", b"b"),
+        (b"a/./c/../../b", b"b"),
+        (b"a/..", b""),
+        (b"/../b", b"b"),
     ],
 )
 def test_names_are_kept_byte_for_byte_and_made_relative(name: bytes, path: bytes) -> None:
     assert only(layer(file(name))).path == path
 
 
-@pytest.mark.parametrize("name", [b"../x", b"a/../b", b"a/..", b"..", b"/.."])
-def test_a_parent_component_is_refused(name: bytes) -> None:
+@pytest.mark.parametrize("name", [b"../x", b"a/../../b", b"..", b"./.."])
+def test_a_parent_component_that_leads_out_is_refused(name: bytes) -> None:
     refused(
         layer(file(name)),
         f"layer L: entry '{name.decode()}': a '..' in its name; it must not lead out of the archive's root",
@@ -121,7 +130,15 @@ def test_a_ustar_prefix_comes_before_the_name() -> None:
 
 def test_gnu_and_v7_headers_have_no_prefix() -> None:
     for magic in (GNU, V7):
-        assert only(layer(header(b"name", magic=magic, tail=b"not a prefix"))).path == b"name"
+        assert only(layer(header(b"name", magic=magic, tail=octal(1, 12) + octal(2, 12)))).path == b"name"
+    assert only(layer(header(b"name", magic=V7, tail=b"not a prefix"))).path == b"name"
+
+
+def test_the_prefix_that_go_before_1_8_wrote_into_gnu_headers_is_one() -> None:
+    assert only(layer(header(b"name", magic=GNU, tail=b"usr/share/doc"))).path == b"usr/share/doc/name"
+    assert only(layer(header(b"name", magic=GNU, tail=b"\xc3\xa9"))).path == b"name"
+    times = base256(1 << 40, 12) + base256(-1, 12)
+    assert only(layer(header(b"name", magic=GNU, tail=times))).path == b"name"
 
 
 def test_a_star_header_has_a_prefix_of_131_bytes_and_times_behind_it() -> None:
@@ -141,10 +158,15 @@ def test_gnu_long_name_and_link() -> None:
     assert inode_of(data).target == target
 
 
-def test_pax_path_and_linkpath_win_over_gnu_and_the_header() -> None:
-    data = layer(gnu_long(b"gnu"), pax({b"path": b"pax", b"linkpath": b"target"}), header(b"ustar", b"2", link=b"x"))
-    assert only(data).path == b"pax"
-    assert inode_of(data).target == b"target"
+def test_gnu_long_names_win_over_pax_and_pax_over_the_header() -> None:
+    extended = pax({b"path": b"pax", b"linkpath": b"target"})
+    entry = header(b"ustar", b"2", link=b"x")
+    assert only(layer(extended, entry)).path == b"pax"
+    assert inode_of(layer(extended, entry)).target == b"target"
+    gnu = (gnu_long(b"gnu"), gnu_long(b"gnu target", flag=b"K"))
+    for headers in ((extended, *gnu), (*gnu, extended)):
+        assert only(layer(*headers, entry)).path == b"gnu"
+        assert inode_of(layer(*headers, entry)).target == b"gnu target"
 
 
 def test_an_extended_header_is_for_one_entry_only() -> None:
@@ -195,7 +217,7 @@ def test_an_old_regular_entry_whose_name_ends_in_a_slash_is_a_directory() -> Non
 
 @pytest.mark.parametrize("flag", [b"D", b"M", b"V", b"N", b"Z", b"8", b"\xff"])
 def test_a_type_that_no_layer_holds_is_refused(flag: bytes) -> None:
-    refused(layer(header(b"x", flag)), f"layer L: entry 'x': type {flag!r} is not a type that a layer can hold")
+    refused(layer(header(b"x", flag)), f"layer L: entry 'x': type {show(flag)} is not a type that a layer can hold")
 
 
 @pytest.mark.parametrize("target", [b"/etc/passwd", b"../../..", b"nowhere", b"a//b/", b"\xff \n", b"."])
@@ -265,17 +287,19 @@ def test_a_base_256_size_is_read() -> None:
         (b"-1", -SECOND),
         (b"-1.5", -1_500_000_000),
         (b"-0.25", -250_000_000),
+        (b"+1", SECOND),
+        (b"0" * 5000 + b"1." + b"0" * 50, SECOND),
     ],
 )
 def test_pax_times_have_fractions_and_signs(text: bytes, mtime: int) -> None:
     assert inode_of(layer(pax({b"mtime": text}), file(b"x", mtime=99))).mtime == mtime
 
 
-@pytest.mark.parametrize("text", [b"soon", b"1e9", b"1,5", b"--1", b"+1", b" 1", b".5", b"9" * 21, b"%d" % (1 << 56)])
+@pytest.mark.parametrize("text", [b"soon", b"1e9", b"1,5", b"--1", b"+-1", b" 1", b".5", b"9" * 21, b"%d" % (1 << 56)])
 def test_a_pax_time_that_is_no_number_is_refused(text: bytes) -> None:
     refused(
         layer(pax({b"mtime": text}), file(b"x")),
-        f"layer L: entry 'x': PAX mtime {text!r} is not a decimal number of seconds",
+        f"layer L: entry 'x': PAX mtime {show(text)} is not a decimal number of seconds",
     )
 
 
@@ -283,6 +307,12 @@ def test_a_pax_time_that_is_no_number_is_refused(text: bytes) -> None:
 def test_a_header_time_that_is_no_number_is_refused(field: bytes) -> None:
     with pytest.raises(LayerError, match=r"^layer L: entry 'x': mtime .* is not a time of the tar format$"):
         read(layer(header(b"x", mtime=field)))
+
+
+def test_pax_numbers_may_be_long_and_signed() -> None:
+    records = [record(b"uid", b"0" * 5000 + b"7"), record(b"gid", b"+8"), b"0" * 30 + b"40 size=4\n"]
+    inode = inode_of(layer(raw_pax(b"".join(records)), file(b"x", b"data")))
+    assert (inode.uid, inode.gid, content(inode)) == (7, 8, b"data")
 
 
 def test_pax_owners_win() -> None:
@@ -302,7 +332,7 @@ def test_an_owner_past_32_bits_is_refused() -> None:
 def test_a_pax_number_that_is_none_is_refused(key: bytes, text: bytes) -> None:
     refused(
         layer(pax({key: text}), file(b"x")),
-        f"layer L: entry 'x': PAX {key.decode()} {text!r}: expected a decimal number",
+        f"layer L: entry 'x': PAX {key.decode()} {show(text)}: expected a decimal number",
     )
 
 
@@ -310,7 +340,7 @@ def test_a_pax_number_that_is_none_is_refused(key: bytes, text: bytes) -> None:
 def test_a_negative_pax_size_is_refused_for_every_kind(flag: bytes) -> None:
     refused(
         layer(pax({b"size": b"-512"}), header(b"x", flag, link=b"t")),
-        "layer L: entry 'x': PAX size b'-512': expected a decimal number",
+        "layer L: entry 'x': PAX size '-512': expected a decimal number",
     )
 
 
@@ -323,7 +353,7 @@ def test_a_negative_number_is_refused(what: str) -> None:
         "gid": header(b"x", gid=field),
         "size": header(b"x", size=field),
     }
-    with pytest.raises(LayerError, match=f"the {what} in a header is not a number of the tar format: b"):
+    with pytest.raises(LayerError, match=f"the {what} in a header is not a number of the tar format: '"):
         read(layer(members[what]))
 
 
@@ -335,6 +365,17 @@ def test_a_size_that_is_not_octal_is_refused(field: bytes) -> None:
 
 def test_numbers_may_be_padded_with_spaces_and_ended_by_either() -> None:
     assert inode_of(layer(header(b"x", mode=b"   644 \0", uid=b"     1 ", gid=b"\0\0\0"))).uid == 1
+
+
+def test_what_follows_the_nul_of_a_number_does_not_count() -> None:
+    inode = inode_of(layer(header(b"x", mode=b"0644\0xyz", uid=b"0001\0\xff 7", mtime=b"12\0garbage")))
+    assert (inode.mode, inode.uid, inode.mtime) == (0o644, 1, 10 * SECOND)
+
+
+def test_the_last_entry_may_go_without_padding() -> None:
+    (entry,) = read(header(b"x", size=3) + b"abc")
+    assert entry.inode is not None
+    assert content(entry.inode) == b"abc"
 
 
 # xattrs
@@ -382,18 +423,44 @@ def test_overlay_xattrs_are_dropped_with_a_warning(name: str) -> None:
     assert source.warnings == [f"layer L: entry 'x': xattr '{name}' dropped: it would steer the overlay mount"]
 
 
-@pytest.mark.parametrize("name", ["", "nodot", "user." + "n" * 251, "LIB=user.a%3Db", "LIB=user.a%00b"])
-def test_an_xattr_name_that_linux_cannot_hold_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "nodot", "user." + "n" * 251, "LIB=user.a%00b", "LIB=purgeable-drecs-fixed"])
+def test_an_xattr_name_that_linux_cannot_hold_is_dropped_with_a_warning(name: str) -> None:
     key = f"LIBARCHIVE.xattr.{name[4:]}" if name.startswith("LIB=") else f"SCHILY.xattr.{name}"
-    with pytest.raises(
-        LayerError, match=r"^layer L: entry 'x': xattr name '.*' is not a name that Linux and PAX can hold"
-    ):
-        xattrs({key.encode(): b""})
+    source = reader(layer(pax({key.encode(): b"", b"SCHILY.xattr.user.ok": b""}), file(b"x")))
+    assert [entry.inode.xattrs for entry in source if entry.inode] == [{b"user.ok": b""}]
+    (warning,) = source.warnings
+    assert warning.startswith("layer L: entry 'x': xattr '")
+    assert warning.endswith("' dropped: Linux has no xattr of such a name")
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (b"LIBARCHIVE.xattr.user.a%3Db", b"user.a=b"),
+        (b"LIBARCHIVE.xattr.user.100%25", b"user.100%"),
+        (b"LIBARCHIVE.xattr.user.a%c3%a9", b"user.a\xc3\xa9"),
+        (b"SCHILY.xattr.user.a%3Db", b"user.a%3Db"),
+    ],
+)
+def test_only_libarchive_percent_encodes_xattr_names(key: bytes, name: bytes) -> None:
+    assert xattrs({key: b""}) == {name: b""}
 
 
 def test_an_xattr_value_that_linux_cannot_hold_is_refused() -> None:
-    assert len(xattrs({b"SCHILY.xattr.user.a": b"v" * 65535})[b"user.a"]) == 65535
     refused(
         layer(pax({b"SCHILY.xattr.user.a": b"v" * 65536}), file(b"x")),
         "layer L: entry 'x': xattr 'user.a' has 65536 bytes; at most 65535 are possible",
+    )
+
+
+def test_more_xattrs_than_an_erofs_file_can_have_are_refused_with_their_sum() -> None:
+    assert len(xattrs({b"SCHILY.xattr.user.big": b"v" * 32740})) == 1
+    refused(
+        layer(pax({b"SCHILY.xattr.user.big": b"v" * 32741}), file(b"x")),
+        "layer L: entry 'x': its xattrs have 32756 bytes in all; at most 32755 are possible",
+    )
+    many = {b"SCHILY.xattr.user.%05d" % number: b"v" for number in range(1820)}
+    refused(
+        layer(pax(many), file(b"x")),
+        "layer L: entry 'x': its xattrs have 32760 bytes in all; at most 32755 are possible",
     )

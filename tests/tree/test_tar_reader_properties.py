@@ -150,7 +150,7 @@ ADDITIONS = st.one_of(
 def test_whiteouts_act_alike_wherever_in_their_layer_they_stand(
     additions: list[bytes], removals: list[bytes], random: object
 ) -> None:
-    """Entries keep their order, whose meaning is "the last one wins"; the removals are spread among them."""
+    """Entries keep their order, since the last one wins; the removals are spread among them."""
     assert hasattr(random, "randint")
     spread = list(additions)
     for removal in removals:

@@ -1,4 +1,4 @@
-"""The canonical tar: its bytes, and that every reader finds the tree in it."""
+"""The canonical tar: its bytes, and the tree that every reader finds in it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def extended(records: dict[bytes, bytes]) -> bytes:
 
 
 def test_the_bytes_are_those_of_the_format_s_description() -> None:
-    """What this says decides every image's diff id; a change is a new version of the extraction format."""
+    """These bytes determine every image's diff id; a change needs a new version of the extraction format."""
     long = b"n" * 101
     capability = pax({b"SCHILY.xattr.security.capability": b"\1\0\n", b"mtime": b"-1.25", b"uid": b"3000000"})
     root = merge(

@@ -1,4 +1,4 @@
-"""The rootfs on disk: what a NAR can hold, the right bytes, and no way out."""
+"""The rootfs on disk: only files that a NAR can hold, the right content, and no write outside of it."""
 
 from __future__ import annotations
 
@@ -176,6 +176,28 @@ def test_a_content_is_put_aside_in_a_new_file_only(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         merge(layer(file(b"f", b"x")), save=contents.save)
     assert outside.read_bytes() == b"untouched"
+
+
+def test_a_file_with_more_names_than_the_file_system_allows_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def three_names(source: bytes, target: bytes, *, follow_symlinks: bool) -> None:
+        if os.lstat(source).st_nlink == 3:
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        real(source, target, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "link", three_names)
+    links = [hardlink(b"f%d" % number, b"f0") for number in range(1, 7)]
+    more = [hardlink(b"s%d" % number, b"s0") for number in range(1, 7)]
+    data = layer(header(b"f0", mode=0o755, size=4), b"data".ljust(512, b"\0"), *links, symlink(b"s0", b"away"), *more)
+    rootfs = write(tmp_path / "rootfs", data)
+    files = [rootfs / f"f{number}" for number in range(7)]
+    assert [(path.read_bytes(), mode(path), path.stat().st_nlink) for path in files] == [
+        (b"data", 0o555, nlink) for nlink in (3, 3, 3, 3, 3, 3, 1)
+    ]
+    assert [(rootfs / f"s{number}").readlink() for number in range(7)] == [Path("away")] * 7
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fchmod", "ftruncate"])

@@ -1,4 +1,4 @@
-"""Every field of the model on every backend: seen in what is rendered, or refused by its name; never dropped."""
+"""Every field of the model on every backend: it is rendered, or refused by its name, but never dropped."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ CONTAINER: dict[str, list[tuple[Any, str]]] = {
     "secrets": [],  # by its own fields
     "settings": [],  # by its own fields
 }
-"""For each option of a container values that are not the default, and what is in the rendered text for each."""
+"""For each option of a container, values other than the default, and their rendered text."""
 
 PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
     "HealthcheckOptions": (
@@ -143,7 +143,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
         for kind, name in (("volumes", "v"), ("networks", "n"), ("pods", "p"))
     },
 }
-"""The same for classes within, by where such a one is in the document."""
+"""The same for nested classes, by their path in the document."""
 
 PODMAN_ONLY = {
     *("containers.c.environmentFiles", "containers.c.ports", "containers.c.pod", "containers.c.privileged"),
@@ -184,7 +184,7 @@ def changed(document: dict[str, Any], place: tuple[str, ...], key: str, value: A
 
 
 def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Backend) -> str:
-    """Return all that is written for a deployment and can run without a tool."""
+    """Return the text of everything that a deployment renders without running a tool."""
     images = {name: str(tree.image.path) for name, tree in trees.items()}
     document = changed(document, ("containers", "c"), "backend", str(backend))
     parsed = check(structure(Deployment, {"images": images, **document}, what="document", strict=True))
@@ -257,7 +257,7 @@ def test_every_bundle_is_valid_by_the_runtime_specs_schema(trees: dict[str, Imag
 
 
 def _classes(cls: type[Any]) -> dict[str, type[Any]]:
-    """Return the classes that a document of `cls` is made of."""
+    """Return the classes of a document of `cls`: its own, and nested ones."""
     found = {cls.__name__: cls}
     for hint in get_type_hints(cls).values():
         for kind in (hint, *get_args(hint)):

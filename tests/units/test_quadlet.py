@@ -112,7 +112,7 @@ def test_a_container_of_a_pod_that_does_not_start_by_itself_does_not_start_with_
 
 
 def test_a_working_directory_that_podman_would_not_find_is_refused(tmp_path: Path) -> None:
-    """podman makes the image's own, but not one that it is told of."""
+    """podman creates a working directory of the image, but not one from an option."""
     with pytest.raises(ContainerError, match=r"^containers\.c\.workdir: the image has no /not/there, "):
         quadlet(tmp_path / "1", workdir="/not/there")
     assert "PodmanArgs=--workdir=/not/there" in quadlet(tmp_path / "2", workdir="/not/there", volumes=["v:/not"])

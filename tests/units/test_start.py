@@ -414,7 +414,7 @@ def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_p
 
 def test_a_start_keeps_the_image_and_its_own_scripts_in_the_store_and_a_stop_lets_go(tmp_path: Path) -> None:
     roots = tmp_path / "gcroots/nixoci/c"
-    names = {"kept": "aaa-image bbb-nixoci-bundle", "gc_roots": str(roots)}
+    names = {"kept": "/nix/store/aaa-image /nix/store/bbb-nixoci-bundle", "gc_roots": str(roots)}
     start = started(tmp_path / "1", values=names)
     assert start().returncode == 0
     assert "mkdir" not in "".join(start.calls)  # where there is no Nix, there are no roots

@@ -1,8 +1,8 @@
 """The restrictions of each backend, as data and two functions: one before and one after the image is known."""
 
 from nixoci.container.backends.bundle import BundleRestrictions
+from nixoci.container.backends.model import Restrictions
 from nixoci.container.backends.podman import PodmanRestrictions, RootfsRestrictions
-from nixoci.container.backends.restrictions import Restrictions
 from nixoci.container.model import Backend
 
 RESTRICTIONS: dict[Backend, Restrictions] = {

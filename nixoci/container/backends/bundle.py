@@ -2,7 +2,7 @@
 
 from operator import attrgetter
 
-from nixoci.container.backends.restrictions import Refusal, Restrictions
+from nixoci.container.backends.model import Refusal, Restrictions
 from nixoci.container.notation import Mount, Source
 from nixoci.container.parse import ParsedContainer
 from nixoci.errors import ContainerError
@@ -48,7 +48,7 @@ class BundleRestrictions(Restrictions):
             )
         if not (container.host_network or container.no_network):
             raise ContainerError(
-                f"{container.option('networks')}: {_WITHOUT} and makes no networks; say"
+                f"{container.option('networks')}: {_WITHOUT} and makes no networks; use"
                 ' ["host"] to share the host\'s or ["none"]'
             )
         for index, mount in enumerate(container.volumes):
@@ -62,6 +62,6 @@ def _check_volume(option: str, mount: Mount) -> None:
             " a path"
         )
     if mount.kind is Source.ANONYMOUS_VOLUME:
-        raise ContainerError(f"{option}: {_WITHOUT}, which names anonymous volumes; give it a name or a path")
+        raise ContainerError(f"{option}: {_WITHOUT} and has no anonymous volumes; give it a name or a path")
     if foreign := sorted(PODMAN_MOUNT_OPTIONS & mount.option_names):
-        raise ContainerError(f"{option}: {_WITHOUT}, which alone knows the option {foreign[0]!r}; leave it out")
+        raise ContainerError(f"{option}: {_WITHOUT} and lacks its option {foreign[0]!r}; leave it out")

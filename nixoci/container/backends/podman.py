@@ -3,7 +3,7 @@
 from operator import attrgetter
 from pathlib import PurePosixPath
 
-from nixoci.container.backends.restrictions import Refusal, Restrictions
+from nixoci.container.backends.model import Refusal, Restrictions
 from nixoci.container.model import WritableLayer
 from nixoci.container.parse import ParsedContainer, ParsedPod
 from nixoci.container.resolve import ResolvedContainer
@@ -47,7 +47,7 @@ def _check_health(container: ResolvedContainer) -> None:
     # podman turns a list of one word into a line for a shell; the form without a list is split at spaces
     if not arguments and (not program or len(program.split()) > 1 or program != program.strip()):
         raise ContainerError(
-            f'{option}: podman cannot run {program!r} without arguments; give it one, or say ["CMD-SHELL", command]'
+            f'{option}: podman cannot run {program!r} without arguments; give it one, or use ["CMD-SHELL", command]'
         )
     if arguments and program.upper() in _KEYWORDS:
         raise ContainerError(f"{option}: podman takes the program {program!r} for a keyword; use its path")
@@ -58,7 +58,7 @@ def _check_secrets(container: ResolvedContainer) -> None:
         if container.user.uid and not secret.mode & _READ_BY_OTHERS:
             raise ContainerError(
                 f"{container.option(f'secrets.{secret.name}.mode')}: in a user's unit the file is that of root inside,"
-                f" which user {container.user.uid} cannot read; say 0444"
+                f" which user {container.user.uid} cannot read; use 0444"
             )
 
 
@@ -104,7 +104,7 @@ class RootfsRestrictions(PodmanRestrictions):
     """The restrictions of podman with the bare tree."""
 
     def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
-        """Refuse volumes of the image that podman cannot be told of, too."""
+        """Also refuse volumes of the image that no podman option can express."""
         super().check_resolved(container, user=user)
         for path in container.image_volumes:
             if "," in path:

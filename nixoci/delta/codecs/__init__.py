@@ -1,4 +1,4 @@
-"""Codecs: the ways in which a content becomes a payload, whole or by its difference from an old segment.
+"""Codecs: the ways to encode a content as a payload, whole or by its difference from an old segment.
 
 A codec is a file here and a line of `registry.py`. The format fixes its number and the bytes of its payload: a payload
 of another form is another codec with a number of its own.

@@ -9,10 +9,10 @@ from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against
 from nixoci.delta.effort import Effort
 
 _INCOMPRESSIBLE = 0.98
-"""Share of its size that zstd -1 leaves of incompressible data, at least."""
+"""Smallest ratio of the size after `zstd -1` to the size before for which data count as incompressible."""
 
 _SMALL_SPLICE = 32
-"""Bytes of a replacement that no other codec makes smaller."""
+"""Largest replacement in bytes for which no other codec is tried, since none makes it smaller."""
 
 
 def is_incompressible(sample: bytes) -> bool:
@@ -23,7 +23,7 @@ def is_incompressible(sample: bytes) -> bool:
 def encode(new: bytes, old: bytes | None, effort: Effort, *, incompressible: bool = False) -> tuple[Codec, bytes]:
     """Return a codec and the payload that makes `new` from `old`.
 
-    Of incompressible contents, a patch is only made if old and new have something in common, which is rare.
+    For an incompressible content, make a patch only if old and new have something in common, which is rare.
     """
     if not new or not old:
         return PLAIN, new

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Decode = Callable[[bytes, bytes, int], bytes]
-"""Returns the content that a payload and an old segment make; of more than the given number of bytes it may return one
-more, or raise. It raises CorruptPayloadError, ValueError, EOFError or MemoryError for a payload that is damaged."""
+"""Takes a payload, an old segment and the largest allowed size, and returns the content. It may cut a larger content to
+one byte more than that size, or raise. A damaged payload raises CorruptPayloadError, ValueError, EOFError or
+MemoryError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ Sender and receiver share the nodes. The receiver reads the entries of a directo
 a recipe takes no memory however large it is.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -260,7 +261,8 @@ class RecipeReader(Cursor):
         for _ in range(self._number()):
             name = self._packed_text()
             if name <= last or name in (b".", b"..") or b"/" in name or b"\0" in name or len(name) > _MAX_NAME:
-                raise self._broken(f"the name {name[:60]!r} of {len(name)} bytes after {last[:60]!r}")
+                found, before = os.fsdecode(name[:60]), os.fsdecode(last[:60])
+                raise self._broken(f"the name {found!r} of {len(name)} bytes after {before!r}")
             last = name
             below = old.entry(name) if old is not None else None
             yield name, self._node(below, depth + 1, droppable=changed)

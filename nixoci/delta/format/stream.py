@@ -21,7 +21,7 @@ VERSION = 1
 MAX_FRAME = 1 << 20
 MAX_HEADER = 32 << 20
 MAX_STREAMS = 16
-"""Compressed streams in a body; the end of each copies the bytes that follow it in memory."""
+"""Largest number of compressed streams in a body. At the end of each, the bytes that follow it are copied in memory."""
 CHECK_SIZE = 8
 
 PLAIN, ZSTD, LZMA = b"P", b"Z", b"L"
@@ -29,7 +29,7 @@ PLAIN, ZSTD, LZMA = b"P", b"Z", b"L"
 
 _MAX_DICTIONARY = 27
 _SMALL = 1 << 16
-"""Size up to which a stream is compressed in every way, and the smallest result taken."""
+"""Largest size in bytes of a stream that is compressed in every way, to take the smallest result."""
 _SMALL_LEVEL = 19
 
 

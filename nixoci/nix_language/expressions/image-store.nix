@@ -1,5 +1,5 @@
 # A read-only image store for podman over image paths; its attribute `rootless` is one for rootless users.
-# The storage.conf in each makes podman use it.
+# The storage.conf in each makes podman use it, or its drop-in storage.conf.d/50-nixoci.conf, which podman 5.8 reads.
 {
   system,
   nixoci,
@@ -17,6 +17,8 @@ let
         (builtins.placeholder "out")
         "--storage-conf"
         "${builtins.placeholder "out"}/storage.conf"
+        "--drop-in"
+        "${builtins.placeholder "out"}/storage.conf.d/50-nixoci.conf"
       ]
       ++ map (image: "${image}") images
       ++ flags;

@@ -1,4 +1,4 @@
-"""Says, in one line of JSON after SEEN, all that a process can see of how it is run."""
+"""Prints, in one line of JSON after SEEN, everything that a process can see of its environment."""
 
 import json
 import os

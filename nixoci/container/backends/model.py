@@ -11,7 +11,7 @@ from nixoci.container.resolve import ResolvedContainer
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An option that a backend cannot honor: `given` returns something true if the container sets it."""
+    """An option that a backend cannot honor; `given` returns a true value if the container sets it."""
 
     option: str
     given: Callable[[Container], object]
@@ -19,7 +19,7 @@ class Refusal:
 
 
 class Restrictions:
-    """Everything that a backend cannot do; this one can do everything.
+    """The restrictions of a backend; this base class has none.
 
     Both methods raise `ContainerError`, whose message starts with the option. `user` means units of a user's own
     systemd.

@@ -1,0 +1,146 @@
+"""Facts of this machine, gathered by commands and files. Nothing is changed."""
+
+import os
+import pwd
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nixoci.doctor.facts import Facts, ImageStoreFacts
+from nixoci.doctor.storage_conf import named_stores, read_config
+from nixoci.doctor.tools import PODMAN_DROP_INS
+from nixoci.errors import NixociError
+from nixoci.gc_roots.image_stores import store_path_of
+from nixoci.gc_roots.links import Change
+from nixoci.gc_roots.podman import Podman
+from nixoci.gc_roots.update import Places, update_podman_roots
+from nixoci.image_store.records import image_names
+from nixoci.nix_store.commands import gc_roots_of
+from nixoci.process import run
+
+PROGRAMS = ("podman", "mkcomposefs", "skopeo", "nix")
+_ID_TOOLS = ("newuidmap", "newgidmap")
+
+
+@dataclass(slots=True)
+class _Engine:
+    """The facts that podman itself gives."""
+
+    error: str = ""
+    own_images: dict[str, str] = field(default_factory=dict)
+    containers: int = 0
+    unrooted: tuple[str, ...] = ()
+    roots_error: str = ""
+
+
+def gather(podman: str = "podman") -> Facts:
+    """Gather the facts about this machine, as the user of this process sees it.
+
+    Args:
+        podman: The podman to examine.
+    """
+    uid = os.geteuid()
+    account = pwd.getpwuid(uid)
+    programs = _programs(podman)
+    facts = Facts(uid=uid, user=account.pw_name, kernel=os.uname().release, programs=programs)
+    version = facts.version("podman")
+    config = read_config(uid=uid, home=Path(account.pw_dir), env=os.environ)
+    stores = named_stores(config, drop_ins=version is None or version >= PODMAN_DROP_INS)
+    engine = _ask(podman) if "podman" in programs else _Engine()
+    return Facts(
+        uid=uid,
+        user=facts.user,
+        kernel=facts.kernel,
+        programs=programs,
+        config=tuple(config),
+        image_stores=tuple(_image_store(store, file, query="nix" in programs) for store, file in stores),
+        podman_error=engine.error,
+        own_images=engine.own_images,
+        subordinate_ids=(
+            subordinate_ids(_lines(Path("/etc/subuid")), account.pw_name, uid),
+            subordinate_ids(_lines(Path("/etc/subgid")), account.pw_name, uid),
+        ),
+        containers=engine.containers,
+        unrooted=engine.unrooted,
+        roots_error=engine.roots_error,
+    )
+
+
+def subordinate_ids(lines: Iterable[str], user: str, uid: int) -> int:
+    """Return the number of ids for a user in the lines of /etc/subuid or /etc/subgid (subuid(5))."""
+    fields = [line.strip().split(":") for line in lines]
+    return sum(int(count) for name, _, count in (each for each in fields if len(each) == 3) if name in {user, str(uid)})
+
+
+def _programs(podman: str) -> dict[str, str]:
+    found = {}
+    for name in PROGRAMS:
+        program = podman if name == "podman" else name
+        if shutil.which(program) is None:
+            continue
+        try:
+            lines = run([program, "--version"]).decode("utf-8", "replace").splitlines()
+        except NixociError:  # mkcomposefs has no --version in every release
+            lines = []
+        found[name] = lines[0] if lines else ""
+    return found | {name: "" for name in _ID_TOOLS if shutil.which(name)}
+
+
+def _image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
+    if not path.is_dir():
+        return ImageStoreFacts(path=path, file=file, error="does not exist")
+    try:
+        images = image_names(path)
+    except (NixociError, OSError) as error:
+        return ImageStoreFacts(path=path, file=file, error=f"is not an image store: {error}")
+    layers = [entry for entry in (path / "overlay").glob("*") if (entry / "diff").is_symlink()]
+    store_path = store_path_of(path.resolve())
+    return ImageStoreFacts(
+        path=path,
+        file=file,
+        erofs=any((layer / "composefs-data/composefs.blob").exists() for layer in layers),
+        images=images,
+        missing_trees=tuple((layer / "diff").readlink() for layer in layers if not (layer / "diff").exists()),
+        store_path=store_path,
+        roots=_roots(store_path) if query and store_path is not None else (),
+    )
+
+
+def _roots(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(gc_roots_of(str(path), store=None))
+    except NixociError:  # not a valid path
+        return ()
+
+
+def _ask(program: str) -> _Engine:
+    try:
+        podman = Podman(program)
+    except NixociError as error:
+        return _Engine(error=str(error), roots_error="podman info fails")
+    engine = _Engine()
+    try:
+        engine.own_images = _own_images(podman.storage)
+        roots = update_podman_roots(podman, Places.default(), dry_run=True)
+    except (NixociError, OSError) as error:
+        engine.roots_error = str(error)
+        return engine
+    present = [root for root in roots if root.change is not Change.REMOVED]
+    engine.containers = len(present)
+    engine.unrooted = tuple(root.container or root.id[:12] for root in present if root.change is Change.ADDED)
+    return engine
+
+
+def _own_images(storage: Path) -> dict[str, str]:
+    try:
+        return image_names(storage)
+    except FileNotFoundError:  # no image was ever pulled
+        return {}
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,79 @@
+"""Checks of podman's storage configuration and of the image stores that it names."""
+
+from collections.abc import Iterator
+
+from nixoci.doctor.facts import Facts, ImageStoreFacts
+from nixoci.doctor.finding import Finding, ok, problem, warning
+from nixoci.doctor.tools import PODMAN_DROP_INS
+
+_SHOWN = 3
+
+
+def check_config(facts: Facts) -> Iterator[Finding]:
+    """Judge the files of the configuration: podman has to read all of them."""
+    podman = facts.version("podman")
+    too_old = podman is not None and podman < PODMAN_DROP_INS
+    for file in facts.config:
+        name = str(file.path)
+        if file.error:
+            yield problem(name, f"cannot be read: {file.error}", "mend or remove it: every podman command fails")
+        elif file.closed is not None:
+            yield problem(
+                name,
+                f"other users cannot read it: {file.closed} is closed to them; their rootless podman fails",
+                f"run `chmod o+rX {file.closed}`, or name the image store by a path that all can read",
+            )
+        elif file.drop_in and file.image_stores and too_old:
+            yield problem(
+                name,
+                "this podman is older than 5.8 and does not read drop-ins",
+                "name its image stores in /etc/containers/storage.conf",
+            )
+        elif file.image_stores:
+            yield ok(name, f"names {', '.join(str(store) for store in file.image_stores)}")
+    if not facts.image_stores:
+        yield warning(
+            "image store",
+            "podman's configuration names none",
+            "build one (`nix-build -A imageStore`) and link its 50-nixoci.conf to"
+            f" {'~/.config/containers/storage.conf.d' if facts.rootless else '/etc/containers/storage.rootful.conf.d'}",
+        )
+
+
+def check_image_stores(facts: Facts) -> Iterator[Finding]:
+    """Judge each image store: that it is there, and that this podman can run its images."""
+    for store in facts.image_stores:
+        yield _judge(store, facts)
+
+
+def check_hidden_images(facts: Facts) -> Iterator[Finding]:
+    """Look for images in podman's own storage that podman prefers to an image store's image of the same name."""
+    for store in facts.image_stores:
+        hidden = sorted(name for name, image in store.images.items() if facts.own_images.get(name, image) != image)
+        for name in hidden:
+            yield problem(
+                name,
+                f"podman's own storage has another image of this name, which hides that of {store.path}",
+                f"run `podman untag {name}`, or `podman rmi {name}` if no container uses it",
+            )
+
+
+def _judge(store: ImageStoreFacts, facts: Facts) -> Finding:
+    name = str(store.path)
+    if store.error:
+        return problem(
+            name,
+            f"{store.error}; every podman command fails",
+            f"build the image store again, or take it out of {store.file}",
+        )
+    if store.missing_trees:
+        shown = ", ".join(str(path) for path in store.missing_trees[:_SHOWN])
+        more = f" and {len(store.missing_trees) - _SHOWN} more" if len(store.missing_trees) > _SHOWN else ""
+        return problem(name, f"its images are gone: {shown}{more}", "build the image store again with its images")
+    if store.erofs and facts.rootless:
+        return problem(
+            name,
+            "has EROFS files, which only root may mount",
+            "use a store for rootless podman: `imageStore.rootless` or `nixoci image-store --rootless`",
+        )
+    return ok(name, f"images: {', '.join(sorted(store.images)) or 'none'}")

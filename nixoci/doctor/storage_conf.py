@@ -1,0 +1,117 @@
+"""podman's storage configuration: its files, and the image stores that they name together (containers-config(5)).
+
+One main file counts, the first of the user's, the administrator's and the vendor's. Drop-ins of all places follow, in
+the order of their names; of two with one name, that of the later place counts.
+"""
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nixoci.doctor.facts import ConfigFile
+
+_NAME = "storage.conf"
+_LINKS = 40
+"""Symlinks that the kernel follows for one path (path_resolution(7))."""
+
+
+def read_config(*, uid: int, home: Path, env: Mapping[str, str], root: Path = Path("/")) -> list[ConfigFile]:
+    """Read the files of a user's storage configuration, in the order in which they count.
+
+    Args:
+        uid: The user's id.
+        home: The user's home directory.
+        env: The user's environment.
+        root: The directory that holds `etc` and `usr`.
+    """
+    if named := env.get("CONTAINERS_STORAGE_CONF"):
+        return [_read(Path(named), drop_in=False, shared=False)]
+    own = Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
+    shared = [root / "usr/share/containers", root / "etc/containers"]
+    mains = [place / _NAME for place in (own, *reversed(shared))]
+    main = next((file for file in mains if os.path.lexists(file)), None)
+    kinds = ["conf.d", *(["rootful.conf.d"] if uid == 0 else ["rootless.conf.d", f"rootless.conf.d/{uid}"])]
+    folders = [place / f"storage.{kind}" for place in shared for kind in kinds]
+    drop_ins: dict[str, tuple[Path, bool]] = {}
+    for folder in (*folders, own / "storage.conf.d"):
+        for file in _listed(folder):
+            drop_ins[file.name] = (file, folder in folders)
+    files = [_read(main, drop_in=False, shared=main.parent in shared)] if main is not None else []
+    return files + [_read(file, drop_in=True, shared=shared) for _, (file, shared) in sorted(drop_ins.items())]
+
+
+def named_stores(files: Iterable[ConfigFile], *, drop_ins: bool = True) -> list[tuple[Path, Path]]:
+    """Return the image stores of a configuration, each with the file that names it.
+
+    Args:
+        files: The configuration.
+        drop_ins: podman reads drop-ins.
+    """
+    stores: list[tuple[Path, Path]] = []
+    for file in files:
+        if file.image_stores is None or (file.drop_in and not drop_ins):
+            continue
+        if not file.append:
+            stores = []
+        stores += [(store, file.path) for store in file.image_stores]
+    return stores
+
+
+def closed_to_others(path: Path, *, top: Path = Path("/")) -> Path | None:
+    """Return the first file or directory on the way to a path that other users cannot read or enter.
+
+    Args:
+        path: The path, whose symlinks are followed.
+        top: A directory that they can enter.
+    """
+    todo, place, links = list(reversed(path.parts[1:])), Path("/"), 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            place = place.parent
+            continue
+        if (place / part).is_symlink() and links < _LINKS:
+            links += 1
+            target = (place / part).readlink()
+            place = Path("/") if target.is_absolute() else place
+            todo += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            continue
+        place /= part
+        if place in (top, *top.parents):
+            continue
+        mode = place.stat().st_mode
+        if not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
+            return place
+    return None
+
+
+def _read(path: Path, *, drop_in: bool, shared: bool) -> ConfigFile:
+    """Read a file; one that is `shared` configures every user's podman."""
+    try:
+        closed = closed_to_others(path) if shared else None
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return ConfigFile(path=path, drop_in=drop_in, error=error.strerror or str(error))
+    except ValueError as error:
+        return ConfigFile(path=path, drop_in=drop_in, error=f"not TOML: {error}")
+    listed = _table(_table(data, "storage"), "options").get("additionalimagestores")
+    if not isinstance(listed, list):
+        return ConfigFile(path=path, drop_in=drop_in, closed=closed)
+    stores = tuple(Path(item) for item in listed if isinstance(item, str))
+    append = any(isinstance(item, dict) and item.get("append") is True for item in listed)
+    return ConfigFile(path=path, drop_in=drop_in, image_stores=stores, append=append, closed=closed)
+
+
+def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = data.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [file for file in folder.iterdir() if file.suffix == ".conf"]
+    except OSError:
+        return []

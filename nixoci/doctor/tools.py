@@ -1,0 +1,93 @@
+"""Checks of the kernel and of the programs that nixoci runs."""
+
+from collections.abc import Iterator
+
+from nixoci.doctor.facts import Facts, version_of
+from nixoci.doctor.finding import Finding, ok, problem, warning
+
+KERNEL = (6, 12)
+"""Mounts EROFS files, without a loop device."""
+
+KERNEL_ROOTLESS = (6, 18)
+"""Has what the mount program of a rootless store needs."""
+
+PODMAN = (5, 3)
+"""Mounts the EROFS files of an image store."""
+
+PODMAN_DROP_INS = (5, 8)
+"""Reads drop-ins of storage.conf."""
+
+NIX = (2, 18)
+
+
+def check_kernel(facts: Facts) -> Finding:
+    """Judge the kernel's version: it mounts an image's metadata over its tree."""
+    needed = KERNEL_ROOTLESS if facts.rootless else KERNEL
+    found = version_of(facts.kernel)
+    if found is None:
+        return warning("kernel", f"{facts.kernel!r} is no version", f"use Linux {_text(needed)} or newer")
+    if found >= needed:
+        return ok("kernel", facts.kernel)
+    what = f"{facts.kernel}; {'rootless ' if facts.rootless else ''}image stores need {_text(needed)} or newer"
+    return _plain_or_problem("kernel", what, facts, f"install Linux {_text(needed)}")
+
+
+def check_podman(facts: Facts) -> Iterator[Finding]:
+    """Judge podman: its version, and its ability to start at all."""
+    if "podman" not in facts.programs:
+        yield problem("podman", "not on PATH", "install podman 5.3 or newer; only the backend `bundle` runs without it")
+        return
+    found = facts.version("podman")
+    text = facts.programs["podman"]
+    if found is None:
+        yield warning("podman", f"{text!r} has no version", f"use podman {_text(PODMAN)} or newer")
+    elif found < PODMAN:
+        what = f"{_text(found)}; image stores with owners and modes need {_text(PODMAN)} or newer"
+        yield _plain_or_problem("podman", what, facts, f"install podman {_text(PODMAN)}")
+    elif found < PODMAN_DROP_INS:
+        yield ok(
+            "podman", f"{_text(found)}; it reads storage.conf, but no drop-ins, which need {_text(PODMAN_DROP_INS)}"
+        )
+    else:
+        yield ok("podman", _text(found))
+    if facts.podman_error:
+        advice = "every podman command fails until this is mended; the other lines may name the cause"
+        yield problem("podman info", facts.podman_error, advice)
+
+
+def check_mkcomposefs(facts: Facts) -> Finding:
+    """Judge mkcomposefs, which `nixoci image-store` runs outside of Nix."""
+    if "mkcomposefs" in facts.programs:
+        return ok("mkcomposefs", facts.programs["mkcomposefs"] or "found")
+    advice = (
+        "build image stores with Nix, or install composefs (Debian forky, Fedora, nixpkgs) for `nixoci image-store`"
+    )
+    return warning("mkcomposefs", "not on PATH", advice)
+
+
+def check_skopeo(facts: Facts) -> Finding:
+    """Judge skopeo, which reads registries."""
+    if "skopeo" in facts.programs:
+        return ok("skopeo", facts.programs["skopeo"])
+    return warning("skopeo", "not on PATH", "install skopeo to add and update images of registries")
+
+
+def check_nix(facts: Facts) -> Finding:
+    """Judge Nix, which builds images."""
+    if "nix" not in facts.programs:
+        return problem("nix", "not on PATH", f"install Nix {_text(NIX)} or newer")
+    found = facts.version("nix")
+    if found is not None and found < NIX:
+        return problem("nix", f"{_text(found)}; nixoci needs {_text(NIX)} or newer", f"install Nix {_text(NIX)}")
+    return ok("nix", _text(found) if found is not None else facts.programs["nix"])
+
+
+def _plain_or_problem(check: str, found: str, facts: Facts, advice: str) -> Finding:
+    """Return a warning if no image store in use has EROFS files, and otherwise a problem."""
+    if facts.image_stores and not facts.rootless and not any(store.erofs for store in facts.image_stores):
+        return warning(check, found, advice)
+    return problem(check, found, f"{advice}, or use a store without owners and modes: `nixoci image-store --no-erofs`")
+
+
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in version)

@@ -1,0 +1,199 @@
+"""Machines as facts, each broken in one way, and the one finding that says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nixoci.doctor.examine import examine
+from nixoci.doctor.facts import ConfigFile, Facts, ImageStoreFacts, version_of
+from nixoci.doctor.finding import Finding, Status
+
+CONF = ConfigFile(
+    path=Path("/etc/containers/storage.rootful.conf.d/50-nixoci.conf"),
+    drop_in=True,
+    image_stores=(Path("/nix/var/nix/profiles/nixoci"),),
+    append=True,
+)
+STORE = ImageStoreFacts(
+    path=Path("/nix/var/nix/profiles/nixoci"),
+    file=CONF.path,
+    erofs=True,
+    images={"docker.io/library/nginx:1.27": "aa"},
+    store_path=Path("/nix/store/x-nixoci-image-store"),
+    roots=("/nix/var/nix/profiles/nixoci-1-link",),
+)
+HEALTHY = Facts(
+    uid=0,
+    user="root",
+    kernel="6.12.41+deb13-amd64",
+    programs={
+        "podman": "podman version 5.8.6",
+        "mkcomposefs": "",
+        "skopeo": "skopeo version 1.20.0",
+        "nix": "nix (Nix) 2.34.7",
+    },
+    config=(CONF,),
+    image_stores=(STORE,),
+    containers=1,
+)
+ROOTLESS_STORE = replace(STORE, erofs=False)
+ALICE = replace(
+    HEALTHY,
+    uid=1000,
+    user="alice",
+    kernel="6.18.4",
+    programs={**HEALTHY.programs, "newuidmap": "", "newgidmap": ""},
+    config=(replace(CONF, path=Path("/home/alice/.config/containers/storage.conf.d/50-nixoci.conf")),),
+    image_stores=(ROOTLESS_STORE,),
+    subordinate_ids=(65536, 65536),
+)
+
+
+def without(facts: Facts, program: str) -> Facts:
+    return replace(facts, programs={name: text for name, text in facts.programs.items() if name != program})
+
+
+def having(facts: Facts, program: str, text: str) -> Facts:
+    return replace(facts, programs={**facts.programs, program: text})
+
+
+def bad(facts: Facts) -> list[Finding]:
+    return [finding for finding in examine(facts) if finding.status is not Status.OK]
+
+
+@pytest.mark.parametrize("facts", [HEALTHY, ALICE])
+def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
+    assert bad(facts) == []
+    assert not [finding for finding in examine(facts) if finding.advice]
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "check", "found", "advice"),
+    [
+        (replace(HEALTHY, kernel="6.11.0"), "problem", "kernel", "6.12 or newer", "install Linux 6.12"),
+        (replace(ALICE, kernel="6.12.1"), "problem", "kernel", "6.18 or newer", "install Linux 6.18"),
+        (without(HEALTHY, "podman"), "problem", "podman", "not on PATH", "5.3 or newer"),
+        (without(HEALTHY, "nix"), "problem", "nix", "not on PATH", "2.18 or newer"),
+        (having(HEALTHY, "nix", "nix (Nix) 2.8.0"), "problem", "nix", "2.8.0", "install Nix 2.18"),
+        (without(HEALTHY, "mkcomposefs"), "warning", "mkcomposefs", "not on PATH", "composefs"),
+        (without(HEALTHY, "skopeo"), "warning", "skopeo", "not on PATH", "install skopeo"),
+        (
+            having(HEALTHY, "podman", "podman version 5.4.2"),
+            "problem",
+            str(CONF.path),
+            "does not read drop-ins",
+            "/etc/containers/storage.conf",
+        ),
+        (
+            replace(HEALTHY, config=(replace(CONF, image_stores=None, error="not TOML: x"),)),
+            "problem",
+            str(CONF.path),
+            "not TOML",
+            "every podman command fails",
+        ),
+        (
+            replace(HEALTHY, config=(replace(CONF, closed=Path("/root")),)),
+            "problem",
+            str(CONF.path),
+            "/root is closed to them",
+            "chmod o+rX /root",
+        ),
+        (
+            replace(HEALTHY, config=(), image_stores=()),
+            "warning",
+            "image store",
+            "names none",
+            "/etc/containers/storage.rootful.conf.d",
+        ),
+        (
+            replace(HEALTHY, image_stores=(replace(STORE, error="does not exist"),)),
+            "problem",
+            str(STORE.path),
+            "does not exist; every podman command fails",
+            f"take it out of {CONF.path}",
+        ),
+        (
+            replace(HEALTHY, image_stores=(replace(STORE, missing_trees=(Path("/nix/store/gone/rootfs"),)),)),
+            "problem",
+            str(STORE.path),
+            "/nix/store/gone/rootfs",
+            "build the image store again",
+        ),
+        (
+            replace(HEALTHY, own_images={"docker.io/library/nginx:1.27": "bb", "other:1": "cc"}),
+            "problem",
+            "docker.io/library/nginx:1.27",
+            "hides that of /nix/var/nix/profiles/nixoci",
+            "podman untag docker.io/library/nginx:1.27",
+        ),
+        (replace(ALICE, image_stores=(STORE,)), "problem", str(STORE.path), "only root may mount", "--rootless"),
+        (
+            replace(ALICE, subordinate_ids=(0, 65536)),
+            "problem",
+            "/etc/subuid",
+            "no ids for alice",
+            "--add-subuids 100000-165535 alice",
+        ),
+        (replace(ALICE, subordinate_ids=(65536, 1000)), "warning", "/etc/subgid", "1000 ids", "--add-subgids"),
+        (without(ALICE, "newuidmap"), "problem", "newuidmap", "not on PATH", "uidmap"),
+        (
+            replace(HEALTHY, image_stores=(replace(STORE, roots=()),)),
+            "warning",
+            f"gc root of {STORE.path}",
+            "nix-collect-garbage deletes /nix/store/x-nixoci-image-store",
+            "--set /nix/store/x-nixoci-image-store",
+        ),
+        (
+            replace(HEALTHY, unrooted=("web", "db")),
+            "warning",
+            "gc roots of containers",
+            "missing for web, db",
+            "nixoci gc-roots",
+        ),
+        (
+            replace(HEALTHY, podman_error="podman info: exit code 125: broken"),
+            "problem",
+            "podman info",
+            "broken",
+            "every podman command fails",
+        ),
+    ],
+)
+def test_a_broken_machine(facts: Facts, status: str, check: str, found: str, advice: str) -> None:
+    (finding,) = bad(facts)
+    assert (finding.status.value, finding.check) == (status, check)
+    assert found in finding.found
+    assert advice in finding.advice
+
+
+def test_an_old_podman_and_kernel_are_enough_for_a_store_without_erofs_files() -> None:
+    old = having(replace(HEALTHY, kernel="6.1.0-13-amd64", config=()), "podman", "podman version 4.3.1")
+    assert {finding.status for finding in bad(old)} == {Status.PROBLEM}
+    plain = replace(old, image_stores=(replace(STORE, erofs=False),))
+    assert {(finding.check, finding.status) for finding in bad(plain)} == {
+        ("kernel", Status.WARNING),
+        ("podman", Status.WARNING),
+    }
+
+
+def test_one_image_in_both_places_is_not_hidden() -> None:
+    assert bad(replace(HEALTHY, own_images=STORE.images)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("skopeo version 1.20.0 commit: x", (1, 20, 0)),
+        ("nix (Nix) 2.34.7pre1", (2, 34, 7)),
+        ("6.18.44-fc-v669", (6, 18, 44)),
+        ("6.1", (6, 1)),
+        ("podman version 6.0.0-dev", (6, 0, 0)),
+        ("no version", None),
+        ("", None),
+    ],
+)
+def test_versions(text: str, version: tuple[int, ...] | None) -> None:
+    assert version_of(text) == version
