@@ -9,6 +9,7 @@ import pytest
 from nixoci.delta.closure import Closure
 from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
+from nixoci.nix_store.registration import RefusedError
 from tests.delta.forgery import OTHER_HASH, Forger
 from tests.delta.trees import closure, delta, store_path
 from tests.nix_store.fake import Fake
@@ -92,3 +93,16 @@ def test_a_dry_run_checks_hash_and_size(nix: Fake, change: dict[str, object]) ->
     with pytest.raises(DeltaError, match=f"^{NEW}: rebuilt with narHash .* and 120 bytes, expected ") as caught:
         added(nix, stream, dry_run=True)
     assert f"expected {info.nar_hash} and {info.nar_size};" in str(caught.value)
+
+
+def test_a_refusal_by_nix_is_explained_if_the_nar_is_wrong(nix: Fake) -> None:
+    base = closure(nix.real, {OLD: {b"file": b"content"}}).paths[OLD]
+    nix.know(base)
+    nix.set(REFUSE=NEW)
+    forger = Forger(base, NEW)
+    with pytest.raises(RefusedError, match=f"^{NEW}: Nix does not register it: "):
+        added(nix, forger.stream())
+    info = replace(forger.header.paths[0], nar_hash=OTHER_HASH)
+    with pytest.raises(DeltaError, match=f"^{NEW}: rebuilt with narHash "):
+        added(nix, forger.stream(replace(forger.header, paths=(info,))))
+    assert names(nix) == [OLD]

@@ -60,6 +60,14 @@ def test_what_was_registered_before_a_refusal_goes_again(nix: Fake, number: int)
     ]
 
 
+def test_the_block_ends_when_nix_has_answered_for_the_last_path(nix: Fake) -> None:
+    nix.set(REFUSE=INFOS[2].path)
+    with pytest.raises(RefusedError) as caught:
+        register(nix, *((info, whole) for info in INFOS[:3]))
+    assert caught.value.info == INFOS[2]
+    assert not os.listdir(nix.real)
+
+
 def test_a_path_that_is_still_in_use_is_deleted_later(nix: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "_DELETE_PAUSE", 0)
     nix.set(REFUSE=INFOS[0].path, BUSY="3")

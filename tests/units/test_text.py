@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from nixoci.errors import ContainerError
 from nixoci.units.text import (
     UnitFile,
-    UnitText,
     argument,
     command,
     literal,
@@ -137,9 +136,12 @@ def test_a_unit_file_is_sections_of_keys() -> None:
     )
 
 
-def test_bare_text_cannot_get_into_a_unit() -> None:
-    unit = UnitFile("a.service")
-    unit.sections[UnitText("Unit")] = [(UnitText("Description"), "bare")]  # type: ignore[list-item]
+@pytest.mark.parametrize("bare", ["comment", "section", "key", "value"])
+def test_bare_text_cannot_get_into_a_unit(bare: str) -> None:
+    comment, section, key, value = (
+        place if place == bare else literal(place) for place in ("comment", "section", "key", "value")
+    )
+    unit = UnitFile("a.service", [comment], {section: [(key, value)]})  # type: ignore[list-item,dict-item]
     with pytest.raises(TypeError, match="not escaped"):
         unit.render()
 
