@@ -11,54 +11,27 @@ import pytest
 
 from nixoci.compression import compress
 from nixoci.oci.digest import Digest
-from nixoci.oci.media_types import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from tests.support.layers import (
-    GNU,
-    directory,
     file,
-    gnu_long,
-    hardlink,
     header,
     layer,
-    opaque,
     pax,
-    symlink,
-    whiteout,
 )
 from tests.support.layout import (
     add_blob,
-    config_value,
     encode,
     tag_blob,
     write_docker_archive,
     write_layout,
 )
+from tests.support.odd_images import LEFT_OUT, LOWER, ODD_DOCUMENTS, ODD_LAYERS, ONE, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Result
-
-ONE = layer(file(b"x", b"data"))
-LEFT_OUT = object()
-
-
-def write_image(path: Path, layers: list[bytes], **changes: Any) -> None:
-    """Tag an image whose config and manifest are changed: `config_os=LEFT_OUT`, `manifest_layers=None`."""
-    config: dict[str, Any] = config_value(layers)
-    manifest: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
-    manifest["layers"] = [add_blob(path, data, OCI_LAYER) for data in layers]
-    for key, value in changes.items():
-        part, _, name = key.partition("_")
-        target = config if part == "config" else manifest
-        target[name] = value
-        if value is LEFT_OUT:
-            del target[name]
-    media_type = manifest.get("mediaType") or OCI_MANIFEST
-    config_type = DOCKER_CONFIG if media_type == DOCKER_MANIFEST else OCI_CONFIG
-    manifest["config"] = add_blob(path, encode(config), config_type)
-    tag_blob(path, add_blob(path, encode(manifest), media_type), "t")
 
 
 def paths(nixoci: Callable[..., Result], tmp_path: Path, source: str) -> list[str]:
@@ -83,22 +56,7 @@ def config_in_store(tmp_path: Path) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"config_created": "2024-01-02T03:04:05"}, id="a time without a zone"),
-        pytest.param({"config_created": "soon"}, id="a time that is none"),
-        pytest.param({"config_history": [{"created": ""}]}, id="an empty time in the history"),
-        pytest.param({"config_os": LEFT_OUT, "config_architecture": LEFT_OUT}, id="no platform"),
-        pytest.param({"config_os": "", "config_architecture": ""}, id="an empty platform"),
-        pytest.param({"config_os": "Linux", "config_architecture": "x86_64"}, id="a platform spelled otherwise"),
-        pytest.param({"config_history": None, "config_config": None}, id="nulls in the config"),
-        pytest.param({"config_config": {"Labels": {"a": None}, "Env": [None, "A=b"]}}, id="null labels"),
-        pytest.param({"manifest_mediaType": ""}, id="an empty media type"),
-        pytest.param({"manifest_mediaType": None, "manifest_annotations": {"a": None}}, id="nulls in the manifest"),
-        pytest.param({"manifest_artifactType": "application/vnd.example.app"}, id="an artifact type"),
-    ],
-)
+@pytest.mark.parametrize("changes", ODD_DOCUMENTS.values(), ids=ODD_DOCUMENTS)
 def test_a_config_or_manifest_that_podman_takes(
     nixoci: Callable[..., Result], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
@@ -175,35 +133,7 @@ def test_an_untagged_image_by_its_digest(nixoci: Callable[..., Result], tmp_path
     assert nixoci("update").code == nixoci("verify").code == 0
 
 
-LOWER = layer(directory(b"a"), file(b"a/f"), directory(b"b"), file(b"b/f"), file(b"gone"))
-UNCHANGED = ["/a", "/a/f", "/b", "/b/f", "/gone"]
-
-
-@pytest.mark.parametrize(
-    ("members", "expected"),
-    [
-        ([symlink(b"a", b"/b"), whiteout(b"a/f")], ["/a", "/b", "/b/f", "/gone"]),
-        ([whiteout(b"a/f"), symlink(b"a", b"/b")], ["/a", "/b", "/b/f", "/gone"]),
-        ([symlink(b"a", b"/b"), opaque(b"a")], ["/a", "/b", "/b/f", "/gone"]),
-        ([header(b"gone", b"3", device=(0, 0))], ["/a", "/a/f", "/b", "/b/f"]),
-        ([file(b"a/../new")], [*UNCHANGED, "/new"]),
-        (
-            [directory(b".wh..wh.plnk"), file(b".wh..wh.plnk/1.2", b"data"), hardlink(b"h", b".wh..wh.plnk/1.2")],
-            [*UNCHANGED, "/h"],
-        ),
-        ([directory(b".wh..wh.aufs"), directory(b".wh..wh.orph")], UNCHANGED),
-        (
-            [header(b"name", magic=GNU, tail=b"of/old/go")],
-            [*UNCHANGED, "/of", "/of/old", "/of/old/go", "/of/old/go/name"],
-        ),
-        ([pax({b"path": b"pax"}), gnu_long(b"gnu"), file(b"short")], [*UNCHANGED[:-1], "/gnu", "/gone"]),
-        ([pax({b"GNU.sparse.name": b"real"}), symlink(b"l", b"x")], [*UNCHANGED, "/l"]),
-        ([pax({b"LIBARCHIVE.xattr.nodot": b"AQ=="}), file(b"n")], [*UNCHANGED, "/n"]),
-        ([pax({b"LIBARCHIVE.xattr.user.a%3Db": b"AQ=="}), file(b"n")], [*UNCHANGED, "/n"]),
-        ([header(b"n", mode=b"0644\0 garbage"[:8])], [*UNCHANGED, "/n"]),
-        ([pax({b"size": b"0" * 40, b"mtime": b"0" * 40 + b"1.5"}), file(b"n")], [*UNCHANGED, "/n"]),
-    ],
-)
+@pytest.mark.parametrize(("members", "expected"), ODD_LAYERS.values(), ids=ODD_LAYERS)
 def test_a_layer_that_podman_and_umoci_read(
     nixoci: Callable[..., Result], tmp_path: Path, members: list[bytes], expected: list[str]
 ) -> None:

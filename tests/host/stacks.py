@@ -30,6 +30,18 @@ class Stack:
         """The layers' tar streams."""
         return [layer(*(data for data, _ in members)) for members in self.members]
 
+    @property
+    def hides_through_own_symlinks(self) -> bool:
+        """True if a whiteout or an opaque marker is below a symlink of its own layer."""
+        for members in self.members:
+            words = [shown for _, shown in members]
+            links = {shown.partition(" -> ")[0] for shown in words if " -> " in shown}
+            hidden = [f"{shown.partition(' ')[2]}/" for shown in words if shown.startswith("opaque ")]
+            hidden += [shown.removeprefix("whiteout of ") for shown in words if shown.startswith("whiteout of ")]
+            if any(path.startswith(f"{link}/") for path in hidden for link in links):
+                return True
+        return False
+
     def were_at(self, path: bytes) -> Iterator[Inode]:
         """Yield what was at a path after each entry, as it was then."""
         for number, members in enumerate(self.members):

@@ -1,0 +1,79 @@
+"""Odd images under podman: one store lists and mounts all of them, with the trees that podman itself makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.image_store.storage_conf import storage_conf
+from tests.support.odd_images import LOWER, ODD_DOCUMENTS, ODD_LAYERS, ONE, write_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.host.machine import Machine
+
+FOLDER = "/home/odd-images"
+TAGS = {name: name.replace(" ", "-").replace("'", "").lower() for name in (*ODD_DOCUMENTS, *ODD_LAYERS)}
+
+EXTRACT = """
+cd "$0"
+for tag; do
+    /opt/nixoci/bin/nixoci extract "oci:layout:$tag" "images/$tag" --name odd --reference "docker.io/library/odd:$tag"
+done
+/opt/nixoci/bin/nixoci image-store store images/* --mkcomposefs=/usr/bin/mkcomposefs
+"""
+
+LIST = 'find "$(podman image mount "$0")" -mindepth 1 -printf "/%P %y %#m %l\\n" | sort'
+
+PULL = """
+cd "$0"
+podman pull --quiet "oci:layout:$1" > id && podman image mount "$(cat id)" > mounted || exit 3
+find "$(cat mounted)" -mindepth 1 -printf "/%P %y %#m %l\\n" | sort
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(machine: Machine) -> Iterator[Machine]:
+    """A machine with a layout of all odd images and a store over them."""
+    folder = machine.root / FOLDER.lstrip("/")
+    (folder / "images").mkdir(parents=True)
+    for name, changes in ODD_DOCUMENTS.items():
+        write_image(folder / "layout", [ONE], tag=TAGS[name], **changes)
+    for name, (members, _) in ODD_LAYERS.items():
+        write_image(folder / "layout", [LOWER, b"".join(members) + bytes(1024)], tag=TAGS[name])
+    machine.run(["sh", "-e", "-c", EXTRACT, FOLDER, *TAGS.values()], timeout=300)
+    for file, store in (("ours.conf", Path(f"{FOLDER}/store")), ("theirs.conf", None)):
+        text = storage_conf(store or Path("/nowhere"))
+        own = f'[storage]\ngraphroot = "{FOLDER}/{file}.own"\nrunroot = "/run/odd-{file}"\n'
+        text = text.replace("[storage]\n", own) if store else f'{own}driver = "overlay"\n'
+        machine.run(["tee", f"{FOLDER}/{file}"], input=text)
+    yield machine
+    for file in ("ours.conf", "theirs.conf"):
+        machine.run(["podman", "image", "umount", "--all"], env=conf(file), check=False)
+        machine.run(["podman", "system", "reset", "--force"], env=conf(file), check=False)
+    machine.run(["rm", "--recursive", "--force", FOLDER])
+
+
+def conf(file: str) -> dict[str, str]:
+    return {"CONTAINERS_STORAGE_CONF": f"{FOLDER}/{file}"}
+
+
+def test_podman_lists_a_store_of_odd_images(odd: Machine) -> None:
+    listed = json.loads(odd.run(["podman", "images", "--format=json"], env=conf("ours.conf")).stdout)
+    names = {name for image in listed for name in image["Names"]}
+    assert names == {f"docker.io/library/odd:{tag}" for tag in TAGS.values()}
+
+
+@pytest.mark.parametrize("name", [*ODD_DOCUMENTS, *ODD_LAYERS])
+def test_podman_makes_the_same_tree_of_an_odd_image(odd: Machine, name: str) -> None:
+    ours = odd.run(["sh", "-e", "-c", LIST, f"docker.io/library/odd:{TAGS[name]}"], env=conf("ours.conf")).stdout
+    theirs = odd.run(["sh", "-c", PULL, FOLDER, TAGS[name]], env=conf("theirs.conf"), check=False)
+    if theirs.returncode:  # a time that podman cannot read
+        assert "time" in name, theirs.stderr
+        assert ours == "/x f 0644 \n"
+    else:
+        assert ours == theirs.stdout
