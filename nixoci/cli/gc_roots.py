@@ -10,7 +10,7 @@ from nixoci.cli.common import dry_run_option, json_option, print_json, warn
 from nixoci.cli.table import print_table
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
-from nixoci.gc_roots.update import Places, Root, remove_stale_unit_roots, update_podman_roots
+from nixoci.gc_roots.update import ContainerRoot, Places, remove_stale_unit_roots, update_podman_roots
 
 
 @click.command("gc-roots")
@@ -47,7 +47,7 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
     _warn_of_old_images(roots)
 
 
-def _warn_of_old_images(roots: list[Root]) -> None:
+def _warn_of_old_images(roots: list[ContainerRoot]) -> None:
     for root in roots:
         if root.image_kept and root.change is not Change.REMOVED:
             warn(

@@ -8,7 +8,7 @@ from nixoci.cli.common import json_option, print_json, warn
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
 from nixoci.image_store.rootless import MOUNT_PROGRAM
-from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, storage_conf, storage_drop_in
+from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf, render_storage_drop_in
 from nixoci.output import write_if_changed
 
 
@@ -82,10 +82,10 @@ def image_store(
     )
     program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     if conf is not None:
-        write_if_changed(conf, storage_conf(out.resolve(), mount_program=program))
+        write_if_changed(conf, render_storage_conf(out.resolve(), mount_program=program))
     if drop_in is not None:
         drop_in.parent.mkdir(parents=True, exist_ok=True)
-        write_if_changed(drop_in, storage_drop_in(out.resolve(), mount_program=program))
+        write_if_changed(drop_in, render_storage_drop_in(out.resolve(), mount_program=program))
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:

@@ -14,7 +14,7 @@ _NAME = "*-nixoci-image-store*"
 
 
 @dataclass(frozen=True, slots=True)
-class FoundImage:
+class LocatedImage:
     """An image in an image store: its record in `images.json`, and the image path that its layer runs from."""
 
     store: Path
@@ -39,19 +39,19 @@ def built_stores(store_dir: Path = Path(STORE_DIR)) -> list[Path]:
 
 def find_images(
     wanted: Iterable[str], stores: Iterable[Path], *, store_dir: Path = Path(STORE_DIR)
-) -> dict[str, FoundImage]:
+) -> dict[str, LocatedImage]:
     """Find images by id, each in the first of the stores that has it.
 
     A store that is damaged, or that nixoci did not make, counts as empty.
     """
     left = set(wanted)
-    found: dict[str, FoundImage] = {}
+    found: dict[str, LocatedImage] = {}
     for store in stores:
         if not left:
             break
         for record in _records(store):
             if record.get("id") in left and (path := _image_path(store, record, store_dir)) is not None:
-                image = FoundImage(store, record, path)
+                image = LocatedImage(store, record, path)
                 found[image.id] = image
                 left.discard(image.id)
     return found

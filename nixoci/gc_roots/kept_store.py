@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from nixoci.gc_roots.image_stores import FoundImage, layer_record
-from nixoci.image_store.storage_conf import storage_drop_in
+from nixoci.gc_roots.image_stores import LocatedImage, layer_record
+from nixoci.image_store.storage_conf import render_storage_drop_in
 from nixoci.output import write_if_changed
 
 _LOCKS = ("overlay-images/images.lock", "overlay-layers/layers.lock")
@@ -24,7 +24,7 @@ _OVERLAY = "overlay"
 _LINKS = "l"
 
 
-def update_kept_store(store: Path, images: Mapping[str, FoundImage], drop_in: Path) -> None:
+def update_kept_store(store: Path, images: Mapping[str, LocatedImage], drop_in: Path) -> None:
     """Make the store hold these images and no others, and the drop-in name it if there are any.
 
     A podman that runs meanwhile sees each image whole or not at all.
@@ -52,11 +52,11 @@ def update_kept_store(store: Path, images: Mapping[str, FoundImage], drop_in: Pa
     write_if_changed(store / "overlay-layers/layers.json", _text([layers[name] for name in sorted(layers)]))
     write_if_changed(store / "overlay-images/images.json", _text(records))
     drop_in.parent.mkdir(parents=True, exist_ok=True)
-    write_if_changed(drop_in, storage_drop_in(store, note=_NOTE))
+    write_if_changed(drop_in, render_storage_drop_in(store, note=_NOTE))
     _remove_others(store, set(images), set(layers))
 
 
-def _copy(image: FoundImage, store: Path) -> None:
+def _copy(image: LocatedImage, store: Path) -> None:
     big_data = store / "overlay-images" / image.id
     if not big_data.exists():
         _copy_tree(image.store / "overlay-images" / image.id, big_data)

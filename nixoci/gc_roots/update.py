@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nixoci.gc_roots.image_stores import FoundImage, built_stores, find_images, store_path_of
+from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, store_path_of
 from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.gc_roots.links import Change, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
@@ -42,7 +42,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Root:
+class ContainerRoot:
     """A root of a container.
 
     `container` is empty if only the id is known. `image_kept` is True if no image store of the present generation has
@@ -57,7 +57,7 @@ class Root:
     image_kept: bool
 
 
-def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False) -> list[Root]:
+def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False) -> list[ContainerRoot]:
     """Make one root for each of podman's containers that runs from the Nix store; remove the roots of other containers.
 
     A second run changes nothing; two runs at once wait for one another.
@@ -72,7 +72,7 @@ def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False
         return _update(podman, places, dry_run=False)
 
 
-def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[Root]:
+def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[ContainerRoot]:
     containers = podman.containers()
     declared = [store for store in podman.image_stores if store != places.kept_store]
     stores = [*declared, *([places.kept_store] if places.kept_store else []), *built_stores()]
@@ -94,7 +94,7 @@ def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[Root]:
     if places.kept_store is not None and places.drop_in is not None and not dry_run:
         update_kept_store(places.kept_store, old, places.drop_in)
     return [
-        Root(
+        ContainerRoot(
             engine="podman",
             id=(identifier := link.name.removeprefix(_PREFIX)),
             container=names.get(identifier, ""),
@@ -106,7 +106,7 @@ def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[Root]:
     ]
 
 
-def _path(podman: Podman, container: ContainerRecord, images: dict[str, FoundImage]) -> Path | None:
+def _path(podman: Podman, container: ContainerRecord, images: dict[str, LocatedImage]) -> Path | None:
     if container.image:
         found = images.get(container.image)
         return found.path if found is not None else None
@@ -114,10 +114,12 @@ def _path(podman: Podman, container: ContainerRecord, images: dict[str, FoundIma
     return store_path_of(rootfs) if rootfs is not None else None
 
 
-def remove_stale_unit_roots(*, dry_run: bool = False) -> list[Root]:
+def remove_stale_unit_roots(*, dry_run: bool = False) -> list[ContainerRoot]:
     """Remove the roots of units that ended without their stop, as at a power cut; return all that there were."""
     return [
-        Root(engine="systemd", id=link.name, container=link.name, path=link.path, change=link.change, image_kept=False)
+        ContainerRoot(
+            engine="systemd", id=link.name, container=link.name, path=link.path, change=link.change, image_kept=False
+        )
         for link in update_unit_roots(dry_run=dry_run)
     ]
 

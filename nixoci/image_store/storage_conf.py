@@ -13,7 +13,7 @@ _FOR_ROOT = """\
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
 
-def storage_conf(store: str | os.PathLike[str], *, mount_program: str | os.PathLike[str] | None = None) -> str:
+def render_storage_conf(store: str | os.PathLike[str], *, mount_program: str | os.PathLike[str] | None = None) -> str:
     """Return a storage.conf with an image store.
 
     podman reads it from /etc/containers or, for a rootless user, from ~/.config/containers. Every podman command
@@ -30,18 +30,18 @@ def storage_conf(store: str | os.PathLike[str], *, mount_program: str | os.PathL
     return text + _overlay(mount_program)
 
 
-def storage_drop_in(
+def render_storage_drop_in(
     store: str | os.PathLike[str], *, note: str = "", mount_program: str | os.PathLike[str] | None = None
 ) -> str:
     """Return a drop-in of storage.conf that adds an image store to those of other files.
 
     podman 5.8 and newer read it, root's from /etc/containers/storage.rootful.conf.d and a rootless user's from
-    ~/.config/containers/storage.conf.d (containers-config(5)). As for `storage_conf`, the store has to exist.
+    ~/.config/containers/storage.conf.d (containers-config(5)). As for `render_storage_conf`, the store has to exist.
 
     Args:
         store: The image store's absolute path.
         note: A comment for the first line.
-        mount_program: The mount program of a rootless user, as for `storage_conf`.
+        mount_program: The mount program of a rootless user, as for `render_storage_conf`.
     """
     comment = f"# {note}\n" if note else ""
     text = f"{comment}[storage.options]\nadditionalimagestores = [{_quoted(store)}, {{append = true}}]\n"

@@ -20,7 +20,7 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.container.rules import check_bundle
 from nixoci.errors import ContainerError
 from nixoci.units.bundle import write_bundle
-from nixoci.units.output import Output, make_directories
+from nixoci.units.directories import Output, make_directories
 from nixoci.units.podman import generate_services, write_engine_files, write_image_container, write_rootfs_container
 from nixoci.units.tools import Tools
 

@@ -8,7 +8,7 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.image_store.stored import find_image
 from nixoci.process import run
 from nixoci.units.common import default_target
-from nixoci.units.output import Output, write_unit
+from nixoci.units.directories import Output, write_unit
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import (
     IMAGE_TABLE,

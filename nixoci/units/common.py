@@ -4,7 +4,7 @@ import shlex
 
 from nixoci.container.places import GC_ROOTS, gc_root_directory, is_store_path, unit_secrets
 from nixoci.container.resolve import ResolvedContainer
-from nixoci.units.text import UnitFile, UnitText, command, literal, raw, word
+from nixoci.units.escape import UnitFile, UnitText, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _SECOND = 10**9

@@ -5,8 +5,8 @@ from nixoci.container.deployment import ResolvedDeployment
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.image_store.stored import find_image
+from nixoci.units.directories import Output, write_unit
 from nixoci.units.generator import generate
-from nixoci.units.output import Output, write_unit
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
 
 

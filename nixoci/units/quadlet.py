@@ -28,9 +28,9 @@ from nixoci.units.common import (
     start_timeout,
     stop_timeout,
 )
+from nixoci.units.escape import UnitFile, literal, quadlet_argument, raw, raw_argument
 from nixoci.units.runtime import runtime_program
 from nixoci.units.settings import add_quadlet_settings
-from nixoci.units.text import UnitFile, literal, quadlet_argument, raw, raw_argument
 from nixoci.units.tools import Tools
 
 _SECTION = "Container"

@@ -19,9 +19,9 @@ from nixoci.container.model import Notify
 from nixoci.container.places import health_unit, mount_source, pid_file, runtime_directory
 from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.units.common import STOP_GRACE, add_install, add_order, add_secrets, start_timeout
-from nixoci.units.output import Output
+from nixoci.units.directories import Output
+from nixoci.units.escape import UnitFile, command, literal, raw, word
 from nixoci.units.runtime import Commands
-from nixoci.units.text import UnitFile, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _TRY = (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from nixoci.container.model import Section
 from nixoci.errors import ContainerError
-from nixoci.units.text import UnitFile, UnitText, literal, verbatim, verbatim_argument
+from nixoci.units.escape import UnitFile, UnitText, literal, verbatim, verbatim_argument
 
 VALUES = {
     "Container": {

@@ -24,7 +24,7 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode
 from nixoci.units.common import secret_lines
-from nixoci.units.output import Output
+from nixoci.units.directories import Output
 from nixoci.units.runtime import Commands
 from nixoci.units.tools import Tools
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.errors import StoreError
-from nixoci.gc_roots.image_stores import FoundImage, built_stores, find_images, layer_record, store_path_of
+from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, layer_record, store_path_of
 from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.image_store.build import build_image_store
 from tests.image_store.trees import image_path, small_tree
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def make_store(folder: Path, *names: str) -> dict[str, FoundImage]:
+def make_store(folder: Path, *names: str) -> dict[str, LocatedImage]:
     """Make an image store over images with different content; return the images found in it, by name."""
     made = folder / "0-nixoci-image-store"
     images = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.image_store.storage_conf import storage_conf
+from nixoci.image_store.storage_conf import render_storage_conf
 from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
@@ -97,7 +97,7 @@ def test_the_updated_container_runs_on_the_other_machine(
 
     assert infos(there, new) == infos(near, new)
     there.run(["nix-store", "--verify", "--check-contents"], timeout=300)
-    there.run(["tee", "/root/storage.conf"], input=storage_conf(Path(new)))
+    there.run(["tee", "/root/storage.conf"], input=render_storage_conf(Path(new)))
     [image] = json.loads(podman(there, "images", "--format=json"))
     assert image["ReadOnly"]
     assert image["Names"][0].endswith(f":{images['nginx'].new.tag}")

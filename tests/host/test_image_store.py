@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.image_store.storage_conf import storage_conf
+from nixoci.image_store.storage_conf import render_storage_conf
 from tests.host.process import FETCH, CommandError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def stored(machine: Machine, images: dict[str, Pair]) -> Iterator[Stored]:
 
 
 def configure(machine: Machine, file: str, store: str) -> None:
-    text = storage_conf(Path(store)).replace(
+    text = render_storage_conf(Path(store)).replace(
         "[storage]\n", f'[storage]\ngraphroot = "{OWN}"\nrunroot = "/run/image-store"\n'
     )
     machine.run(["tee", file], input=text)

@@ -13,7 +13,7 @@ import pytest
 
 from nixoci.container.model import Container, Deployment
 from nixoci.container.schema import json_schema
-from nixoci.image_store.storage_conf import storage_conf
+from nixoci.image_store.storage_conf import render_storage_conf
 from tests.host.locks import locked, write_lock
 from tests.host.process import FETCH
 from tests.nixpkgs import CHECKOUT, nixpkgs
@@ -89,7 +89,7 @@ class Modules:
 @contextmanager
 def named_store(machine: Machine, store: str) -> Iterator[None]:
     """Name an image store as NixOS does, as long as the test needs it."""
-    conf = storage_conf(Path(store))
+    conf = render_storage_conf(Path(store))
     file = machine.root / "etc/containers/storage.conf"
     before = file.read_text(encoding="utf-8") if file.exists() else None
     machine.run(["tee", f"/{file.relative_to(machine.root)}"], input=conf)
@@ -314,7 +314,7 @@ def test_a_home_has_the_rootless_store_and_user_units(project: Modules) -> None:
     _, store, _ = project.build(*given, select="it.config.virtualisation.nixoci.imageStore", home=True)
     assert store.endswith("-nixoci-image-store-rootless")
     assert files["containers/storage.conf"]["source"] == f"{store}/storage.conf"
-    conf = storage_conf(Path(store), mount_program=Path(store) / "mount-program")
+    conf = render_storage_conf(Path(store), mount_program=Path(store) / "mount-program")
     assert project.machine.run(["cat", f"{store}/storage.conf"]).stdout == conf
     assert project.machine.run(["test", "-x", f"{store}/mount-program"]).returncode == 0
     _, units, _ = project.build(*given, select="it.config.virtualisation.nixoci.units", home=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.image_store.storage_conf import storage_conf
+from nixoci.image_store.storage_conf import render_storage_conf
 from tests.support.odd_images import LOWER, ODD_DOCUMENTS, ODD_LAYERS, ONE, write_image
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def odd(machine: Machine) -> Iterator[Machine]:
         write_image(folder / "layout", [LOWER, b"".join(members) + bytes(1024)], tag=TAGS[name])
     machine.run(["sh", "-e", "-c", EXTRACT, FOLDER, *TAGS.values()], timeout=300)
     for file, store in (("ours.conf", Path(f"{FOLDER}/store")), ("theirs.conf", None)):
-        text = storage_conf(store or Path("/nowhere"))
+        text = render_storage_conf(store or Path("/nowhere"))
         own = f'[storage]\ngraphroot = "{FOLDER}/{file}.own"\nrunroot = "/run/odd-{file}"\n'
         text = text.replace("[storage]\n", own) if store else f'{own}driver = "overlay"\n'
         machine.run(["tee", f"{FOLDER}/{file}"], input=text)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import ContainerError
+from nixoci.units.escape import UnitFile, UnitText, command, expressible, literal, quadlet_argument, raw_argument, word
 from nixoci.units.settings import FLAGS, LISTS, VALUES, WORDS, add_quadlet_settings
-from nixoci.units.text import UnitFile, UnitText, command, expressible, literal, quadlet_argument, raw_argument, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,30 +3,30 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from nixoci.image_store.storage_conf import storage_conf, storage_drop_in
+from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 
 ODD = Path('/nix/store/ü"\\ 😀')
 
 
 def test_it_is_toml_whatever_the_path() -> None:
-    assert tomllib.loads(storage_conf(ODD)) == {
+    assert tomllib.loads(render_storage_conf(ODD)) == {
         "storage": {"driver": "overlay", "options": {"additionalimagestores": [str(ODD)]}}
     }
 
 
 def test_roots_file_says_to_users_what_is_theirs() -> None:
-    assert "--rootless" in storage_conf(Path("/s"))
-    assert "#" not in storage_conf(Path("/s"), mount_program=Path("/p"))
+    assert "--rootless" in render_storage_conf(Path("/s"))
+    assert "#" not in render_storage_conf(Path("/s"), mount_program=Path("/p"))
 
 
 def test_a_rootless_user_mounts_with_a_program() -> None:
-    options = tomllib.loads(storage_conf(Path("/s"), mount_program=ODD))["storage"]["options"]
+    options = tomllib.loads(render_storage_conf(Path("/s"), mount_program=ODD))["storage"]["options"]
     assert options == {"additionalimagestores": ["/s"], "overlay": {"mount_program": str(ODD)}}
 
 
 def test_a_drop_in_adds_to_other_files() -> None:
-    text = storage_drop_in(ODD, note="made")
+    text = render_storage_drop_in(ODD, note="made")
     assert text.startswith("# made\n")
     assert tomllib.loads(text) == {"storage": {"options": {"additionalimagestores": [str(ODD), {"append": True}]}}}
-    options = tomllib.loads(storage_drop_in(Path("/s"), mount_program=ODD))["storage"]["options"]
+    options = tomllib.loads(render_storage_drop_in(Path("/s"), mount_program=ODD))["storage"]["options"]
     assert options["overlay"] == {"mount_program": str(ODD)}

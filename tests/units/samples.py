@@ -10,7 +10,7 @@ from nixoci.bundle.config import bundle_config
 from nixoci.container.deployment import ResolvedDeployment, resolve_deployment
 from nixoci.container.model import Deployment
 from nixoci.document import structure
-from nixoci.units.output import Output
+from nixoci.units.directories import Output
 from nixoci.units.quadlet import container_file
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image

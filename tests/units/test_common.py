@@ -9,7 +9,7 @@ import pytest
 from nixoci.container.places import unit_secrets
 from nixoci.units.common import make_secrets
 from tests.units.samples import ODD, TOOLS, executable
-from tests.units.test_text import split
+from tests.units.test_escape import split
 
 if TYPE_CHECKING:
     from pathlib import Path

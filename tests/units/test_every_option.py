@@ -15,7 +15,7 @@ from nixoci.container.resolve import resolve
 from nixoci.container.rules import check, check_resolved
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
-from nixoci.units.output import Output
+from nixoci.units.directories import Output
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import mount_table, start_lines, start_script, stop_script, volume_lines

@@ -14,11 +14,11 @@ from nixoci.container.model import Backend
 from nixoci.container.rules import check_resolved
 from nixoci.errors import ContainerError
 from nixoci.units.common import add_gc_root
+from nixoci.units.escape import UnitFile
 from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
-from nixoci.units.text import UnitFile
 from tests.container.samples import make_image, resolved
 from tests.units.samples import ODD, TOOLS, executable, quadlet, resolve_all
-from tests.units.test_text import split
+from tests.units.test_escape import split
 
 
 def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from nixoci.errors import ContainerError
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import start_lines, start_script, stop_script
 from tests.units.samples import ODD, OUTPUT, TOOLS, bundled, noted, noting, quadlet
-from tests.units.test_text import split
+from tests.units.test_escape import split
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from nixoci.errors import ContainerError
+from nixoci.units.escape import UnitFile, word
 from nixoci.units.settings import add_quadlet_settings
-from nixoci.units.text import UnitFile, word
 
 
 def lines(section: str, **quadlet: Any) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
-from nixoci.units.output import Output
+from nixoci.units.directories import Output
 from nixoci.units.start import image_table, mount_table, start_lines, start_script, stop_script, volume_lines
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image, resolved

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.bundle.seccomp import Profile
-from nixoci.units.text import UnitFile
+from nixoci.units.escape import UnitFile
 from nixoci.units.tools import Tools
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.errors import ContainerError
-from nixoci.units.text import (
+from nixoci.units.escape import (
     UnitFile,
     argument,
     command,
