@@ -35,6 +35,8 @@ mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STAT
 exec systemd-nspawn "$@"
 """
 
+_KILLED_BUILDER = "builder failed due to signal 9 (Killed)"
+
 # A command entered from outside would stay in the caller's cgroup, which the machine can't see.
 ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
@@ -119,13 +121,21 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as root or as `user`, and return what it wrote.
 
+        A build of which Nix has killed the builder is run again: at the end of a builder's output Nix kills it, although
+        it may still be about to end by itself (Nix, issue 2176; seen on busy machines alone).
+
         Raises:
             CommandError: It failed (and `check` is true), or did not end within `timeout` seconds.
         """
         shown = [str(part) for part in argv]
-        return run(
-            self.command(shown, user=user, env=env, cwd=cwd), shown=shown, input=input, check=check, timeout=timeout
-        )
+        command = self.command(shown, user=user, env=env, cwd=cwd)
+        for _ in range(2):
+            done = run(command, shown=shown, input=input, check=False, timeout=timeout)
+            if _KILLED_BUILDER not in done.stderr:
+                break
+        if check and done.returncode:
+            raise CommandError(shown, f"exit code {done.returncode}", done.stdout, done.stderr)
+        return done
 
     def command(
         self,
