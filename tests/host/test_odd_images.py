@@ -27,13 +27,26 @@ done
 /opt/nixoci/bin/nixoci image-store store images/* --mkcomposefs=/usr/bin/mkcomposefs
 """
 
-LIST = 'find "$(podman image mount "$0")" -mindepth 1 -printf "/%P %y %#m %l\\n" | sort'
+LIST = """
+container=$(podman create --network=none "$0" /x)
+mounted=$(podman mount "$container")
+find "$mounted" -mindepth 1 -printf "/%P %y %#m %l\\n" | sort
+podman rm "$container" > /dev/null
+"""
 
 PULL = """
 cd "$0"
-podman pull --quiet "oci:layout:$1" > id && podman image mount "$(cat id)" > mounted || exit 3
-find "$(cat mounted)" -mindepth 1 -printf "/%P %y %#m %l\\n" | sort
+podman pull --quiet "oci:layout:$1"
 """
+
+REFUSED = {
+    "a time without a zone",
+    "a time that is none",
+    "an empty time in the history",
+    "a whiteout below a new symlink",
+    "an opaque marker in a new symlink",
+}
+"""Images that podman itself does not take: its store on overlayfs has no place for such a whiteout."""
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +84,12 @@ def test_podman_lists_a_store_of_odd_images(odd: Machine) -> None:
 @pytest.mark.parametrize("name", [*ODD_DOCUMENTS, *ODD_LAYERS])
 def test_podman_makes_the_same_tree_of_an_odd_image(odd: Machine, name: str) -> None:
     ours = odd.run(["sh", "-e", "-c", LIST, f"docker.io/library/odd:{TAGS[name]}"], env=conf("ours.conf")).stdout
-    theirs = odd.run(["sh", "-c", PULL, FOLDER, TAGS[name]], env=conf("theirs.conf"), check=False)
-    if theirs.returncode:  # a time that podman cannot read
-        assert "time" in name, theirs.stderr
-        assert ours == "/x f 0644 \n"
-    else:
-        assert ours == theirs.stdout
+    expected = ODD_LAYERS[name][1] if name in ODD_LAYERS else ["/x"]
+    assert [line.split(" ")[0] for line in ours.splitlines()] == expected
+    theirs = odd.run(["sh", "-e", "-c", PULL, FOLDER, TAGS[name]], env=conf("theirs.conf"), check=False)
+    assert (theirs.returncode != 0) == (name in REFUSED), theirs.stderr
+    if name not in REFUSED:
+        image = theirs.stdout.strip()
+        lines = odd.run(["sh", "-e", "-c", LIST, image], env=conf("theirs.conf")).stdout.splitlines()
+        # on overlayfs podman keeps AUFS's own files, which its other drivers and Docker's leave out
+        assert ours.splitlines() == [line for line in lines if not line.startswith("/.wh.")]

@@ -158,13 +158,18 @@ def test_podman_gets_no_time_that_go_cannot_read(tmp_path: Path, created: str | 
 
 
 def test_nulls_and_absent_fields_of_a_config_stay_readable(tmp_path: Path) -> None:
-    config: dict[str, object] = {"rootfs": None, "history": [None, {}], "config": {"Labels": {"a": None}}}
+    config: dict[str, object] = {
+        "rootfs": None,
+        "history": [None, {}],
+        "config": {"Labels": {"a": None}, "Env": [None, "A=b"]},
+    }
     image = image_path(tmp_path / "image", small_tree(), config=config)
     build_image_store(tmp_path / "store", [image], mkcomposefs=None)
     (record,), (layer,) = records(tmp_path / "store", "images"), records(tmp_path / "store", "layers")
     written = json.loads(data(tmp_path / "store", record, f"sha256:{record['id']}"))
     assert written["rootfs"] == {"type": "layers", "diff_ids": [layer["diff-digest"]]}
     assert written["history"] == [{"empty_layer": True}, {}]
+    assert written["config"]["Env"] == ["A=b"]
 
 
 @pytest.mark.parametrize("created", ["yesterday", "2024-02-30T00:00:00Z", "", None])

@@ -40,7 +40,7 @@ ODD_DOCUMENTS: dict[str, dict[str, Any]] = {
     "an empty platform": {"config_os": "", "config_architecture": ""},
     "a platform spelled otherwise": {"config_os": "Linux", "config_architecture": "x86_64"},
     "nulls in the config": {"config_history": None, "config_config": None},
-    "null labels": {"config_config": {"Labels": {"a": None}, "Env": [None, "A=b"]}},
+    "null labels": {"config_config": {"Labels": {"a": None}}},
     "an empty media type": {"manifest_mediaType": ""},
     "nulls in the manifest": {"manifest_mediaType": None, "manifest_annotations": {"a": None}},
     "an artifact type": {"manifest_artifactType": "application/vnd.example.app"},
