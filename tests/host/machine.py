@@ -121,8 +121,8 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as root or as `user`, and return what it wrote.
 
-        A build is run again if Nix has killed its builder: at the end of a builder's output Nix kills it, although it may
-        be about to end by itself (Nix, issue 2176; seen on busy machines only).
+        A build is run again if Nix has killed its builder: at the end of a builder's output Nix kills it, although it
+        may be about to end by itself (Nix, issue 2176; seen on busy machines only).
 
         Raises:
             CommandError: It failed (and `check` is true), or did not end within `timeout` seconds.
