@@ -76,7 +76,7 @@ def test_a_reader_that_goes_away_is_one_line(machine: Machine, pair: tuple[str, 
 def test_a_full_disk_takes_no_half_of_a_delta(machine: Machine, pair: tuple[str, str]) -> None:
     disk = small_disk(machine, "/root/small-output", "1m")
     error = fails(machine, f"nixoci send --store /root/both --to {pair[1]} -o {disk}/delta")
-    assert f"{disk}/delta: the delta cannot be written: No space left on device" in error
+    assert f"{disk}/delta: No space left on device; free some and run again" in error
     assert machine.run(["ls", "-A", disk]).stdout == ""
 
 

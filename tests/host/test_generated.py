@@ -71,7 +71,7 @@ def build(project: Modules, attribute: str, *options: str, name: str = "system")
     return project.machine.run(command, timeout=600).stdout.strip()
 
 
-_BUNDLE = re.compile(r"/nix/store/[a-z0-9]{32}-nixoci-bundle(?=/)")
+_BUNDLE = re.compile(r"/nix/store/[a-z0-9]{32}-nixoci-bundle")
 
 
 def content(machine: Machine, path: str) -> dict[str, str]:

@@ -135,7 +135,8 @@ def comparable(seen: dict[str, Any], backend: str) -> dict[str, Any]:
         del kept["files"]["passwd"], kept["files"]["group"]
         # some files and devices are mounted here and written to its own layer by podman, and the other way round
         own = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv", "/etc/passwd", "/etc/group"}
-        kept["mounts"] = [mount for mount in kept["mounts"] if mount[0] not in own | {"/dev/x"}]
+        # the working directory that this image lacks is a mount, while podman makes it in its own layer
+        kept["mounts"] = [mount for mount in kept["mounts"] if mount[0] not in own | {"/dev/x", kept["cwd"]}]
     return kept
 
 

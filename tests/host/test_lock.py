@@ -64,7 +64,7 @@ def test_adding_a_three_layer_image_asks_for_no_layer(
     assert len(entry["platforms"][PLATFORM]["layers"]) == 3
     assert any(entry["platforms"][PLATFORM]["config"]["digest"] in request.path for request in asked)
     assert layer_requests(asked, entry) == []
-    assert nixoci(machine, folder, "verify") == ""
+    assert "is consistent and agrees with" in nixoci(machine, folder, "verify")
 
 
 def test_the_pin_is_what_the_layout_holds(
@@ -112,7 +112,7 @@ def test_a_moved_tag_and_newer_ones(machine: Machine, registry: Registry, images
     found = json.loads(nixoci(machine, folder, "outdated", "--json"))
     reference = f"{registry.host}/moving:1.0"
     assert found == [{"image": "moving", "reference": reference, "moved": True, "newer": ["1.1"]}]
-    assert nixoci(machine, folder, "verify") == "", "what is pinned is still there"
+    assert "is consistent and agrees with" in nixoci(machine, folder, "verify"), "what is pinned is still there"
     nixoci(machine, folder, "update", "--dry-run")
     assert read(machine, folder)["moving"] == before
     nixoci(machine, folder, "update")
