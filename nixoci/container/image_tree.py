@@ -6,9 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from nixoci.errors import StoreError
 from nixoci.image_path import ImagePath
-from nixoci.tree.dump import read_dump
 from nixoci.tree.lookup import lookup
 from nixoci.tree.model import Inode, Kind
 
@@ -31,11 +29,7 @@ class ImageTree:
     @cached_property
     def root(self) -> Inode:
         """The tree, with owners and modes as in the image."""
-        try:
-            with self.image.metadata.open("rb") as lines:
-                return read_dump(lines)
-        except OSError as error:
-            raise StoreError(f"{self.image.metadata}: {error.strerror}; extract the image again") from error
+        return self.image.tree()
 
     def find(self, path: str) -> Inode | None:
         """Return the file at an absolute path, symlinks followed inside the tree, or None."""
