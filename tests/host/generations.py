@@ -30,6 +30,7 @@ driver = "overlay"
 [storage.options]
 additionalimagestores = ["$stores"]
 END
+exit
 """
 
 IGNORED = {

@@ -35,7 +35,6 @@ mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STAT
 exec systemd-nspawn "$@"
 """
 
-_KILLED_BUILDER = "builder failed due to signal 9 (Killed)"
 
 # A command entered from outside would stay in the caller's cgroup, which the machine can't see.
 ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
@@ -121,18 +120,12 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as root or as `user`, and return what it wrote.
 
-        A build is run again if Nix has killed its builder: at the end of a builder's output Nix kills it, although it
-        may be about to end by itself (Nix, issue 2176; seen on busy machines only).
-
         Raises:
             CommandError: It failed (and `check` is true), or did not end within `timeout` seconds.
         """
         shown = [str(part) for part in argv]
         command = self.command(shown, user=user, env=env, cwd=cwd)
-        for _ in range(2):
-            done = run(command, shown=shown, input=input, check=False, timeout=timeout)
-            if _KILLED_BUILDER not in done.stderr:
-                break
+        done = run(command, shown=shown, input=input, check=False, timeout=timeout)
         if check and done.returncode:
             raise CommandError(shown, f"exit code {done.returncode}", done.stdout, done.stderr)
         return done

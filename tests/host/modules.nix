@@ -35,7 +35,8 @@ let
     runc = program;
     systemd = program;
     util-linux = program;
-    # as far as modules of others need it: a script in bin
+    # As far as modules of others need it: a script in bin. `exit` keeps the shell to the end: it would become chmod,
+    # which closes its output before it ends, and there Nix kills a builder.
     writeShellApplication =
       { name, text, ... }:
       derivation {
@@ -45,7 +46,7 @@ let
         builder = "/bin/sh";
         args = [
           "-c"
-          "/usr/bin/mkdir -p $out/bin; printf %s \"$script\" > $out/bin/$name; /usr/bin/chmod +x $out/bin/$name"
+          "/usr/bin/mkdir -p $out/bin; printf %s \"$script\" > $out/bin/$name; /usr/bin/chmod +x $out/bin/$name; exit"
         ];
       }
       // {

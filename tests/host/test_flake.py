@@ -36,7 +36,7 @@ NIXPKGS = """
         inherit name text;
         system = "x86_64-linux";
         builder = "/usr/bin/bash";
-        args = [ "-c" ''echo '#!/usr/bin/bash' > $out; printf %s "$text" >> $out; /usr/bin/chmod +x $out'' ];
+        args = [ "-c" ''echo '#!/usr/bin/bash' > $out; printf %s "$text" >> $out; /usr/bin/chmod +x $out; exit'' ];
       };
     };
   };
