@@ -35,8 +35,8 @@ CASES: dict[str, dict[str, Any]] = {
         "image": "checked-line",
         "notify": "healthy",
         "restart": "no",
-        # what it has by itself is at least a minute
-        "settings": {"unit": {"Service": {"TimeoutStartSec": "5s"}}},
+        # what it has by itself is at least a minute, and then the time that a stop may take
+        "settings": {"unit": {"Service": {"TimeoutStartSec": "5s", "TimeoutStopSec": "5s"}}},
     },
     "third": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 4}},
     "second": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 2}},
