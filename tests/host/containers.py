@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 import uuid
@@ -155,15 +156,22 @@ class Host:
 
 def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> str:
     """Make an OCI layout of a sample image with a changed config, and return its name for `nixoci extract`."""
-    layout = sample_images()[name].new.inside.split(":")[1]
+    return edited_layout(machine, sample_images()[name].new.inside.split(":")[1], new, config)
+
+
+def edited_layout(machine: Machine, layout: str, new: str, config: dict[str, Any]) -> str:
+    """Make an OCI layout of another's last image with a changed config, and return its name for `nixoci extract`."""
     outside, blobs = machine.root / layout.lstrip("/"), "blobs/sha256"
     made = machine.root / f"var/tmp/{new}"
     (made / "blobs").mkdir(parents=True)
-    shutil.copytree(
-        outside / blobs,
-        made / blobs,
-        copy_function=lambda source, target: Path(target).symlink_to(f"{layout}/{blobs}/{Path(source).name}"),
-    )
+
+    def share(source: str, target: str) -> None:
+        if layout.startswith(INSIDE):  # another file system, which builders see
+            Path(target).symlink_to(f"{layout}/{blobs}/{Path(source).name}")
+        else:
+            os.link(source, target)
+
+    shutil.copytree(outside / blobs, made / blobs, copy_function=share)
 
     def read(digest: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((outside / blobs / digest.removeprefix("sha256:")).read_bytes())

@@ -12,18 +12,17 @@ from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
 from tests.host.registry import Registry
+from tests.host.small import small_images
 from tests.host.test_modules import ENABLE, FOLDER, SECCOMP, evaluator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.host.images import Pair
-
 KEPT = "nix/var/nixoci/kept-images"
 DROP_IN = "etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf"
 ROOTS = "nix/var/nix/gcroots/nixoci"
 UNITS = {"unit": "podman", "tree-unit": "rootfs", "bundle-unit": "bundle"}
-SLEEP = ("--network=none", "--entrypoint=sleep")
+SLEEP = ("--network=none", "--entrypoint=sleep", "--stop-signal=KILL")
 
 
 class Host:
@@ -71,19 +70,20 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def host(images: dict[str, Pair]) -> Iterator[Host]:
+def host() -> Iterator[Host]:
     with Machine(binds={images_dir(): INSIDE}) as machine, evaluator(machine) as modules:
         generations = Generations(modules)
+        pair, other = small_images(), small_images("other").old
         built, names = [], []
         with Registry(machine) as registry:
-            for count, image in enumerate((images["nginx"].old, images["nginx"].new, images["redis"].old)):
+            for count, image in enumerate((pair.old, pair.new, other)):
                 folder = f"{FOLDER}/{count}"
                 entry = locked(image, registry.push(image))
                 write_lock(machine, folder, {"web": entry})
                 names.append(entry.reference)
                 containers = "".join(
                     f'virtualisation.nixoci.containers.{name} = {{ image = "web"; networks = [ "none" ];'
-                    f' backend = "{backend}"; entrypoint = [ "/usr/bin/sleep" "infinity" ]; }};'
+                    f' backend = "{backend}"; entrypoint = [ "/usr/bin/sleep" "infinity" ]; stopSignal = "SIGKILL"; }};'
                     for name, backend in UNITS.items()
                 )
                 lock = f"virtualisation.nixoci.lock = {folder}/nixoci.lock.json;"
@@ -118,8 +118,8 @@ def test_what_still_runs_keeps_its_image_and_what_is_gone_loses_it(host: Host) -
 
     host.collect()
     assert host.exists(old)
-    assert "12." in host.podman("exec", "running", "cat", "/etc/debian_version")
-    assert "12." in host.podman("exec", "tree", "cat", "/etc/debian_version")
+    assert host.podman("exec", "running", "cat", "/version") == "small 1"
+    assert host.podman("exec", "tree", "cat", "/version") == "small 1"
     host.podman("start", "stopped")
     host.podman("start", "created")
     host.podman("stop", "--time=0", "running")
@@ -137,7 +137,7 @@ def test_what_still_runs_keeps_its_image_and_what_is_gone_loses_it(host: Host) -
     host.generations.collect()
     assert host.exists(old)
     host.podman("start", "running")
-    assert "12." in host.podman("exec", "running", "cat", "/etc/debian_version")
+    assert host.podman("exec", "running", "cat", "/version") == "small 1"
 
     host.podman("rm", "--force", "--time=0", "removed")
     assert {root["container"] for root in host.roots() if root["change"] == "removed"} == {""}
@@ -163,7 +163,7 @@ def test_units_keep_their_image_from_their_start_to_their_stop(host: Host) -> No
     assert host.exists(old)
     for name, backend in UNITS.items():
         program = "crun" if backend == "bundle" else "podman"
-        assert "12." in host.machine.run([program, "exec", name, "cat", "/etc/debian_version"]).stdout
+        assert host.machine.run([program, "exec", name, "cat", "/version"]).stdout == "small 2\n"
     host.machine.run(["nix-store", "--verify", "--check-contents"], timeout=300)
     host.machine.run(["systemctl", "stop", *UNITS], timeout=60)
     assert host.unit_roots() == {}

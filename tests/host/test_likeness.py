@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, Host
+from tests.host.containers import BACKENDS, Host, edited_layout
 from tests.host.images import INSIDE, images_dir
 from tests.host.images import images as sample_images
 from tests.host.machine import Machine
@@ -30,6 +30,9 @@ USERS = {
 """Users that an image may declare, by a name for each."""
 
 
+ACCOUNTS = "/var/tmp/accounts"  # noqa: S108
+
+
 class Likeness:
     """Images that only differ in their user, each in podman's own storage and as an image path."""
 
@@ -39,6 +42,8 @@ class Likeness:
         machine.run(["skopeo", "copy", "--quiet", sample_images()["python"].new.inside, base], timeout=300)
         build = ["buildah", "build", "--isolation=chroot", "--layers", "--build-arg=BASE=localhost/base"]
         machine.run([*build, "--tag=localhost/accounts", "/src/tests/host/accounts"], timeout=300)
+        copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
+        machine.run([*copy, "containers-storage:localhost/accounts", f"oci:{ACCOUNTS}:latest"], timeout=300)
         self.host = Host.build(machine, {name: self._source(name, user) for name, user in USERS.items()})
 
     def image(self, name: str, user: str) -> str:
@@ -47,13 +52,9 @@ class Likeness:
 
     def _source(self, name: str, user: str) -> str:
         """Make an image in podman's own storage, and an OCI layout of it; return that as `nixoci extract` takes it."""
-        container = self.machine.run(["buildah", "from", "localhost/accounts"]).stdout.strip()
-        self.machine.run(["buildah", "config", f"--user={user}", container])
-        self.machine.run(["buildah", "commit", "--quiet", "--rm", container, f"localhost/{name}"], timeout=300)
-        layout = "/var/tmp/layout"  # noqa: S108
-        copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
-        self.machine.run([*copy, f"containers-storage:localhost/{name}", f"oci:{layout}:{name}"], timeout=300)
-        return f"oci:{layout}:{name}"
+        layout = edited_layout(self.machine, ACCOUNTS, name, {"User": user})
+        self.machine.run(["skopeo", "copy", "--quiet", f"{layout}:latest", f"containers-storage:localhost/{name}"])
+        return layout
 
     def original(self, image: str, options: list[str], *words: str, runtime: str) -> dict[str, Any]:
         """Return what the probe sees in `podman run` of the original image, in a service, where units run, too."""

@@ -16,6 +16,7 @@ from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
 from tests.host.registry import Registry
+from tests.host.small import small_images
 from tests.nix_language.locks import digest
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, LockedImage]], str]
 
-NAMES = ("nginx", "python", "redis")
+NAMES = ("nginx", "small", "other")
 PLATFORM = "linux/amd64"
 TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "oras": "/usr", "cacert": "/etc/ssl"}
 
@@ -69,7 +70,8 @@ def registry(machine: Machine) -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def entries(registry: Registry, images: dict[str, Pair]) -> dict[str, LockedImage]:
-    return {name: locked(images[name].old, registry.push(images[name].old)) for name in NAMES}
+    sources = {name: images[name].old if name in images else small_images(name).old for name in NAMES}
+    return {name: locked(image, registry.push(image)) for name, image in sources.items()}
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def blobs(machine: Machine, registry: Registry, project: str) -> Counter[str]:
 def test_each_distinct_blob_is_fetched_once(blobs: Counter[str], entries: dict[str, LockedImage]) -> None:
     pinned = [entry.platforms[PLATFORM] for entry in entries.values()]
     uses = Counter(str(layer.digest) for each in pinned for layer in each.layers)
-    assert max(uses.values()) == len(NAMES), "the sample images share no layer"
+    assert max(uses.values()) > 1, "no layer is shared"
     everything = (
         set(uses) | {str(each.manifest.digest) for each in pinned} | {str(each.config.digest) for each in pinned}
     )
@@ -201,23 +203,23 @@ def test_an_image_is_built_reproducibly_and_refers_to_nothing(machine: Machine, 
 def test_a_known_nar_hash_makes_the_path_depend_on_nothing_else(
     machine: Machine, project: str, write: Write, entries: dict[str, LockedImage]
 ) -> None:
-    (built,) = build(machine, project, "images.nginx")
+    (built,) = build(machine, project, "images.small")
     nar_hash = machine.run(["nix", "hash", "path", "--sri", built]).stdout.strip()
-    folder = write({"nginx": _pinned_tree(entries["nginx"], LockedNarHash(format=FORMAT_VERSION, hash=nar_hash))})
-    (pinned,) = build(machine, folder, "images.nginx")
+    folder = write({"small": _pinned_tree(entries["small"], LockedNarHash(format=FORMAT_VERSION, hash=nar_hash))})
+    (pinned,) = build(machine, folder, "images.small")
     assert pinned != built
     assert machine.run(["nix", "hash", "path", "--sri", pinned]).stdout.strip() == nar_hash
     assert machine.run(["nix-store", "--query", "--references", pinned]).stdout == ""
     evaluate = ["nix-instantiate", "--eval", "--strict", "--json", folder]
-    elsewhere = arguments("images.nginx.outPath", tools=TOOLS | {"nixoci": "/another/nixoci"})
+    elsewhere = arguments("images.small.outPath", tools=TOOLS | {"nixoci": "/another/nixoci"})
     assert json.loads(machine.run([*evaluate, *elsewhere]).stdout) == pinned
 
 
 @pytest.mark.usefixtures("blobs")
 def test_a_wrong_nar_hash_fails(machine: Machine, write: Write, entries: dict[str, LockedImage]) -> None:
     nar_hash = LockedNarHash(format=FORMAT_VERSION, hash="sha256-" + "A" * 43 + "=")
-    folder = write({"nginx": _pinned_tree(entries["nginx"], nar_hash)})
-    assert "hash mismatch in fixed-output derivation" in fails(machine, folder, "images.nginx")
+    folder = write({"small": _pinned_tree(entries["small"], nar_hash)})
+    assert "hash mismatch in fixed-output derivation" in fails(machine, folder, "images.small")
 
 
 @pytest.mark.usefixtures("blobs")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.host.small import small_images
 from tests.host.test_generated import ARGUMENTS
 from tests.host.test_modules import ENABLE, SECCOMP, Modules, evaluator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.host.images import Pair
     from tests.host.machine import Machine
     from tests.host.registry import Registry
 
@@ -30,10 +30,10 @@ def modules(machine: Machine) -> Iterator[Modules]:
 
 
 @pytest.fixture(scope="module")
-def script(registry: Registry, images: dict[str, Pair]) -> list[str]:
+def script(registry: Registry) -> list[str]:
     text = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    reference = registry.push(images["nginx"].new)
+    reference = registry.push(small_images().new)
     return ["/opt/nixoci/bin/python3", "-W", "error", "-c", script, reference, OUT, *ARGUMENTS]
 
 
@@ -70,7 +70,7 @@ def test_units_are_the_same_by_nix_by_the_module_and_without_nix(modules: Module
 def test_the_bundle_runs(machine: Machine) -> None:
     root = json.loads(machine.run(["cat", f"{OUT}/bundle/config.json"]).stdout)["root"]["path"]
     assert root == "/run/nixoci/job/root"
-    image = machine.run(["nix-build", f"{OUT}/default.nix", "--no-out-link", "-A", "images.nginx", *ARGUMENTS])
+    image = machine.run(["nix-build", f"{OUT}/default.nix", "--no-out-link", "-A", "images.small", *ARGUMENTS])
     machine.run(["mkdir", "--parents", root])
     machine.run(["mount", "--bind", "--options", "ro", f"{image.stdout.strip()}/rootfs", root])
     try:

@@ -15,17 +15,15 @@ from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
 from tests.host.registry import Registry
+from tests.host.small import small_images
 from tests.host.test_modules import ENABLE, FOLDER, SECCOMP, evaluator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.host.images import Pair
-
-IMAGES = {"podman": "nginx", "rootfs": "redis", "bundle": "python"}
+IMAGES = {"podman": "web", "rootfs": "cache", "bundle": "job"}
 """The image that is updated under each backend."""
 
-PACKAGES = {"podman": "nginx-light", "rootfs": "redis-server", "bundle": "python3.11-minimal"}
 UPDATED = list(IMAGES)
 NEIGHBORS = [f"{backend}-neighbor" for backend in IMAGES]
 NAMES = UPDATED + NEIGHBORS
@@ -43,7 +41,7 @@ def container(backend: str, image: str) -> str:
 CONTAINERS = "\n".join(
     f"virtualisation.nixoci.containers.{name} = {container(backend, image)};"
     for backend in IMAGES
-    for name, image in ((backend, IMAGES[backend]), (f"{backend}-neighbor", "postgres"))
+    for name, image in ((backend, IMAGES[backend]), (f"{backend}-neighbor", "small"))
 )
 
 
@@ -65,8 +63,7 @@ class Switches:
 
     def versions(self) -> dict[str, str]:
         """Return the version of what runs in the containers whose images are updated."""
-        show = ["dpkg-query", "--show", "--showformat=${Version}"]
-        return {name: self.inside(name, *show, PACKAGES[name]) for name in UPDATED}
+        return {name: self.inside(name, "cat", "/version") for name in UPDATED}
 
     def images(self, generation: str) -> dict[str, str]:
         """Return the image path of each container."""
@@ -75,16 +72,17 @@ class Switches:
 
 
 @pytest.fixture(scope="module")
-def switches(images: dict[str, Pair]) -> Iterator[Switches]:
+def switches() -> Iterator[Switches]:
     with Machine(binds={images_dir(): INSIDE}) as machine, evaluator(machine) as modules:
         generations = Generations(modules)
         machine.run(["tee", "/var/token"], input="s3cret")
         built = []
+        pairs = {name: small_images(name) for name in IMAGES.values()}
         with Registry(machine) as registry:
             for count in range(len(IMAGES) + 1):
-                chosen = {"postgres": images["postgres"].old}
-                for number, name in enumerate(IMAGES.values()):
-                    chosen[name] = images[name].new if number < count else images[name].old
+                chosen = {"small": small_images().old}
+                for number, (name, pair) in enumerate(pairs.items()):
+                    chosen[name] = pair.new if number < count else pair.old
                 folder = f"{FOLDER}/{count}"
                 entries = {name: locked(image, registry.push(image)) for name, image in chosen.items()}
                 write_lock(machine, folder, entries)
@@ -120,7 +118,7 @@ def test_a_neighbor_of_any_kind_restarts_nothing_else(switches: Switches) -> Non
     """Units do not depend on another container, or on its variables."""
     modules, generations = switches.generations.modules, switches.generations
     given = (ENABLE, SECCOMP, CONTAINERS, f"virtualisation.nixoci.lock = {FOLDER}/0/nixoci.lock.json;")
-    extra = f"virtualisation.nixoci.containers.more = {container('podman', 'nginx')};"
+    extra = f"virtualisation.nixoci.containers.more = {container('podman', 'small')};"
     variable = 'virtualisation.nixoci.containers.rootfs-neighbor.environment.A = "1";'
     found = []
     for changes in ((), (extra,), (variable,)):
