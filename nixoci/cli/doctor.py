@@ -4,13 +4,20 @@ import click
 
 from nixoci.cli.common import json_option, print_json
 from nixoci.cli.table import print_table
+from nixoci.cli.verb import verb
 from nixoci.doctor.examine import examine
 from nixoci.doctor.finding import Status
 from nixoci.doctor.gather import gather
 from nixoci.errors import NixociError
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci doctor",
+        "nixoci doctor --podman /usr/local/bin/podman",
+        "nixoci doctor --json",
+    ],
+)
 @click.option("--podman", default="podman", show_default=True, metavar="PROGRAM", help="The podman to examine.")
 @json_option
 def doctor(*, podman: str, as_json: bool) -> None:

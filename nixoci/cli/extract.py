@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
+from nixoci.cli.verb import verb
 from nixoci.errors import InvalidReferenceError
 from nixoci.extraction import extract as extract_image
 from nixoci.extraction import total_bytes
@@ -27,7 +28,12 @@ def _blob(text: str) -> tuple[Digest, Path]:
     return Digest.parse(digest), Path(path)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci extract oci:layout:1.0 image",
+        "nixoci extract docker-archive:app.tar image --name app --platform linux/arm64",
+    ],
+)
 @click.argument("source")
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="The image's name; by default it follows from SOURCE.")

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from nixoci.cli.common import lock_option, warn
+from nixoci.cli.verb import verb
 from nixoci.container.model import Deployment
 from nixoci.document import load, unstructure
 from nixoci.errors import LockError
@@ -24,7 +25,13 @@ _check_option = click.option(
 )
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci generate --nixoci nixoci --output default.nix",
+        "nixoci generate --flake github:OWNER/REPO/REVISION --containers containers.json --output default.nix",
+        "nixoci generate --output default.nix --check",
+    ],
+)
 @lock_option
 @click.option("--containers", type=_FILE, metavar="FILE", help="Also build the units of the containers in FILE.")
 @_output_option
@@ -74,7 +81,12 @@ def _lock_beside(lock: Path, locked: Lock, place: Path) -> PurePosixPath | None:
     return relative if load(lock.read_bytes(), what=str(lock)) == unstructure(locked) else None
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci module containers.json",
+        "nixoci module containers.json --output containers.nix",
+    ],
+)
 @click.argument("file", type=_FILE)
 @lock_option
 @_output_option

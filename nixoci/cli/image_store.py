@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from nixoci.cli.common import json_option, print_json, warn
+from nixoci.cli.verb import verb
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
 from nixoci.image_store.rootless import MOUNT_PROGRAM
@@ -12,7 +13,14 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
 from nixoci.output import write_if_changed
 
 
-@click.command("image-store")
+@verb(
+    "image-store",
+    examples=[
+        "nixoci image-store store image",
+        "nixoci image-store store web database --storage-conf storage.conf",
+        "nixoci image-store --rootless store image",
+    ],
+)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("image_path", nargs=-1, type=click.Path(path_type=Path))
 @click.option(

@@ -17,6 +17,7 @@ from nixoci.cli.common import (
     print_json,
 )
 from nixoci.cli.table import print_table
+from nixoci.cli.verb import verb
 from nixoci.errors import LockError
 from nixoci.lock.check import outdated_images, verify_lock
 from nixoci.lock.context import LockContext
@@ -57,7 +58,13 @@ class ImageSummary:
     """The digest before an update to another one."""
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci add docker.io/library/nginx:1.27 --name web",
+        "nixoci add quay.io/podman/hello:latest --platform linux/amd64 --platform linux/arm64",
+        "nixoci add oci-archive:build/app.tar --name app",
+    ],
+)
 @click.argument("reference", metavar="REF")
 @click.option("--name", metavar="NAME", help="The image's name; by default the last part of REF's repository.")
 @platform_option("A platform to pin, may be repeated; by default this machine's.", multiple=True)
@@ -88,7 +95,13 @@ def add(
         _finish(lock, before, after, [named], dry_run=dry_run, as_json=as_json)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci update",
+        "nixoci update web --tag 1.28",
+        "nixoci update --dry-run --json",
+    ],
+)
 @names_argument()
 @click.option("--tag", metavar="TAG", help="Pin another tag of the one image NAME; see `nixoci outdated`.")
 @lock_option
@@ -107,7 +120,12 @@ def update(
         _finish(lock, before, after, list(names or before.images), dry_run=dry_run, as_json=as_json)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci remove web",
+        "nixoci remove web database --dry-run",
+    ],
+)
 @names_argument(required=True)
 @lock_option
 @dry_run_option
@@ -121,7 +139,14 @@ def remove(*, names: tuple[str, ...], lock: Path, dry_run: bool, as_json: bool) 
         _finish(lock, before, after, list(names), dry_run=dry_run, as_json=as_json)
 
 
-@click.command("list")
+@verb(
+    "list",
+    examples=[
+        "nixoci list",
+        "nixoci list --lock machines/web/nixoci.lock.json",
+        "nixoci list --json | jq '.[].reference'",
+    ],
+)
 @lock_option
 @json_option
 def list_images(*, lock: Path, as_json: bool) -> None:
@@ -138,7 +163,12 @@ def list_images(*, lock: Path, as_json: bool) -> None:
     print_table(["name", "reference", "digest", "platform", "size"], rows)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci outdated",
+        "nixoci outdated web --exit-code",
+    ],
+)
 @names_argument()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is such an image.")
 @lock_option
@@ -162,7 +192,13 @@ def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: Reg
         raise LockError(f"{lock}: outdated: {', '.join(each.image for each in found)}; run `nixoci update`")
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci verify",
+        "nixoci verify --offline",
+        "nixoci verify web --authfile auth.json",
+    ],
+)
 @names_argument()
 @click.option("--offline", is_flag=True, help="Read only the lock itself.")
 @lock_option

@@ -13,6 +13,7 @@ from nixoci.cli.common import (
     platform_option,
     print_json,
 )
+from nixoci.cli.verb import verb
 from nixoci.lock.context import LockContext
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import LockedNarHash
@@ -29,7 +30,13 @@ from nixoci.oci.registry import RegistryAccess
 from nixoci.progress import byte_progress
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci prefetch",
+        "nixoci prefetch web --platform linux/amd64",
+        "nixoci prefetch --authfile auth.json --no-nar-hash",
+    ],
+)
 @names_argument()
 @platform_option("A platform, may be repeated; by default all that are locked.", multiple=True)
 @click.option("--no-nar-hash", is_flag=True, help="Only fetch; do not extract images to pin the hashes of their paths.")

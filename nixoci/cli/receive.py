@@ -7,13 +7,20 @@ from typing import BinaryIO
 import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
+from nixoci.cli.verb import verb
 from nixoci.delta.closure import Received
 from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import add_gc_root, set_profile
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci receive update.delta",
+        "nixoci receive --profile /nix/var/nix/profiles/nixoci update.delta",
+        "ssh build cat update.delta | nixoci receive --gc-root result",
+    ],
+)
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @store_option
 @click.option(

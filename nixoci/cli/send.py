@@ -11,6 +11,7 @@ import click
 from rich.filesize import decimal
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
+from nixoci.cli.verb import verb
 from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
 from nixoci.delta.copy import copy_closures
 from nixoci.delta.effort import Effort
@@ -29,7 +30,12 @@ _effort_option = click.option(
 )
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci send --from $(readlink old) --to $(readlink new) --output update.delta",
+        "nixoci send --from $(readlink old) --to $(readlink new) | ssh edge nixoci receive",
+    ],
+)
 @click.option("--from", "old", multiple=True, metavar="PATH", help="A path that the receiver has, with its closure.")
 @click.option("--to", "new", multiple=True, metavar="PATH", help="A path that it receives, with its closure.")
 @click.option(
@@ -78,7 +84,12 @@ def send(  # noqa: PLR0917 - click passes options by name
         _show_summary(summary, as_json=as_json)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci copy --to ssh://edge $(readlink result)",
+        "nixoci copy --to ssh://root@edge:2222 $(readlink result) --effort best --dry-run",
+    ],
+)
 @click.option("--to", "target", required=True, metavar="ssh://HOST", help="Machine to copy to.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @_effort_option

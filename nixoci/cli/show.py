@@ -8,6 +8,7 @@ from rich.filesize import decimal
 
 from nixoci.cli.common import complete_name, json_option, lock_option, print_json, warn
 from nixoci.cli.table import print_fields, print_table
+from nixoci.cli.verb import verb
 from nixoci.document import structure, unstructure
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.file import read_lock
@@ -20,7 +21,12 @@ _WORLD_READABLE = (
 )
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci show web",
+        "nixoci show web --json | jq .digest",
+    ],
+)
 @click.argument("name", shell_complete=complete_name)
 @lock_option
 @json_option

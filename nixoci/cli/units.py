@@ -11,6 +11,7 @@ import click
 from nixoci.bundle.build import build_bundle
 from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_profile
 from nixoci.cli.common import print_json, warn
+from nixoci.cli.verb import verb
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.schema import json_schema
 from nixoci.document import json_key, load, structure
@@ -39,7 +40,13 @@ _seccomp_option = click.option(
 )
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci units deployment.json out",
+        "nixoci units --user deployment.json out",
+        "nixoci units --schema",
+    ],
+)
 @click.argument("file", type=_PATH, required=False)
 @click.argument("out", type=_PATH, required=False)
 @click.option("--user", is_flag=True, help="Write units for a user's own systemd.")
@@ -98,7 +105,12 @@ def units(
         warn(with_prefix(option_prefix, warning, deployment))
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci bundle image out",
+        "nixoci bundle image out --container web.json --name web",
+    ],
+)
 @click.argument("image_path", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option("--container", "file", type=_PATH, help="JSON file with the container's options, without `image`.")
