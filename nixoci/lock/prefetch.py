@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from nixoci.errors import BlobError, PlatformError
+from nixoci.errors import BlobError, PlatformError, ProcessError
 from nixoci.extraction import extract
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.context import LockContext
@@ -47,6 +47,14 @@ class PrefetchTarget:
     def blobs(self) -> list[LockedBlob]:
         """The manifest, the config and the layers."""
         return [self.locked.manifest, self.locked.config, *self.locked.layers]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedImagePath:
+    """The hash of an image path, and its path in the Nix store; None if Nix could not add it."""
+
+    nar_hash: LockedNarHash
+    path: str | None
 
 
 def prefetch_targets(
@@ -120,28 +128,43 @@ def compute_nar_hash(target: PrefetchTarget, *, advance: Advance = ignore) -> Lo
 
     Args:
         target: The image. Its blobs must be in the Nix store, see `prefetch_blobs`.
-        advance: Called with the layers' bytes that were read, each counted twice.
+        advance: Called with the layers' bytes that were read.
 
     Raises:
         ImageError: The image cannot be extracted.
         ProcessError: Nix is missing or fails.
     """
-    files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
-    with (
-        tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
-        open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source,
-    ):
-        image_path = Path(folder) / "image"
-        extract(
-            resolve_image(source, Platform.parse(target.platform)),
-            source,
-            image_path,
-            name=target.name,
-            reference=podman_name(target.name, target.image.reference),
-            digest=target.image.digest,
-            advance=advance,
-        )
-        return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", nix.nar_digest(image_path)).sri)
+    with _extracted(target, "image", advance) as image_path:
+        return _hash_of(image_path)
+
+
+def add_image_path(
+    target: PrefetchTarget, store_name: str, *, warn: Callable[[str], None], advance: Advance = ignore
+) -> AddedImagePath:
+    """Extract an image as `compute_nar_hash` does, and add the image path to the Nix store.
+
+    Its derivation with that hash then has nothing to build. The path has no garbage collector root.
+
+    Args:
+        target: The image. Its blobs must be in the Nix store, see `prefetch_blobs`.
+        store_name: The name of its derivation, from `image_path_names`.
+        warn: Called with a message if Nix cannot add the path.
+        advance: Called with the layers' bytes that were read.
+
+    Raises:
+        ImageError: The image cannot be extracted.
+        ProcessError: Nix is missing, or cannot hash the path.
+    """
+    with _extracted(target, store_name, advance) as image_path:
+        try:
+            path = nix.add_tree(image_path)
+        except ProcessError as error:
+            warn(
+                f"image {target.name}: Nix cannot add its image path: {nix.failure_reason(error)}; the next build"
+                " extracts it again"
+            )
+            return AddedImagePath(nar_hash=_hash_of(image_path), path=None)
+        return AddedImagePath(nar_hash=LockedNarHash(format=FORMAT_VERSION, hash=nix.nar_hash(path)), path=path)
 
 
 def with_nar_hash(lock: Lock, target: PrefetchTarget, nar_hash: LockedNarHash | None) -> Lock:
@@ -160,6 +183,31 @@ def blob_path(digest: Digest) -> Path:
         ProcessError: Nix is missing or fails.
     """
     return Path(nix.fixed_path(digest.algorithm, digest.hex, blob_name(digest)))
+
+
+@contextmanager
+def _extracted(target: PrefetchTarget, directory: str, advance: Advance) -> Iterator[Path]:
+    """Extract an image to a temporary directory of this name."""
+    files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
+    with (
+        tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
+        open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source,
+    ):
+        image_path = Path(folder) / directory
+        extract(
+            resolve_image(source, Platform.parse(target.platform)),
+            source,
+            image_path,
+            name=target.name,
+            reference=podman_name(target.name, target.image.reference),
+            digest=target.image.digest,
+            advance=advance,
+        )
+        yield image_path
+
+
+def _hash_of(image_path: Path) -> LockedNarHash:
+    return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", nix.nar_digest(image_path)).sri)
 
 
 @contextmanager
