@@ -34,7 +34,7 @@ def doctor(*, podman: str, as_json: bool) -> None:
             [each.status.value, each.check, f"{each.found}; {each.advice}" if each.advice else each.found]
             for each in findings
         ]
-        print_table(["status", "check", "found, and what to do"], rows)
+        print_table(["status", "check", "found, and what to do"], rows, prose=True)
     problems = [each for each in findings if each.status is Status.PROBLEM]
     if problems:
         raise NixociError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found; each line says what to do")

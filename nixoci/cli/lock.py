@@ -27,8 +27,6 @@ from nixoci.lock.pin import add_image, remove_image, update_images
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
 
-_DIGEST_SHOWN = 19  # "sha256:" and twelve digits, as in podman
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformSummary:
@@ -156,11 +154,11 @@ def list_images(*, lock: Path, as_json: bool) -> None:
         print_json(summaries)
         return
     rows = [
-        [each.name, each.reference, each.digest[:_DIGEST_SHOWN], each_platform.platform, decimal(each_platform.size)]
+        [each.name, each.reference, each_platform.platform, decimal(each_platform.size), each.digest]
         for each in summaries
         for each_platform in each.platforms
     ]
-    print_table(["name", "reference", "digest", "platform", "size"], rows)
+    print_table(["name", "reference", "platform", "size", "digest"], rows)
 
 
 @verb(
