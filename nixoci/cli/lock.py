@@ -26,6 +26,7 @@ from nixoci.lock.model import EMPTY_LOCK, Lock, LockedImage
 from nixoci.lock.pin import add_image, remove_image, update_images
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
+from nixoci.progress import item_progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +88,11 @@ def add(
     """
     with exclusive_access(lock):
         before = read_lock(lock) if lock.exists() else EMPTY_LOCK
-        after, named = add_image(
-            before, reference, context=LockContext.of(lock, access), name=name, platforms=platforms
-        )
+        with item_progress(f"reading {reference}", 1) as advance:
+            after, named = add_image(
+                before, reference, context=LockContext.of(lock, access), name=name, platforms=platforms
+            )
+            advance(1)
         _finish(lock, before, after, [named], dry_run=dry_run, as_json=as_json)
 
 
@@ -114,7 +117,8 @@ def update(
         raise click.UsageError("--tag needs exactly one NAME.")
     with exclusive_access(lock):
         before = read_lock(lock)
-        after = update_images(before, names, context=LockContext.of(lock, access), tag=tag)
+        with item_progress("updating", len(before.select(names))) as advance:
+            after = update_images(before, names, context=LockContext.of(lock, access), tag=tag, advance=advance)
         _finish(lock, before, after, list(names or before.images), dry_run=dry_run, as_json=as_json)
 
 
@@ -177,7 +181,9 @@ def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: Reg
 
     Newer tags differ in nothing but the version: 1.28-alpine follows 1.27-alpine, 1.28.1-alpine does not.
     """
-    found = outdated_images(read_lock(lock), names, context=LockContext.of(lock, access))
+    locked = read_lock(lock)
+    with item_progress("looking for newer images", len(locked.select(names))) as advance:
+        found = outdated_images(locked, names, context=LockContext.of(lock, access), advance=advance)
     rows = [
         [each.image, each.reference, "moved" if each.moved else "", each.newer[-1] if each.newer else ""]
         for each in found
@@ -205,7 +211,10 @@ def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: Reg
 def verify(*, names: tuple[str, ...], offline: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
     """Check that the lock is consistent, and agrees with its sources at the pinned digests."""
     locked = read_lock(lock)
-    problems = verify_lock(locked, names, context=None if offline else LockContext.of(lock, access))
+    context = None if offline else LockContext.of(lock, access)
+    total = sum(len(image.platforms) for image in locked.select(names).values())
+    with item_progress("verifying", total) as advance:
+        problems = verify_lock(locked, names, context=context, advance=advance)
     if as_json:
         print_json(problems)
     else:

@@ -69,7 +69,7 @@ def prefetch(
         content = read_lock(lock)
         targets = prefetch_targets(content, names, platforms)
         missing = missing_blobs(targets)
-        with byte_progress("prefetching", sum(blob.size for blob in missing.values())) as advance:
+        with byte_progress("downloading", sum(blob.size for blob in missing.values())) as advance:
             prefetch_blobs(targets, missing, context=LockContext.of(lock, access), advance=advance)
         store_names = {} if no_nar_hash or no_image_paths else image_path_names(content)
         found = [] if no_nar_hash else [(target, _pin(target, store_names.get(target.name))) for target in targets]

@@ -1,7 +1,9 @@
 """`nixoci receive`: store paths from a delta."""
 
+import os
 import sys
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 import click
@@ -73,7 +75,9 @@ def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_r
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
         return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run)
-    return receive_delta(source.read, what=what, store=store, dry_run=dry_run)
+    status = os.fstat(source.fileno())
+    size = status.st_size if S_ISREG(status.st_mode) else None
+    return receive_delta(source.read, what=what, size=size, store=store, dry_run=dry_run)
 
 
 def _show_received(done: Received, *, as_json: bool) -> None:

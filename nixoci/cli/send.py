@@ -15,11 +15,10 @@ from nixoci.cli.verb import verb
 from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
 from nixoci.delta.copy import copy_closures
 from nixoci.delta.effort import Effort
-from nixoci.delta.send import send_delta
+from nixoci.delta.send import send_shown
 from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.output import new_file
-from nixoci.progress import byte_progress
 
 _effort_option = click.option(
     "--effort",
@@ -107,8 +106,7 @@ def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> 
 
         reupnix.write(old, new, out)
         return None
-    with byte_progress("making the delta", None) as advance:
-        return send_delta(old, new, out, effort=Effort(effort), advance=advance)
+    return send_shown(old, new, out, effort=Effort(effort))
 
 
 @contextmanager

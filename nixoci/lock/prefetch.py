@@ -25,7 +25,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
-from nixoci.progress import Advance, ignore
+from nixoci.progress import Advance, folder_growth, ignore
 
 _COPY = 1 << 20
 
@@ -104,7 +104,7 @@ def prefetch_blobs(
         targets: The images that the blobs belong to.
         missing: The blobs, from `missing_blobs`.
         context: The lock's place.
-        advance: Called with the size of each blob that was added.
+        advance: Called with the bytes of blobs: of a registry's layers as they arrive, of others as they are added.
 
     Raises:
         ImageError: A blob cannot be read, or does not match the lock.
@@ -116,10 +116,9 @@ def prefetch_blobs(
             needed = {blob.digest: blob for blob in target.blobs if blob.digest in left}
             if not needed:
                 continue
-            with _open_blobs(target, needed, context, Path(folder) / "layout") as open_blob:
+            with _open_blobs(target, needed, context, Path(folder) / "layout", advance) as (open_blob, downloaded):
                 for blob in needed.values():
-                    _add_blob(target, blob, open_blob, Path(folder))
-                    advance(blob.size)
+                    _add_blob(target, blob, open_blob, Path(folder), ignore if blob.digest in downloaded else advance)
                     del left[blob.digest]
 
 
@@ -212,23 +211,25 @@ def _hash_of(image_path: Path) -> LockedNarHash:
 
 @contextmanager
 def _open_blobs(
-    target: PrefetchTarget, needed: Mapping[Digest, LockedBlob], context: LockContext, layout: Path
-) -> Iterator[Callable[[LockedBlob], BinaryIO]]:
-    """Yield a function that opens the needed blobs of an image; `layout` collects the layers of registries."""
+    target: PrefetchTarget, needed: Mapping[Digest, LockedBlob], context: LockContext, layout: Path, advance: Advance
+) -> Iterator[tuple[Callable[[LockedBlob], BinaryIO], Collection[Digest]]]:
+    """Yield a function that opens the needed blobs of an image, and those that were downloaded to `layout` for it."""
     source = context.source(target.image.reference)
     if not isinstance(source, Reference):
         with context.open_pinned(target.name, target.image) as local:
-            yield lambda blob: local.open_blob(_descriptor(blob))
+            yield (lambda blob: local.open_blob(_descriptor(blob))), ()
         return
     manifest = source.at(target.locked.manifest.digest)
     layers = {layer.digest for layer in target.locked.layers}
-    if layers & set(needed):
+    downloaded = {digest: blob for digest, blob in needed.items() if digest in layers}
+    if downloaded:
         folders = {digest: layout / "blobs" / digest.algorithm for digest in layers}
         for digest, folder in folders.items():
             folder.mkdir(parents=True, exist_ok=True)
             if digest not in needed and not (folder / digest.hex).exists():
                 (folder / digest.hex).symlink_to(blob_path(digest))
-        copy_layers(manifest, context.access, layout)
+        with folder_growth(layout, sum(blob.size for blob in downloaded.values()), advance):
+            copy_layers(manifest, context.access, layout)
     with open_source(manifest, access=context.access) as registry:
 
         def open_blob(blob: LockedBlob) -> BinaryIO:
@@ -236,11 +237,15 @@ def _open_blobs(
                 return registry.open_blob(_descriptor(blob))
             return (layout / "blobs" / blob.digest.algorithm / blob.digest.hex).open("rb")
 
-        yield open_blob
+        yield open_blob, downloaded
 
 
 def _add_blob(
-    target: PrefetchTarget, blob: LockedBlob, open_blob: Callable[[LockedBlob], BinaryIO], folder: Path
+    target: PrefetchTarget,
+    blob: LockedBlob,
+    open_blob: Callable[[LockedBlob], BinaryIO],
+    folder: Path,
+    advance: Advance,
 ) -> None:
     """Verify a blob and add it to the Nix store."""
     what = f"image {target.name}: blob {blob.digest}"
@@ -252,6 +257,7 @@ def _add_blob(
                 size += len(data)
                 hasher.update(data)
                 copy.write(data)
+                advance(len(data))
     except FileNotFoundError as error:
         raise BlobError(f"{what}: the registry does not serve it; the image cannot be built from there") from error
     if (size, hasher.hexdigest()) != (blob.size, blob.digest.hex):
