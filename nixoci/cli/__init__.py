@@ -9,7 +9,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import FrameType
@@ -38,6 +38,7 @@ GROUPS = {
     "Installing": {
         "gc-roots": ("gc_roots", "gc_roots"),
         "completion": ("completion", "completion"),
+        "man": ("man", "man"),
     },
     "Deltas": {
         "send": ("send", "send"),
@@ -77,15 +78,18 @@ class Verbs(click.Group):
         command: Verb = getattr(import_module(f"nixoci.cli.{module}"), function)
         return command
 
+    def shown(self, ctx: click.Context, names: Iterable[str]) -> list[Verb]:
+        """Return the verbs of these names, without the hidden ones."""
+        commands = (self.get_command(ctx, name) for name in names)
+        return [command for command in commands if command is not None and not command.hidden]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs in their groups."""
         width = max(map(len, VERBS))
         for title, names in GROUPS.items():
-            commands = {name: self.get_command(ctx, name) for name in names}
             rows = [
-                (name.ljust(width), command.get_short_help_str(limit=_SENTENCE))
-                for name, command in commands.items()
-                if command is not None and not command.hidden
+                ((command.name or "").ljust(width), command.get_short_help_str(limit=_SENTENCE))
+                for command in self.shown(ctx, names)
             ]
             with formatter.section(title):
                 formatter.write_dl(rows)

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
-from click.shell_completion import CompletionItem
 
+from nixoci.cli.completers import DEFAULT_LOCK, complete_name, complete_platform
 from nixoci.errors import NixociError
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-
-DEFAULT_LOCK = Path("nixoci.lock.json")
 
 
 def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -60,6 +58,7 @@ def platform_option(about: str, *, multiple: bool = False) -> Callable[[F], F]:
         multiple=multiple,
         metavar="OS/ARCH[/VARIANT]",
         help=about,
+        shell_complete=complete_platform,
     )
 
 
@@ -115,19 +114,6 @@ def access_options(command: F) -> F:
         return command(access=RegistryAccess(authfile=authfile, tls_verify=tls_verify), **options)
 
     return cast("F", with_access)
-
-
-def complete_name(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete image names from the lock; an unreadable lock completes nothing."""
-    from nixoci.lock.file import read_lock  # noqa: PLC0415 - as in _platform
-
-    try:
-        lock = read_lock(context.params.get("lock") or DEFAULT_LOCK)
-    except (NixociError, OSError):
-        return []
-    return [
-        CompletionItem(name, help=image.reference) for name, image in lock.images.items() if name.startswith(incomplete)
-    ]
 
 
 def names_argument(*, required: bool = False) -> Callable[[F], F]:

@@ -16,6 +16,7 @@ from nixoci.cli.common import (
     platform_option,
     print_json,
 )
+from nixoci.cli.completers import complete_reference, complete_tag
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.errors import LockError
@@ -64,7 +65,7 @@ class ImageSummary:
         "nixoci add oci-archive:build/app.tar --name app",
     ],
 )
-@click.argument("reference", metavar="REF")
+@click.argument("reference", metavar="REF", shell_complete=complete_reference)
 @click.option("--name", metavar="NAME", help="The image's name; by default the last part of REF's repository.")
 @platform_option("A platform to pin, may be repeated; by default this machine's.", multiple=True)
 @lock_option
@@ -104,7 +105,12 @@ def add(
     ],
 )
 @names_argument()
-@click.option("--tag", metavar="TAG", help="Pin another tag of the one image NAME; see `nixoci outdated`.")
+@click.option(
+    "--tag",
+    metavar="TAG",
+    help="Pin another tag of the one image NAME; see `nixoci outdated`.",
+    shell_complete=complete_tag,
+)
 @lock_option
 @access_options
 @dry_run_option

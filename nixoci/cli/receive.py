@@ -9,6 +9,7 @@ from typing import BinaryIO
 import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
+from nixoci.cli.completers import complete_profile
 from nixoci.cli.verb import verb
 from nixoci.delta.closure import Received
 from nixoci.delta.receive import receive_delta
@@ -32,7 +33,10 @@ from nixoci.nix_store.commands import add_gc_root, set_profile
 )
 @delta_format_option
 @click.option(
-    "--profile", type=click.Path(path_type=Path), help="Make the received path the current generation of this profile."
+    "--profile",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_profile,
+    help="Make the received path the current generation of this profile.",
 )
 @dry_run_option
 @json_option

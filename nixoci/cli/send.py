@@ -11,6 +11,7 @@ import click
 from rich.filesize import decimal
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
+from nixoci.cli.completers import complete_closure
 from nixoci.cli.verb import verb
 from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
 from nixoci.delta.copy import copy_closures
@@ -35,8 +36,22 @@ _effort_option = click.option(
         "nixoci send --from $(readlink old) --to $(readlink new) | ssh edge nixoci receive",
     ],
 )
-@click.option("--from", "old", multiple=True, metavar="PATH", help="A path that the receiver has, with its closure.")
-@click.option("--to", "new", multiple=True, metavar="PATH", help="A path that it receives, with its closure.")
+@click.option(
+    "--from",
+    "old",
+    multiple=True,
+    metavar="PATH",
+    help="A path that the receiver has, with its closure.",
+    shell_complete=complete_closure,
+)
+@click.option(
+    "--to",
+    "new",
+    multiple=True,
+    metavar="PATH",
+    help="A path that it receives, with its closure.",
+    shell_complete=complete_closure,
+)
 @click.option(
     "--graphs",
     type=click.Path(path_type=Path),
@@ -90,7 +105,7 @@ def send(  # noqa: PLR0917 - click passes options by name
     ],
 )
 @click.option("--to", "target", required=True, metavar="ssh://HOST", help="Machine to copy to.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", shell_complete=complete_closure)
 @_effort_option
 @dry_run_option
 @json_option

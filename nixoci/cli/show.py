@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from nixoci.cli.common import complete_name, json_option, lock_option, print_json, warn
+from nixoci.cli.common import json_option, lock_option, print_json, warn
+from nixoci.cli.completers import complete_name
 from nixoci.cli.table import print_fields, print_table
 from nixoci.cli.verb import verb
 from nixoci.document import structure, unstructure
