@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from nixoci.cli.completers import DEFAULT_LOCK, complete_name, complete_platform
+from nixoci.cli.files import INPUT, Input, LockFile
 from nixoci.errors import NixociError
+
+if TYPE_CHECKING:
+    from nixoci.lock.context import LockContext
+    from nixoci.lock.model import Lock
+    from nixoci.oci.registry import RegistryAccess
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -31,15 +37,31 @@ def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def lock_option(command: F) -> F:
-    """Add `--lock FILE`, passed as `lock`."""
-    return click.option(
-        "--lock",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=DEFAULT_LOCK,
-        show_default=True,
-        metavar="FILE",
-        help="The lock file.",
-    )(command)
+    """Add `--lock FILE` of a verb that changes the lock or needs its path, passed as the path `lock`."""
+    return _lock_option(LockFile(), "The lock file.")(command)
+
+
+def readable_lock_option(command: F) -> F:
+    """Add `--lock FILE` of a verb that reads the lock, passed as the `Input` named `lock`."""
+    return _lock_option(INPUT, "The lock file; - is standard input.")(command)
+
+
+def _lock_option(kind: click.Path, about: str) -> Callable[[F], F]:
+    return click.option("--lock", type=kind, default=str(DEFAULT_LOCK), show_default=True, metavar="FILE", help=about)
+
+
+def read_lock_from(file: Input) -> "Lock":
+    """Read a lock from a file or standard input; errors are those of `read_lock`."""
+    from nixoci.lock.file import parse_lock, read_lock  # noqa: PLC0415 - as in _platform
+
+    return read_lock(file.path) if file.path is not None else parse_lock(file.read_bytes(), what=str(file))
+
+
+def context_of(lock: Input, access: "RegistryAccess") -> "LockContext":
+    """Return the context of a lock; that of standard input is the working directory."""
+    from nixoci.lock.context import LockContext  # noqa: PLC0415 - as in _platform
+
+    return LockContext.of(lock.path or DEFAULT_LOCK, access)
 
 
 def _platform(text: str) -> Any:

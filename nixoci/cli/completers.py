@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from nixoci.cli.files import Input
 from nixoci.errors import NixociError
 
 if TYPE_CHECKING:
@@ -74,8 +75,12 @@ def complete_closure(_: click.Context, __: click.Parameter, incomplete: str) -> 
 def _images(context: click.Context) -> "dict[str, LockedImage]":
     from nixoci.lock.file import read_lock  # noqa: PLC0415 - as in cli/common.py
 
+    lock = context.params.get("lock") or DEFAULT_LOCK
+    path = lock.path if isinstance(lock, Input) else lock
+    if path is None:
+        return {}
     try:
-        return read_lock(context.params.get("lock") or DEFAULT_LOCK).images
+        return read_lock(path).images
     except (NixociError, OSError):
         return {}
 

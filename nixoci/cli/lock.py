@@ -9,14 +9,18 @@ from rich.filesize import decimal
 
 from nixoci.cli.common import (
     access_options,
+    context_of,
     dry_run_option,
     json_option,
     lock_option,
     names_argument,
     platform_option,
     print_json,
+    read_lock_from,
+    readable_lock_option,
 )
 from nixoci.cli.completers import complete_reference, complete_tag
+from nixoci.cli.files import Input
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.errors import LockError
@@ -155,11 +159,11 @@ def remove(*, names: tuple[str, ...], lock: Path, dry_run: bool, as_json: bool) 
         "nixoci list --json | jq '.[].reference'",
     ],
 )
-@lock_option
+@readable_lock_option
 @json_option
-def list_images(*, lock: Path, as_json: bool) -> None:
+def list_images(*, lock: Input, as_json: bool) -> None:
     """Show the images of the lock."""
-    summaries = [_summary(name, image) for name, image in read_lock(lock).images.items()]
+    summaries = [_summary(name, image) for name, image in read_lock_from(lock).images.items()]
     if as_json:
         print_json(summaries)
         return
@@ -179,17 +183,17 @@ def list_images(*, lock: Path, as_json: bool) -> None:
 )
 @names_argument()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is such an image.")
-@lock_option
+@readable_lock_option
 @access_options
 @json_option
-def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
+def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Input, access: RegistryAccess, as_json: bool) -> None:
     """Show images that have newer tags of the same kind, or whose tags moved.
 
     Newer tags differ in nothing but the version: 1.28-alpine follows 1.27-alpine, 1.28.1-alpine does not.
     """
-    locked = read_lock(lock)
+    locked = read_lock_from(lock)
     with item_progress("looking for newer images", len(locked.select(names))) as advance:
-        found = outdated_images(locked, names, context=LockContext.of(lock, access), advance=advance)
+        found = outdated_images(locked, names, context=context_of(lock, access), advance=advance)
     rows = [
         [each.image, each.reference, "moved" if each.moved else "", each.newer[-1] if each.newer else ""]
         for each in found
@@ -211,13 +215,13 @@ def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: Reg
 )
 @names_argument()
 @click.option("--offline", is_flag=True, help="Read only the lock itself.")
-@lock_option
+@readable_lock_option
 @access_options
 @json_option
-def verify(*, names: tuple[str, ...], offline: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
+def verify(*, names: tuple[str, ...], offline: bool, lock: Input, access: RegistryAccess, as_json: bool) -> None:
     """Check that the lock is consistent, and agrees with its sources at the pinned digests."""
-    locked = read_lock(lock)
-    context = None if offline else LockContext.of(lock, access)
+    locked = read_lock_from(lock)
+    context = None if offline else context_of(lock, access)
     total = sum(len(image.platforms) for image in locked.select(names).values())
     with item_progress("verifying", total) as advance:
         problems = verify_lock(locked, names, context=context, advance=advance)

@@ -10,6 +10,7 @@ import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
 from nixoci.cli.completers import complete_profile
+from nixoci.cli.files import INPUT, STANDARD, Input
 from nixoci.cli.verb import verb
 from nixoci.delta.closure import Received
 from nixoci.delta.receive import receive_delta
@@ -24,7 +25,7 @@ from nixoci.nix_store.commands import add_gc_root, set_profile
         "ssh build cat update.delta | nixoci receive --gc-root result",
     ],
 )
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", default=STANDARD, type=INPUT)
 @store_option
 @click.option(
     "--gc-root",
@@ -41,7 +42,7 @@ from nixoci.nix_store.commands import add_gc_root, set_profile
 @dry_run_option
 @json_option
 def receive(  # noqa: PLR0917 - click passes options by name
-    file: Path | None,
+    file: Input,
     store: str | None,
     gc_root: Path | None,
     profile: Path | None,
@@ -49,14 +50,12 @@ def receive(  # noqa: PLR0917 - click passes options by name
     dry_run: bool,  # noqa: FBT001 - click passes options by name
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Rebuild the paths of a delta, verify and register them. Without FILE, read stdin."""
-    if file is None and sys.stdin.isatty():
+    """Rebuild the paths of a delta, verify and register them. Without FILE, or if it is -, read standard input."""
+    if file.path is None and sys.stdin.isatty():
         raise click.UsageError("stdin is a terminal: give FILE, or pipe a delta to this command")
-    if file is None:
-        done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind, dry_run=dry_run)
-    else:
-        with file.open("rb") as source:
-            done = _receive(source, str(file), store, kind, dry_run=dry_run)
+    with file.open() as source:
+        what = "the delta on stdin" if file.path is None else str(file)
+        done = _receive(source, what, store, kind, dry_run=dry_run)
     if dry_run:
         _show_received(done, as_json=as_json)
         return

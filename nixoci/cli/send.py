@@ -12,6 +12,7 @@ from rich.filesize import decimal
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
 from nixoci.cli.completers import complete_closure
+from nixoci.cli.files import OUTPUT, STANDARD, Output
 from nixoci.cli.verb import verb
 from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
 from nixoci.delta.copy import copy_closures
@@ -60,9 +61,11 @@ _effort_option = click.option(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    "target",
+    type=OUTPUT,
+    default=STANDARD,
     metavar="FILE",
-    help="Write to FILE instead of stdout.",
+    help="Write to FILE; by default, and for -, to standard output.",
 )
 @delta_format_option
 @_effort_option
@@ -72,7 +75,7 @@ def send(  # noqa: PLR0917 - click passes options by name
     old: tuple[str, ...],
     new: tuple[str, ...],
     graphs: Path | None,
-    output: Path | None,
+    target: Output,
     kind: str,
     effort: str,
     store: str | None,
@@ -82,6 +85,7 @@ def send(  # noqa: PLR0917 - click passes options by name
 
     --from and --to take one path each and may be given several times. Nothing is asked of the receiver.
     """
+    output = target.path
     if bool(new) == (graphs is not None):
         raise click.UsageError("give either --to PATH or --graphs FILE")
     if output is None and as_json:
