@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from nixoci import __version__
 from nixoci.cli.manual import PROGRAM, render_program_page, render_verb_page
 from nixoci.cli.verb import verb
 from nixoci.output import write_if_changed
@@ -22,6 +21,7 @@ def man(*, directory: Path) -> None:
 
     The Nix package has them already. From pip, write them to a `man1` directory that `man` searches.
     """
+    from nixoci import __version__  # noqa: PLC0415 - only an installed nixoci has a version
     from nixoci.cli import GROUPS, cli  # noqa: PLC0415 - it imports the verbs, this one too
 
     program = click.Context(cli, info_name=PROGRAM, **cli.context_settings)

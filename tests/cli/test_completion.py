@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.layout import write_layout, write_platforms
-from tests.support.skopeo import install_skopeo
+from tests.support.skopeo import install_program, install_skopeo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,8 +107,10 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 
 
-def test_bash_completes_with_the_script(tmp_path: Path, nixoci: Run) -> None:
-    """The script itself, in a real bash, with the command of this environment."""
+def test_bash_completes_with_the_script(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script itself, in a real bash, with a command of this environment."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    install_program(monkeypatch, tmp_path, "nixoci", f'#!/bin/sh\nexec {sys.executable} -m nixoci "$@"\n')
     write_layout(tmp_path / "web", [])
     nixoci("add", "oci:web", "--platform", "linux/amd64")
     script = nixoci("completion", "bash").out
@@ -120,8 +121,5 @@ def test_bash_completes_with_the_script(tmp_path: Path, nixoci: Run) -> None:
         (["doctor", "--js"], ["--json"]),
     ):
         text = BASH.format(script=script, words=" ".join(words), last=len(words))
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-c", text], cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
         assert done.stdout.split() == wanted

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,6 @@ from tests.units.samples import MKCOMPOSEFS, executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.cli.conftest import Result
 
@@ -35,6 +36,13 @@ def web(tmp_path: Path, nixoci: Run) -> None:
     write_layout(tmp_path / "web", [layer(file(b"data", b"x"))], tag="1.0")
     assert nixoci("add", "oci:web:1.0", "--platform", "linux/amd64").code == 0
     (tmp_path / "deployment.json").write_text(json.dumps(DEPLOYMENT), encoding="ascii")
+
+
+def piped(data: bytes, *arguments: str) -> bytes:
+    """Run nixoci between two pipes, in the working directory, and return what it writes."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "nixoci", *arguments]
+    return subprocess.run(command, input=data, env=environment, stdout=subprocess.PIPE, check=True).stdout
 
 
 @contextmanager
@@ -144,14 +152,12 @@ def test_an_image_store_prints_one_of_its_files(tmp_path: Path, nixoci: Run) -> 
 def test_a_delta_goes_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "attrs.json").write_text('{"from": [], "to": []}', encoding="ascii")
-    send = [sys.executable, "-m", "nixoci", "send", "--graphs", "attrs.json"]
-    sent = [subprocess.run([*send, *output], capture_output=True, check=True) for output in ([], ["-o", "-"])]
-    assert sent[0].stdout == sent[1].stdout != b""
+    delta = piped(b"", "send", "--graphs", "attrs.json")
+    assert delta == piped(b"", "send", "--graphs", "attrs.json", "-o", "-") != b""
     nix = Fake(tmp_path, monkeypatch)
     for source in ([], ["-"]):
-        receive = [sys.executable, "-m", "nixoci", "receive", "--store", nix.store, "--json", *source]
-        done = subprocess.run(receive, input=sent[0].stdout, capture_output=True, check=True)
-        assert json.loads(done.stdout)["deltaSize"] == len(sent[0].stdout)
+        received = json.loads(piped(delta, "receive", "--store", nix.store, "--json", *source))
+        assert received["deltaSize"] == len(delta)
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
@@ -164,8 +170,7 @@ def test_an_archive_is_extracted_from_a_pipe(tmp_path: Path, nixoci: Run, kind: 
         archive = write_oci_archive(tmp_path / "-", tmp_path / "web")
     tag = ":docker.io/library/web:1.0" if kind == "docker-archive" else ":1.0"
     for number, name in enumerate(("", tag)):
-        command = [sys.executable, "-m", "nixoci", "extract", f"{kind}:-{name}", f"image{number}"]
-        subprocess.run([*command, "--platform", "linux/amd64"], input=archive.read_bytes(), check=True)
+        piped(archive.read_bytes(), "extract", f"{kind}:-{name}", f"image{number}", "--platform", "linux/amd64")
         assert (tmp_path / f"image{number}/rootfs/data").read_bytes() == b"x"
     document = json.loads((tmp_path / "image0/image.json").read_bytes())
     assert document["name"] == "image", "a pipe has no name"
