@@ -1,6 +1,7 @@
 # The command `nixoci`, with the programs that it runs on its PATH.
 {
   lib,
+  stdenv,
   python3Packages,
   skopeo,
   composefs,
@@ -52,6 +53,15 @@ python3Packages.buildPythonApplication {
       oras
     ])
   ];
+
+  # The command writes them itself, so it has to run on the machine that builds.
+  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/nixoci man $out/share/man/man1
+    mkdir -p $out/share/bash-completion/completions $out/share/zsh/site-functions $out/share/fish/vendor_completions.d
+    $out/bin/nixoci completion bash > $out/share/bash-completion/completions/nixoci
+    $out/bin/nixoci completion zsh > $out/share/zsh/site-functions/_nixoci
+    $out/bin/nixoci completion fish > $out/share/fish/vendor_completions.d/nixoci.fish
+  '';
 
   pythonImportsCheck = [ "nixoci" ];
 

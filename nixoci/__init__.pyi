@@ -67,7 +67,9 @@ from nixoci.lock.model import LockedPlatform as LockedPlatform
 from nixoci.lock.pin import add_image as add_image
 from nixoci.lock.pin import remove_image as remove_image
 from nixoci.lock.pin import update_images as update_images
+from nixoci.lock.prefetch import AddedImagePath as AddedImagePath
 from nixoci.lock.prefetch import PrefetchTarget as PrefetchTarget
+from nixoci.lock.prefetch import add_image_path as add_image_path
 from nixoci.lock.prefetch import compute_nar_hash as compute_nar_hash
 from nixoci.lock.prefetch import missing_blobs as missing_blobs
 from nixoci.lock.prefetch import prefetch_blobs as prefetch_blobs
@@ -75,6 +77,7 @@ from nixoci.lock.prefetch import prefetch_targets as prefetch_targets
 from nixoci.lock.prefetch import with_nar_hash as with_nar_hash
 from nixoci.nix_language.default_nix import render_default_nix as render_default_nix
 from nixoci.nix_language.module import render_module as render_module
+from nixoci.nix_language.names import image_path_names as image_path_names
 from nixoci.oci.digest import Digest as Digest
 from nixoci.oci.image import Image as Image
 from nixoci.oci.model import ImageConfig as ImageConfig

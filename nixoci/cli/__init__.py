@@ -9,7 +9,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import FrameType
@@ -17,31 +17,50 @@ from types import FrameType
 import click
 
 from nixoci.cli.common import failures_in_one_line, finish_output
+from nixoci.cli.verb import Verb
 
-VERBS = {
-    "add": ("lock", "add"),
-    "bundle": ("units", "bundle"),
-    "completion": ("completion", "completion"),
-    "copy": ("send", "copy"),
-    "doctor": ("doctor", "doctor"),
-    "extract": ("extract", "extract"),
-    "fetch-blob": ("fetch", "fetch_blob"),
-    "gc-roots": ("gc_roots", "gc_roots"),
-    "generate": ("generate", "generate"),
-    "image-store": ("image_store", "image_store"),
-    "list": ("lock", "list_images"),
-    "module": ("generate", "module"),
-    "outdated": ("lock", "outdated"),
-    "prefetch": ("prefetch", "prefetch"),
-    "receive": ("receive", "receive"),
-    "remove": ("lock", "remove"),
-    "send": ("send", "send"),
-    "show": ("show", "show"),
-    "units": ("units", "units"),
-    "update": ("lock", "update"),
-    "verify": ("lock", "verify"),
+GROUPS = {
+    "Images and lock": {
+        "add": ("lock", "add"),
+        "update": ("lock", "update"),
+        "remove": ("lock", "remove"),
+        "prefetch": ("prefetch", "prefetch"),
+    },
+    "Building": {
+        "generate": ("generate", "generate"),
+        "module": ("generate", "module"),
+        "extract": ("extract", "extract"),
+        "image-store": ("image_store", "image_store"),
+        "units": ("units", "units"),
+        "bundle": ("units", "bundle"),
+        "fetch-blob": ("fetch", "fetch_blob"),
+    },
+    "Installing": {
+        "gc-roots": ("gc_roots", "gc_roots"),
+        "completion": ("completion", "completion"),
+        "man": ("man", "man"),
+    },
+    "Deltas": {
+        "send": ("send", "send"),
+        "receive": ("receive", "receive"),
+        "copy": ("send", "copy"),
+    },
+    "Looking": {
+        "list": ("lock", "list_images"),
+        "show": ("show", "show"),
+        "outdated": ("lock", "outdated"),
+        "verify": ("lock", "verify"),
+        "doctor": ("doctor", "doctor"),
+    },
 }
-"""The module below `nixoci.cli` and the function of each verb."""
+"""The verbs as `--help` shows them: the module below `nixoci.cli` and the function of each."""
+
+VERBS = {name: place for group in GROUPS.values() for name, place in group.items()}
+"""The module and the function of each verb."""
+
+
+_SENTENCE = 200
+"""The longest first sentence of a verb's help, which is shown whole."""
 
 
 class Verbs(click.Group):
@@ -51,13 +70,29 @@ class Verbs(click.Group):
         """Return the names of the verbs."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Verb | None:  # noqa: ARG002 - click's signature
         """Return a verb."""
         if cmd_name not in VERBS:
             return None
         module, function = VERBS[cmd_name]
-        command: click.Command = getattr(import_module(f"nixoci.cli.{module}"), function)
+        command: Verb = getattr(import_module(f"nixoci.cli.{module}"), function)
         return command
+
+    def shown(self, ctx: click.Context, names: Iterable[str]) -> list[Verb]:
+        """Return the verbs of these names, without the hidden ones."""
+        commands = (self.get_command(ctx, name) for name in names)
+        return [command for command in commands if command is not None and not command.hidden]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs in their groups."""
+        width = max(map(len, VERBS))
+        for title, names in GROUPS.items():
+            rows = [
+                ((command.name or "").ljust(width), command.get_short_help_str(limit=_SENTENCE))
+                for command in self.shown(ctx, names)
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-from click.shell_completion import CompletionItem
 
+from nixoci.cli.completers import DEFAULT_LOCK, complete_name, complete_platform
+from nixoci.cli.files import INPUT, Input, LockFile
 from nixoci.errors import NixociError
+
+if TYPE_CHECKING:
+    from nixoci.lock.context import LockContext
+    from nixoci.lock.model import Lock
+    from nixoci.oci.registry import RegistryAccess
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-
-DEFAULT_LOCK = Path("nixoci.lock.json")
 
 
 def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -33,15 +37,31 @@ def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def lock_option(command: F) -> F:
-    """Add `--lock FILE`, passed as `lock`."""
-    return click.option(
-        "--lock",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=DEFAULT_LOCK,
-        show_default=True,
-        metavar="FILE",
-        help="The lock file.",
-    )(command)
+    """Add `--lock FILE` of a verb that changes the lock or needs its path, passed as the path `lock`."""
+    return _lock_option(LockFile(), "The lock file.")(command)
+
+
+def readable_lock_option(command: F) -> F:
+    """Add `--lock FILE` of a verb that reads the lock, passed as the `Input` named `lock`."""
+    return _lock_option(INPUT, "The lock file; - is standard input.")(command)
+
+
+def _lock_option(kind: click.Path, about: str) -> Callable[[F], F]:
+    return click.option("--lock", type=kind, default=str(DEFAULT_LOCK), show_default=True, metavar="FILE", help=about)
+
+
+def read_lock_from(file: Input) -> "Lock":
+    """Read a lock from a file or standard input; errors are those of `read_lock`."""
+    from nixoci.lock.file import parse_lock, read_lock  # noqa: PLC0415 - as in _platform
+
+    return read_lock(file.path) if file.path is not None else parse_lock(file.read_bytes(), what=str(file))
+
+
+def context_of(lock: Input, access: "RegistryAccess") -> "LockContext":
+    """Return the context of a lock; that of standard input is the working directory."""
+    from nixoci.lock.context import LockContext  # noqa: PLC0415 - as in _platform
+
+    return LockContext.of(lock.path or DEFAULT_LOCK, access)
 
 
 def _platform(text: str) -> Any:
@@ -60,6 +80,7 @@ def platform_option(about: str, *, multiple: bool = False) -> Callable[[F], F]:
         multiple=multiple,
         metavar="OS/ARCH[/VARIANT]",
         help=about,
+        shell_complete=complete_platform,
     )
 
 
@@ -115,19 +136,6 @@ def access_options(command: F) -> F:
         return command(access=RegistryAccess(authfile=authfile, tls_verify=tls_verify), **options)
 
     return cast("F", with_access)
-
-
-def complete_name(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete image names from the lock; an unreadable lock completes nothing."""
-    from nixoci.lock.file import read_lock  # noqa: PLC0415 - as in _platform
-
-    try:
-        lock = read_lock(context.params.get("lock") or DEFAULT_LOCK)
-    except (NixociError, OSError):
-        return []
-    return [
-        CompletionItem(name, help=image.reference) for name, image in lock.images.items() if name.startswith(incomplete)
-    ]
 
 
 def names_argument(*, required: bool = False) -> Callable[[F], F]:

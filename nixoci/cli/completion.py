@@ -3,10 +3,17 @@
 import click
 from click.shell_completion import get_completion_class
 
+from nixoci.cli.verb import verb
+
 _PROGRAM = "nixoci"
 
 
-@click.command()
+@verb(
+    examples=[
+        "source <(nixoci completion bash)",
+        "nixoci completion fish > ~/.config/fish/completions/nixoci.fish",
+    ],
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

@@ -4,13 +4,20 @@ import click
 
 from nixoci.cli.common import json_option, print_json
 from nixoci.cli.table import print_table
+from nixoci.cli.verb import verb
 from nixoci.doctor.examine import examine
 from nixoci.doctor.finding import Status
 from nixoci.doctor.gather import gather
 from nixoci.errors import NixociError
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci doctor",
+        "nixoci doctor --podman /usr/local/bin/podman",
+        "nixoci doctor --json",
+    ],
+)
 @click.option("--podman", default="podman", show_default=True, metavar="PROGRAM", help="The podman to examine.")
 @json_option
 def doctor(*, podman: str, as_json: bool) -> None:
@@ -27,7 +34,7 @@ def doctor(*, podman: str, as_json: bool) -> None:
             [each.status.value, each.check, f"{each.found}; {each.advice}" if each.advice else each.found]
             for each in findings
         ]
-        print_table(["status", "check", "found, and what to do"], rows)
+        print_table(["status", "check", "found, and what to do"], rows, prose=True)
     problems = [each for each in findings if each.status is Status.PROBLEM]
     if problems:
         raise NixociError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found; each line says what to do")

@@ -1,10 +1,18 @@
 """`nixoci extract`: extract an image to an image path."""
 
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
+from nixoci.cli.files import STANDARD
+from nixoci.cli.verb import verb
 from nixoci.errors import InvalidReferenceError
 from nixoci.extraction import extract as extract_image
 from nixoci.extraction import total_bytes
@@ -27,7 +35,13 @@ def _blob(text: str) -> tuple[Digest, Path]:
     return Digest.parse(digest), Path(path)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci extract oci:layout:1.0 image",
+        "podman save app | nixoci extract docker-archive:- image --name app",
+        "nixoci extract docker-archive:app.tar image --name app --platform linux/arm64",
+    ],
+)
 @click.argument("source")
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="The image's name; by default it follows from SOURCE.")
@@ -81,7 +95,8 @@ def extract(
     """Extract the image SOURCE to the new directory DEST.
 
     SOURCE is oci:DIR[:TAG], oci:DIR@DIGEST, oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or
-    blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. DEST gets rootfs/, metadata.dump and image.json.
+    blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. A FILE that is - is standard input. DEST gets
+    rootfs/, metadata.dump and image.json.
     """
     limits = Limits(total_size=max_size, entries=max_entries, depth=max_depth, header_size=max_header_size)
     parsed = parse_source(source)
@@ -90,9 +105,12 @@ def extract(
             f"{source}: extraction reads files, not registries; copy the image first with"
             f" `skopeo copy docker://{parsed} oci:DIR:TAG` and extract oci:DIR:TAG, or pin it with `nixoci add`"
         )
-    with open_source(parsed, blobs=dict(blobs), limits=limits) as opened:
+    label = name or _name(parsed)
+    with (
+        _from_standard_input(source, parsed) as readable,
+        open_source(readable, blobs=dict(blobs), limits=limits) as opened,
+    ):
         image = resolve_image(opened, platform)
-        label = name or _name(parsed)
         with byte_progress(f"extracting {label}", total_bytes(image)) as advance:
             document = extract_image(
                 image,
@@ -110,6 +128,20 @@ def extract(
         print_json(document)
 
 
+@contextmanager
+def _from_standard_input(text: str, source: Source) -> Iterator[Source]:
+    """Copy an archive that comes from standard input to a file, because its members are read out of order."""
+    if not isinstance(source, LocalSource) or text.split(":")[1] != STANDARD:
+        yield source
+        return
+    with TemporaryDirectory(prefix="nixoci-") as folder:
+        file = Path(folder) / "standard-input"
+        with file.open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield replace(source, path=file)
+
+
 def _name(source: Source) -> str:
     """Return the default name of an image: the name of its file or directory."""
-    return source.path.name.partition(".")[0] or "image" if isinstance(source, LocalSource) else "image"
+    name = source.path.name.partition(".")[0] if isinstance(source, LocalSource) else ""
+    return "image" if name in {"", STANDARD} else name

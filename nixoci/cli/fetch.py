@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from nixoci.cli.verb import verb
 from nixoci.oci import fetch
 from nixoci.oci.digest import Digest
 
 
-@click.command(hidden=True)
+@verb(hidden=True)
 @click.argument("digest", type=Digest.parse)
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option("--image", required=True, metavar="NAME", help="Name in the lock, for messages.")

@@ -8,12 +8,19 @@ import click
 
 from nixoci.cli.common import dry_run_option, json_option, print_json, warn
 from nixoci.cli.table import print_table
+from nixoci.cli.verb import verb
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import ContainerRoot, Places, remove_stale_unit_roots, update_podman_roots
 
 
-@click.command("gc-roots")
+@verb(
+    "gc-roots",
+    examples=[
+        "nixoci gc-roots",
+        "nixoci gc-roots --dry-run --json",
+    ],
+)
 @click.option("--podman", default="podman", show_default=True, metavar="PROGRAM", help="The podman to ask.")
 @click.option(
     "--directory",

@@ -6,27 +6,45 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from nixoci.cli.common import lock_option, warn
+from nixoci.cli.common import lock_option, read_lock_from, readable_lock_option, warn
+from nixoci.cli.files import INPUT, OUTPUT, STANDARD, Input, Output
+from nixoci.cli.verb import verb
 from nixoci.container.model import Deployment
-from nixoci.document import load, unstructure
+from nixoci.document import load, parse, unstructure
 from nixoci.errors import LockError
 from nixoci.lock.file import read_lock
 from nixoci.lock.model import Lock
 from nixoci.nix_language.default_nix import render_default_nix
 from nixoci.nix_language.module import render_module
 from nixoci.nix_language.tools_source import checkout_path, flake_reference, is_pinned
-from nixoci.output import write_if_changed
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_output_option = click.option("-o", "--output", type=_FILE, metavar="FILE", help="Write to FILE instead of stdout.")
+_output_option = click.option(
+    "-o",
+    "--output",
+    type=OUTPUT,
+    default=STANDARD,
+    metavar="FILE",
+    help="Write to FILE; by default, and for -, to standard output.",
+)
 _check_option = click.option(
     "--check", is_flag=True, help="Write nothing; fail if the content of the output FILE would change."
 )
 
 
-@click.command()
-@lock_option
-@click.option("--containers", type=_FILE, metavar="FILE", help="Also build the units of the containers in FILE.")
+@verb(
+    examples=[
+        "nixoci generate --nixoci nixoci --output default.nix",
+        "nixoci generate --flake github:OWNER/REPO/REVISION --containers containers.json --output default.nix",
+        "nixoci generate --output default.nix --check",
+    ],
+)
+@readable_lock_option
+@click.option(
+    "--containers",
+    type=INPUT,
+    metavar="FILE",
+    help="Also build the units of the containers in FILE, or on stdin (-).",
+)
 @_output_option
 @click.option("--flake", metavar="REF", help="The flake of the default tools: a URL with a revision, or a directory.")
 @click.option(
@@ -38,7 +56,7 @@ _check_option = click.option(
 )
 @_check_option
 def generate(
-    *, lock: Path, containers: Path | None, output: Path | None, flake: str | None, checkout: Path | None, check: bool
+    *, lock: Input, containers: Input | None, output: Output, flake: str | None, checkout: Path | None, check: bool
 ) -> None:
     """Write a self-contained default.nix that builds the images of the lock, and the units of containers.
 
@@ -48,20 +66,25 @@ def generate(
     """
     if flake is not None and checkout is not None:
         raise click.UsageError("--flake and --nixoci are two sources of the same tools; give one of them.")
-    deployment = None if containers is None else Deployment.read(containers)
-    place = output.parent if output else Path()
-    locked = read_lock(lock)
+    deployment = None if containers is None else _read_deployment(containers)
+    place = output.path.parent if output.path else Path()
+    locked = read_lock_from(lock)
     text = render_default_nix(
         locked,
         deployment=deployment,
         flake=flake_reference(flake) if flake is not None else None,
         checkout=checkout_path(checkout, seen_from=place) if checkout is not None else None,
-        lock_file=_lock_beside(lock, locked, place) if output else None,
+        lock_file=_lock_beside(lock.path, locked, place) if output.path and lock.path else None,
     )
     if flake is not None and not is_pinned(flake_reference(flake)):
         warn(f"--flake {flake}: names no revision, so builds change when it does; add one (github:OWNER/REPO/REVISION)")
-    options = {"--lock": lock, "--containers": containers, "--flake": flake, "--nixoci": checkout}
-    command = [part for name, given in options.items() if given is not None for part in (name, str(given))]
+    options = {
+        "--lock": lock.argument,
+        "--containers": containers.argument if containers is not None else None,
+        "--flake": flake,
+        "--nixoci": str(checkout) if checkout is not None else None,
+    }
+    command = [part for name, given in options.items() if given is not None for part in (name, given)]
     _put(text, output, made_from=containers or lock, command=["generate", *command], check=check)
 
 
@@ -74,35 +97,43 @@ def _lock_beside(lock: Path, locked: Lock, place: Path) -> PurePosixPath | None:
     return relative if load(lock.read_bytes(), what=str(lock)) == unstructure(locked) else None
 
 
-@click.command()
-@click.argument("file", type=_FILE)
+@verb(
+    examples=[
+        "nixoci module containers.json",
+        "nixoci module containers.json --output containers.nix",
+    ],
+)
+@click.argument("file", type=INPUT)
 @lock_option
 @_output_option
 @_check_option
-def module(*, file: Path, lock: Path, output: Path | None, check: bool) -> None:
+def module(*, file: Input, lock: Path, output: Output, check: bool) -> None:
     """Write a module that declares the containers of FILE in NixOS or home-manager.
 
-    FILE is a deployment, as `nixoci units --schema` describes it. Its images are store paths; if it has none, the
-    module uses those of the lock, by a path relative to the module's file (without --output, to the current directory).
+    FILE is a deployment, as `nixoci units --schema` describes it; - is standard input. Its images are store paths; if
+    it has none, the module uses those of the lock, by a path relative to the module's file (without --output, to the
+    current directory).
     """
-    deployment = Deployment.read(file)
+    deployment = _read_deployment(file)
     if deployment.images:
         text = render_module(deployment)
     else:
-        place = output.parent if output else Path()
+        place = output.path.parent if output.path else Path()
         lock_file = PurePosixPath(os.path.relpath(lock.resolve(), place.resolve()))
         text = render_module(deployment, lock=read_lock(lock), lock_file=lock_file)
-    _put(text, output, made_from=file, command=["module", str(file), "--lock", str(lock)], check=check)
+    _put(text, output, made_from=file, command=["module", file.argument, "--lock", str(lock)], check=check)
 
 
-def _put(text: str, output: Path | None, *, made_from: Path, command: list[str], check: bool) -> None:
-    """Print the text, write it, or check that the file has it."""
-    if output is None:
-        if check:
-            raise click.UsageError("--check needs --output, the file to check.")
-        click.echo(text, nl=False)
-    elif not check:
-        write_if_changed(output, text)
-    elif not output.exists() or output.read_bytes() != text.encode():
-        again = shlex.join(["nixoci", *command, "--output", str(output)])
-        raise LockError(f"{output}: not up to date with {made_from}; run `{again}`")
+def _read_deployment(file: Input) -> Deployment:
+    return parse(Deployment, file.read_bytes(), what=str(file), strict=True)
+
+
+def _put(text: str, output: Output, *, made_from: Input, command: list[str], check: bool) -> None:
+    """Write the text, or check that the file has it."""
+    if not check:
+        output.write(text)
+    elif output.path is None:
+        raise click.UsageError("--check needs --output, the file to check.")
+    elif not output.path.exists() or output.path.read_bytes() != text.encode():
+        again = shlex.join(["nixoci", *command, "--output", str(output.path)])
+        raise LockError(f"{output.path}: not up to date with {made_from}; run `{again}`")

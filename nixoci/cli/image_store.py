@@ -5,14 +5,22 @@ from pathlib import Path
 import click
 
 from nixoci.cli.common import json_option, print_json, warn
+from nixoci.cli.files import OUTPUT, Output
+from nixoci.cli.verb import verb
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
 from nixoci.image_store.rootless import MOUNT_PROGRAM
 from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf, render_storage_drop_in
-from nixoci.output import write_if_changed
 
 
-@click.command("image-store")
+@verb(
+    "image-store",
+    examples=[
+        "nixoci image-store store image",
+        "nixoci image-store store web database --storage-conf storage.conf",
+        "nixoci image-store --rootless store image",
+    ],
+)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("image_path", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
@@ -35,15 +43,15 @@ from nixoci.output import write_if_changed
 @click.option(
     "--storage-conf",
     "conf",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     metavar="FILE",
-    help="Also write a storage.conf that makes podman use the store.",
+    help="Also write a storage.conf that makes podman use the store; - is standard output.",
 )
 @click.option(
     "--drop-in",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     metavar="FILE",
-    help="Also write a drop-in of storage.conf that adds the store, for podman 5.8 and newer.",
+    help="Also write a drop-in of storage.conf that adds the store, for podman 5.8 and newer; - is standard output.",
 )
 @click.option(
     "--fuse-overlayfs",
@@ -61,8 +69,8 @@ def image_store(
     rootless: bool,
     no_erofs: bool,
     mkcomposefs: str,
-    conf: Path | None,
-    drop_in: Path | None,
+    conf: Output | None,
+    drop_in: Output | None,
     fuse_overlayfs: Path,
     as_json: bool,
 ) -> None:
@@ -73,6 +81,8 @@ def image_store(
     """
     if rootless and no_erofs:
         raise click.UsageError("--rootless and --no-erofs are two kinds of store; give one of them")
+    if as_json and Output(path=None) in (conf, drop_in):
+        raise click.UsageError("--json prints to standard output too; give --storage-conf and --drop-in a file")
     paths = dict.fromkeys(path.resolve() for path in image_path)
     stored = build_image_store(
         out.absolute(),
@@ -82,10 +92,11 @@ def image_store(
     )
     program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     if conf is not None:
-        write_if_changed(conf, render_storage_conf(out.resolve(), mount_program=program))
+        conf.write(render_storage_conf(out.resolve(), mount_program=program))
     if drop_in is not None:
-        drop_in.parent.mkdir(parents=True, exist_ok=True)
-        write_if_changed(drop_in, render_storage_drop_in(out.resolve(), mount_program=program))
+        if drop_in.path is not None:
+            drop_in.path.parent.mkdir(parents=True, exist_ok=True)
+        drop_in.write(render_storage_drop_in(out.resolve(), mount_program=program))
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:

@@ -9,14 +9,20 @@ from rich.filesize import decimal
 
 from nixoci.cli.common import (
     access_options,
+    context_of,
     dry_run_option,
     json_option,
     lock_option,
     names_argument,
     platform_option,
     print_json,
+    read_lock_from,
+    readable_lock_option,
 )
+from nixoci.cli.completers import complete_reference, complete_tag
+from nixoci.cli.files import Input
 from nixoci.cli.table import print_table
+from nixoci.cli.verb import verb
 from nixoci.errors import LockError
 from nixoci.lock.check import outdated_images, verify_lock
 from nixoci.lock.context import LockContext
@@ -25,8 +31,7 @@ from nixoci.lock.model import EMPTY_LOCK, Lock, LockedImage
 from nixoci.lock.pin import add_image, remove_image, update_images
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
-
-_DIGEST_SHOWN = 19  # "sha256:" and twelve digits, as in podman
+from nixoci.progress import item_progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +62,14 @@ class ImageSummary:
     """The digest before an update to another one."""
 
 
-@click.command()
-@click.argument("reference", metavar="REF")
+@verb(
+    examples=[
+        "nixoci add docker.io/library/nginx:1.27 --name web",
+        "nixoci add quay.io/podman/hello:latest --platform linux/amd64 --platform linux/arm64",
+        "nixoci add oci-archive:build/app.tar --name app",
+    ],
+)
+@click.argument("reference", metavar="REF", shell_complete=complete_reference)
 @click.option("--name", metavar="NAME", help="The image's name; by default the last part of REF's repository.")
 @platform_option("A platform to pin, may be repeated; by default this machine's.", multiple=True)
 @lock_option
@@ -82,15 +93,28 @@ def add(
     """
     with exclusive_access(lock):
         before = read_lock(lock) if lock.exists() else EMPTY_LOCK
-        after, named = add_image(
-            before, reference, context=LockContext.of(lock, access), name=name, platforms=platforms
-        )
+        with item_progress(f"reading {reference}", 1) as advance:
+            after, named = add_image(
+                before, reference, context=LockContext.of(lock, access), name=name, platforms=platforms
+            )
+            advance(1)
         _finish(lock, before, after, [named], dry_run=dry_run, as_json=as_json)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci update",
+        "nixoci update web --tag 1.28",
+        "nixoci update --dry-run --json",
+    ],
+)
 @names_argument()
-@click.option("--tag", metavar="TAG", help="Pin another tag of the one image NAME; see `nixoci outdated`.")
+@click.option(
+    "--tag",
+    metavar="TAG",
+    help="Pin another tag of the one image NAME; see `nixoci outdated`.",
+    shell_complete=complete_tag,
+)
 @lock_option
 @access_options
 @dry_run_option
@@ -103,11 +127,17 @@ def update(
         raise click.UsageError("--tag needs exactly one NAME.")
     with exclusive_access(lock):
         before = read_lock(lock)
-        after = update_images(before, names, context=LockContext.of(lock, access), tag=tag)
+        with item_progress("updating", len(before.select(names))) as advance:
+            after = update_images(before, names, context=LockContext.of(lock, access), tag=tag, advance=advance)
         _finish(lock, before, after, list(names or before.images), dry_run=dry_run, as_json=as_json)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci remove web",
+        "nixoci remove web database --dry-run",
+    ],
+)
 @names_argument(required=True)
 @lock_option
 @dry_run_option
@@ -121,35 +151,49 @@ def remove(*, names: tuple[str, ...], lock: Path, dry_run: bool, as_json: bool) 
         _finish(lock, before, after, list(names), dry_run=dry_run, as_json=as_json)
 
 
-@click.command("list")
-@lock_option
+@verb(
+    "list",
+    examples=[
+        "nixoci list",
+        "nixoci list --lock machines/web/nixoci.lock.json",
+        "nixoci list --json | jq '.[].reference'",
+    ],
+)
+@readable_lock_option
 @json_option
-def list_images(*, lock: Path, as_json: bool) -> None:
+def list_images(*, lock: Input, as_json: bool) -> None:
     """Show the images of the lock."""
-    summaries = [_summary(name, image) for name, image in read_lock(lock).images.items()]
+    summaries = [_summary(name, image) for name, image in read_lock_from(lock).images.items()]
     if as_json:
         print_json(summaries)
         return
     rows = [
-        [each.name, each.reference, each.digest[:_DIGEST_SHOWN], each_platform.platform, decimal(each_platform.size)]
+        [each.name, each.reference, each_platform.platform, decimal(each_platform.size), each.digest]
         for each in summaries
         for each_platform in each.platforms
     ]
-    print_table(["name", "reference", "digest", "platform", "size"], rows)
+    print_table(["name", "reference", "platform", "size", "digest"], rows)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci outdated",
+        "nixoci outdated web --exit-code",
+    ],
+)
 @names_argument()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is such an image.")
-@lock_option
+@readable_lock_option
 @access_options
 @json_option
-def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
+def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Input, access: RegistryAccess, as_json: bool) -> None:
     """Show images that have newer tags of the same kind, or whose tags moved.
 
     Newer tags differ in nothing but the version: 1.28-alpine follows 1.27-alpine, 1.28.1-alpine does not.
     """
-    found = outdated_images(read_lock(lock), names, context=LockContext.of(lock, access))
+    locked = read_lock_from(lock)
+    with item_progress("looking for newer images", len(locked.select(names))) as advance:
+        found = outdated_images(locked, names, context=context_of(lock, access), advance=advance)
     rows = [
         [each.image, each.reference, "moved" if each.moved else "", each.newer[-1] if each.newer else ""]
         for each in found
@@ -162,16 +206,25 @@ def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Path, access: Reg
         raise LockError(f"{lock}: outdated: {', '.join(each.image for each in found)}; run `nixoci update`")
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci verify",
+        "nixoci verify --offline",
+        "nixoci verify web --authfile auth.json",
+    ],
+)
 @names_argument()
 @click.option("--offline", is_flag=True, help="Read only the lock itself.")
-@lock_option
+@readable_lock_option
 @access_options
 @json_option
-def verify(*, names: tuple[str, ...], offline: bool, lock: Path, access: RegistryAccess, as_json: bool) -> None:
+def verify(*, names: tuple[str, ...], offline: bool, lock: Input, access: RegistryAccess, as_json: bool) -> None:
     """Check that the lock is consistent, and agrees with its sources at the pinned digests."""
-    locked = read_lock(lock)
-    problems = verify_lock(locked, names, context=None if offline else LockContext.of(lock, access))
+    locked = read_lock_from(lock)
+    context = None if offline else context_of(lock, access)
+    total = sum(len(image.platforms) for image in locked.select(names).values())
+    with item_progress("verifying", total) as advance:
+        problems = verify_lock(locked, names, context=context, advance=advance)
     if as_json:
         print_json(problems)
     else:

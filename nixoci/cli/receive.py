@@ -1,20 +1,31 @@
 """`nixoci receive`: store paths from a delta."""
 
+import os
 import sys
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
+from nixoci.cli.completers import complete_profile
+from nixoci.cli.files import INPUT, STANDARD, Input
+from nixoci.cli.verb import verb
 from nixoci.delta.closure import Received
 from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import add_gc_root, set_profile
 
 
-@click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@verb(
+    examples=[
+        "nixoci receive update.delta",
+        "nixoci receive --profile /nix/var/nix/profiles/nixoci update.delta",
+        "ssh build cat update.delta | nixoci receive --gc-root result",
+    ],
+)
+@click.argument("file", default=STANDARD, type=INPUT)
 @store_option
 @click.option(
     "--gc-root",
@@ -23,12 +34,15 @@ from nixoci.nix_store.commands import add_gc_root, set_profile
 )
 @delta_format_option
 @click.option(
-    "--profile", type=click.Path(path_type=Path), help="Make the received path the current generation of this profile."
+    "--profile",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_profile,
+    help="Make the received path the current generation of this profile.",
 )
 @dry_run_option
 @json_option
 def receive(  # noqa: PLR0917 - click passes options by name
-    file: Path | None,
+    file: Input,
     store: str | None,
     gc_root: Path | None,
     profile: Path | None,
@@ -36,14 +50,12 @@ def receive(  # noqa: PLR0917 - click passes options by name
     dry_run: bool,  # noqa: FBT001 - click passes options by name
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Rebuild the paths of a delta, verify and register them. Without FILE, read stdin."""
-    if file is None and sys.stdin.isatty():
+    """Rebuild the paths of a delta, verify and register them. Without FILE, or if it is -, read standard input."""
+    if file.path is None and sys.stdin.isatty():
         raise click.UsageError("stdin is a terminal: give FILE, or pipe a delta to this command")
-    if file is None:
-        done = _receive(sys.stdin.buffer, "the delta on stdin", store, kind, dry_run=dry_run)
-    else:
-        with file.open("rb") as source:
-            done = _receive(source, str(file), store, kind, dry_run=dry_run)
+    with file.open() as source:
+        what = "the delta on stdin" if file.path is None else str(file)
+        done = _receive(source, what, store, kind, dry_run=dry_run)
     if dry_run:
         _show_received(done, as_json=as_json)
         return
@@ -66,7 +78,9 @@ def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_r
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
         return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run)
-    return receive_delta(source.read, what=what, store=store, dry_run=dry_run)
+    status = os.fstat(source.fileno())
+    size = status.st_size if S_ISREG(status.st_mode) else None
+    return receive_delta(source.read, what=what, size=size, store=store, dry_run=dry_run)
 
 
 def _show_received(done: Received, *, as_json: bool) -> None:

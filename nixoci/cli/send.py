@@ -11,14 +11,16 @@ import click
 from rich.filesize import decimal
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
+from nixoci.cli.completers import complete_closure
+from nixoci.cli.files import OUTPUT, STANDARD, Output
+from nixoci.cli.verb import verb
 from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
 from nixoci.delta.copy import copy_closures
 from nixoci.delta.effort import Effort
-from nixoci.delta.send import send_delta
+from nixoci.delta.send import send_shown
 from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.output import new_file
-from nixoci.progress import byte_progress
 
 _effort_option = click.option(
     "--effort",
@@ -29,9 +31,28 @@ _effort_option = click.option(
 )
 
 
-@click.command()
-@click.option("--from", "old", multiple=True, metavar="PATH", help="A path that the receiver has, with its closure.")
-@click.option("--to", "new", multiple=True, metavar="PATH", help="A path that it receives, with its closure.")
+@verb(
+    examples=[
+        "nixoci send --from $(readlink old) --to $(readlink new) --output update.delta",
+        "nixoci send --from $(readlink old) --to $(readlink new) | ssh edge nixoci receive",
+    ],
+)
+@click.option(
+    "--from",
+    "old",
+    multiple=True,
+    metavar="PATH",
+    help="A path that the receiver has, with its closure.",
+    shell_complete=complete_closure,
+)
+@click.option(
+    "--to",
+    "new",
+    multiple=True,
+    metavar="PATH",
+    help="A path that it receives, with its closure.",
+    shell_complete=complete_closure,
+)
 @click.option(
     "--graphs",
     type=click.Path(path_type=Path),
@@ -40,9 +61,11 @@ _effort_option = click.option(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    "target",
+    type=OUTPUT,
+    default=STANDARD,
     metavar="FILE",
-    help="Write to FILE instead of stdout.",
+    help="Write to FILE; by default, and for -, to standard output.",
 )
 @delta_format_option
 @_effort_option
@@ -52,7 +75,7 @@ def send(  # noqa: PLR0917 - click passes options by name
     old: tuple[str, ...],
     new: tuple[str, ...],
     graphs: Path | None,
-    output: Path | None,
+    target: Output,
     kind: str,
     effort: str,
     store: str | None,
@@ -62,6 +85,7 @@ def send(  # noqa: PLR0917 - click passes options by name
 
     --from and --to take one path each and may be given several times. Nothing is asked of the receiver.
     """
+    output = target.path
     if bool(new) == (graphs is not None):
         raise click.UsageError("give either --to PATH or --graphs FILE")
     if output is None and as_json:
@@ -78,9 +102,14 @@ def send(  # noqa: PLR0917 - click passes options by name
         _show_summary(summary, as_json=as_json)
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci copy --to ssh://edge $(readlink result)",
+        "nixoci copy --to ssh://root@edge:2222 $(readlink result) --effort best --dry-run",
+    ],
+)
 @click.option("--to", "target", required=True, metavar="ssh://HOST", help="Machine to copy to.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", shell_complete=complete_closure)
 @_effort_option
 @dry_run_option
 @json_option
@@ -96,8 +125,7 @@ def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> 
 
         reupnix.write(old, new, out)
         return None
-    with byte_progress("making the delta", None) as advance:
-        return send_delta(old, new, out, effort=Effort(effort), advance=advance)
+    return send_shown(old, new, out, effort=Effort(effort))
 
 
 @contextmanager

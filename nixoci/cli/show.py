@@ -1,16 +1,17 @@
 """`nixoci show`: the facts in the lock about one image."""
 
 import shlex
-from pathlib import Path
 
 import click
 from rich.filesize import decimal
 
-from nixoci.cli.common import complete_name, json_option, lock_option, print_json, warn
+from nixoci.cli.common import json_option, print_json, read_lock_from, readable_lock_option, warn
+from nixoci.cli.completers import complete_name
+from nixoci.cli.files import Input
 from nixoci.cli.table import print_fields, print_table
+from nixoci.cli.verb import verb
 from nixoci.document import structure, unstructure
 from nixoci.image_path import FORMAT_VERSION
-from nixoci.lock.file import read_lock
 from nixoci.lock.model import LockedImage, LockedPlatform
 from nixoci.oci.model import ExecutionConfig, ImageConfig
 
@@ -20,13 +21,18 @@ _WORLD_READABLE = (
 )
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci show web",
+        "nixoci show web --json | jq .digest",
+    ],
+)
 @click.argument("name", shell_complete=complete_name)
-@lock_option
+@readable_lock_option
 @json_option
-def show(*, name: str, lock: Path, as_json: bool) -> None:
+def show(*, name: str, lock: Input, as_json: bool) -> None:
     """Show the platforms, layers, sizes and execution config of the image NAME."""
-    image = read_lock(lock).select([name])[name]
+    image = read_lock_from(lock).select([name])[name]
     warnings = _warnings(name, image)
     if as_json:
         print_json({"name": name, **unstructure(image), "warnings": warnings})

@@ -1,33 +1,42 @@
-"""Tables: in color on a terminal, plain aligned text in a pipe."""
+"""Tables: in bold and fitted to the width on a terminal, plain aligned text in a pipe.
+
+References, digests and store paths are for copying: no cell is cut, and only the prose of a last column is wrapped.
+"""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from nixoci.cli.common import one_line
 
+_GAP = "  "
+_NARROWEST = 30
+"""The narrowest column of prose; on a terminal with less room its lines are as long as that."""
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False) -> None:
     """Print rows of text to stdout under their columns' names.
 
     Args:
         columns: The names of the columns; upper-cased in a pipe.
         rows: Rows with one text for each column.
+        prose: The last column has sentences, which a terminal wraps between words.
     """
-    shown = [[one_line(cell) for cell in row] for row in rows]
-    console = Console(highlight=False)
-    if console.is_terminal:
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for row in shown:
-            table.add_row(*(Text(cell, overflow="fold") for cell in row))
-        console.print(table)
-        return
-    lines = [[column.upper() for column in columns], *shown]
-    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())  # noqa: T201
+    console = Console(highlight=False, soft_wrap=True)
+    terminal = console.is_terminal
+    title = [column if terminal else column.upper() for column in columns]
+    shown = [title, *([one_line(cell) for cell in row] for row in rows)]
+    widths = [max(cell_len(line[number]) for line in shown) for number in range(len(columns))]
+    room = console.width - sum(widths[:-1]) - len(_GAP) * len(widths[:-1])
+    for number, line in enumerate(shown):
+        last = _wrapped(line[-1], max(room, _NARROWEST)) if terminal and prose else [line[-1]]
+        starts = [line[:-1], *([""] * (len(columns) - 1) for _ in last[1:])]
+        for start, end in zip(starts, last, strict=True):
+            padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(start, widths, strict=False)]
+            console.print(Text(_GAP.join([*padded, end]).rstrip(), style="" if number else "bold"))
 
 
 def print_fields(title: str, fields: Sequence[tuple[str, str]]) -> None:
@@ -38,3 +47,8 @@ def print_fields(title: str, fields: Sequence[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         console.print(Text(f"  {name.ljust(width)}  {value}"))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text; a word that is longer than a line stays whole."""
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

@@ -11,9 +11,11 @@ import click
 from nixoci.bundle.build import build_bundle
 from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_profile
 from nixoci.cli.common import print_json, warn
+from nixoci.cli.files import INPUT, Input
+from nixoci.cli.verb import verb
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.schema import json_schema
-from nixoci.document import json_key, load, structure
+from nixoci.document import json_key, load, parse, structure
 from nixoci.errors import ContainerError
 from nixoci.nix_language.attributes import with_members
 from nixoci.units.build import build_units
@@ -39,8 +41,14 @@ _seccomp_option = click.option(
 )
 
 
-@click.command()
-@click.argument("file", type=_PATH, required=False)
+@verb(
+    examples=[
+        "nixoci units deployment.json out",
+        "nixoci units --user deployment.json out",
+        "nixoci units --schema",
+    ],
+)
+@click.argument("file", type=INPUT, required=False)
 @click.argument("out", type=_PATH, required=False)
 @click.option("--user", is_flag=True, help="Write units for a user's own systemd.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and exit.")
@@ -59,7 +67,7 @@ _seccomp_option = click.option(
 @_tool_options
 def units(
     *,
-    file: Path | None,
+    file: Input | None,
     out: Path | None,
     user: bool,
     schema: bool,
@@ -72,15 +80,18 @@ def units(
 ) -> None:
     """Write the systemd units of the containers that FILE declares to the new directory OUT.
 
-    FILE is {"images": {NAME: IMAGE_PATH}, "imageStore": PATH, "containers": {NAME: {...}}}. Units name OUT by its
-    absolute path. podman's own generator checks every Quadlet file.
+    FILE, where - is standard input, is {"images": {NAME: IMAGE_PATH}, "imageStore": PATH, "containers": {NAME: {...}}}.
+    Units name OUT by its absolute path. podman's own generator checks every Quadlet file.
     """
     if schema:
         print_json(json_schema(Deployment))
         return
     if file is None or out is None:
         raise click.UsageError("FILE and OUT are needed")
-    deployment = Deployment.read(file) if attribute is None else _read_attribute(file, attribute)
+    if attribute is None:
+        deployment = parse(Deployment, file.read_bytes(), what=str(file), strict=True)
+    else:
+        deployment = _read_attribute(file, attribute)
     bundles = any(container.backend is Backend.BUNDLE for container in deployment.containers.values())
     try:
         warnings = build_units(
@@ -98,13 +109,24 @@ def units(
         warn(with_prefix(option_prefix, warning, deployment))
 
 
-@click.command()
+@verb(
+    examples=[
+        "nixoci bundle image out",
+        "nixoci bundle image out --container web.json --name web",
+    ],
+)
 @click.argument("image_path", type=_PATH)
 @click.argument("out", type=_PATH)
-@click.option("--container", "file", type=_PATH, help="JSON file with the container's options, without `image`.")
+@click.option(
+    "--container",
+    "file",
+    type=INPUT,
+    metavar="FILE",
+    help="JSON file with the container's options, without `image`; - is standard input.",
+)
 @click.option("--name", default="container", show_default=True, help="Name of the container.")
 @_seccomp_option
-def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp: str) -> None:
+def bundle(*, image_path: Path, out: Path, file: Input | None, name: str, seccomp: str) -> None:
     """Write the bundle of a container of the image at IMAGE_PATH to the new directory OUT.
 
     Its root is the mount point of a unit of `nixoci units`, /run/nixoci/NAME/root, or the image path's own tree if the
@@ -117,7 +139,7 @@ def bundle(*, image_path: Path, out: Path, file: Path | None, name: str, seccomp
     build_bundle(container, image_path, out, name=name, profile=_profile(seccomp))
 
 
-def _read_attribute(file: Path, attribute: str) -> Deployment:
+def _read_attribute(file: Input, attribute: str) -> Deployment:
     """Read a document from the structured attributes of a derivation."""
     attributes = load(file.read_bytes(), what=str(file))
     if not isinstance(attributes, dict) or attribute not in attributes:

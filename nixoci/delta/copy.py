@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from nixoci.delta.closure import Closure, closures_from_store
 from nixoci.delta.effort import Effort
 from nixoci.delta.pairing import package_name
-from nixoci.delta.send import send_delta
+from nixoci.delta.send import send_shown
 from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import all_paths
 from nixoci.nix_store.serve import serve
 from nixoci.process import feed, run
-from nixoci.progress import byte_progress
-from nixoci.streams import NullSink, ProgressSink
+from nixoci.streams import NullSink
 
 _TARGET = re.compile(r"ssh://((?:[\w.+-]+@)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]))(?::([0-9]{1,5}))?/?")
 
@@ -42,13 +41,9 @@ def copy_closures(
     if not old.paths:
         warn(f"{target}: has no older version of any path; whole paths are sent")
     if dry_run:
-        with byte_progress("making the delta", None) as advance:
-            return send_delta(old, new, NullSink(), effort=effort, advance=advance)
-    with (
-        byte_progress(f"sending to {target}", None) as advance,
-        feed([*ssh, "nixoci receive"], package="openssh") as to,
-    ):
-        return send_delta(old, new, ProgressSink(to.write, advance), effort=effort)
+        return send_shown(old, new, NullSink(), effort=effort)
+    with feed([*ssh, "nixoci receive"], package="openssh") as to:
+        return send_shown(old, new, to, effort=effort, label=f"sending to {target}")
 
 
 def ssh_command(target: str) -> list[str]:

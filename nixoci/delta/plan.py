@@ -14,6 +14,7 @@ from nixoci.delta.scan import Scanned, scan
 from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.nix_store.path import PathInfo
+from nixoci.progress import Advance, ignore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,14 @@ class Plan:
     summary: SendSummary
 
 
-def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int = SEGMENT_SIZE) -> Plan:
+def scanned_bytes(old: Closure, new: Closure) -> int:
+    """Return the number of bytes that `plan_delta` reports to `advance` in all."""
+    return sum(info.nar_size for info in (old.paths | new.paths).values())
+
+
+def plan_delta(
+    old: Closure, new: Closure, *, similar: bool, segment_size: int = SEGMENT_SIZE, advance: Advance = ignore
+) -> Plan:
     """Plan the delta that makes the closure `new` from `old`.
 
     Args:
@@ -47,6 +55,7 @@ def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int =
         new: The closure to make.
         similar: Whether to look for predecessors of files by similarity, if their path and name give none.
         segment_size: Bytes of a segment; a receiver must know it.
+        advance: Called with the NAR size of each path that was read.
 
     Raises:
         DeltaError: A store path holds something else than files, directories and symlinks, or too much is new.
@@ -58,9 +67,9 @@ def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int =
     rewrite = Rewriter(successions, segment_size=segment_size)
     rewritten = {path for _, path in successions}
     old_roots = [old.on_disk(path) for path in old_paths]
-    old_trees = [(root, scan(root, segment_size=segment_size)) for root in old_roots]
+    old_trees = _scan_all(old_roots, [old.paths[path] for path in old_paths], segment_size, advance)
     new_roots = [new.on_disk(info.path) for info in made]
-    new_trees = [(root, scan(root, segment_size=segment_size)) for root in new_roots]
+    new_trees = _scan_all(new_roots, made, segment_size, advance)
     index = OldTrees(old_trees)
     summary = SendSummary(paths=len(made), bases=0, nar_size=sum(info.nar_size for info in made), delta_size=0, by={})
     bases = _Bases(old_paths)
@@ -104,6 +113,16 @@ def plan_delta(old: Closure, new: Closure, *, similar: bool, segment_size: int =
         segment_size=segment_size,
         summary=summary,
     )
+
+
+def _scan_all(
+    roots: Sequence[Path], infos: Sequence[PathInfo], segment_size: int, advance: Advance
+) -> list[tuple[Path, Scanned]]:
+    trees = []
+    for root, info in zip(roots, infos, strict=True):
+        trees.append((root, scan(root, segment_size=segment_size)))
+        advance(info.nar_size)
+    return trees
 
 
 class _Bases:

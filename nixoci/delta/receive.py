@@ -12,13 +12,14 @@ from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import RefusedError, registration
-from nixoci.progress import byte_progress
+from nixoci.progress import Advance, byte_progress, ignore
 
 
 def receive_delta(
     read: Callable[[int], bytes],
     *,
     what: str,
+    size: int | None = None,
     store: str | None = None,
     dry_run: bool = False,
 ) -> Received:
@@ -30,6 +31,7 @@ def receive_delta(
     Args:
         read: Returns up to that many bytes of the stream, none at its end.
         what: Names the stream in errors.
+        size: Bytes of the stream, for progress; None if that is not known.
         store: The store that receives; a Nix store URL on this machine.
         dry_run: Rebuild and check everything, and register nothing.
 
@@ -43,13 +45,16 @@ def receive_delta(
     with spool() as folder:
         try:
             with registration(store=store, write=not dry_run) as nix:  # first: Nix starts while the header is read
-                stream = DeltaReader(read, what=what)
+                counted = _Counted(read)
+                stream = DeltaReader(counted.read, what=what)
                 header = stream.header()
                 valid = nix.valid([*(base.path for base in header.bases), *(info.path for info in header.paths)])
                 _check_bases(header.bases, valid)
                 _check_present(header.paths, valid)
                 wanted = [info for info in header.paths if info.path not in valid]
-                rebuilder = Rebuilder(stream, header, real, folder)
+                with byte_progress("reading", size) as advance:
+                    counted.report(advance)
+                    rebuilder = Rebuilder(stream, header, real, folder)
                 with byte_progress("rebuilding", sum(info.nar_size for info in wanted)) as advance:
                     for info in wanted:
                         if dry_run:
@@ -67,6 +72,27 @@ def receive_delta(
         delta_size=stream.size,
         nar_size=sum(info.nar_size for info in wanted),
     )
+
+
+class _Counted:
+    """Reads a stream, and reports the bytes that were read so far and from now on."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._size = 0
+        self._advance: Advance = ignore
+
+    def report(self, advance: Advance) -> None:
+        """Report to `advance` from now on."""
+        advance(self._size)
+        self._advance = advance
+
+    def read(self, count: int) -> bytes:
+        """Return up to that many bytes of the stream."""
+        data = self._read(count)
+        self._size += len(data)
+        self._advance(len(data))
+        return data
 
 
 def _check_bases(bases: tuple[Base, ...], valid: dict[str, PathInfo]) -> None:

@@ -30,6 +30,7 @@ from nixoci.nix_store.path import (
 )
 from nixoci.nix_store.registration import registration
 from nixoci.openat import open_below, with_child
+from nixoci.progress import byte_progress, item_progress
 from nixoci.streams import Data, Sink, read_fully
 
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
@@ -84,8 +85,11 @@ def write(old: Closure, new: Closure, out: Sink) -> None:
         text = content + b"\n" if name in (b".delete-paths", b".prune-links") and content else content
         out.write(b"%s - %d\n%s\n" % (name, len(text), text))
     out.write(b".meta-end - 0\n\n")
-    for hashed in sorted(wanted.keys() - restored.keys()):
-        _send_file(new, hashed, wanted[hashed], out)
+    sent = sorted(wanted.keys() - restored.keys())
+    with item_progress("sending files", len(sent)) as advance:
+        for hashed in sent:
+            _send_file(new, hashed, wanted[hashed], out)
+            advance(1)
     out.write(b".data-end - 0\n\n")
 
 
@@ -120,8 +124,11 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
             there = nix.valid(trees)
             missing = sorted(path for path in trees if path not in there)
             infos = in_dependency_order([builder.measure(path, trees[path]) for path in missing])
-            for info in () if dry_run else infos:
-                nix.add(info, partial(builder.write, info, trees[info.path]))
+            added = [] if dry_run else infos
+            with byte_progress("rebuilding", sum(info.nar_size for info in added)) as advance:
+                for info in added:
+                    nix.add(info, partial(builder.write, info, trees[info.path]))
+                    advance(info.nar_size)
         return Received(
             roots=roots,
             added=tuple(info.path for info in infos),

@@ -12,10 +12,10 @@ from nixoci.delta.compare import Content
 from nixoci.delta.effort import Effort, body_packing, incompressible_packing
 from nixoci.delta.format.body import ContentHead, pack_body_start, pack_content_head
 from nixoci.delta.format.stream import DeltaWriter
-from nixoci.delta.plan import Plan, plan_delta
+from nixoci.delta.plan import Plan, plan_delta, scanned_bytes
 from nixoci.delta.summary import SendSummary
 from nixoci.openat import read_below
-from nixoci.progress import Advance, ignore
+from nixoci.progress import Advance, byte_progress, ignore
 from nixoci.streams import NullSink, Sink
 
 _WORKERS = 2
@@ -55,6 +55,16 @@ def send_delta(
         StoreError: A file cannot be read.
     """
     return send_plan(plan_delta(old, new, similar=effort is not Effort.FAST), out, effort=effort, advance=advance)
+
+
+def send_shown(
+    old: Closure, new: Closure, out: Sink, *, effort: Effort = Effort.DEFAULT, label: str = "making the delta"
+) -> SendSummary:
+    """Write a delta as `send_delta` does, with progress on a terminal; `label` describes the writing."""
+    with byte_progress("comparing", scanned_bytes(old, new)) as advance:
+        plan = plan_delta(old, new, similar=effort is not Effort.FAST, advance=advance)
+    with byte_progress(label, sum(content.size for content in plan.contents)) as advance:
+        return send_plan(plan, out, effort=effort, advance=advance)
 
 
 def send_plan(plan: Plan, out: Sink, *, effort: Effort, advance: Advance = ignore) -> SendSummary:

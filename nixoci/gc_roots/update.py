@@ -12,6 +12,7 @@ from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.gc_roots.links import Change, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
 from nixoci.gc_roots.units import update_unit_roots
+from nixoci.progress import item_progress
 
 _PREFIX = "podman-"
 
@@ -78,10 +79,12 @@ def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[ContainerR
     stores = [*declared, *([places.kept_store] if places.kept_store else []), *built_stores()]
     images = find_images({container.image for container in containers if container.image}, stores)
     paths: dict[str, Path] = {}
-    for container in containers:
-        path = _path(podman, container, images)
-        if path is not None and path.exists():
-            paths[container.id] = path
+    with item_progress("finding the images of containers", len(containers)) as advance:
+        for container in containers:
+            path = _path(podman, container, images)
+            if path is not None and path.exists():
+                paths[container.id] = path
+            advance(1)
     names = {container.id: container.names[0] if container.names else "" for container in containers}
     image_of = {container.id: container.image for container in containers}
     old = {key: image for key, image in images.items() if image.store not in declared and image.path.exists()}

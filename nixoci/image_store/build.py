@@ -32,7 +32,7 @@ from nixoci.output import new_directory
 from nixoci.process import run
 from nixoci.progress import byte_progress
 from nixoci.tree.model import Inode, walk
-from nixoci.tree.tar_writer import tar_entries
+from nixoci.tree.tar_writer import tar_size
 
 _FILE_MODE = 0o444
 _PROGRAM_MODE = 0o555
@@ -167,8 +167,7 @@ class _Writer:
     def _add_layer(self, image: ImagePath, created: str) -> LayerRecord:
         root = image.tree()
         partial = self._layers / "new"
-        total = sum(len(entry.header) + entry.size for entry in tar_entries(root))
-        with partial.open("xb") as file, byte_progress(f"hashing {image.document.name}", total) as advance:
+        with partial.open("xb") as file, byte_progress(f"hashing {image.document.name}", tar_size(root)) as advance:
             content = write_tar_split(root, image.rootfs, file, advance=advance)
         partial.chmod(_FILE_MODE)
         identifier = content.diff_id.hex

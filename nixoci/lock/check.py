@@ -16,6 +16,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import list_tags
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import open_source
+from nixoci.progress import Advance, ignore
 
 _THREADS = 4
 
@@ -46,13 +47,16 @@ class Outdated:
     newer: list[str]
 
 
-def verify_lock(lock: Lock, names: Collection[str] = (), *, context: LockContext | None = None) -> list[Problem]:
+def verify_lock(
+    lock: Lock, names: Collection[str] = (), *, context: LockContext | None = None, advance: Advance = ignore
+) -> list[Problem]:
     """Return the problems of images.
 
     Args:
         lock: The lock.
         names: The images to check; all if there are no names.
         context: The lock's place, to compare images with their sources; without it, only the lock is read.
+        advance: Called with 1 for each platform of each image.
 
     Raises:
         LockError: No such image.
@@ -64,11 +68,16 @@ def verify_lock(lock: Lock, names: Collection[str] = (), *, context: LockContext
             if context is not None:
                 found += _differences_from_source(name, image, platform, context)
             problems += [Problem(image=name, platform=platform, message=message) for message in found]
+            advance(1)
     return problems
 
 
-def outdated_images(lock: Lock, names: Collection[str] = (), *, context: LockContext) -> list[Outdated]:
+def outdated_images(
+    lock: Lock, names: Collection[str] = (), *, context: LockContext, advance: Advance = ignore
+) -> list[Outdated]:
     """Return the images of these names, all by default, that could be newer.
+
+    `advance` is called with 1 for each image.
 
     Raises:
         LockError: No such image.
@@ -84,6 +93,7 @@ def outdated_images(lock: Lock, names: Collection[str] = (), *, context: LockCon
         newer: list[str] = []
         if isinstance(source, Reference) and source.tag:
             newer = newer_tags(source.tag, list_tags(source, context.access))
+        advance(1)
         return Outdated(image=name, reference=image.reference, moved=moved, newer=newer)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:

@@ -36,16 +36,21 @@ def read_lock(path: str | os.PathLike[str]) -> Lock:
         text = path.read_bytes()
     except FileNotFoundError as error:
         raise LockError(f"{path}: there is no such lock file; make it with `nixoci add REF --lock {path}`") from error
-    value = load(text, what=str(path))
+    return parse_lock(text, what=str(path))
+
+
+def parse_lock(text: bytes, *, what: str) -> Lock:
+    """Read the text of a lock file, which `what` names in errors; errors are those of `read_lock`."""
+    value = load(text, what=what)
     version = value.get("version") if isinstance(value, dict) else None
     if isinstance(version, int) and version != LOCK_VERSION:
         raise UnsupportedVersionError(
-            f"{path}: version: expected {LOCK_VERSION}, got {version}; the file was written by another nixoci, use that"
+            f"{what}: version: expected {LOCK_VERSION}, got {version}; the file was written by another nixoci, use that"
             " one"
         )
-    lock = structure(Lock, value, what=str(path), strict=True)
+    lock = structure(Lock, value, what=what, strict=True)
     for name, image in lock.images.items():
-        where = f'{path}: images["{name}"]'
+        where = f'{what}: images["{name}"]'
         if not NAME.fullmatch(name):
             raise LockError(f"{where}: not a valid name; expected {NAME.pattern}")
         _check(image, where)

@@ -22,6 +22,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import Registry
 from nixoci.oci.resolve import resolve_image_platforms
 from nixoci.oci.sources import BlobsSource, LocalSource, Source, open_source, parse_source
+from nixoci.progress import Advance, ignore
 
 _THREADS = 4
 
@@ -71,7 +72,14 @@ def add_image(
     return replace(lock, images={**lock.images, name: image}), name
 
 
-def update_images(lock: Lock, names: Collection[str] = (), *, context: LockContext, tag: str | None = None) -> Lock:
+def update_images(
+    lock: Lock,
+    names: Collection[str] = (),
+    *,
+    context: LockContext,
+    tag: str | None = None,
+    advance: Advance = ignore,
+) -> Lock:
     """Resolve the references of images again, for the platforms that they are pinned for.
 
     Args:
@@ -79,6 +87,7 @@ def update_images(lock: Lock, names: Collection[str] = (), *, context: LockConte
         names: The images; all if there are no names.
         context: The lock's place.
         tag: A tag to pin in place of each image's own.
+        advance: Called with 1 for each image.
 
     Raises:
         LockError: No such image, or an image without tags.
@@ -90,6 +99,7 @@ def update_images(lock: Lock, names: Collection[str] = (), *, context: LockConte
         before = chosen[name]
         reference = before.reference if tag is None else _retagged(name, before.reference, tag)
         after = _resolve(reference, map(Platform.parse, before.platforms), context)
+        advance(1)
         return _with_nar_hashes(after, before)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from nixoci.errors import BlobError, PlatformError
+from nixoci.errors import BlobError, PlatformError, ProcessError
 from nixoci.extraction import extract
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.context import LockContext
@@ -25,7 +25,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
-from nixoci.progress import Advance, ignore
+from nixoci.progress import Advance, folder_growth, ignore
 
 _COPY = 1 << 20
 
@@ -47,6 +47,14 @@ class PrefetchTarget:
     def blobs(self) -> list[LockedBlob]:
         """The manifest, the config and the layers."""
         return [self.locked.manifest, self.locked.config, *self.locked.layers]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedImagePath:
+    """The hash of an image path, and its path in the Nix store; None if Nix could not add it."""
+
+    nar_hash: LockedNarHash
+    path: str | None
 
 
 def prefetch_targets(
@@ -96,7 +104,7 @@ def prefetch_blobs(
         targets: The images that the blobs belong to.
         missing: The blobs, from `missing_blobs`.
         context: The lock's place.
-        advance: Called with the size of each blob that was added.
+        advance: Called with the bytes of blobs: of a registry's layers as they arrive, of others as they are added.
 
     Raises:
         ImageError: A blob cannot be read, or does not match the lock.
@@ -108,10 +116,9 @@ def prefetch_blobs(
             needed = {blob.digest: blob for blob in target.blobs if blob.digest in left}
             if not needed:
                 continue
-            with _open_blobs(target, needed, context, Path(folder) / "layout") as open_blob:
+            with _open_blobs(target, needed, context, Path(folder) / "layout", advance) as (open_blob, downloaded):
                 for blob in needed.values():
-                    _add_blob(target, blob, open_blob, Path(folder))
-                    advance(blob.size)
+                    _add_blob(target, blob, open_blob, Path(folder), ignore if blob.digest in downloaded else advance)
                     del left[blob.digest]
 
 
@@ -120,28 +127,43 @@ def compute_nar_hash(target: PrefetchTarget, *, advance: Advance = ignore) -> Lo
 
     Args:
         target: The image. Its blobs must be in the Nix store, see `prefetch_blobs`.
-        advance: Called with the layers' bytes that were read, each counted twice.
+        advance: Called with the layers' bytes that were read.
 
     Raises:
         ImageError: The image cannot be extracted.
         ProcessError: Nix is missing or fails.
     """
-    files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
-    with (
-        tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
-        open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source,
-    ):
-        image_path = Path(folder) / "image"
-        extract(
-            resolve_image(source, Platform.parse(target.platform)),
-            source,
-            image_path,
-            name=target.name,
-            reference=podman_name(target.name, target.image.reference),
-            digest=target.image.digest,
-            advance=advance,
-        )
-        return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", nix.nar_digest(image_path)).sri)
+    with _extracted(target, "image", advance) as image_path:
+        return _hash_of(image_path)
+
+
+def add_image_path(
+    target: PrefetchTarget, store_name: str, *, warn: Callable[[str], None], advance: Advance = ignore
+) -> AddedImagePath:
+    """Extract an image as `compute_nar_hash` does, and add the image path to the Nix store.
+
+    Its derivation with that hash then has nothing to build. The path has no garbage collector root.
+
+    Args:
+        target: The image. Its blobs must be in the Nix store, see `prefetch_blobs`.
+        store_name: The name of its derivation, from `image_path_names`.
+        warn: Called with a message if Nix cannot add the path.
+        advance: Called with the layers' bytes that were read.
+
+    Raises:
+        ImageError: The image cannot be extracted.
+        ProcessError: Nix is missing, or cannot hash the path.
+    """
+    with _extracted(target, store_name, advance) as image_path:
+        try:
+            path = nix.add_tree(image_path)
+        except ProcessError as error:
+            warn(
+                f"image {target.name}: Nix cannot add its image path: {nix.failure_reason(error)}; the next build"
+                " extracts it again"
+            )
+            return AddedImagePath(nar_hash=_hash_of(image_path), path=None)
+        return AddedImagePath(nar_hash=LockedNarHash(format=FORMAT_VERSION, hash=nix.nar_hash(path)), path=path)
 
 
 def with_nar_hash(lock: Lock, target: PrefetchTarget, nar_hash: LockedNarHash | None) -> Lock:
@@ -163,24 +185,51 @@ def blob_path(digest: Digest) -> Path:
 
 
 @contextmanager
+def _extracted(target: PrefetchTarget, directory: str, advance: Advance) -> Iterator[Path]:
+    """Extract an image to a temporary directory of this name."""
+    files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
+    with (
+        tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
+        open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source,
+    ):
+        image_path = Path(folder) / directory
+        extract(
+            resolve_image(source, Platform.parse(target.platform)),
+            source,
+            image_path,
+            name=target.name,
+            reference=podman_name(target.name, target.image.reference),
+            digest=target.image.digest,
+            advance=advance,
+        )
+        yield image_path
+
+
+def _hash_of(image_path: Path) -> LockedNarHash:
+    return LockedNarHash(format=FORMAT_VERSION, hash=Digest("sha256", nix.nar_digest(image_path)).sri)
+
+
+@contextmanager
 def _open_blobs(
-    target: PrefetchTarget, needed: Mapping[Digest, LockedBlob], context: LockContext, layout: Path
-) -> Iterator[Callable[[LockedBlob], BinaryIO]]:
-    """Yield a function that opens the needed blobs of an image; `layout` collects the layers of registries."""
+    target: PrefetchTarget, needed: Mapping[Digest, LockedBlob], context: LockContext, layout: Path, advance: Advance
+) -> Iterator[tuple[Callable[[LockedBlob], BinaryIO], Collection[Digest]]]:
+    """Yield a function that opens the needed blobs of an image, and those that were downloaded to `layout` for it."""
     source = context.source(target.image.reference)
     if not isinstance(source, Reference):
         with context.open_pinned(target.name, target.image) as local:
-            yield lambda blob: local.open_blob(_descriptor(blob))
+            yield (lambda blob: local.open_blob(_descriptor(blob))), ()
         return
     manifest = source.at(target.locked.manifest.digest)
     layers = {layer.digest for layer in target.locked.layers}
-    if layers & set(needed):
+    downloaded = {digest: blob for digest, blob in needed.items() if digest in layers}
+    if downloaded:
         folders = {digest: layout / "blobs" / digest.algorithm for digest in layers}
         for digest, folder in folders.items():
             folder.mkdir(parents=True, exist_ok=True)
             if digest not in needed and not (folder / digest.hex).exists():
                 (folder / digest.hex).symlink_to(blob_path(digest))
-        copy_layers(manifest, context.access, layout)
+        with folder_growth(layout, sum(blob.size for blob in downloaded.values()), advance):
+            copy_layers(manifest, context.access, layout)
     with open_source(manifest, access=context.access) as registry:
 
         def open_blob(blob: LockedBlob) -> BinaryIO:
@@ -188,11 +237,15 @@ def _open_blobs(
                 return registry.open_blob(_descriptor(blob))
             return (layout / "blobs" / blob.digest.algorithm / blob.digest.hex).open("rb")
 
-        yield open_blob
+        yield open_blob, downloaded
 
 
 def _add_blob(
-    target: PrefetchTarget, blob: LockedBlob, open_blob: Callable[[LockedBlob], BinaryIO], folder: Path
+    target: PrefetchTarget,
+    blob: LockedBlob,
+    open_blob: Callable[[LockedBlob], BinaryIO],
+    folder: Path,
+    advance: Advance,
 ) -> None:
     """Verify a blob and add it to the Nix store."""
     what = f"image {target.name}: blob {blob.digest}"
@@ -204,6 +257,7 @@ def _add_blob(
                 size += len(data)
                 hasher.update(data)
                 copy.write(data)
+                advance(len(data))
     except FileNotFoundError as error:
         raise BlobError(f"{what}: the registry does not serve it; the image cannot be built from there") from error
     if (size, hasher.hexdigest()) != (blob.size, blob.digest.hex):

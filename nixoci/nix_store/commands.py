@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from nixoci.document import load
 from nixoci.errors import ProcessError, StoreError
+from nixoci.nix_store.hashes import printed_to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_basename
 from nixoci.process import run
 
@@ -83,6 +86,25 @@ def add_fixed_file(file: Path, algorithm: str, digest: str, name: str) -> None:
     """Add a file, whose digest Nix checks, to the store under its fixed path (`nix-prefetch-url`)."""
     kind = ["--type", algorithm, "--name", name]
     run(["nix-prefetch-url", *kind, file.as_uri(), digest], package="nix")
+
+
+def add_tree(tree: Path) -> str:
+    """Add a file or directory to the store under its own name and return its path (`nix-store --add-fixed`).
+
+    The path is that of a fixed-output derivation with the name and the recursive SHA-256 of the tree.
+    """
+    return run(["nix-store", "--add-fixed", "--recursive", "sha256", tree], package="nix").decode().strip()
+
+
+def nar_hash(path: str) -> str:
+    """Return the SHA-256 of a valid path's NAR as SRI (`nix-store --query --hash`)."""
+    return printed_to_sri(run(["nix-store", "--query", "--hash", path], package="nix").decode().strip())
+
+
+def evaluate(expression: str) -> Any:
+    """Return the value of a Nix expression that is plain data (`nix-instantiate --eval`)."""
+    command = ["nix-instantiate", "--eval", "--strict", "--json", "-"]
+    return load(run(command, stdin=expression.encode(), package="nix"), what="nix-instantiate")
 
 
 def nar_digest(path: Path) -> str:

@@ -32,6 +32,9 @@ _MACHINES = {
 }
 """Platforms by `uname -m`; `nix_language/expressions/lock.nix` has them by Nix's systems."""
 
+KNOWN_PLATFORMS = tuple(sorted(set(_MACHINES.values())))
+"""The platforms of usual machines; images may have others."""
+
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 """The variant of an architecture that is named without one."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
 from nixoci.tree.model import NANOSECONDS, Inode, Kind, walk
-from nixoci.tree.tar_format import HARDLINK_FLAG, KIND_FLAGS, LIBARCHIVE_XATTR, PAX_FLAG, XATTR, padding
+from nixoci.tree.tar_format import END_OF_ARCHIVE, HARDLINK_FLAG, KIND_FLAGS, LIBARCHIVE_XATTR, PAX_FLAG, XATTR, padding
 
 _NAME_LENGTH = 100
 _MAX_ID = 0o7777777
@@ -52,6 +52,12 @@ def tar_entries(root: Inode) -> Iterator[TarEntry]:
             )
         else:
             yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, canonical, 0, records={}), 0)
+
+
+def tar_size(root: Inode) -> int:
+    """Return the bytes of the tar of a tree."""
+    entries = sum(len(entry.header) + entry.size + len(padding(entry.size)) for entry in tar_entries(root))
+    return entries + len(END_OF_ARCHIVE)
 
 
 def _xattr(xattr: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.layout import write_layout
+from tests.support.layout import write_layout, write_platforms
+from tests.support.skopeo import install_program, install_skopeo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Result
 
@@ -46,3 +49,77 @@ def test_names_come_from_the_lock(tmp_path: Path, nixoci: Run, monkeypatch: pyte
 
 def test_verbs_complete(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complete(nixoci, monkeypatch, "pre") == ["prefetch"]
+
+
+def test_the_usual_platforms_complete(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for verb in ("add", "extract"):
+        assert complete(nixoci, monkeypatch, verb, "--platform", "linux/arm") == [
+            *("linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm/v8", "linux/arm64")
+        ]
+
+
+def test_platforms_of_the_lock_complete(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complete(nixoci, monkeypatch, "prefetch", "--platform", "") == []
+    write_platforms(tmp_path / "web", "linux/amd64", "linux/arm64")
+    write_platforms(tmp_path / "data", "linux/amd64", "linux/riscv64")
+    nixoci("add", "oci:web", "--platform", "linux/amd64", "--platform", "linux/arm64")
+    nixoci("add", "oci:data", "--platform", "linux/riscv64")
+    every = ["linux/riscv64", "linux/amd64", "linux/arm64"]
+    assert complete(nixoci, monkeypatch, "prefetch", "--platform", "") == every
+    assert complete(nixoci, monkeypatch, "prefetch", "web", "--platform", "linux/a") == ["linux/amd64", "linux/arm64"]
+    assert complete(nixoci, monkeypatch, "prefetch", "nothing", "--platform", "") == []
+    nixoci("add", "oci:data", "--platform", "linux/amd64", "--lock", "other.json")
+    assert complete(nixoci, monkeypatch, "prefetch", "data", "--platform", "") == ["linux/riscv64"]
+    assert complete(nixoci, monkeypatch, "prefetch", "data", "--lock", "other.json", "--platform", "") == [
+        "linux/amd64"
+    ]
+
+
+def test_references_and_tags_come_from_the_lock(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_layout(tmp_path / "layout", [], tag="1.27-alpine")
+    install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
+    nixoci("add", "example.org/web:1.27-alpine", "--platform", "linux/amd64")
+    nixoci("add", "oci:layout:1.27-alpine", "--platform", "linux/amd64")
+    assert complete(nixoci, monkeypatch, "add", "ex") == ["example.org/web:1.27-alpine"]
+    assert complete(nixoci, monkeypatch, "add", "o") == ["oci:layout:1.27-alpine", "oci:", "oci-archive:"]
+    assert complete(nixoci, monkeypatch, "update", "web", "--tag", "") == ["1.27-alpine"]
+    assert complete(nixoci, monkeypatch, "update", "--tag", "2") == []
+
+
+def test_profiles_and_generations_complete(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiles = tmp_path / "nix/profiles"
+    profiles.mkdir(parents=True)
+    for name in ("edge", "edge-1-link", "edge-12-link"):
+        (profiles / name).symlink_to("/nix/store/x")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert complete(nixoci, monkeypatch, "receive", "--profile", f"{profiles}/e") == [f"{profiles}/edge"]
+    generations = [f"{profiles}/{name}" for name in ("edge", "edge-1-link", "edge-12-link")]
+    for words in (["send", "--from"], ["send", "--from", "x", "--to"], ["copy", "--to", "ssh://edge"]):
+        assert complete(nixoci, monkeypatch, *words, f"{profiles}/e") == generations
+    assert complete(nixoci, monkeypatch, "receive", "--profile", "./x") == ["file,./x"], "another path is a file's"
+
+
+BASH = """
+{script}
+COMP_WORDS=(nixoci {words}) COMP_CWORD={last}
+_nixoci_completion nixoci
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+def test_bash_completes_with_the_script(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script itself, in a real bash, with a command of this environment."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    install_program(monkeypatch, tmp_path, "nixoci", f'#!/bin/sh\nexec {sys.executable} -m nixoci "$@"\n')
+    write_layout(tmp_path / "web", [])
+    nixoci("add", "oci:web", "--platform", "linux/amd64")
+    script = nixoci("completion", "bash").out
+    for words, wanted in (
+        (["upd"], ["update"]),
+        (["show", "w"], ["web"]),
+        (["prefetch", "--platform", "linux/"], ["linux/amd64"]),
+        (["doctor", "--js"], ["--json"]),
+    ):
+        text = BASH.format(script=script, words=" ".join(words), last=len(words))
+        done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == wanted

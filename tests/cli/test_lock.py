@@ -94,8 +94,8 @@ def test_update_and_remove(tmp_path: Path, nixoci: Run, web: str) -> None:
 
 def test_list(nixoci: Run, web: str) -> None:
     assert nixoci("list").out.splitlines() == [
-        "NAME  REFERENCE    DIGEST               PLATFORM     SIZE",
-        f"web   oci:web:1.0  {web[:19]}  linux/amd64  10.2 kB",
+        "NAME  REFERENCE    PLATFORM     SIZE     DIGEST",
+        f"web   oci:web:1.0  linux/amd64  10.2 kB  {web}",
     ]
     (listed,) = nixoci("list", "--json").json
     assert listed["platforms"] == [{"platform": "linux/amd64", "layers": 1, "size": 10240}]

@@ -1,18 +1,89 @@
 from __future__ import annotations
 
+import re
+import shlex
+from typing import TYPE_CHECKING
+
 import click
 import pytest
 
-from nixoci.cli import VERBS, cli
+from nixoci.cli import GROUPS, VERBS, cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixoci.cli.verb import Verb
+    from tests.cli.conftest import Result
+
+
+def command_of(name: str) -> Verb:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+SHOWN = [name for name in VERBS if not command_of(name).hidden]
 
 
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_is_called_what_its_command_says(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
+    command = command_of(name)
     assert command.name == name
     assert command.help
 
 
 def test_an_unknown_verb_is_none() -> None:
     assert cli.get_command(click.Context(cli), "conjure") is None
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """Return the indented lines of a help by the headings above them."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if re.fullmatch(r"[A-Z][a-z ]+:", line):
+            found[line[:-1]] = []
+        elif line.startswith("  ") and found:
+            found[list(found)[-1]].append(line[2:])
+    return found
+
+
+def test_the_help_shows_every_verb_in_one_group(nixoci: Callable[..., Result]) -> None:
+    shown = sections(nixoci("--help").out)
+    verbs = {title: [line.split()[0] for line in shown[title] if line[0] != " "] for title in GROUPS}
+    assert verbs == {title: [name for name in group if name in SHOWN] for title, group in GROUPS.items()}
+    assert len(VERBS) == sum(map(len, GROUPS.values()))
+
+
+def test_the_help_cuts_no_sentence(nixoci: Callable[..., Result]) -> None:
+    shown = sections(nixoci("--help").out)
+    assert not [line for title in GROUPS for line in shown[title] if line.endswith("...")]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_help_of_a_verb_ends_with_its_examples(nixoci: Callable[..., Result], name: str) -> None:
+    shown = sections(nixoci(name, "--help").out)
+    assert list(shown)[-1] == "Examples"
+    assert shown["Examples"] == list(command_of(name).examples)
+
+
+def command_lines(example: str) -> list[list[str]]:
+    """Return the arguments of each nixoci that the shell would run for an example."""
+    unquoted = re.sub(r"'[^']*'", "''", example)
+    assert not set("`;&\\") & set(unquoted), "only pipes, redirections and substitutions are understood here"
+    parts = re.split(r"[|]|>\s*\S+|<\(|\)$", re.sub(r"\$\([^)]*\)", "SUBSTITUTED", unquoted))
+    words = [shlex.split(part) for part in parts if part.strip()]
+    return [line[line.index("nixoci") + 1 :] for line in words if "nixoci" in line[:3]]
+
+
+@pytest.mark.parametrize(("name", "example"), [(name, line) for name in SHOWN for line in command_of(name).examples])
+def test_an_example_is_a_command_that_the_parser_takes(name: str, example: str) -> None:
+    lines = command_lines(example)
+    assert name in {line[0] for line in lines}
+    for verb, *arguments in lines:
+        with command_of(verb).make_context(verb, arguments):
+            pass
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_verb_has_two_examples_or_more(name: str) -> None:
+    assert len(command_of(name).examples) >= 2

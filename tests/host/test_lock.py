@@ -179,21 +179,33 @@ def test_prefetched_blobs_are_where_the_derivations_look(
     image = images["python"].old
     nixoci(machine, folder, "add", image.inside if local else registry.push(image), "--name", "web")
     paths = forget(machine, read(machine, folder)["web"])
-    said = json.loads(nixoci(machine, folder, "prefetch", "--json"))
+    said = json.loads(nixoci(machine, folder, "prefetch", "--no-image-paths", "--json"))
     assert len(said["blobs"]) == len(paths)
+    assert [image["path"] for image in said["narHashes"]] == [None]
     machine.run(["nix-store", "--check-validity", *paths])
     registry.clear()
-    assert json.loads(nixoci(machine, folder, "prefetch", "--json"))["blobs"] == []
+    assert json.loads(nixoci(machine, folder, "prefetch", "--no-image-paths", "--json"))["blobs"] == []
     assert registry.requests() == [], "what is in the store is not fetched again"
     machine.run(["nix-store", "--delete", "--ignore-liveness", paths[-1]])
     assert len(json.loads(nixoci(machine, folder, "prefetch", "--no-nar-hash", "--json"))["blobs"]) == 1
     assert len({request.path for request in registry.requests() if "/blobs/" in request.path}) <= 2, "config and layer"
 
     nixoci(machine, folder, "generate", "--output", "default.nix")
-    path = machine.run(["nix-build", "--no-out-link", *arguments("images.web")], cwd=folder, timeout=600).stdout
+    command = ["nix-build", "--no-out-link", *arguments("images.web")]
+    done = machine.run(command, cwd=folder, timeout=600)
+    assert "building '/nix/store/" in done.stderr
+    path = done.stdout.strip()
     pinned = read(machine, folder)["web"]["platforms"][PLATFORM]["narHash"]["hash"]
-    hashed = machine.run(["nix-hash", "--type", "sha256", "--sri", path.strip()]).stdout.strip()
+    hashed = machine.run(["nix-hash", "--type", "sha256", "--sri", path]).stdout.strip()
     assert hashed == pinned, "the hash is the built image path's"
+
+    machine.run(["nix-store", "--delete", "--ignore-liveness", path])
+    added = json.loads(nixoci(machine, folder, "prefetch", "--json"))["narHashes"]
+    assert added == [{"name": "web", "platform": PLATFORM, "narHash": pinned, "path": path}]
+    assert machine.run(["nix-store", "--query", "--references", path]).stdout == ""
+    done = machine.run(command, cwd=folder, timeout=600)
+    assert done.stdout.strip() == path
+    assert "building '" not in done.stderr, "an image that prefetching has extracted is not extracted again"
 
 
 def test_a_damaged_layout_is_not_put_into_the_store(machine: Machine, images: dict[str, Pair], folder: str) -> None:

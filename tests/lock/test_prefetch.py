@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
 from nixoci.errors import LockError, PlatformError
-from nixoci.lock.model import LockedNarHash
-from nixoci.lock.prefetch import prefetch_targets, with_nar_hash
+from nixoci.lock.context import LockContext
+from nixoci.lock.model import EMPTY_LOCK, LockedNarHash
+from nixoci.lock.pin import add_image
+from nixoci.lock.prefetch import (
+    PrefetchTarget,
+    add_image_path,
+    blob_path,
+    compute_nar_hash,
+    prefetch_targets,
+    with_nar_hash,
+)
 from nixoci.oci.model import Platform
 from tests.nix_language.locks import image, lock, platform
+from tests.support.layers import file, layer
+from tests.support.layout import write_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LOCK = lock(
     web=image("docker.io/library/nginx:1.27", amd64=platform("web", "a", "b"), arm64=platform("web on arm", "a")),
@@ -60,3 +78,54 @@ def test_a_hash_is_pinned_for_one_platform_only() -> None:
     assert images["web"].platforms["linux/arm64"].nar_hash == hashed
     assert images["web"].platforms["linux/amd64"] == LOCK.images["web"].platforms["linux/amd64"]
     assert images["data"] == LOCK.images["data"]
+
+
+NIX_STORE = """\
+#!/bin/sh
+case $1 in
+--print-fixed-path) echo "$BLOBS/$4" ;;
+*) echo "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Connection refused" >&2; exit 1 ;;
+esac
+"""
+NIX_HASH = f"#!/bin/sh\necho {'0' * 64}\n"
+
+
+@pytest.fixture
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefetchTarget]:
+    """An image whose blobs are there, with a Nix that cannot add paths."""
+    write_layout(tmp_path / "web", [layer(file(b"data", b"x" * 1000)), layer(file(b"more", b"y" * 2000))])
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for blob in (tmp_path / "web/blobs").glob("*/*"):
+        (blobs / f"{blob.parent.name}-{blob.name}").symlink_to(blob)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("nix-store", NIX_STORE), ("nix-hash", NIX_HASH)):
+        (programs / name).write_text(text, encoding="ascii")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("BLOBS", str(blobs))
+    pinned, _ = add_image(
+        EMPTY_LOCK,
+        f"oci:{tmp_path}/web",
+        context=LockContext(directory=tmp_path),
+        platforms=[Platform.parse("linux/amd64")],
+    )
+    yield prefetch_targets(pinned)[0]
+    blob_path.cache_clear()
+
+
+def test_a_store_that_takes_no_path_is_a_warning(target: PrefetchTarget) -> None:
+    warnings: list[str] = []
+    added = add_image_path(target, "web-0-latest", warn=warnings.append)
+    assert added.path is None
+    assert added.nar_hash == compute_nar_hash(target)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("image web: Nix cannot add its image path: cannot connect to socket")
+    assert warnings[0].endswith("; the next build extracts it again")
+
+
+def test_the_layers_are_counted_once(target: PrefetchTarget) -> None:
+    counted: list[int] = []
+    compute_nar_hash(target, advance=counted.append)
+    assert sum(counted) == sum(blob.size for blob in target.locked.layers)

@@ -1,0 +1,92 @@
+"""Files on the command line, where `-` is standard input or output; a file of that name is `./-`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from nixoci.output import write_if_changed
+
+STANDARD = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A file to read; standard input if `path` is None."""
+
+    path: Path | None
+
+    def __str__(self) -> str:
+        return "standard input" if self.path is None else str(self.path)
+
+    @property
+    def argument(self) -> str:
+        """The text that names it on a command line."""
+        return STANDARD if self.path is None else str(self.path)
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open the file while the block runs; standard input stays open."""
+        if self.path is None:
+            yield sys.stdin.buffer
+            return
+        with self.path.open("rb") as file:
+            yield file
+
+    def read_bytes(self) -> bytes:
+        """Return the whole content."""
+        with self.open() as file:
+            return file.read()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file to write; standard output if `path` is None."""
+
+    path: Path | None
+
+    def write(self, text: str) -> None:
+        """Write the text; a file is touched only if its content changes."""
+        if self.path is None:
+            click.echo(text, nl=False)
+        else:
+            write_if_changed(self.path, text)
+
+
+class _File(click.Path):
+    """A file or `-`, which one option or argument of a command may have."""
+
+    def __init__(self, kind: type[Input] | type[Output]) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, self._kind):
+            return value
+        if value != STANDARD:
+            return self._kind(path=Path(os.fsdecode(super().convert(value, param, ctx))))
+        if ctx is not None and ctx.meta.setdefault(f"{__name__}.{self._kind.__name__}", param) is not param:
+            self.fail("`-` is given twice; one of the two has to be a file", param, ctx)
+        return self._kind(path=None)
+
+
+class LockFile(click.Path):
+    """The lock file of a verb that changes it, or that refers to it by its path."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; the lock of such a verb has to be a file."""
+        if value == STANDARD:
+            self.fail("the lock has to be a file here, not standard input", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+INPUT = _File(Input)
+OUTPUT = _File(Output)
