@@ -19,6 +19,7 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
         "nixoci image-store store image",
         "nixoci image-store store web database --storage-conf storage.conf",
         "nixoci image-store --rootless store image",
+        "nixoci image-store --self-contained --prefix /usr/lib/nixoci store image --drop-in 50-nixoci.conf",
     ],
 )
 @click.argument("out", type=click.Path(path_type=Path))
@@ -32,6 +33,17 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
     "--no-erofs",
     is_flag=True,
     help="Leave out EROFS files, which old kernels and podmans cannot mount; files lose owners, suid and capabilities.",
+)
+@click.option(
+    "--self-contained",
+    is_flag=True,
+    help="Copy the images into the store, equal files once, for machines without a Nix store.",
+)
+@click.option(
+    "--prefix",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Place of the store on the machine that uses it, for --storage-conf and --drop-in; by default OUT.",
 )
 @click.option(
     "--mkcomposefs",
@@ -68,6 +80,8 @@ def image_store(
     image_path: tuple[Path, ...],
     rootless: bool,
     no_erofs: bool,
+    self_contained: bool,
+    prefix: Path | None,
     mkcomposefs: str,
     conf: Output | None,
     drop_in: Output | None,
@@ -78,25 +92,34 @@ def image_store(
 
     Nothing is copied: the store refers to the image paths, which must stay where they are. Existing containers keep
     working with a later store over the same images.
+
+    A store that is --self-contained refers to nothing, and can be copied into the image of an operating system; copy it
+    with its hardlinks (`cp --archive`, `rsync --hard-links`, tar).
     """
     if rootless and no_erofs:
         raise click.UsageError("--rootless and --no-erofs are two kinds of store; give one of them")
     if as_json and Output(path=None) in (conf, drop_in):
         raise click.UsageError("--json prints to standard output too; give --storage-conf and --drop-in a file")
+    if prefix is not None and not self_contained:
+        raise click.UsageError("--prefix is the place of a copy; give it with --self-contained")
+    if prefix is not None and not prefix.is_absolute():
+        raise click.UsageError(f"--prefix {prefix} is not an absolute path")
     paths = dict.fromkeys(path.resolve() for path in image_path)
     stored = build_image_store(
         out.absolute(),
         [ImagePath.open(path) for path in paths],
         mkcomposefs=None if no_erofs else mkcomposefs,
         rootless=rootless,
+        self_contained=self_contained,
     )
-    program = out.resolve() / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
+    place = prefix or out.resolve()
+    program = place / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     if conf is not None:
-        conf.write(render_storage_conf(out.resolve(), mount_program=program))
+        conf.write(render_storage_conf(place, mount_program=program))
     if drop_in is not None:
         if drop_in.path is not None:
             drop_in.path.parent.mkdir(parents=True, exist_ok=True)
-        drop_in.write(render_storage_drop_in(out.resolve(), mount_program=program))
+        drop_in.write(render_storage_drop_in(place, mount_program=program))
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:

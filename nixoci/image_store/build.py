@@ -11,6 +11,9 @@ OUT/overlay/LAYER/link, OUT/overlay/l/LINK, .../empty/
 For rootless users, instead of the EROFS file:
 OUT/overlay/LAYER/metadata.tar.gz                     the same metadata, for OUT/mount-program
 
+A self-contained store has the tree itself at OUT/overlay/LAYER/diff, and no absolute path. It can be copied to a
+machine without a Nix store.
+
 An image's id is the sha256 of its rewritten config, and a layer's id the diff id of its tree. Neither depends on store
 paths, so containers of one image store start from the next one too, and equal layers are stored once.
 """
@@ -22,6 +25,7 @@ from pathlib import Path
 
 from nixoci.errors import ProcessError, StoreError
 from nixoci.image_path import ImagePath
+from nixoci.image_store.copies import TreeCopies
 from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
 from nixoci.image_store.rewrite import rewrite
@@ -60,6 +64,7 @@ def build_image_store(
     *,
     mkcomposefs: str | os.PathLike[str] | None = MKCOMPOSEFS,
     rootless: bool = False,
+    self_contained: bool = False,
 ) -> list[StoredImage]:
     """Build an image store over image paths in the new directory `out`.
 
@@ -72,6 +77,8 @@ def build_image_store(
             of the Nix store.
         rootless: Build the store for rootless users, who may not mount EROFS files: with a mount program, which
             their storage.conf has to name as `mount_program`, and the files that it needs.
+        self_contained: Copy the trees into the store instead of referring to the image paths. Equal files of all images
+            are one file there, and nothing in the store depends on its place.
 
     Raises:
         StoreError: `out` exists, two images have the same name, or an image path is damaged; nothing is left.
@@ -81,7 +88,7 @@ def build_image_store(
     """
     program = None if rootless or mkcomposefs is None else os.fspath(mkcomposefs)
     with new_directory(Path(out)) as made:
-        writer = _Writer(made, program, rootless=rootless)
+        writer = _Writer(made, program, rootless=rootless, copies=TreeCopies() if self_contained else None)
         for image in images:
             writer.add(image)
         return writer.finish()
@@ -108,12 +115,13 @@ class _Image:
 class _Writer:
     """Writes an image store to a directory, one image at a time."""
 
-    def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool) -> None:
+    def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool, copies: TreeCopies | None) -> None:
         self._images = root / "overlay-images"
         self._layers = root / "overlay-layers"
         self._overlay = root / "overlay"
         self._mkcomposefs = mkcomposefs
         self._rootless = rootless
+        self._copies = copies
         self._image_records: dict[str, _Image] = {}
         self._layer_records: dict[str, LayerRecord] = {}
         self._names: dict[str, tuple[str, Path]] = {}
@@ -193,7 +201,11 @@ class _Writer:
         directory = self._overlay / layer
         _make_directory(directory)
         _make_directory(directory / "empty")
-        (directory / "diff").symlink_to(image.rootfs)
+        if self._copies is None:
+            (directory / "diff").symlink_to(image.rootfs)
+        else:
+            with byte_progress(f"copying {image.document.name}", sum(inode.size for _, inode in walk(root))) as advance:
+                self._copies.copy(image.rootfs, directory / "diff", advance=advance)
         link = link_id(layer)
         _write(directory / "link", link.encode("ascii"))
         (self._overlay / "l" / link).symlink_to(f"../{layer}/diff")

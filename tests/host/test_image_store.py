@@ -103,6 +103,22 @@ class Stored:
         return int(self.machine.run(["du", "--summarize", "--bytes", "--one-file-system", OWN]).stdout.split()[0])
 
 
+DISTINCT = """
+import hashlib, json, os, sys
+inodes, contents = {}, {}
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        path = os.path.join(folder, name)
+        status = os.lstat(path)
+        inodes[status.st_ino] = status.st_size
+        if "/diff/" in path and os.path.isfile(path) and not os.path.islink(path):
+            with open(path, "rb") as file:
+                contents[hashlib.file_digest(file, "sha256").digest()] = status.st_size
+print(json.dumps([sum(inodes.values()), sum(contents.values())]))
+"""
+"""Print the bytes of the files of a self-contained store, and those of the distinct contents in its trees."""
+
+
 @pytest.fixture(scope="module")
 def stored(machine: Machine, images: dict[str, Pair]) -> Iterator[Stored]:
     machine.run(["mkdir", "--parents", f"{FOLDER}/images", OWN])
@@ -334,6 +350,28 @@ def test_a_rootless_user_runs_from_a_store_without_erofs_files(stored: Stored) -
     run = ["podman", "run", "--rm", "--user=root", "--entrypoint=sh", stored.references["nginx"], "-c", script]
     done = machine.run(run, user="alice", env={"CONTAINERS_STORAGE_CONF": conf})
     assert done.stdout == "www-data\nfor www-data only\n"
+
+
+def test_a_self_contained_store_runs_where_there_is_no_nix_store(stored: Stored) -> None:
+    """As in the image of an operating system, though on this machine a plain file system is not at /usr."""
+    machine, prefix, conf = stored.machine, "/home/nixoci", f"{FOLDER}/self-contained.conf"
+    build = ["nixoci", "image-store", "--self-contained", "--prefix", prefix, f"{FOLDER}/os", "--storage-conf", conf]
+    machine.run([*build, *stored.paths[1:]], timeout=300)
+    machine.run(["cp", "--archive", f"{FOLDER}/os", prefix])
+    machine.run(["rm", "--recursive", f"{FOLDER}/os"])
+    taken, distinct = json.loads(machine.run(["python3", "-c", DISTINCT, prefix]).stdout)
+    assert taken <= 1.02 * distinct
+    show = "stat --format=%U:%a /srv/private /usr/bin/su && getcap /usr/bin/ping"
+    run = ["podman", "run", "--rm", "--pull=never", "--network=none", "--entrypoint=sh", stored.references["nginx"]]
+    hide = 'mount -t tmpfs tmpfs /nix && ! [ -e /nix/store ] && exec "$@"'
+    try:
+        without_nix = ["unshare", "--mount", "--propagation=private", "sh", "-c", hide, "sh", *run, "-c", show]
+        seen = machine.run(without_nix, env={"CONTAINERS_STORAGE_CONF": conf}).stdout
+        usual = machine.run([*run, "-c", show], env={"CONTAINERS_STORAGE_CONF": f"{FOLDER}/storage.conf"}).stdout
+        assert seen == usual
+        assert "cap_net_raw" in seen
+    finally:
+        machine.run(["rm", "--recursive", "--force", prefix])
 
 
 def test_nothing_was_copied_and_the_store_is_as_it_was(stored: Stored) -> None:

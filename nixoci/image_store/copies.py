@@ -1,0 +1,86 @@
+"""Copies of image trees in one directory, in which equal files are one file with several names."""
+
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from stat import S_IMODE, S_ISLNK, S_ISREG
+
+from nixoci.errors import StoreError
+from nixoci.progress import Advance, ignore
+
+_CHUNK = 1 << 20
+_DIRECTORY_MODE = 0o755
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_Key = tuple[bytes, int]
+"""The SHA-256 of a file and its permission bits."""
+
+
+class TreeCopies:
+    """Copies trees of image paths below one directory; files of equal content and mode are hardlinks of each other.
+
+    Directories are writable by their owner, whatever the mode of the original: trees in the Nix store have no other
+    modes than 0444 and 0555, and those that the image gives are in its metadata.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[_Key, str] = {}
+
+    def copy(self, rootfs: Path, target: Path, *, advance: Advance = ignore) -> None:
+        """Copy the tree `rootfs` to the new directory `target`; symlinks are copied, never followed.
+
+        Args:
+            rootfs: The tree of an image path.
+            target: The directory to make; its parent exists.
+            advance: Called with the number of bytes of files that were copied.
+
+        Raises:
+            StoreError: The tree has something else than directories, symlinks and regular files.
+            OSError: A file cannot be read or written.
+        """
+        made: list[tuple[Path, int]] = []
+        for folder, directories, files, handle in os.fwalk(rootfs, follow_symlinks=False):
+            directories.sort()
+            place = target / os.path.relpath(folder, rootfs)
+            place.mkdir()
+            place.chmod(_DIRECTORY_MODE)
+            made.append((place, os.fstat(handle).st_mtime_ns))
+            for name in sorted({*files, *directories}):
+                status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                if S_ISLNK(status.st_mode):
+                    (place / name).symlink_to(os.readlink(name, dir_fd=handle))
+                    os.utime(place / name, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
+                elif name in files:
+                    self._copy_file(name, handle, place / name, os.path.join(folder, name))  # noqa: PTH118
+                    advance(status.st_size)
+        for place, time in reversed(made):
+            os.utime(place, ns=(time, time))
+
+    def _copy_file(self, name: str, directory: int, target: Path, shown: str) -> None:
+        source = os.open(name, _READ | os.O_NONBLOCK, dir_fd=directory)
+        with os.fdopen(source, "rb") as file:
+            status = os.fstat(source)
+            if not S_ISREG(status.st_mode):
+                raise StoreError(f"{shown}: neither a regular file, a directory nor a symlink; verify the image path")
+            key = hashlib.file_digest(file, "sha256").digest(), S_IMODE(status.st_mode)
+            if key in self._files and _link(self._files[key], target):
+                return
+            file.seek(0)
+            with target.open("xb") as copy:
+                shutil.copyfileobj(file, copy, _CHUNK)
+                os.fchmod(copy.fileno(), key[1])
+            os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+            self._files[key] = os.fspath(target)
+
+
+def _link(source: str, target: Path) -> bool:
+    """Make a hardlink; return False if the file has as many names as the file system allows."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+        return False
+    return True

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import StoreError
+from nixoci.image_store.build import build_image_store
+from nixoci.image_store.copies import TreeCopies
+from tests.image_store.trees import image_path, small_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int, bytes | str | None]]:
+    """Return mode, time and content of all below a folder."""
+    found: dict[str, tuple[int, int, bytes | str | None]] = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        mode = 0 if path.is_dir() or path.is_symlink() else status.st_mode
+        found[str(path.relative_to(folder))] = (mode, status.st_mtime_ns, content)
+    return found
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    tree = tmp_path / "tree"
+    (tree / "a/b").mkdir(parents=True)
+    for name, content, mode in (
+        ("a/one", "same", 0o444),
+        ("a/b/two", "same", 0o444),
+        ("run", "same", 0o555),
+        ("other", "else", 0o444),
+        ("empty", "", 0o444),
+    ):
+        (tree / name).write_text(content, encoding="ascii")
+        (tree / name).chmod(mode)
+    (tree / "link").symlink_to("/etc/shadow")
+    (tree / "a/folder").symlink_to("b")
+    for path in (*tree.rglob("*"), tree):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    return tree
+
+
+def test_a_copy_has_all_and_equal_files_once(tree: Path, tmp_path: Path) -> None:
+    made = TreeCopies()
+    copied = 0
+
+    def advance(size: int) -> None:
+        nonlocal copied
+        copied += size
+
+    made.copy(tree, tmp_path / "first", advance=advance)
+    made.copy(tree, tmp_path / "second")
+    assert listing(tmp_path / "first") == listing(tmp_path / "second") == listing(tree)
+    assert copied == 4 * 4
+    numbers = {
+        name: {(tmp_path / folder / name).stat().st_ino for folder in ("first", "second")}
+        for name in ("a/one", "a/b/two", "run", "other", "empty")
+    }
+    assert all(len(inodes) == 1 for inodes in numbers.values())
+    assert numbers["a/one"] == numbers["a/b/two"]
+    assert len({frozenset(inodes) for inodes in numbers.values()}) == 4, "modes differ, or contents do"
+
+
+def test_a_file_with_all_the_names_that_it_may_have_is_copied(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EMLINK, "Too many links")
+
+    monkeypatch.setattr(os, "link", link)
+    TreeCopies().copy(tree, tmp_path / "copy")
+    assert listing(tmp_path / "copy") == listing(tree)
+
+
+def test_what_no_image_path_has_is_refused(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(StoreError, match="pipe: neither a regular file, a directory nor a symlink"):
+        TreeCopies().copy(tree, tmp_path / "copy")
+
+
+def test_a_self_contained_store_refers_to_nothing(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    build_image_store(tmp_path / "store", [image], mkcomposefs=None, self_contained=True)
+    build_image_store(tmp_path / "usual", [image], mkcomposefs=None)
+    (layer,) = (path for path in (tmp_path / "store/overlay").iterdir() if path.name != "l")
+    assert listing(layer / "diff") == listing(image.rootfs)
+    links = {path: str(path.readlink()) for path in (tmp_path / "store").rglob("*") if path.is_symlink()}
+    assert not [target for path, target in links.items() if layer / "diff" not in path.parents and target[0] == "/"]
+    ours, usual = (listing(tmp_path / name) for name in ("store", "usual"))
+    diff = f"overlay/{layer.name}/diff"
+    without = {name: content[2] for name, content in ours.items() if not name.startswith(diff)}
+    assert without == {name: content[2] for name, content in usual.items() if name != diff}
