@@ -16,6 +16,8 @@ from nixoci.errors import ProcessError
 
 log = logging.getLogger(__name__)
 
+_waited_for: "set[subprocess.Popen[bytes]]" = set()
+
 _PIPE = 1 << 20
 """Pipe buffer size: the default of /proc/sys/fs/pipe-max-size, the largest that an ordinary user may set."""
 
@@ -41,12 +43,27 @@ def run(
         ProcessError: Not found, or a non-zero exit; the message ends with the last line it wrote to stderr.
     """
     command = _command(argv, package)
-    done = subprocess.run(  # noqa: S603 - a list, no shell
-        command, input=stdin or b"", capture_output=True, check=False, env=env
-    )
-    if done.returncode != 0 or (silent and done.stderr):
-        raise _failure(command, done.returncode, done.stderr)
-    return done.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603 - a list, no shell
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=env
+    ) as process:
+        _waited_for.add(process)
+        try:
+            printed, errors = process.communicate(stdin or b"")
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _waited_for.discard(process)
+    if process.returncode != 0 or (silent and errors):
+        raise _failure(command, process.returncode, errors)
+    return printed
+
+
+def end_programs() -> None:
+    """Terminate the programs that `run` waits for, in all threads: a thread cannot be told to stop waiting."""
+    for process in list(_waited_for):
+        process.terminate()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One bundle on its own, for runtimes and service managers of the user's choice."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,5 +48,9 @@ def build_bundle(
         out.mkdir(parents=True)
     except FileExistsError as error:
         raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    bundle.write(out)
+    try:
+        bundle.write(out)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
     return bundle

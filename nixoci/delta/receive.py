@@ -12,6 +12,7 @@ from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import RefusedError, registration
+from nixoci.nix_store.trust import check_trust
 from nixoci.progress import Advance, byte_progress, ignore
 
 
@@ -22,6 +23,7 @@ def receive_delta(
     size: int | None = None,
     store: str | None = None,
     dry_run: bool = False,
+    accept: Callable[[tuple[str, ...]], object] | None = None,
 ) -> Received:
     """Rebuild the paths of a delta, check them, and register them with Nix.
 
@@ -33,7 +35,8 @@ def receive_delta(
         what: Names the stream in errors.
         size: Bytes of the stream, for progress; None if that is not known.
         store: The store that receives; a Nix store URL on this machine.
-        dry_run: Rebuild and check everything, and register nothing.
+        dry_run: Rebuild and check everything, and register nothing; fail where Nix would refuse a path.
+        accept: Called with the roots before anything is registered; an error that it raises is passed on.
 
     Raises:
         DeltaError: The stream is damaged or hostile, or a base is missing or has another content.
@@ -48,6 +51,8 @@ def receive_delta(
                 counted = _Counted(read)
                 stream = DeltaReader(counted.read, what=what)
                 header = stream.header()
+                if accept is not None:
+                    accept(header.roots)
                 valid = nix.valid([*(base.path for base in header.bases), *(info.path for info in header.paths)])
                 _check_bases(header.bases, valid)
                 _check_present(header.paths, valid)
@@ -61,6 +66,8 @@ def receive_delta(
                             rebuilder.check(info, advance)
                         else:
                             nix.add(info, partial(rebuilder.write, info, advance=advance))
+                if dry_run:
+                    check_trust(wanted, store=store, folder=folder)
         except RefusedError as refused:
             if rebuilder is not None:
                 rebuilder.check(refused.info)  # if the NAR was wrong, this names the reason

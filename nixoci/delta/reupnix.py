@@ -16,6 +16,7 @@ from pathlib import Path
 from nixoci.delta.closure import Closure, Received, in_dependency_order
 from nixoci.delta.format.model import MAX_DEPTH
 from nixoci.delta.spool import need_space, spool
+from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import all_paths, real_store_dir
 from nixoci.nix_store.hashes import NIX32, to_nix32
@@ -29,9 +30,10 @@ from nixoci.nix_store.path import (
     store_path_hash,
 )
 from nixoci.nix_store.registration import registration
+from nixoci.nix_store.trust import check_trust
 from nixoci.openat import open_below, with_child
 from nixoci.progress import byte_progress, item_progress
-from nixoci.streams import Data, Sink, read_fully
+from nixoci.streams import Data, ProgressSink, Sink, read_fully
 
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
 _HASH = re.compile(rf"[{NIX32}]{{52}}".encode())
@@ -52,8 +54,10 @@ class _File:
 _Tree = dict[bytes, "_File | _Tree"]
 
 
-def write(old: Closure, new: Closure, out: Sink) -> None:
+def write(old: Closure, new: Closure, out: Sink) -> SendSummary:
     """Write the stream that makes `new` from `old`, and lets the receiver delete the paths that only `old` has.
+
+    In the summary, files count instead of segments; they are `kept` or `plain`. A symlink has the size of its target.
 
     Raises:
         DeltaError: A file changes while it is read.
@@ -80,23 +84,38 @@ def write(old: Closure, new: Closure, out: Sink) -> None:
         "\n".join(store_path_basename(path) for path in dropped).encode(),
         b"\n".join(pruned),
     )
+    bases = {place.partition(b"/")[0] for place in restored.values()}
+    nar_size = sum(new.paths[path].nar_size for path in made)
+    summary = SendSummary(paths=len(made), bases=len(bases), nar_size=nar_size, delta_size=0, by={})
+    counted = ProgressSink(out.write, summary.grow)
     for name, content in zip(_META, meta, strict=True):
         # the reader takes these line by line, and needs the last newline
         text = content + b"\n" if name in (b".delete-paths", b".prune-links") and content else content
-        out.write(b"%s - %d\n%s\n" % (name, len(text), text))
-    out.write(b".meta-end - 0\n\n")
+        counted.write(b"%s - %d\n%s\n" % (name, len(text), text))
+    counted.write(b".meta-end - 0\n\n")
+    for place in map(os.fsdecode, restored.values()):
+        summary.add("kept", (old.real / place).lstat().st_size)
     sent = sorted(wanted.keys() - restored.keys())
     with item_progress("sending files", len(sent)) as advance:
         for hashed in sent:
-            _send_file(new, hashed, wanted[hashed], out)
+            size = _send_file(new, hashed, wanted[hashed], counted)
+            summary.add("plain", size, size)
             advance(1)
-    out.write(b".data-end - 0\n\n")
+    counted.write(b".data-end - 0\n\n")
+    return summary
 
 
-def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None, dry_run: bool = False) -> Received:
+def receive(
+    read: Callable[[int], bytes],
+    *,
+    what: str,
+    store: str | None = None,
+    dry_run: bool = False,
+    accept: Callable[[tuple[str, ...]], object] | None = None,
+) -> Received:
     """Make the paths of a stream, check every file against its name, find references, and register with Nix.
 
-    Paths that the stream asks to delete are left to Nix's garbage collector.
+    Paths that the stream asks to delete are left to Nix's garbage collector. Arguments are those of `receive_delta`.
 
     Raises:
         DeltaError: The stream is damaged, or a file that it relies on is missing or has another content.
@@ -118,12 +137,16 @@ def receive(read: Callable[[int], bytes], *, what: str, store: str | None = None
         roots = tuple(f"{STORE_DIR}/{os.fsdecode(name)}" for name in meta[b".toplevel-paths"].split())
         for path in (*trees, *roots):
             check_store_path(path)
+        if accept is not None:
+            accept(roots)
         known = {store_path_hash(path).encode(): path for path in (*all_paths(store=store), *trees)}
         builder = _Builder(files, links, real, known)
         with registration(store=store, write=not dry_run) as nix:
             there = nix.valid(trees)
             missing = sorted(path for path in trees if path not in there)
             infos = in_dependency_order([builder.measure(path, trees[path]) for path in missing])
+            if dry_run:
+                check_trust(infos, store=store, folder=folder)
             added = [] if dry_run else infos
             with byte_progress("rebuilding", sum(info.nar_size for info in added)) as advance:
                 for info in added:
@@ -290,13 +313,15 @@ def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes
     steps.append((place, hashed, b"f/%s/%s/%s" % (hashed, executable, name)))
 
 
-def _send_file(closure: Closure, hashed: bytes, place: bytes, out: Sink) -> None:
-    def write_member(handle: int) -> None:
+def _send_file(closure: Closure, hashed: bytes, place: bytes, out: Sink) -> int:
+    """Write a file or symlink, and return its size."""
+
+    def write_member(handle: int) -> int:
         facts = os.fstat(handle)
         if stat.S_ISLNK(facts.st_mode):
             target = os.readlink(b"", dir_fd=handle)
             out.write(b"%s l %d\n%s\n" % (hashed, len(target), target))
-            return
+            return len(target)
         out.write(b"%s %s %d\n" % (hashed, b"x" if facts.st_mode & stat.S_IXUSR else b"-", facts.st_size))
         offset = 0
         while block := os.pread(handle, _BLOCK, offset):
@@ -305,9 +330,10 @@ def _send_file(closure: Closure, hashed: bytes, place: bytes, out: Sink) -> None
         if offset != facts.st_size:
             raise DeltaError(f"{os.fsdecode(place)}: changed while it was read; verify the store")
         out.write(b"\n")
+        return offset
 
     store_path, _, inner = place.partition(b"/")
-    open_below(closure.real / os.fsdecode(store_path), inner, write_member)
+    return open_below(closure.real / os.fsdecode(store_path), inner, write_member)
 
 
 def _read_files(stream: _Stream, folder: Path) -> None:

@@ -81,17 +81,21 @@ def _encode_all(plan: Plan, effort: Effort) -> Iterator[_Encoded]:
     with ThreadPoolExecutor(_WORKERS) as pool:
         running: deque[tuple[int, Future[_Encoded]]] = deque()
         bytes_running = 0
-        for content in plan.contents:
-            old_size = content.predecessor.size if content.predecessor is not None else 0
-            size = content.size + min(old_size, plan.segment_size)
-            while running and (len(running) >= _IN_FLIGHT or bytes_running + size > _IN_FLIGHT_BYTES):
-                done, future = running.popleft()
-                bytes_running -= done
-                yield future.result()
-            running.append((size, pool.submit(_encode, plan, content, effort)))
-            bytes_running += size
-        while running:
-            yield running.popleft()[1].result()
+        try:
+            for content in plan.contents:
+                old_size = content.predecessor.size if content.predecessor is not None else 0
+                size = content.size + min(old_size, plan.segment_size)
+                while running and (len(running) >= _IN_FLIGHT or bytes_running + size > _IN_FLIGHT_BYTES):
+                    done, future = running.popleft()
+                    bytes_running -= done
+                    yield future.result()
+                running.append((size, pool.submit(_encode, plan, content, effort)))
+                bytes_running += size
+            while running:
+                yield running.popleft()[1].result()
+        finally:
+            for _, future in running:  # nobody takes these any more
+                future.cancel()
 
 
 def _encode(plan: Plan, content: Content, effort: Effort) -> _Encoded:

@@ -28,3 +28,7 @@ class SendSummary:
         totals.count += 1
         totals.size += size
         totals.payload += payload
+
+    def grow(self, size: int) -> None:
+        """Count bytes of the delta."""
+        self.delta_size += size

@@ -1,6 +1,7 @@
 """Running Nix: one function per command. `store` is a Nix store URL, None for Nix's own choice."""
 
 import fcntl
+import json
 import os
 import re
 import time
@@ -22,11 +23,55 @@ _DELETE_TRIES, _DELETE_PAUSE = 5, 0.2
 """Attempts, and seconds between them: the daemon keeps a temporary root until it sees that its client has gone."""
 
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_UNTRUSTED = re.compile(r"^path '(.*)' is untrusted$", re.MULTILINE)
 
 
 def all_paths(*, store: str | None) -> list[str]:
     """Return all valid paths of a store (`nix path-info --all`)."""
     return run([*_NEW_COMMAND, "path-info", *_store(store), "--all"], package="nix").decode().split()
+
+
+def must_be_signed(store: str | None) -> bool:
+    """Return whether Nix registers only signed paths for this user (`nix store info`, `nix config show`).
+
+    That is so where a daemon registers them, unless it trusts the user or is configured not to ask for signatures.
+    """
+    told = json.loads(_either(["store", "info"], ["store", "ping"], [*_store(store), "--json"]))
+    if told.get("trusted", True) or told["trusted"] is None:
+        return False
+    return _either(["config", "show"], ["show-config"], ["require-sigs"]).strip() != b"false"
+
+
+def _either(new: Sequence[str], old: Sequence[str], arguments: Sequence[str]) -> bytes:
+    """Run a command of Nix by its name, or by that in old versions."""
+    try:
+        return run([*_NEW_COMMAND, *new, *arguments], package="nix", env=_system_settings())
+    except ProcessError as error:
+        try:
+            return run([*_NEW_COMMAND, *old, *arguments], package="nix", env=_system_settings())
+        except ProcessError:
+            raise error from None
+
+
+def untrusted_paths(cache: Path) -> set[str]:
+    """Return the paths of a binary cache that have no signature by a trusted key and no content address.
+
+    Contents are not read (`nix store verify --no-contents`).
+    """
+    verify = [*_NEW_COMMAND, "store", "verify", "--store", cache.as_uri(), "--no-contents", "--all"]
+    try:
+        run(verify, package="nix", env=_system_settings())
+    except ProcessError as error:
+        untrusted = set(_UNTRUSTED.findall(_COLOR.sub("", error.stderr)))
+        if not untrusted:
+            raise
+        return untrusted
+    return set()
+
+
+def _system_settings() -> dict[str, str]:
+    """Return the environment in which Nix has the settings of its daemon, without the user's own."""
+    return {**os.environ, "NIX_USER_CONF_FILES": "", "NIX_CONFIG": ""}
 
 
 def delete(paths: Sequence[str], *, store: str | None) -> None:

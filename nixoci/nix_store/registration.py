@@ -8,6 +8,7 @@ from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.commands import delete, failure_reason
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.serve import Server, serve
+from nixoci.nix_store.trust import ADVICE
 from nixoci.process import HungUpError
 from nixoci.streams import Sink
 
@@ -79,7 +80,7 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
         _delete([*new.registered, refused], store)  # Nix has read nothing beyond it
         reason = failure_reason(error)
         if "trusted" in reason:
-            reason += "; receive it as root or as one of nix.conf's trusted-users, or sign it with a trusted key"
+            reason += f"; {ADVICE}"
         raise RefusedError(f"{refused.path}: Nix does not register it: {reason}", refused) from error
     except BaseException:
         if new is not None:

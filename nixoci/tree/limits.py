@@ -40,3 +40,8 @@ class Limits:
     entries: int = 4_000_000
     depth: int = 256
     header_size: int = 1 << 20
+
+
+HIGHEST = Limits(total_size=(1 << 63) - 1, entries=(1 << 32) - 1, depth=MAX_PATH // 2, header_size=1 << 30)
+"""The highest limits that mean anything: offsets of files have 63 bits, the inode numbers of EROFS 32, a path of single
+letters has half as many components as bytes, and a header is in memory."""

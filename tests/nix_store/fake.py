@@ -1,4 +1,4 @@
-"""A stand-in for `nix-store --serve` and `nix-store --delete`, with a log of requests."""
+"""A stand-in for `nix-store --serve` and `nix-store --delete`, with a log of requests, and for questions to `nix`."""
 
 import json
 import os
@@ -30,6 +30,27 @@ def say(*answers):
             sys.stdout.buffer.write(struct.pack("<Q", each))
     sys.stdout.buffer.flush()
 
+words = sys.argv[1:]
+if os.path.basename(sys.argv[0]) == "nix":
+    if "info" in words and os.environ["OLD"] or "show" in words and os.environ["OLD"]:
+        sys.exit(f"error: '{words[3]}' is not a recognised command")
+    if "info" in words or "ping" in words:
+        print(json.dumps({"url": words[words.index("--store") + 1], **json.loads(os.environ["TRUST"])}))
+    elif "require-sigs" in words:
+        print(os.environ["REQUIRE_SIGS"])
+    else:
+        assert (words[3:5], words[-2:]) == (["store", "verify"], ["--no-contents", "--all"])
+        cache = words[words.index("--store") + 1].removeprefix("file://")
+        bad = 0
+        for file in sorted(name for name in os.listdir(cache) if name.endswith(".narinfo")):
+            described = dict(line.rstrip("\\n").split(": ", 1) for line in open(f"{cache}/{file}") if ": " in line)
+            path = described["StorePath"]
+            assert os.path.basename(path)[:32] + ".narinfo" == file
+            if "CA" not in described and described.get("Sig") != "trusted-1:signature":
+                print(f"path '{path}' is untrusted", file=sys.stderr)
+                bad = 2
+        sys.exit(bad)
+    sys.exit()
 if "--delete" in sys.argv:
     log("delete", sys.argv[-1])
     tries = open(os.environ["LOG"]).read().splitlines().count(f"delete {sys.argv[-1]}")
@@ -83,11 +104,13 @@ class Fake:
         self.monkeypatch = monkeypatch
         for name in ("bin", "store"):
             (folder / name).mkdir()
-        program = folder / "bin/nix-store"
-        program.write_text(f"#!{sys.executable}\n{SERVER}", encoding="utf-8")
-        program.chmod(0o755)
+        for name in ("nix", "nix-store"):
+            program = folder / "bin" / name
+            program.write_text(f"#!{sys.executable}\n{SERVER}", encoding="utf-8")
+            program.chmod(0o755)
         self.set(PATH=f"{folder}/bin:{os.environ['PATH']}", LOG=f"{folder}/log", REAL=str(self.real))
         self.set(REFUSE="", VERSION="205", KNOWN="{}", WRITE="--write", BUSY="0")
+        self.set(TRUST='{"trusted": true}', REQUIRE_SIGS="true", OLD="")
 
     def set(self, **values: str) -> None:
         for name, value in values.items():
