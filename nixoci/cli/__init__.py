@@ -1,7 +1,9 @@
 """The command `nixoci`: one module for each family of verbs, a thin layer over the library.
 
-Exit codes: 0 done; 1 the work failed, one line `error: ...` on stderr; 2 wrong usage; 143 ended by SIGTERM. A file that
-is missing is a failure of the work: the same command succeeds once it is there.
+Exit codes: 0 done; 1 the work failed; 2 wrong usage; 130 ended by Ctrl-C; 143 ended by SIGTERM. A failure is one line
+`error: ...` on stderr. Usage is wrong if the command line alone shows it: an unknown option, a missing argument, a
+number that no limit can be. Anything about the things that it names is a failure of the work, such as a missing file:
+the same command succeeds once it is there.
 """
 
 import atexit
@@ -9,14 +11,14 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 
 import click
 
-from nixoci.cli.common import failures_in_one_line, finish_output
+from nixoci.cli.common import failures_in_one_line, finish_output, print_error
 from nixoci.cli.verb import Verb
 
 GROUPS = {
@@ -61,6 +63,8 @@ VERBS = {name: place for group in GROUPS.values() for name, place in group.items
 
 _SENTENCE = 200
 """The longest first sentence of a verb's help, which is shown whole."""
+
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 class Verbs(click.Group):
@@ -107,24 +111,47 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of this process, and exit."""
     atexit.register(gc.freeze)  # skips the garbage collection of all modules at exit
-    with suppress(ValueError):  # only the main thread may
-        signal.signal(signal.SIGTERM, _end)
     code: int | str | None = 0
-    try:
-        with failures_in_one_line():
-            cli.main(args=arguments, prog_name="nixoci", standalone_mode=True)
-    except SystemExit as end:
-        code = end.code
-    try:
-        finish_output()
-    except OSError:
-        if not code:
+    with _signals_end_the_work():
+        try:
             with failures_in_one_line():
-                raise
+                code = cli.main(args=arguments, prog_name="nixoci", standalone_mode=False)
+        except SystemExit as end:
+            code = end.code
+        if code == _INTERRUPTED:
+            print_error("interrupted")
+        try:
+            finish_output()
+        except OSError:
+            if not code:
+                with failures_in_one_line():
+                    raise
     sys.exit(code)
 
 
+@contextmanager
+def _signals_end_the_work() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the block as an exception does, so that nothing half-written is left.
+
+    A signal that whoever started this process ignores, as `nohup` and background jobs do, stays ignored.
+    """
+    before = {}
+    with suppress(ValueError):  # only the main thread may
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _end(number: int, _: FrameType | None) -> None:
-    """End as after Ctrl-C: what is half-written is removed on the way out."""
-    signal.signal(number, signal.SIG_IGN)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)  # what is half-written is removed now, in peace
+    with suppress(ImportError):  # the signal came while it was imported
+        from nixoci.process import end_programs  # noqa: PLC0415 - many verbs run no programs
+
+        end_programs()
     sys.exit(128 + number)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from nixoci.cli.completers import DEFAULT_LOCK, complete_name, complete_platform
-from nixoci.cli.files import INPUT, Input, LockFile
+from nixoci.cli.files import INPUT, PATH, Input, LockFile
 from nixoci.errors import NixociError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def access_options(command: F) -> F:
 
     @click.option(
         "--authfile",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=PATH,
         metavar="FILE",
         help="Registry credentials; by default the file that `podman login` writes.",
     )
@@ -163,9 +164,17 @@ def warn(message: str) -> None:
 
 @contextmanager
 def failures_in_one_line() -> Iterator[None]:
-    """Turn a failure of the work into `error: ...` on stderr and exit code 1."""
+    """Turn a failure into `error: ...` on stderr and an exit code: 1 for the work, 2 for wrong usage."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        verb = error.ctx.command_path if error.ctx is not None else "nixoci"
+        message = re.sub(r"\s*\n\s*", " ", error.format_message())  # click lists choices one a line
+        print_error(f"{message.rstrip('.')}; see `{verb} --help`")
+        sys.exit(error.exit_code)
     except NixociError as error:
         _fail(str(error))
     except OSError as error:
@@ -187,8 +196,13 @@ def finish_output() -> None:
             raise
 
 
-def _fail(message: str) -> None:
+def print_error(message: str) -> None:
+    """Print one `error: ...` line to stderr."""
     click.echo(f"error: {one_line(message)}", err=True)
+
+
+def _fail(message: str) -> None:
+    print_error(message)
     sys.exit(1)
 
 

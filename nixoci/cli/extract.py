@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
-from nixoci.cli.files import STANDARD
+from nixoci.cli.common import F, json_option, parsed_by, platform_option, print_json, warn
+from nixoci.cli.files import PATH, STANDARD
 from nixoci.cli.verb import verb
 from nixoci.errors import InvalidReferenceError
 from nixoci.extraction import extract as extract_image
@@ -23,7 +23,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import LocalSource, Source, open_source, parse_source
 from nixoci.progress import byte_progress
-from nixoci.tree.limits import Limits
+from nixoci.tree.limits import HIGHEST, Limits
 
 _DEFAULTS = Limits()
 
@@ -35,6 +35,18 @@ def _blob(text: str) -> tuple[Digest, Path]:
     return Digest.parse(digest), Path(path)
 
 
+def _limit_option(name: str, field: str, about: str) -> Callable[[F], F]:
+    """Add an option for a field of `Limits`, passed under the name of the field."""
+    return click.option(
+        name,
+        field,
+        type=click.IntRange(min=1, max=getattr(HIGHEST, field)),
+        default=getattr(_DEFAULTS, field),
+        show_default=True,
+        help=about,
+    )
+
+
 @verb(
     examples=[
         "nixoci extract oci:layout:1.0 image",
@@ -43,7 +55,7 @@ def _blob(text: str) -> tuple[Digest, Path]:
     ],
 )
 @click.argument("source")
-@click.argument("dest", type=click.Path(path_type=Path))
+@click.argument("dest", type=PATH)
 @click.option("--name", metavar="NAME", help="The image's name; by default it follows from SOURCE.")
 @click.option("--reference", metavar="REF", help="The image's reference; a local one is listed as localhost/NAME:TAG.")
 @click.option(
@@ -58,24 +70,10 @@ def _blob(text: str) -> tuple[Digest, Path]:
     metavar="DIGEST=FILE",
     help="File of a blob, for SOURCE blobs:DIGEST.",
 )
-@click.option(
-    "--max-size",
-    type=int,
-    default=_DEFAULTS.total_size,
-    show_default=True,
-    help="Limit of uncompressed bytes.",
-)
-@click.option(
-    "--max-entries", type=int, default=_DEFAULTS.entries, show_default=True, help="Limit of entries in all layers."
-)
-@click.option("--max-depth", type=int, default=_DEFAULTS.depth, show_default=True, help="Limit of a path's components.")
-@click.option(
-    "--max-header-size",
-    type=int,
-    default=_DEFAULTS.header_size,
-    show_default=True,
-    help="Limit of bytes of a tar header.",
-)
+@_limit_option("--max-size", "total_size", "Limit of uncompressed bytes.")
+@_limit_option("--max-entries", "entries", "Limit of entries in all layers.")
+@_limit_option("--max-depth", "depth", "Limit of a path's components.")
+@_limit_option("--max-header-size", "header_size", "Limit of bytes of a tar header.")
 @json_option
 def extract(
     *,
@@ -86,10 +84,10 @@ def extract(
     digest: Digest | None,
     platform: Platform | None,
     blobs: tuple[tuple[Digest, Path], ...],
-    max_size: int,
-    max_entries: int,
-    max_depth: int,
-    max_header_size: int,
+    total_size: int,
+    entries: int,
+    depth: int,
+    header_size: int,
     as_json: bool,
 ) -> None:
     """Extract the image SOURCE to the new directory DEST.
@@ -98,7 +96,7 @@ def extract(
     blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. A FILE that is - is standard input. DEST gets
     rootfs/, metadata.dump and image.json.
     """
-    limits = Limits(total_size=max_size, entries=max_entries, depth=max_depth, header_size=max_header_size)
+    limits = Limits(total_size=total_size, entries=entries, depth=depth, header_size=header_size)
     parsed = parse_source(source)
     if isinstance(parsed, Reference):
         raise InvalidReferenceError(

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import click
 
+from nixoci.cli.common import parsed_by
+from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
 from nixoci.oci import fetch
 from nixoci.oci.digest import Digest
 
 
 @verb(hidden=True)
-@click.argument("digest", type=Digest.parse)
-@click.argument("dest", type=click.Path(path_type=Path))
+@click.argument("digest", type=parsed_by(Digest.parse))
+@click.argument("dest", type=PATH)
 @click.option("--image", required=True, metavar="NAME", help="Name in the lock, for messages.")
 @click.option(
     "--repository",

@@ -50,19 +50,27 @@ class Output:
 
     path: Path | None
 
-    def write(self, text: str) -> None:
-        """Write the text; a file is touched only if its content changes."""
+    def write(self, text: str) -> bool:
+        """Write the text; a file is touched only if its content changes. Return whether it was written."""
         if self.path is None:
             click.echo(text, nl=False)
-        else:
-            write_if_changed(self.path, text)
+            return True
+        return write_if_changed(self.path, text)
+
+    def differs(self, text: str) -> bool:
+        """Return whether `write` would change the file."""
+        return self.path is None or not self.path.exists() or self.path.read_bytes() != text.encode()
+
+
+PATH = click.Path(path_type=Path, readable=False)
+"""The type of a path. The work finds out whether it can be used: that is no question of usage."""
 
 
 class _File(click.Path):
     """A file or `-`, which one option or argument of a command may have."""
 
     def __init__(self, kind: type[Input] | type[Output]) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
+        super().__init__(readable=False, path_type=Path)
         self._kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -79,7 +87,7 @@ class LockFile(click.Path):
     """The lock file of a verb that changes it, or that refers to it by its path."""
 
     def __init__(self) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
+        super().__init__(readable=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path; the lock of such a verb has to be a file."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nixoci.cli.common import dry_run_option, json_option, print_json, warn
+from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.gc_roots.links import Change
@@ -24,7 +25,7 @@ from nixoci.gc_roots.update import ContainerRoot, Places, remove_stale_unit_root
 @click.option("--podman", default="podman", show_default=True, metavar="PROGRAM", help="The podman to ask.")
 @click.option(
     "--directory",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PATH,
     metavar="DIR",
     help="Directory of the roots; by default /var/lib/nixoci/gc-roots for root, or one below ~/.local/state.",
 )

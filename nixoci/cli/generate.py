@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from nixoci.cli.common import lock_option, read_lock_from, readable_lock_option, warn
-from nixoci.cli.files import INPUT, OUTPUT, STANDARD, Input, Output
+from nixoci.cli.common import json_option, lock_option, print_json, read_lock_from, readable_lock_option, warn
+from nixoci.cli.files import INPUT, OUTPUT, PATH, STANDARD, Input, Output
 from nixoci.cli.verb import verb
 from nixoci.container.model import Deployment
 from nixoci.document import load, parse, unstructure
@@ -50,13 +50,21 @@ _check_option = click.option(
 @click.option(
     "--nixoci",
     "checkout",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PATH,
     metavar="DIR",
     help="A checkout of nixoci that gives the default tools, for a Nix without flakes.",
 )
 @_check_option
+@json_option
 def generate(
-    *, lock: Input, containers: Input | None, output: Output, flake: str | None, checkout: Path | None, check: bool
+    *,
+    lock: Input,
+    containers: Input | None,
+    output: Output,
+    flake: str | None,
+    checkout: Path | None,
+    check: bool,
+    as_json: bool,
 ) -> None:
     """Write a self-contained default.nix that builds the images of the lock, and the units of containers.
 
@@ -66,6 +74,7 @@ def generate(
     """
     if flake is not None and checkout is not None:
         raise click.UsageError("--flake and --nixoci are two sources of the same tools; give one of them.")
+    _need_output(output, check=check, as_json=as_json)
     deployment = None if containers is None else _read_deployment(containers)
     place = output.path.parent if output.path else Path()
     locked = read_lock_from(lock)
@@ -85,7 +94,15 @@ def generate(
         "--nixoci": str(checkout) if checkout is not None else None,
     }
     command = [part for name, given in options.items() if given is not None for part in (name, given)]
-    _put(text, output, made_from=containers or lock, command=["generate", *command], check=check)
+    report = {"images": list(locked.images), "containers": list(deployment.containers) if deployment else []}
+    _put(
+        text,
+        output,
+        made_from=containers or lock,
+        command=["generate", *command],
+        check=check,
+        report=report if as_json else None,
+    )
 
 
 def _lock_beside(lock: Path, locked: Lock, place: Path) -> PurePosixPath | None:
@@ -107,33 +124,54 @@ def _lock_beside(lock: Path, locked: Lock, place: Path) -> PurePosixPath | None:
 @lock_option
 @_output_option
 @_check_option
-def module(*, file: Input, lock: Path, output: Output, check: bool) -> None:
+@json_option
+def module(*, file: Input, lock: Path, output: Output, check: bool, as_json: bool) -> None:
     """Write a module that declares the containers of FILE in NixOS or home-manager.
 
     FILE is a deployment, as `nixoci units --schema` describes it; - is standard input. Its images are store paths; if
     it has none, the module uses those of the lock, by a path relative to the module's file (without --output, to the
     current directory).
     """
+    _need_output(output, check=check, as_json=as_json)
     deployment = _read_deployment(file)
-    if deployment.images:
+    images = list(deployment.images)
+    if images:
         text = render_module(deployment)
     else:
         place = output.path.parent if output.path else Path()
         lock_file = PurePosixPath(os.path.relpath(lock.resolve(), place.resolve()))
-        text = render_module(deployment, lock=read_lock(lock), lock_file=lock_file)
-    _put(text, output, made_from=file, command=["module", file.argument, "--lock", str(lock)], check=check)
+        locked = read_lock(lock)
+        images = list(locked.images)
+        text = render_module(deployment, lock=locked, lock_file=lock_file)
+    report = {"images": images, "containers": list(deployment.containers)}
+    command = ["module", file.argument, "--lock", str(lock)]
+    _put(text, output, made_from=file, command=command, check=check, report=report if as_json else None)
 
 
 def _read_deployment(file: Input) -> Deployment:
     return parse(Deployment, file.read_bytes(), what=str(file), strict=True)
 
 
-def _put(text: str, output: Output, *, made_from: Input, command: list[str], check: bool) -> None:
-    """Write the text, or check that the file has it."""
-    if not check:
-        output.write(text)
-    elif output.path is None:
+def _need_output(output: Output, *, check: bool, as_json: bool) -> None:
+    if output.path is None and check:
         raise click.UsageError("--check needs --output, the file to check.")
-    elif not output.path.exists() or output.path.read_bytes() != text.encode():
+    if output.path is None and as_json:
+        raise click.UsageError("the text goes to stdout: give --output FILE to print JSON there")
+
+
+def _put(
+    text: str,
+    output: Output,
+    *,
+    made_from: Input,
+    command: list[str],
+    check: bool,
+    report: dict[str, list[str]] | None,
+) -> None:
+    """Write the text, or check that the file has it; print the report as JSON."""
+    changed = output.differs(text) if check else output.write(text)
+    if report is not None:
+        print_json({"output": str(output.path), "changed": changed, **report})
+    if check and changed:
         again = shlex.join(["nixoci", *command, "--output", str(output.path)])
         raise LockError(f"{output.path}: not up to date with {made_from}; run `{again}`")

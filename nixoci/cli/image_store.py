@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nixoci.cli.common import json_option, print_json, warn
-from nixoci.cli.files import OUTPUT, Output
+from nixoci.cli.files import OUTPUT, PATH, Output
 from nixoci.cli.verb import verb
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
@@ -22,8 +22,8 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
         "nixoci image-store --self-contained --prefix /usr/lib/nixoci store image --drop-in 50-nixoci.conf",
     ],
 )
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument("image_path", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
+@click.argument("image_path", nargs=-1, type=PATH)
 @click.option(
     "--rootless",
     is_flag=True,
@@ -67,7 +67,7 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
 )
 @click.option(
     "--fuse-overlayfs",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PATH,
     default=FUSE_OVERLAYFS,
     show_default=True,
     metavar="PROGRAM",

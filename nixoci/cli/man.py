@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from nixoci.cli.files import PATH
 from nixoci.cli.manual import PROGRAM, render_program_page, render_verb_page
 from nixoci.cli.verb import verb
 from nixoci.output import write_if_changed
@@ -15,7 +16,7 @@ from nixoci.output import write_if_changed
         "nixoci man pages",
     ],
 )
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("directory", metavar="DIR", type=PATH)
 def man(*, directory: Path) -> None:
     """Write the manual pages of nixoci and of its verbs to the directory DIR.
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
@@ -10,12 +12,13 @@ import click
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
 from nixoci.cli.completers import complete_profile
-from nixoci.cli.files import INPUT, STANDARD, Input
+from nixoci.cli.files import INPUT, PATH, STANDARD, Input
 from nixoci.cli.verb import verb
 from nixoci.delta.closure import Received
 from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import add_gc_root, set_profile
+from nixoci.nix_store.links import check_gc_root, check_profile
 
 
 @verb(
@@ -29,16 +32,17 @@ from nixoci.nix_store.commands import add_gc_root, set_profile
 @store_option
 @click.option(
     "--gc-root",
-    type=click.Path(path_type=Path),
-    help="Protect the received path from garbage collection by this new symlink.",
+    type=PATH,
+    help="Protect the received path from garbage collection by this symlink, which may replace one into the Nix store.",
 )
 @delta_format_option
 @click.option(
     "--profile",
-    type=click.Path(path_type=Path),
+    type=PATH,
     shell_complete=complete_profile,
     help="Make the received path the current generation of this profile.",
 )
+@click.option("--root", metavar="PATH", help="The path for --gc-root and --profile, if the delta has several roots.")
 @dry_run_option
 @json_option
 def receive(  # noqa: PLR0917 - click passes options by name
@@ -46,41 +50,86 @@ def receive(  # noqa: PLR0917 - click passes options by name
     store: str | None,
     gc_root: Path | None,
     profile: Path | None,
+    root: str | None,
     kind: str,
     dry_run: bool,  # noqa: FBT001 - click passes options by name
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Rebuild the paths of a delta, verify and register them. Without FILE, or if it is -, read standard input."""
+    if root is not None and gc_root is None and profile is None:
+        raise click.UsageError("--root names the path for --gc-root or --profile: give one of these too")
     if file.path is None and sys.stdin.isatty():
         raise click.UsageError("stdin is a terminal: give FILE, or pipe a delta to this command")
+    what = "the delta on stdin" if file.path is None else str(file)
+    links = _Links(what=what, gc_root=gc_root, profile=profile, root=root)
+    links.check()
     with file.open() as source:
-        what = "the delta on stdin" if file.path is None else str(file)
-        done = _receive(source, what, store, kind, dry_run=dry_run)
+        done = _receive(source, what, store, kind, dry_run=dry_run, accept=links.choose)
     if dry_run:
         _show_received(done, as_json=as_json)
         return
-    if gc_root is not None or profile is not None:
-        if len(done.roots) != 1:
-            raise DeltaError(f"the delta has {len(done.roots)} roots; --gc-root and --profile need one")
-        if gc_root is not None:
-            add_gc_root(gc_root, done.roots[0], store=store)
-        if profile is not None:
-            set_profile(profile, done.roots[0], store=store)
+    links.make(done.roots, store)
     if as_json:
         print_json(done)
     else:
-        for root in done.roots:
-            click.echo(root)
+        for each in done.roots:
+            click.echo(each)
 
 
-def _receive(source: BinaryIO, what: str, store: str | None, kind: str, *, dry_run: bool) -> Received:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Links:
+    """The links that are made to one root of a delta."""
+
+    what: str
+    gc_root: Path | None
+    profile: Path | None
+    root: str | None
+
+    def check(self) -> None:
+        """Refuse links that cannot be made."""
+        if self.gc_root is not None:
+            check_gc_root(self.gc_root)
+        if self.profile is not None:
+            check_profile(self.profile)
+
+    def choose(self, roots: tuple[str, ...]) -> str | None:
+        """Return the root that they lead to; None if there are none."""
+        if self.gc_root is None and self.profile is None:
+            return None
+        if self.root is not None and self.root not in roots:
+            raise DeltaError(f"--root {self.root}: no root of {self.what}; name one of these: {', '.join(roots)}")
+        if self.root is None and len(roots) != 1:
+            raise DeltaError(
+                f"{self.what}: --gc-root and --profile need one root, and it has {len(roots)}: {', '.join(roots)};"
+                " choose one with --root PATH"
+            )
+        return self.root or roots[0]
+
+    def make(self, roots: tuple[str, ...], store: str | None) -> None:
+        """Make the links."""
+        chosen = self.choose(roots)
+        if chosen is not None and self.gc_root is not None:
+            add_gc_root(self.gc_root, chosen, store=store)
+        if chosen is not None and self.profile is not None:
+            set_profile(self.profile, chosen, store=store)
+
+
+def _receive(
+    source: BinaryIO,
+    what: str,
+    store: str | None,
+    kind: str,
+    *,
+    dry_run: bool,
+    accept: Callable[[tuple[str, ...]], object],
+) -> Received:
     if kind == "reupnix-v1":
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
-        return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run)
+        return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run, accept=accept)
     status = os.fstat(source.fileno())
     size = status.st_size if S_ISREG(status.st_mode) else None
-    return receive_delta(source.read, what=what, size=size, store=store, dry_run=dry_run)
+    return receive_delta(source.read, what=what, size=size, store=store, dry_run=dry_run, accept=accept)
 
 
 def _show_received(done: Received, *, as_json: bool) -> None:

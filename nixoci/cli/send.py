@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
 from nixoci.cli.completers import complete_closure
-from nixoci.cli.files import OUTPUT, STANDARD, Output
+from nixoci.cli.files import OUTPUT, PATH, STANDARD, Output
 from nixoci.cli.verb import verb
 from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
 from nixoci.delta.copy import copy_closures
@@ -55,8 +55,8 @@ _effort_option = click.option(
 )
 @click.option(
     "--graphs",
-    type=click.Path(path_type=Path),
-    help="Both closures, from a build's .attrs.json (exportReferencesGraph).",
+    type=PATH,
+    help="Both closures, from a build's .attrs.json (exportReferencesGraph), which has no signatures and no derivers.",
 )
 @click.option(
     "-o",
@@ -98,8 +98,7 @@ def send(  # noqa: PLR0917 - click passes options by name
         before, after = closures_from_store(old, new, store=store)
     with _output(output) as out:
         summary = _send(before, after, out, effort, kind)
-    if summary is not None:
-        _show_summary(summary, as_json=as_json)
+    _show_summary(summary, as_json=as_json)
 
 
 @verb(
@@ -119,12 +118,11 @@ def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_jso
     _show_summary(summary, as_json=as_json)
 
 
-def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> SendSummary | None:
+def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> SendSummary:
     if kind == "reupnix-v1":
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
-        reupnix.write(old, new, out)
-        return None
+        return reupnix.write(old, new, out)
     return send_shown(old, new, out, effort=Effort(effort))
 
 

@@ -10,8 +10,8 @@ import click
 
 from nixoci.bundle.build import build_bundle
 from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_profile
-from nixoci.cli.common import print_json, warn
-from nixoci.cli.files import INPUT, Input
+from nixoci.cli.common import json_option, print_json, warn
+from nixoci.cli.files import INPUT, PATH, Input
 from nixoci.cli.verb import verb
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.schema import json_schema
@@ -19,10 +19,10 @@ from nixoci.document import json_key, load, parse, structure
 from nixoci.errors import ContainerError
 from nixoci.nix_language.attributes import with_members
 from nixoci.units.build import build_units
+from nixoci.units.directories import Output
 from nixoci.units.tools import Tools
 
 _FIELDS = {json_key(field): field.name for field in fields(Deployment)}
-_PATH = click.Path(path_type=Path)
 
 
 def _tool_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +49,7 @@ _seccomp_option = click.option(
     ],
 )
 @click.argument("file", type=INPUT, required=False)
-@click.argument("out", type=_PATH, required=False)
+@click.argument("out", type=PATH, required=False)
 @click.option("--user", is_flag=True, help="Write units for a user's own systemd.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and exit.")
 @click.option("--attribute", metavar="NAME", help="Read the document at key NAME of FILE (`.attrs.json`).")
@@ -57,7 +57,7 @@ _seccomp_option = click.option(
 @click.option(
     "--bundle",
     "prebuilt",
-    type=(str, click.Path(path_type=Path)),
+    type=(str, PATH),
     metavar="NAME PATH",
     multiple=True,
     help="Link this bundle from PATH, an output of --only.",
@@ -65,6 +65,7 @@ _seccomp_option = click.option(
 @click.option("--option-prefix", default="", metavar="TEXT", help="Prefix of options of FILE in errors.")
 @_seccomp_option
 @_tool_options
+@json_option
 def units(
     *,
     file: Input | None,
@@ -76,6 +77,7 @@ def units(
     prebuilt: tuple[tuple[str, Path], ...],
     option_prefix: str,
     seccomp: str,
+    as_json: bool,
     **tools: str | None,
 ) -> None:
     """Write the systemd units of the containers that FILE declares to the new directory OUT.
@@ -105,8 +107,20 @@ def units(
         )
     except ContainerError as error:
         raise ContainerError(with_prefix(option_prefix, str(error), deployment)) from error
-    for warning in warnings:
-        warn(with_prefix(option_prefix, warning, deployment))
+    shown = [with_prefix(option_prefix, warning, deployment) for warning in warnings]
+    for warning in shown:
+        warn(warning)
+    if as_json:
+        output = Output(out=out, tools=Tools.find(**tools), user=user)
+        print_json(
+            {
+                "out": str(out.absolute()),
+                "units": sorted(each.name for each in output.units.iterdir() if not each.is_dir()),
+                "quadlets": sorted(each.name for each in output.quadlets.iterdir()),
+                "bundles": sorted(each.name for each in output.bundles.iterdir()),
+                "warnings": shown,
+            }
+        )
 
 
 @verb(
@@ -115,8 +129,8 @@ def units(
         "nixoci bundle image out --container web.json --name web",
     ],
 )
-@click.argument("image_path", type=_PATH)
-@click.argument("out", type=_PATH)
+@click.argument("image_path", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--container",
     "file",
@@ -126,7 +140,8 @@ def units(
 )
 @click.option("--name", default="container", show_default=True, help="Name of the container.")
 @_seccomp_option
-def bundle(*, image_path: Path, out: Path, file: Input | None, name: str, seccomp: str) -> None:
+@json_option
+def bundle(*, image_path: Path, out: Path, file: Input | None, name: str, seccomp: str, as_json: bool) -> None:
     """Write the bundle of a container of the image at IMAGE_PATH to the new directory OUT.
 
     Its root is the mount point of a unit of `nixoci units`, /run/nixoci/NAME/root, or the image path's own tree if the
@@ -136,7 +151,10 @@ def bundle(*, image_path: Path, out: Path, file: Input | None, name: str, seccom
     defaults = {"image": name, "backend": "bundle", "networks": ["none"]}
     given = defaults | options if isinstance(options, dict) else options
     container = structure(Container, given, what=str(file or name), strict=True)
-    build_bundle(container, image_path, out, name=name, profile=_profile(seccomp))
+    made = build_bundle(container, image_path, out, name=name, profile=_profile(seccomp))
+    if as_json:
+        files = sorted(["config.json", *made.etc_files])
+        print_json({"name": name, "out": str(out.absolute()), "root": made.config["root"]["path"], "files": files})
 
 
 def _read_attribute(file: Input, attribute: str) -> Deployment:

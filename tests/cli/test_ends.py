@@ -1,19 +1,31 @@
-"""The ways in which a command ends: stdout that cannot be written, a reader that is gone, and SIGTERM."""
+"""The ways in which a command ends: stdout that cannot be written, a reader that is gone, SIGTERM and Ctrl-C."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from nixoci.document import dump
+from nixoci.oci.digest import Digest
 from tests.image_store.trees import image_path, small_tree
-from tests.support.layout import tar_stream, write_layout
+from tests.nix_language.locks import image as image_of_lock
+from tests.nix_language.locks import lock, platform
+from tests.support.layout import blob_path, tar_stream, write_layout
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 NIXOCI = [sys.executable, "-m", "nixoci"]
 
 
@@ -47,21 +59,119 @@ def test_a_reader_that_is_gone_is_no_error(folder: Path) -> None:
     assert done.stderr == ""
 
 
-def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
+SLOW = {
+    "add": "add registry.example/app:1",
+    "copy": f"copy --to ssh://host /nix/store/{'a' * 32}-app",
+    "doctor": "doctor",
+    "gc-roots": "gc-roots --directory roots",
+    "image-store": "image-store out image",
+    "outdated": "outdated --lock pinned.json",
+    "prefetch": "prefetch --lock pinned.json",
+    "receive": "receive",
+    "send": f"send --to /nix/store/{'a' * 32}-app --output delta",
+    "units": "units deployment.json out --seccomp=unconfined",
+    "update": "update --lock pinned.json",
+    "verify": "verify --lock pinned.json",
+}
+"""A command for each verb that runs another program."""
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A directory in which the commands can run, with slow programs in `bin`."""
+    (tmp_path / "bin").mkdir()
+    for name in ("mkcomposefs", "nix", "nix-store", "podman", "skopeo", "ssh"):
+        program = tmp_path / "bin" / name
+        program.write_text('#!/bin/sh\ntouch "$STARTED"\nexec sleep 30\n', encoding="utf-8")
+        program.chmod(0o755)
+    (tmp_path / "temporary").mkdir()
     image = image_path(tmp_path / "image", small_tree())
-    slow = tmp_path / "slow"
-    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 30\n", encoding="utf-8")
-    slow.chmod(0o755)
-    command = [*NIXOCI, "image-store", str(tmp_path / "out"), str(image.path), f"--mkcomposefs={slow}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    try:
+    container = {"image": "i", "backend": "bundle", "networks": ["none"]}
+    document = {"images": {"i": str(image.path)}, "containers": {"web": container}}
+    (tmp_path / "deployment.json").write_text(json.dumps(document), encoding="utf-8")
+    locked = lock(web=image_of_lock("registry.example/app:1", amd64=platform("web", "a")))
+    (tmp_path / "pinned.json").write_text(dump(locked), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "error: interrupted\n")]
+)
+@pytest.mark.parametrize("verb", SLOW)
+def test_a_signal_leaves_nothing_half_written(
+    slow: Path, verb: str, number: signal.Signals, code: int, says: str
+) -> None:
+    before = sorted(slow.rglob("*"))
+    with started(slow, [*NIXOCI, *SLOW[verb].split()]) as process:
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # a terminal sends Ctrl-C to the programs too
+        else:
+            process.send_signal(number)
         _, error = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert process.returncode == 143
-    assert error == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "slow", "started"]
+    assert (process.returncode, error) == (code, says)
+    assert sorted(slow.rglob("*")) == before
+
+
+def test_an_interrupt_removes_a_half_extracted_image(tmp_path: Path) -> None:
+    layer = tar_stream({f"file{number}": os.urandom(100_000) for number in range(30)})
+    manifest = write_layout(tmp_path / "layout", [layer], compression=None)
+    pipe = blob_path(tmp_path / "layout", Digest.of(layer))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    blobs = [f"--blob=sha256:{file.name}={file}" for file in (tmp_path / "layout/blobs/sha256").iterdir()]
+    before = sorted(tmp_path.rglob("*"))
+    command = [*NIXOCI, "extract", f"blobs:{manifest}", "out", *blobs]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        with pipe.open("wb") as writer:
+            writer.write(layer[: len(layer) // 2])
+            writer.flush()
+            assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out.nixoci-")]
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: ignores(process, signal.SIGINT))  # it has seen it; the end of the pipe comes after that
+        _, error = process.communicate(timeout=20)
+    assert (process.returncode, error) == (130, "error: interrupted\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored(slow: Path) -> None:
+    (slow / "bin/mkcomposefs").write_text('#!/bin/sh\ntouch "$STARTED"\nsleep 1\ncp "$2" "$3"\n', encoding="utf-8")
+    command = [*NIXOCI, *SLOW["image-store"].split()]
+    with started(slow, ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+    assert (slow / "out").is_dir()
+
+
+@contextmanager
+def started(folder: Path, command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command for the block, which begins once the command runs a slow program."""
+    file = folder / "started"
+    where = {
+        **ENVIRONMENT,
+        "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        "STARTED": str(file),
+        "TMPDIR": str(folder / "temporary"),
+    }
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=folder, env=where, stdin=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            wait_until(file.exists)
+            file.unlink()
+            yield process
+        finally:
+            process.kill()
+
+
+def ignores(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Return whether a process ignores a signal (proc_pid_status(5), SigIgn)."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.01)

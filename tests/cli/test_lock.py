@@ -212,7 +212,7 @@ def test_failures_are_one_line_and_leave_nothing(tmp_path: Path, nixoci: Run, ar
         (["add"], "Missing argument 'REF'"),
         (["add", "nginx", "--platform", "linux"], "platform 'linux': expected os/architecture[/variant]"),
         (["remove"], "Missing argument 'NAME...'"),
-        (["update", "--tag", "1"], "--tag needs exactly one NAME."),
+        (["update", "--tag", "1"], "--tag needs exactly one NAME"),
         (["show"], "Missing argument 'NAME'"),
     ],
 )

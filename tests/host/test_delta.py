@@ -44,6 +44,13 @@ in [ (make "1") (make "2") ]
 """
 
 
+SMALL = """
+map (seed: derivation {
+  name = "small-${seed}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo ${seed} > $out" ];
+}) [ "1" "2" ]
+"""
+
+
 KILL_REGISTRATION = """
 delay=$1 since=$2 store=$3
 echo ready
@@ -291,11 +298,37 @@ def test_the_other_stream_makes_the_same_paths(near: Machine, pair: tuple[str, s
     verify(near, store)
 
 
-def test_a_build_makes_the_same_delta(near: Machine, pair: tuple[str, str]) -> None:
-    old, new = pair
+def built_delta(machine: Machine, old: str, new: str) -> str:
+    """Let Nix build a delta, and return its path."""
     function = 'import /src/nix/delta.nix { system = builtins.currentSystem; nixoci = "/opt/nixoci"; }'
     paths = f"from = builtins.storePath {old}; to = builtins.storePath {new};"
-    delta = near.run(["nix-build", "--no-out-link", "--expr", f"({function}) {{ {paths} }}"]).stdout.strip()
+    return machine.run(["nix-build", "--no-out-link", "--expr", f"({function}) {{ {paths} }}"]).stdout.strip()
+
+
+def test_a_delta_that_nix_builds_has_no_signatures_and_no_derivers(near: Machine) -> None:
+    """Nix tells neither to a build; `send` reads them from the store, and the receiver can copy signatures later."""
+    old, new = build_pair(near, SMALL)
+    near.run(["nix-store", "--generate-binary-cache-key", "test-1", "/root/key", "/root/key.pub"])
+    nix_store = ["nix", "--extra-experimental-features", "nix-command", "store"]
+    near.run([*nix_store, "sign", "--key-file", "/root/key", new])
+    (signed,) = infos(near, new).values()
+    near.run(["nixoci", "send", "--from", old, "--to", new, "-o", "/root/sent"])
+    for delta, name in (("/root/sent", "from-send"), (built_delta(near, old, new), "from-build")):
+        near.run(["nixoci", "receive", delta, "--store", fresh(near, f"/root/{name}", old)])
+    (sent,) = infos(near, "--store", "/root/from-send", new).values()
+    assert sent == signed
+    assert sent["signatures"]
+    (built,) = infos(near, "--store", "/root/from-build", new).values()
+    assert built == signed | {"signatures": [], "deriver": None}
+    copy = ["copy-sigs", "--store", "/root/from-build", "--substituter", "/root/from-send", "--recursive", new]
+    near.run([*nix_store, *copy])
+    (copied,) = infos(near, "--store", "/root/from-build", new).values()
+    assert copied == signed | {"deriver": None}
+
+
+def test_a_build_makes_the_same_delta(near: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    delta = built_delta(near, old, new)
     store = fresh(near, "/root/built", old)
     near.run(["nixoci", "receive", delta, "--store", store])
     assert new in valid(near, store)

@@ -135,6 +135,8 @@ def test_progress_on_a_terminal_only(machine: Machine, pair: tuple[str, str]) ->
 
 def test_a_root_is_kept_and_let_go(machine: Machine, old_only: str) -> None:
     machine.run(["nixoci", "receive", DELTA, "--gc-root", "/root/kept"])
+    machine.run(["ln", "--symbolic", "--force", "--no-target-directory", "/nix/store/x-before", "/root/kept"])
+    machine.run(["nixoci", "receive", DELTA, "--gc-root", "/root/kept"])
     machine.run(["nix-store", "--gc"])
     assert old_only in valid(machine, "daemon")
     machine.run(["rm", "/root/kept"])
@@ -149,6 +151,9 @@ def test_a_user_whom_nix_does_not_trust_is_told(machine: Machine, old_only: str)
     assert "trusted-users" in error
     assert valid(machine, "daemon") == before
     assert old_only not in before
+    dry_run = fails(machine, f"nixoci receive {DELTA} --dry-run", user="alice")
+    assert dry_run.endswith(error.partition("; ")[2])
+    assert "no trusted key has signed it" in dry_run
     assert "nixoci" not in machine.run(["ls", "/tmp"]).stdout  # noqa: S108
 
 
@@ -174,11 +179,27 @@ def test_a_signature_stands_for_trust_where_every_path_has_one(
     assert library not in before
     assert valid(machine, "daemon") == before
     assert machine.run(["ls", "/nix/store"]).stdout == folder
+    dry_run = fails(machine, "nixoci receive /var/signed --dry-run", user="alice")
+    assert dry_run.startswith(f"error: {old_only}: Nix would not register it: no trusted key has signed it; ")
     machine.run([*sign, old_only])
     machine.run(send)
+    machine.run(["nixoci", "receive", "/var/signed", "--dry-run"], user="alice")
+    assert valid(machine, "daemon") == before
     machine.run(["nixoci", "receive", "/var/signed"], user="alice")
     assert {library, old_only} <= valid(machine, "daemon")
     verify(machine, "daemon")
+
+
+def test_a_content_address_stands_for_trust(machine: Machine) -> None:
+    """Such a path is what its name says, whoever made it: Nix asks for no signature."""
+    add = "mkdir -p /root/v$0 && seq $0 >/root/v$0/data && nix-store --add /root/v$0/data"
+    old, new = (machine.run(["sh", "-c", add, number]).stdout.strip() for number in ("9000", "9001"))
+    machine.run(["nixoci", "send", "--from", old, "--to", new, "-o", "/var/addressed"])
+    machine.run(["nix-store", "--delete", new])
+    machine.run(["nixoci", "receive", "/var/addressed", "--dry-run"], user="alice")
+    assert new not in valid(machine, "daemon")
+    machine.run(["nixoci", "receive", "/var/addressed"], user="alice")
+    assert new in valid(machine, "daemon")
 
 
 def test_a_user_has_a_store_of_their_own(machine: Machine, pair: tuple[str, str]) -> None:

@@ -1,0 +1,143 @@
+"""One mistake has one exit code in every verb: 2 for the command line itself, 1 for the things that it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.cli import VERBS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Result
+
+    Run = Callable[..., Result]
+
+LOCKS = ("list", "show x", "remove x", "update", "outdated", "verify --offline", "prefetch", "generate")
+FILES = (
+    *(f"{verb} --lock {{}}" for verb in LOCKS),
+    "module {}",
+    "generate --containers {}",
+    "units {} out",
+    "units {} out --attribute document",
+    "bundle {} out --seccomp=unconfined",
+    "bundle . out --seccomp={}",
+    "bundle . out --container={}",
+    "image-store out {} --no-erofs",
+    "extract oci-archive:{} out",
+    "extract docker-archive:{} out",
+    "add oci-archive:{}",
+    "receive {}",
+    "receive {} --format=reupnix-v1 --store=/nowhere",
+    "send --graphs={} --output=delta",
+    "send --to={} --output=delta",
+    "copy --to=ssh://host {}",
+    "gc-roots --podman={}",
+)
+"""Commands that read the file or program `{}`."""
+
+
+def failure(result: Result, code: int) -> str:
+    """Return the one line of a failure with this exit code."""
+    assert (result.code, result.out) == (code, ""), result.err
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    return result.err
+
+
+@pytest.mark.parametrize("command", [*FILES, "extract oci:{} out", "add oci:{}", "add nginx --authfile={}"])
+def test_a_missing_file_is_a_failure_of_the_work(tmp_path: Path, nixoci: Run, command: str) -> None:
+    assert "missing" in failure(nixoci(*command.format("./missing").split()), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_directory_in_place_of_a_file_is_a_failure_of_the_work(tmp_path: Path, nixoci: Run, command: str) -> None:
+    (tmp_path / "folder").mkdir()
+    assert "folder" in failure(nixoci(*command.format("./folder").split()), 1)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "add oci:{}",
+        "extract oci:{} out",
+        "generate --nixoci {} --lock lock.json",
+        "image-store {}/out",
+        "man {}",
+    ],
+)
+def test_a_file_in_place_of_a_directory_is_a_failure_of_the_work(tmp_path: Path, nixoci: Run, command: str) -> None:
+    (tmp_path / "lock.json").write_text('{"version": 1}', encoding="utf-8")
+    before = list(tmp_path.iterdir())
+    assert "lock.json" in failure(nixoci(*command.format("./lock.json").split()), 1)
+    assert list(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_option_that_no_verb_has_is_wrong_usage(nixoci: Run, verb: str) -> None:
+    says = failure(nixoci(verb, "--conjure"), 2)
+    assert "'--conjure'" in says
+    assert says.endswith(f"; see `nixoci {verb} --help`\n")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "add",
+        "bundle",
+        "completion",
+        "copy",
+        "extract",
+        "fetch-blob",
+        "image-store",
+        "man",
+        "module",
+        "remove",
+        "show",
+        "send",
+    ],
+)
+def test_a_missing_argument_is_wrong_usage(nixoci: Run, verb: str) -> None:
+    failure(nixoci(verb), 2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "add nginx --platform=linux",
+        "extract oci:x out --platform=linux",
+        "extract oci:x out --digest=sha256:1",
+        "extract oci:x out --blob=x",
+        "fetch-blob sha256:1 out --image=web",
+        "send --to=x --effort=much",
+        "send --to=x --graphs=y",
+        "send --to=x --json",
+        "receive x --format=tar",
+        "update --tag=1",
+        "generate --check",
+        "generate --flake=. --nixoci=.",
+        "module x --check",
+        "image-store out --rootless --no-erofs",
+        "units x",
+    ],
+)
+def test_a_command_line_that_contradicts_itself_is_wrong_usage(tmp_path: Path, nixoci: Run, command: str) -> None:
+    failure(nixoci(*command.split()), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--max-size", "--max-entries", "--max-depth", "--max-header-size"])
+@pytest.mark.parametrize("value", ["0", "-1", "1e9", "", str(1 << 64)])
+def test_a_limit_that_nothing_meets_is_wrong_usage(nixoci: Run, option: str, value: str) -> None:
+    assert option in failure(nixoci("extract", "oci:x", "out", option, value), 2)
+
+
+def test_no_verb_shows_the_help(nixoci: Run) -> None:
+    result = nixoci()
+    assert result.code == 2
+    assert "Usage: nixoci" in result.out + result.err

@@ -1,0 +1,240 @@
+"""Each verb's JSON has the keys and types that docs/json.md has, and the page has no others."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from nixoci.cli import VERBS, cli
+from nixoci.delta.summary import SendSummary, Totals
+from nixoci.lock.prefetch import blob_path
+from tests.container.samples import make_image
+from tests.delta.trees import closure, delta, store_path
+from tests.gc_roots.test_podman import stand_in
+from tests.image_store.trees import image_path, small_tree
+from tests.nix_store.fake import Fake
+from tests.support.layout import tar_stream, write_layout
+from tests.support.skopeo import install_skopeo
+from tests.units.samples import MKCOMPOSEFS, executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.cli.conftest import Result
+
+    Run = Callable[..., Result]
+
+PAGE = (Path(__file__).parents[2] / "docs/json.md").read_text(encoding="utf-8")
+_STEP = re.compile(r"\[\]|[A-Za-z]+")
+_TYPES = {
+    "string": (str,),
+    "string or null": (str, type(None)),
+    "integer": (int,),
+    "boolean": (bool,),
+    "any": (object,),
+}
+WITHOUT_JSON = {"completion", "fetch-blob", "man"}
+"""A script for a shell, a builder whose output is a file, and manual pages."""
+
+OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
+
+
+def keys(verb: str) -> dict[tuple[str, ...], tuple[tuple[type, ...], bool]]:
+    """Return the types of each key of a verb, and whether it is optional."""
+    (section,) = (part for part in PAGE.split("\n## ")[1:] if f"`nixoci {verb}`" in part.splitlines()[0])
+    found: dict[tuple[str, ...], tuple[tuple[type, ...], bool]] = {}
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.split(" | ")]
+        for key in re.findall(r"`([^`]+)`", cells[0]) if line.startswith("| `") else ():
+            kind, _, optional = cells[1].partition(", ")
+            assert optional in {"", "optional"}
+            found[tuple(_STEP.findall(key))] = (_TYPES[kind], bool(optional))
+    return found
+
+
+def leaves(value: Any, known: set[tuple[str, ...]], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the key of each value that is no list or object; a key of a map is the page's word in capitals."""
+    if at in known and at[-1:] != ("[]",):
+        yield at, value
+    elif isinstance(value, list):
+        for element in value:
+            yield from leaves(element, known, (*at, "[]"))
+    elif isinstance(value, dict):
+        word = {key[len(at)] for key in known if key[: len(at)] == at and len(key) > len(at)}
+        (only,) = word if len(word) == 1 else ("",)
+        for name, inner in value.items():
+            yield from leaves(inner, known, (*at, only if only.isupper() else name))
+    else:
+        yield at, value
+
+
+def check(verb: str, *printed: Any) -> None:
+    """Compare what runs of a verb printed with its table; together they must have every key."""
+    described = keys(verb)
+    seen = set()
+    for value in printed:
+        found = list(leaves(value, set(described)))
+        for key, leaf in found:
+            assert key in described, f"{verb}: {'.'.join(key)} is not in docs/json.md"
+            kinds, _ = described[key]
+            assert isinstance(leaf, kinds), key
+            assert int not in kinds or not isinstance(leaf, bool), key
+        seen |= {key for key, _ in found}
+    assert {key for key, (_, optional) in described.items() if not optional} <= seen
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_that_reports_something_has_json_and_a_section(verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    has_json = any("--json" in parameter.opts for parameter in command.params)
+    assert has_json == (f"`nixoci {verb}`" in PAGE) == (verb not in WITHOUT_JSON)
+
+
+def test_a_renamed_key_is_found() -> None:
+    described = {"deltaSize": 1, "narSize": 1, "roots": [""], "added": [""], "present": [""]}
+    check("receive", described)
+    with pytest.raises(AssertionError, match=r"root\.\[\] is not in docs"):
+        check("receive", {**described, "root": [""]})
+    del described["narSize"]
+    with pytest.raises(AssertionError):
+        check("receive", described)
+
+
+@pytest.fixture
+def web(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pin an image of one layer and of a registry, and return its layout."""
+    for tag in ("1.0", "1.10"):
+        write_layout(tmp_path / "layout", [tar_stream({"a": b"x" * 2000})], tag=tag)
+    install_skopeo(monkeypatch, tmp_path, tmp_path / "layout", tags=["1.0", "1.10"])
+    nixoci("add", "registry.example/web:1.0", "--platform", "linux/amd64")
+    return tmp_path / "layout"
+
+
+def test_verbs_of_the_lock(nixoci: Run, web: Path, tmp_path: Path) -> None:
+    check("list", nixoci("list", "--json").json)
+    check("outdated", nixoci("outdated", "--json").json)
+    check("show", nixoci("show", "web", "--json").json)
+    added = nixoci("add", "oci:layout:1.0", "--name", "x", "--platform", "linux/amd64", "--json").json
+    write_layout(web, [], tag="1.0")
+    updated = nixoci("update", "x", "--json").json
+    assert "previousDigest" in updated[0]
+    check("add", added)
+    check("update", updated)
+    check("remove", nixoci("remove", "x", "--json").json)
+    lock = json.loads((tmp_path / "nixoci.lock.json").read_bytes())
+    lock["images"]["web"]["platforms"]["linux/amd64"]["narHash"] = {"format": 0, "hash": "sha256-x"}
+    (tmp_path / "nixoci.lock.json").write_text(json.dumps(lock), encoding="utf-8")
+    check("show", nixoci("show", "web", "--json").json)
+    check("verify", nixoci("verify", "--offline", "--json").json)
+
+
+NIX = """#!/bin/sh
+case "$0 $*" in
+*--print-fixed-path*) echo "$PWD/store/$3-$4" ;;
+*--check-validity*) shift 2; for path; do [ -e "$path" ] || echo "$path"; done ;;
+*nix-prefetch-url*) cp "${5#file://}" "$PWD/store/$6-$4" ;;
+*nix-hash*) printf %064d 0 ;;
+esac
+"""
+"""A stand-in for the commands of Nix that `prefetch` runs."""
+
+
+@pytest.mark.usefixtures("web")
+def test_prefetch(nixoci: Run, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    for name in ("nix-store", "nix-prefetch-url", "nix-hash"):
+        executable(tmp_path / "bin" / name, NIX)
+    blob_path.cache_clear()
+    try:
+        check("prefetch", nixoci("prefetch", "--no-image-paths", "--json").json)
+    finally:
+        blob_path.cache_clear()
+
+
+@pytest.mark.usefixtures("web")
+def test_nix_text(nixoci: Run, tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"containers": {"c": {"image": "web"}}}', encoding="utf-8")
+    for verb, *arguments in (("generate", "--containers=d.json"), ("module", "d.json")):
+        stale = nixoci(verb, *arguments, "--output=out.nix", "--check", "--json")
+        written = nixoci(verb, *arguments, "--output=out.nix", "--json").json
+        assert stale.code == 1
+        assert stale.json == written == {"output": "out.nix", "changed": True, "images": ["web"], "containers": ["c"]}
+        assert nixoci(verb, *arguments, "--output=out.nix", "--json").json["changed"] is False
+        check(verb, written)
+        (tmp_path / "out.nix").unlink()
+
+
+def test_images(nixoci: Run, tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", [tar_stream({"a": b""})], tag="1.0")
+    check("extract", nixoci("extract", "oci:layout:1.0", "out", "--reference", "web:1.0", "--json").json)
+    image = image_path(tmp_path / "image", small_tree())
+    check("image-store", nixoci("image-store", "store", str(image.path), "--no-erofs", "--json").json)
+
+
+def test_units_and_bundle(nixoci: Run, tmp_path: Path) -> None:
+    make_image(tmp_path / "image", {"Cmd": ["run"]})
+    container = {"image": "i", "backend": "bundle", "networks": ["none"]}
+    document = {"images": {"i": str(tmp_path / "image")}, "containers": {"web": container}}
+    (tmp_path / "d.json").write_text(json.dumps(document), encoding="utf-8")
+    tools = [f"--mkcomposefs={executable(tmp_path / 'mkcomposefs', MKCOMPOSEFS)}", "--seccomp=unconfined"]
+    made = nixoci("units", "d.json", "out", *tools, "--json").json
+    assert made == {
+        "out": str(tmp_path / "out"),
+        "units": ["web.service"],
+        "quadlets": [],
+        "bundles": ["web"],
+        "warnings": [],
+    }
+    check("units", {**made, "quadlets": ["web.container"], "warnings": ["text"]})
+    check("bundle", nixoci("bundle", "image", "bundle", "--seccomp=unconfined", "--json").json)
+
+
+def test_gc_roots(nixoci: Run, tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "roots/podman-gone").symlink_to(store_path("image", "a"))
+    podman = f"--podman={stand_in(tmp_path)}"
+    check("gc-roots", nixoci("gc-roots", podman, "--directory=roots", "--dry-run", "--json").json)
+
+
+def test_doctor(nixoci: Run) -> None:
+    done = nixoci("doctor", "--podman=/missing/podman", "--json")
+    assert done.code == 1
+    check("doctor", done.json)
+
+
+@pytest.mark.parametrize("kind", ["nixoci", "reupnix-v1"])
+def test_send(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    nix = Fake(tmp_path, monkeypatch)
+    old = closure(nix.real, {OLD: {b"kept": b"kept", b"changed": b"old"}})
+    new = closure(nix.real, {NEW: {b"kept": b"kept", b"changed": b"new"}})
+    nix.know(old.paths[OLD], new.paths[NEW])
+    nix.set(WRITE="")
+    ends = ["--from", OLD, "--to", NEW, "--store", nix.store]
+    sent = nixoci("send", *ends, "--output=delta", f"--format={kind}", "--json").json
+    assert sent["deltaSize"] == (tmp_path / "delta").stat().st_size
+    check("send", sent)
+
+
+def test_copy(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    by = {"plain": Totals(count=1, size=2, payload=3)}
+    summary = SendSummary(paths=1, bases=0, nar_size=2, delta_size=3, by=by)
+    monkeypatch.setattr("nixoci.cli.send.copy_closures", lambda *_, **__: summary)
+    check("copy", nixoci("copy", "--to=ssh://host", NEW, "--json").json)
+
+
+def test_receive(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nix = Fake(tmp_path, monkeypatch)
+    (tmp_path / "sender").mkdir()
+    nothing = closure(tmp_path / "sender", {})
+    both = closure(tmp_path / "sender", {OLD: {b"a": b"1"}, NEW: {b"a": b"2"}})
+    (tmp_path / "delta").write_bytes(delta(nothing, both)[0])
+    nix.know(both.paths[OLD])
+    done = nixoci("receive", "delta", "--store", nix.store, "--json").json
+    assert (done["added"], done["present"]) == ([NEW], [OLD])
+    check("receive", done)
