@@ -1,4 +1,5 @@
 # A delta file between two closures, for `nixoci receive`. `from` and `to` are store paths or lists of them.
+# It has no signatures and no derivers, because Nix tells a build neither: docs/deltas.md.
 {
   system,
   nixoci,
