@@ -41,7 +41,7 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
 )
 @click.option(
     "--prefix",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Place of the store on the machine that uses it, for --storage-conf and --drop-in; by default OUT.",
 )

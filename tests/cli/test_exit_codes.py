@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
-from nixoci.cli import VERBS
+from nixoci.cli import VERBS, cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,17 @@ def test_a_file_in_place_of_a_directory_is_a_failure_of_the_work(tmp_path: Path,
     before = list(tmp_path.iterdir())
     assert "lock.json" in failure(nixoci(*command.format("./lock.json").split()), 1)
     assert list(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_verb_looks_at_files_while_it_reads_the_command_line(verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    for kind in (parameter.type for parameter in command.params):
+        for part in kind.types if isinstance(kind, click.Tuple) else [kind]:
+            if isinstance(part, click.Path):
+                checks = (part.exists, part.readable, part.writable, not part.file_okay, not part.dir_okay)
+                assert not any(checks), kind
 
 
 @pytest.mark.parametrize("verb", VERBS)
