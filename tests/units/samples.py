@@ -85,10 +85,12 @@ def executable(path: Path, text: str) -> str:
 
 def noting(path: Path, log: Path, more: str = "") -> str:
     """Write a program that appends its name and arguments to a log, then does `more`; return its path."""
-    note = f"""{{ printf '%s\\0' "${{0##*/}}" "$@"; echo; }} >> {shlex.quote(str(log))}"""
+    # one write, for programs that run at once
+    note = f"""printf '%s\\0' "${{0##*/}}" "$@" '\n' >> {shlex.quote(str(log))}"""
     return executable(path, f"#!/bin/sh\n{note}\n{more}\n")
 
 
 def noted(log: Path) -> list[list[str]]:
     """Return the calls in a log, each with its arguments; an argument has no line break."""
-    return [line.removesuffix("\0").split("\0") for line in log.read_text().splitlines()]
+    lines = log.read_text().replace("\n\0", "\n").splitlines()
+    return [line.removesuffix("\0").split("\0") for line in lines]
