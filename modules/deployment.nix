@@ -45,6 +45,23 @@ let
 
   store = makeStore (lib.attrValues cfg.images);
 
+  # As podman's generator names units.
+  containerUnit = name: container: if container.serviceName == null then name else container.serviceName;
+  quadletUnit =
+    file:
+    let
+      parts = lib.splitString "." file;
+      name = lib.concatStringsSep "." (lib.init parts);
+      kind = lib.last parts;
+    in
+    if kind == "kube" then name else "${name}-${kind}";
+  unitNames =
+    lib.mapAttrsToList containerUnit cfg.containers
+    ++ map (name: "${name}-volume") (lib.attrNames cfg.volumes)
+    ++ map (name: "${name}-network") (lib.attrNames cfg.networks)
+    ++ map (name: "${name}-pod") (lib.attrNames cfg.pods)
+    ++ map quadletUnit (lib.attrNames cfg.quadlets);
+
   mkContainers =
     what: description: modules:
     lib.mkOption {
@@ -96,12 +113,13 @@ in
       description = "The seccomp profile of containers with the backend `bundle`, or `unconfined`.";
     };
 
-    containers = mkContainers "Container" "Containers by name; the unit of each is NAME.service." [
+    containers = mkContainers "Container" "Containers by name, which is also the name of the unit." [
       { config.backend = lib.mkDefault cfg.backend; }
     ];
     volumes = mkContainers "Volume" "Podman volumes by name; units create them." [ ];
     networks = mkContainers "Network" "Podman networks by name; units create them." [ ];
     pods = mkContainers "Pod" "Pods by name; units create them." [ ];
+    quadlets = mkContainers "Quadlet" "Quadlet files of other kinds by name, for example `app.kube`." [ ];
 
     imageStore = lib.mkOption {
       type = types.package;
@@ -138,6 +156,7 @@ in
         volumes
         networks
         pods
+        quadlets
         ;
       images = lib.mapAttrs (_: image: "${image}") cfg.images;
       imageStore = "${cfg.imageStore}";
@@ -145,12 +164,20 @@ in
   };
 
   # Whether there are any units.
-  hasUnits = cfg.containers != { } || cfg.volumes != { } || cfg.networks != { } || cfg.pods != { };
+  hasUnits = unitNames != [ ];
+
+  # All units without their suffix.
+  inherit unitNames;
 
   # Units that start by themselves: NixOS and home-manager link units and ignore [Install] sections.
-  wanted = map (name: "${name}.service") (
-    lib.attrNames (lib.filterAttrs (_: container: container.autoStart) cfg.containers)
-  );
+  wanted =
+    let
+      starting = lib.filterAttrs (_: item: item.autoStart);
+    in
+    map (name: "${name}.service") (
+      lib.mapAttrsToList containerUnit (starting cfg.containers)
+      ++ map quadletUnit (lib.attrNames (starting cfg.quadlets))
+    );
 
   # Without the lock and the images nothing can be built; the build of the units checks everything else.
   lockAssertion = {

@@ -32,7 +32,11 @@ let
     else if schema ? enum then
       types.enum schema.enum
     else if schema ? anyOf then
-      types.nullOr (typeOf (lib.findFirst (choice: choice.type or null != "null") { } schema.anyOf))
+      let
+        isNull = choice: choice.type or null == "null";
+        values = types.oneOf (map typeOf (lib.filter (choice: !isNull choice) schema.anyOf));
+      in
+      if lib.any isNull schema.anyOf then types.nullOr values else values
     else if !schema ? type then
       json
     else

@@ -29,22 +29,15 @@ let
   store = (lib.head (lib.attrValues cfg.users)).imageStore;
   conf = "nixoci/storage.conf";
 
-  unitNames =
-    own:
-    lib.attrNames own.containers
-    ++ map (name: "${name}-volume") (lib.attrNames own.volumes)
-    ++ map (name: "${name}-network") (lib.attrNames own.networks)
-    ++ map (name: "${name}-pod") (lib.attrNames own.pods);
-
-  namesOf = user: own: lib.genAttrs (unitNames own) (_: user);
-  owners = lib.zipAttrs (lib.mapAttrsToList namesOf cfg.users);
+  namesOf = user: deployment: lib.genAttrs deployment.unitNames (_: user);
+  owners = lib.zipAttrs (lib.mapAttrsToList namesOf deployments);
 in
 {
   options.virtualisation.nixoci.users = lib.mkOption {
     default = { };
     description = ''
       Users who run rootless containers, by name. Each has the machine's options {option}`backend`,
-      {option}`containers`, {option}`volumes`, {option}`networks` and {option}`pods`, and the read-only
+      {option}`containers`, {option}`volumes`, {option}`networks`, {option}`pods` and {option}`quadlets`, and the read-only
       {option}`imageStore` and {option}`units`. The user's systemd runs as long as the machine (lingering), the user gets subordinate ids for the
       owners in images, and `~/.config/containers/storage.conf` becomes a link, so that podman finds the images. The
       units of all users are in one directory and run for their own user only; therefore two users cannot have a
@@ -65,6 +58,7 @@ in
               volumes
               networks
               pods
+              quadlets
               imageStore
               units
               ;

@@ -164,6 +164,7 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
         str, lambda value, target: "" if value is None and not strict else text(value, target)
     )
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    converter.register_structure_hook(int | str, _number_or_text)
     for kind, shape, words in ((list, list, "a list"), (tuple, list, "a list"), (dict, dict, "an object")):
         _check_container(converter, kind, shape, words)
 
@@ -198,6 +199,12 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
     converter.register_structure_hook_factory(dataclasses.is_dataclass, structure_dataclass)
     converter.register_unstructure_hook_factory(dataclasses.is_dataclass, unstructure_dataclass)
     return converter
+
+
+def _number_or_text(value: Any, _: Any) -> int | str:
+    if type(value) is not int and type(value) is not str:
+        raise _MismatchError(f"expected an integer or a string, got {_show(value)}")
+    return value
 
 
 def _check_container(converter: Converter, kind: type, shape: type, words: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nixoci.units.common import _KEEP
-from nixoci.units.service import _TRY, _WAIT
+from nixoci.units.service import _END, _TRY, _WAIT
 from nixoci.units.start import start_script, stop_script
 from tests.units.samples import OUTPUT, bundled
 
@@ -37,10 +37,12 @@ def test_scripts_of_bundles(tmp_path: Path, options: dict[str, object]) -> None:
         shellcheck("-", text=text)
 
 
-@pytest.mark.parametrize("command", [_TRY, _WAIT, _KEEP])
+@pytest.mark.parametrize("command", [_TRY, _WAIT, _END, _KEEP])
 def test_commands_in_units(command: str) -> None:
     shellcheck("--shell=sh", "-", text=f"{command}\n")
 
 
 def test_the_scripts_are_found() -> None:
-    assert {"start.sh", "stop.sh", "mount-program.sh", "setup.sh", "test", "run"} <= {file.name for file in SCRIPTS}
+    assert {"start.sh", "stop.sh", "environment.sh", "mount-program.sh", "setup.sh", "test", "run"} <= {
+        file.name for file in SCRIPTS
+    }

@@ -43,6 +43,10 @@ def build_bundle(
         raise ContainerError(f"containers.{name}.backend: {declared.backend} makes no bundle; use bundle")
     (resolved,) = resolve_containers(replace(deployment, images={declared.image: str(image_path)}))
     out = Path(out)
+    if declared.environment_files:
+        raise ContainerError(
+            f"containers.{name}.environmentFiles: the start of a unit reads them; use `nixoci units`, or environment"
+        )
     bundle = bundle_config(resolved, profile, folder=out.absolute())
     try:
         out.mkdir(parents=True)

@@ -9,16 +9,24 @@ from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root
 from nixoci.container.model import Notify, Runtime, WritableLayer
 from nixoci.container.notation import Tmpfs
-from nixoci.container.places import layer_workdir, mount_source, root_directory, run_directory, secret_file
+from nixoci.container.places import (
+    layer_workdir,
+    localtime_file,
+    mount_source,
+    root_directory,
+    run_directory,
+    secret_file,
+)
 from nixoci.container.resolve import DEFAULT_PATH, ResolvedContainer
+from nixoci.container.resolver import HostEntry
 from nixoci.document import dump
 from nixoci.tree.model import Inode, Kind
 
 OCI_VERSION = "1.0.2"
 """The oldest version with every feature in use, so that old runtimes accept it too."""
 
-HOST_FILES = ("hosts", "resolv.conf")
-"""The files of the host's /etc that a container on the host network gets."""
+CONFIG_PARTS = ("config.head", "config.tail")
+"""The files with the two parts of a config.json that a start completes."""
 
 CGROUP = "container"
 """The cgroup below the unit's that a runtime makes if it needs one of its own."""
@@ -31,20 +39,30 @@ _BIND = ("rbind", "rprivate", "nosuid", "nodev")
 _VOLUME = ("rbind", "rprivate")
 _ANNOTATION = "org.opencontainers.image."
 _NEW_DIRECTORY = Inode(Kind.DIRECTORY)
-_LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+_LOCALHOST = "localhost"
+_LIMITS = 2**64
+"""The number of limits; the kernel's largest one, -1 as an unsigned number, is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle: its config.json, the kind of its root, and the files that are mounted in /etc, by name."""
+    """A bundle: its config.json, the kind of its root, and the files that are mounted in /etc, by name.
+
+    `parts` are config.json before and after the variables of environment files, if there are any. A start joins them:
+    each variable is a comma and a JSON string. Of two variables with one name, runtimes take the last.
+    """
 
     config: dict[str, Any]
     root: Root
     etc_files: dict[str, str]
+    parts: tuple[str, str] | None = None
 
     def write(self, folder: Path) -> None:
         """Write the files of the bundle to its directory, which exists."""
-        for name, text in {"config.json": dump(self.config), **self.etc_files}.items():
+        files = {"config.json": dump(self.config), **self.etc_files}
+        if self.parts is not None:
+            files |= dict(zip(CONFIG_PARTS, self.parts, strict=True))
+        for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -89,7 +107,21 @@ def bundle_config(container: ResolvedContainer, profile: seccomp.Profile | None,
         "annotations": _annotations(container),
         "linux": linux,
     }
-    return Bundle(_merge(config, container.declared.settings.runtime), root, etc_files)
+    merged = _merge(config, container.declared.settings.runtime)
+    parts = _parts(merged, container) if container.declared.environment_files else None
+    return Bundle(merged, root, etc_files, parts)
+
+
+def _parts(config: dict[str, Any], container: ResolvedContainer) -> tuple[str, str]:
+    """Return config.json before and after the variables of files, which are followed by those that win over them."""
+    mark = "="
+    while mark in dump(config):
+        mark += "="
+    own = container.declared.environment | _notify_variable(container)
+    process = config["process"]
+    env = [*process["env"], mark, *(f"{name}={value}" for name, value in own.items())]
+    before, after = dump(config | {"process": process | {"env": env}}).split(f'"{mark}"')
+    return before.rstrip().removesuffix(","), after
 
 
 def _root_path(container: ResolvedContainer, root: Root) -> str:
@@ -103,10 +135,40 @@ def _etc_files(container: ResolvedContainer) -> dict[str, str]:
     """
     files = {"hostname": f"{container.hostname}\n"}
     if container.parsed.no_network:
-        names = " ".join(dict.fromkeys([container.hostname, container.name]))
-        files["hosts"] = f"{_LOCALHOST}127.0.0.1\t{names}\n"
+        files["hosts"] = _hosts(container)
     in_place = container.declared.read_only
-    return {name: text for name, text in files.items() if not in_place or container.tree.find(f"/etc/{name}")}
+    needed = {"hosts"} if container.parsed.extra_hosts else set()
+    return {
+        name: text
+        for name, text in files.items()
+        if not in_place or name in needed or container.tree.find(f"/etc/{name}")
+    }
+
+
+def _hosts(container: ResolvedContainer) -> str:
+    """Return /etc/hosts without a network: the container's own lines, and the names that they leave free."""
+    own = container.parsed.extra_hosts
+    taken = {name for entry in own for name in entry.names}
+    lines = [entry.line for entry in own]
+    for address, names in (
+        ("127.0.0.1", (_LOCALHOST,)),
+        ("::1", (_LOCALHOST,)),
+        ("127.0.0.1", tuple(dict.fromkeys([container.hostname, container.name]))),
+    ):
+        free = tuple(name for name in names if name not in taken)
+        lines += [HostEntry(address, free).line] if free else []
+    return "".join(lines)
+
+
+def host_files(container: ResolvedContainer) -> tuple[str, ...]:
+    """Return the files of the host's /etc that a container gets a copy of: those of the host's network."""
+    if not container.parsed.host_network:
+        return ()
+    return ("hosts",) if container.parsed.resolver.image_file else ("hosts", "resolv.conf")
+
+
+def _notify_variable(container: ResolvedContainer) -> dict[str, str]:
+    return {"NOTIFY_SOCKET": NOTIFY_SOCKET} if container.declared.notify is Notify.CONTAINER else {}
 
 
 def _process(container: ResolvedContainer) -> dict[str, Any]:
@@ -119,8 +181,13 @@ def _process(container: ResolvedContainer) -> dict[str, Any]:
         ("HOSTNAME", container.hostname),
     ):
         environment.setdefault(name, value)
-    if container.declared.notify is Notify.CONTAINER:
-        environment["NOTIFY_SOCKET"] = NOTIFY_SOCKET
+    if container.parsed.timezone is not None and container.has_zone:
+        environment.setdefault("TZ", container.parsed.timezone)
+    environment |= _notify_variable(container)
+    limits = [
+        {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft % _LIMITS, "hard": limit.hard % _LIMITS}
+        for limit in container.parsed.ulimits
+    ]
     return {
         "terminal": False,
         "user": user,
@@ -129,7 +196,7 @@ def _process(container: ResolvedContainer) -> dict[str, Any]:
         "cwd": container.workdir,
         "capabilities": _capabilities(container),
         "noNewPrivileges": False,
-    }
+    } | ({"rlimits": limits} if limits else {})
 
 
 def _capabilities(container: ResolvedContainer) -> dict[str, list[str]]:
@@ -146,6 +213,10 @@ def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[st
     """Return all mounts, in an order in which none hides another; `files` are the bundle's own, by their target."""
     declared, parsed = container.declared, container.parsed
     mounts = _kernel_mounts(parsed.shm_size)
+    run = run_directory(container.name)
+    files = files | {f"/etc/{file}": f"{run}/{file}" for file in host_files(container)}
+    if parsed.timezone is not None and not container.has_zone:
+        files["/etc/localtime"] = localtime_file(container.name)
     mounts += [_bind(source, target, ("ro",)) for target, source in files.items()]
     if declared.read_only:
         chosen = parsed.mount_targets
@@ -165,9 +236,6 @@ def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[st
         mounts.append(_bind(secret_file(container.name, secret.name), secret.target, ("ro",)))
     if declared.notify is Notify.CONTAINER:
         mounts.append(_bind(NOTIFY_SOCKET, NOTIFY_SOCKET, ()))
-    if parsed.host_network:
-        run = run_directory(container.name)
-        mounts += [_bind(f"{run}/{file}", f"/etc/{file}", ("ro",)) for file in HOST_FILES]
     mounts.sort(key=lambda mount: mount["destination"].count("/"))
     by_target = {mount["destination"]: mount for mount in mounts}
     return list(by_target.values())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from nixoci.container.characters import text
-from nixoci.container.model import HealthcheckOptions
+from nixoci.container.model import HealthAction, HealthcheckOptions
 from nixoci.container.notation import duration
 from nixoci.document import json_key
 from nixoci.errors import ContainerError
@@ -43,17 +43,19 @@ class HealthChanges:
     timeout: int | None = None
     start_period: int | None = None
     retries: int | None = None
+    action: HealthAction = HealthAction.NONE
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A health check with everything decided; times in nanoseconds."""
+    """A health check with everything decided; times in nanoseconds. `action` is done once a container is unhealthy."""
 
     test: HealthTest
     interval: int
     timeout: int
     start_period: int
     retries: int
+    action: HealthAction = HealthAction.NONE
 
 
 def parse_health(option: Callable[[str], str], declared: HealthcheckOptions) -> HealthChanges:
@@ -76,6 +78,11 @@ def parse_health(option: Callable[[str], str], declared: HealthcheckOptions) -> 
 
     if declared.retries is not None and declared.retries < 1:
         raise ContainerError(f"{option('retries')}: {declared.retries}; give 1 or more")
+    if declared.on_failure is HealthAction.RESTART:
+        raise ContainerError(
+            f"{option('onFailure')}: podman and systemd would both start the container again; use kill or stop, after"
+            " which restart decides"
+        )
     return HealthChanges(
         names,
         test=test,
@@ -83,6 +90,7 @@ def parse_health(option: Callable[[str], str], declared: HealthcheckOptions) -> 
         timeout=time("timeout", declared.timeout, _MILLISECOND),
         start_period=time("startPeriod", declared.start_period, 0),
         retries=declared.retries,
+        action=declared.on_failure or HealthAction.NONE,
     )
 
 
@@ -117,6 +125,7 @@ def resolve_health(option: Callable[[str], str], changes: HealthChanges, image: 
         timeout=_either(changes.timeout, image.timeout, _TIMEOUT),
         start_period=_either(changes.start_period, image.start_period, 0),
         retries=retries,
+        action=changes.action,
     )
 
 

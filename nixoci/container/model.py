@@ -77,6 +77,25 @@ class Notify(_Choice):
     HEALTHY = "healthy"
 
 
+class HealthAction(_Choice):
+    """The action on a container that has become unhealthy (podman-run(1), `--health-on-failure`)."""
+
+    NONE = "none"
+    KILL = "kill"
+    RESTART = "restart"
+    STOP = "stop"
+
+
+class LogDriver(_Choice):
+    """The destination of a container's output (podman-run(1), `--log-driver`)."""
+
+    JOURNALD = "journald"
+    K8S_FILE = "k8s-file"
+    JSON_FILE = "json-file"
+    NONE = "none"
+    PASSTHROUGH = "passthrough"
+
+
 class WritableLayer(_Choice):
     """The lifetime of a container's changes to its root."""
 
@@ -109,6 +128,13 @@ class HealthcheckOptions:
         default=None, metadata=about("Time after the start in which failures do not count.")
     )
     retries: int | None = field(default=None, metadata=about("Failures in a row that make the container unhealthy."))
+    on_failure: HealthAction | None = field(
+        default=None,
+        metadata=about(
+            "The action on an unhealthy container: `none`, `kill` (the unit fails) or `stop` (a clean exit); `restart`"
+            " of the container decides about the next start."
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +190,8 @@ class Container:
         default_factory=dict, metadata=about("Environment variables; they override the image's.")
     )
     environment_files: list[str] = field(
-        default_factory=list, metadata=about("Files on the host with more variables, in podman's format.")
+        default_factory=list,
+        metadata=about("Files on the host with more variables, in podman's format; `environment` overrides them."),
     )
     ports: list[str] = field(
         default_factory=list, metadata=about("Published ports: `[[IP:]HOST:]CONTAINER[/tcp|udp|sctp]`.")
@@ -181,6 +208,9 @@ class Container:
     )
     workdir: str | None = field(default=None, metadata=about("The working directory, an absolute path."))
     hostname: str | None = field(default=None, metadata=about("The host name inside."))
+    timezone: str | None = field(
+        default=None, metadata=about("The time zone inside, for example `Europe/Berlin`, or `local` for the host's.")
+    )
     labels: dict[str, str] = field(default_factory=dict, metadata=about("Labels; they override the image's."))
     networks: list[str] = field(
         default_factory=list,
@@ -188,6 +218,22 @@ class Container:
             "Networks of this document or of podman, with podman's options (`NAME:alias=db,ip=10.0.0.2`), or `host`,"
             " `none` or `container:NAME`. A bundle has `host` or `none`."
         ),
+    )
+    dns: list[str] = field(
+        default_factory=list,
+        metadata=about(
+            "Addresses of name servers, by default the network's; `[\"none\"]` for the image's resolv.conf."
+        ),
+    )
+    dns_search: list[str] = field(
+        default_factory=list, metadata=about('Domains to search for names; `["."]` for no domain.')
+    )
+    dns_options: list[str] = field(
+        default_factory=list, metadata=about("Options of resolv.conf(5), for example `ndots:2`.")
+    )
+    extra_hosts: list[str] = field(
+        default_factory=list,
+        metadata=about("More lines of /etc/hosts: `NAME[;NAME]...:ADDRESS`; the address `host-gateway` is the host's."),
     )
     pod: str | None = field(default=None, metadata=about("The pod of this document that the container joins."))
     devices: list[str] = field(
@@ -201,8 +247,29 @@ class Container:
         default_factory=dict, metadata=about("Capabilities to add to (true) or drop from (false) podman's defaults.")
     )
     privileged: bool = field(default=False, metadata=about("All capabilities and devices, without confinement."))
+    user_namespace: str | None = field(
+        default=None,
+        metadata=about(
+            "The user namespace: `host`, `auto[:OPTIONS]`, `keep-id[:OPTIONS]`, and for a user's containers `nomap`"
+            " (podman-run(1), `--userns`). A bundle has `host`."
+        ),
+    )
+    init: bool = field(
+        default=False, metadata=about("Run podman's init (catatonit) as the first process, which reaps zombies.")
+    )
+    service_name: str | None = field(
+        default=None, metadata=about("The name of the unit without `.service`, by default the container's.")
+    )
     auto_start: bool = field(default=True, metadata=about("Start with the machine (or the user's session)."))
     extra_options: list[str] = field(default_factory=list, metadata=about("More arguments for `podman run`."))
+    log_driver: LogDriver | None = field(
+        default=None,
+        metadata=about("The destination of the output, by default `journald`. A bundle has no other."),
+    )
+    log_options: dict[str, str] = field(
+        default_factory=dict,
+        metadata=about("Options of the log driver: `path`, `max-size` (of files), `tag` (of the journal)."),
+    )
     healthcheck: HealthcheckOptions = field(
         default_factory=HealthcheckOptions, metadata=about("Changes to the image's health check.")
     )
@@ -234,6 +301,10 @@ class Container:
     )
     pids_limit: int | None = field(
         default=None, metadata=about("Most processes and threads at a time; -1 for as many as the host has.")
+    )
+    ulimits: dict[str, int | str] = field(
+        default_factory=dict,
+        metadata=about("Limits of each process: a number or `SOFT:HARD` by name, for example `nofile`; -1 for none."),
     )
     sysctls: dict[str, str] = field(
         default_factory=dict, metadata=about("Kernel parameters of the container's own namespaces.")
@@ -271,6 +342,17 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quadlet:
+    """A Quadlet file of a kind without options of its own: `.kube`, `.image`, `.build` or `.artifact`."""
+
+    auto_start: bool = field(default=True, metadata=about("Start with the machine (or the user's session)."))
+    settings: Settings = field(
+        default_factory=Settings,
+        metadata=about("Its content: `quadlet` is the section of its kind (`Kube` and so on), `unit` has the others."),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Everything that runs on one host, or for one of its users."""
 
@@ -284,6 +366,9 @@ class Deployment:
     volumes: dict[str, Volume] = field(default_factory=dict, metadata=about("Volumes by name."))
     networks: dict[str, Network] = field(default_factory=dict, metadata=about("Networks by name."))
     pods: dict[str, Pod] = field(default_factory=dict, metadata=about("Pods by name."))
+    quadlets: dict[str, Quadlet] = field(
+        default_factory=dict, metadata=about("Other Quadlet files by name, for example `app.kube`.")
+    )
 
     @classmethod
     def read(cls, file: str | os.PathLike[str]) -> Self:

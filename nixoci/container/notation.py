@@ -21,6 +21,23 @@ _CDI = re.compile(
     r"[a-z](?:[\w.-]*[a-z0-9])?/[a-z](?:[\w-]*[a-z0-9])?=[a-z0-9](?:[\w.:-]*[a-z0-9])?", re.ASCII | re.IGNORECASE
 )
 _SIZE = re.compile(r"([0-9]{1,15})([bkmgBKMG]?)")
+_LIMIT = re.compile(r"(-1|[0-9]{1,19})(?::(-1|[0-9]{1,19}))?")
+_MOST = 2**63 - 1
+_LIMITS = frozenset(
+    (
+        *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"),
+        *("rtprio", "rttime", "sigpending", "stack"),
+    )
+)
+_ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*(?:/[A-Za-z0-9][A-Za-z0-9_+-]*)*")
+_ID_RANGE = r"[0-9]+:@?[0-9]+:[0-9]+"
+_NAMESPACES = {
+    "host": None,
+    "auto": re.compile(rf"size=[0-9]+|(?:uid|gid)mapping={_ID_RANGE}"),
+    "keep-id": re.compile(r"(?:uid|gid|size)=[0-9]+"),
+    "nomap": None,
+}
+"""The modes of user namespaces, with the form of their options."""
 _REAL_TIME = re.compile(r"RT(?:MIN\+|MAX-)[0-9]{1,2}")
 
 
@@ -93,6 +110,24 @@ class Device:
     def is_cdi(self) -> bool:
         """True for a device that a vendor's file describes (Container Device Interface)."""
         return "=" in self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A limit of getrlimit(2): its name in lower case without `RLIMIT_`; -1 is no limit."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserNamespace:
+    """A mode of podman's user namespaces; `text` is the notation itself, `options` the names of its options."""
+
+    text: str
+    mode: str
+    options: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +246,47 @@ def size(option: str, value: str) -> int:
     if found is None or not int(found[1]):
         raise ContainerError(f"{option}: {value!r} is not a size; expected for example 512m or 2g")
     return int(found[1]) << 10 * "bkmg".index(found[2].lower() or "b")
+
+
+def ulimit(option: str, name: str, value: int | str) -> Ulimit:
+    """Read a limit: one number, or `SOFT:HARD`; -1 is no limit.
+
+    >>> ulimit("ulimits.nofile", "nofile", "1024:-1")
+    Ulimit(name='nofile', soft=1024, hard=-1)
+    """
+    if name not in _LIMITS:
+        raise ContainerError(f"{option}: no limit {name!r}; podman has {', '.join(sorted(_LIMITS))}")
+    found = _LIMIT.fullmatch(str(value))
+    if found is None:
+        raise ContainerError(f"{option}: {value!r} is not a limit; expected a number or SOFT:HARD, -1 for none")
+    soft = int(found[1])
+    hard = soft if found[2] is None else int(found[2])
+    if max(soft, hard) > _MOST:
+        raise ContainerError(f"{option}: {value!r} is beyond {_MOST}; give less, or -1 for no limit")
+    if hard != -1 and not 0 <= soft <= hard:
+        raise ContainerError(f"{option}: the soft limit of {value!r} is above the hard one; lower it")
+    return Ulimit(name, soft, hard)
+
+
+def user_namespace(option: str, value: str) -> UserNamespace:
+    """Read `host`, `auto[:OPTIONS]`, `keep-id[:OPTIONS]` or `nomap` (podman-run(1), `--userns`)."""
+    mode, colon, options = value.partition(":")
+    if mode not in _NAMESPACES:
+        raise ContainerError(
+            f"{option}: no mode {mode!r}; expected one of {', '.join(_NAMESPACES)}, or use extraOptions"
+        )
+    form, given = _NAMESPACES[mode], options.split(",") if colon else []
+    for each in given:
+        if form is None or not form.fullmatch(each):
+            raise ContainerError(f"{option}: {mode} has no option {each!r}; podman-run(1) has them under --userns")
+    return UserNamespace(value, mode, frozenset(each.partition("=")[0] for each in given))
+
+
+def timezone(option: str, value: str) -> str:
+    """Return the name of a time zone, or `local`."""
+    if not _ZONE.fullmatch(value):
+        raise ContainerError(f"{option}: {value!r} is not a time zone; expected for example Europe/Berlin, or local")
+    return value
 
 
 def signal_name(option: str, value: str) -> str:

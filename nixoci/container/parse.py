@@ -14,7 +14,8 @@ from nixoci.container.capabilities import Capabilities, parse_capabilities
 from nixoci.container.characters import line
 from nixoci.container.health import HealthChanges, parse_health
 from nixoci.container.model import Container, Deployment, Pod, Runtime, Secret, option_path
-from nixoci.container.notation import Device, Mount, NetworkReference, Port, Source, Tmpfs
+from nixoci.container.notation import Device, Mount, NetworkReference, Port, Source, Tmpfs, Ulimit, UserNamespace
+from nixoci.container.resolver import HostEntry, Resolver, host_entry, parse_resolver
 from nixoci.errors import ContainerError
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -41,10 +42,14 @@ class ParsedContainer:
 
     Sizes are in bytes.
 
+    `after` are the containers that must be ready before this one starts: also the one whose network it shares.
+    `service` is the name of its unit without suffix, and `after_services` are those of `after`.
+
     `runtime` is the OCI runtime of a bundle. podman has a default of its own, so it only gets `declared.runtime`.
     """
 
     name: str
+    service: str
     declared: Container
     runtime: Runtime
     ports: tuple[Port, ...]
@@ -52,6 +57,11 @@ class ParsedContainer:
     tmpfs: tuple[Tmpfs, ...]
     devices: tuple[Device, ...]
     networks: tuple[NetworkReference, ...]
+    after: tuple[str, ...]
+    after_services: tuple[str, ...]
+    resolver: Resolver
+    extra_hosts: tuple[HostEntry, ...]
+    user_namespace: UserNamespace | None
     secrets: tuple[ParsedSecret, ...]
     capabilities: Capabilities
     health: HealthChanges
@@ -59,6 +69,8 @@ class ParsedContainer:
     stop_signal: str | None
     shm_size: int | None
     memory: int | None
+    ulimits: tuple[Ulimit, ...]
+    timezone: str | None
 
     def option(self, field: str) -> str:
         """Return the path of an option, as errors start with it."""
@@ -73,12 +85,6 @@ class ParsedContainer:
     def no_network(self) -> bool:
         """True if it has a network namespace with nothing but loopback."""
         return [network.name for network in self.networks] == ["none"]
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """The containers that must be ready before this one starts: also the one whose network it shares."""
-        shared = [network.container for network in self.networks if network.container and network.declared]
-        return tuple(sorted({*self.declared.depends_on, *shared}))
 
     @property
     def named_volumes(self) -> tuple[Mount, ...]:
@@ -142,8 +148,12 @@ def parse_container(name: str, container: Container, deployment: Deployment) -> 
     """
     option = partial(option_path, "containers", name)
     volumes = _each(option("volumes"), container.volumes, notation.volume)
+    networks = _networks(option("networks"), container.networks, deployment)
+    shared = [network.container for network in networks if network.container and network.declared]
+    after = tuple(sorted({*container.depends_on, *shared}))
     return ParsedContainer(
         name=name,
+        service=service_name(name, container),
         declared=container,
         runtime=container.runtime or Runtime.CRUN,
         ports=_each(option("ports"), container.ports, notation.port),
@@ -153,7 +163,22 @@ def parse_container(name: str, container: Container, deployment: Deployment) -> 
         ),
         tmpfs=_each(option("tmpfs"), container.tmpfs, notation.tmpfs),
         devices=_each(option("devices"), container.devices, notation.device),
-        networks=_networks(option("networks"), container.networks, deployment),
+        networks=networks,
+        after=after,
+        after_services=tuple(
+            service_name(other, deployment.containers[other]) if other in deployment.containers else other
+            for other in after
+        ),
+        resolver=parse_resolver(
+            (option("dns"), option("dnsSearch"), option("dnsOptions")),
+            container.dns,
+            container.dns_search,
+            container.dns_options,
+        ),
+        extra_hosts=_each(option("extraHosts"), container.extra_hosts, host_entry),
+        user_namespace=notation.user_namespace(option("userNamespace"), container.user_namespace)
+        if container.user_namespace is not None
+        else None,
         secrets=tuple(_parse_secret(option("secrets"), *secret) for secret in container.secrets.items()),
         capabilities=parse_capabilities(option("capabilities"), container.capabilities),
         health=parse_health(lambda field: option(f"healthcheck.{field}"), container.healthcheck),
@@ -163,7 +188,16 @@ def parse_container(name: str, container: Container, deployment: Deployment) -> 
         else None,
         shm_size=notation.size(option("shmSize"), container.shm_size) if container.shm_size else None,
         memory=notation.size(option("memory"), container.memory) if container.memory else None,
+        ulimits=tuple(
+            notation.ulimit(option(f"ulimits.{key}"), key, value) for key, value in container.ulimits.items()
+        ),
+        timezone=notation.timezone(option("timezone"), container.timezone) if container.timezone is not None else None,
     )
+
+
+def service_name(name: str, container: Container) -> str:
+    """Return the name of a container's unit, without suffix."""
+    return name if container.service_name is None else container.service_name
 
 
 def _parse_pod(name: str, pod: Pod, deployment: Deployment) -> ParsedPod:

@@ -72,9 +72,9 @@ def named_volume(name: str) -> str:
     return f"{VOLUMES}/{name}"
 
 
-def gc_root_directory(container: str) -> str:
+def gc_root_directory(service: str) -> str:
     """Return the directory of the roots that a container's unit makes while the container runs."""
-    return f"{GC_ROOTS}/nixoci/{container}"
+    return f"{GC_ROOTS}/nixoci/{service}"
 
 
 def is_store_path(path: Path) -> bool:
@@ -82,9 +82,14 @@ def is_store_path(path: Path) -> bool:
     return str(path.parent) == STORE_DIR
 
 
-def health_unit(container: str) -> str:
-    """Return the name, without suffix, of the service and timer that check a bundle's health."""
-    return f"{container}-health"
+def health_unit(service: str) -> str:
+    """Return the name, without suffix, of the service and timer that check the health of a bundle with this unit."""
+    return f"{service}-health"
+
+
+def localtime_file(container: str) -> str:
+    """Return the copy of the host's file of a time zone that a bundle has as its /etc/localtime."""
+    return f"{run_directory(container)}/localtime"
 
 
 def image_directory(container: str) -> str:

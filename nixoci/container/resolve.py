@@ -19,6 +19,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
 _HOSTNAME_LENGTH = 64
+_ZONES = "/usr/share/zoneinfo"
 _INIT = {"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"}
 
 
@@ -69,6 +70,12 @@ class ResolvedContainer:
         """True if podman takes the program for systemd and prepares for it (podman-run(1), `--systemd`)."""
         words = self.args[2:] if len(self.args) > 2 and self.args[:2] == ("/bin/sh", "-c") else self.args
         return words[0] in _INIT or posixpath.basename(words[0]) == "systemd"
+
+    @property
+    def has_zone(self) -> bool:
+        """True if the image has the file of the container's time zone."""
+        zone = self.parsed.timezone
+        return zone is not None and zone != "local" and self.tree.find(f"{_ZONES}/{zone}") is not None
 
     def option(self, field: str) -> str:
         """Return the path of an option, as errors start with it."""

@@ -1,6 +1,5 @@
 """The rules of a deployment, checked on options that are already read; every error starts with the option."""
 
-import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -8,29 +7,35 @@ from graphlib import CycleError, TopologicalSorter
 from nixoci.container.backends import RESTRICTIONS
 from nixoci.container.backends.bundle import PODMAN_MOUNT_OPTIONS
 from nixoci.container.backends.podman import check_networks
-from nixoci.container.characters import text
+from nixoci.container.characters import line, text
 from nixoci.container.model import (
     Backend,
     Deployment,
+    LogDriver,
     Network,
     Notify,
     Pod,
+    Quadlet,
     Restart,
     Volume,
     WritableLayer,
     option_path,
 )
+from nixoci.container.name_rules import check_names
 from nixoci.container.notation import Port
-from nixoci.container.parse import NAME, ParsedContainer, ParsedDeployment, ParsedPod, parse_deployment
-from nixoci.container.places import VOLUMES, health_unit, in_store, layer_directory
+from nixoci.container.parse import ParsedContainer, ParsedDeployment, ParsedPod, parse_deployment
+from nixoci.container.places import in_store
 from nixoci.container.resolve import ResolvedContainer
+from nixoci.container.shared_rules import check_pod, check_shared_network
 from nixoci.errors import ContainerError
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
-_VOLUMES = posixpath.basename(VOLUMES)
 _SYSCTL = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_*/-]+)+")
 _ACCOUNTS = {"User", "Group", "DynamicUser"}
 _UNIT_SECTIONS = {"Unit", "Service", "Install"}
+_LOG_FILES = (LogDriver.K8S_FILE, LogDriver.JSON_FILE)
+_LOG_OPTIONS = {"path": _LOG_FILES, "max-size": _LOG_FILES, "tag": (LogDriver.JOURNALD,)}
+"""The options of log drivers that podman-run(1) lists under `--log-opt`, with the drivers that have them."""
 _MOUNT_OPTIONS = PODMAN_MOUNT_OPTIONS | {
     *("ro", "rw", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
     *("private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"),
@@ -50,7 +55,7 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
     Raises:
         ContainerError: The first rule that is broken; the message starts with the option.
     """
-    _check_names(deployment)
+    check_names(deployment)
     parsed = parse_deployment(deployment)
     for container in parsed.containers:
         _check_references(container, deployment)
@@ -60,6 +65,7 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
     _check_engine_settings("volumes", deployment.volumes)
     _check_engine_settings("networks", deployment.networks)
     _check_engine_settings("pods", deployment.pods)
+    _check_engine_settings("quadlets", deployment.quadlets)
     _check_ports(parsed)
     _check_order(parsed.containers)
     return parsed
@@ -82,25 +88,11 @@ def check_bundle(name: str, deployment: Deployment, *, user: bool = False) -> Pa
     container = deployment.containers.get(name)
     if container is None or container.backend is not Backend.BUNDLE:
         raise ContainerError(f"containers.{name}: no container with the bundle backend; name one of this document")
-    _check_names(deployment)
+    check_names(deployment)
     parsed = parse_deployment(deployment, only=name)
     for each in parsed.containers:
         _check_container(each, deployment, user=user)
     return parsed
-
-
-def check_health_unit(container: ResolvedContainer, deployment: Deployment) -> None:
-    """Refuse a container with the name of a unit that another one has besides its own: a bundle's health check.
-
-    Raises:
-        ContainerError: The message starts with the container of that name.
-    """
-    other = health_unit(container.name)
-    if container.declared.backend is Backend.BUNDLE and container.health is not None and other in deployment.containers:
-        raise ContainerError(
-            f"containers.{other}: its unit is {other}.service, like that of {container.option('healthcheck')}; rename"
-            " one of them"
-        )
 
 
 def check_resolved(container: ResolvedContainer, *, user: bool) -> None:
@@ -121,65 +113,12 @@ def check_resolved(container: ResolvedContainer, *, user: bool) -> None:
     RESTRICTIONS[container.declared.backend].check_resolved(container, user=user)
 
 
-def _check_names(deployment: Deployment) -> None:
-    units: dict[str, str] = {}
-    for kind, names, suffix in (
-        ("containers", deployment.containers, ""),
-        ("volumes", deployment.volumes, "-volume"),
-        ("networks", deployment.networks, "-network"),
-        ("pods", deployment.pods, "-pod"),
-    ):
-        for name in names:
-            option = f"{kind}.{name}"
-            if not NAME.fullmatch(name):
-                raise ContainerError(
-                    f"{kind}: {name!r} cannot be a name; use letters, digits, _ . - and begin with a letter or digit"
-                )
-            unit = f"{name}{suffix}.service"
-            if unit in units:
-                raise ContainerError(f"{option}: its unit is {unit}, like that of {units[unit]}; rename one of them")
-            units[unit] = option
-    for name in deployment.pods:
-        if name in deployment.containers and deployment.containers[name].backend is not Backend.BUNDLE:
-            raise ContainerError(f"pods.{name}: podman has a container of that name; rename one of them")
-    kept = deployment.containers.get(_VOLUMES)
-    if kept is not None and kept.writable_layer is WritableLayer.PERSISTENT:
-        raise ContainerError(
-            f"containers.{_VOLUMES}: {layer_directory(_VOLUMES)} has the named volumes and cannot have a persistent"
-            " layer too; rename the container"
-        )
-
-
 def _check_references(container: ParsedContainer, deployment: Deployment) -> None:
     declared, option = container.declared, container.option
     for other in declared.depends_on:
         if other not in deployment.containers:
             raise ContainerError(f"{option('dependsOn')}: no container {other!r}; name one of this document")
-    _check_shared_network(container, deployment)
-    if (pod := declared.pod) is None:
-        return
-    if pod not in deployment.pods:
-        raise ContainerError(f"{option('pod')}: no pod {pod!r}; declare it under pods")
-    if declared.ports:
-        raise ContainerError(f"{option('ports')}: a pod publishes the ports; move them to pods.{pod}.ports")
-    if declared.hostname is not None:
-        raise ContainerError(f"{option('hostname')}: the containers of a pod share its host name; drop this one")
-    if declared.networks:
-        raise ContainerError(f"{option('networks')}: a pod has the networks; move them to pods.{pod}.networks")
-
-
-def _check_shared_network(container: ParsedContainer, deployment: Deployment) -> None:
-    for index, network in enumerate(container.networks):
-        other = deployment.containers.get(network.container or "")
-        if other is not None and other.backend is Backend.BUNDLE:
-            raise ContainerError(
-                f"{container.option(f'networks[{index}]')}: podman knows no container of the bundle backend; name"
-                " another"
-            )
-        if network.container and container.declared.hostname is not None:
-            raise ContainerError(
-                f"{container.option('hostname')}: it has that of container:{network.container}; drop this one"
-            )
+    check_pod(container, deployment)
 
 
 def _check_container(container: ParsedContainer, deployment: Deployment, *, user: bool) -> None:
@@ -195,6 +134,7 @@ def _check_container(container: ParsedContainer, deployment: Deployment, *, user
     for refusal in restrictions.refusals:
         if refusal.given(declared):
             raise ContainerError(f"{option(refusal.option)}: {refusal.reason}")
+    check_shared_network(container, deployment)
     restrictions.check(container, user=user)
     _check_runtime_mounts(container, deployment)
 
@@ -216,13 +156,22 @@ def _check_values(container: ParsedContainer) -> None:
             if not name or "=" in name or not name.isprintable() or name != name.strip():
                 raise ContainerError(f"{option(field)}: {name!r} cannot be the name of a {kind}; choose another")
             text(option(f"{field}.{name}"), value)
+    _check_files(container)
     _check_limits(container)
+    _check_log(container)
     if declared.stop_timeout < 0:
         raise ContainerError(f"{option('stopTimeout')}: {declared.stop_timeout} seconds; give 0 or more")
     if declared.read_only and declared.writable_layer is WritableLayer.PERSISTENT:
         raise ContainerError(
             f"{option('writableLayer')}: nothing is written in a container with readOnly; drop one of the two"
         )
+
+
+def _check_files(container: ParsedContainer) -> None:
+    for index, file in enumerate(container.declared.environment_files):
+        option = container.option(f"environmentFiles[{index}]")
+        if not line(option, file).startswith("/"):
+            raise ContainerError(f"{option}: {file!r} is not an absolute path; write it from the root of the host")
 
 
 def _check_limits(container: ParsedContainer) -> None:
@@ -237,6 +186,20 @@ def _check_limits(container: ParsedContainer) -> None:
             raise ContainerError(
                 f"{option(f'sysctls.{name}')}: the host's network has the host's parameters; use another network"
             )
+
+
+def _check_log(container: ParsedContainer) -> None:
+    """Refuse options of the log that podman does not know, or that its driver ignores."""
+    driver = container.declared.log_driver or LogDriver.JOURNALD
+    for name, value in container.declared.log_options.items():
+        option = container.option(f"logOptions.{name}")
+        if name not in _LOG_OPTIONS:
+            raise ContainerError(f"{option}: no option {name!r}; expected one of {', '.join(_LOG_OPTIONS)}")
+        if driver not in _LOG_OPTIONS[name]:
+            raise ContainerError(
+                f"{option}: the log driver {driver} has no {name}; use {' or '.join(map(str, _LOG_OPTIONS[name]))}"
+            )
+        text(option, value)
 
 
 def _check_mounts(container: ParsedContainer, deployment: Deployment) -> None:
@@ -267,7 +230,7 @@ def _check_runtime_mounts(container: ParsedContainer, deployment: Deployment) ->
             raise ContainerError(f"{option}: {source} is in the store and would be writable; add the option ro")
 
 
-def _check_engine_settings(kind: str, items: Mapping[str, Volume | Network | Pod]) -> None:
+def _check_engine_settings(kind: str, items: Mapping[str, Volume | Network | Pod | Quadlet]) -> None:
     """Check the settings of what podman makes besides containers."""
     for name, item in items.items():
         _check_sections(option_path(kind, name, "settings.unit"), item.settings.unit)

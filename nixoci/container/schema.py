@@ -41,8 +41,8 @@ def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if origin is dict:
         return {"type": "object", "additionalProperties": _of(arguments[1], definitions)}
     if origin in {Union, types.UnionType}:
-        inner = [_of(argument, definitions) for argument in arguments if argument is not type(None)]
-        return {"anyOf": [*inner, {"type": "null"}]}
+        kinds = [{"type": "null"} if each is type(None) else _of(each, definitions) for each in arguments]
+        return {"anyOf": kinds}
     raise TypeError(f"no JSON schema for {kind!r}")
 
 

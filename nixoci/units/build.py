@@ -92,7 +92,7 @@ def _write(
             warnings += _WRITERS[container.declared.backend](output, container)
     if only is None:
         write_engine_files(output, deployment)
-    generate_services(output)
+    generate_services(output, deployment)
     return warnings
 
 

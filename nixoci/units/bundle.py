@@ -11,7 +11,9 @@ from nixoci.units.common import default_target
 from nixoci.units.directories import Output, write_unit
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import (
+    ENVIRONMENT,
     IMAGE_TABLE,
+    environment_script,
     image_table,
     mount_table,
     start_lines,
@@ -39,6 +41,7 @@ def write_bundle(output: Output, container: ResolvedContainer) -> list[str]:
     _write(output.start_tmpfiles(container.name), _text(start_lines(container, bundle)))
     _write(output.volume_tmpfiles(container.name), _text(volume_lines(container)))
     _write(folder / "start", start_script(container, bundle, output))
+    _write(folder / ENVIRONMENT, environment_script(container, output))
     _write(folder / "stop", stop_script(container, bundle, output))
     service = bundle_service(container, bundle, output)
     for unit in (service, *health_units(container, output.tools)):

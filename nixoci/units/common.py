@@ -24,7 +24,7 @@ def add_order(unit: UnitFile, container: ResolvedContainer) -> None:
     """Add the description, the image (a changed image is a changed unit) and the dependencies."""
     unit.add("Unit", "Description", literal(f"Container {container.name}"))
     unit.add("Unit", "X-Image", raw(container.option("image"), str(container.tree.image.path)))
-    for other in container.parsed.after:
+    for other in container.parsed.after_services:
         unit.add("Unit", "Requires", literal(f"{other}.service"))
         unit.add("Unit", "After", literal(f"{other}.service"))
 
@@ -34,7 +34,7 @@ def add_gc_root(unit: UnitFile, container: ResolvedContainer, tools: Tools) -> N
     image = container.tree.image.path
     if not is_store_path(image):
         return
-    directory = gc_root_directory(container.name)
+    directory = gc_root_directory(container.parsed.service)
     file = f"{directory}/{image.name}"
     unit.add("Service", "ExecStartPre", command([tools.sh, "-c", _KEEP, GC_ROOTS, tools.mkdir, directory, file]))
     unit.add("Service", "ExecStopPost", command([tools.rm, "--force", file]))
@@ -44,6 +44,12 @@ def add_path(unit: UnitFile, *, user: bool) -> None:
     """Add a PATH on which podman finds its programs for a user; one of `settings.unit` comes later and wins."""
     if user:
         unit.add("Service", "Environment", word(f"PATH={USER_PATH}"))
+
+
+def add_zone_directory(unit: UnitFile, container: ResolvedContainer) -> None:
+    """Pass on the directory of the host's time zones; NixOS sets it for systemd itself."""
+    if container.parsed.timezone is not None:
+        unit.add("Service", "PassEnvironment", literal("TZDIR"))
 
 
 def add_install(unit: UnitFile, container: ResolvedContainer, *, user: bool) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from nixoci.errors import ContainerError, ProcessError
@@ -9,12 +10,15 @@ from nixoci.process import run
 from nixoci.units.tools import Tools
 
 _PREFIX = re.compile(r"^quadlet(?:-generator)?\[\d+\]: (?:Warning: )?")
-_FILE = re.compile(r"(?P<name>[a-zA-Z0-9][\w.-]*)\.(?P<kind>container|volume|network|pod)\b")
-_NAMED = re.compile(r'converting "(?P<name>[^"]+)\.(?P<kind>container|volume|network|pod)": (?P<message>.*)')
+_KINDS = "container|volume|network|pod|kube|image|build|artifact"
+_FILE = re.compile(rf"(?P<file>[a-zA-Z0-9][\w.-]*\.(?:{_KINDS}))\b")
+_NAMED = re.compile(rf'converting "(?P<file>[^"]+\.(?:{_KINDS}))": (?P<message>.*)')
 
 
-def generate(sources: Path, target: Path, tools: Tools, *, user: bool) -> None:
+def generate(sources: Path, target: Path, tools: Tools, *, user: bool, options: Mapping[str, str]) -> None:
     """Turn the Quadlet files of a directory into services, with their `.wants` links, in another.
+
+    `options` are the parts of the document by file, where the name of the file does not tell.
 
     Raises:
         ContainerError: The generator refuses a file or warns of it; the message is the generator's.
@@ -27,22 +31,28 @@ def generate(sources: Path, target: Path, tools: Tools, *, user: bool) -> None:
             run(argv, env=environment, silent=True, package="podman")
         except ProcessError as error:
             if (found := _NAMED.search(error.stderr)) is not None:
-                option, message = f"{found['kind']}s.{found['name']}", found["message"]
+                option, message = _option(found["file"], options), found["message"]
             elif error.stderr:
                 message = _PREFIX.sub("", error.stderr.splitlines()[0])
                 named = _FILE.search(message)
-                option = f"{named['kind']}s.{named['name']}" if named else "containers"
+                option = _option(named["file"], options) if named else "containers"
             else:
                 raise
             raise ContainerError(f"{option}: podman's generator refuses its Quadlet file: {message}") from error
     for file in sorted(sources.iterdir()):
         if not (target / (service := _service_name(file))).exists():
             raise ContainerError(
-                f"{file.suffix[1:]}s.{file.stem}: podman's generator made no {service} and gave no reason; try"
+                f"{_option(file.name, options)}: podman's generator made no {service} and gave no reason; try"
                 f" {tools.quadlet} -dryrun"
             )
 
 
+def _option(file: str, options: Mapping[str, str]) -> str:
+    """Return the part of the document that a Quadlet file was made from."""
+    name, _, kind = file.rpartition(".")
+    return options.get(file, f"{kind}s.{name}")
+
+
 def _service_name(file: Path) -> str:
-    suffix = "" if file.suffix == ".container" else f"-{file.suffix[1:]}"
+    suffix = "" if file.suffix in {".container", ".kube"} else f"-{file.suffix[1:]}"
     return f"{file.stem}{suffix}.service"

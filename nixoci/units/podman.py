@@ -7,7 +7,7 @@ from nixoci.errors import ContainerError
 from nixoci.image_store.stored import find_image
 from nixoci.units.directories import Output, write_unit
 from nixoci.units.generator import generate
-from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
+from nixoci.units.quadlet import container_file, network_file, other_file, pod_file, volume_file
 
 
 def write_image_container(output: Output, container: ResolvedContainer) -> list[str]:
@@ -46,7 +46,7 @@ def write_rootfs_container(output: Output, container: ResolvedContainer) -> list
 
 
 def write_engine_files(output: Output, deployment: ResolvedDeployment) -> None:
-    """Write the Quadlet files of volumes, networks and pods.
+    """Write the Quadlet files of volumes, networks and pods, and of `quadlets`.
 
     Raises:
         ContainerError: Quadlet cannot express an option.
@@ -55,16 +55,19 @@ def write_engine_files(output: Output, deployment: ResolvedDeployment) -> None:
     units = [volume_file(name, volume, user=user) for name, volume in declared.volumes.items()]
     units += [network_file(name, network, user=user) for name, network in declared.networks.items()]
     units += [pod_file(pod, user=user) for pod in deployment.parsed.pods]
+    units += [other_file(name, quadlet, user=user) for name, quadlet in declared.quadlets.items()]
     for unit in units:
         write_unit(output.quadlets, unit)
 
 
-def generate_services(output: Output) -> None:
-    """Generate the services of all Quadlet files that are written.
+def generate_services(output: Output, deployment: ResolvedDeployment) -> None:
+    """Generate the services of all Quadlet files of a deployment, which are written.
 
     Raises:
         ContainerError: The generator refuses a file.
         ProcessError: The generator cannot be run.
     """
     if any(output.quadlets.iterdir()):
-        generate(output.quadlets, output.units, output.tools, user=output.user)
+        options = {f"{each.parsed.service}.container": f"containers.{each.name}" for each in deployment.containers}
+        options |= {name: f"quadlets.{name}" for name in deployment.declared.quadlets}
+        generate(output.quadlets, output.units, output.tools, user=output.user, options=options)

@@ -10,7 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nixoci.container.health import HealthTest
-from nixoci.container.model import Network, Notify, Pod, Volume, option_path
+from nixoci.container.model import (
+    HealthAction,
+    LogDriver,
+    Network,
+    Notify,
+    Pod,
+    Quadlet,
+    Volume,
+    option_path,
+)
 from nixoci.container.notation import Mount, Source
 from nixoci.container.parse import ParsedContainer, ParsedPod
 from nixoci.container.places import runtime_directory, unit_secrets
@@ -22,6 +31,7 @@ from nixoci.units.common import (
     add_order,
     add_path,
     add_secrets,
+    add_zone_directory,
     default_target,
     make_secrets,
     secret_lines,
@@ -93,7 +103,8 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     """
     name, declared = container.name, container.declared
     explicit = _explicit_with_bare_tree(container) if image_id is None else _explicit_with_image(container)
-    unit = UnitFile(f"{name}.container")
+    # the generator names the service like the file; old versions have no ServiceName=
+    unit = UnitFile(f"{container.parsed.service}.container")
     image = container.tree.image
     unit.comments.append(
         raw(container.option("image"), f"{image.document.reference or image.document.name}: {image.path}")
@@ -117,7 +128,7 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     _add_network(unit, container)
     _add_security(unit, container)
     _add_health(unit, container)
-    unit.add(_SECTION, "LogDriver", literal("journald"))
+    _add_log(unit, container)
     # without one podman chooses: systemd takes another signal than other programs
     if container.stop_signal is not None:
         unit.add(_SECTION, "PodmanArgs", literal(f"--stop-signal={container.stop_signal}"))
@@ -128,6 +139,7 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     if not user:
         add_gc_root(unit, container, tools)
     add_path(unit, user=user)
+    add_zone_directory(unit, container)
     _add_secrets(unit, container, tools, user=user)
     add_quadlet_settings(unit, container.option("settings.quadlet"), _SECTION, declared.settings.quadlet)
     unit.add_settings(container.option("settings.unit"), declared.settings.unit)
@@ -160,6 +172,18 @@ def pod_file(pod: ParsedPod, *, user: bool) -> UnitFile:
     _add_networks(unit, "Pod", pod)
     _finish(unit, "pods", pod.name, pod.declared, user=user)
     unit.add("Install", "WantedBy", literal(default_target(user=user)))
+    return unit
+
+
+def other_file(name: str, quadlet: Quadlet, *, user: bool) -> UnitFile:
+    """Return a file of `quadlets`; its name ends with its kind, as in `app.kube`."""
+    option, kind = f"quadlets.{name}", name.rpartition(".")[2].capitalize()
+    unit = UnitFile(name)
+    add_path(unit, user=user)
+    add_quadlet_settings(unit, f"{option}.settings.quadlet", kind, quadlet.settings.quadlet)
+    unit.add_settings(f"{option}.settings.unit", quadlet.settings.unit)
+    if quadlet.auto_start:
+        unit.add("Install", "WantedBy", literal(default_target(user=user)))
     return unit
 
 
@@ -218,6 +242,10 @@ def _add_identity(unit: UnitFile, container: ResolvedContainer, explicit: _Expli
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--workdir={explicit.workdir}"))
     if container.declared.hostname:
         unit.add(_SECTION, "PodmanArgs", literal(f"--hostname={container.declared.hostname}"))
+    if container.parsed.timezone:
+        unit.add(_SECTION, "PodmanArgs", literal(f"--tz={container.parsed.timezone}"))
+    if container.declared.init:
+        unit.add(_SECTION, "PodmanArgs", literal("--init"))
 
 
 def _add_mounts(unit: UnitFile, container: ResolvedContainer, explicit: _ExplicitOptions) -> None:
@@ -248,10 +276,24 @@ def _add_network(unit: UnitFile, container: ResolvedContainer) -> None:
     declared = container.declared
     _add_ports(unit, _SECTION, container.parsed)
     _add_networks(unit, _SECTION, container.parsed)
+    _add_resolver(unit, container)
     if declared.pod:
         unit.add(_SECTION, "Pod", literal(f"{declared.pod}.pod"))
         if not declared.auto_start:
             unit.add(_SECTION, "StartWithPod", literal("false"))
+
+
+def _add_resolver(unit: UnitFile, container: ResolvedContainer) -> None:
+    declared = container.declared
+    for field, flag, values in (
+        ("dns", "--dns", declared.dns),
+        ("dnsSearch", "--dns-search", declared.dns_search),
+        ("dnsOptions", "--dns-option", declared.dns_options),
+        ("extraHosts", "--add-host", declared.extra_hosts),
+    ):
+        for index, value in enumerate(values):
+            option = container.option(f"{field}[{index}]")
+            unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"{flag}={value}"))
 
 
 def _add_ports(unit: UnitFile, section: str, item: ParsedContainer | ParsedPod) -> None:
@@ -276,6 +318,8 @@ def _add_security(unit: UnitFile, container: ResolvedContainer) -> None:
         unit.add(_SECTION, "AddCapability" if add else "DropCapability", literal(capability))
     if declared.privileged:
         unit.add(_SECTION, "PodmanArgs", literal("--privileged"))
+    if container.parsed.user_namespace is not None:
+        unit.add(_SECTION, "PodmanArgs", literal(f"--userns={container.parsed.user_namespace.text}"))
     if declared.read_only:
         unit.add(_SECTION, "ReadOnly", literal("true"))
     for flag, limit in (
@@ -285,6 +329,8 @@ def _add_security(unit: UnitFile, container: ResolvedContainer) -> None:
     ):
         if limit is not None:
             unit.add(_SECTION, "PodmanArgs", literal(f"{flag}={limit}"))
+    for each in container.parsed.ulimits:
+        unit.add(_SECTION, "PodmanArgs", literal(f"--ulimit={each.name}={each.soft}:{each.hard}"))
     for name, value in declared.sysctls.items():
         option = container.option(f"sysctls.{name}")
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--sysctl={name}={value}"))
@@ -302,6 +348,15 @@ def _add_health(unit: UnitFile, container: ResolvedContainer) -> None:
     unit.add(_SECTION, "HealthTimeout", literal(f"{health.timeout // 1000}us"))
     unit.add(_SECTION, "HealthStartPeriod", literal(f"{health.start_period // 1000}us"))
     unit.add(_SECTION, "HealthRetries", literal(str(health.retries)))
+    if health.action is not HealthAction.NONE:
+        unit.add(_SECTION, "HealthOnFailure", literal(str(health.action)))
+
+
+def _add_log(unit: UnitFile, container: ResolvedContainer) -> None:
+    unit.add(_SECTION, "LogDriver", literal(str(container.declared.log_driver or LogDriver.JOURNALD)))
+    for name, value in container.declared.log_options.items():
+        option = container.option(f"logOptions.{name}")
+        unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"--log-opt={name}={value}"))
 
 
 def _health_command(test: HealthTest) -> str:

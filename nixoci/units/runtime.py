@@ -52,6 +52,11 @@ class Commands:
         """The cgroup below the unit's in which the runtime's commands must run; None for the unit's own cgroup."""
         return _SUBGROUP[self.runtime]
 
+    @property
+    def kill(self) -> list[str]:
+        """The command that sends the container a signal, whose number follows."""
+        return [self.program, "kill", self.name]
+
     def execute(self, argv: tuple[str, ...]) -> list[str]:
         """Return the command that runs another command inside the container and waits for its end."""
         return [self.program, "exec", self.name, *argv]

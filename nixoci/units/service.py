@@ -15,10 +15,18 @@ import signal
 from nixoci.bundle.config import Bundle
 from nixoci.bundle.root import Root
 from nixoci.container.health import Health
-from nixoci.container.model import Notify
+from nixoci.container.model import HealthAction, Notify
 from nixoci.container.places import health_unit, mount_source, pid_file, runtime_directory
 from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
-from nixoci.units.common import STOP_GRACE, add_install, add_order, add_secrets, start_timeout
+from nixoci.units.common import (
+    STOP_GRACE,
+    add_install,
+    add_order,
+    add_secrets,
+    add_zone_directory,
+    start_timeout,
+    stop_timeout,
+)
 from nixoci.units.directories import Output
 from nixoci.units.escape import UnitFile, command, literal, raw, word
 from nixoci.units.runtime import Commands
@@ -30,6 +38,12 @@ _TRY = (
 )
 # a container that has ended will not become healthy
 _WAIT = 'read -r pid < "$1"; pause=$2; shift 2; until "$@"; do kill -0 "$pid" || exit 1; "$pause" 1; done'
+# a container that has ended meanwhile gets no signal; its runtime forgets it when the unit has cleaned up
+_END = (
+    '[ "$SERVICE_RESULT" = exit-code ] || exit 0; state=$1; pause=$2; left=$3; signal=$4; shift 4;'
+    ' "$@" "$signal" || exit 0;'
+    ' while [ -e "$state" ]; do [ $((left -= 1)) -ge 0 ] || { "$@" 9; exit; }; "$pause" 1; done'
+)
 _KILL_AFTER = "5s"
 _SIGNAL_BASE = 128
 _LIMIT = 1 << 20
@@ -46,17 +60,18 @@ def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output)
     name, declared, tools = container.name, container.declared, output.tools
     folder = output.bundle(name)
     runtime = Commands.of(container, tools)
-    unit = UnitFile(f"{name}.service")
+    unit = UnitFile(f"{container.parsed.service}.service")
     add_order(unit, container)
     for mount in container.parsed.volumes:
         unit.add("Unit", "RequiresMountsFor", word(mount_source(mount)))
     if container.health is not None:
-        unit.add("Unit", "Wants", literal(f"{health_unit(name)}.timer"))
+        unit.add("Unit", "Wants", literal(f"{health_unit(container.parsed.service)}.timer"))
     if bundle.root is Root.PERSISTENT:
         # `systemctl clean` removes this directory and nothing else
         unit.add("Service", "StateDirectory", literal(runtime_directory(name)))
         unit.add("Service", "StateDirectoryMode", literal("0700"))
     add_secrets(unit, container)
+    add_zone_directory(unit, container)
     if declared.notify is Notify.CONTAINER:
         unit.add("Service", "Type", literal("notify"))
         unit.add("Service", "NotifyAccess", literal("all"))
@@ -83,28 +98,42 @@ def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output)
 def health_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
     """Return a service that checks a bundle's health and its timer; nothing without a health check.
 
-    NAME-health.service fails once so many checks in a row have failed that the container is unhealthy.
+    The service, NAME-health, fails once so many checks in a row have failed that the container is unhealthy. Then it
+    also does to the container what `onFailure` says.
     """
     if (health := container.health) is None:
         return []
-    name = container.name
-    service = UnitFile(f"{health_unit(name)}.service")
+    name, checked, checks = container.name, f"{container.parsed.service}.service", health_unit(container.parsed.service)
+    service = UnitFile(f"{checks}.service")
     service.add("Unit", "Description", literal(f"Health of container {name}"))
-    service.add("Unit", "Requisite", literal(f"{name}.service"))
-    service.add("Unit", "After", literal(f"{name}.service"))
+    service.add("Unit", "Requisite", literal(checked))
+    service.add("Unit", "After", literal(checked))
     service.add("Service", "Type", literal("oneshot"))
     check = _check(health, Commands.of(container, tools), tools)
     tries = [str(health.retries), tools.sleep, _seconds(health.interval)]
     service.add("Service", "ExecStart", command([tools.sh, "-c", _TRY, name, *tries, *check]))
-    service.add("Service", "SyslogIdentifier", literal(health_unit(name)))
-    timer = UnitFile(f"{health_unit(name)}.timer")
+    if health.action is not HealthAction.NONE:
+        service.add("Service", "ExecStopPost", command(_end(container, health.action, tools)))
+        service.add("Service", "TimeoutStopSec", stop_timeout(container))
+    service.add("Service", "SyslogIdentifier", literal(checks))
+    timer = UnitFile(f"{checks}.timer")
     timer.add("Unit", "Description", literal(f"Health of container {name}"))
-    timer.add("Unit", "BindsTo", literal(f"{name}.service"))
-    timer.add("Unit", "After", literal(f"{name}.service"))
+    timer.add("Unit", "BindsTo", literal(checked))
+    timer.add("Unit", "After", literal(checked))
     timer.add("Timer", "OnActiveSec", literal(f"{max(health.start_period, health.interval) // 1000}us"))
     timer.add("Timer", "OnUnitInactiveSec", literal(f"{health.interval // 1000}us"))
     timer.add("Timer", "AccuracySec", literal("1s"))
     return [service, timer]
+
+
+def _end(container: ResolvedContainer, action: HealthAction, tools: Tools) -> list[str]:
+    """Return the command that ends an unhealthy container, after a failed check only."""
+    seconds = container.declared.stop_timeout
+    kill = action is HealthAction.KILL or not seconds
+    number = int(signal.SIGKILL) if kill else _number(container.stop_signal or DEFAULT_STOP_SIGNAL)
+    runtime = Commands.of(container, tools)
+    limits = [runtime.state, tools.sleep, str(STOP_GRACE if kill else seconds), str(number)]
+    return [tools.sh, "-c", _END, container.name, *limits, *runtime.kill]
 
 
 def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
@@ -112,10 +141,10 @@ def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
     # otherwise systemd kills the process that writes the log when the container has ended, and the last lines are lost
     unit.add("Service", "ExitType", literal("cgroup"))
     # 0 would kill the container at once; the stop script has the same limit, and needs some time
-    stop_timeout = container.declared.stop_timeout
-    signal_name = container.stop_signal or DEFAULT_STOP_SIGNAL if stop_timeout else "SIGKILL"
+    seconds = container.declared.stop_timeout
+    signal_name = container.stop_signal or DEFAULT_STOP_SIGNAL if seconds else "SIGKILL"
     unit.add("Service", "KillSignal", literal(signal_name))
-    unit.add("Service", "TimeoutStopSec", literal(f"{stop_timeout or STOP_GRACE}s"))
+    unit.add("Service", "TimeoutStopSec", literal(f"{seconds or STOP_GRACE}s"))
     # an exit by the stop signal is clean, and so is a shell's exit code for that signal
     unit.add("Service", "SuccessExitStatus", literal(f"{signal_name} {_exit_code(signal_name)}"))
     # the limits of podman's containers, or the nearest that the host allows
@@ -148,8 +177,13 @@ def _seconds(nanoseconds: int) -> str:
 
 def _exit_code(name: str) -> int:
     """Return the exit code of a shell whose command was ended by a signal."""
+    return _SIGNAL_BASE + _number(name)
+
+
+def _number(name: str) -> int:
+    """Return the number of a signal."""
     number = getattr(signal, name, None)
     if number is None:
         _, base, offset = re.split(r"SIG(RTMIN|RTMAX)", name)
         number = (signal.SIGRTMIN if base == "RTMIN" else signal.SIGRTMAX) + int(offset)
-    return _SIGNAL_BASE + int(number)
+    return int(number)

@@ -12,6 +12,15 @@ from nixoci.container.model import Section
 from nixoci.errors import ContainerError
 from nixoci.units.escape import UnitFile, UnitText, literal, verbatim, verbatim_argument
 
+_PULL = {
+    "AuthFile": "--authfile",
+    "CertDir": "--cert-dir",
+    "Creds": "--creds",
+    "DecryptionKey": "--decryption-key",
+    "Retry": "--retry",
+    "RetryDelay": "--retry-delay",
+}
+_DNS = {"DNS": "--dns", "DNSOption": "--dns-option", "DNSSearch": "--dns-search"}
 VALUES = {
     "Container": {
         "HostName": "--hostname",
@@ -29,28 +38,36 @@ VALUES = {
     },
     "Network": {"Driver": "--driver", "IPAMDriver": "--ipam-driver", "InterfaceName": "--interface-name"},
     "Pod": {"IP": "--ip", "IP6": "--ip6", "ShmSize": "--shm-size"},
+    "Image": _PULL | {"Arch": "--arch", "OS": "--os", "Policy": "--policy", "Variant": "--variant"},
+    "Artifact": _PULL,
+    "Build": {
+        "Arch": "--arch",
+        "AuthFile": "--authfile",
+        "IgnoreFile": "--ignorefile",
+        "Retry": "--retry",
+        "RetryDelay": "--retry-delay",
+        "Target": "--target",
+        "Variant": "--variant",
+    },
 }
 """Keys with one value, without its quotes; the last of several counts."""
 
 LISTS = {
     "Container": {
+        **_DNS,
         "AddHost": "--add-host",
-        "DNS": "--dns",
-        "DNSOption": "--dns-option",
-        "DNSSearch": "--dns-search",
         "GroupAdd": "--group-add",
         "NetworkAlias": "--network-alias",
         "Tmpfs": "--tmpfs",
         "Ulimit": "--ulimit",
     },
     "Pod": {
+        **_DNS,
         "AddHost": "--add-host",
-        "DNS": "--dns",
-        "DNSOption": "--dns-option",
-        "DNSSearch": "--dns-search",
         "HostName": "--hostname",
         "NetworkAlias": "--network-alias",
     },
+    "Build": {**_DNS, "GroupAdd": "--group-add"},
 }
 """Keys with many values, each taken verbatim."""
 
@@ -62,12 +79,21 @@ FLAGS = {
         "RunInit": "--init",
     },
     "Network": {"DisableDNS": "--disable-dns", "IPv6": "--ipv6", "Internal": "--internal"},
+    "Image": {"AllTags": "--all-tags", "TLSVerify": "--tls-verify"},
+    "Artifact": {"Quiet": "--quiet", "TLSVerify": "--tls-verify"},
+    "Build": {"ForceRM": "--force-rm", "TLSVerify": "--tls-verify"},
 }
 """Keys with the value true or false."""
 
 WORDS = {
     "Container": {"Annotation": "--annotation", "Environment": "--env", "Label": "--label"},
     "Network": {"Label": "--label", "Options": "--opt"},
+    "Build": {
+        "Annotation": "--annotation",
+        "BuildArg": "--build-arg",
+        "Environment": "--env",
+        "Label": "--label",
+    },
 }
 """Keys with a list of words, each one argument."""
 
@@ -93,9 +119,11 @@ _ESCAPE = re.compile(
     rf"""\\(?:[abfnrtv\\"'s]|x(?!00){_HEX}{{2}}|u(?!0{{4}}){_HEX}{{4}}|U(?!0{{8}}){_HEX}{{8}}|(?!000)[0-3][0-7]{{2}})"""
 )
 _RELATIVE = {
+    "ConfigMap": re.compile(r"^[^/%]"),
     "EnvironmentFile": re.compile(r"""(?:^|\s)["']?[^/%\s"']"""),
     "Mount": re.compile(r"(?:^|,)(?:source|src)=\."),
     "Volume": re.compile(r"^\."),
+    "Yaml": re.compile(r"""(?:^|\s)["']?[^/%\s"']"""),
 }
 """The beginnings of relative paths, which the generator takes from the directory of the Quadlet file."""
 _TRUE = {"1", "yes", "true", "on"}
@@ -132,7 +160,8 @@ def add_quadlet_settings(unit: UnitFile, option: str, section: str, settings: Se
 
 def _check_key(unit: UnitFile, option: str, section: str, key: str) -> None:
     if key == "ServiceName":
-        raise ContainerError(f"{option}: other units know this one by its name in this document; rename it there")
+        way = "use serviceName" if section == "Container" else "rename it there"
+        raise ContainerError(f"{option}: other units know this one by its name in this document; {way}")
     if section == "Container" and key in _OWN:
         raise ContainerError(f"{option}: {_OWN[key]}")
     given = (value for name, value in unit.sections.get(literal(section), []) if name == "PodmanArgs")

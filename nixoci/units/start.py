@@ -1,10 +1,11 @@
 """The start and stop of a bundle: its mounts, its files, and the values of start.sh and stop.sh."""
 
 import shlex
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from nixoci.bundle.config import HOST_FILES, Bundle, lacks_workdir
+from nixoci.bundle.config import CONFIG_PARTS, Bundle, host_files, lacks_workdir
 from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
 from nixoci.container.places import (
@@ -16,11 +17,13 @@ from nixoci.container.places import (
     is_store_path,
     layer_directory,
     layer_workdir,
+    localtime_file,
     named_volume,
     root_directory,
     run_directory,
 )
 from nixoci.container.resolve import ResolvedContainer
+from nixoci.container.resolver import HOST_GATEWAY, HostEntry
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode
 from nixoci.units.common import secret_lines
@@ -32,6 +35,9 @@ _IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
 _IN_TMPFILES = set(" \"'\\%")
 _PRIVATE = "X-mount.mkdir=0700"
 IMAGE_TABLE = "image.fstab"
+ENVIRONMENT = "environment"
+"""The script of a bundle that reads its environment files."""
+_LOOPBACK = "127.0.0.1"
 _UMASK = 0o022
 _MKDIR_BITS = 0o1777
 """The mode bits that mkdir(2) sets."""
@@ -57,13 +63,20 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
         fstab=output.bundle(name) / "fstab" if mounted else "",
         mount_hint=_layer_hint(container) if bundle.root is Root.PERSISTENT else "",
         bound=_bound_runtime(container, bundle, tools),
-        gc_roots=gc_root_directory(name) if kept else "",
+        gc_roots=gc_root_directory(container.parsed.service) if kept else "",
         kept=" ".join(kept),
         volumes=" ".join(named),
         image=image_directory(name) if named else "",
         image_fstab=output.bundle(name) / IMAGE_TABLE if named else "",
         volume_tmpfiles=output.volume_tmpfiles(name) if named else "",
-        host_files=" ".join(HOST_FILES) if container.parsed.host_network else "",
+        host_files=" ".join(host_files(container)),
+        hosts="".join(entry.line for entry in _reachable(container)),
+        resolver=container.parsed.resolver.lines,
+        replaced=" ".join(container.parsed.resolver.replaced),
+        timezone="" if container.has_zone else container.parsed.timezone or "",
+        timezone_option=container.option("timezone"),
+        localtime=localtime_file(name),
+        environment=output.bundle(name) / ENVIRONMENT if bundle.parts else "",
         devices=" ".join(device.source for device in container.parsed.devices),
         device_option=container.option("devices"),
         notify="yes" if container.declared.notify is Notify.CONTAINER else "",
@@ -79,6 +92,18 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
     )
 
 
+def environment_script(container: ResolvedContainer, output: Output) -> str:
+    """Return the script that writes a config.json with the variables of environment files; empty without such files."""
+    files = container.declared.environment_files
+    if not files:
+        return ""
+    folder = output.bundle(container.name)
+    head, tail = (folder / part for part in CONFIG_PARTS)
+    programs = {"sh": output.tools.sh, "cat": output.tools.cat}
+    option = container.option("environmentFiles")
+    return _script("environment.sh", head=head, tail=tail, option=option, files="\n".join(files), **programs)
+
+
 def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output) -> str:
     """Return the script that removes everything that the start script made, as far as it got."""
     mounted = bundle.root is not Root.TREE
@@ -91,7 +116,7 @@ def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output) ->
         metadata=_metadata(container) if mounted else "",
         image=image_directory(container.name) if container.parsed.named_volumes else "",
         bound=_bound_runtime(container, bundle, output.tools),
-        gc_roots=gc_root_directory(container.name),
+        gc_roots=gc_root_directory(container.parsed.service),
         kept=" ".join(_kept(container, output)),
         umount=output.tools.umount,
         rm=output.tools.rm,
@@ -196,6 +221,14 @@ def _script(file: str, **values: str | Path) -> str:
     comment, commands = files("nixoci.units").joinpath(file).read_text(encoding="utf-8").split("\n\n", 1)
     variables = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     return f"{comment}\n\n{variables}\n{commands}"
+
+
+def _reachable(container: ResolvedContainer) -> list[HostEntry]:
+    """Return the lines of /etc/hosts of a container on the host's network, where the host is the container itself."""
+    return [
+        replace(entry, address=_LOOPBACK) if entry.address == HOST_GATEWAY else entry
+        for entry in container.parsed.extra_hosts
+    ]
 
 
 def _kept(container: ResolvedContainer, output: Output) -> list[str]:

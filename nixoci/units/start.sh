@@ -14,6 +14,11 @@
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
 #   image image_fstab            the mount of the image alone that these are copied from
 #   host_files                   files of the host's /etc that the container gets a copy of
+#   hosts                        the container's own lines of /etc/hosts, which come first
+#   resolver replaced            its own lines of /etc/resolv.conf, the keywords of lines that they replace
+#   timezone timezone_option     a zone whose file the container gets a copy of, the option that names it
+#   localtime                    that copy
+#   environment                  the script that writes a config.json with the variables of environment files
 #   devices device_option        devices of the host, the option that names them
 #   notify                       the container itself says when it is ready
 #
@@ -63,19 +68,45 @@ for volume in $volumes; do
     fi
 done
 
-# Prints a file of the host, if it exists; a short one costs no process.
+# Prints a file of the host, if it exists, without the lines that begin with one of the other arguments; a short one costs
+# no process.
 copy() {
     [ -e "$1" ] || return 0
     left=100
     while IFS= read -r text || [ -n "$text" ]; do
+        key=${text%%[[:blank:]]*}
+        case " ${2-} " in
+            *" ${key:-?} "*) continue ;;
+        esac
         printf '%s\n' "$text"
-        [ $((left -= 1)) -gt 0 ] || {
+        [ -n "${2-}" ] || [ $((left -= 1)) -gt 0 ] || {
             "$cat"
             break
         }
     done < "$1"
 }
-for file in $host_files; do copy "/etc/$file" > "$run/$file"; done
+for file in $host_files; do
+    case $file in
+        hosts) printf '%s' "$hosts" && copy /etc/hosts ;;
+        *) printf '%s' "$resolver" && copy "/etc/$file" "$replaced" ;;
+    esac > "$run/$file"
+done
+
+# As podman: the directory of zones is TZDIR, if it is set.
+if [ -n "$timezone" ]; then
+    zone=${TZDIR:-/usr/share/zoneinfo}/$timezone
+    [ "$timezone" != local ] || zone=/etc/localtime
+    if ! [ -f "$zone" ]; then
+        printf 'error: %s: %s is no file of this host; name a zone that it has\n' "$timezone_option" "$zone" >&2
+        exit 1
+    fi
+    "$cat" "$zone" > "$localtime"
+fi
+
+if [ -n "$environment" ]; then
+    "$sh" "$environment" > "$run/config.json"
+    bundle=$run
+fi
 
 # The output goes through a pipe, which every user inside may open as /dev/stdout and /dev/stderr: a program that has
 # dropped root is none of the pipe's owner. The process that writes the log ends when the pipe has no writer left,

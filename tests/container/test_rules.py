@@ -129,7 +129,11 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
             "containers.a.settings.runtime.mounts: expected a list of objects",
         ),
         ({"a": BUNDLE | {"ports": ["1:1"]}}, {}, "containers.a.ports: the bundle backend runs without podman"),
-        ({"a": BUNDLE | {"environmentFiles": ["/e"]}}, {}, "containers.a.environmentFiles: the bundle backend"),
+        (
+            {"a": BUNDLE | {"environmentFiles": ["/e"], "settings": {"runtime": {"process": {"env": []}}}}},
+            {},
+            "containers.a.settings.runtime.process.env: it would replace the variables of environmentFiles",
+        ),
         ({"a": BUNDLE | {"extraOptions": ["--x"]}}, {}, "containers.a.extraOptions: the bundle backend"),
         ({"a": BUNDLE | {"privileged": True}}, {}, "containers.a.privileged: the bundle backend"),
         ({"a": BUNDLE | {"networks": []}}, {}, "containers.a.networks: the bundle backend"),

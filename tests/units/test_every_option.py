@@ -16,9 +16,16 @@ from nixoci.container.rules import check, check_resolved
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
 from nixoci.units.directories import Output
-from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
+from nixoci.units.quadlet import container_file, network_file, other_file, pod_file, volume_file
 from nixoci.units.service import bundle_service, health_units
-from nixoci.units.start import mount_table, start_lines, start_script, stop_script, volume_lines
+from nixoci.units.start import (
+    environment_script,
+    mount_table,
+    start_lines,
+    start_script,
+    stop_script,
+    volume_lines,
+)
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
 from tests.support.runtime_spec import config_validator
@@ -43,6 +50,7 @@ BASE: dict[str, Any] = {
     "volumes": {"v": {}},
     "networks": {"n": {}},
     "pods": {"p": {}},
+    "quadlets": {"q.kube": {"settings": {"quadlet": {"Yaml": "/q.yaml"}}}},
 }
 
 _UNIT = {"unit": {"Service": {"Nice": 7}}}
@@ -65,14 +73,24 @@ CONTAINER: dict[str, list[tuple[Any, str]]] = {
     "user": [("web", ""), ("4711", "4711")],
     "workdir": [("/srv", "/srv")],
     "hostname": [("mark-7", "mark-7")],
+    "timezone": [("Mark/Zone", "Mark/Zone"), ("local", "")],
     "labels": [({"mark": "mark-8"}, "mark-8")],
-    "networks": [(["host"], ""), (["n"], "n.network"), (["mark-9"], "mark-9"), ([], "")],
+    "networks": [(["host"], ""), (["n"], "Network=n.network"), (["mark-9"], "mark-9"), ([], "")],
+    "dns": [(["10.47.1.1"], "10.47.1.1"), (["none"], "")],
+    "dnsSearch": [(["mark-11.org"], "mark-11.org"), (["."], "")],
+    "dnsOptions": [(["mark-12:3"], "mark-12:3")],
+    "extraHosts": [(["mark-13;mark-14:10.47.1.2"], "10.47.1.2"), (["mark-15:host-gateway"], "mark-15")],
     "pod": [("p", "Pod=p.pod")],
     "devices": [(["/dev/mark:/dev/inside:r"], "/dev/mark")],
     "capabilities": [({"NET_ADMIN": True}, "NET_ADMIN"), ({"CHOWN": False}, "")],
     "privileged": [(True, "--privileged")],
+    "userNamespace": [("auto:size=4720", "auto:size=4720"), ("keep-id", "keep-id")],
+    "init": [(True, "--init")],
+    "serviceName": [("mark-16", "mark-16.")],
     "autoStart": [(False, "")],
     "extraOptions": [(["--mark"], "--mark")],
+    "logDriver": [("k8s-file", "k8s-file"), ("none", "LogDriver=none")],
+    "logOptions": [({"tag": "mark-17"}, "tag=mark-17")],
     "healthcheck": [],  # by its own fields
     "notify": [("container", "Notify"), ("healthy", "")],
     "stopSignal": [("SIGUSR1", "SIGUSR1")],
@@ -84,6 +102,7 @@ CONTAINER: dict[str, list[tuple[Any, str]]] = {
     "shmSize": [("4716b", "4716")],
     "memory": [("4717b", "4717")],
     "pidsLimit": [(4718, "4718"), (-1, "")],
+    "ulimits": [({"nofile": 4721}, "4721"), ({"core": "4722:-1"}, "4722")],
     "sysctls": [({"kernel.msgmax": "4719"}, "4719")],
     "secrets": [],  # by its own fields
     "settings": [],  # by its own fields
@@ -99,6 +118,7 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
             "timeout": [("4712s", "4712")],
             "startPeriod": [("4713s", "4713000000us")],
             "retries": [(4714, "4714")],
+            "onFailure": [("kill", ""), ("stop", "")],
         },
     ),
     "Secret": (
@@ -137,30 +157,39 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[Any, str]]]]] = {
         ("pods", "p"),
         {
             "ports": [(["8472:80"], "8472:80")],
-            "networks": [(["n"], "n.network"), (["host"], "Network=host")],
+            "networks": [(["n"], "Network=n.network"), (["host"], "Network=host")],
             "labels": [({"a": "mark"}, "a=mark")],
             "settings": [(_UNIT, "Nice=7"), ({"quadlet": {"ShmSize": "5m"}}, "--shm-size 5m")],
         },
     ),
+    "Quadlet": (
+        ("quadlets", "q.kube"),
+        {
+            "autoStart": [(False, "")],
+            "settings": [({"unit": _UNIT["unit"], "quadlet": {"Yaml": "/mark.yaml"}}, "Yaml=/mark.yaml")],
+        },
+    ),
     **{
         f"Settings of {kind}": ((kind, name, "settings"), {"runtime": [({"process": {}}, "")]})
-        for kind, name in (("volumes", "v"), ("networks", "n"), ("pods", "p"))
+        for kind, name in (("volumes", "v"), ("networks", "n"), ("pods", "p"), ("quadlets", "q.kube"))
     },
 }
 """The same for nested classes, by their path in the document."""
 
 PODMAN_ONLY = {
-    *("containers.c.environmentFiles", "containers.c.ports", "containers.c.pod", "containers.c.privileged"),
-    *("containers.c.extraOptions", "containers.c.settings.quadlet"),
+    *("containers.c.ports", "containers.c.pod", "containers.c.privileged", "containers.c.extraOptions"),
+    *("containers.c.settings.quadlet", "containers.c.init", "containers.c.logDriver", "containers.c.logOptions"),
+    "containers.c.userNamespace",
 }
-PODMAN_ONLY_VALUES: list[tuple[str, list[str]]] = [
+PODMAN_ONLY_VALUES: list[tuple[str, Any]] = [
     *(("containers.c.networks", value) for value in (["n"], ["mark-9"], [])),
     *(("containers.c.volumes", value) for value in (["/nameless"], ["v:/data"])),
 ]
 """The options that a bundle refuses, and the values that it refuses of other options."""
 
+ROOTFS_LACKS = ("containers.c.userNamespace", "auto:size=4720")
 BUNDLE_ONLY = {"containers.c.writableLayer", "containers.c.settings.runtime"}
-NOBODY = {f"{kind}.settings.runtime" for kind in ("volumes.v", "networks.n", "pods.p")}
+NOBODY = {f"{kind}.settings.runtime" for kind in ("volumes.v", "networks.n", "pods.p", "quadlets.q.kube")}
 
 CASES = [
     (place, key, value, mark)
@@ -184,6 +213,8 @@ def changed(document: dict[str, Any], place: tuple[str, ...], key: str, value: A
     inner[key] = value
     if place == ("containers", "c") and key in {"pod", "ports"}:
         del copied["containers"]["c"]["networks"]  # those of the pod, and one with ports
+    if place == ("containers", "c") and key in {"dns", "dnsSearch", "dnsOptions", "extraHosts"}:
+        copied["containers"]["c"]["networks"] = ["host"]  # one from which the host and name servers are reached
     return copied
 
 
@@ -196,6 +227,7 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     files = [volume_file(name, volume, user=False) for name, volume in deployment.volumes.items()]
     files += [network_file(name, network, user=False) for name, network in deployment.networks.items()]
     files += [pod_file(pod, user=False) for pod in parsed.pods]
+    files += [other_file(name, quadlet, user=False) for name, quadlet in deployment.quadlets.items()]
     lines: list[str] = []
     (container,) = [each for each in parsed.containers if each.name == "c"]
     one = resolve(container, trees[container.declared.image])
@@ -204,12 +236,12 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
         bundle = bundle_config(one, None, folder=OUTPUT.bundle("c"))
         files += [bundle_service(one, bundle, OUTPUT), *health_units(one, TOOLS)]
         lines += [*start_lines(one, bundle), *volume_lines(one), json.dumps(bundle.config), *bundle.etc_files.values()]
-        lines += [start_script(one, bundle, OUTPUT), stop_script(one, bundle, OUTPUT)]
+        lines += [start_script(one, bundle, OUTPUT), stop_script(one, bundle, OUTPUT), environment_script(one, OUTPUT)]
         lines += [mount_table(one, bundle, TOOLS, erofs=Path("/erofs"))]
     else:
         image_id = None if backend is Backend.ROOTFS else f"id of {container.declared.image}: {one.tree.image.path}"
         files += [container_file(one, TOOLS, image_id=image_id, user=False)]
-    return "\n".join([*(file.render() for file in files), *lines])
+    return "\n".join([*(f"{file.name}\n{file.render()}" for file in files), *lines])
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +266,8 @@ def test_an_option_is_seen_in_what_is_rendered_or_refused_by_its_name(
     option = ".".join((*place, key))
     base = bases[backend]
     refused = NOBODY | (PODMAN_ONLY if backend is Backend.BUNDLE else BUNDLE_ONLY)
-    if option in refused or (backend is Backend.BUNDLE and (option, value) in PODMAN_ONLY_VALUES):
+    lacking = {Backend.BUNDLE: PODMAN_ONLY_VALUES, Backend.ROOTFS: [ROOTFS_LACKS]}.get(backend, [])
+    if option in refused or (option, value) in lacking:
         with pytest.raises(ContainerError) as caught:
             rendered(changed(BASE, place, key, value), trees, backend)
         assert str(caught.value).startswith((f"{option}:", f"{option}[0]:", f"{option}."))

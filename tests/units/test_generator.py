@@ -39,10 +39,10 @@ def test_what_the_generator_says_or_leaves_out_is_an_error(tmp_path: Path, scrip
     (sources / "web.container").touch()
     program = executable(tmp_path / "quadlet", f"#!/bin/sh\n{script}\n")
     with pytest.raises(ContainerError) as caught:
-        generate(sources, target, Tools.find(podman="/p/bin/podman", quadlet=program), user=False)
+        generate(sources, target, Tools.find(podman="/p/bin/podman", quadlet=program), user=False, options={})
     assert str(caught.value).startswith(message)
 
 
 def test_a_missing_generator_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="podman"):
-        generate(tmp_path, tmp_path, Tools.find(quadlet=str(tmp_path / "none")), user=False)
+        generate(tmp_path, tmp_path, Tools.find(quadlet=str(tmp_path / "none")), user=False, options={})

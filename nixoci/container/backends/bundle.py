@@ -3,9 +3,12 @@
 from operator import attrgetter
 
 from nixoci.container.backends.model import Refusal, Restrictions
-from nixoci.container.notation import Mount, Source
+from nixoci.container.model import Container, LogDriver
+from nixoci.container.notation import Device, Mount, Source
 from nixoci.container.parse import ParsedContainer
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
+from nixoci.tree.model import Kind
 
 _WITHOUT = "the bundle backend runs without podman"
 
@@ -34,15 +37,26 @@ class BundleRestrictions(Restrictions):
 
     refusals = (
         _refusal("ports", "ports", 'use networks = ["host"] and let the program itself listen on the port'),
-        _refusal("environmentFiles", "environment_files", "use environment, or secrets"),
         _refusal("extraOptions", "extra_options", "use settings.runtime"),
         _refusal("pod", "pod", "use another backend"),
         _refusal("privileged", "privileged", "use capabilities and devices"),
+        _refusal("init", "init", "let the image have an init (tini, catatonit) and name it in entrypoint"),
+        _refusal("logOptions", "log_options", "use settings.unit.Service, for example its SyslogIdentifier"),
         _refusal("settings.quadlet", "settings.quadlet", "use settings.unit or settings.runtime"),
         Refusal(
             "settings.runtime.root",
             lambda container: "root" in container.settings.runtime,
             "the unit mounts the root so that the store stays as it is; use readOnly and writableLayer",
+        ),
+        Refusal(
+            "logDriver",
+            lambda container: container.log_driver not in {None, LogDriver.JOURNALD},
+            "a bundle's output goes to the journal; use settings.unit.Service.StandardOutput",
+        ),
+        Refusal(
+            "settings.runtime.process.env",
+            lambda container: container.environment_files and _has_own_variables(container),
+            "it would replace the variables of environmentFiles; use environment",
         ),
     )
 
@@ -58,14 +72,18 @@ class BundleRestrictions(Restrictions):
                 f"{container.option('networks')}: {_WITHOUT} and makes no networks; use"
                 ' ["host"] to share the host\'s or ["none"]'
             )
+        if container.user_namespace is not None and container.user_namespace.mode != "host":
+            raise ContainerError(
+                f"{container.option('userNamespace')}: {_WITHOUT}, which maps the owners of the image's files; use"
+                " another backend"
+            )
+        if container.extra_hosts and container.no_network and container.capabilities.may_mount:
+            raise ContainerError(
+                f"{container.option('extraHosts')}: a container that may mount (SYS_ADMIN) has the image's /etc/hosts;"
+                " drop the capability, or mount a file there"
+            )
         for index, device in enumerate(container.devices):
-            option = container.option(f"devices[{index}]")
-            if device.is_cdi:
-                raise ContainerError(
-                    f"{option}: {_WITHOUT}, which looks up CDI devices; name the device's files in /dev"
-                )
-            if device.source in _DEVICE_DIRECTORIES:
-                raise ContainerError(f"{option}: {device.source} is a directory; name each device in it")
+            _check_device(container.option(f"devices[{index}]"), device)
         for index, tmpfs in enumerate(container.tmpfs):
             if foreign := sorted(_NOT_OF_TMPFS & {name.partition("=")[0] for name in tmpfs.options}):
                 raise ContainerError(
@@ -74,6 +92,28 @@ class BundleRestrictions(Restrictions):
                 )
         for index, mount in enumerate(container.volumes):
             _check_volume(container.option(f"volumes[{index}]"), mount)
+
+    def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:  # noqa: ARG002 - never a user's
+        """Refuse a time zone that could only be mounted over a file that means another one."""
+        etc = container.tree.find("/etc")
+        link = etc is not None and (entry := etc.children.get(b"localtime")) is not None and entry.kind is Kind.SYMLINK
+        if container.parsed.timezone is not None and link and not container.has_zone:
+            raise ContainerError(
+                f"{container.option('timezone')}: /etc/localtime of the image is a link to one of its own files, and it"
+                f" has no file of {container.parsed.timezone!r}; name a zone that it has, or set TZ in environment"
+            )
+
+
+def _has_own_variables(container: Container) -> bool:
+    process = container.settings.runtime.get("process")
+    return isinstance(process, dict) and "env" in process
+
+
+def _check_device(option: str, device: Device) -> None:
+    if device.is_cdi:
+        raise ContainerError(f"{option}: {_WITHOUT}, which looks up CDI devices; name the device's files in /dev")
+    if device.source in _DEVICE_DIRECTORIES:
+        raise ContainerError(f"{option}: {device.source} is a directory; name each device in it")
 
 
 def _check_volume(option: str, mount: Mount) -> None:

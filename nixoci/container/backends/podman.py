@@ -85,15 +85,17 @@ class PodmanRestrictions(Restrictions):
         ),
     )
 
-    def check(self, container: ParsedContainer, *, user: bool) -> None:  # noqa: ARG002 - users have the same networks
-        """Refuse relative environment files, and networks that podman does not combine."""
-        for index, file in enumerate(container.declared.environment_files):
-            if not file.startswith("/"):
-                raise ContainerError(
-                    f"{container.option(f'environmentFiles[{index}]')}: {file!r} is not an absolute path; write it from"
-                    " the root of the host"
-                )
+    def check(self, container: ParsedContainer, *, user: bool) -> None:
+        """Refuse networks that podman does not combine, and user namespaces that only a user's podman has."""
         check_networks(container)
+        namespace = container.user_namespace
+        if namespace is None or user:
+            return
+        if namespace.mode == "nomap" or (namespace.mode == "keep-id" and "size" in namespace.options):
+            raise ContainerError(
+                f"{container.option('userNamespace')}: podman has {namespace.text!r} only for ordinary users, and this"
+                " unit is root's; use auto"
+            )
 
     def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
         """Refuse a working directory, a health check and secrets that podman fails at."""
@@ -109,6 +111,15 @@ class PodmanRestrictions(Restrictions):
 
 class RootfsRestrictions(PodmanRestrictions):
     """The restrictions of podman with the bare tree."""
+
+    def check(self, container: ParsedContainer, *, user: bool) -> None:
+        """Also refuse user namespaces to which the tree's owner, root, does not belong."""
+        super().check(container, user=user)
+        if not user and container.user_namespace is not None and container.user_namespace.mode == "auto":
+            raise ContainerError(
+                f"{container.option('userNamespace')}: the bare tree belongs to the host's root, who has no id there;"
+                " use the podman backend"
+            )
 
     def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
         """Also refuse volumes of the image that no podman option can express."""

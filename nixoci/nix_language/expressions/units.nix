@@ -100,10 +100,23 @@ let
     name:
     let
       container = deployment.containers.${name};
+      # All that a bundle's unit says of other containers is the names of their units.
+      renamed = builtins.filter (other: (deployment.containers.${other}.serviceName or null) != null) (
+        container.dependsOn or [ ]
+      );
+      named = map (other: {
+        name = other;
+        value = {
+          image = "";
+          inherit (deployment.containers.${other}) serviceName;
+        };
+      }) renamed;
     in
     build "nixoci-bundle" {
       images.${container.image} = deployment.images.${container.image};
-      containers.${name} = container;
+      containers = builtins.listToAttrs named // {
+        ${name} = container;
+      };
     } [ "--only" name ];
   bundles = builtins.filter (
     name:
