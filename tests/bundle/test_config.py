@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
 from nixoci.bundle.config import bundle_config
 from nixoci.container.capabilities import DEFAULT_CAPABILITIES
-from nixoci.container.model import Container, Deployment, Notify, Runtime, Secret, Settings
+from nixoci.container.model import Backend, Container, Deployment, Notify, Runtime, Secret, Settings
 from nixoci.container.parse import parse_container
 from nixoci.container.resolve import resolve
+from nixoci.container.rules import check_resolved
+from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 from tests.bundle.test_seccomp import PROFILE
 from tests.container.samples import make_image, resolved
 from tests.support.runtime_spec import config_validator
+
+if TYPE_CHECKING:
+    from nixoci.container.image_tree import ImageTree
 
 FOLDER = Path("/nix/store/x-units/share/nixoci/bundles/c")
 
@@ -178,6 +183,68 @@ def test_limits_of_the_kernel_are_in_the_config(tmp_path: Path) -> None:
     options = mount_of(config, "/dev/shm")["options"]  # noqa: S108 - a mount point inside
     assert [option for option in options if option.startswith("size=")] == [f"size={2 << 20}"]
     assert config["linux"]["sysctl"] == {"net.ipv4.ping_group_range": "0 0", "kernel.msgmax": "9"}
+
+
+def test_limits_of_processes_are_in_the_config(tmp_path: Path) -> None:
+    process = config_of(tmp_path, ulimits={"nofile": 5, "core": "0:-1"})["process"]
+    # runtime-spec config.md, POSIX process; RLIM_INFINITY is the largest unsigned number
+    assert process["rlimits"] == [
+        {"type": "RLIMIT_NOFILE", "soft": 5, "hard": 5},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 2**64 - 1},
+    ]
+    assert "rlimits" not in config_of(tmp_path / "none")["process"]
+
+
+def test_a_containers_own_hosts_come_first_and_keep_their_names(tmp_path: Path) -> None:
+    hosts = ["db;c:10.0.0.1", "localhost:10.0.0.2"]
+    container = resolved(make_image(tmp_path), cmd=["run"], networks=["none"], read_only=True, extra_hosts=hosts)
+    bundle = bundle_config(container, None, folder=FOLDER)
+    assert bundle.etc_files["hosts"] == "10.0.0.1\tdb c\n10.0.0.2\tlocalhost\n"
+    assert mount_of(bundle.config, "/etc/hosts")["source"] == f"{FOLDER}/hosts"
+
+
+def test_a_containers_own_file_hides_that_of_the_host(tmp_path: Path) -> None:
+    # podman mounts nothing where the container mounts something
+    config = config_of(
+        tmp_path, networks=["host"], volumes=["/a:/etc/hosts:ro", "/b:/etc/localtime:ro"], timezone="local"
+    )
+    assert mount_of(config, "/etc/hosts")["source"] == "/a"
+    assert mount_of(config, "/etc/localtime")["source"] == "/b"
+    assert mount_of(config, "/etc/resolv.conf")["source"] == "/run/nixoci/c/resolv.conf"
+    image_file = config_of(tmp_path / "own", networks=["host"], dns=["none"])
+    assert "/etc/resolv.conf" not in [mount["destination"] for mount in image_file["mounts"]]
+
+
+def test_a_time_zone_is_the_images_or_else_a_copy_of_the_hosts(tmp_path: Path) -> None:
+    def tree(path: str, *zones: str, link: bool = False) -> ImageTree:
+        files = {zone.encode(): Inode(Kind.REGULAR, 0o644) for zone in zones}
+        usr = Inode(
+            Kind.DIRECTORY,
+            children={b"share": Inode(Kind.DIRECTORY, children={b"zoneinfo": Inode(Kind.DIRECTORY, children=files)})},
+        )
+        etc = {b"localtime": Inode(Kind.SYMLINK, 0o777, target=b"/usr/share/zoneinfo/UTC")} if link else {}
+        return make_image(
+            tmp_path / path, {"Cmd": ["x"]}, extra={"usr": usr, "etc": Inode(Kind.DIRECTORY, children=etc)}
+        )
+
+    def seen(tree: ImageTree, **options: Any) -> tuple[str | None, bool]:
+        container = resolved(tree, networks=["none"], backend=Backend.BUNDLE, **options)
+        check_resolved(container, user=False)
+        config = bundle_config(container, None, folder=FOLDER).config
+        zones = [entry.removeprefix("TZ=") for entry in config["process"]["env"] if entry.startswith("TZ=")]
+        mounted = {mount["destination"]: mount["source"] for mount in config["mounts"]}
+        return (zones or [None])[0], mounted.get("/etc/localtime") == "/run/nixoci/c/localtime"
+
+    linked, bare = tree("linked", "UTC", "CET", link=True), tree("bare")
+    assert seen(linked, timezone="CET") == ("CET", False)
+    assert seen(linked, timezone="CET", environment={"TZ": "UTC"}) == ("UTC", False)
+    assert seen(bare, timezone="CET") == (None, True)
+    assert seen(bare, timezone="local") == (None, True)
+    assert seen(bare) == (None, False)
+    # a mount there would hide the image's UTC
+    for zone in ("local", "EET"):
+        with pytest.raises(ContainerError, match=r"^containers\.c\.timezone: /etc/localtime of the image is a link"):
+            seen(linked, timezone=zone)
 
 
 def test_a_host_name_is_no_longer_than_linux_has_it(tmp_path: Path) -> None:

@@ -167,6 +167,96 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
         ),
         ({}, {"pods": {"p": {"settings": {"runtime": {"x": 1}}}}}, "pods.p.settings.runtime: only a container has it"),
         ({"a": BUNDLE | {"settings": {"quadlet": {"X": 1}}}}, {}, "containers.a.settings.quadlet: the bundle backend"),
+        ({"a": BUNDLE | {"init": True}}, {}, "containers.a.init: the bundle backend runs without podman"),
+        ({"a": BUNDLE | {"logDriver": "none"}}, {}, "containers.a.logDriver: a bundle's output goes to the journal"),
+        ({"a": BUNDLE | {"logOptions": {"tag": "x"}}}, {}, "containers.a.logOptions: the bundle backend"),
+        ({"a": BUNDLE | {"userNamespace": "auto"}}, {}, "containers.a.userNamespace: the bundle backend"),
+        (
+            {"a": BUNDLE | {"extraHosts": ["a:1.2.3.4"], "capabilities": {"SYS_ADMIN": True}}},
+            {},
+            "containers.a.extraHosts: a container that may mount",
+        ),
+        (
+            {"a": {"userNamespace": "nomap"}},
+            {},
+            "containers.a.userNamespace: podman has 'nomap' only for ordinary users",
+        ),
+        (
+            {"a": {"backend": "rootfs", "userNamespace": "auto"}},
+            {},
+            "containers.a.userNamespace: the bare tree belongs to the host's root",
+        ),
+        ({"a": {"logOptions": {"colour": "x"}}}, {}, "containers.a.logOptions.colour: no option 'colour'"),
+        (
+            {"a": {"logOptions": {"path": "/x"}}},
+            {},
+            "containers.a.logOptions.path: the log driver journald has no path",
+        ),
+        (
+            {"a": {"logDriver": "k8s-file", "logOptions": {"tag": "x"}}},
+            {},
+            "containers.a.logOptions.tag: the log driver k8s-file has no tag; use journald",
+        ),
+        ({"a": {"ulimits": {"files": 1}}}, {}, "containers.a.ulimits.files: no limit 'files'"),
+        ({"a": {"timezone": "../x"}}, {}, "containers.a.timezone: '../x' is not a time zone"),
+        ({"a": {"environmentFiles": ["/a", "/b\nc"]}}, {}, "containers.a.environmentFiles[1]: "),
+        (
+            {"a": {"healthcheck": {"test": ["CMD", "x"], "onFailure": "restart"}}},
+            {},
+            "containers.a.healthcheck.onFailure: podman and systemd would both start the container again",
+        ),
+        # podman-run(1), --dns: it conflicts with these networks
+        ({"a": {"networks": ["none"], "dns": ["1.1.1.1"]}}, {}, "containers.a.dns: no name server can be reached"),
+        ({"a": BUNDLE | {"dnsOptions": ["rotate"]}}, {}, "containers.a.dnsOptions: no name server can be reached"),
+        (
+            {"a": {"networks": ["container:b"], "dnsSearch": ["a.org"]}, "b": {}},
+            {},
+            "containers.a.dnsSearch: it has the file of container:b",
+        ),
+        (
+            {"a": {"networks": ["container:b"], "extraHosts": ["a:1.2.3.4"]}, "b": {}},
+            {},
+            "containers.a.extraHosts: it has the file of container:b",
+        ),
+        (
+            {"a": {"networks": ["none"], "extraHosts": ["a:host-gateway"]}},
+            {},
+            "containers.a.extraHosts[0]: the host cannot be reached",
+        ),
+        *(
+            (
+                {"a": {"pod": "p", field: [value]}},
+                {"pods": {"p": {}}},
+                f"containers.a.{field}: the containers of a pod share its files; use pods.p.settings.quadlet.{key}",
+            )
+            for field, value, key in (
+                ("dns", "1.1.1.1", "DNS"),
+                ("dnsSearch", "a.org", "DNSSearch"),
+                ("dnsOptions", "rotate", "DNSOption"),
+                ("extraHosts", "a:1.2.3.4", "AddHost"),
+            )
+        ),
+        (
+            {"a": {"pod": "p", "userNamespace": "auto"}},
+            {"pods": {"p": {}}},
+            "containers.a.userNamespace: the containers",
+        ),
+        ({"a": {"serviceName": "x@"}}, {}, "containers.a.serviceName: 'x@' cannot be a name"),
+        (
+            {"a": {"serviceName": "b"}, "b": {}},
+            {},
+            "containers.b: its unit is b.service, like that of containers.a.serviceName",
+        ),
+        (
+            {"a": {"serviceName": "v-volume"}},
+            {"volumes": {"v": {}}},
+            "volumes.v: its unit is v-volume.service, like that of containers.a.serviceName",
+        ),
+        ({"a": {}}, {"quadlets": {"a.kube": {}}}, "quadlets.a.kube: its unit is a.service, like that of containers.a"),
+        ({}, {"quadlets": {"a.image": {}, "a-image.kube": {}}}, "quadlets.a-image.kube: its unit is a-image.service"),
+        ({}, {"quadlets": {"a.container": {}}}, "quadlets.a.container: a .container file is an item of containers"),
+        ({}, {"quadlets": {"a.service": {}}}, "quadlets: 'a.service' is not a Quadlet file; expected one of NAME.kube"),
+        ({}, {"quadlets": {"../a.kube": {}}}, "quadlets: '../a' cannot be a name"),
     ],
 )
 def test_what_cannot_be_honoured_names_the_option(
@@ -175,6 +265,15 @@ def test_what_cannot_be_honoured_names_the_option(
     with pytest.raises(ContainerError) as caught:
         check(deployment(containers, **more))
     assert str(caught.value).startswith(message)
+
+
+def test_a_name_that_a_container_leaves_is_free_for_another() -> None:
+    check(deployment({"a": {"serviceName": "b"}, "b": {"serviceName": "a", "dependsOn": ["a"]}}))
+
+
+@pytest.mark.parametrize(("namespace", "user"), [("nomap", True), ("keep-id:size=9", True), ("keep-id", False)])
+def test_a_user_namespace_is_that_of_an_ordinary_user_or_of_root(namespace: str, *, user: bool) -> None:
+    check(deployment({"a": {"userNamespace": namespace}}), user=user)
 
 
 @pytest.mark.parametrize("own", [{"restart": "no"}, {"restart": "on-failure"}, {"Restart": "no"}])

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from nixoci.container.deployment import resolve_deployment
 from nixoci.container.image_tree import ImageTree
-from nixoci.container.model import Backend
+from nixoci.container.model import Backend, Quadlet, Settings
 from nixoci.container.rules import check_resolved
 from nixoci.errors import ContainerError
 from nixoci.units.common import add_gc_root
 from nixoci.units.escape import UnitFile
-from nixoci.units.quadlet import container_file, network_file, pod_file, volume_file
+from nixoci.units.quadlet import container_file, network_file, other_file, pod_file, volume_file
 from tests.container.samples import make_image, resolved
 from tests.units.samples import ODD, TOOLS, executable, quadlet, resolve_all
 from tests.units.test_escape import split
@@ -62,6 +63,63 @@ def test_arguments_that_quadlet_drops_go_into_the_entrypoint(tmp_path: Path, wor
     (argument,) = shlex.split(found.removeprefix("PodmanArgs="))
     assert json.loads(argument.removeprefix("--entrypoint=")) == ["run", word, "end"]
     assert not [line for line in lines if line.startswith("Exec=")]
+
+
+def test_podman_is_told_about_names_and_limits_and_time(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "dns": ["10.0.0.1"],
+        "dnsSearch": ["."],
+        "dnsOptions": ["ndots:2"],
+        "extraHosts": ["a;b:fd00::1", "h:host-gateway"],
+        "ulimits": {"nofile": 5, "core": "0:-1"},
+        "timezone": "Europe/Berlin",
+        "init": True,
+        "userNamespace": "auto:size=9",
+        "logOptions": {"tag": "{{.Name}} $x %n"},
+    }
+    lines = quadlet(tmp_path, **options)
+    arguments = [word for line in lines if line.startswith("PodmanArgs=") for word in split(line.partition("=")[2])]
+    assert {
+        *("--dns=10.0.0.1", "--dns-search=.", "--dns-option=ndots:2"),
+        *("--add-host=a;b:fd00::1", "--add-host=h:host-gateway"),
+        *("--ulimit=nofile=5:5", "--ulimit=core=0:-1", "--tz=Europe/Berlin", "--init", "--userns=auto:size=9"),
+        "--log-opt=tag={{.Name}} $$x %%n",
+    } <= set(arguments)
+    assert {"LogDriver=journald", "PassEnvironment=TZDIR"} <= set(lines)
+    assert "LogDriver=k8s-file" in quadlet(tmp_path / "file", logDriver="k8s-file")
+
+
+@pytest.mark.parametrize("action", ["kill", "stop"])
+def test_podman_ends_an_unhealthy_container(tmp_path: Path, action: str) -> None:
+    assert f"HealthOnFailure={action}" in quadlet(tmp_path, healthcheck={"test": ["CMD", "x"], "onFailure": action})
+    without = quadlet(tmp_path / "none", healthcheck={"test": ["CMD", "x"], "onFailure": "none"})
+    assert not [line for line in without if line.startswith("HealthOnFailure")]
+
+
+def test_the_unit_has_its_own_name_and_the_container_keeps_its_own(tmp_path: Path) -> None:
+    deployment = resolve_all(tmp_path, {"serviceName": "web", "backend": "rootfs"}).parsed.declared
+    renamed = replace(deployment.containers["d"], depends_on=["c"])
+    containers = resolve_deployment(replace(deployment, containers=deployment.containers | {"d": renamed})).containers
+    first, second = (container_file(each, TOOLS, image_id="f" * 64, user=False) for each in containers)
+    assert (first.name, second.name) == ("web.container", "d.container")
+    assert "ContainerName=c\n" in first.render()
+    assert "Requires=web.service\nAfter=web.service\n" in second.render()
+
+
+def test_a_file_of_another_kind_is_written_as_declared() -> None:
+    kube = Settings(quadlet={"Yaml": "/app.yaml", "PublishPort": ["1:1", "2:2"]}, unit={"Unit": {"After": "x.service"}})
+    text = other_file("app.kube", Quadlet(settings=kube), user=False).render()
+    assert text == (
+        "[Kube]\nYaml=/app.yaml\nPublishPort=1:1\nPublishPort=2:2\n\n[Unit]\nAfter=x.service\n\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+    image = Settings(quadlet={"Image": "docker.io/x", "Arch": "arm64", "TLSVerify": False})
+    pulled = other_file("x.image", Quadlet(auto_start=False, settings=image), user=True).render()
+    # the generator writes the options of such keys in random order
+    assert "[Image]\nImage=docker.io/x\nPodmanArgs=--arch arm64\nPodmanArgs=--tls-verify=false\n" in pulled
+    assert "WantedBy" not in pulled
+    with pytest.raises(ContainerError, match=r"^quadlets\.app\.kube\.settings\.quadlet\.Yaml: .*relative path"):
+        other_file("app.kube", Quadlet(settings=Settings(quadlet={"Yaml": "app.yaml"})), user=False)
 
 
 def test_names_of_the_document_become_units(tmp_path: Path) -> None:

@@ -77,6 +77,55 @@ def test_a_health_check_is_tried_as_often_as_the_container_says(tmp_path: Path, 
     assert noted(tmp_path / "log") == [*[check, ["sleep", "7"]] * (retries - 1), check]
 
 
+@pytest.mark.parametrize(
+    ("action", "seconds", "result", "expected"),
+    [
+        ("kill", 5, "exit-code", [["kill", "c", "9"]]),
+        ("stop", 2, "exit-code", [["kill", "c", "2"], ["1"], ["1"], ["kill", "c", "9"]]),
+        ("stop", 0, "exit-code", [["kill", "c", "9"]]),
+        ("stop", 2, "success", []),
+        # the container was stopped meanwhile
+        ("kill", 5, "signal", []),
+    ],
+)
+def test_an_unhealthy_bundle_is_ended_by_its_runtime(
+    *, tmp_path: Path, action: str, seconds: int, result: str, expected: list[list[str]]
+) -> None:
+    tools = odd_tools(tmp_path, "exit 1")
+    noting(tmp_path / ODD / "crun", tmp_path / "log", f'[ "$3" != 9 ] || rm "{tmp_path}/state"')
+    (tmp_path / "state").touch()
+    healthcheck = {"test": ["CMD", "x"], "onFailure": action}
+    container, _ = bundled(tmp_path / "image", healthcheck=healthcheck, stopTimeout=seconds)
+    service = health_units(container, tools)[0].render()
+    (end,) = [line for line in service.splitlines() if line.startswith("ExecStopPost=")]
+    os.environ["SERVICE_RESULT"] = result
+    try:
+        assert run_command(end.partition("=")[2], **{"/run/crun/c": f"{tmp_path}/state"}) == 0
+    finally:
+        del os.environ["SERVICE_RESULT"]
+    calls = noted(tmp_path / "log") if (tmp_path / "log").exists() else []
+    assert [call[1:] for call in calls] == expected
+    # systemd gives the container its time
+    assert f"TimeoutStopSec={seconds + 30}s\n" in service
+
+
+def test_nothing_ends_an_unhealthy_bundle_by_default(tmp_path: Path) -> None:
+    container, _ = bundled(tmp_path, healthcheck={"test": ["CMD", "x"]})
+    assert "ExecStopPost" not in health_units(container, TOOLS)[0].render()
+
+
+def test_a_bundle_has_the_units_of_its_own_name(tmp_path: Path) -> None:
+    container, made = bundled(tmp_path, serviceName="web", healthcheck={"test": ["CMD", "x"]}, timezone="UTC")
+    units = {
+        unit.name: unit.render() for unit in (bundle_service(container, made, OUTPUT), *health_units(container, TOOLS))
+    }
+    assert set(units) == {"web.service", "web-health.service", "web-health.timer"}
+    assert "Wants=web-health.timer\n" in units["web.service"]
+    assert "BindsTo=web.service\n" in units["web-health.timer"]
+    assert "Requisite=web.service\n" in units["web-health.service"]
+    assert {"PIDFile=/run/nixoci/c/pid", "PassEnvironment=TZDIR"} <= set(units["web.service"].splitlines())
+
+
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_start_waits_for_health_while_the_container_lives(tmp_path: Path, *, alive: bool) -> None:
     # healthy at the second check
