@@ -9,10 +9,13 @@ from nixoci.container.deployment import resolve_containers as resolve_containers
 from nixoci.container.model import Backend as Backend
 from nixoci.container.model import Container as Container
 from nixoci.container.model import Deployment as Deployment
+from nixoci.container.model import HealthAction as HealthAction
 from nixoci.container.model import HealthcheckOptions as HealthcheckOptions
+from nixoci.container.model import LogDriver as LogDriver
 from nixoci.container.model import Network as Network
 from nixoci.container.model import Notify as Notify
 from nixoci.container.model import Pod as Pod
+from nixoci.container.model import Quadlet as Quadlet
 from nixoci.container.model import Restart as Restart
 from nixoci.container.model import Runtime as Runtime
 from nixoci.container.model import Secret as Secret

@@ -42,7 +42,7 @@ for target; do :; done
 for file in "$QUADLET_UNIT_DIRS"/*; do
   name=${file##*/}
   case $name in
-    *.container) cp "$file" "$target/${name%.*}.service" ;;
+    *.container | *.kube) cp "$file" "$target/${name%.*}.service" ;;
     *) cp "$file" "$target/${name%.*}-${name##*.}.service" ;;
   esac
 done

@@ -134,6 +134,33 @@ def test_no_two_containers_have_a_unit_or_a_file_of_one_name(host: tuple[Path, T
     assert made == {"volumes/a.conf", "a-volumes.conf"}
 
 
+def test_units_have_the_names_that_the_document_gives_them(host: tuple[Path, Tools]) -> None:
+    folder, tools = host
+    bundle = {"image": "i", "backend": "bundle", "networks": ["none"]}
+    containers = {
+        "a": {"image": "i", "backend": "rootfs", "serviceName": "first"},
+        "b": bundle | {"serviceName": "second", "dependsOn": ["a"], "healthcheck": {"test": ["CMD", "true"]}},
+    }
+    quadlets = {"app.kube": {"settings": {"quadlet": {"Yaml": "/app.yaml"}}}, "x.image": {"autoStart": False}}
+    document = {"images": {"i": str(folder / "image")}, "containers": containers, "quadlets": quadlets}
+
+    def build(out: str, document: dict[str, Any], **more: Any) -> set[str]:
+        build_units(structure(Deployment, document, what="d", strict=True), folder / out, tools=tools, **more)
+        return {file.name for file in (folder / out / "lib/systemd/system").iterdir() if file.is_file()}
+
+    services = {"first.service", "app.service", "x-image.service"}
+    bundles = {"second.service", "second-health.service", "second-health.timer"}
+    assert build("named", document) == services | bundles
+    wants = {file.name for file in folder.glob("named/lib/systemd/system/multi-user.target.wants/*")}
+    assert wants == {"second.service"}
+    # a bundle of its own knows the others by the names of their units
+    alone = {"images": document["images"], "containers": containers | {"a": {"image": "", "serviceName": "first"}}}
+    assert build("alone", alone, only="b") == bundles
+    assert "Requires=first.service\n" in (folder / "alone/lib/systemd/system/second.service").read_text()
+    assert "gcroots/nixoci/second" in (folder / "alone/share/nixoci/bundles/b/stop").read_text()
+    assert build("joined", document, prebuilt={"b": folder / "alone"}) == services | bundles
+
+
 @pytest.mark.parametrize("cmd", [["/sbin/init"], ["/bin/sh", "-c", "/usr/lib/systemd/systemd --user"]])
 def test_a_bundle_that_runs_systemd_is_warned_of(host: tuple[Path, Tools], cmd: list[str]) -> None:
     folder, tools = host

@@ -43,6 +43,27 @@ def test_what_the_generator_says_or_leaves_out_is_an_error(tmp_path: Path, scrip
     assert str(caught.value).startswith(message)
 
 
+def test_an_error_names_the_part_that_the_file_was_made_from(tmp_path: Path) -> None:
+    sources, target = tmp_path / "sources", tmp_path / "target"
+    sources.mkdir()
+    target.mkdir()
+    for name in ("web.container", "app.kube"):
+        (sources / name).touch()
+    options = {"web.container": "containers.nginx", "app.kube": "quadlets.app.kube"}
+
+    def failure(script: str) -> str:
+        program = executable(tmp_path / "quadlet", f"#!/bin/sh\n{script}\n")
+        with pytest.raises(ContainerError) as caught:
+            generate(sources, target, Tools.find(quadlet=program), user=False, options=options)
+        return str(caught.value)
+
+    assert failure("echo 'quadlet[1]: converting \"web.container\": no' >&2; exit 1").startswith("containers.nginx: ")
+    assert failure("echo 'quadlet[1]: converting \"app.kube\": no Yaml' >&2; exit 1").startswith("quadlets.app.kube: ")
+    # podman-systemd.unit(5): the service of a .kube file is named like the file
+    (target / "app.service").touch()
+    assert failure("true").startswith("containers.nginx: podman's generator made no web.service and gave no reason")
+
+
 def test_a_missing_generator_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="podman"):
         generate(tmp_path, tmp_path, Tools.find(quadlet=str(tmp_path / "none")), user=False, options={})
