@@ -6,8 +6,9 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.image_store.stored import find_image
 from nixoci.units.directories import Output, write_unit
+from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.generator import generate
-from nixoci.units.quadlet import container_file, network_file, other_file, pod_file, volume_file
+from nixoci.units.quadlet import container_file
 
 
 def write_image_container(output: Output, container: ResolvedContainer) -> list[str]:

@@ -13,15 +13,9 @@ from nixoci.container.health import HealthTest
 from nixoci.container.model import (
     HealthAction,
     LogDriver,
-    Network,
     Notify,
-    Pod,
-    Quadlet,
-    Volume,
-    option_path,
 )
 from nixoci.container.notation import Mount, Source
-from nixoci.container.parse import ParsedContainer, ParsedPod
 from nixoci.container.places import runtime_directory, unit_secrets
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
@@ -32,13 +26,13 @@ from nixoci.units.common import (
     add_path,
     add_secrets,
     add_zone_directory,
-    default_target,
     make_secrets,
     secret_lines,
     start_timeout,
     stop_timeout,
 )
 from nixoci.units.escape import UnitFile, literal, quadlet_argument, raw, raw_argument
+from nixoci.units.networks import add_networks, add_ports, joined
 from nixoci.units.runtime import runtime_program
 from nixoci.units.settings import add_quadlet_settings
 from nixoci.units.tools import Tools
@@ -147,64 +141,6 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     return unit
 
 
-def volume_file(name: str, volume: Volume, *, user: bool) -> UnitFile:
-    """Return the `.volume` file of a volume; podman knows it by the same name."""
-    unit = _engine_file("Volume", name)
-    _finish(unit, "volumes", name, volume, user=user)
-    return unit
-
-
-def network_file(name: str, network: Network, *, user: bool) -> UnitFile:
-    """Return the `.network` file of a network; podman knows it by the same name."""
-    unit = _engine_file("Network", name)
-    if network.internal:
-        unit.add("Network", "Internal", literal("true"))
-    for index, subnet in enumerate(network.subnets):
-        unit.add("Network", "Subnet", raw_argument(option_path("networks", name, f"subnets[{index}]"), subnet))
-    _finish(unit, "networks", name, network, user=user)
-    return unit
-
-
-def pod_file(pod: ParsedPod, *, user: bool) -> UnitFile:
-    """Return the `.pod` file of a pod; podman knows it by the same name."""
-    unit = _engine_file("Pod", pod.name)
-    _add_ports(unit, "Pod", pod)
-    _add_networks(unit, "Pod", pod)
-    _finish(unit, "pods", pod.name, pod.declared, user=user)
-    unit.add("Install", "WantedBy", literal(default_target(user=user)))
-    return unit
-
-
-def other_file(name: str, quadlet: Quadlet, *, user: bool) -> UnitFile:
-    """Return a file of `quadlets`; its name ends with its kind, as in `app.kube`."""
-    option, kind = f"quadlets.{name}", name.rpartition(".")[2].capitalize()
-    unit = UnitFile(name)
-    add_path(unit, user=user)
-    add_quadlet_settings(unit, f"{option}.settings.quadlet", kind, quadlet.settings.quadlet)
-    unit.add_settings(f"{option}.settings.unit", quadlet.settings.unit)
-    if quadlet.auto_start:
-        unit.add("Install", "WantedBy", literal(default_target(user=user)))
-    return unit
-
-
-def _engine_file(kind: str, name: str) -> UnitFile:
-    """Return the beginning of the file of a volume, network or pod."""
-    unit = UnitFile(f"{name}.{kind.lower()}")
-    unit.add("Quadlet", "DefaultDependencies", literal("false"))
-    unit.add(kind, f"{kind}Name", literal(name))
-    return unit
-
-
-def _finish(unit: UnitFile, group: str, name: str, item: Volume | Network | Pod, *, user: bool) -> None:
-    """Add what volumes, networks and pods have in common: labels and settings."""
-    kind = type(item).__name__
-    for label, value in item.labels.items():
-        unit.add(kind, "Label", quadlet_argument(option_path(group, name, f"labels.{label}"), f"{label}={value}"))
-    add_path(unit, user=user)
-    add_quadlet_settings(unit, option_path(group, name, "settings.quadlet"), kind, item.settings.quadlet)
-    unit.add_settings(option_path(group, name, "settings.unit"), item.settings.unit)
-
-
 def _add_command(unit: UnitFile, container: ResolvedContainer, explicit: _ExplicitOptions) -> None:
     if not explicit.command:
         return
@@ -258,24 +194,19 @@ def _add_mounts(unit: UnitFile, container: ResolvedContainer, explicit: _Explici
         value = f"--mount=type=volume,destination={path}" + (",U=true" if owned else "")
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(container.option("image"), value))
     for index, tmpfs in enumerate(container.parsed.tmpfs):
-        value = _joined(tmpfs.target, ",".join(tmpfs.options))
+        value = joined(tmpfs.target, ",".join(tmpfs.options))
         unit.add(_SECTION, "Tmpfs", raw_argument(container.option(f"tmpfs[{index}]"), value))
 
 
 def _volume(mount: Mount) -> str:
     source = f"{mount.source}.volume" if mount.kind is Source.DECLARED_VOLUME else mount.source
-    return _joined(source, mount.target, ",".join(mount.options))
-
-
-def _joined(*parts: str) -> str:
-    """Return a notation of its parts, without those that are empty."""
-    return ":".join(part for part in parts if part)
+    return joined(source, mount.target, ",".join(mount.options))
 
 
 def _add_network(unit: UnitFile, container: ResolvedContainer) -> None:
     declared = container.declared
-    _add_ports(unit, _SECTION, container.parsed)
-    _add_networks(unit, _SECTION, container.parsed)
+    add_ports(unit, _SECTION, container.parsed)
+    add_networks(unit, _SECTION, container.parsed)
     _add_resolver(unit, container)
     if declared.pod:
         unit.add(_SECTION, "Pod", literal(f"{declared.pod}.pod"))
@@ -296,24 +227,10 @@ def _add_resolver(unit: UnitFile, container: ResolvedContainer) -> None:
             unit.add(_SECTION, "PodmanArgs", quadlet_argument(option, f"{flag}={value}"))
 
 
-def _add_ports(unit: UnitFile, section: str, item: ParsedContainer | ParsedPod) -> None:
-    for index, port in enumerate(item.ports):
-        unit.add(section, "PublishPort", raw_argument(item.option(f"ports[{index}]"), port.text))
-
-
-def _add_networks(unit: UnitFile, section: str, item: ParsedContainer | ParsedPod) -> None:
-    for index, network in enumerate(item.networks):
-        if network.container is not None:
-            value = f"container:{network.container}"
-        else:
-            value = _joined(f"{network.name}.network" if network.declared else network.name, network.options)
-        unit.add(section, "Network", raw_argument(item.option(f"networks[{index}]"), value))
-
-
 def _add_security(unit: UnitFile, container: ResolvedContainer) -> None:
     declared = container.declared
     for device in container.parsed.devices:
-        unit.add(_SECTION, "AddDevice", literal(_joined(device.source, device.target, device.access)))
+        unit.add(_SECTION, "AddDevice", literal(joined(device.source, device.target, device.access)))
     for capability, add in declared.capabilities.items():
         unit.add(_SECTION, "AddCapability" if add else "DropCapability", literal(capability))
     if declared.privileged:

@@ -16,7 +16,8 @@ from nixoci.container.rules import check, check_resolved
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
 from nixoci.units.directories import Output
-from nixoci.units.quadlet import container_file, network_file, other_file, pod_file, volume_file
+from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
+from nixoci.units.quadlet import container_file
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import (
     environment_script,

@@ -15,8 +15,9 @@ from nixoci.container.model import Backend, Quadlet, Settings
 from nixoci.container.rules import check_resolved
 from nixoci.errors import ContainerError
 from nixoci.units.common import add_gc_root
+from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.escape import UnitFile
-from nixoci.units.quadlet import container_file, network_file, other_file, pod_file, volume_file
+from nixoci.units.quadlet import container_file
 from tests.container.samples import make_image, resolved
 from tests.units.samples import ODD, TOOLS, executable, quadlet, resolve_all
 from tests.units.test_escape import split
