@@ -284,6 +284,28 @@ def test_three_containers_one_per_backend_start(project: Modules) -> None:
             machine.run(["systemctl", "disable", *(file.rpartition("/")[2] for file in found)], check=False)
 
 
+def test_units_have_the_names_that_the_options_give_them(project: Modules) -> None:
+    declared = """
+    virtualisation.nixoci.containers = {
+      first = { image = "redis"; backend = "rootfs"; serviceName = "one"; ulimits = { nofile = 64; core = "0:-1"; }; };
+      second = { image = "redis"; backend = "bundle"; networks = [ "none" ]; dependsOn = [ "first" ]; };
+    };
+    virtualisation.nixoci.quadlets."app.kube".settings.quadlet.Yaml = "/etc/app.yaml";
+    virtualisation.nixoci.quadlets."base.image" = {
+      autoStart = false;
+      settings.quadlet.Image = "docker.io/library/base:1";
+    };
+    """
+    given = (ENABLE, LOCK, SECCOMP, declared)
+    wanted = project.value(*given, select="it.config.systemd.targets.multi-user.wants")
+    assert sorted(wanted) == ["app.service", "one.service", "second.service"]
+    _, units, _ = project.build(*given, select="builtins.head it.config.systemd.packages")
+    folder = f"{units}/lib/systemd/system"
+    assert {*wanted, "base-image.service"} <= set(project.machine.run(["ls", folder]).stdout.split())
+    # the unit of a bundle is built without the other containers
+    assert "Requires=one.service\n" in project.machine.run(["cat", f"{folder}/second.service"]).stdout
+
+
 def test_the_machine_of_the_nixos_test_evaluates_and_its_units_build(project: Modules) -> None:
     """checks.nixos as far as it goes without the rest of nixpkgs; a real image takes the place of its own."""
     _, image, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.images.nginx")
