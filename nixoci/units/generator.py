@@ -40,11 +40,22 @@ def generate(sources: Path, target: Path, tools: Tools, *, user: bool, options: 
                 raise
             raise ContainerError(f"{option}: podman's generator refuses its Quadlet file: {message}") from error
     for file in sorted(sources.iterdir()):
-        if not (target / (service := _service_name(file))).exists():
+        if not (service := target / _service_name(file)).exists():
             raise ContainerError(
-                f"{_option(file.name, options)}: podman's generator made no {service} and gave no reason; try"
+                f"{_option(file.name, options)}: podman's generator made no {service.name} and gave no reason; try"
                 f" {tools.quadlet} -dryrun"
             )
+        _remove_source_path(service, file)
+
+
+def _remove_source_path(service: Path, source: Path) -> None:
+    """Remove the line that names the Quadlet file.
+
+    That file is in the output: with the line, each unit would change with anything in the deployment. The service has
+    the file's text itself, in sections that systemd ignores.
+    """
+    text = service.read_bytes()
+    service.write_bytes(text.replace(f"\nSourcePath={source}\n".encode(), b"\n", 1))
 
 
 def _option(file: str, options: Mapping[str, str]) -> str:

@@ -64,6 +64,19 @@ def test_an_error_names_the_part_that_the_file_was_made_from(tmp_path: Path) -> 
     assert failure("true").startswith("containers.nginx: podman's generator made no web.service and gave no reason")
 
 
+def test_a_service_does_not_name_the_output_that_its_quadlet_file_is_in(tmp_path: Path) -> None:
+    """Otherwise every unit would change, and restart, with anything in the deployment."""
+    sources, target = tmp_path / "sources", tmp_path / "target"
+    sources.mkdir()
+    target.mkdir()
+    (sources / "web.container").write_text("[Container]\nImage=x\n")
+    # as podman's generator: quadlet.go, `SourcePath`
+    script = 'for target; do :; done; { echo [Unit]; echo "SourcePath=$QUADLET_UNIT_DIRS/web.container"; echo A=b; }'
+    program = executable(tmp_path / "quadlet", f"#!/bin/sh\n{script} > $target/web.service\n")
+    generate(sources, target, Tools.find(podman="/p/bin/podman", quadlet=program), user=False)
+    assert (target / "web.service").read_text() == "[Unit]\nA=b\n"
+
+
 def test_a_missing_generator_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="podman"):
         generate(tmp_path, tmp_path, Tools.find(quadlet=str(tmp_path / "none")), user=False, options={})
