@@ -85,6 +85,18 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 @contextmanager
+def exclusive_directory(directory: Path) -> Iterator[None]:
+    """Make a directory if it is missing, and keep other processes out of this block until it ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def new_directory(dest: Path) -> Iterator[Path]:
     """Give a new directory beside `dest` that becomes `dest` if the block succeeds, and is removed if it fails.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nixoci.units.common import _KEEP
+from nixoci.units.roots import _DROP_OF_USER, _KEEP, _KEEP_OF_USER
 from nixoci.units.service import _END, _TRY, _WAIT
 from nixoci.units.start import start_script, stop_script
 from tests.units.samples import OUTPUT, bundled
@@ -37,7 +37,7 @@ def test_scripts_of_bundles(tmp_path: Path, options: dict[str, object]) -> None:
         shellcheck("-", text=text)
 
 
-@pytest.mark.parametrize("command", [_TRY, _WAIT, _END, _KEEP])
+@pytest.mark.parametrize("command", [_TRY, _WAIT, _END, _KEEP, _KEEP_OF_USER, _DROP_OF_USER])
 def test_commands_in_units(command: str) -> None:
     shellcheck("--shell=sh", "-", text=f"{command}\n")
 

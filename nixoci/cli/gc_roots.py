@@ -1,6 +1,5 @@
 """`nixoci gc-roots`: images that containers still use stay in the Nix store."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,8 +44,7 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
     if directory is not None:
         places = replace(places, roots=directory.absolute())
     roots = update_podman_roots(Podman(podman), places, dry_run=dry_run)
-    if os.geteuid() == 0:
-        roots += remove_stale_unit_roots(dry_run=dry_run)
+    roots += remove_stale_unit_roots(places, dry_run=dry_run)
     if as_json:
         print_json(roots)
     elif roots:

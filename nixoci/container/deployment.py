@@ -46,7 +46,7 @@ def resolve_deployment(deployment: Deployment, *, user: bool = False, only: str 
         if path not in trees:
             trees[path] = ImageTree.open(Path(path))
         containers.append(resolve(container, trees[path]))
-        check_resolved(containers[-1], user=user)
+        check_resolved(containers[-1])
         check_health_unit(containers[-1], deployment)
     return ResolvedDeployment(parsed, tuple(containers))
 

@@ -19,6 +19,12 @@ VOLUMES = f"{STATE}/volumes"
 GC_ROOTS = "/nix/var/nix/gcroots"
 """The roots of Nix's garbage collector: an empty file there with the basename of a store path keeps that path."""
 
+USER_LINKS = "nixoci/gc-roots"
+"""The directory of a user's roots that Nix's daemon registers, relative to $XDG_STATE_HOME."""
+
+UNIT_LINK_PREFIX = "unit-"
+"""Start of the names of those that units make."""
+
 BOUND_RUNTIMES = f"{RUN}/.runtime"
 """The mount points of crun's directory, one for each container. `run_directory` is removed recursively, so they are not
 in it."""
@@ -75,6 +81,16 @@ def named_volume(name: str) -> str:
 def gc_root_directory(service: str) -> str:
     """Return the directory of the roots that a container's unit makes while the container runs."""
     return f"{GC_ROOTS}/nixoci/{service}"
+
+
+def user_roots(user: str) -> str:
+    """Return the directory of the roots that a user's units make, relative to `GC_ROOTS`; one directory for each."""
+    return f"per-user/{user}/nixoci"
+
+
+def user_link(container: str) -> str:
+    """Return the name of the root of a user's unit in `USER_LINKS`, where Nix gives the user no directory."""
+    return f"{UNIT_LINK_PREFIX}{container}"
 
 
 def is_store_path(path: Path) -> bool:

@@ -95,12 +95,8 @@ def check_bundle(name: str, deployment: Deployment, *, user: bool = False) -> Pa
     return parsed
 
 
-def check_resolved(container: ResolvedContainer, *, user: bool) -> None:
+def check_resolved(container: ResolvedContainer) -> None:
     """Check a container against its image.
-
-    Args:
-        container: The container.
-        user: Its unit runs in a user's own systemd.
 
     Raises:
         ContainerError: The first rule that is broken; the message starts with the option.
@@ -110,7 +106,7 @@ def check_resolved(container: ResolvedContainer, *, user: bool) -> None:
             f"{container.option('notify')}: neither the image nor the container has a health check; set"
             " healthcheck.test"
         )
-    RESTRICTIONS[container.declared.backend].check_resolved(container, user=user)
+    RESTRICTIONS[container.declared.backend].check_resolved(container)
 
 
 def _check_references(container: ParsedContainer, deployment: Deployment) -> None:

@@ -1,43 +1,57 @@
 """The roots that units make while their containers run, and that a crash or a power cut leaves behind.
 
-A unit's start makes them and its stop removes them, with nothing but a shell (`nixoci.units`).
+A unit's start makes them and its stop removes them, with nothing but a shell (`nixoci.units.roots`).
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from nixoci.container.places import GC_ROOTS
+from nixoci.container.places import UNIT_LINK_PREFIX
 from nixoci.errors import ProcessError
 from nixoci.gc_roots.links import Change, Link
 from nixoci.nix_store.path import STORE_DIR
-from nixoci.process import run
+from nixoci.systemd import unit_states
 
-UNIT_ROOTS = Path(GC_ROOTS) / "nixoci"
 _ENDED = {"inactive", "failed"}
 
 
-def update_unit_roots(directory: Path = UNIT_ROOTS, *, dry_run: bool = False) -> list[Link]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRoots:
+    """The places of the roots of one systemd's units.
+
+    `files` has a directory for each container, with files that are named like store paths. `links` has links to store
+    paths among other roots; None for the system's units, which need none. `user` means a user's own systemd.
+    """
+
+    files: Path
+    links: Path | None
+    user: bool
+
+    def all(self) -> Iterator[tuple[str, Path, Path]]:
+        """Yield each root's container, place and store path."""
+        for file in sorted(self.files.glob("*/*")):
+            yield file.parent.name, file, Path(STORE_DIR) / file.name
+        for link in sorted(self.links.glob(f"{UNIT_LINK_PREFIX}*")) if self.links is not None else ():
+            if link.is_symlink():
+                yield link.name.removeprefix(UNIT_LINK_PREFIX), link, link.readlink()
+
+
+def update_unit_roots(places: UnitRoots, *, dry_run: bool = False) -> list[Link]:
     """Remove the roots of units that have ended; those of others stay.
 
     Nothing is removed if systemd does not answer.
     """
-    folders = sorted(folder for folder in directory.glob("*") if folder.is_dir() and any(folder.iterdir()))
-    links = []
-    for folder, state in zip(folders, _states([folder.name for folder in folders]), strict=True):
-        ended = state in _ENDED
-        for file in sorted(folder.iterdir()):
-            if ended and not dry_run:
-                file.unlink()
-            links.append(Link(folder.name, Path(STORE_DIR) / file.name, Change.REMOVED if ended else Change.KEPT))
-    return links
-
-
-def _states(names: list[str]) -> list[str]:
-    if not names:
-        return []
-    show = ["systemctl", "show", "--property=ActiveState", "--value", "--"]
+    roots = list(places.all())
+    units = {container: f"{container}.service" for container, _, _ in roots}
     try:
-        printed = run([*show, *(f"{name}.service" for name in names)]).decode()
+        states = unit_states(units.values(), user=places.user)
     except ProcessError:
-        return [""] * len(names)
-    states = printed.split()
-    return states if len(states) == len(names) else [""] * len(names)
+        states = {}
+    links = []
+    for container, file, path in roots:
+        ended = states.get(units[container]) in _ENDED
+        if ended and not dry_run:
+            file.unlink()
+        links.append(Link(container, path, Change.REMOVED if ended else Change.KEPT))
+    return links

@@ -1,18 +1,19 @@
 """The verb: ask an engine for its containers, find their images in the Nix store, and update the roots."""
 
-import fcntl
+import getpass
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nixoci.container.places import GC_ROOTS, USER_LINKS, user_roots
 from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, store_path_of
 from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.gc_roots.links import Change, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
-from nixoci.gc_roots.units import update_unit_roots
+from nixoci.gc_roots.units import UnitRoots, update_unit_roots
+from nixoci.output import exclusive_directory
 from nixoci.progress import item_progress
+from nixoci.user import user_state
 
 _PREFIX = "podman-"
 
@@ -25,6 +26,7 @@ class Places:
     """
 
     roots: Path
+    unit_roots: UnitRoots
     kept_store: Path | None
     drop_in: Path | None
 
@@ -34,12 +36,15 @@ class Places:
         if os.geteuid() == 0:
             return cls(
                 roots=Path("/var/lib/nixoci/gc-roots"),
+                unit_roots=UnitRoots(files=Path(GC_ROOTS) / "nixoci", links=None, user=False),
                 # on the file system of the Nix store, because the kernel mounts EROFS files from there
                 kept_store=Path("/nix/var/nixoci/kept-images"),
                 drop_in=Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf"),
             )
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-        return cls(roots=state / "nixoci/gc-roots", kept_store=None, drop_in=None)
+        roots = user_state() / USER_LINKS
+        files = Path(GC_ROOTS) / user_roots(getpass.getuser())
+        own = UnitRoots(files=files, links=roots, user=True)
+        return cls(roots=roots, unit_roots=own, kept_store=None, drop_in=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,7 @@ def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False
     """
     if dry_run:
         return _update(podman, places, dry_run=True)
-    with _exclusive(places.roots):
+    with exclusive_directory(places.roots):
         return _update(podman, places, dry_run=False)
 
 
@@ -117,22 +122,11 @@ def _path(podman: Podman, container: ContainerRecord, images: dict[str, LocatedI
     return store_path_of(rootfs) if rootfs is not None else None
 
 
-def remove_stale_unit_roots(*, dry_run: bool = False) -> list[ContainerRoot]:
+def remove_stale_unit_roots(places: Places, *, dry_run: bool = False) -> list[ContainerRoot]:
     """Remove the roots of units that ended without their stop, as at a power cut; return all that there were."""
     return [
         ContainerRoot(
             engine="systemd", id=link.name, container=link.name, path=link.path, change=link.change, image_kept=False
         )
-        for link in update_unit_roots(dry_run=dry_run)
+        for link in update_unit_roots(places.unit_roots, dry_run=dry_run)
     ]
-
-
-@contextmanager
-def _exclusive(directory: Path) -> Iterator[None]:
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

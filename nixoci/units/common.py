@@ -1,19 +1,21 @@
 """The parts that the units of all backends have in common: order, time limits, secrets, installation."""
 
+import re
 import shlex
+import signal
 
-from nixoci.container.places import GC_ROOTS, gc_root_directory, is_store_path, unit_secrets
+from nixoci.container.model import Restart
+from nixoci.container.places import unit_secrets
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.escape import UnitFile, UnitText, command, literal, raw, word
 from nixoci.units.tools import Tools
 
 _SECOND = 10**9
+_SIGNAL_BASE = 128
+_RESTART_AFTER_KILL = {Restart.ON_FAILURE, Restart.ON_ABNORMAL, Restart.ON_ABORT}
 STOP_GRACE = 30
 """Seconds that a runtime needs to stop a container that has ended."""
 _START_GRACE = 60
-
-_KEEP = 'if [ -d "$0" ]; then [ -d "$2" ] || "$1" -p "$2"; : > "$3"; fi'
-"""Makes the root `$3` in the directory `$2`, with mkdir `$1`, if `$0` exists."""
 
 USER_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The directories of programs on NixOS and elsewhere: rootless podman runs newuidmap, and its image store's mount
@@ -27,17 +29,6 @@ def add_order(unit: UnitFile, container: ResolvedContainer) -> None:
     for other in container.parsed.after_services:
         unit.add("Unit", "Requires", literal(f"{other}.service"))
         unit.add("Unit", "After", literal(f"{other}.service"))
-
-
-def add_gc_root(unit: UnitFile, container: ResolvedContainer, tools: Tools) -> None:
-    """Keep the image in the Nix store while the unit runs; nothing where there is no Nix, or the image is elsewhere."""
-    image = container.tree.image.path
-    if not is_store_path(image):
-        return
-    directory = gc_root_directory(container.parsed.service)
-    file = f"{directory}/{image.name}"
-    unit.add("Service", "ExecStartPre", command([tools.sh, "-c", _KEEP, GC_ROOTS, tools.mkdir, directory, file]))
-    unit.add("Service", "ExecStopPost", command([tools.rm, "--force", file]))
 
 
 def add_path(unit: UnitFile, *, user: bool) -> None:
@@ -66,6 +57,43 @@ def default_target(*, user: bool) -> str:
 def stop_timeout(container: ResolvedContainer) -> UnitText:
     """Return the longest time that a stop takes: the container's limit, plus the time of its runtime."""
     return literal(f"{container.declared.stop_timeout + STOP_GRACE}s")
+
+
+def stop_signal(container: ResolvedContainer, *, unset: str) -> str:
+    """Return the signal that stops a container: SIGKILL if it has no time to stop.
+
+    Args:
+        container: The container.
+        unset: The signal if neither the image nor an option names one.
+    """
+    return container.stop_signal or unset if container.declared.stop_timeout else "SIGKILL"
+
+
+def add_clean_exit(unit: UnitFile, container: ResolvedContainer, name: str, *, main_process: bool) -> None:
+    """Let the unit of a container that ends by its stop signal end cleanly.
+
+    Args:
+        unit: The unit.
+        container: The container.
+        name: The stop signal.
+        main_process: The container's process is the unit's main one, which the signal itself may end. An engine's
+            process ends with the exit code of a shell for the signal instead.
+    """
+    code = _SIGNAL_BASE + signal_number(name)
+    status = f"{name} {code}" if main_process else str(code)
+    unit.add("Service", "SuccessExitStatus", literal(status))
+    if not container.declared.stop_timeout and container.declared.restart in _RESTART_AFTER_KILL:
+        # the kernel kills with the same signal, and that is no clean exit
+        unit.add("Service", "RestartForceExitStatus", literal(status))
+
+
+def signal_number(name: str) -> int:
+    """Return the number of a signal."""
+    number = getattr(signal, name, None)
+    if number is None:
+        _, base, offset = re.split(r"SIG(RTMIN|RTMAX)", name)
+        number = (signal.SIGRTMIN if base == "RTMIN" else signal.SIGRTMAX) + int(offset)
+    return int(number)
 
 
 def start_timeout(container: ResolvedContainer) -> UnitText:

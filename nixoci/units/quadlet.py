@@ -17,10 +17,10 @@ from nixoci.container.model import (
 )
 from nixoci.container.notation import Mount, Source
 from nixoci.container.places import runtime_directory, unit_secrets
-from nixoci.container.resolve import ResolvedContainer
+from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.units.common import (
-    add_gc_root,
+    add_clean_exit,
     add_install,
     add_order,
     add_path,
@@ -29,15 +29,19 @@ from nixoci.units.common import (
     make_secrets,
     secret_lines,
     start_timeout,
+    stop_signal,
     stop_timeout,
 )
 from nixoci.units.escape import UnitFile, literal, quadlet_argument, raw, raw_argument
 from nixoci.units.networks import add_networks, add_ports, joined
+from nixoci.units.roots import add_gc_root
 from nixoci.units.runtime import runtime_program
 from nixoci.units.settings import add_quadlet_settings
 from nixoci.units.tools import Tools
 
 _SECTION = "Container"
+_SYSTEMD_STOP_SIGNAL = "SIGRTMIN+3"
+"""podman's choice for a container that runs systemd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,7 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
     for index, value in enumerate(declared.extra_options):
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(container.option(f"extraOptions[{index}]"), value))
     _add_service(unit, container)
-    if not user:
-        add_gc_root(unit, container, tools)
+    add_gc_root(unit, container, tools, user=user)
     add_path(unit, user=user)
     add_zone_directory(unit, container)
     _add_secrets(unit, container, tools, user=user)
@@ -297,6 +300,8 @@ def _add_service(unit: UnitFile, container: ResolvedContainer) -> None:
         unit.add(_SECTION, "Notify", literal("true"))
     unit.add("Service", "Restart", literal(str(declared.restart)))
     unit.add("Service", "TimeoutStopSec", stop_timeout(container))
+    unset = _SYSTEMD_STOP_SIGNAL if container.runs_systemd else DEFAULT_STOP_SIGNAL
+    add_clean_exit(unit, container, stop_signal(container, unset=unset), main_process=False)
 
 
 def _add_secrets(unit: UnitFile, container: ResolvedContainer, tools: Tools, *, user: bool) -> None:
@@ -307,6 +312,8 @@ def _add_secrets(unit: UnitFile, container: ResolvedContainer, tools: Tools, *, 
     unit.add("Service", "RuntimeDirectoryMode", literal("0700"))
     add_secrets(unit, container)
     unit.add("Service", "ExecStartPre", make_secrets(tools, secret_lines(container, user=user), user=user))
+    # a user cannot give a file to another one; podman can, to one inside (`U`)
+    options = "ro,U" if user and container.user.uid else "ro"
     for secret in secrets:
         target = raw_argument(container.option(f"secrets.{secret.name}.target"), secret.target)
-        unit.add(_SECTION, "Volume", literal(f"{unit_secrets(container.name)}/{secret.name}:{target}:ro"))
+        unit.add(_SECTION, "Volume", literal(f"{unit_secrets(container.name)}/{secret.name}:{target}:{options}"))

@@ -9,9 +9,6 @@ The output goes through a pipe: images link their log files to /dev/stdout, and 
 opened. Every user inside may open the pipe.
 """
 
-import re
-import signal
-
 from nixoci.bundle.config import Bundle
 from nixoci.bundle.root import Root
 from nixoci.container.health import Health
@@ -20,11 +17,14 @@ from nixoci.container.places import health_unit, mount_source, pid_file, runtime
 from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.units.common import (
     STOP_GRACE,
+    add_clean_exit,
     add_install,
     add_order,
     add_secrets,
     add_zone_directory,
+    signal_number,
     start_timeout,
+    stop_signal,
     stop_timeout,
 )
 from nixoci.units.directories import Output
@@ -45,7 +45,6 @@ _END = (
     ' while [ -e "$state" ]; do [ $((left -= 1)) -ge 0 ] || { "$@" 9; exit; }; "$pause" 1; done'
 )
 _KILL_AFTER = "5s"
-_SIGNAL_BASE = 128
 _LIMIT = 1 << 20
 
 
@@ -130,7 +129,7 @@ def _end(container: ResolvedContainer, action: HealthAction, tools: Tools) -> li
     """Return the command that ends an unhealthy container, after a failed check only."""
     seconds = container.declared.stop_timeout
     kill = action is HealthAction.KILL or not seconds
-    number = int(signal.SIGKILL) if kill else _number(container.stop_signal or DEFAULT_STOP_SIGNAL)
+    number = signal_number("SIGKILL" if kill else container.stop_signal or DEFAULT_STOP_SIGNAL)
     runtime = Commands.of(container, tools)
     limits = [runtime.state, tools.sleep, str(STOP_GRACE if kill else seconds), str(number)]
     return [tools.sh, "-c", _END, container.name, *limits, *runtime.kill]
@@ -142,11 +141,10 @@ def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
     unit.add("Service", "ExitType", literal("cgroup"))
     # 0 would kill the container at once; the stop script has the same limit, and needs some time
     seconds = container.declared.stop_timeout
-    signal_name = container.stop_signal or DEFAULT_STOP_SIGNAL if seconds else "SIGKILL"
+    signal_name = stop_signal(container, unset=DEFAULT_STOP_SIGNAL)
     unit.add("Service", "KillSignal", literal(signal_name))
     unit.add("Service", "TimeoutStopSec", literal(f"{seconds or STOP_GRACE}s"))
-    # an exit by the stop signal is clean, and so is a shell's exit code for that signal
-    unit.add("Service", "SuccessExitStatus", literal(f"{signal_name} {_exit_code(signal_name)}"))
+    add_clean_exit(unit, container, signal_name, main_process=True)
     # the limits of podman's containers, or the nearest that the host allows
     for limit in ("LimitNOFILE", "LimitNPROC"):
         unit.add("Service", limit, literal(str(_LIMIT)))
@@ -173,17 +171,3 @@ def _check(health: Health, runtime: Commands, tools: Tools) -> list[str]:
 
 def _seconds(nanoseconds: int) -> str:
     return f"{nanoseconds / 10**9:.3f}".rstrip("0").rstrip(".")
-
-
-def _exit_code(name: str) -> int:
-    """Return the exit code of a shell whose command was ended by a signal."""
-    return _SIGNAL_BASE + _number(name)
-
-
-def _number(name: str) -> int:
-    """Return the number of a signal."""
-    number = getattr(signal, name, None)
-    if number is None:
-        _, base, offset = re.split(r"SIG(RTMIN|RTMAX)", name)
-        number = (signal.SIGRTMIN if base == "RTMIN" else signal.SIGRTMAX) + int(offset)
-    return int(number)

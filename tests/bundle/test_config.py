@@ -229,7 +229,7 @@ def test_a_time_zone_is_the_images_or_else_a_copy_of_the_hosts(tmp_path: Path) -
 
     def seen(tree: ImageTree, **options: Any) -> tuple[str | None, bool]:
         container = resolved(tree, networks=["none"], backend=Backend.BUNDLE, **options)
-        check_resolved(container, user=False)
+        check_resolved(container)
         config = bundle_config(container, None, folder=FOLDER).config
         zones = [entry.removeprefix("TZ=") for entry in config["process"]["env"] if entry.startswith("TZ=")]
         mounted = {mount["destination"]: mount["source"] for mount in config["mounts"]}

@@ -232,7 +232,7 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     lines: list[str] = []
     (container,) = [each for each in parsed.containers if each.name == "c"]
     one = resolve(container, trees[container.declared.image])
-    check_resolved(one, user=False)
+    check_resolved(one)
     if backend is Backend.BUNDLE:
         bundle = bundle_config(one, None, folder=OUTPUT.bundle("c"))
         files += [bundle_service(one, bundle, OUTPUT), *health_units(one, TOOLS)]

@@ -73,7 +73,7 @@ def test_a_service_does_not_name_the_output_that_its_quadlet_file_is_in(tmp_path
     # as podman's generator: quadlet.go, `SourcePath`
     script = 'for target; do :; done; { echo [Unit]; echo "SourcePath=$QUADLET_UNIT_DIRS/web.container"; echo A=b; }'
     program = executable(tmp_path / "quadlet", f"#!/bin/sh\n{script} > $target/web.service\n")
-    generate(sources, target, Tools.find(podman="/p/bin/podman", quadlet=program), user=False)
+    generate(sources, target, Tools.find(podman="/p/bin/podman", quadlet=program), user=False, options={})
     assert (target / "web.service").read_text() == "[Unit]\nA=b\n"
 
 

@@ -2,25 +2,23 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nixoci.container.deployment import resolve_deployment
-from nixoci.container.image_tree import ImageTree
 from nixoci.container.model import Backend, Quadlet, Settings
 from nixoci.container.rules import check_resolved
 from nixoci.errors import ContainerError
-from nixoci.units.common import add_gc_root
 from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
-from nixoci.units.escape import UnitFile
 from nixoci.units.quadlet import container_file
 from tests.container.samples import make_image, resolved
-from tests.units.samples import ODD, TOOLS, executable, quadlet, resolve_all
+from tests.units.samples import TOOLS, quadlet, resolve_all
 from tests.units.test_escape import split
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_podman_is_told_what_the_image_does_not_say(tmp_path: Path) -> None:
@@ -232,36 +230,10 @@ def test_podman_finds_newuidmap_from_every_unit_of_a_user(tmp_path: Path) -> Non
 def test_a_volume_of_the_image_goes_to_the_containers_user_and_must_be_a_word_of_podmans(tmp_path: Path) -> None:
     container = resolved(make_image(tmp_path, {"Cmd": ["x"], "Volumes": {"/a,b": {}}}), backend=Backend.ROOTFS)
     with pytest.raises(ContainerError, match=r"^containers\.c\.image: its volume '/a,b' has a comma"):
-        check_resolved(container, user=False)
+        check_resolved(container)
 
 
 @pytest.mark.parametrize("program", ["CMD", "cmd-shell", "None"])
 def test_a_program_that_podman_takes_for_a_keyword_is_refused(tmp_path: Path, program: str) -> None:
     with pytest.raises(ContainerError, match=r"^containers\.c\.healthcheck\.test: podman takes the program"):
         quadlet(tmp_path, healthcheck={"test": ["CMD", program, "x"]})
-
-
-def test_a_unit_of_the_system_keeps_its_image_while_it_runs(tmp_path: Path) -> None:
-    """The command makes a file with the name of the store path where Nix looks for roots, if there is Nix."""
-    container = resolve_all(tmp_path / "image", {}).containers[0]
-    stored = replace(container.tree.image, path=Path("/nix/store/0123-web"))
-    folder = tmp_path / ODD
-    roots = folder / "gcroots"
-    folder.mkdir()
-    tools = replace(TOOLS, sh="sh", mkdir=executable(folder / "mkdir", '#!/bin/sh\nmkdir "$@"\n'))
-    unit = UnitFile("c.container")
-    add_gc_root(unit, replace(container, tree=ImageTree(stored)), tools)
-    pre, post = unit.render().splitlines()[-2:]
-    assert post == "ExecStopPost=/b/rm --force /nix/var/nix/gcroots/nixoci/c/0123-web"
-    words = [word.replace("$$", "$").replace("%%", "%") for word in split(pre.removeprefix("ExecStartPre="))]
-    keep = [word.replace("/nix/var/nix/gcroots", str(roots)) for word in words]
-    subprocess.run(keep, check=True)
-    assert not roots.exists()
-    roots.mkdir()
-    for _ in range(2):
-        subprocess.run(keep, check=True)
-    assert [file.relative_to(roots) for file in roots.rglob("*") if file.is_file()] == [Path("nixoci/c/0123-web")]
-
-
-def test_an_image_outside_of_the_store_has_no_root(tmp_path: Path) -> None:
-    assert not [line for line in quadlet(tmp_path) if "gcroots" in line]

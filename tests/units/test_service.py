@@ -4,11 +4,10 @@ import os
 import shlex
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.errors import ContainerError
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import start_lines, start_script, stop_script
 from tests.units.samples import ODD, OUTPUT, TOOLS, bundled, noted, noting, quadlet
@@ -173,6 +172,33 @@ def test_no_time_to_stop_is_not_for_ever_and_leaves_time_to_clean_up(tmp_path: P
     assert stop("2", 7) == ["KillSignal=SIGINT", "TimeoutStopSec=7s", "SuccessExitStatus=SIGINT 130"]
 
 
+def test_a_kill_by_the_kernel_is_no_clean_exit(tmp_path: Path) -> None:
+    """A container without time to stop ends by the signal of the kernel's own kills (systemd.service(5))."""
+
+    def forced(path: str, **options: Any) -> list[str]:
+        lines = bundle_service(*bundled(tmp_path / path, **options), OUTPUT).render().splitlines()
+        return [line for line in lines if line.startswith("RestartForceExitStatus=")]
+
+    assert forced("1", stopTimeout=0, restart="on-failure") == ["RestartForceExitStatus=SIGKILL 137"]
+    assert forced("2", stopTimeout=0, restart="no") == []
+    assert forced("3", restart="on-failure") == []
+
+
+@pytest.mark.parametrize("backend", ["podman", "rootfs"])
+def test_a_stop_by_podman_is_clean(tmp_path: Path, backend: str) -> None:
+    """podman's process ends with the container's exit code, which for a signal is 128 and its number."""
+
+    def clean(path: str, **options: Any) -> list[str]:
+        lines = quadlet(tmp_path / path, backend=backend, **options)
+        return [line for line in lines if "ExitStatus=" in line]
+
+    assert clean("1", stopTimeout=0) == ["SuccessExitStatus=137"]
+    assert clean("2") == ["SuccessExitStatus=130"]  # the image's SIGINT
+    assert clean("3", stopSignal="SIGTERM") == ["SuccessExitStatus=143"]
+    forced = clean("4", stopTimeout=0, restart="on-failure")
+    assert forced == ["SuccessExitStatus=137", "RestartForceExitStatus=137"]
+
+
 def test_a_bundle_has_a_device_with_the_access_that_is_given(tmp_path: Path) -> None:
     devices = ["/dev/mine:r", "/dev/other", "/dev/fuse:/dev/x:rw"]
     lines = bundle_service(*bundled(tmp_path, devices=devices), OUTPUT).render().splitlines()
@@ -187,5 +213,12 @@ def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
     assert "f^ %t/nixoci/c/secrets/s 0400 33 34 - s" in start_lines(container, made)
     assert "LoadCredential=s:/run/keys/100%%\n" in bundle_service(container, made, OUTPUT).render()
     assert "Volume=%t/nixoci/c/secrets/s:/etc/s:ro" in quadlet(tmp_path / "2", secrets=secrets)
-    with pytest.raises(ContainerError, match=r"^containers\.c\.secrets\.s\.mode: in a user's unit"):
-        quadlet(tmp_path / "3", secrets=secrets, user=True)
+
+
+def test_a_user_s_podman_gives_secrets_to_the_user_of_the_container(tmp_path: Path) -> None:
+    """The user of the host has no right to; podman has, in its user namespace (podman-run(1), `--volume`, `U`)."""
+    secrets = {"s": {"source": "/key"}}
+    place = "Volume=%t/nixoci/c/secrets/s:/run/secrets/s"
+    assert f"{place}:ro,U" in quadlet(tmp_path / "1", secrets=secrets, user=True)
+    # systemd-tmpfiles of root gives them itself
+    assert f"{place}:ro" in quadlet(tmp_path / "2", secrets=secrets)

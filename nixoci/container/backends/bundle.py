@@ -93,7 +93,7 @@ class BundleRestrictions(Restrictions):
         for index, mount in enumerate(container.volumes):
             _check_volume(container.option(f"volumes[{index}]"), mount)
 
-    def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:  # noqa: ARG002 - never a user's
+    def check_resolved(self, container: ResolvedContainer) -> None:
         """Refuse a time zone that could only be mounted over a file that means another one."""
         etc = container.tree.find("/etc")
         link = etc is not None and (entry := etc.children.get(b"localtime")) is not None and entry.kind is Kind.SYMLINK

@@ -30,5 +30,5 @@ class Restrictions:
     def check(self, container: ParsedContainer, *, user: bool) -> None:
         """Refuse values of a container that need no image to be recognized."""
 
-    def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
+    def check_resolved(self, container: ResolvedContainer) -> None:
         """Refuse values that do not work with the container's image."""

@@ -9,7 +9,6 @@ from nixoci.container.parse import ParsedContainer, ParsedPod
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 
-_READ_BY_OTHERS = 0o004
 _KEYWORDS = {"CMD", "NONE", "CMD-SHELL"}
 
 
@@ -55,15 +54,6 @@ def _check_health(container: ResolvedContainer) -> None:
         raise ContainerError(f"{option}: podman takes the program {program!r} for a keyword; use its path")
 
 
-def _check_secrets(container: ResolvedContainer) -> None:
-    for secret in container.parsed.secrets:
-        if container.user.uid and not secret.mode & _READ_BY_OTHERS:
-            raise ContainerError(
-                f"{container.option(f'secrets.{secret.name}.mode')}: in a user's unit the file is that of root inside,"
-                f" which user {container.user.uid} cannot read; use 0444"
-            )
-
-
 class PodmanRestrictions(Restrictions):
     """The restrictions of podman with an image of the image store."""
 
@@ -97,16 +87,14 @@ class PodmanRestrictions(Restrictions):
                 " unit is root's; use auto"
             )
 
-    def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
-        """Refuse a working directory, a health check and secrets that podman fails at."""
+    def check_resolved(self, container: ResolvedContainer) -> None:
+        """Refuse a working directory and a health check that podman fails at."""
         if container.declared.workdir and not _is_there(container, container.workdir):
             raise ContainerError(
                 f"{container.option('workdir')}: the image has no {container.workdir}, and podman makes none; name"
                 " another or mount something there"
             )
         _check_health(container)
-        if user:
-            _check_secrets(container)
 
 
 class RootfsRestrictions(PodmanRestrictions):
@@ -121,9 +109,9 @@ class RootfsRestrictions(PodmanRestrictions):
                 " use the podman backend"
             )
 
-    def check_resolved(self, container: ResolvedContainer, *, user: bool) -> None:
+    def check_resolved(self, container: ResolvedContainer) -> None:
         """Also refuse volumes of the image that no podman option can express."""
-        super().check_resolved(container, user=user)
+        super().check_resolved(container)
         for path in container.image_volumes:
             if "," in path:
                 raise ContainerError(f"{container.option('image')}: its volume {path!r} has a comma; mount one there")
