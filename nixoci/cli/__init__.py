@@ -38,6 +38,7 @@ GROUPS = {
         "fetch-blob": ("fetch", "fetch_blob"),
     },
     "Installing": {
+        "switch": ("switch", "switch"),
         "gc-roots": ("gc_roots", "gc_roots"),
         "completion": ("completion", "completion"),
         "man": ("man", "man"),

@@ -177,6 +177,11 @@ def set_profile(profile: Path, path: str, *, store: str | None) -> None:
     run(["nix-env", *_store(store), "--profile", profile, "--set", path], package="nix")
 
 
+def switch_generation(profile: Path, number: int, *, store: str | None) -> None:
+    """Make another generation of a profile the present one (`nix-env --switch-generation`)."""
+    run(["nix-env", *_store(store), "--profile", profile, "--switch-generation", str(number)], package="nix")
+
+
 def real_store_dir(store: str | None) -> Path:
     """Return the directory that holds the paths of a store on this machine.
 

@@ -5,6 +5,7 @@ share/containers/systemd/     the Quadlet files that some of them were made from
 share/nixoci/bundles/NAME/    config.json and the files it mounts, mount tables, start and stop scripts; root.erofs if
                               there is no image store
 share/nixoci/tmpfiles/        the files that bundles have systemd-tmpfiles make
+storage.conf, storage.conf.d/ those of the image store, if it has them; `nixoci switch` links the drop-in
 """
 
 import os
@@ -30,6 +31,8 @@ _WRITERS: dict[Backend, Callable[[Output, ResolvedContainer], list[str]]] = {
     Backend.BUNDLE: write_bundle,
 }
 """The writer of each backend's containers; it returns warnings."""
+
+_CONFIGURATION = ("storage.conf", "storage.conf.d/50-nixoci.conf")
 
 
 def build_units(
@@ -92,8 +95,19 @@ def _write(
             warnings += _WRITERS[container.declared.backend](output, container)
     if only is None:
         write_engine_files(output, deployment)
+        _link_configuration(output)
     generate_services(output, deployment)
     return warnings
+
+
+def _link_configuration(output: Output) -> None:
+    """Link podman's configuration for the image store, as the store itself has it."""
+    if (store := output.image_store) is None:
+        return
+    for name in _CONFIGURATION:
+        if (file := store / name).exists():
+            (output.out / name).parent.mkdir(exist_ok=True)
+            (output.out / name).symlink_to(file)
 
 
 def _link(out: Path, prebuilt: Path) -> None:

@@ -1,0 +1,68 @@
+"""`nixoci switch`: put an output in place, and go from one to the next."""
+
+from pathlib import Path
+
+import click
+
+from nixoci.cli.common import dry_run_option, json_option, print_json, warn
+from nixoci.cli.table import print_table
+from nixoci.cli.verb import verb
+from nixoci.errors import ContainerError
+from nixoci.switch.perform import Switched, roll_back
+from nixoci.switch.perform import switch as switch_to
+from nixoci.switch.places import Places
+from nixoci.switch.plan import Action, Change
+
+
+@verb(
+    "switch",
+    examples=[
+        "nixoci switch out",
+        "nixoci switch --user out --dry-run",
+        "nixoci switch --rollback",
+    ],
+)
+@click.argument("out", type=click.Path(path_type=Path), required=False)
+@click.option("--rollback", is_flag=True, help="Switch to the output of the profile's previous generation.")
+@click.option("--user", is_flag=True, help="Switch the units of your own systemd and your own podman.")
+@dry_run_option
+@json_option
+def switch(*, out: Path | None, rollback: bool, user: bool, dry_run: bool, as_json: bool) -> None:
+    """Put OUT in place, the output of `nixoci units` or an image store, instead of the one before.
+
+    Its units become links in /etc/systemd/system, or ~/.config/systemd/user with --user, also those that start them at
+    the boot. Units that changed restart, new ones start if they have autoStart, and those that are gone stop. If OUT
+    has a drop-in of storage.conf, podman uses its image store. An OUT in the Nix store becomes a generation of the
+    profile /nix/var/nix/profiles/nixoci, or ~/.local/state/nix/profiles/nixoci, which keeps it from the garbage
+    collector.
+
+    Files and links that no switch has made are left alone. A second run changes nothing.
+    """
+    places = Places.default(user=user)
+    if rollback and out is None:
+        done = roll_back(places, dry_run=dry_run)
+    elif out is not None and not rollback:
+        done = switch_to(out, places, dry_run=dry_run)
+    else:
+        raise click.UsageError("give either OUT or --rollback")
+    if as_json:
+        print_json(done)
+    else:
+        _print(done)
+    if done.profile is None:
+        warn(f"{done.out}: not in the Nix store, so it must stay where it is, and --rollback cannot return to it")
+    if done.failed:
+        journal = f"journalctl {'--user ' if user else ''}--unit={done.failed[0]}"
+        raise ContainerError(
+            f"{', '.join(done.failed)}: not started; see `{journal}`, then run this again, or with --rollback"
+        )
+
+
+def _print(done: Switched) -> None:
+    rows = [
+        [each.action.value if each.action is not Action.NONE else "-", each.unit, each.change.value]
+        for each in done.units
+        if each.action is not Action.NONE or each.change is not Change.KEPT
+    ]
+    if rows:
+        print_table(["action", "unit", "change"], rows)

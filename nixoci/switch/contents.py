@@ -1,0 +1,82 @@
+"""An output: the files of it that a switch links, its units, and those that start by themselves."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixoci.errors import StoreError
+from nixoci.switch.places import Places
+
+_KINDS = {False: "lib/systemd/system", True: "lib/systemd/user"}
+_DROP_IN = "storage.conf.d/50-nixoci.conf"
+_TIMER = ".timer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """Everything that a switch to an output puts in place.
+
+    Attributes:
+        links: Targets of symlinks by the paths that they get.
+        units: Digests of units, with their drop-ins, by the units' names.
+        wanted: The units that start by themselves.
+        timed: The units that a timer of the output starts.
+    """
+
+    links: dict[Path, str]
+    units: dict[str, str]
+    wanted: frozenset[str]
+    timed: frozenset[str]
+
+
+def read_contents(out: Path, places: Places) -> Contents:
+    """Read an output.
+
+    Args:
+        out: The output; links name it by this path.
+        places: The places of the links.
+
+    Raises:
+        StoreError: It is no output, or one for the other kind of systemd.
+    """
+    folder, drop_in = out / _KINDS[places.user], out / _DROP_IN
+    if not folder.is_dir() and (other := out / _KINDS[not places.user]).is_dir():
+        way = "run this as root without --user" if places.user else "run this as the user, with --user"
+        raise StoreError(f"{out}: has units of {other.name} kind only ({other}); {way}")
+    if not folder.is_dir() and not drop_in.exists():
+        raise StoreError(f"{out}: has neither units nor an image store's drop-in; give what `nixoci units` or Nix made")
+    links: dict[Path, str] = {}
+    digests: dict[str, hashlib._Hash] = {}
+    wanted: set[str] = set()
+    for file in _files(folder):
+        name = file.relative_to(folder)
+        links[places.units / name] = _target(file)
+        if len(name.parts) == 1:
+            if not _is_alias(file):
+                digests.setdefault(file.name, hashlib.sha256()).update(file.read_bytes())
+        elif name.parent.suffix in {".wants", ".requires"} and name.parent.stem.endswith(".target"):
+            wanted.add(file.name)
+    for file in _files(folder):
+        owner = file.parent.name.removesuffix(".d")
+        if file.parent != folder and owner in digests and file.parent.suffix == ".d":
+            digests[owner].update(b"\0%b\0%b" % (file.name.encode(), file.read_bytes()))
+    if drop_in.exists():
+        links[places.drop_in] = str(drop_in)
+    units = {name: digest.hexdigest() for name, digest in sorted(digests.items())}
+    timed = {f"{name.removesuffix(_TIMER)}.service" for name in units if name.endswith(_TIMER)}
+    return Contents(links=links, units=units, wanted=frozenset(wanted & units.keys()), timed=frozenset(timed))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files and symlinks of a directory of units, in the order of their paths."""
+    yield from sorted(file for file in folder.rglob("*") if file.is_symlink() or file.is_file())
+
+
+def _is_alias(file: Path) -> bool:
+    return file.is_symlink() and not file.readlink().is_absolute()
+
+
+def _target(file: Path) -> str:
+    """Return the target of a file's link: an alias, and a link in `.wants`, names another link beside it."""
+    return str(file.readlink()) if _is_alias(file) else str(file)

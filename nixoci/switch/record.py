@@ -1,0 +1,56 @@
+"""The record of switches: the links that they made, and the units that run from the present output.
+
+It is written before anything changes and after everything has, so that the next run completes one that was cut short.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nixoci.document import dump, parse
+from nixoci.errors import UnsupportedVersionError
+from nixoci.output import write_if_changed
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Everything that switches have made.
+
+    Attributes:
+        version: The version of this format.
+        out: The output, None before the first switch has been completed.
+        links: The possible targets of each symlink: two while a switch is under way.
+        units: Digests of the units of the last completed switch, by name.
+        start: Units that are still to be started.
+    """
+
+    version: int = VERSION
+    out: str | None = None
+    links: dict[str, list[str]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    start: list[str] = field(default_factory=list)
+
+
+def read_record(file: Path) -> Record:
+    """Read the record; an empty one if nothing was switched yet.
+
+    Raises:
+        DocumentError: It is damaged, or of a later version.
+    """
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return Record()
+    record = parse(Record, data, what=str(file), strict=True)
+    if record.version != VERSION:
+        raise UnsupportedVersionError(
+            f"{file}: version {record.version}, this nixoci reads {VERSION}; use the nixoci that wrote it"
+        )
+    return record
+
+
+def write_record(file: Path, record: Record) -> None:
+    """Write the record, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_if_changed(file, dump(record))

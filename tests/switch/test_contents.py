@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import StoreError
+from nixoci.switch.contents import read_contents
+from nixoci.switch.places import Places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def places(folder: Path, *, user: bool = False) -> Places:
+    return Places(
+        units=folder / "units",
+        drop_in=folder / "conf.d/50-nixoci.conf",
+        record=folder / "state/switch.json",
+        profile=folder / "profile",
+        user=user,
+    )
+
+
+def write(file: Path, text: str = "[Unit]\n") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def test_everything_that_systemd_reads_is_linked(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    units = out / "lib/systemd/system"
+    for name in ("web.service", "web-health.service", "web-health.timer", "kept-volume.service"):
+        write(units / name)
+    write(units / "web.service.d/more.conf")
+    (units / "alias.service").symlink_to("web.service")
+    (units / "multi-user.target.wants").mkdir()
+    (units / "multi-user.target.wants/web.service").symlink_to("../web.service")
+    write(out / "storage.conf.d/50-nixoci.conf")
+    write(out / "share/containers/systemd/web.container")
+    made = read_contents(out, places(tmp_path))
+    files = ["web.service", "web-health.service", "web-health.timer", "kept-volume.service", "web.service.d/more.conf"]
+    assert {str(path.relative_to(tmp_path)): target for path, target in made.links.items()} == {
+        **{f"units/{name}": f"{units}/{name}" for name in files},
+        "units/alias.service": "web.service",
+        "units/multi-user.target.wants/web.service": "../web.service",
+        "conf.d/50-nixoci.conf": f"{out}/storage.conf.d/50-nixoci.conf",
+    }
+    assert set(made.units) == set(files[:4])
+    assert set(made.wanted) == {"web.service"}
+    assert set(made.timed) == {"web-health.service"}
+
+
+def test_a_unit_differs_by_its_text_and_its_drop_ins_but_not_by_its_output(tmp_path: Path) -> None:
+    digests, texts = [], (("[Unit]\n", "a"), ("[Unit]\n", "a"), ("[Unit]\nA=b\n", "a"), ("[Unit]\n", "b"))
+    for number, (text, drop_in) in enumerate(texts):
+        units = tmp_path / str(number) / "lib/systemd/system"
+        write(units / "web.service", text)
+        write(units / "web.service.d/more.conf", drop_in)
+        digests.append(read_contents(tmp_path / str(number), places(tmp_path)).units["web.service"])
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_an_image_store_has_a_drop_in_alone(tmp_path: Path) -> None:
+    write(tmp_path / "store/storage.conf.d/50-nixoci.conf")
+    made = read_contents(tmp_path / "store", places(tmp_path))
+    assert (len(made.links), made.units) == (1, {})
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_what_is_no_output_or_one_for_somebody_else_is_refused(tmp_path: Path, *, user: bool) -> None:
+    with pytest.raises(StoreError, match="neither units nor"):
+        read_contents(tmp_path, places(tmp_path, user=user))
+    write(tmp_path / "lib/systemd" / ("system" if user else "user") / "web.service")
+    with pytest.raises(StoreError, match="without --user" if user else "with --user"):
+        read_contents(tmp_path, places(tmp_path, user=user))

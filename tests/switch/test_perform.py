@@ -1,0 +1,172 @@
+"""Switches with links in a directory, and a stand-in for systemctl that knows states."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import ProcessError, StoreError, UnsupportedVersionError
+from nixoci.switch.perform import Switched, switch
+from nixoci.switch.plan import Action
+from tests.switch.test_contents import places, write
+from tests.units.samples import executable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SYSTEMCTL = """#!/bin/sh
+cd "$STATES" || exit 1
+verb=$1
+echo "$@" >> log
+[ ! -e "broken-$verb" ] || { echo "Job for $(cat "broken-$verb") failed because of a test." >&2; exit 1; }
+while [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done
+[ $# -eq 0 ] || shift
+for unit; do
+    case $verb in
+        show) cat "$unit" 2> /dev/null || echo inactive ;;
+        start) echo active > "$unit" ;;
+        stop) echo inactive > "$unit" ;;
+    esac
+done
+"""
+
+
+class Host:
+    """Outputs by number, and the machine that switches between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.places = places(folder)
+        self.states = folder / "states"
+
+    def output(self, name: str, **units: str) -> Path:
+        """Make an output with services that start by themselves, by their texts."""
+        folder = self.folder / name / "lib/systemd/system"
+        wants = folder / "multi-user.target.wants"
+        wants.mkdir(parents=True)
+        for unit, text in units.items():
+            write(folder / f"{unit}.service", text)
+            (wants / f"{unit}.service").symlink_to(f"../{unit}.service")
+        return self.folder / name
+
+    def installed(self) -> dict[str, str]:
+        """Return the links by name."""
+        found = self.places.units.rglob("*") if self.places.units.exists() else []
+        return {str(link.relative_to(self.places.units)): os.readlink(link) for link in found if link.is_symlink()}  # noqa: PTH115
+
+    def calls(self, *verbs: str) -> list[str]:
+        """Return the calls of systemctl since the last time, of some verbs."""
+        log = self.states / "log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return [line for line in lines if line.split()[0] in verbs]
+
+
+CHANGES = ("stop", "daemon-reload", "start")
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    made = Host(tmp_path)
+    made.states.mkdir()
+    (tmp_path / "programs").mkdir()
+    executable(tmp_path / "programs/systemctl", SYSTEMCTL)
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"), prepend=":")
+    monkeypatch.setenv("STATES", str(made.states))
+    return made
+
+
+def actions(done: Switched) -> dict[str, Action]:
+    return {each.unit.removesuffix(".service"): each.action for each in done.units}
+
+
+def test_from_one_output_to_the_next(host: Host) -> None:
+    old = host.output("old", web="1", gone="1", same="1")
+    new = host.output("new", web="2", same="1", more="1")
+    host.places.units.mkdir()
+    (host.places.units / "ssh.service").symlink_to("/elsewhere")
+    assert actions(switch(old, host.places)) == dict.fromkeys(("web", "gone", "same"), Action.START)
+    wants = "multi-user.target.wants"
+    links = {f"{name}.service": f"{old}/lib/systemd/system/{name}.service" for name in ("web", "gone", "same")}
+    links |= {f"{wants}/{name}": f"../{name}" for name in list(links)}
+    assert host.installed() == links | {"ssh.service": "/elsewhere"}
+    assert host.calls(*CHANGES) == ["daemon-reload", "start -- gone.service same.service web.service"]
+
+    planned = switch(new, host.places, dry_run=True)
+    assert host.calls(*CHANGES) == []
+    assert host.installed() == links | {"ssh.service": "/elsewhere"}
+    done = switch(new, host.places)
+    assert (planned.units, planned.links) == (done.units, done.links)
+    assert actions(done) == {"web": Action.RESTART, "gone": Action.STOP, "same": Action.NONE, "more": Action.START}
+    stop, reload, start = host.calls(*CHANGES)
+    assert (stop, reload) == ("stop -- gone.service web.service", "daemon-reload")
+    assert {"more.service", "web.service"} <= set(start.split())
+    links = {f"{name}.service": f"{new}/lib/systemd/system/{name}.service" for name in ("web", "same", "more")}
+    links |= {f"{wants}/{name}": f"../{name}" for name in list(links)}
+    assert host.installed() == links | {"ssh.service": "/elsewhere"}
+
+    before = host.places.record.stat().st_mtime_ns
+    again = switch(new, host.places)
+    assert (set(actions(again).values()), again.links) == ({Action.NONE}, ())
+    assert host.calls(*CHANGES) == []
+    assert host.places.record.stat().st_mtime_ns == before
+
+
+def test_what_nixoci_did_not_make_is_neither_replaced_nor_removed(host: Host) -> None:
+    out = host.output("out", web="1")
+    empty = host.output("empty")
+    web = host.places.units / "web.service"
+    write(web, "mine")
+    with pytest.raises(StoreError, match=r"web\.service: is a file that no switch of nixoci made; remove it"):
+        switch(out, host.places)
+    assert host.calls(*CHANGES) == []
+    web.unlink()
+    web.symlink_to(out / "lib/systemd/system/web.service")
+    with pytest.raises(StoreError, match=r"systemctl disable web\.service"):
+        switch(out, host.places, dry_run=True)
+    web.unlink()
+    switch(out, host.places)
+    web.unlink()
+    web.symlink_to("/dev/null")  # systemctl mask
+    switch(empty, host.places)
+    assert host.installed() == {"web.service": "/dev/null"}
+
+
+def test_a_switch_that_failed_goes_on_from_there(host: Host) -> None:
+    old, new = host.output("old", web="1"), host.output("new", web="2")
+    switch(old, host.places)
+    write(host.states / "broken-daemon-reload", "systemd")
+    with pytest.raises(ProcessError):
+        switch(new, host.places)
+    assert (host.states / "web.service").read_text() == "inactive\n"
+    (host.states / "broken-daemon-reload").unlink()
+    host.calls()
+    assert actions(switch(new, host.places)) == {"web": Action.START}
+    assert host.calls("start") == ["start -- web.service"]
+
+
+def test_units_that_do_not_start_are_named_and_started_by_the_next_run(host: Host) -> None:
+    out = host.output("out", web="1", other="1")
+    write(host.states / "broken-start", "web.service")
+    assert switch(out, host.places).failed == ("web.service",)
+    (host.states / "broken-start").unlink()
+    host.calls()
+    assert switch(out, host.places).failed == ()
+    assert host.calls("start") == ["start -- web.service"]
+
+
+def test_an_image_store_needs_no_systemd(host: Host) -> None:
+    write(host.folder / "store/storage.conf.d/50-nixoci.conf")
+    (change,) = switch(host.folder / "store", host.places).links
+    assert change.path == host.places.drop_in
+    assert host.places.drop_in.exists()
+    assert host.calls("show", *CHANGES) == []
+
+
+def test_a_record_of_a_later_version_is_refused(host: Host) -> None:
+    write(host.places.record, json.dumps({"version": 2}))
+    with pytest.raises(UnsupportedVersionError, match=r"switch\.json: version 2"):
+        switch(host.output("out", web="1"), host.places)
