@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _SPAN = re.compile(r"`([^`\n]+)`")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_SUBSTITUTION = re.compile(r"\$\([^)]*\)")
 _OPTION = re.compile(r"(?<![\w-])(--?[a-z][a-z-]*)")
 
 
@@ -36,7 +37,8 @@ def commands(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_and_its_options_are_there(page: Path) -> None:
-    for line in commands(page):
+    for typed in commands(page):
+        line = _SUBSTITUTION.sub("OUT", typed)  # has the options of another command
         words = line.split()
         if words[1].startswith("-"):
             continue

@@ -35,8 +35,9 @@ def check_config(facts: Facts) -> Iterator[Finding]:
         yield warning(
             "image store",
             "podman's configuration names none",
-            "build one (`nix-build -A imageStore`) and link its 50-nixoci.conf to"
-            f" {'~/.config/containers/storage.conf.d' if facts.rootless else '/etc/containers/storage.rootful.conf.d'}",
+            "build one (`nix-build -A imageStore.rootless`) and run `nixoci switch --user` with it"
+            if facts.rootless
+            else "build one (`nix-build -A imageStore`) and run `nixoci switch` with it",
         )
 
 

@@ -10,6 +10,7 @@ _CHECK = "gc roots of containers"
 
 def check_store_roots(facts: Facts) -> Iterator[Finding]:
     """Judge the roots of image stores: every podman command fails once Nix has deleted one."""
+    option = "--user " if facts.rootless else ""
     for store in facts.image_stores:
         if store.error or store.store_path is None:
             continue
@@ -20,7 +21,7 @@ def check_store_roots(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 name,
                 f"none: the next nix-collect-garbage deletes {store.store_path}, and every podman command fails",
-                f"run `nix-env --profile /nix/var/nix/profiles/nixoci --set {store.store_path}`",
+                f"run `nixoci switch {option}{store.store_path}`, or switch to the units that use it",
             )
 
 

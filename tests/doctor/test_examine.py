@@ -106,7 +106,7 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "warning",
             "image store",
             "names none",
-            "/etc/containers/storage.rootful.conf.d",
+            "`nixoci switch`",
         ),
         (
             replace(HEALTHY, image_stores=(replace(STORE, error="does not exist"),)),
@@ -144,7 +144,7 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "warning",
             f"gc root of {STORE.path}",
             "nix-collect-garbage deletes /nix/store/x-nixoci-image-store",
-            "--set /nix/store/x-nixoci-image-store",
+            "nixoci switch /nix/store/x-nixoci-image-store",
         ),
         (
             replace(HEALTHY, unrooted=("web", "db")),

@@ -13,6 +13,7 @@ from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.process import FETCH
 from tests.host.registry import Registry
+from tests.host.test_generated import ARGUMENTS
 from tests.nixpkgs import CHECKOUT
 
 if TYPE_CHECKING:
@@ -161,3 +162,150 @@ def test_a_file_without_tools_says_the_way_out(recipe: Recipe, options: str, say
     wrong = recipe.type("nix-build --no-out-link --attr imageStore --argstr checkout /nowhere", check=False)
     assert "error: nixoci: /nowhere is not a checkout of nixoci" in wrong
     recipe.type("rm nixoci.lock.json default.nix")
+
+
+SLEEP = {"image": "web", "entrypoint": ["sleep", "infinity"], "networks": ["none"], "stopTimeout": 0}
+SERVER = {"image": "web", "ports": ["8080:80"]}
+SECRET = {"image": "web", "user": "www-data", "networks": ["none"], "secrets": {"key": {"source": "/home/alice/key"}}}
+SYSTEM = (
+    {"web": SERVER, "job": SLEEP | {"backend": "bundle"}, "gone": SLEEP, "same": SLEEP},
+    {
+        "web": SERVER | {"ports": ["8081:80"]},
+        "job": SLEEP | {"backend": "bundle"},
+        "same": SLEEP,
+        "tree": SLEEP | {"backend": "rootfs"},
+    },
+)
+USER = (
+    {"web": SERVER | {"ports": ["8082:80"]}, "gone": SLEEP, "same": SLEEP},
+    {
+        "web": SERVER | {"ports": ["8083:80"]},
+        "same": SLEEP,
+        "secret": SLEEP | SECRET | {"entrypoint": ["sh", "-c", "test -s /run/secrets/key && exec sleep infinity"]},
+    },
+)
+"""The containers of two outputs, of the system and of a user."""
+
+
+class Switches:
+    """Outputs of the system or of a user, and the machine that switches between them."""
+
+    def __init__(self, recipe: Recipe, user: str | None, outputs: tuple[dict[str, Any], ...]) -> None:
+        self.recipe, self.machine, self.user = recipe, recipe.machine, user
+        self.out = []
+        for containers in outputs:
+            self.machine.run(["tee", f"{FOLDER}/c.json"], input=json.dumps({"containers": containers}))
+            recipe.type("nixoci generate --containers c.json --output c.nix")
+            options = [*ARGUMENTS, *(["--arg", "user", "true"] if user else [])]
+            build = ["nix-build", "c.nix", "--no-out-link", "--attr", "units", *options]
+            self.out.append(self.machine.run(build, cwd=FOLDER, timeout=300).stdout.strip())
+
+    def run(self, *argv: str, check: bool = True) -> str:
+        return self.machine.run(argv, user=self.user, check=check, timeout=180).stdout.strip()
+
+    def switch(self, *arguments: str) -> dict[str, str]:
+        """Switch, and return the actions by unit."""
+        options = ["--user"] if self.user else []
+        done = json.loads(self.run("nixoci", "switch", *options, "--json", *arguments))
+        return {each["unit"].removesuffix(".service"): each["action"] for each in done["units"]}
+
+    def systemctl(self, *arguments: str, check: bool = True) -> str:
+        return self.run("systemctl", *(["--user"] if self.user else []), *arguments, check=check)
+
+    def states(self, *names: str) -> list[str]:
+        return self.systemctl("is-active", *names, check=False).split()
+
+    def started(self, name: str) -> str:
+        return self.systemctl("show", "--property=ActiveEnterTimestampMonotonic", "--value", name)
+
+
+@pytest.fixture(scope="module")
+def switches(recipe: Recipe) -> list[Switches]:
+    machine = recipe.machine
+    machine.run(["podman", "rm", "--all", "--force", "--time=0"])
+    recipe.type(f"nixoci add {README_IMAGE} --name web")
+    machine.linger("alice")
+    machine.run(["tee", "/home/alice/key"], input="the key\n", user="alice")
+    return [Switches(recipe, None, SYSTEM), Switches(recipe, "alice", USER)]
+
+
+def page(machine: Machine, port: int) -> str:
+    return machine.run([*FETCH, f"http://127.0.0.1:{port}/"]).stdout
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["system", "user"])
+def test_from_one_output_to_the_next_and_back(switches: list[Switches], number: int) -> None:
+    each = switches[number]
+    names = list((SYSTEM, USER)[number][0])
+    planned = each.switch("--dry-run", each.out[0])
+    assert each.switch(each.out[0]) == planned == dict.fromkeys(names, "start")
+    assert each.states(*names) == ["active"] * len(names)
+    assert "nginx" in page(each.machine, 8080 + 2 * number)
+    assert set(each.switch(each.out[0]).values()) == {"none"}
+
+    before = each.started("same")
+    new = "secret" if each.user else "tree"
+    done = each.switch(each.out[1])
+    assert {name: action for name, action in done.items() if action != "none"} == {
+        "web": "restart",
+        "gone": "stop",
+        new: "start",
+    }
+    assert each.started("same") == before
+    assert each.states("web", "gone", "same", new) == ["active", "inactive", "active", "active"]
+    assert "nginx" in page(each.machine, 8081 + 2 * number)
+
+    back = each.switch("--rollback")
+    assert {name: action for name, action in back.items() if action != "none"} == {
+        "web": "restart",
+        "gone": "start",
+        new: "stop",
+    }
+    # its time to stop is none, and that is no failure
+    assert each.states("gone", new) == ["active", "inactive"]
+    assert each.switch(each.out[1])[new] == "start"
+    assert each.started("same") == before
+
+
+def test_a_boot_starts_what_was_switched_to(switches: list[Switches]) -> None:
+    machine = switches[0].machine
+    machine.run(["nix-collect-garbage"])
+    machine.reboot()
+    machine.linger("alice")
+    for each, name in zip(switches, ("tree", "secret"), strict=True):
+        for unit in ("web", "same", name):
+            machine.wait_for_unit(f"{unit}.service", user=each.user)
+    assert "nginx" in page(machine, 8081)
+    assert "nginx" in page(machine, 8083)
+    machine.wait_for_unit("job.service")
+    for each in switches:
+        assert set(each.switch(each.out[1]).values()) == {"none"}
+
+
+def test_a_user_s_unit_keeps_its_image_and_reads_its_secret(switches: list[Switches]) -> None:
+    each = switches[1]
+    machine = each.machine
+    read = ["sh", "-c", "cat /run/secrets/key; stat --format=%U:%a /run/secrets/key"]
+    assert each.run("podman", "exec", "secret", *read).splitlines() == ["the key", "www-data:400"]
+    show = machine.run(["cat", f"{each.out[1]}/lib/systemd/user/secret.service"]).stdout
+    (image,) = set(re.findall(r"^X-Image=(.*)$", show, re.MULTILINE))
+    folder, base = "/nix/var/nix/gcroots/per-user/alice/nixoci", image.removeprefix("/nix/store/")
+
+    def roots() -> set[str]:
+        found = machine.run(["nix-store", "--query", "--roots", image]).stdout
+        return {name for name in ("secret", "same", "stale") if f"{folder}/{name}/{base}" in found}
+
+    each.run("mkdir", f"{folder}/stale")
+    each.run("touch", f"{folder}/stale/{base}")
+    assert roots() == {"secret", "same", "stale"}
+    each.systemctl("stop", "secret")
+    assert each.states("secret") == ["inactive"]
+    assert roots() == {"same", "stale"}
+    done = json.loads(each.run("nixoci", "gc-roots", "--json"))
+    assert {(root["container"], root["change"]) for root in done if root["engine"] == "systemd"} == {
+        ("same", "kept"),
+        ("web", "kept"),
+        ("stale", "removed"),
+    }
+    assert {root["container"] for root in done if root["engine"] == "podman"} == {"same", "web"}
+    assert roots() == {"same"}
