@@ -40,12 +40,8 @@ def read_contents(out: Path, places: Places) -> Contents:
     Raises:
         StoreError: It is no output, or one for the other kind of systemd.
     """
+    _check(out, user=places.user)
     folder, drop_in = out / _KINDS[places.user], out / _DROP_IN
-    if not folder.is_dir() and (other := out / _KINDS[not places.user]).is_dir():
-        way = "run this as root without --user" if places.user else "run this as the user, with --user"
-        raise StoreError(f"{out}: has units of {other.name} kind only ({other}); {way}")
-    if not folder.is_dir() and not drop_in.exists():
-        raise StoreError(f"{out}: has neither units nor an image store's drop-in; give what `nixoci units` or Nix made")
     links: dict[Path, str] = {}
     digests: dict[str, hashlib._Hash] = {}
     wanted: set[str] = set()
@@ -66,6 +62,18 @@ def read_contents(out: Path, places: Places) -> Contents:
     units = {name: digest.hexdigest() for name, digest in sorted(digests.items())}
     timed = {f"{name.removesuffix(_TIMER)}.service" for name in units if name.endswith(_TIMER)}
     return Contents(links=links, units=units, wanted=frozenset(wanted & units.keys()), timed=frozenset(timed))
+
+
+def _check(out: Path, *, user: bool) -> None:
+    if not out.is_dir():
+        raise StoreError(f"{out}: no such directory; give what `nixoci units` or Nix made")
+    if (out / _KINDS[user]).is_dir():
+        return
+    if (other := out / _KINDS[not user]).is_dir():
+        way = "as root without --user" if user else "as the user, with --user"
+        raise StoreError(f"{out}: has only units of the other kind of systemd, in {other}; run this {way}")
+    if not (out / _DROP_IN).exists():
+        raise StoreError(f"{out}: has neither units nor an image store's drop-in; give what `nixoci units` or Nix made")
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ def present_links(paths: Iterable[Path]) -> dict[Path, str]:
     return {path: os.readlink(path) for path in paths if path.is_symlink()}  # noqa: PTH115 - the text as it is
 
 
-def check_links(links: Mapping[Path, str], record: Record) -> None:
+def check_links(links: Mapping[Path, str], record: Record, *, user: bool) -> None:
     """Refuse links in the place of what no switch has made, even of an equal link: a later switch would replace it.
 
     Raises:
@@ -27,8 +27,14 @@ def check_links(links: Mapping[Path, str], record: Record) -> None:
         if target is not None and target in record.links.get(str(path), []):
             continue
         found = "a file" if target is None else f"a link to {target}"
-        way = "remove it" if target is None else f"remove it, as with `systemctl disable {path.name}`"
-        raise StoreError(f"{path}: is {found} that no switch of nixoci made; {way}, or rename the container")
+        if path.suffix == ".conf":
+            way = "remove it"
+        elif target is None:
+            way = "remove it, or rename the container"
+        else:
+            systemctl = "systemctl --user" if user else "systemctl"
+            way = f"remove it, as with `{systemctl} disable {path.name}`, or rename the container"
+        raise StoreError(f"{path}: is {found} that no switch of nixoci made; {way}")
 
 
 def make_link(path: Path, target: str) -> None:

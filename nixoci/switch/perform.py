@@ -68,12 +68,12 @@ def _switch(out: Path, places: Places, *, number: int | None, dry_run: bool) -> 
     if dry_run:
         record = read_record(places.record)
         plan = _plan(record, contents, places)
-        check_links(contents.links, record)
+        check_links(contents.links, record, user=places.user)
         return _switched(out, places, plan)
     with exclusive_directory(places.record.parent):
         record = read_record(places.record)
         plan = _plan(record, contents, places)
-        check_links(contents.links, record)
+        check_links(contents.links, record, user=places.user)
         _keep(out, places, number)
         failed = _perform(out, places, record, contents, plan)
         return replace(_switched(out, places, plan), failed=tuple(failed))

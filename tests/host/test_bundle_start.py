@@ -105,6 +105,12 @@ def test_a_layer_that_cannot_be_kept_is_refused_by_the_options_name(host: Host) 
         host.machine.run(["umount", "/var/lib/nixoci"])
     assert "error: containers.refused.writableLayer: " in host.machine.journal("refused.service")
     assert "/run/nixoci/refused" not in host.machine.run(["cat", "/proc/self/mounts"]).stdout
+    # systemd cleans no failed unit (systemctl(1), `clean`)
+    clean = ["systemctl", "clean", "--what=state", "refused.service"]
+    assert "not inactive" in host.machine.run(clean, check=False).stderr
+    host.systemctl("reset-failed", "refused.service")
+    host.machine.run(clean)
+    assert "refused" not in host.machine.run(["ls", "/var/lib/nixoci"]).stdout.split()
 
 
 def test_a_container_without_time_to_end_is_killed_and_taken_down(host: Host) -> None:

@@ -306,7 +306,7 @@ def test_the_worked_example_of_the_documentation_works(host: Host) -> None:
     document = document.replace("/nix/store/...-image-store", "/nix/image-store")
     host.machine.run(["tee", "/var/same.json"], input=document)
     host.machine.run(["nixoci", "units", "/var/same.json", "/var/same"])
-    show = ["sh", "-c", "cd $0 && grep -rv SourcePath . | sed s=$0==g | sort", "/var/example"]
+    show = ["sh", "-c", "cd $0 && grep -r ^ . | sed s=$0==g | sort", "/var/example"]
     python, command = (host.machine.run([*show[:3], out]).stdout for out in ("/var/example", "/var/same"))
     assert python == command
     host.machine.run(["nixoci", "units", "/var/same.json", "/var/again"])

@@ -70,6 +70,8 @@ def test_an_image_store_has_a_drop_in_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("user", [False, True])
 def test_what_is_no_output_or_one_for_somebody_else_is_refused(tmp_path: Path, *, user: bool) -> None:
+    with pytest.raises(StoreError, match="no such directory"):
+        read_contents(tmp_path / "none", places(tmp_path, user=user))
     with pytest.raises(StoreError, match="neither units nor"):
         read_contents(tmp_path, places(tmp_path, user=user))
     write(tmp_path / "lib/systemd" / ("system" if user else "user") / "web.service")

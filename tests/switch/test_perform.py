@@ -160,6 +160,11 @@ def test_units_that_do_not_start_are_named_and_started_by_the_next_run(host: Hos
 
 def test_an_image_store_needs_no_systemd(host: Host) -> None:
     write(host.folder / "store/storage.conf.d/50-nixoci.conf")
+    host.places.drop_in.parent.mkdir()
+    host.places.drop_in.symlink_to("/mine")
+    with pytest.raises(StoreError, match=r"50-nixoci\.conf: is a link to /mine that .* made; remove it$"):
+        switch(host.folder / "store", host.places)
+    host.places.drop_in.unlink()
     (change,) = switch(host.folder / "store", host.places).links
     assert change.path == host.places.drop_in
     assert host.places.drop_in.exists()
