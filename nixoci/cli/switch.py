@@ -38,13 +38,10 @@ def switch(*, out: Path | None, rollback: bool, user: bool, dry_run: bool, as_js
 
     Files and links that no switch has made are left alone. A second run changes nothing.
     """
-    places = Places.default(user=user)
-    if rollback and out is None:
-        done = roll_back(places, dry_run=dry_run)
-    elif out is not None and not rollback:
-        done = switch_to(out, places, dry_run=dry_run)
-    else:
+    if rollback is (out is not None):
         raise click.UsageError("give either OUT or --rollback")
+    places = Places.default(user=user)
+    done = roll_back(places, dry_run=dry_run) if out is None else switch_to(out, places, dry_run=dry_run)
     if as_json:
         print_json(done)
     else:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.switch.places import Places
+from tests.switch.test_contents import places, write
+from tests.units.samples import executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Result
+
+
+SYSTEMCTL = """#!/bin/sh
+case $1 in
+    show) echo inactive ;;
+    start) echo "Job for web.service failed." >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a directory of paths for switches, where systemctl fails to start a unit."""
+    monkeypatch.setattr(Places, "default", lambda *, user: places(tmp_path, user=user))
+    (tmp_path / "programs").mkdir()
+    executable(tmp_path / "programs/systemctl", SYSTEMCTL)
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"), prepend=":")
+    return tmp_path
+
+
+def test_either_an_output_or_the_generation_before(nixoci: Callable[..., Result]) -> None:
+    for arguments in ([], ["out", "--rollback"]):
+        done = nixoci("switch", *arguments)
+        assert done.code == 2
+        assert "give either OUT or --rollback" in done.err
+
+
+@pytest.mark.usefixtures("host")
+def test_without_a_generation_there_is_no_way_back(nixoci: Callable[..., Result]) -> None:
+    done = nixoci("switch", "--rollback")
+    assert done.code == 1
+    assert "no earlier generation; name an output" in done.err
+
+
+def test_units_that_do_not_start_fail_the_command_but_not_the_switch(nixoci: Callable[..., Result], host: Path) -> None:
+    folder = host / "out/lib/systemd/system"
+    write(folder / "web.service")
+    (folder / "multi-user.target.wants").mkdir()
+    (folder / "multi-user.target.wants/web.service").symlink_to("../web.service")
+    planned = nixoci("switch", "out", "--dry-run", "--json")
+    assert planned.code == 0
+    assert planned.json["units"] == [{"unit": "web.service", "change": "added", "action": "start"}]
+    assert not (host / "units").exists()
+    done = nixoci("switch", "out")
+    assert done.code == 1
+    assert done.out.splitlines() == ["ACTION  UNIT         CHANGE", "start   web.service  added"]
+    assert "warning: " in done.err
+    assert done.err.splitlines()[-1] == (
+        "error: web.service: not started; see `journalctl --unit=web.service`, then run this again, or with --rollback"
+    )
+    assert (host / "units/web.service").is_symlink()
