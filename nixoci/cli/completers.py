@@ -3,7 +3,6 @@
 A file that cannot be read completes nothing, and nothing is asked of a network.
 """
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from nixoci.cli.files import Input
 from nixoci.errors import NixociError
+from nixoci.user import user_state
 
 if TYPE_CHECKING:
     from nixoci.lock.model import LockedImage
@@ -92,8 +92,7 @@ def _names(context: click.Context) -> list[str]:
 
 def _profiles() -> Iterator[Path]:
     """Yield the profiles of the machine and of the user, and their generations."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
-    for folder in (Path("/nix/var/nix/profiles"), state / "nix/profiles"):
+    for folder in (Path("/nix/var/nix/profiles"), user_state() / "nix/profiles"):
         try:
             yield from sorted(path for path in folder.iterdir() if path.is_symlink())
         except OSError:
