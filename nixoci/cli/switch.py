@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from nixoci.cli.common import dry_run_option, json_option, print_json, warn
+from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.errors import ContainerError
@@ -22,7 +23,7 @@ from nixoci.switch.plan import Action, Change
         "nixoci switch --rollback",
     ],
 )
-@click.argument("out", type=click.Path(path_type=Path), required=False)
+@click.argument("out", type=PATH, required=False)
 @click.option("--rollback", is_flag=True, help="Switch to the output of the profile's previous generation.")
 @click.option("--user", is_flag=True, help="Switch the units of your own systemd and your own podman.")
 @dry_run_option

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.switch.places import Places
+from tests.cli.test_json import check
 from tests.switch.test_contents import places, write
 from tests.units.samples import executable
 
@@ -45,6 +46,18 @@ def test_without_a_generation_there_is_no_way_back(nixoci: Callable[..., Result]
     done = nixoci("switch", "--rollback")
     assert done.code == 1
     assert "no earlier generation; name an output" in done.err
+
+
+def test_json_has_everything_that_changed(nixoci: Callable[..., Result], host: Path) -> None:
+    write(host / "out/lib/systemd/system/web.service")
+    write(host / "next/storage.conf.d/50-nixoci.conf")
+    check("switch", nixoci("switch", "out", "--json").json | {"failed": ["web.service"]})
+    next_ = nixoci("switch", "next", "--json").json
+    assert next_["links"] == [
+        {"path": str(host / "conf.d/50-nixoci.conf"), "target": str(host / "next/storage.conf.d/50-nixoci.conf")},
+        {"path": str(host / "units/web.service"), "target": None},
+    ]
+    check("switch", next_ | {"failed": ["web.service"]})
 
 
 def test_units_that_do_not_start_fail_the_command_but_not_the_switch(nixoci: Callable[..., Result], host: Path) -> None:
