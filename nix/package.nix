@@ -18,6 +18,7 @@ let
     python3Packages.isal
     python3Packages.jinja2
     python3Packages.packaging
+    python3Packages.pyyaml
     python3Packages.rich
   ]
   # from 3.14 on, zstd is in the standard library

@@ -32,6 +32,7 @@ from nixoci.delta.receive import receive_delta as receive_delta
 from nixoci.delta.send import send_delta as send_delta
 from nixoci.delta.summary import SendSummary as SendSummary
 from nixoci.errors import BlobError as BlobError
+from nixoci.errors import ComposeError as ComposeError
 from nixoci.errors import ContainerError as ContainerError
 from nixoci.errors import DeltaError as DeltaError
 from nixoci.errors import DocumentError as DocumentError

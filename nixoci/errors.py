@@ -40,6 +40,10 @@ class LockError(NixociError):
     """The lock file cannot be read, or an entry in it cannot be found or changed."""
 
 
+class ComposeError(NixociError):
+    """A Compose file cannot be read; the message starts with the file and the line."""
+
+
 class EscapeError(NixociError):
     """A value cannot be written in the language of a generated file."""
 

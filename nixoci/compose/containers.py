@@ -1,0 +1,280 @@
+"""Services as containers of the model: everything about a service that needs more than one of its keys."""
+
+import posixpath
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nixoci.compose.dotenv import podman_reads_alike
+from nixoci.compose.mounts import add_configs, add_devices, add_gpu_request, add_gpus, add_secrets, add_volumes
+from nixoci.compose.networks import add_network, add_ports
+from nixoci.compose.node import Node
+from nixoci.compose.options import ARGUMENTS, HEALTHCHECK, LEFT_OUT, OPTIONS, WITHOUT_EFFECT
+from nixoci.compose.service import Service
+from nixoci.compose.values import duration_text, host_path, size, texts
+from nixoci.container.model import Container, HealthcheckOptions, LogDriver, Restart, Runtime, Settings
+
+_RESTARTS = {
+    "no": Restart.NO,
+    "none": Restart.NO,
+    "false": Restart.NO,
+    "on-failure": Restart.ON_FAILURE,
+    "always": Restart.ALWAYS,
+    "any": Restart.ALWAYS,
+    "unless-stopped": Restart.ALWAYS,
+}
+_LOG_DRIVERS = {str(driver) for driver in LogDriver}
+_LOG_FILES = {str(LogDriver.K8S_FILE), str(LogDriver.JSON_FILE)}
+_LOG_OPTIONS = {"max-size": _LOG_FILES, "path": _LOG_FILES, "tag": {str(LogDriver.JOURNALD)}}
+"""The options of logs, and the drivers that have them (podman-run(1), `--log-opt`)."""
+
+_ELSEWHERE = {"build", "container_name", "depends_on", "image", "links", "mac_address", "network_mode", "networks"} | {
+    "platform"
+}
+"""Keys that this module or `project` reads with others."""
+
+
+def container_of(service: Service, image: str, depends_on: list[str]) -> Container:
+    """Return a service's container; what it cannot have is reported.
+
+    Args:
+        service: The service.
+        image: The name of its image.
+        depends_on: The containers that it depends on.
+
+    Raises:
+        ComposeError: A value is not one of its key; the message starts with the file and the line.
+    """
+    service.set("image", image)
+    service.set("restart", Restart.NO)  # Compose's default; the model's is always
+    if depends_on:
+        service.set("depends_on", depends_on)
+    add_network(service)
+    for key, node in service.entries.items():
+        if node.value is None or key.startswith("x-") or key in WITHOUT_EFFECT or key in _ELSEWHERE:
+            continue
+        _add(service, key, node)
+    if service.arguments:
+        service.set("extra_options", service.arguments)
+    if service.unit:
+        service.set("settings", Settings(unit=service.unit))
+    return Container(**service.options)
+
+
+def _add(service: Service, key: str, node: Node) -> None:
+    path = service.path(key)
+    if key in _READERS:
+        _READERS[key](service, node)
+    elif key in OPTIONS:
+        value = OPTIONS[key].read(node, path)
+        if key == "command" and not value:
+            service.leave_out(node, key, "the image's command cannot be replaced by nothing; set entrypoint too")
+        else:
+            service.set(OPTIONS[key].name, value)
+    elif key in ARGUMENTS:
+        _add_argument(service, key, node)
+    else:
+        service.leave_out(node, key, LEFT_OUT.get(key, "no key of Compose that nixoci knows; remove it"))
+
+
+def _add_argument(service: Service, key: str, node: Node) -> None:
+    for text in ARGUMENTS[key].read(node, service.path(key)):
+        kind, _, name = text.partition(":")
+        if kind == "service" and key in {"ipc", "pid"}:
+            if name not in service.containers:
+                raise node.error(f"{service.path(key)}: no service {name!r}; name another")
+            text = f"container:{service.containers[name]}"  # noqa: PLW2901 - the same text for podman
+            service.append("depends_on", service.containers[name])
+        service.arguments.append(f"{ARGUMENTS[key].flag}={text}")
+
+
+def _add_environment(service: Service, node: Node) -> None:
+    found = {}
+    for name, item in node.pairs(service.path("environment")).items():
+        if item.value is not None:
+            found[name] = item.text(service.path(f"environment.{name}"))
+        elif name in service.project.variables:
+            found[name] = item.checked(service.project.variables[name])
+        else:
+            service.leave_out(item, f"environment.{name}", "the variable is not set here; give it a value")
+    service.set("environment", found)
+
+
+def _add_environment_files(service: Service, node: Node) -> None:
+    path = service.path("env_file")
+    for item in node.one_or_more(path):
+        fields = {"path": item} if item.is_scalar else item.items(path)
+        if "path" not in fields:
+            raise item.error(f"{path}: path is missing; name a file")
+        file = host_path(item, fields["path"].text(f"{path}.path"), service.home)
+        required = "required" not in fields or fields["required"].truth(f"{path}.required")
+        raw = "format" in fields and fields["format"].text(f"{path}.format") == "raw"
+        try:
+            text = Path(file).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            if required:
+                service.append("environment_files", file)
+            else:
+                service.leave_out(item, "env_file", f"{file} is not there, and podman needs the file; make it first")
+            continue
+        service.append("environment_files", file)
+        if not raw and not podman_reads_alike(text):
+            service.leave_out(
+                item,
+                "env_file",
+                f"podman takes quotes, variables and comments in {file} as text; write NAME=VALUE lines",
+            )
+
+
+def _add_healthcheck(service: Service, node: Node) -> None:
+    path = service.path("healthcheck")
+    entries = node.items(path)
+    if "disable" in entries and entries["disable"].truth(f"{path}.disable"):
+        service.set("healthcheck", HealthcheckOptions(test=["NONE"]))
+        return
+    found: dict[str, Any] = {}
+    for key, item in entries.items():
+        if key == "test":
+            found["test"] = ["CMD-SHELL", item.text(path)] if item.is_scalar else texts(item, f"{path}.test")
+        elif key in HEALTHCHECK:
+            found[HEALTHCHECK[key].name] = HEALTHCHECK[key].read(item, f"{path}.{key}")
+        elif key == "start_interval":
+            service.leave_out(item, f"healthcheck.{key}", "podman has one interval; set interval")
+        elif key != "disable":
+            service.leave_out(item, f"healthcheck.{key}", "no key of a health check; remove it")
+    service.set("healthcheck", HealthcheckOptions(**found))
+
+
+def _add_restart(service: Service, node: Node) -> None:
+    text = node.text(service.path("restart"))
+    policy, _, attempts = text.partition(":")
+    if policy not in _RESTARTS or (attempts and (policy != "on-failure" or not attempts.isdecimal())):
+        raise node.error(
+            f"{service.path('restart')}: {text!r} is no policy; expected no, always, unless-stopped or on-failure[:N]"
+        )
+    service.set("restart", _RESTARTS[policy])
+    if attempts:
+        # systemd counts the first start too
+        service.unit.setdefault("Unit", {}).update(StartLimitBurst=int(attempts) + 1, StartLimitIntervalSec="infinity")
+
+
+def _add_capabilities(add: bool) -> Callable[[Service, Node], None]:  # noqa: FBT001 - the value itself
+    def read(service: Service, node: Node) -> None:
+        for item in node.sequence(service.path("cap_add" if add else "cap_drop")):
+            name = item.text("capability").upper().removeprefix("CAP_")
+            service.options.setdefault("capabilities", {})[name] = add
+
+    return read
+
+
+def _add_logging(service: Service, node: Node) -> None:
+    path = service.path("logging")
+    entries = node.items(path)
+    driver = entries["driver"].text(f"{path}.driver") if "driver" in entries else None
+    if driver is not None and driver not in _LOG_DRIVERS:
+        service.leave_out(node, "logging.driver", f"podman has no driver {driver}; the output goes to the journal")
+        return
+    if driver is not None:
+        service.set("log_driver", LogDriver(driver))
+    options = entries["options"].items(f"{path}.options") if "options" in entries else {}
+    kept = {}
+    for key, item in options.items():
+        if (driver or str(LogDriver.JOURNALD)) in _LOG_OPTIONS.get(key, ()):
+            kept[key] = item.text(f"{path}.options.{key}")
+        elif key in _LOG_OPTIONS:
+            known = " or ".join(sorted(_LOG_OPTIONS[key]))
+            service.leave_out(item, f"logging.options.{key}", f"podman has it for {known} alone; set that driver")
+        else:
+            service.leave_out(item, f"logging.options.{key}", "podman has no such option; remove it")
+    if kept:
+        service.set("log_options", kept)
+
+
+def _add_deploy(service: Service, node: Node) -> None:
+    path = service.path("deploy")
+    for key, item in node.items(path).items():
+        match key:
+            case "resources":
+                _add_resources(service, item)
+            case "restart_policy":
+                _add_restart_policy(service, item)
+            case "replicas":
+                _add_scale(service, item)
+            case _:
+                service.leave_out(item, f"deploy.{key}", "an option of Swarm alone; remove it")
+
+
+def _add_resources(service: Service, node: Node) -> None:
+    path = service.path("deploy.resources")
+    for kind, item in node.items(path).items():
+        entries = item.items(f"{path}.{kind}")
+        for key, value in entries.items():
+            what = f"{path}.{kind}.{key}"
+            match kind, key:
+                case "limits", "cpus":
+                    service.arguments.append(f"--cpus={value.text(what)}")
+                case "limits", "memory":
+                    service.set("memory", size(value, what))
+                case "limits", "pids":
+                    service.set("pids_limit", value.number(what))
+                case "reservations", "memory":
+                    service.arguments.append(f"--memory-reservation={size(value, what)}")
+                case "reservations", "devices":
+                    for each in value.sequence(what):
+                        add_gpu_request(service, each, "deploy.resources.reservations.devices")
+                case _:
+                    service.leave_out(value, f"deploy.resources.{kind}.{key}", "podman reserves nothing; use limits")
+
+
+def _add_restart_policy(service: Service, node: Node) -> None:
+    path = service.path("deploy.restart_policy")
+    entries = node.items(path)
+    if "restart" in service.entries:
+        return  # as Compose, which reads restart first
+    condition = entries["condition"].text(f"{path}.condition") if "condition" in entries else "any"
+    if condition not in _RESTARTS:
+        raise node.error(f"{path}.condition: {condition!r}; expected none, on-failure or any")
+    service.set("restart", _RESTARTS[condition])
+    if "delay" in entries:
+        service.unit.setdefault("Service", {})["RestartSec"] = duration_text(entries["delay"], f"{path}.delay")
+    limits = service.unit.setdefault("Unit", {}) if {"max_attempts", "window"} & entries.keys() else {}
+    if "max_attempts" in entries:
+        limits["StartLimitBurst"] = entries["max_attempts"].number(f"{path}.max_attempts") + 1
+        limits["StartLimitIntervalSec"] = "infinity"
+    if "window" in entries:
+        limits["StartLimitIntervalSec"] = duration_text(entries["window"], f"{path}.window")
+
+
+def _add_scale(service: Service, node: Node) -> None:
+    count = node.number(service.path("scale"))
+    if count != 1:
+        service.leave_out(node, "scale", f"one container is made instead of {count}; declare each with its own name")
+
+
+def _add_runtime(service: Service, node: Node) -> None:
+    name = posixpath.basename(node.text(service.path("runtime")))
+    if name in set(map(str, Runtime)):
+        service.set("runtime", Runtime(name))
+    else:
+        service.leave_out(node, "runtime", f"the runtime {name} is none of crun and runc; remove it")
+
+
+_READERS: Mapping[str, Callable[[Service, Node], None]] = {
+    "cap_add": _add_capabilities(add=True),
+    "cap_drop": _add_capabilities(add=False),
+    "configs": add_configs,
+    "deploy": _add_deploy,
+    "devices": add_devices,
+    "env_file": _add_environment_files,
+    "environment": _add_environment,
+    "gpus": add_gpus,
+    "healthcheck": _add_healthcheck,
+    "logging": _add_logging,
+    "ports": add_ports,
+    "restart": _add_restart,
+    "runtime": _add_runtime,
+    "scale": _add_scale,
+    "secrets": add_secrets,
+    "volumes": add_volumes,
+}
+"""The keys that become more than one option, or an option in another shape."""
