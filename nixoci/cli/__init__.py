@@ -31,6 +31,7 @@ GROUPS = {
     "Building": {
         "generate": ("generate", "generate"),
         "module": ("generate", "module"),
+        "import": ("compose", "import_compose"),
         "extract": ("extract", "extract"),
         "image-store": ("image_store", "image_store"),
         "units": ("units", "units"),

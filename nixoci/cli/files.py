@@ -98,3 +98,13 @@ class LockFile(click.Path):
 
 INPUT = _File(Input)
 OUTPUT = _File(Output)
+
+output_option = click.option(
+    "-o",
+    "--output",
+    type=OUTPUT,
+    default=STANDARD,
+    metavar="FILE",
+    help="Write to FILE; by default, and for -, to standard output.",
+)
+"""`--output FILE` of a verb that writes text, passed as the `Output` named `output`."""

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from nixoci.cli.common import json_option, lock_option, print_json, read_lock_from, readable_lock_option, warn
-from nixoci.cli.files import INPUT, OUTPUT, PATH, STANDARD, Input, Output
+from nixoci.cli.files import INPUT, PATH, Input, Output, output_option
 from nixoci.cli.verb import verb
 from nixoci.container.model import Deployment
 from nixoci.document import load, parse, unstructure
@@ -18,14 +18,6 @@ from nixoci.nix_language.default_nix import render_default_nix
 from nixoci.nix_language.module import render_module
 from nixoci.nix_language.tools_source import checkout_path, flake_reference, is_pinned
 
-_output_option = click.option(
-    "-o",
-    "--output",
-    type=OUTPUT,
-    default=STANDARD,
-    metavar="FILE",
-    help="Write to FILE; by default, and for -, to standard output.",
-)
 _check_option = click.option(
     "--check", is_flag=True, help="Write nothing; fail if the content of the output FILE would change."
 )
@@ -45,7 +37,7 @@ _check_option = click.option(
     metavar="FILE",
     help="Also build the units of the containers in FILE, or on stdin (-).",
 )
-@_output_option
+@output_option
 @click.option("--flake", metavar="REF", help="The flake of the default tools: a URL with a revision, or a directory.")
 @click.option(
     "--nixoci",
@@ -122,7 +114,7 @@ def _lock_beside(lock: Path, locked: Lock, place: Path) -> PurePosixPath | None:
 )
 @click.argument("file", type=INPUT)
 @lock_option
-@_output_option
+@output_option
 @_check_option
 @json_option
 def module(*, file: Input, lock: Path, output: Output, check: bool, as_json: bool) -> None:

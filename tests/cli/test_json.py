@@ -170,6 +170,13 @@ def test_nix_text(nixoci: Run, tmp_path: Path) -> None:
         (tmp_path / "out.nix").unlink()
 
 
+@pytest.mark.usefixtures("web")
+def test_import(nixoci: Run, tmp_path: Path) -> None:
+    text = "services: {a: {image: 'registry.example/web:1.0'}, b: {image: other, platform: linux/arm64, scale: 2}}"
+    (tmp_path / "compose.yaml").write_text(text, encoding="utf-8")
+    check("import", nixoci("import", "--project-name", "x", "--json").json)
+
+
 def test_images(nixoci: Run, tmp_path: Path) -> None:
     write_layout(tmp_path / "layout", [tar_stream({"a": b""})], tag="1.0")
     check("extract", nixoci("extract", "oci:layout:1.0", "out", "--reference", "web:1.0", "--json").json)

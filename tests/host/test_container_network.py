@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 SERVE = (
     "import http.server, os, pathlib; os.chdir('/data'); pathlib.Path('page').write_text('from ' + os.environ['NAME']);"
     " http.server.ThreadingHTTPServer(('', 8000), http.server.SimpleHTTPRequestHandler).serve_forever()"
+)
+LOOK = (
+    "import json, os, urllib.request;"
+    " page = urllib.request.urlopen('http://store:8000/page', timeout=5).read().decode();"
+    " size = os.statvfs('/scratch'); kind = [line.split()[2] for line in open('/proc/mounts') if ' /scratch ' in line];"
+    " print('SEEN', json.dumps({'page': page, 'environment': {name: os.environ[name] for name in ('OWN', 'FILE')},"
+    " 'scratch': [*kind, size.f_blocks * size.f_frsize]}), flush=True)"
 )
 ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 UP = {
@@ -114,3 +122,45 @@ def test_a_device_can_be_opened(host: Host, backend: str) -> None:
     container = {"image": "python", "backend": backend, "entrypoint": ["python3", "-c", show]}
     device = {"devices": ["/dev/fuse:/dev/mine"]}
     assert host.seen(f"device-{backend}", container | device) == os.makedev(10, 229)
+
+
+SHOP = f"""
+name: shop
+services:
+  db:
+    image: python
+    entrypoint: [python3, -c, {json.dumps(SERVE)}]
+    environment: {{NAME: $$db}}
+    volumes: [data:/data]
+    networks: {{default: {{aliases: [store]}}}}
+    stop_grace_period: 1s
+    healthcheck: {{test: {json.dumps(UP["test"])}, interval: 1s, start_period: 20s}}
+  job:
+    image: python
+    entrypoint: [python3, -c, "print('done')"]
+  web:
+    image: python
+    depends_on: {{db: {{condition: service_healthy}}, job: {{condition: service_completed_successfully}}}}
+    env_file: vars.env
+    environment: {{OWN: own}}
+    tmpfs: /scratch:size=1m
+    entrypoint: [python3, -c, {json.dumps(LOOK)}]
+volumes: {{data: }}
+"""
+
+
+def test_a_project_of_compose_runs(host: Host) -> None:
+    host.machine.run(["mkdir", "/srv/shop"])
+    host.machine.run(["tee", "/srv/shop/vars.env"], input="OWN=file\nFILE=file\n")
+    host.machine.run(["tee", "/srv/shop/compose.yaml"], input=SHOP)
+    made = json.loads(host.machine.run(["nixoci", "import", "--strict", "/srv/shop/compose.yaml"]).stdout)
+    host.deploy("/var/shop", **made)
+    host.systemctl("start", "shop-web.service")
+    assert host.said("shop-web") == {
+        "page": "from $db",
+        "environment": {"OWN": "own", "FILE": "file"},
+        "scratch": ["tmpfs", 1 << 20],
+    }
+    names = host.machine.run(["podman", "volume", "ls", "--format={{.Name}}"]).stdout.split()
+    assert "shop_data" in names
+    host.systemctl("stop", "shop-db.service", "shop-job.service")
