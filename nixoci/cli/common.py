@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+_HEAD, _TAIL = 1000, 500
+"""Characters at both ends of a message that a longer one keeps: the thing is at its start, the way out at its end."""
+
 
 def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Return an option's type that reads its text with `parse`; an error there is wrong usage."""
@@ -207,5 +210,10 @@ def _fail(message: str) -> None:
 
 
 def one_line(message: str) -> str:
-    """Return a text as one line of printable characters; names come from images and may hold anything."""
+    """Return a text as one line of printable characters, shortened in its middle.
+
+    Names come from images and may hold anything, of any length.
+    """
+    if len(message) > _HEAD + _TAIL:
+        message = f"{message[:_HEAD]}…{message[-_TAIL:]}"
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)

@@ -155,6 +155,15 @@ def test_a_name_of_control_characters_stays_on_one_line(tmp_path: Path, capsys: 
     assert "\x1b" not in message
 
 
+def test_a_message_about_a_long_text_is_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = tmp_path / "nixoci.lock.json"
+    lock.write_text('{"version": 1, "images": {"%s": {}}}' % ("x" * 100_000))
+    message = run(capsys, "list", "--lock", str(lock))
+    assert len(message) < 2000
+    assert message.startswith(f"{lock}: images[")
+    assert message.endswith("key 'reference' is missing")
+
+
 def test_limits_hold_for_the_archive_around_the_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = tmp_path / "a.tar"
     with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:

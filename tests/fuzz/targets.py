@@ -1,0 +1,325 @@
+"""The inputs that are attacked: each target writes one random input and returns the steps that read it."""
+
+from __future__ import annotations
+
+import bz2
+import copy
+import gzip
+import io
+import json
+import lzma
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nixoci.cli import main
+from nixoci.compression import compress
+from nixoci.delta.effort import Effort
+from nixoci.oci.digest import Digest
+from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from tests.container.samples import make_image
+from tests.delta.forgery import Forger, frames, seal
+from tests.delta.trees import closure, delta, rebuild, store_path
+from tests.fuzz.documents import DEPLOYMENT, IMAGE_CONFIG, LABELS
+from tests.fuzz.tars import NAMES, changed_tar, random_layer
+from tests.fuzz.values import changed_bytes, changed_json, json_text, odd_value
+from tests.host.stacks import random_stack
+from tests.image_store.trees import image_path, small_tree
+from tests.support.layers import directory, file, hardlink, layer, symlink
+from tests.support.layout import add_blob, config_value, encode, tag_blob, write_docker_archive, write_tar
+from tests.units.samples import GENERATOR, MKCOMPOSEFS, executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from random import Random
+
+LIMIT = "20000000"
+"""Bytes that an image may have, so that an honest bomb does not fill the disk."""
+
+_SOUND = layer(directory(b"etc"), file(b"etc/passwd", b"root:x:0:0::/:\n"), symlink(b"s", b"etc"), hardlink(b"h", b"s"))
+
+_FIELDS = (
+    *(b"", b"-", b"0", b"-1", b"@100644", b"120777", b"40755", b"/", b"\\x2f", b"..", b"a=b", b"/bin/../x", b"/bin/su"),
+    *(b"\\", b"\\xzz", b"a" * 300, b"/a" * 3000, b"0.999999999"),
+)
+"""Fields of a line of a metadata dump that belong elsewhere, or nowhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Something that reads an input.
+
+    Attributes:
+        run: Do it; ends with SystemExit, as the command does, or with nixoci's own error.
+        makes: Names in the folder that it may make, and must not leave behind if it fails; those that were there may
+            change.
+        sure: It must work if the step before it has.
+    """
+
+    run: Callable[[], None]
+    makes: Sequence[str] = ()
+    sure: bool = False
+
+
+def command(*arguments: str, makes: Sequence[str] = (), sure: bool = False) -> Step:
+    """Return the step of a command line."""
+    return Step(run=lambda: main(arguments), makes=makes, sure=sure)
+
+
+def _extract(source: str) -> list[Step]:
+    """Return the steps that pin a source, extract it and put it in a store."""
+    return [
+        command("add", source, "--name=x", "--platform=linux/amd64", makes=["nixoci.lock.json"]),
+        command("extract", source, "out", "--platform=linux/amd64", "--max-size", LIMIT, "--json", makes=["out"]),
+        command("image-store", "store", "out", "--mkcomposefs=./mkcomposefs", "--json", makes=["store"], sure=True),
+    ]
+
+
+def _packed(random: Random, data: bytes) -> bytes:
+    data = random.choice((bytes, bytes, gzip.compress, compress, bz2.compress, lzma.compress))(data)
+    return changed_bytes(random, data) if random.random() < 0.08 else data
+
+
+def _write_layout(random: Random, path: Path, layers: list[bytes], *, wild: bool) -> None:
+    """Write an image to a layout; a `wild` one has changed documents, whose digests are right again."""
+
+    def text(value: Any) -> bytes:
+        return json_text(random, changed_json(random, value)) if wild and random.random() < 0.4 else encode(value)
+
+    oci = random.random() < 0.7
+    config = config_value(layers) | IMAGE_CONFIG
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST if oci else DOCKER_MANIFEST,
+        "config": add_blob(path, text(config), OCI_CONFIG),
+        "layers": [
+            add_blob(path, _packed(random, data), OCI_LAYER + random.choice(("", "+gzip", "+zstd"))) for data in layers
+        ],
+        "annotations": LABELS,
+    }
+    descriptor = add_blob(path, text(manifest), manifest["mediaType"])  # type: ignore[arg-type]
+    if wild and random.random() < 0.4:
+        entry = descriptor | {"platform": {"os": "linux", "architecture": "amd64"}}
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry, descriptor]}
+        descriptor = add_blob(path, text(index), OCI_INDEX)
+    tag_blob(path, descriptor, "t")
+    if wild and random.random() < 0.3:
+        for name in ("index.json", "oci-layout"):
+            (path / name).write_bytes(text(json.loads((path / name).read_bytes())))
+
+
+def layers(random: Random, folder: Path) -> list[Step]:
+    """Images of random layers, whose digests are right."""
+    found = [random_layer(random) for _ in range(random.choice((1, 1, 2, 3)))]
+    if random.random() < 0.2:
+        found = [changed_tar(random, data) for data in random_stack(random.randrange(10_000)).layers]
+    _write_layout(random, folder / "layout", found, wild=False)
+    return _extract("oci:layout:t")
+
+
+def images(random: Random, folder: Path) -> list[Step]:
+    """Images of one sound layer whose config, manifest, index or layout is changed."""
+    _write_layout(random, folder / "layout", [_SOUND] * random.choice((0, 1, 1, 2)), wild=True)
+    return [*_extract("oci:layout:t"), command("bundle", "out", "bundle", "--seccomp=unconfined", makes=["bundle"])]
+
+
+def archives(random: Random, folder: Path) -> list[Step]:
+    """Archives around images: docker-archive and oci-archive, with changed members."""
+    made = folder / "archive"
+    if random.random() < 0.5:
+        write_docker_archive(made, [random.choice((_SOUND, random_layer(random))), _SOUND, _SOUND], tags=["a:1"])
+        source = "docker-archive:archive"
+    else:
+        _write_layout(random, folder / "layout", [_SOUND], wild=random.random() < 0.3)
+        members = {str(path.relative_to(folder / "layout")): path for path in sorted((folder / "layout").rglob("*"))}
+        write_tar(made, {name: path.read_bytes() for name, path in members.items() if path.is_file()})
+        source = "oci-archive:archive"
+    if random.random() < 0.7:
+        made.write_bytes(_other_members(random, made.read_bytes()))
+    data = made.read_bytes()
+    if random.random() < 0.3:
+        data = changed_tar(random, data)
+    made.write_bytes(_packed(random, data) if random.random() < 0.4 else data)
+    return _extract(source)
+
+
+def _other_members(random: Random, data: bytes) -> bytes:
+    """Return an archive with a member renamed, dropped, repeated, linked, or with other JSON in it."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        members = [(info, archive.extractfile(info).read() if info.isreg() else b"") for info in archive]  # type: ignore[union-attr]
+    at = random.randrange(len(members))
+    info, body = members[at]
+    kind = random.randrange(6)
+    if kind == 0:
+        info.name = random.choice((*NAMES, b"manifest.json", b"index.json")).decode("utf-8", "surrogateescape")
+    elif kind == 1:
+        del members[at]
+    elif kind == 2:
+        members.insert(random.randrange(len(members)), random.choice(members))
+    elif kind == 3:
+        info.type = random.choice(
+            (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
+        )
+        info.linkname = random.choice((info.name, members[0][0].name, "../x", "/etc/passwd", ""))
+        info.size = 0
+    else:
+        texts = [place for place, (_, text) in enumerate(members) if text[:1] in b"[{" and text]
+        place = random.choice(texts)
+        members[place] = (members[place][0], json_text(random, changed_json(random, json.loads(members[place][1]))))
+        members[place][0].size = len(members[place][1])
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for info, body in members:
+            archive.addfile(info, io.BytesIO(body))
+    return out.getvalue()
+
+
+def dumps(random: Random, folder: Path) -> list[Step]:
+    """Image paths with a changed metadata dump."""
+    made = image_path(folder / "out", small_tree()).metadata
+    lines = made.read_bytes().splitlines(keepends=True)
+    for _ in range(random.choice((1, 1, 2))):
+        at = random.randrange(len(lines))
+        fields = lines[at].split(b" ")
+        kind = random.randrange(6)
+        if kind == 0:
+            lines.insert(random.randrange(len(lines) + 1), random.choice(lines))
+        elif kind == 1 and len(lines) > 1:
+            del lines[at]
+        elif kind == 2:
+            lines[at] = changed_bytes(random, lines[at])
+        elif kind == 3:
+            random.shuffle(lines)
+        else:
+            number = b"%d" % random.getrandbits(65)
+            fields[random.randrange(len(fields))] = random.choice((*_FIELDS, number))
+            lines[at] = b" ".join(fields)
+    made.write_bytes(b"".join(lines))
+    return _use_image()
+
+
+def documents(random: Random, folder: Path) -> list[Step]:
+    """Image paths with a changed image.json; digests of the texts in it are mostly right."""
+    made = image_path(folder / "out", small_tree()).path / "image.json"
+    value = json.loads(made.read_bytes())
+    part = random.choice(("", "config", "manifest"))
+    if part:
+        text = json_text(random, changed_json(random, json.loads(value[part]["text"]))).decode("utf-8", "replace")
+        value[part] |= {"text": text, "digest": str(Digest.of(text.encode()))}
+    else:
+        value = changed_json(random, value)
+    made.write_bytes(json_text(random, value))
+    return _use_image()
+
+
+def _use_image() -> list[Step]:
+    return [
+        command("image-store", "store", "out", "--mkcomposefs=./mkcomposefs", makes=["store"]),
+        command("image-store", "rootless", "out", "--rootless", makes=["rootless"]),
+        command("image-store", "plain", "out", "--no-erofs", "--drop-in=drop-in", makes=["plain", "drop-in"]),
+        command("bundle", "out", "bundle", "--seccomp=unconfined", makes=["bundle"]),
+    ]
+
+
+def locks(random: Random, folder: Path) -> list[Step]:
+    """Changed lock files."""
+    _write_layout(random, folder / "layout", [_SOUND], wild=False)
+    try:
+        main(["add", "oci:layout:t", "--name=x", "--platform=linux/amd64"])
+    except SystemExit as end:
+        if end.code:
+            return []
+    made = folder / "nixoci.lock.json"
+    made.write_bytes(json_text(random, changed_json(random, json.loads(made.read_bytes()))))
+    return [
+        command("list"),
+        command("list", "--json"),
+        command("show", "x"),
+        command("show", "x", "--json"),
+        command("verify", "--offline"),
+        command("verify", "--json"),
+        command("outdated", "--json"),
+        command("generate", "--output=default.nix", makes=["default.nix"]),
+        command("update", "--dry-run"),
+        command("update", "--json", makes=["nixoci.lock.json"]),
+        command("remove", "x", makes=["nixoci.lock.json"]),
+    ]
+
+
+def deployments(random: Random, folder: Path) -> list[Step]:
+    """Changed documents of containers, and the units of them, with stand-ins for podman's generator and mkcomposefs."""
+    make_image(folder / "i", IMAGE_CONFIG["config"])
+    containers = {}
+    for name in random.sample("abcd", 2):
+        kind = random.choice(list(DEPLOYMENT["containers"]))
+        backend = "rootfs" if kind == "podman" else "bundle"
+        containers[name] = copy.deepcopy(DEPLOYMENT["containers"][kind]) | {"backend": backend}
+    value = DEPLOYMENT | {"images": {"i": str(folder / "i")}, "containers": containers}
+    (folder / "d.json").write_bytes(json_text(random, changed_json(random, value)))
+    executable(folder / "quadlet", GENERATOR)
+    tools = ("--seccomp=unconfined", "--mkcomposefs=./mkcomposefs", "--quadlet=./quadlet", "--crun=/bin/true")
+    return [
+        command("units", "d.json", "units", *tools, makes=["units"]),
+        command("units", "d.json", "user", "--user", *tools, makes=["user"]),
+    ]
+
+
+def deltas(random: Random, folder: Path) -> list[Step]:
+    """Deltas with changed frames, headers, recipes and contents, whose checksums are right again."""
+    old, new = store_path("app-1.0", "a"), store_path("app-1.1", "b")
+    text = b"".join(b"line %d\n" % number for number in range(900))
+    base = closure(folder, {old: {b"file": b"content", b"text": text, b"out": ("l", b"/etc")}})
+    if random.random() < 0.6:
+        forger = Forger(base.paths[old], new)
+        parts = forger.header_parts()
+        header, body = b"".join(parts.values()), forger.body()
+        if random.random() < 0.5:
+            part = random.choice(list(parts))
+            header = b"".join((parts | {part: changed_bytes(random, parts[part])}).values())
+        else:
+            body = changed_bytes(random, body)
+        stream = forger.of_header(header, body)
+    else:
+        (folder / "new").mkdir()
+        goal = closure(folder / "new", {new: {b"file": b"changed", b"text": text.replace(b"7", b"seven")}})
+        stream, _ = delta(base, goal, Effort.FAST)
+        bodies = [frame[:-8] for frame in frames(stream)]
+        at = random.randrange(len(bodies))
+        bodies[at] = changed_bytes(random, bodies[at])
+        stream = seal(bodies) if random.random() < 0.7 else changed_bytes(random, stream)
+    (folder / "delta").write_bytes(stream)
+    (folder / "spool").mkdir()
+    return [Step(run=lambda: _rebuild(stream, folder), makes=["spool"])]
+
+
+def _rebuild(stream: bytes, folder: Path) -> None:
+    rebuild(stream, folder, folder / "spool")
+
+
+def texts(random: Random, folder: Path) -> list[Step]:
+    """Arguments: references, sources, names, platforms."""
+    _write_layout(random, folder / "layout", [_SOUND], wild=False)
+    values = [value for value in (odd_value(random) for _ in range(40)) if isinstance(value, str) and "\0" not in value]
+    values = [value for value in values if value and not value.startswith("-") and value.isascii()] or ["x"]
+    kind = random.choice(("oci:", "oci-archive:", "docker-archive:", "oci:layout:", "oci:layout@"))
+    source = kind + random.choice(values)
+    name = random.choice(values)
+    return [
+        command("extract", source, "out", "--platform=linux/amd64", makes=["out"]),
+        command("add", source, "--name=x", "--platform=linux/amd64", makes=["nixoci.lock.json"]),
+        command("add", "oci:layout:t", f"--name={name}", "--platform=linux/amd64", makes=["nixoci.lock.json"]),
+        command("show", name),
+        command("remove", name, makes=["nixoci.lock.json"]),
+    ]
+
+
+TARGETS = {
+    target.__name__: target
+    for target in (layers, images, archives, dumps, documents, locks, deployments, deltas, texts)
+}
+
+
+def write_tools(folder: Path) -> None:
+    """Write the stand-ins for programs that steps name."""
+    executable(folder / "mkcomposefs", MKCOMPOSEFS)
