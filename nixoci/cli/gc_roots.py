@@ -11,7 +11,13 @@ from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
-from nixoci.gc_roots.update import ContainerRoot, Places, remove_stale_unit_roots, update_podman_roots
+from nixoci.gc_roots.update import (
+    ContainerRoot,
+    Places,
+    mend_configuration,
+    remove_stale_unit_roots,
+    update_podman_roots,
+)
 
 
 @verb(
@@ -43,6 +49,8 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
     places = Places.default()
     if directory is not None:
         places = replace(places, roots=directory.absolute())
+    if not dry_run and (removed := mend_configuration(places)) is not None:
+        warn(f"{removed}: removed, since the images that it named are gone; podman could not start")
     roots = update_podman_roots(Podman(podman), places, dry_run=dry_run)
     roots += remove_stale_unit_roots(places, dry_run=dry_run)
     if as_json:

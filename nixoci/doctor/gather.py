@@ -41,11 +41,11 @@ def gather(podman: str = "podman") -> Facts:
         podman: The podman to examine.
     """
     uid = os.geteuid()
-    account = pwd.getpwuid(uid)
+    user, home = _account(uid)
     programs = _programs(podman)
-    facts = Facts(uid=uid, user=account.pw_name, kernel=os.uname().release, programs=programs)
+    facts = Facts(uid=uid, user=user, kernel=os.uname().release, programs=programs)
     version = facts.version("podman")
-    config = read_config(uid=uid, home=Path(account.pw_dir), env=os.environ)
+    config = read_config(uid=uid, home=home, env=os.environ)
     stores = named_stores(config, drop_ins=version is None or version >= PODMAN_DROP_INS)
     engine = _ask(podman) if "podman" in programs else _Engine()
     return Facts(
@@ -58,8 +58,8 @@ def gather(podman: str = "podman") -> Facts:
         podman_error=engine.error,
         own_images=engine.own_images,
         subordinate_ids=(
-            subordinate_ids(_lines(Path("/etc/subuid")), account.pw_name, uid),
-            subordinate_ids(_lines(Path("/etc/subgid")), account.pw_name, uid),
+            subordinate_ids(_lines(Path("/etc/subuid")), user, uid),
+            subordinate_ids(_lines(Path("/etc/subgid")), user, uid),
         ),
         containers=engine.containers,
         unrooted=engine.unrooted,
@@ -70,7 +70,8 @@ def gather(podman: str = "podman") -> Facts:
 def subordinate_ids(lines: Iterable[str], user: str, uid: int) -> int:
     """Return the number of ids for a user in the lines of /etc/subuid or /etc/subgid (subuid(5))."""
     fields = [line.strip().split(":") for line in lines]
-    return sum(int(count) for name, _, count in (each for each in fields if len(each) == 3) if name in {user, str(uid)})
+    counts = [each[2] for each in fields if len(each) == 3 and each[0] in {user, str(uid)}]
+    return sum(int(count) for count in counts if count.isascii() and count.isdigit())
 
 
 def _programs(podman: str) -> dict[str, str]:
@@ -87,13 +88,37 @@ def _programs(podman: str) -> dict[str, str]:
     return found | {name: "" for name in _ID_TOOLS if shutil.which(name)}
 
 
-def _image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
-    if not path.is_dir():
-        return ImageStoreFacts(path=path, file=file, error="does not exist")
+def _account(uid: int) -> tuple[str, Path]:
+    """Return the name and the home directory of a user, who need not be in /etc/passwd."""
     try:
-        images = image_names(path)
-    except (NixociError, OSError) as error:
+        account = pwd.getpwuid(uid)
+    except KeyError:
+        return str(uid), Path(os.environ.get("HOME") or "/")
+    return account.pw_name, Path(account.pw_dir)
+
+
+def _image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
+    try:
+        path.stat()
+    except OSError as error:
+        gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        return ImageStoreFacts(path=path, file=file, error="does not exist" if gone else _cannot_be_read(error))
+    try:
+        return _image_store_there(path, file, query=query)
+    except FileNotFoundError as error:
+        return ImageStoreFacts(path=path, file=file, error=f"is not an image store: it has no {error.filename}")
+    except OSError as error:
+        return ImageStoreFacts(path=path, file=file, error=_cannot_be_read(error))
+    except NixociError as error:
         return ImageStoreFacts(path=path, file=file, error=f"is not an image store: {error}")
+
+
+def _cannot_be_read(error: OSError) -> str:
+    return f"cannot be read: {error.filename}: {error.strerror}"
+
+
+def _image_store_there(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
+    images = image_names(path)
     layers = [entry for entry in (path / "overlay").glob("*") if (entry / "diff").is_symlink()]
     store_path = store_path_of(path.resolve())
     return ImageStoreFacts(

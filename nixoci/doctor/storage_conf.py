@@ -95,7 +95,7 @@ def _read(path: Path, *, drop_in: bool, shared: bool) -> ConfigFile:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         return ConfigFile(path=path, drop_in=drop_in, error=error.strerror or str(error))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return ConfigFile(path=path, drop_in=drop_in, error=f"not TOML: {error}")
     listed = _table(_table(data, "storage"), "options").get("additionalimagestores")
     if not isinstance(listed, list):

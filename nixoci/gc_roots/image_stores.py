@@ -1,12 +1,13 @@
 """The image stores of a machine, and the image paths that their images run from."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nixoci.document import load
-from nixoci.errors import StoreError
+from nixoci.errors import DocumentError, StoreError
 from nixoci.nix_store.path import STORE_DIR
 
 _NAME = "*-nixoci-image-store*"
@@ -31,30 +32,48 @@ class LocatedImage:
         """The id of its one layer."""
         return str(self.record["layer"])
 
+    @property
+    def whole(self) -> bool:
+        """The store has the record and the files of its layer, and not only those of the image."""
+        try:
+            layer_record(self.store, self.layer)
+        except (StoreError, DocumentError):
+            return False
+        parts = (f"overlay-images/{self.id}", f"overlay-layers/{self.layer}.tar-split.gz", f"overlay/{self.layer}/link")
+        return all((self.store / part).exists() for part in parts)
+
 
 def built_stores(store_dir: Path = Path(STORE_DIR)) -> list[Path]:
     """Return the image stores in the Nix store, also those that no generation names any more, the newest first."""
-    return sorted(store_dir.glob(_NAME), key=lambda path: path.lstat().st_ctime_ns, reverse=True)
+    changed = {}
+    for path in store_dir.glob(_NAME):
+        with suppress(FileNotFoundError):  # a collection runs at the same time
+            changed[path] = path.lstat().st_ctime_ns
+    return sorted(changed, key=lambda path: changed[path], reverse=True)
 
 
 def find_images(
     wanted: Iterable[str], stores: Iterable[Path], *, store_dir: Path = Path(STORE_DIR)
 ) -> dict[str, LocatedImage]:
-    """Find images by id, each in the first of the stores that has it.
+    """Find images by id, each in the first of the stores that has it as a whole, or else in the first that names it.
 
-    A store that is damaged, or that nixoci did not make, counts as empty.
+    A store that cannot be read, or that nixoci did not make, counts as empty.
     """
     left = set(wanted)
     found: dict[str, LocatedImage] = {}
+    damaged: dict[str, LocatedImage] = {}
     for store in stores:
         if not left:
             break
         for record in _records(store):
-            if record.get("id") in left and (path := _image_path(store, record, store_dir)) is not None:
+            if record["id"] in left and (path := _image_path(store, record, store_dir)) is not None:
                 image = LocatedImage(store, record, path)
-                found[image.id] = image
-                left.discard(image.id)
-    return found
+                if image.whole:
+                    found[image.id] = image
+                    left.discard(image.id)
+                else:
+                    damaged.setdefault(image.id, image)
+    return {image: located for image, located in damaged.items() if image in left} | found
 
 
 def store_path_of(path: Path, store_dir: Path = Path(STORE_DIR)) -> Path | None:
@@ -71,20 +90,24 @@ def layer_record(store: Path, layer: str) -> dict[str, Any]:
         StoreError: The store does not have it.
     """
     file = store / "overlay-layers/layers.json"
-    records = load(file.read_bytes(), what=str(file))
-    for record in records if isinstance(records, list) else ():
-        if isinstance(record, dict) and record.get("id") == layer:
+    for record in _read(file):
+        if record["id"] == layer:
             return record
     raise StoreError(f"{store}: has an image but not its layer {layer}; the image store is damaged, build it again")
 
 
 def _records(store: Path) -> list[dict[str, Any]]:
-    file = store / "overlay-images/images.json"
+    return _read(store / "overlay-images/images.json")
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    """Return the records with an id; none if the file cannot be read."""
     try:
         records = load(file.read_bytes(), what=str(file))
-    except OSError:
+    except (OSError, DocumentError):
         return []
-    return [record for record in records if isinstance(record, dict)] if isinstance(records, list) else []
+    found = records if isinstance(records, list) else []
+    return [record for record in found if isinstance(record, dict) and isinstance(record.get("id"), str)]
 
 
 def _image_path(store: Path, record: dict[str, Any], store_dir: Path) -> Path | None:

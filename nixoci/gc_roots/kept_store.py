@@ -36,6 +36,8 @@ def update_kept_store(store: Path, images: Mapping[str, LocatedImage], drop_in: 
     """
     if not images:
         drop_in.unlink(missing_ok=True)
+        # first the list: what a run that is cut short leaves has no image
+        (store / "overlay-images/images.json").unlink(missing_ok=True)
         if store.exists():
             shutil.rmtree(store)
         return
@@ -54,6 +56,14 @@ def update_kept_store(store: Path, images: Mapping[str, LocatedImage], drop_in: 
     drop_in.parent.mkdir(parents=True, exist_ok=True)
     write_if_changed(drop_in, render_storage_drop_in(store, note=_NOTE))
     _remove_others(store, set(images), set(layers))
+
+
+def remove_dangling_drop_in(store: Path, drop_in: Path) -> bool:
+    """Remove the drop-in if the store that it names is gone, since every podman command fails then; tell if it was."""
+    if store.is_dir() or not drop_in.exists():
+        return False
+    drop_in.unlink()
+    return True
 
 
 def _copy(image: LocatedImage, store: Path) -> None:

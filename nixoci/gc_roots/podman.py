@@ -5,6 +5,7 @@ exactly the one that needs a root. The records name the image of every container
 podman removes when they stop (containers/storage, `containers.go`).
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,10 +35,14 @@ class GraphOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
-    """The part of `podman info` with podman's storage directories."""
+    """The part of `podman info` with podman's storage directories.
+
+    `run_root` holds the records of containers under `transient_store` (containers-storage.conf(5)).
+    """
 
     graph_driver_name: str
     graph_root: Path
+    run_root: Path | None = None
     graph_options: GraphOptions = field(default_factory=GraphOptions)
 
 
@@ -70,7 +75,12 @@ class Podman:
 
     def containers(self) -> list[ContainerRecord]:
         """Return all containers, buildah's working containers among them."""
-        return [record for name in _RECORDS for record in self._read(name)]
+        store = self._store
+        places = [store.graph_root / name for name in _RECORDS]
+        if store.run_root is not None:
+            places.append(store.run_root / _RECORDS[1])
+        folder = f"{store.graph_driver_name}-containers"
+        return [record for place in places for record in self._read(place.parent / folder / place.name)]
 
     def rootfs(self, container: str) -> Path | None:
         """Return the directory that a container without an image runs from; None if podman knows none."""
@@ -78,11 +88,11 @@ class Podman:
             found = run([self._program, "container", "inspect", "--format", "{{.Rootfs}}", container])
         except ProcessError:  # a container of buildah's, or one that was removed meanwhile
             return None
-        text = found.decode().strip()
+        text = os.fsdecode(found).removesuffix("\n")
         return Path(text) if text else None
 
-    def _read(self, name: str) -> Iterator[ContainerRecord]:
-        file = self._store.graph_root / f"{self._store.graph_driver_name}-containers" / name
+    @staticmethod
+    def _read(file: Path) -> Iterator[ContainerRecord]:
         try:
             records = load(file.read_bytes(), what=str(file))
         except FileNotFoundError:

@@ -3,7 +3,9 @@
 A unit's start makes them and its stop removes them, with nothing but a shell (`nixoci.units.roots`).
 """
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from nixoci.nix_store.path import STORE_DIR
 from nixoci.systemd import unit_states
 
 _ENDED = {"inactive", "failed"}
+_NAME = re.compile(r"[a-zA-Z0-9_.:@\\-]{1,200}")
+"""A name that systemctl takes as it is. One other name would make it change, expand or refuse the names of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,8 @@ class UnitRoots:
     def all(self) -> Iterator[tuple[str, Path, Path]]:
         """Yield each root's container, place and store path."""
         for file in sorted(self.files.glob("*/*")):
-            yield file.parent.name, file, Path(STORE_DIR) / file.name
+            if file.is_file() and not file.is_symlink():
+                yield file.parent.name, file, Path(STORE_DIR) / file.name
         for link in sorted(self.links.glob(f"{UNIT_LINK_PREFIX}*")) if self.links is not None else ():
             if link.is_symlink():
                 yield link.name.removeprefix(UNIT_LINK_PREFIX), link, link.readlink()
@@ -43,15 +48,30 @@ def update_unit_roots(places: UnitRoots, *, dry_run: bool = False) -> list[Link]
     Nothing is removed if systemd does not answer.
     """
     roots = list(places.all())
-    units = {container: f"{container}.service" for container, _, _ in roots}
+    ended = _ended({container for container, _, _ in roots}, user=places.user)
+    if not dry_run:
+        for container, root, _ in roots:
+            if container in ended:
+                root.unlink(missing_ok=True)
+        # a unit that began to start meanwhile needs the roots that it had just made
+        started = ended - _ended(ended, user=places.user)
+        for container, root, path in roots:
+            if container in started and not os.path.lexists(root):
+                if root.parent == places.links:
+                    root.symlink_to(path)
+                else:
+                    root.touch()
+        ended -= started
+    return [
+        Link(container, path, Change.REMOVED if container in ended else Change.KEPT) for container, _, path in roots
+    ]
+
+
+def _ended(names: Iterable[str], *, user: bool) -> set[str]:
+    """Return the names of units that have ended or do not exist; none if systemd does not answer."""
+    units = {f"{name}.service": name for name in sorted(names) if _NAME.fullmatch(name)}
     try:
-        states = unit_states(units.values(), user=places.user)
+        states = unit_states(units, user=user)
     except ProcessError:
-        states = {}
-    links = []
-    for container, file, path in roots:
-        ended = states.get(units[container]) in _ENDED
-        if ended and not dry_run:
-            file.unlink()
-        links.append(Link(container, path, Change.REMOVED if ended else Change.KEPT))
-    return links
+        return set()
+    return {units[unit] for unit, state in states.items() if state in _ENDED}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.container.places import GC_ROOTS, USER_LINKS, user_roots
+from nixoci.errors import ProcessError
 from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, store_path_of
-from nixoci.gc_roots.kept_store import update_kept_store
-from nixoci.gc_roots.links import Change, update_links
+from nixoci.gc_roots.kept_store import remove_dangling_drop_in, update_kept_store
+from nixoci.gc_roots.links import Change, Link, read_links, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
 from nixoci.gc_roots.units import UnitRoots, update_unit_roots
 from nixoci.output import exclusive_directory
@@ -63,14 +64,21 @@ class ContainerRoot:
     image_kept: bool
 
 
+def mend_configuration(places: Places) -> Path | None:
+    """Remove the drop-in of a kept store that is gone, which makes every podman command fail; return it then."""
+    if places.kept_store is None or places.drop_in is None:
+        return None
+    return places.drop_in if remove_dangling_drop_in(places.kept_store, places.drop_in) else None
+
+
 def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False) -> list[ContainerRoot]:
     """Make one root for each of podman's containers that runs from the Nix store; remove the roots of other containers.
 
     A second run changes nothing; two runs at once wait for one another.
 
     Raises:
-        ProcessError: Nix fails; the roots that there were are left.
-        StoreError: An image store is damaged.
+        ProcessError: Nix fails; the roots that there were are left, and those of other containers made.
+        StoreError: podman's records cannot be read.
     """
     if dry_run:
         return _update(podman, places, dry_run=True)
@@ -83,24 +91,33 @@ def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[ContainerR
     declared = [store for store in podman.image_stores if store != places.kept_store]
     stores = [*declared, *([places.kept_store] if places.kept_store else []), *built_stores()]
     images = find_images({container.image for container in containers if container.image}, stores)
-    paths: dict[str, Path] = {}
+    present = read_links(places.roots, prefix=_PREFIX)
+    wanted: dict[str, Path] = {}
     with item_progress("finding the images of containers", len(containers)) as advance:
         for container in containers:
-            path = _path(podman, container, images)
+            name = f"{_PREFIX}{container.id}"
+            # the image store may be gone, or podman may not answer: a container that still exists keeps its root
+            path = _path(podman, container, images) or present.get(name)
             if path is not None and path.exists():
-                paths[container.id] = path
+                wanted[name] = path
             advance(1)
     names = {container.id: container.names[0] if container.names else "" for container in containers}
     image_of = {container.id: container.image for container in containers}
-    old = {key: image for key, image in images.items() if image.store not in declared and image.path.exists()}
-    links = update_links(
-        places.roots,
-        {f"{_PREFIX}{identifier}": path for identifier, path in paths.items()},
-        prefix=_PREFIX,
-        dry_run=dry_run,
-    )
+    old = {
+        key: image
+        for key, image in images.items()
+        if image.store not in declared and image.path.exists() and image.whole
+    }
+    links: list[Link] = []
+    failure: ProcessError | None = None
+    try:
+        links = update_links(places.roots, wanted, prefix=_PREFIX, dry_run=dry_run)
+    except ProcessError as error:
+        failure = error
     if places.kept_store is not None and places.drop_in is not None and not dry_run:
         update_kept_store(places.kept_store, old, places.drop_in)
+    if failure is not None:
+        raise failure
     return [
         ContainerRoot(
             engine="podman",
@@ -119,7 +136,9 @@ def _path(podman: Podman, container: ContainerRecord, images: dict[str, LocatedI
         found = images.get(container.image)
         return found.path if found is not None else None
     rootfs = podman.rootfs(container.id)
-    return store_path_of(rootfs) if rootfs is not None else None
+    if rootfs is None:
+        return None
+    return store_path_of(rootfs) or store_path_of(Path(os.path.realpath(rootfs)))
 
 
 def remove_stale_unit_roots(places: Places, *, dry_run: bool = False) -> list[ContainerRoot]:

@@ -98,7 +98,10 @@ class Merger:
 
     def _hide_lower(self, entry: Entry, directory: bytes, name: bytes, *, last: bool = False) -> None:
         """Apply a whiteout or an opaque marker; `last` says that the layer's other entries are in place."""
-        symlinks = self._trail(entry.path, directory).symlinks
+        trail = follow(self.root, directory)
+        if trail is None:  # a loop of symlinks: there is nothing to hide
+            return
+        symlinks = trail.symlinks
         if any(link in self._fresh.get(parent, ()) for parent, link in symlinks):
             return
         if symlinks and not last:

@@ -10,8 +10,12 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.escape import UnitFile, command
 from nixoci.units.tools import Tools
 
-_KEEP = 'if [ -d "$0" ]; then [ -d "$2" ] || "$1" -p "$2"; : > "$3"; fi'
-"""Makes the root `$3` in the directory `$2`, with mkdir `$1`, if `$0` exists."""
+_KEEP = (
+    'if [ -d "$0" ]; then [ -d "$2" ] || "$1" -p "$2"; : > "$3";'
+    ' for root in "$2"/*; do [ "$root" = "$3" ] || "$4" --force "$root"; done; fi'
+)
+"""Makes the root `$3` in the directory `$2`, with mkdir `$1`, if `$0` exists. It removes others with rm `$4`: the stop
+of a unit that changed meanwhile did not know them."""
 
 _STATE = 'state=${XDG_STATE_HOME:-"$HOME/.local/state"}; '
 
@@ -41,7 +45,7 @@ def add_gc_root(unit: UnitFile, container: ResolvedContainer, tools: Tools, *, u
     else:
         directory = gc_root_directory(name)
         file = f"{directory}/{image.name}"
-        make = [tools.sh, "-c", _KEEP, GC_ROOTS, tools.mkdir, directory, file]
+        make = [tools.sh, "-c", _KEEP, GC_ROOTS, tools.mkdir, directory, file, tools.rm]
         remove = [tools.rm, "--force", file]
     unit.add("Service", "ExecStartPre", command(make))
     unit.add("Service", "ExecStopPost", command(remove))

@@ -44,6 +44,13 @@ done
 if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then
     [ -d "$gc_roots" ] || "$mkdir" -p "$gc_roots"
     for path in $kept; do printf '' > "$gc_roots/${path##*/}"; done
+    # the stop of a unit that changed meanwhile did not know these
+    for root in "$gc_roots"/*; do
+        case " $kept" in
+            *[\ /]"${root##*/}" | *[\ /]"${root##*/} "*) ;;
+            *) "$rm" --force "$root" ;;
+        esac
+    done
 fi
 
 # otherwise mount makes the directory; RuntimeDirectory= would cost systemd one more fork

@@ -61,6 +61,8 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     file = write(tmp_path, "etc/containers/storage.conf", '"/a"')
     file.write_text("[storage", encoding="utf-8")
     assert "not TOML" in read_config(uid=0, home=tmp_path, env={}, root=tmp_path)[0].error
+    file.write_text(f"a = {'[' * 100_000}", encoding="utf-8")
+    assert "not TOML" in read_config(uid=0, home=tmp_path, env={}, root=tmp_path)[0].error
     file.unlink()
     file.symlink_to("nowhere")
     assert read_config(uid=0, home=tmp_path, env={}, root=tmp_path)[0].error == "No such file or directory"

@@ -32,15 +32,28 @@ class Stack:
 
     @property
     def hides_through_own_symlinks(self) -> bool:
-        """True if a whiteout or an opaque marker is below a symlink of its own layer."""
+        """True if a whiteout or an opaque marker is below a symlink, or a hardlink to one, of its own layer."""
+        return any(
+            path.startswith(f"{shown.partition(kind)[0]}/")
+            for words, hidden in self._hidden()
+            for path in hidden
+            for kind in (" -> ", " hardlink to ")
+            for shown in words
+            if kind in shown
+        )
+
+    @property
+    def hides_twice(self) -> bool:
+        """True if a layer has a whiteout or an opaque marker below a name that it has a whiteout of."""
+        return any(path.startswith(f"{other}/") for _, hidden in self._hidden() for path in hidden for other in hidden)
+
+    def _hidden(self) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield each layer's entries in words, and the paths that it hides; that of an opaque marker ends in `/`."""
         for members in self.members:
             words = [shown for _, shown in members]
-            links = {shown.partition(" -> ")[0] for shown in words if " -> " in shown}
             hidden = [f"{shown.partition(' ')[2]}/" for shown in words if shown.startswith("opaque ")]
             hidden += [shown.removeprefix("whiteout of ") for shown in words if shown.startswith("whiteout of ")]
-            if any(path.startswith(f"{link}/") for path in hidden for link in links):
-                return True
-        return False
+            yield words, hidden
 
     def were_at(self, path: bytes) -> Iterator[Inode]:
         """Yield what was at a path after each entry, as it was then."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tests.host.machine import Machine
 
-STACKS = 200
+STACKS = int(os.environ.get("NIXOCI_UMOCI_STACKS", "200"))
 INSIDE = "/var/tmp/umoci"  # noqa: S108 - in the machine, which is ours alone
 
 UNPACK = """
@@ -64,7 +64,7 @@ def unpacked(machine: Machine) -> Iterator[Path]:
     folder.mkdir()
     for number in range(STACKS):
         write_layout(folder / "layout", random_stack(number).layers, tag=str(number), compression=None)
-    machine.run(["sh", "-c", UNPACK, INSIDE, str(STACKS - 1)], timeout=600)
+    machine.run(["sh", "-c", UNPACK, INSIDE, str(STACKS - 1)], timeout=3 * STACKS)
     yield folder
     machine.run(["rm", "-rf", INSIDE])
 
@@ -101,7 +101,7 @@ def ours(stack: Stack, dest: Path) -> ImagePath:
 def compare(stack: Stack, ours: ImagePath, theirs: Path) -> list[str]:
     """Return the differences between our image path and umoci's root file system."""
     if not theirs.exists():
-        return ["umoci refuses it"]
+        return [] if stack.hides_twice else ["umoci refuses it"]  # TWICE
     with ours.metadata.open("rb") as lines:
         expected = dict(walk(read_dump(lines)))
     base, their_base = os.fsencode(ours.rootfs), os.fsencode(theirs)

@@ -326,10 +326,18 @@ def test_an_explicit_directory_replaces_a_symlink() -> None:
         (symlink(b"s", b"./../s/."),),
     ],
 )
-@pytest.mark.parametrize("entry", [file(b"s/f"), whiteout(b"s/f"), opaque(b"s")])
+@pytest.mark.parametrize("entry", [file(b"s/f"), directory(b"s/d"), symlink(b"s/l", b"x")])
 def test_a_loop_of_symlinks_is_refused(loop: tuple[bytes, ...], entry: bytes) -> None:
     name = entry.split(b"\0", 1)[0].decode()
     refused(layer(*loop, entry), message=f"layer L0: entry '{name}': its directory 's' is a loop of symlinks")
+
+
+@pytest.mark.parametrize("hide", [whiteout(b"s/f"), opaque(b"s")])
+def test_a_whiteout_through_a_loop_of_symlinks_hides_nothing(hide: bytes) -> None:
+    lower = layer(directory(b"a"), file(b"a/f"), symlink(b"s", b"t"), symlink(b"t", b"a"))
+    expected = [b"a/", b"a/f", b"s", b"t"]
+    assert names(merge(lower, layer(symlink(b"t", b"s")), layer(hide))) == expected
+    assert names(merged_in_any_order(lower, symlink(b"t", b"s"), hide)) == expected
 
 
 def test_forty_symlinks_are_no_loop_and_forty_one_are() -> None:

@@ -46,6 +46,9 @@ def test_a_unit_of_the_system_keeps_its_image_while_it_runs(tmp_path: Path) -> N
     roots.mkdir()
     for _ in range(2):
         subprocess.run(keep, check=True)
+        # that of the image before an update, whose stop was the new unit's
+        (roots / "nixoci/c/0123-old").touch()
+    subprocess.run(keep, check=True)
     assert files(roots) == [Path("nixoci/c/0123-web")]
     subprocess.run(drop, check=True)
     assert files(roots) == []

@@ -491,9 +491,16 @@ def test_a_start_keeps_the_image_and_its_own_scripts_in_the_store_and_a_stop_let
     assert start().returncode == 0
     assert start.calls[0] == f"mkdir -p {roots}"
     assert {file.name: file.read_bytes() for file in roots.iterdir()} == {"aaa-image": b"", "bbb-nixoci-bundle": b""}
+    # those of a unit that has changed, whose stop was the new one's; and names that are a part of another
+    for old in ("ccc-old-image", "image", "aaa-imag", "a-image"):
+        (roots / old).touch()
     again = started(tmp_path / "3", values=names)
+    again.program("rm", 'rm "$@"')
     again()
-    assert again.calls[0].startswith("mount ")
+    assert sorted(file.name for file in roots.iterdir()) == ["aaa-image", "bbb-nixoci-bundle"]
+    once_more = started(tmp_path / "4", values=names)
+    once_more()
+    assert once_more.calls[0].startswith("mount ")
     container, made = bundled(tmp_path / "image")
     stop = Start(tmp_path / "stop", stop_script(container, made, OUTPUT), **names)
     stop()
