@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,14 @@ def whole(text: str, *, strict: bool = True) -> Whole:
 def refused(text: str | bytes, message: str, *, strict: bool = True) -> None:
     with pytest.raises(DocumentError, match=f"^{re.escape('doc: ' + message)}$"):
         parse(Whole, text, what="doc", strict=strict)
+
+
+def test_a_key_that_appears_twice_is_found_among_many() -> None:
+    keys = [*range(100_000), 99_999]
+    started = time.process_time()
+    with pytest.raises(DocumentError, match="key 'k99999' appears twice"):
+        load("{" + ",".join(f'"k{number}":0' for number in keys) + "}", what="it")
+    assert time.process_time() - started < 10
 
 
 def test_a_document_is_read() -> None:

@@ -18,7 +18,7 @@ from types import FrameType
 
 import click
 
-from nixoci.cli.common import failures_in_one_line, finish_output, print_error
+from nixoci.cli.common import failures_in_one_line, finish_output, print_any_name, print_error
 from nixoci.cli.verb import Verb
 
 GROUPS = {
@@ -113,6 +113,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of this process, and exit."""
     atexit.register(gc.freeze)  # skips the garbage collection of all modules at exit
+    print_any_name()
     code: int | str | None = 0
     with _signals_end_the_work():
         try:

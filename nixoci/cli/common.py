@@ -1,6 +1,7 @@
 """Shared parts of the verbs: options with one meaning everywhere, JSON output, errors in one line."""
 
 import errno
+import io
 import os
 import re
 import sys
@@ -183,6 +184,16 @@ def failures_in_one_line() -> Iterator[None]:
     except OSError as error:
         named = isinstance(error.filename, (str, bytes, os.PathLike))
         _fail(f"{os.fsdecode(error.filename)}: {error.strerror}" if named else f"output: {error.strerror or error}")
+    except UnicodeEncodeError as error:  # a file's name in a text that nixoci writes
+        before, after = error.object[: error.start], error.object[error.start :]
+        name = re.split(r"[\s\"']", before)[-1] + re.split(r"[\s\"']", after)[0]
+        _fail(f"{name}: not UTF-8, as the files are that would name it; rename it")
+
+
+def print_any_name() -> None:
+    """Let stdout print names of files that are not UTF-8 with the bytes that they have."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def finish_output() -> None:

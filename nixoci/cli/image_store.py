@@ -104,6 +104,10 @@ def image_store(
         raise click.UsageError("--prefix is the place of a copy; give it with --self-contained")
     if prefix is not None and not prefix.is_absolute():
         raise click.UsageError(f"--prefix {prefix} is not an absolute path")
+    place = prefix or out.resolve()
+    program = place / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
+    conf_text = render_storage_conf(place, mount_program=program) if conf is not None else ""
+    drop_in_text = render_storage_drop_in(place, mount_program=program) if drop_in is not None else ""
     paths = dict.fromkeys(path.resolve() for path in image_path)
     stored = build_image_store(
         out.absolute(),
@@ -112,14 +116,12 @@ def image_store(
         rootless=rootless,
         self_contained=self_contained,
     )
-    place = prefix or out.resolve()
-    program = place / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     if conf is not None:
-        conf.write(render_storage_conf(place, mount_program=program))
+        conf.write(conf_text)
     if drop_in is not None:
         if drop_in.path is not None:
             drop_in.path.parent.mkdir(parents=True, exist_ok=True)
-        drop_in.write(render_storage_drop_in(place, mount_program=program))
+        drop_in.write(drop_in_text)
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from nixoci.errors import EscapeError
+
 _FOR_ROOT = """\
 # For root's podman. A rootless podman reads this file too if there is no ~/.config/containers/storage.conf, but may not
 # mount these images: "failed to create erofs filesystem: operation not permitted". `nixoci image-store --rootless`
@@ -55,5 +57,15 @@ def _overlay(mount_program: str | os.PathLike[str] | None) -> str:
 
 
 def _quoted(path: str | os.PathLike[str]) -> str:
-    # a JSON string that leaves non-ASCII characters unescaped is a TOML basic string
-    return json.dumps(os.fspath(path), ensure_ascii=False)
+    """Return a path as a TOML basic string.
+
+    Raises:
+        EscapeError: It is not UTF-8.
+    """
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise EscapeError(f"{text}: not UTF-8, as podman's configuration is; choose another path") from error
+    # a JSON string that leaves other non-ASCII characters unescaped is a basic string, but for this character
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -12,6 +12,9 @@ _TAG = re.compile(
     r"(?P<flavor>(?:[-_.].*)?)",
     re.ASCII,
 )
+_MAX_TAG = 128
+"""Characters of a tag (distribution-spec, Pulling manifests); a registry may list longer ones."""
+
 _DATE_DIGITS = 4
 """A first number of at least this many digits is a year or a date; it does not follow a shorter number."""
 
@@ -47,7 +50,7 @@ def newer_tags(current: str, tags: Iterable[str]) -> list[str]:
 
 def _parse(tag: str) -> _Tag | None:
     match = _TAG.fullmatch(tag)
-    if match is None:
+    if match is None or len(tag) > _MAX_TAG:
         return None
     release = match["release"].split(".")
     length = len(release[0]) if len(release[0]) >= _DATE_DIGITS else 0

@@ -25,6 +25,9 @@ from nixoci.tree.limits import Limits
 Transport = Literal["oci", "oci-archive", "docker-archive"]
 
 _BY_DIGEST = re.compile(r"([^:]+)@(sha(?:256|512):[^:/]*)")
+_NO_TEXT = re.compile(r"[\ud800-\udfff]")
+"""Matches a byte that is not UTF-8, as Python spells it in an argument (PEP 383)."""
+
 _OTHERS = frozenset({"containers-storage", "dir", "docker-daemon", "ostree", "sif", "tarball", "atomic"})
 _DEFAULT_ACCESS = RegistryAccess()
 
@@ -66,6 +69,10 @@ def parse_source(text: str) -> Source:
         InvalidReferenceError: Not a source that nixoci reads.
         BlobError: `blobs:` without a digest after it, or a digest that is none.
     """
+    if not text.isascii() and _NO_TEXT.search(text):
+        raise InvalidReferenceError(
+            f"source {text!r}: its name is not UTF-8, as lock files and image.json are; rename it"
+        )
     transport, colon, rest = text.partition(":")
     if colon and transport in get_args(Transport):
         in_layout = _BY_DIGEST.fullmatch(rest) if transport != "docker-archive" else None

@@ -175,3 +175,33 @@ def wait_until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not true() and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_a_name_that_is_not_utf8_is_used_or_refused_in_one_line(tmp_path: Path, locale: str) -> None:
+    odd = os.fsdecode(b"b\xff")
+    image_path(tmp_path / odd, small_tree())
+    (tmp_path / f"l{odd}").mkdir()
+    write_layout(tmp_path / "web", [tar_stream({"a": b"x"})], tag="t")
+
+    def run(*arguments: str) -> str:
+        env = os.environ | {"LC_ALL": locale}
+        done = subprocess.run([*NIXOCI, *arguments], cwd=tmp_path, capture_output=True, check=False, env=env)
+        text = done.stderr.decode()
+        assert done.returncode == (1 if text else 0)
+        assert text.count("\n") == done.returncode
+        return text
+
+    refused = r"source 'oci:lb\udcff:t': its name is not UTF-8, as lock files and image.json are; rename it"
+    assert run("add", f"oci:l{odd}:t") == run("extract", f"oci:l{odd}:t", "out") == f"error: {refused}\n"
+    assert run("extract", "oci:web:t", f"out-{odd}", "--json") == ""
+    assert run("image-store", f"st-{odd}", odd, "--no-erofs", "--json") == ""
+    drop_in = run("image-store", f"with-{odd}", odd, "--no-erofs", "--drop-in", "drop-in")
+    refused = r"with-b\udcff: not UTF-8, as podman's configuration is; choose another path"
+    assert drop_in == f"error: {tmp_path}/{refused}\n"
+    assert not (tmp_path / f"with-{odd}").exists()
+    refused = rf"{tmp_path}/b\udcff/rootfs: not UTF-8, as the files are that would name it; rename it"
+    (tmp_path / "c.json").write_text('{"networks": ["none"]}')
+    units = run("bundle", odd, "bundle", "--container=c.json", "--seccomp=unconfined")
+    assert units in {"", f"error: {refused}\n"}
+    assert (tmp_path / "bundle").exists() == (units == "")

@@ -9,6 +9,8 @@ Where we differ on purpose:
   place. umoci gives it the attributes of what was there, or not, depending on the order of the entries.
 - SYMLINK: a whiteout follows no symlink of its own layer here, as overlayfs has no way to let it. umoci follows those
   that come before it in the layer.
+- LOOP: a whiteout through a loop of symlinks hides nothing here, as in an engine that stacks layers with overlayfs.
+  umoci refuses it.
 
 The stacks have no hardlink that replaces its own target (`c/a` linked to the file `c`), which umoci cannot make, and no
 set-group-ID bits, which the kernel makes umoci's missing parents inherit from the directory they are in.
@@ -17,6 +19,7 @@ set-group-ID bits, which the kernel makes umoci's missing parents inherit from t
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +49,8 @@ for number in $(seq 0 "$1"); do
     umoci --log=fatal unpack --image "layout:$number" "bundle-$number" 2> "error-$number" || rm -rf "bundle-$number"
 done
 """
+
+LOOP = re.compile(r"unpack entry: (?:\S*/)?\.wh\.\S*: .*: too many levels of symbolic links$")
 
 KINDS = {
     stat.S_IFREG: Kind.REGULAR,
@@ -80,13 +85,14 @@ def test_every_stack_gives_the_tree_that_umoci_gives(unpacked: Path, tmp_path: P
     for number in range(STACKS):
         stack = random_stack(number)
         theirs = unpacked / f"bundle-{number}" / "rootfs"
+        said = (unpacked / f"error-{number}").read_text(encoding="utf-8", errors="replace").strip()
         try:
-            found = compare(stack, ours(stack, tmp_path / str(number)), theirs)
+            made = ours(stack, tmp_path / str(number))
+            found = compare(stack, made, theirs) if theirs.exists() else _refusal(stack, said)
         except LayerError as error:
             refused += 1
             found = [f"we refuse it: {error}"] if theirs.exists() else []
         if found:
-            said = (unpacked / f"error-{number}").read_text(encoding="utf-8", errors="replace").strip()
             differences.append("\n".join([f"stack {number}", str(stack), *found, said]))
     assert not differences, "\n\n".join(differences)
     assert refused < STACKS / 5
@@ -98,10 +104,15 @@ def ours(stack: Stack, dest: Path) -> ImagePath:
     return ImagePath.open(dest)
 
 
+def _refusal(stack: Stack, said: str) -> list[str]:
+    """Return the difference between our image path and no tree of umoci's, which said why."""
+    if LOOP.search(said) or (stack.hides_twice and said.endswith(": link: no such file or directory")):  # LOOP, TWICE
+        return []
+    return ["umoci refuses it"]
+
+
 def compare(stack: Stack, ours: ImagePath, theirs: Path) -> list[str]:
     """Return the differences between our image path and umoci's root file system."""
-    if not theirs.exists():
-        return [] if stack.hides_twice else ["umoci refuses it"]  # TWICE
     with ours.metadata.open("rb") as lines:
         expected = dict(walk(read_dump(lines)))
     base, their_base = os.fsencode(ours.rootfs), os.fsencode(theirs)

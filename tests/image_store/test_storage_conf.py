@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 
-ODD = Path('/nix/store/ü"\\ 😀')
+ODD = Path('/nix/store/ü"\\ \x1b\x7f😀')
 
 
 def test_it_is_toml_whatever_the_path() -> None:

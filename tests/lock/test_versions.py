@@ -70,6 +70,11 @@ def test_no_text_breaks_it(current: str, tags: list[str]) -> None:
     assert set(newer_tags(current, tags)) <= set(tags)
 
 
+@pytest.mark.parametrize("tag", ["9" * 5000, "1." + "9" * 5000, "1.0-rc" + "9" * 5000, "2-" + "x" * 127])
+def test_a_text_that_is_too_long_for_a_tag_is_none(tag: str) -> None:
+    assert newer_tags("1", [tag]) == newer_tags("1.0", [tag]) == newer_tags(tag, ["2.0"]) == []
+
+
 tag_texts = st.from_regex(r"[a-z0-9_][a-z0-9_.-]{0,15}", fullmatch=True)
 
 

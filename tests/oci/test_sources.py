@@ -61,6 +61,10 @@ def test_a_source_is_one_text(text: str, expected: object) -> None:
                 "nginx:1.27"
             ),
         ),
+        (
+            "oci:b\udcff:1",
+            "source 'oci:b\\udcff:1': its name is not UTF-8, as lock files and image.json are; rename it",
+        ),
     ],
 )
 def test_what_is_no_source(text: str, says: str) -> None:
