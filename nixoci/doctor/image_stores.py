@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from nixoci.doctor.facts import Facts, ImageStoreFacts
 from nixoci.doctor.finding import Finding, ok, problem, warning
 from nixoci.doctor.tools import PODMAN_DROP_INS
+from nixoci.gc_roots.update import KEPT_DROP_IN
 
 _SHOWN = 3
 
@@ -61,16 +62,18 @@ def check_hidden_images(facts: Facts) -> Iterator[Finding]:
 
 def _judge(store: ImageStoreFacts, facts: Facts) -> Finding:
     name = str(store.path)
+    again = "run `nixoci gc-roots`" if store.file == KEPT_DROP_IN else ""
     if store.error:
         return problem(
             name,
             f"{store.error}; every podman command fails",
-            f"build the image store again, or take it out of {store.file}",
+            again or f"build the image store again, or take it out of {store.file}",
         )
     if store.missing_trees:
         shown = ", ".join(str(path) for path in store.missing_trees[:_SHOWN])
         more = f" and {len(store.missing_trees) - _SHOWN} more" if len(store.missing_trees) > _SHOWN else ""
-        return problem(name, f"its images are gone: {shown}{more}", "build the image store again with its images")
+        advice = again or "build the image store again with its images"
+        return problem(name, f"its images are gone: {shown}{more}", advice)
     if store.erofs and facts.rootless:
         return problem(
             name,

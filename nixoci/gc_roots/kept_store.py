@@ -70,9 +70,11 @@ def _copy(image: LocatedImage, store: Path) -> None:
     big_data = store / "overlay-images" / image.id
     if not big_data.exists():
         _copy_tree(image.store / "overlay-images" / image.id, big_data)
-    tar_split = f"overlay-layers/{image.layer}.tar-split.gz"
-    if not (store / tar_split).exists():
-        shutil.copyfile(image.store / tar_split, store / tar_split)
+    tar_split = f"{image.layer}.tar-split.gz"
+    if not (store / "overlay-layers" / tar_split).exists():
+        made = store / "overlay-layers" / f".{tar_split}"
+        _copy_file(image.store / "overlay-layers" / tar_split, made)
+        made.rename(store / "overlay-layers" / tar_split)
     overlay = store / _OVERLAY / image.layer
     if not overlay.exists():
         _copy_tree(image.store / _OVERLAY / image.layer, overlay)
@@ -85,10 +87,18 @@ def _copy_tree(source: Path, target: Path) -> None:
     """Copy a directory, which appears whole; symlinks stay, and the owner may write."""
     made = target.with_name(f".{target.name}.new")
     shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(source, made, symlinks=True, copy_function=shutil.copyfile)
+    shutil.copytree(source, made, symlinks=True, copy_function=_copy_file)
     for folder, _, _ in os.walk(made):
         Path(folder).chmod(0o755)
     made.rename(target)
+
+
+def _copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file to the disk: the list of images, which is there after a power cut, must not come before it."""
+    with Path(source).open("rb") as read, Path(target).open("wb") as write:
+        shutil.copyfileobj(read, write)
+        write.flush()
+        os.fsync(write.fileno())
 
 
 def _remove_others(store: Path, images: set[str], layers: set[str]) -> None:

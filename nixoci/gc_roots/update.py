@@ -18,6 +18,12 @@ from nixoci.user import user_state
 
 _PREFIX = "podman-"
 
+KEPT_STORE = Path("/nix/var/nixoci/kept-images")
+"""Root's kept store: on the file system of the Nix store, because the kernel mounts EROFS files from there."""
+
+KEPT_DROP_IN = Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf")
+"""The file that names it in podman's configuration."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
@@ -38,9 +44,8 @@ class Places:
             return cls(
                 roots=Path("/var/lib/nixoci/gc-roots"),
                 unit_roots=UnitRoots(files=Path(GC_ROOTS) / "nixoci", links=None, user=False),
-                # on the file system of the Nix store, because the kernel mounts EROFS files from there
-                kept_store=Path("/nix/var/nixoci/kept-images"),
-                drop_in=Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf"),
+                kept_store=KEPT_STORE,
+                drop_in=KEPT_DROP_IN,
             )
         roots = user_state() / USER_LINKS
         files = Path(GC_ROOTS) / user_roots(getpass.getuser())

@@ -124,6 +124,9 @@ def _differences_from_source(name: str, image: LockedImage, platform: str, conte
     except NixociError as error:
         yield str(error)
         return
+    except OSError as error:
+        yield f"{error.filename}: {error.strerror}"
+        return
     here = replace(image.platforms[platform], nar_hash=None)
     for part in ("manifest", "config", "layers"):
         if getattr(here, part) != getattr(there, part):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nixoci.doctor.examine import examine
 from nixoci.doctor.facts import ConfigFile, Facts, ImageStoreFacts, version_of
 from nixoci.doctor.finding import Finding, Status
+from nixoci.gc_roots.update import KEPT_DROP_IN
 
 CONF = ConfigFile(
     path=Path("/etc/containers/storage.rootful.conf.d/50-nixoci.conf"),
@@ -64,6 +66,12 @@ def bad(facts: Facts) -> list[Finding]:
     return [finding for finding in examine(facts) if finding.status is not Status.OK]
 
 
+KEPT_DAMAGES: list[tuple[dict[str, Any], str]] = [
+    ({"error": "does not exist"}, "does not exist; every podman command fails"),
+    ({"missing_trees": (Path("/nix/store/gone/rootfs"),)}, "/nix/store/gone/rootfs"),
+]
+
+
 @pytest.mark.parametrize("facts", [HEALTHY, ALICE])
 def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
     assert bad(facts) == []
@@ -114,6 +122,16 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             str(STORE.path),
             "does not exist; every podman command fails",
             f"take it out of {CONF.path}",
+        ),
+        *(
+            (
+                replace(HEALTHY, image_stores=(replace(STORE, file=KEPT_DROP_IN, **damage),)),
+                "problem",
+                str(STORE.path),
+                found,
+                "run `nixoci gc-roots`",
+            )
+            for damage, found in KEPT_DAMAGES
         ),
         (
             replace(HEALTHY, image_stores=(replace(STORE, missing_trees=(Path("/nix/store/gone/rootfs"),)),)),

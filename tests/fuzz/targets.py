@@ -300,8 +300,8 @@ def _rebuild(stream: bytes, folder: Path) -> None:
 def texts(random: Random, folder: Path) -> list[Step]:
     """Arguments: references, sources, names, platforms."""
     _write_layout(random, folder / "layout", [_SOUND], wild=False)
-    values = [value for value in (odd_value(random) for _ in range(40)) if isinstance(value, str) and "\0" not in value]
-    values = [value for value in values if value and not value.startswith("-") and value.isascii()] or ["x"]
+    values = [value for value in (odd_value(random) for _ in range(40)) if isinstance(value, str)]
+    values = [value for value in values if value[:1] not in ("", "-") and not {"\0", "\ud800"} & set(value)] or ["x"]
     kind = random.choice(("oci:", "oci-archive:", "docker-archive:", "oci:layout:", "oci:layout@"))
     source = kind + random.choice(values)
     name = random.choice(values)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
+import shutil
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +90,39 @@ def test_a_copy_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     whole, kept = tmp_path / "whole", tmp_path / "kept"
     update_kept_store(whole, {web.id: web}, tmp_path / "a.conf")
     (kept / "overlay" / f".{web.layer}.new/composefs-data").mkdir(parents=True)
+    (kept / "overlay-layers").mkdir()
+    (kept / "overlay-layers" / f".{web.layer}.tar-split.gz").write_bytes(b"half")
     update_kept_store(kept, {web.id: web}, tmp_path / "b.conf")
     assert listing(kept) == listing(whole)
+
+
+def test_nothing_has_its_name_before_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full at the first byte of each file in turn."""
+    web = make_store(tmp_path, "web")["web"]
+    whole = tmp_path / "whole"
+    update_kept_store(whole, {web.id: web}, tmp_path / "a.conf")
+    copy, left = shutil.copyfileobj, [0]
+
+    def full(read: Any, write: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            write.write(b"half")
+            raise OSError(errno.ENOSPC, "full")
+        copy(read, write)
+
+    for count in itertools.count():
+        kept, left[0] = tmp_path / f"kept-{count}", count
+        monkeypatch.setattr(shutil, "copyfileobj", full)
+        try:
+            update_kept_store(kept, {web.id: web}, tmp_path / f"{count}.conf")
+        except OSError:
+            assert not (kept / "overlay-images/images.json").exists()
+        else:
+            break
+        monkeypatch.setattr(shutil, "copyfileobj", copy)
+        update_kept_store(kept, {web.id: web}, tmp_path / f"{count}.conf")
+        assert listing(kept) == listing(whole)
+    assert count > 3
 
 
 def test_a_damaged_store_is_named(tmp_path: Path) -> None:

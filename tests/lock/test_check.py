@@ -93,6 +93,21 @@ def test_what_is_gone(lock: Lock, layout: Path, context: LockContext) -> None:
     assert problem.message.startswith(f"registry.example/app@{lock.images['app'].digest}: skopeo says: ")
 
 
+def test_a_source_that_cannot_be_read_is_a_problem_of_its_image_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    context, lock = LockContext(directory=tmp_path), Lock(version=1)
+    for name in ("bad", "good"):
+        write_layout(tmp_path / name, [tar_stream({name: b""})], tag="1.0")
+        source = f"oci:{name}:1.0"
+        lock, _ = add_image(lock, source, context=context, name=name, platforms=[Platform.parse(AMD64)])
+    index = tmp_path / "bad/index.json"
+    index.unlink()
+    index.symlink_to("index.json")
+    assert problems(lock, context) == [f"image bad, {AMD64}: {index}: Too many levels of symbolic links"]
+
+
 def test_newer_tags(lock: Lock, context: LockContext) -> None:
     assert outdated_images(lock, context=context) == [
         Outdated(image="app", reference=APP, moved=False, newer=["1.1", "1.2"])
