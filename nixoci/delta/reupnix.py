@@ -34,6 +34,7 @@ from nixoci.nix_store.trust import check_trust
 from nixoci.openat import open_below, with_child
 from nixoci.progress import byte_progress, item_progress
 from nixoci.streams import Data, ProgressSink, Sink, read_fully
+from nixoci.tree.limits import MAX_TARGET
 
 _META = (b".toplevel-paths", b".restore-links", b".cerate-paths", b".delete-paths", b".prune-links")
 _HASH = re.compile(rf"[{NIX32}]{{52}}".encode())
@@ -342,14 +343,17 @@ def _read_files(stream: _Stream, folder: Path) -> None:
         if name == b".data-end" and not size:
             stream.end_member()
             return
-        if not _HASH.fullmatch(name) or (folder / os.fsdecode(name)).exists():
+        if not _HASH.fullmatch(name) or os.path.lexists(folder / os.fsdecode(name)):
             raise stream.broken(f"a file named {os.fsdecode(name)!r}")
         need_space(folder, size, os.fsdecode(name))
         file = folder / os.fsdecode(name)
         if flags == b"l":
-            if size > 4095:
+            if not 0 < size <= MAX_TARGET:
                 raise stream.broken(f"a symlink of {size} bytes")
-            file.symlink_to(os.fsdecode(b"".join(stream.content(size))))
+            target = b"".join(stream.content(size))
+            if b"\0" in target:
+                raise stream.broken(f"a symlink to {os.fsdecode(target)!r}")
+            file.symlink_to(os.fsdecode(target))
         else:
             with file.open("xb") as out:
                 for block in stream.content(size):

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from nixoci.cli import main
 from nixoci.compression import compress
+from nixoci.delta import reupnix
 from nixoci.delta.effort import Effort
+from nixoci.gc_roots.image_stores import built_stores, find_images
+from nixoci.gc_roots.kept_store import update_kept_store
+from nixoci.image_store.build import build_image_store
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from tests.container.samples import make_image
 from tests.delta.forgery import Forger, frames, seal
-from tests.delta.trees import closure, delta, rebuild, store_path
+from tests.delta.test_reupnix import read
+from tests.delta.trees import Spec, closure, delta, rebuild, store_path
 from tests.fuzz.documents import DEPLOYMENT, IMAGE_CONFIG, LABELS
 from tests.fuzz.tars import NAMES, changed_tar, random_layer
 from tests.fuzz.values import changed_bytes, changed_json, json_text, odd_value
@@ -222,6 +227,24 @@ def _use_image() -> list[Step]:
     ]
 
 
+def stores(random: Random, folder: Path) -> list[Step]:
+    """Image stores with changed lists of images and layers, from which the images of old containers are kept."""
+    image = image_path(folder / "0-image", small_tree())
+    store = folder / "0-nixoci-image-store"
+    (stored,) = build_image_store(store, [image], mkcomposefs=None)
+    for name in random.choice((("images",), ("layers",), ("images", "layers"))):
+        made = store / f"overlay-{name}/{name}.json"
+        made.chmod(0o644)
+        made.write_bytes(json_text(random, changed_json(random, json.loads(made.read_bytes()))))
+    (folder / "kept").mkdir()
+    return [Step(run=lambda: _keep(stored.id, folder), makes=["kept", "drop-in"])] * 2
+
+
+def _keep(image: str, folder: Path) -> None:
+    found = find_images([image], [folder / "kept", *built_stores(folder)], store_dir=folder)
+    update_kept_store(folder / "kept", {key: value for key, value in found.items() if value.whole}, folder / "drop-in")
+
+
 def locks(random: Random, folder: Path) -> list[Step]:
     """Changed lock files."""
     _write_layout(random, folder / "layout", [_SOUND], wild=False)
@@ -297,6 +320,41 @@ def _rebuild(stream: bytes, folder: Path) -> None:
     rebuild(stream, folder, folder / "spool")
 
 
+def reupnix_streams(random: Random, folder: Path) -> list[Step]:
+    """Streams of reUpNix's format with a changed member, whose size is right again, or with changed bytes."""
+    old, new = store_path("app-1.0", "a"), store_path("app-1.1", "b")
+    files: dict[bytes, Spec] = {b"same": b"kept", b"out": ("l", b"/etc")}
+    base = closure(folder, {old: files})
+    (folder / "new").mkdir()
+    out = io.BytesIO()
+    reupnix.write(base, closure(folder / "new", {new: files | {b"new": ("x", b"made"), b"dir": {b"a": b""}}}), out)
+    members: list[tuple[list[bytes], bytes]] = []
+    rest = out.getvalue()
+    while rest:
+        head, _, rest = rest.partition(b"\n")
+        size = int(head.split(b" ")[2])
+        members.append((head.split(b" ")[:2], rest[:size]))
+        rest = rest[size + 1 :]
+    at = random.randrange(len(members))
+    (name, flags), content = members[at]
+    kind = random.randrange(5)
+    if kind == 0:
+        members.insert(random.randrange(len(members)), members[at])
+    elif kind == 1:
+        members[at] = ([name, random.choice((b"-", b"x", b"l", b""))], content)
+    else:
+        members[at] = ([name, flags], changed_bytes(random, content or b"x\0"))
+    stream = b"".join(b"%s %d\n%s\n" % (b" ".join(head), len(text), text) for head, text in members)
+    if random.random() < 0.2:
+        stream = changed_bytes(random, stream)
+    (folder / "spool").mkdir()
+    return [Step(run=lambda: discard(read(stream, folder, folder / "spool")), makes=["spool"])]
+
+
+def discard(_: object) -> None:
+    """Do nothing with a result."""
+
+
 def texts(random: Random, folder: Path) -> list[Step]:
     """Arguments: references, sources, names, platforms."""
     _write_layout(random, folder / "layout", [_SOUND], wild=False)
@@ -316,7 +374,19 @@ def texts(random: Random, folder: Path) -> list[Step]:
 
 TARGETS = {
     target.__name__: target
-    for target in (layers, images, archives, dumps, documents, locks, deployments, deltas, texts)
+    for target in (
+        layers,
+        images,
+        archives,
+        dumps,
+        documents,
+        stores,
+        locks,
+        deployments,
+        deltas,
+        reupnix_streams,
+        texts,
+    )
 }
 
 
