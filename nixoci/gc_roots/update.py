@@ -1,6 +1,5 @@
 """The verb: ask an engine for its containers, find their images in the Nix store, and update the roots."""
 
-import getpass
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from nixoci.gc_roots.podman import ContainerRecord, Podman
 from nixoci.gc_roots.units import UnitRoots, update_unit_roots
 from nixoci.output import exclusive_directory
 from nixoci.progress import item_progress
-from nixoci.user import user_state
+from nixoci.user import user_name, user_state
 
 _PREFIX = "podman-"
 
@@ -39,7 +38,11 @@ class Places:
 
     @classmethod
     def default(cls) -> "Places":
-        """Return the places of the user who runs this process."""
+        """Return the places of the user who runs this process.
+
+        Raises:
+            StoreError: The user has no home directory.
+        """
         if os.geteuid() == 0:
             return cls(
                 roots=Path("/var/lib/nixoci/gc-roots"),
@@ -48,7 +51,7 @@ class Places:
                 drop_in=KEPT_DROP_IN,
             )
         roots = user_state() / USER_LINKS
-        files = Path(GC_ROOTS) / user_roots(getpass.getuser())
+        files = Path(GC_ROOTS) / user_roots(user_name())
         own = UnitRoots(files=files, links=roots, user=True)
         return cls(roots=roots, unit_roots=own, kept_store=None, drop_in=None)
 

@@ -20,14 +20,17 @@ def may_reject(home: Path | None = None, system: Path = _SYSTEM) -> bool:
         home: The user's home; by default that of this process's user. A policy there replaces the system's.
         system: The system's policy.
     """
-    user = (home or Path.home()) / _USER
-    path = user if user.exists() else system
-    if not path.exists():
-        return False
     try:
+        user = (home or Path.home()) / _USER
+    except RuntimeError:  # a user without a home
+        user = system
+    try:
+        path = user if user.exists() else system
+        if not path.exists():
+            return False
         policy = json.loads(path.read_bytes())
         return any(requirement != {"type": _ACCEPT} for requirement in _requirements(policy))
-    except (ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return True  # skopeo explains the fault in it best
 
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.errors import ProcessError
+from nixoci.errors import ProcessError, StoreError
 from nixoci.gc_roots import image_stores, links, update
 from nixoci.gc_roots.links import Change, update_links
 from nixoci.gc_roots.podman import Podman
+from nixoci.gc_roots.units import UnitRoots
 from nixoci.gc_roots.update import ContainerRoot, Places, mend_configuration, update_podman_roots
 from nixoci.image_store.build import build_image_store
 from tests.image_store.trees import image_path, small_tree
 from tests.units.samples import executable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nixoci.image_store.build import StoredImage
 
 
@@ -31,7 +32,12 @@ class Host:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.nix_store = folder / "store"
-        self.places = Places(roots=folder / "roots", kept_store=folder / "kept", drop_in=folder / "etc/drop-in.conf")
+        self.places = Places(
+            roots=folder / "roots",
+            unit_roots=UnitRoots(files=folder / "units", links=None, user=False),
+            kept_store=folder / "kept",
+            drop_in=folder / "etc/drop-in.conf",
+        )
         self.auto = folder / "auto"
         for made in (self.nix_store, self.auto, folder / "bin"):
             made.mkdir()
@@ -224,6 +230,26 @@ def test_a_drop_in_whose_store_is_gone_is_removed(host: Host) -> None:
     assert mend_configuration(host.places) == host.places.drop_in
     assert not host.places.drop_in.exists()
     assert mend_configuration(replace(host.places, kept_store=None, drop_in=None)) is None
+
+
+def test_a_users_roots_are_in_the_directory_of_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")  # which counts as unset
+    assert Places.default().roots == tmp_path / ".local/state/nixoci/gc-roots"
+    assert Places.default().kept_store is Places.default().drop_in is None
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert Places.default().roots == Path("/state/nixoci/gc-roots")
+
+
+def test_a_user_without_a_home_is_told_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = next(uid for uid in range(60_000, 70_000) if uid not in {entry.pw_uid for entry in pwd.getpwall()})
+    monkeypatch.setattr("os.geteuid", lambda: unknown)
+    monkeypatch.setattr("os.getuid", lambda: unknown)
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(StoreError, match=f"^user {unknown}: has no home directory; set HOME or XDG_STATE_HOME$"):
+        Places.default()
 
 
 def listing(folder: Path) -> dict[str, str]:
