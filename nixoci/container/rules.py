@@ -56,6 +56,7 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
         ContainerError: The first rule that is broken; the message starts with the option.
     """
     check_names(deployment)
+    _check_paths(deployment)
     parsed = parse_deployment(deployment)
     for container in parsed.containers:
         _check_references(container, deployment)
@@ -89,6 +90,7 @@ def check_bundle(name: str, deployment: Deployment, *, user: bool = False) -> Pa
     if container is None or container.backend is not Backend.BUNDLE:
         raise ContainerError(f"containers.{name}: no container with the bundle backend; name one of this document")
     check_names(deployment)
+    _check_paths(deployment)
     parsed = parse_deployment(deployment, only=name)
     for each in parsed.containers:
         _check_container(each, deployment, user=user)
@@ -107,6 +109,13 @@ def check_resolved(container: ResolvedContainer) -> None:
             " healthcheck.test"
         )
     RESTRICTIONS[container.declared.backend].check_resolved(container)
+
+
+def _check_paths(deployment: Deployment) -> None:
+    for name, path in deployment.images.items():
+        text(f"images.{name}", path)
+    if deployment.image_store is not None:
+        text("imageStore", deployment.image_store)
 
 
 def _check_references(container: ParsedContainer, deployment: Deployment) -> None:

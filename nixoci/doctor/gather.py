@@ -103,6 +103,8 @@ def _image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
     except OSError as error:
         gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
         return ImageStoreFacts(path=path, file=file, error="does not exist" if gone else _cannot_be_read(error))
+    except ValueError:
+        return ImageStoreFacts(path=path, file=file, error="cannot be a path: it has a NUL character")
     try:
         return _image_store_there(path, file, query=query)
     except FileNotFoundError as error:

@@ -257,6 +257,8 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
         ({}, {"quadlets": {"a.container": {}}}, "quadlets.a.container: a .container file is an item of containers"),
         ({}, {"quadlets": {"a.service": {}}}, "quadlets: 'a.service' is not a Quadlet file; expected one of NAME.kube"),
         ({}, {"quadlets": {"../a.kube": {}}}, "quadlets: '../a' cannot be a name"),
+        ({"a": {}}, {"images": {"i": "/a\0b"}}, "images.i: a NUL character, which cannot be passed to a process"),
+        ({}, {"imageStore": "/a\0b"}, "imageStore: a NUL character, which cannot be passed to a process"),
     ],
 )
 def test_what_cannot_be_honoured_names_the_option(

@@ -40,6 +40,7 @@ def test_a_store_that_cannot_be_read_is_told_apart_from_one_that_is_none(tmp_pat
     (damaged / "overlay-images/images.json").mkdir(parents=True)
     (tmp_path / "dangling").symlink_to("gone")
     assert error(tmp_path / "gone") == error(tmp_path / "dangling") == "does not exist"
+    assert error(tmp_path / "a\0b") == "cannot be a path: it has a NUL character"
     assert error(loop) == f"cannot be read: {loop}: Too many levels of symbolic links"
     assert error(empty) == f"is not an image store: it has no {empty}/overlay-images/images.json"
     assert error(damaged) == f"cannot be read: {damaged}/overlay-images/images.json: Is a directory"

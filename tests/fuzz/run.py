@@ -21,10 +21,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from nixoci.errors import NixociError
-from tests.fuzz.targets import TARGETS, Step, write_tools
+from tests.fuzz.targets import TARGETS, write_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from tests.fuzz.step import Step
 
 BATCH = 200
 CPU_SECONDS = 10

@@ -9,23 +9,19 @@ import io
 import json
 import lzma
 import tarfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nixoci.cli import main
 from nixoci.compression import compress
-from nixoci.delta import reupnix
-from nixoci.delta.effort import Effort
 from nixoci.gc_roots.image_stores import built_stores, find_images
 from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.image_store.build import build_image_store
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from tests.container.samples import make_image
-from tests.delta.forgery import Forger, frames, seal
-from tests.delta.test_reupnix import read
-from tests.delta.trees import Spec, closure, delta, rebuild, store_path
 from tests.fuzz.documents import DEPLOYMENT, IMAGE_CONFIG, LABELS
+from tests.fuzz.step import Step, command
+from tests.fuzz.streams import deltas, reupnix_streams
 from tests.fuzz.tars import NAMES, changed_tar, random_layer
 from tests.fuzz.values import changed_bytes, changed_json, json_text, odd_value
 from tests.host.stacks import random_stack
@@ -35,7 +31,6 @@ from tests.support.layout import add_blob, config_value, encode, tag_blob, write
 from tests.units.samples import GENERATOR, MKCOMPOSEFS, executable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
     from random import Random
 
@@ -49,27 +44,6 @@ _FIELDS = (
     *(b"\\", b"\\xzz", b"a" * 300, b"/a" * 3000, b"0.999999999"),
 )
 """Fields of a line of a metadata dump that belong elsewhere, or nowhere."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """Something that reads an input.
-
-    Attributes:
-        run: Do it; ends with SystemExit, as the command does, or with nixoci's own error.
-        makes: Names in the folder that it may make, and must not leave behind if it fails; those that were there may
-            change.
-        sure: It must work if the step before it has.
-    """
-
-    run: Callable[[], None]
-    makes: Sequence[str] = ()
-    sure: bool = False
-
-
-def command(*arguments: str, makes: Sequence[str] = (), sure: bool = False) -> Step:
-    """Return the step of a command line."""
-    return Step(run=lambda: main(arguments), makes=makes, sure=sure)
 
 
 def _extract(source: str) -> list[Step]:
@@ -273,12 +247,16 @@ def locks(random: Random, folder: Path) -> list[Step]:
 def deployments(random: Random, folder: Path) -> list[Step]:
     """Changed documents of containers, and the units of them, with stand-ins for podman's generator and mkcomposefs."""
     make_image(folder / "i", IMAGE_CONFIG["config"])
+    stored = image_path(folder / "s", small_tree())
+    build_image_store(folder / "store", [stored], mkcomposefs=None)
     containers = {}
     for name in random.sample("abcd", 2):
         kind = random.choice(list(DEPLOYMENT["containers"]))
-        backend = "rootfs" if kind == "podman" else "bundle"
-        containers[name] = copy.deepcopy(DEPLOYMENT["containers"][kind]) | {"backend": backend}
-    value = DEPLOYMENT | {"images": {"i": str(folder / "i")}, "containers": containers}
+        backend = random.choice(("podman", "rootfs")) if kind == "podman" else "bundle"
+        image = "s" if kind == "podman" else "i"
+        containers[name] = copy.deepcopy(DEPLOYMENT["containers"][kind]) | {"backend": backend, "image": image}
+    images = {name: str(folder / name) for name in "is"}
+    value = DEPLOYMENT | {"images": images, "imageStore": str(folder / "store"), "containers": containers}
     (folder / "d.json").write_bytes(json_text(random, changed_json(random, value)))
     executable(folder / "quadlet", GENERATOR)
     tools = ("--seccomp=unconfined", "--mkcomposefs=./mkcomposefs", "--quadlet=./quadlet", "--crun=/bin/true")
@@ -286,73 +264,6 @@ def deployments(random: Random, folder: Path) -> list[Step]:
         command("units", "d.json", "units", *tools, makes=["units"]),
         command("units", "d.json", "user", "--user", *tools, makes=["user"]),
     ]
-
-
-def deltas(random: Random, folder: Path) -> list[Step]:
-    """Deltas with changed frames, headers, recipes and contents, whose checksums are right again."""
-    old, new = store_path("app-1.0", "a"), store_path("app-1.1", "b")
-    text = b"".join(b"line %d\n" % number for number in range(900))
-    base = closure(folder, {old: {b"file": b"content", b"text": text, b"out": ("l", b"/etc")}})
-    if random.random() < 0.6:
-        forger = Forger(base.paths[old], new)
-        parts = forger.header_parts()
-        header, body = b"".join(parts.values()), forger.body()
-        if random.random() < 0.5:
-            part = random.choice(list(parts))
-            header = b"".join((parts | {part: changed_bytes(random, parts[part])}).values())
-        else:
-            body = changed_bytes(random, body)
-        stream = forger.of_header(header, body)
-    else:
-        (folder / "new").mkdir()
-        goal = closure(folder / "new", {new: {b"file": b"changed", b"text": text.replace(b"7", b"seven")}})
-        stream, _ = delta(base, goal, Effort.FAST)
-        bodies = [frame[:-8] for frame in frames(stream)]
-        at = random.randrange(len(bodies))
-        bodies[at] = changed_bytes(random, bodies[at])
-        stream = seal(bodies) if random.random() < 0.7 else changed_bytes(random, stream)
-    (folder / "delta").write_bytes(stream)
-    (folder / "spool").mkdir()
-    return [Step(run=lambda: _rebuild(stream, folder), makes=["spool"])]
-
-
-def _rebuild(stream: bytes, folder: Path) -> None:
-    rebuild(stream, folder, folder / "spool")
-
-
-def reupnix_streams(random: Random, folder: Path) -> list[Step]:
-    """Streams of reUpNix's format with a changed member, whose size is right again, or with changed bytes."""
-    old, new = store_path("app-1.0", "a"), store_path("app-1.1", "b")
-    files: dict[bytes, Spec] = {b"same": b"kept", b"out": ("l", b"/etc")}
-    base = closure(folder, {old: files})
-    (folder / "new").mkdir()
-    out = io.BytesIO()
-    reupnix.write(base, closure(folder / "new", {new: files | {b"new": ("x", b"made"), b"dir": {b"a": b""}}}), out)
-    members: list[tuple[list[bytes], bytes]] = []
-    rest = out.getvalue()
-    while rest:
-        head, _, rest = rest.partition(b"\n")
-        size = int(head.split(b" ")[2])
-        members.append((head.split(b" ")[:2], rest[:size]))
-        rest = rest[size + 1 :]
-    at = random.randrange(len(members))
-    (name, flags), content = members[at]
-    kind = random.randrange(5)
-    if kind == 0:
-        members.insert(random.randrange(len(members)), members[at])
-    elif kind == 1:
-        members[at] = ([name, random.choice((b"-", b"x", b"l", b""))], content)
-    else:
-        members[at] = ([name, flags], changed_bytes(random, content or b"x\0"))
-    stream = b"".join(b"%s %d\n%s\n" % (b" ".join(head), len(text), text) for head, text in members)
-    if random.random() < 0.2:
-        stream = changed_bytes(random, stream)
-    (folder / "spool").mkdir()
-    return [Step(run=lambda: discard(read(stream, folder, folder / "spool")), makes=["spool"])]
-
-
-def discard(_: object) -> None:
-    """Do nothing with a result."""
 
 
 def texts(random: Random, folder: Path) -> list[Step]:

@@ -13,7 +13,7 @@ NUMBERS = (0, 1, 2, 7, 511, 512, 513, 4096, 65_536, (1 << 31) - 1, 1 << 31, (1 <
 """Sizes, ids and times at the ends of their ranges."""
 
 _DEEP = 300
-_STRINGS = (
+_STRINGS: tuple[str, ...] = (
     *(
         "",
         " ",
@@ -35,6 +35,9 @@ _STRINGS = (
     *("latest", "docker.io/library/a:1", "oci:layout:t", "linux/amd64", "1:2", "0", "-1", "1e9", "true", "null"),
     *("--help", "-", "a b", "a=b", "a:b:c", "\u2028", "10s", "5m", "CMD", "none", "host", "2024-01-02T03:04:05Z"),
 )
+_MARKS = "\0\n\udcff\x7f\"'\\%$ "
+"""Characters that mean something in one of the languages that a value is written in."""
+
 _SCALARS: tuple[Any, ...] = (
     None,
     True,
@@ -146,7 +149,8 @@ def _like(random: Random, value: Any) -> Any:
 
 def _changed_text(random: Random, text: str) -> str:
     at = random.randrange(len(text) + 1)
-    return text[:at] + random.choice(_STRINGS) + text[at + random.choice((0, 1, 3)) :]
+    added: str = random.choice((*_STRINGS, *_MARKS))
+    return text[:at] + added + text[at + random.choice((0, 1, 3)) :]
 
 
 def _places(value: Any) -> Any:

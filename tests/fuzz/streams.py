@@ -1,0 +1,85 @@
+"""Deltas that are attacked: each target writes one random stream and returns the step that reads it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from nixoci.delta import reupnix
+from nixoci.delta.effort import Effort
+from tests.delta.forgery import Forger, frames, seal
+from tests.delta.test_reupnix import read
+from tests.delta.trees import Spec, closure, delta, rebuild, store_path
+from tests.fuzz.step import Step
+from tests.fuzz.values import changed_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from random import Random
+
+
+def deltas(random: Random, folder: Path) -> list[Step]:
+    """Deltas with changed frames, headers, recipes and contents, whose checksums are right again."""
+    old, new = store_path("app-1.0", "a"), store_path("app-1.1", "b")
+    text = b"".join(b"line %d\n" % number for number in range(900))
+    base = closure(folder, {old: {b"file": b"content", b"text": text, b"out": ("l", b"/etc")}})
+    if random.random() < 0.6:
+        forger = Forger(base.paths[old], new)
+        parts = forger.header_parts()
+        header, body = b"".join(parts.values()), forger.body()
+        if random.random() < 0.5:
+            part = random.choice(list(parts))
+            header = b"".join((parts | {part: changed_bytes(random, parts[part])}).values())
+        else:
+            body = changed_bytes(random, body)
+        stream = forger.of_header(header, body)
+    else:
+        (folder / "new").mkdir()
+        goal = closure(folder / "new", {new: {b"file": b"changed", b"text": text.replace(b"7", b"seven")}})
+        stream, _ = delta(base, goal, Effort.FAST)
+        bodies = [frame[:-8] for frame in frames(stream)]
+        at = random.randrange(len(bodies))
+        bodies[at] = changed_bytes(random, bodies[at])
+        stream = seal(bodies) if random.random() < 0.7 else changed_bytes(random, stream)
+    (folder / "delta").write_bytes(stream)
+    (folder / "spool").mkdir()
+    return [Step(run=lambda: _rebuild(stream, folder), makes=["spool"])]
+
+
+def _rebuild(stream: bytes, folder: Path) -> None:
+    rebuild(stream, folder, folder / "spool")
+
+
+def reupnix_streams(random: Random, folder: Path) -> list[Step]:
+    """Streams of reUpNix's format with a changed member, whose size is right again, or with changed bytes."""
+    old, new = store_path("app-1.0", "a"), store_path("app-1.1", "b")
+    files: dict[bytes, Spec] = {b"same": b"kept", b"out": ("l", b"/etc")}
+    base = closure(folder, {old: files})
+    (folder / "new").mkdir()
+    out = io.BytesIO()
+    reupnix.write(base, closure(folder / "new", {new: files | {b"new": ("x", b"made"), b"dir": {b"a": b""}}}), out)
+    members: list[tuple[list[bytes], bytes]] = []
+    rest = out.getvalue()
+    while rest:
+        head, _, rest = rest.partition(b"\n")
+        size = int(head.split(b" ")[2])
+        members.append((head.split(b" ")[:2], rest[:size]))
+        rest = rest[size + 1 :]
+    at = random.randrange(len(members))
+    (name, flags), content = members[at]
+    kind = random.randrange(5)
+    if kind == 0:
+        members.insert(random.randrange(len(members)), members[at])
+    elif kind == 1:
+        members[at] = ([name, random.choice((b"-", b"x", b"l", b""))], content)
+    else:
+        members[at] = ([name, flags], changed_bytes(random, content or b"x\0"))
+    stream = b"".join(b"%s %d\n%s\n" % (b" ".join(head), len(text), text) for head, text in members)
+    if random.random() < 0.2:
+        stream = changed_bytes(random, stream)
+    (folder / "spool").mkdir()
+    return [Step(run=lambda: discard(read(stream, folder, folder / "spool")), makes=["spool"])]
+
+
+def discard(_: object) -> None:
+    """Do nothing with a result."""
