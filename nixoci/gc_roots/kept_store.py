@@ -60,9 +60,10 @@ def update_kept_store(store: Path, images: Mapping[str, LocatedImage], drop_in: 
 
 def remove_dangling_drop_in(store: Path, drop_in: Path) -> bool:
     """Remove the drop-in if the store that it names is gone, since every podman command fails then; tell if it was."""
-    if store.is_dir() or not drop_in.exists():
+    # in this order: another process makes the store first, and removes the drop-in first
+    if not drop_in.exists() or store.is_dir():
         return False
-    drop_in.unlink()
+    drop_in.unlink(missing_ok=True)
     return True
 
 
