@@ -1,5 +1,6 @@
 """The image stores of a machine, and the image paths that their images run from."""
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from nixoci.nix_store.path import STORE_DIR
 
 _NAME = "*-nixoci-image-store*"
 """Image stores that Nix built, as the shipped expressions name them."""
+
+_ID = re.compile(r"[0-9a-f]{64}")
+"""The id of a layer (containers/storage, `stringid`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 def _image_path(store: Path, record: dict[str, Any], store_dir: Path) -> Path | None:
     layer = record.get("layer")
-    if not isinstance(layer, str) or "/" in layer:
+    if not isinstance(layer, str) or not _ID.fullmatch(layer):
         return None
     try:
         rootfs = (store / "overlay" / layer / "diff").readlink()

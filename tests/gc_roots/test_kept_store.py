@@ -145,7 +145,7 @@ def test_the_newest_store_comes_first_and_what_is_no_store_has_no_image(tmp_path
     assert web.path == tmp_path / "0-web"
 
 
-@pytest.mark.parametrize("layer", ["../../etc", 7, None, "gone"])
+@pytest.mark.parametrize("layer", ["../../etc", 7, None, "gone", "..", "", "a\0b", "0" * 64])
 def test_a_record_that_leads_elsewhere_has_no_image(tmp_path: Path, layer: object) -> None:
     folder = tmp_path / "overlay-images"
     folder.mkdir()
