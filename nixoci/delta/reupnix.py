@@ -348,11 +348,9 @@ def _read_files(stream: _Stream, folder: Path) -> None:
         need_space(folder, size, os.fsdecode(name))
         file = folder / os.fsdecode(name)
         if flags == b"l":
-            if not 0 < size <= MAX_TARGET:
-                raise stream.broken(f"a symlink of {size} bytes")
-            target = b"".join(stream.content(size))
-            if b"\0" in target:
-                raise stream.broken(f"a symlink to {os.fsdecode(target)!r}")
+            target = b"".join(stream.content(size)) if size <= MAX_TARGET else b""
+            if not target or b"\0" in target:
+                raise stream.broken(f"a symlink of {size} bytes, to {os.fsdecode(target)!r}")
             file.symlink_to(os.fsdecode(target))
         else:
             with file.open("xb") as out:

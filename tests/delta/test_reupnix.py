@@ -75,9 +75,9 @@ def test_a_stream_without_changes_has_figures_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (stream(member(HASH, b"", "l")), "a symlink of 0 bytes"),
-        (stream(member(HASH, b"t" * 5000, "l")), "a symlink of 5000 bytes"),
-        (stream(member(HASH, b"a\0b", "l")), r"a symlink to 'a\x00b'"),
+        (stream(member(HASH, b"", "l")), "a symlink of 0 bytes, to ''"),
+        (stream(member(HASH, b"t" * 5000, "l")), "a symlink of 5000 bytes, to ''"),
+        (stream(member(HASH, b"a\0b", "l")), r"a symlink of 3 bytes, to 'a\x00b'"),
         (stream(member(HASH, b"/nowhere", "l"), member(HASH, b"x")), f"a file named '{HASH}'"),
         (stream(member(HASH, b"/nowhere", "l"), member(HASH, b"/nowhere", "l")), f"a file named '{HASH}'"),
         (stream(member("../x", b"x")), "a file named '../x'"),
