@@ -28,6 +28,7 @@ class _Engine:
     """The facts that podman itself gives."""
 
     error: str = ""
+    driver: str = ""
     own_images: dict[str, str] = field(default_factory=dict)
     containers: int = 0
     unrooted: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ def gather(podman: str = "podman") -> Facts:
         config=tuple(config),
         image_stores=tuple(_image_store(store, file, query="nix" in programs) for store, file in stores),
         podman_error=engine.error,
+        driver=engine.driver,
         own_images=engine.own_images,
         subordinate_ids=(
             subordinate_ids(_lines(Path("/etc/subuid")), account.pw_name, uid),
@@ -88,12 +90,23 @@ def _programs(podman: str) -> dict[str, str]:
 
 
 def _image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
-    if not path.is_dir():
-        return ImageStoreFacts(path=path, file=file, error="does not exist")
     try:
-        images = image_names(path)
+        path.stat()
+    except FileNotFoundError:
+        error = f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist"
+        return ImageStoreFacts(path=path, file=file, error=error)
+    except PermissionError:
+        return ImageStoreFacts(path=path, file=file, error="is in a directory that is closed to this user")
+    try:
+        return _readable_image_store(path, file, query=query)
+    except PermissionError as error:
+        return ImageStoreFacts(path=path, file=file, error=f"is closed to this user: {error.filename} cannot be read")
     except (NixociError, OSError) as error:
         return ImageStoreFacts(path=path, file=file, error=f"is not an image store: {error}")
+
+
+def _readable_image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
+    images = image_names(path)
     layers = [entry for entry in (path / "overlay").glob("*") if (entry / "diff").is_symlink()]
     store_path = store_path_of(path.resolve())
     return ImageStoreFacts(
@@ -119,7 +132,7 @@ def _ask(program: str) -> _Engine:
         podman = Podman(program)
     except NixociError as error:
         return _Engine(error=str(error), roots_error="podman info fails")
-    engine = _Engine()
+    engine = _Engine(driver=podman.driver)
     try:
         engine.own_images = _own_images(podman.storage)
         roots = update_podman_roots(podman, Places.default(), dry_run=True)
