@@ -17,6 +17,7 @@ from nixoci.image_store.storage_conf import render_storage_conf
 from tests.host.locks import locked, write_lock
 from tests.host.process import FETCH
 from tests.nixpkgs import CHECKOUT, nixpkgs
+from tests.support.pages import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -327,6 +328,20 @@ def test_images_of_the_lock_give_way_to_those_that_are_declared(project: Modules
     found = project.value(ENABLE, LOCK, mine, select=select)
     assert set(found) == {"more", "nginx", "python", "redis"}
     assert found["nginx"] == "/srv/mine"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/rootless.md"])
+def test_the_modules_of_the_documentation(project: Modules, images: dict[str, Pair], page: str) -> None:
+    text = block(page, "{ virtualisation.nixoci = {").text
+    folder = f"{FOLDER}/documented"
+    write_lock(project.machine, folder, {"web": locked(images["nginx"].new, "docker.io/library/nginx:1.27")})
+    project.machine.run(["tee", f"{folder}/module.nix"], input=text)
+    module = f"imports = [ {folder}/module.nix ];"
+    assert project.broken(module) == []
+    select = "{ inherit (it.config.virtualisation.nixoci) containers users; }"
+    found = project.value(module, select=select)
+    containers = found["users"]["alice"]["containers"] if page == "docs/rootless.md" else found["containers"]
+    assert containers["web"]["image"] == "web"
 
 
 def test_lists_of_several_modules_add_up_and_are_checked_together(project: Modules) -> None:
