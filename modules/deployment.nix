@@ -55,22 +55,86 @@ let
       kind = lib.last parts;
     in
     if kind == "kube" then name else "${name}-${kind}";
-  unitNames =
-    lib.mapAttrsToList containerUnit cfg.containers
-    ++ map (name: "${name}-volume") (lib.attrNames cfg.volumes)
-    ++ map (name: "${name}-network") (lib.attrNames cfg.networks)
-    ++ map (name: "${name}-pod") (lib.attrNames cfg.pods)
-    ++ map quadletUnit (lib.attrNames cfg.quadlets);
+  # The reference by which each image of the lock was pinned.
+  references = lib.optionalAttrs lockExists (
+    lib.mapAttrs (_: image: image.reference) ((lib.importJSON cfg.lock).images or { })
+  );
 
-  mkContainers =
-    what: description: modules:
+  # A reference may also name an image: as it is in the lock, or as `podman run` takes it for one of docker.io.
+  nameOf =
+    image:
+    let
+      meant = lib.concatMap (
+        reference: [
+          reference
+          "${reference}:latest"
+        ]
+      ) (map (prefix: prefix + image) [ "" "docker.io/" "docker.io/library/" ]);
+      found = lib.filter (name: lib.elem references.${name} meant) (lib.attrNames references);
+    in
+    if cfg.images ? ${image} || found == [ ] then image else lib.head found;
+
+  fromOciContainers = import ./oci-containers.nix { inherit lib; };
+
+  mkItems =
+    type: description:
     lib.mkOption {
-      type = types.attrsOf (
-        schema.submodule what ([ { config.settings = { inherit unit; }; } ] ++ modules)
-      );
+      type = types.attrsOf type;
       default = { };
       inherit description;
     };
+  settings.config.settings = { inherit unit; };
+  mkEngineItems = what: mkItems (schema.submodule what [ settings ]);
+
+  # The name of the unit of each item, by the option that it is declared with.
+  unitOf = {
+    containers = containerUnit;
+    volumes = name: _: "${name}-volume";
+    networks = name: _: "${name}-network";
+    pods = name: _: "${name}-pod";
+    quadlets = name: _: quadletUnit name;
+  };
+  unitsOf =
+    kind: nameOfUnit:
+    lib.mapAttrsToList (name: item: {
+      unit = nameOfUnit name item;
+      option = "${path}.${kind}.${name}";
+    }) cfg.${kind};
+
+  # Everything that has a unit: its name, and the option that made it.
+  made = lib.concatLists (lib.mapAttrsToList unitsOf unitOf);
+
+  imageAssertion = name: container: {
+    assertion = cfg.images ? ${container.image};
+    message =
+      "${path}.containers.${name}.image: no image ${container.image}; known are "
+      + (if cfg.images == { } then "none" else lib.concatStringsSep ", " (lib.attrNames cfg.images))
+      + "; add it to the lock with `nixoci add "
+      + (
+        if lib.hasInfix "/" container.image || lib.hasInfix ":" container.image then
+          container.image
+        else
+          "REFERENCE --name ${container.image}"
+      )
+      + "`";
+  };
+
+  # What a backend refuses, with the text of the build.
+  refusalAssertions =
+    name: container:
+    map (
+      refusal:
+      let
+        option = lib.splitString "." refusal.option;
+      in
+      {
+        assertion =
+          (refusal.user or false && !user)
+          || !lib.hasAttrByPath option container
+          || lib.elem (lib.getAttrFromPath option container) (refusal.allowed or [ ]);
+        message = "${path}.containers.${name}.${refusal.option}: ${refusal.reason}";
+      }
+    ) schema.refusals.${container.backend};
 in
 {
   options = {
@@ -113,13 +177,19 @@ in
       description = "The seccomp profile of containers with the backend `bundle`, or `unconfined`.";
     };
 
-    containers = mkContainers "Container" "Containers by name, which is also the name of the unit." [
-      { config.backend = lib.mkDefault cfg.backend; }
-    ];
-    volumes = mkContainers "Volume" "Podman volumes by name; units create them." [ ];
-    networks = mkContainers "Network" "Podman networks by name; units create them." [ ];
-    pods = mkContainers "Pod" "Pods by name; units create them." [ ];
-    quadlets = mkContainers "Quadlet" "Quadlet files of other kinds by name, for example `app.kube`." [ ];
+    containers = mkItems (fromOciContainers (
+      schema.submodule "Container" [
+        settings
+        {
+          options.image = lib.mkOption { apply = nameOf; };
+          config.backend = lib.mkDefault cfg.backend;
+        }
+      ]
+    )) "Containers by name, which is also the name of the unit.";
+    volumes = mkEngineItems "Volume" "Podman volumes by name; units create them.";
+    networks = mkEngineItems "Network" "Podman networks by name; units create them.";
+    pods = mkEngineItems "Pod" "Pods by name; units create them.";
+    quadlets = mkEngineItems "Quadlet" "Quadlet files of other kinds by name, for example `app.kube`.";
 
     imageStore = lib.mkOption {
       type = types.package;
@@ -163,11 +233,19 @@ in
     };
   };
 
-  # Whether there are any units.
-  hasUnits = unitNames != [ ];
+  unitNames = map (each: each.unit) made;
 
-  # All units without their suffix.
-  inherit unitNames;
+  # Whether there are any units.
+  hasUnits = made != [ ];
+
+  # Options whose units podman runs.
+  ofPodman =
+    map (name: "${path}.containers.${name}") (
+      lib.attrNames (lib.filterAttrs (_: container: container.backend != "bundle") cfg.containers)
+    )
+    ++ map (each: each.option) (
+      lib.concatLists (lib.mapAttrsToList unitsOf (removeAttrs unitOf [ "containers" ]))
+    );
 
   # Units that start by themselves: NixOS and home-manager link units and ignore [Install] sections.
   wanted =
@@ -179,16 +257,22 @@ in
       ++ map quadletUnit (lib.attrNames (starting cfg.quadlets))
     );
 
-  # Without the lock and the images nothing can be built; the build of the units checks everything else.
+  # The mistakes that are made most; the build of the units checks everything else.
   lockAssertion = {
     assertion = cfg.lock == null || lockExists;
     message = "${path}.lock: ${toString cfg.lock} does not exist; make it with `nixoci add`, and add it to git";
   };
-  assertions = lib.mapAttrsToList (name: container: {
-    assertion = cfg.images ? ${container.image};
-    message =
-      "${path}.containers.${name}.image: no image ${container.image}; known are "
-      + (if cfg.images == { } then "none" else lib.concatStringsSep ", " (lib.attrNames cfg.images))
-      + "; add it to the lock with `nixoci add`";
-  }) cfg.containers;
+  assertions = lib.concatLists (
+    lib.mapAttrsToList (
+      name: container: [ (imageAssertion name container) ] ++ refusalAssertions name container
+    ) cfg.containers
+  );
+
+  # Refuse units that the configuration has besides: the two would become one. A unit that only adds to it is right.
+  unitAssertions =
+    isTaken: other:
+    map (each: {
+      assertion = !isTaken each.unit;
+      message = "${each.option}: its unit is ${each.unit}.service, and so is ${other}.${each.unit}; rename one of them";
+    }) made;
 }

@@ -7,12 +7,19 @@ import ./module.nix {
   definitions =
     {
       lib,
+      config,
       cfg,
       deployment,
       ...
     }:
     [
-      { home.packages = [ cfg.package ]; }
+      {
+        # home-manager would install two files of one name
+        assertions = deployment.unitAssertions (
+          unit: config.systemd.user.services ? ${unit}
+        ) "systemd.user.services";
+        home.packages = [ cfg.package ];
+      }
       (lib.mkIf (cfg.images != { }) {
         # podman reads only the user's own file, so it must be complete
         xdg.configFile."containers/storage.conf".source = "${cfg.imageStore}/storage.conf";

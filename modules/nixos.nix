@@ -12,8 +12,16 @@ import ./module.nix {
       deployment,
       ...
     }:
+    let
+      inherit (import ./system.nix { inherit config lib; }) isService podmanAssertion;
+    in
     [
       {
+        assertions = [
+          (podmanAssertion deployment)
+        ]
+        ++ deployment.unitAssertions (isService config.systemd.services) "systemd.services";
+
         virtualisation.podman.enable = lib.mkDefault true;
         environment.systemPackages = [ cfg.package ];
 

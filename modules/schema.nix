@@ -3,7 +3,8 @@
 let
   inherit (lib) types;
 
-  definitions = (lib.importJSON ./schema.json)."$defs";
+  schema = lib.importJSON ./schema.json;
+  definitions = schema."$defs";
 
   # A value that is passed through; definitions of several modules merge key by key.
   json =
@@ -66,5 +67,7 @@ let
 in
 {
   inherit submodule;
+  # Values of options that a backend refuses, by backend; nixoci/container/backends/model.py describes them.
+  refusals = schema.x-refusals;
   choices = name: property: definitions.${name}.properties.${property}.enum;
 }

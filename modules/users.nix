@@ -23,6 +23,8 @@ let
       unit.Unit.ConditionUser = name;
     };
 
+  inherit (import ./system.nix { inherit config lib; }) isService podmanAssertion;
+
   deployments = lib.mapAttrs deploymentOf cfg.users;
 
   # All users have the machine's images, and so the same store.
@@ -73,7 +75,12 @@ in
     lib.mkMerge [
       {
         assertions =
-          lib.concatMap (deployment: deployment.assertions) (lib.attrValues deployments)
+          lib.concatMap (
+            deployment:
+            deployment.assertions
+            ++ [ (podmanAssertion deployment) ]
+            ++ deployment.unitAssertions (isService config.systemd.user.services) "systemd.user.services"
+          ) (lib.attrValues deployments)
           ++ lib.mapAttrsToList (unit: users: {
             assertion = lib.length users == 1;
             message =

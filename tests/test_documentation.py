@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -12,10 +12,13 @@ import pytest
 import nixoci
 from nixoci.cli import VERBS, cli
 from nixoci.container.model import Backend, Container, Deployment, Notify, WritableLayer
+from nixoci.doctor import tools
 from nixoci.document import json_key
+from tests.support.pages import PAGES, ROOT
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _SPAN = re.compile(r"`([^`\n]+)`")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SUBSTITUTION = re.compile(r"\$\([^)]*\)")
@@ -60,6 +63,19 @@ def test_the_table_of_commands_has_every_verb() -> None:
     words = set(re.findall(r"[a-z-]+", table))
     # the builder's own, and those that the text after the table explains
     assert set(VERBS) - words <= {"fetch-blob", "completion", "man"}
+
+
+def test_the_required_and_the_tested_versions_are_those_of_doctor() -> None:
+    page = text(ROOT / "README.md")
+    section = page[page.index("## Requirements") : page.index("## Commands")]
+    rows = dict(re.findall(r"^\| (\w+) \|(.*)\|$", section, re.MULTILINE))
+    for name, oldest, tested in (
+        ("Nix", tools.NIX, tools.TESTED_NIX),
+        ("podman", tools.PODMAN, tools.TESTED_PODMAN),
+        ("Linux", tools.KERNEL, tools.TESTED_KERNEL),
+    ):
+        shown = [cell.strip() for cell in rows[name].split("|")][:2]
+        assert shown == [".".join(map(str, version)) for version in (oldest, tested)]
 
 
 def test_the_names_of_the_library_are_there() -> None:

@@ -14,7 +14,7 @@ from nixoci.cli.common import json_option, print_json, warn
 from nixoci.cli.files import INPUT, PATH, Input
 from nixoci.cli.verb import verb
 from nixoci.container.model import Backend, Container, Deployment
-from nixoci.container.schema import json_schema
+from nixoci.container.schema import deployment_schema
 from nixoci.document import json_key, load, parse, structure
 from nixoci.errors import ContainerError
 from nixoci.nix_language.attributes import with_members
@@ -86,7 +86,7 @@ def units(
     Units name OUT by its absolute path. podman's own generator checks every Quadlet file.
     """
     if schema:
-        print_json(json_schema(Deployment))
+        print_json(deployment_schema())
         return
     if file is None or out is None:
         raise click.UsageError("FILE and OUT are needed")

@@ -137,7 +137,7 @@ def _check_container(container: ParsedContainer, deployment: Deployment, *, user
     _check_service(container)
     restrictions = RESTRICTIONS[declared.backend]
     for refusal in restrictions.refusals:
-        if refusal.given(declared):
+        if refusal.applies(declared, user=user):
             raise ContainerError(f"{option(refusal.option)}: {refusal.reason}")
     check_shared_network(container, deployment)
     restrictions.check(container, user=user)

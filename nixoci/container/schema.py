@@ -5,7 +5,9 @@ import types
 from enum import Enum, EnumType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from nixoci.document import json_key
+from nixoci.container.backends import RESTRICTIONS
+from nixoci.container.model import Deployment
+from nixoci.document import json_key, plain
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -22,6 +24,15 @@ def json_schema(cls: type[Any]) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     root = _of(cls, definitions)
     return {"$schema": DIALECT, **root, "$defs": dict(sorted(definitions.items()))}
+
+
+def deployment_schema() -> dict[str, Any]:
+    """Return the JSON schema of a deployment, with the refusals of each backend as the annotation `x-refusals`."""
+    refusals = {
+        str(backend): [plain(refusal) for refusal in restrictions.refusals]
+        for backend, restrictions in RESTRICTIONS.items()
+    }
+    return json_schema(Deployment) | {"x-refusals": refusals}
 
 
 def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class ConfigFile:
         image_stores: Its `additionalimagestores`; None if it does not set them.
         append: Its stores are added to those of earlier files, and do not replace them.
         error: The reason that the file cannot be read.
+        dangling: The target, if it is a link to a file that does not exist; podman ignores such a link.
         closed: The file or directory on the way to it that other users cannot read or enter.
     """
 
@@ -23,6 +24,7 @@ class ConfigFile:
     image_stores: tuple[Path, ...] | None = None
     append: bool = False
     error: str = ""
+    dangling: Path | None = None
     closed: Path | None = None
 
 
@@ -63,6 +65,7 @@ class Facts:
         config: Files of podman's storage configuration, in the order in which they count.
         image_stores: Image stores that the configuration names.
         podman_error: The message of a failed `podman info`.
+        driver: podman's storage driver; empty if it is not known.
         own_images: Image ids by name in podman's own storage.
         subordinate_ids: The number of ids for the user in /etc/subuid and /etc/subgid.
         containers: The number of podman's containers that run from the Nix store.
@@ -77,6 +80,7 @@ class Facts:
     config: tuple[ConfigFile, ...] = ()
     image_stores: tuple[ImageStoreFacts, ...] = ()
     podman_error: str = ""
+    driver: str = ""
     own_images: Mapping[str, str] = field(default_factory=dict)
     subordinate_ids: tuple[int, int] = (0, 0)
     containers: int = 0

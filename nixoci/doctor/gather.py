@@ -28,6 +28,7 @@ class _Engine:
     """The facts that podman itself gives."""
 
     error: str = ""
+    driver: str = ""
     own_images: dict[str, str] = field(default_factory=dict)
     containers: int = 0
     unrooted: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ def gather(podman: str = "podman") -> Facts:
         config=tuple(config),
         image_stores=tuple(_image_store(store, file, query="nix" in programs) for store, file in stores),
         podman_error=engine.error,
+        driver=engine.driver,
         own_images=engine.own_images,
         subordinate_ids=(
             subordinate_ids(_lines(Path("/etc/subuid")), user, uid),
@@ -99,29 +101,31 @@ def _account(uid: int) -> tuple[str, Path]:
 
 def _image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
     try:
-        path.stat()
-    except OSError as error:
-        gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        return ImageStoreFacts(path=path, file=file, error="does not exist" if gone else _cannot_be_read(error))
-    except ValueError:
-        return ImageStoreFacts(path=path, file=file, error="cannot be a path: it has a NUL character")
-    try:
         return _image_store_there(path, file, query=query)
-    except FileNotFoundError as error:
-        return ImageStoreFacts(path=path, file=file, error=f"is not an image store: it has no {error.filename}")
-    except OSError as error:
-        return ImageStoreFacts(path=path, file=file, error=_cannot_be_read(error))
     except NixociError as error:
-        return ImageStoreFacts(path=path, file=file, error=f"is not an image store: {error}")
+        problem = f"is not an image store: {error}"
+    except ValueError:
+        problem = "cannot be a path: it has a NUL character"
+    except OSError as error:
+        problem = _problem(path, error)
+    return ImageStoreFacts(path=path, file=file, error=problem)
 
 
-def _cannot_be_read(error: OSError) -> str:
-    return f"cannot be read: {error.filename}: {error.strerror}"
+def _problem(path: Path, error: OSError) -> str:
+    """Say why an image store cannot be read."""
+    if isinstance(error, PermissionError):
+        return f"is closed to this user: {error.filename} cannot be read"
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return f"cannot be read: {error.filename}: {error.strerror}"
+    if path.exists():
+        return f"is not an image store: it has no {error.filename}"
+    return f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist"
 
 
 def _image_store_there(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
+    path.stat()
     images = image_names(path)
-    layers = [entry for entry in (path / "overlay").glob("*") if (entry / "diff").is_symlink()]
+    layers = [entry for entry in (path / "overlay").glob("*") if os.path.lexists(entry / "diff")]
     store_path = store_path_of(path.resolve())
     return ImageStoreFacts(
         path=path,
@@ -146,7 +150,7 @@ def _ask(program: str) -> _Engine:
         podman = Podman(program)
     except NixociError as error:
         return _Engine(error=str(error), roots_error="podman info fails")
-    engine = _Engine()
+    engine = _Engine(driver=podman.driver)
     try:
         engine.own_images = _own_images(podman.storage)
         roots = update_podman_roots(podman, Places.default(), dry_run=True)

@@ -7,6 +7,7 @@ from nixoci.doctor.finding import Finding, ok, problem, warning
 from nixoci.doctor.tools import PODMAN_DROP_INS
 from nixoci.gc_roots.update import KEPT_DROP_IN
 
+_DRIVER = "overlay"
 _SHOWN = 3
 
 
@@ -18,6 +19,12 @@ def check_config(facts: Facts) -> Iterator[Finding]:
         name = str(file.path)
         if file.error:
             yield problem(name, f"cannot be read: {file.error}", "mend or remove it: every podman command fails")
+        elif file.dangling is not None:
+            yield problem(
+                name,
+                f"is a link to {file.dangling}, which does not exist, and podman ignores it",
+                "make the link again, to a file of an image store or of a profile that has one, or remove it",
+            )
         elif file.closed is not None:
             yield problem(
                 name,
@@ -32,6 +39,13 @@ def check_config(facts: Facts) -> Iterator[Finding]:
             )
         elif file.image_stores:
             yield ok(name, f"names {', '.join(str(store) for store in file.image_stores)}")
+    if facts.driver not in {"", _DRIVER} and facts.image_stores:
+        yield problem(
+            "storage driver",
+            f"{facts.driver}; image stores are for the driver {_DRIVER}, and podman does not find their images",
+            f'set driver = "{_DRIVER}" in [storage] of storage.conf and unset STORAGE_DRIVER; podman may keep the old'
+            " one until `podman system reset`, which removes all containers",
+        )
     if not facts.image_stores:
         yield warning(
             "image store",

@@ -32,15 +32,19 @@ def read_config(*, uid: int, home: Path, env: Mapping[str, str], root: Path = Pa
     own = Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
     shared = [root / "usr/share/containers", root / "etc/containers"]
     mains = [place / _NAME for place in (own, *reversed(shared))]
-    main = next((file for file in mains if os.path.lexists(file)), None)
+    present = [file for file in mains if os.path.lexists(file)]
+    # podman ignores a link to nothing, and then reads the next place's file
+    count = next((number for number, file in enumerate(present, 1) if not _dangles(file)), len(present))
     kinds = ["conf.d", *(["rootful.conf.d"] if uid == 0 else ["rootless.conf.d", f"rootless.conf.d/{uid}"])]
     folders = [place / f"storage.{kind}" for place in shared for kind in kinds]
     drop_ins: dict[str, tuple[Path, bool]] = {}
     for folder in (*folders, own / "storage.conf.d"):
         for file in _listed(folder):
             drop_ins[file.name] = (file, folder in folders)
-    files = [_read(main, drop_in=False, shared=main.parent in shared)] if main is not None else []
-    return files + [_read(file, drop_in=True, shared=shared) for _, (file, shared) in sorted(drop_ins.items())]
+    files = [_read_or_ignore(main, drop_in=False, shared=main.parent in shared) for main in present[:count]]
+    return files + [
+        _read_or_ignore(file, drop_in=True, shared=shared) for _, (file, shared) in sorted(drop_ins.items())
+    ]
 
 
 def named_stores(files: Iterable[ConfigFile], *, drop_ins: bool = True) -> list[tuple[Path, Path]]:
@@ -88,6 +92,12 @@ def closed_to_others(path: Path, *, top: Path = Path("/")) -> Path | None:
     return None
 
 
+def _read_or_ignore(path: Path, *, drop_in: bool, shared: bool) -> ConfigFile:
+    if _dangles(path):
+        return ConfigFile(path=path, drop_in=drop_in, dangling=path.readlink())
+    return _read(path, drop_in=drop_in, shared=shared)
+
+
 def _read(path: Path, *, drop_in: bool, shared: bool) -> ConfigFile:
     """Read a file; one that is `shared` configures every user's podman."""
     try:
@@ -103,6 +113,16 @@ def _read(path: Path, *, drop_in: bool, shared: bool) -> ConfigFile:
     stores = tuple(Path(item) for item in listed if isinstance(item, str))
     append = any(isinstance(item, dict) and item.get("append") is True for item in listed)
     return ConfigFile(path=path, drop_in=drop_in, image_stores=stores, append=append, closed=closed)
+
+
+def _dangles(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return path.is_symlink()
+    except OSError:  # another user's directory
+        return False
+    return False
 
 
 def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -19,6 +19,11 @@ PODMAN_DROP_INS = (5, 8)
 
 NIX = (2, 18)
 
+TESTED_KERNEL = (6, 18)
+TESTED_PODMAN = (5, 8)
+TESTED_NIX = (2, 34)
+"""The versions that nixoci's tests run on; between these and the oldest ones everything should work, untried."""
+
 
 def check_kernel(facts: Facts) -> Finding:
     """Judge the kernel's version: it mounts an image's metadata over its tree."""
@@ -27,7 +32,7 @@ def check_kernel(facts: Facts) -> Finding:
     if found is None:
         return warning("kernel", f"{facts.kernel!r} is no version", f"use Linux {_text(needed)} or newer")
     if found >= needed:
-        return ok("kernel", facts.kernel)
+        return ok("kernel", facts.kernel + _untested(found, TESTED_KERNEL))
     what = f"{facts.kernel}; {'rootless ' if facts.rootless else ''}image stores need {_text(needed)} or newer"
     return _plain_or_problem("kernel", what, facts, f"install Linux {_text(needed)}")
 
@@ -46,7 +51,9 @@ def check_podman(facts: Facts) -> Iterator[Finding]:
         yield _plain_or_problem("podman", what, facts, f"install podman {_text(PODMAN)}")
     elif found < PODMAN_DROP_INS:
         yield ok(
-            "podman", f"{_text(found)}; it reads storage.conf, but no drop-ins, which need {_text(PODMAN_DROP_INS)}"
+            "podman",
+            f"{_text(found)}; it reads storage.conf, but no drop-ins, which need {_text(PODMAN_DROP_INS)}"
+            f"{_untested(found, TESTED_PODMAN)}",
         )
     else:
         yield ok("podman", _text(found))
@@ -79,7 +86,9 @@ def check_nix(facts: Facts) -> Finding:
     found = facts.version("nix")
     if found is not None and found < NIX:
         return problem("nix", f"{_text(found)}; nixoci needs {_text(NIX)} or newer", f"install Nix {_text(NIX)}")
-    return ok("nix", _text(found) if found is not None else facts.programs["nix"])
+    if found is None:
+        return ok("nix", facts.programs["nix"])
+    return ok("nix", _text(found) + _untested(found, TESTED_NIX))
 
 
 def _plain_or_problem(check: str, found: str, facts: Facts, advice: str) -> Finding:
@@ -87,6 +96,10 @@ def _plain_or_problem(check: str, found: str, facts: Facts, advice: str) -> Find
     if facts.image_stores and not facts.rootless and not any(store.erofs for store in facts.image_stores):
         return warning(check, found, advice)
     return problem(check, found, f"{advice}, or use a store without owners and modes: `nixoci image-store --no-erofs`")
+
+
+def _untested(found: tuple[int, ...], tested: tuple[int, ...]) -> str:
+    return f"; untried: nixoci is tested with {_text(tested)}" if found < tested else ""
 
 
 def _text(version: tuple[int, ...]) -> str:

@@ -69,6 +69,11 @@ class Podman:
         return [Path(store) for store in self._store.graph_options.additional_image_stores or ()]
 
     @property
+    def driver(self) -> str:
+        """The storage driver."""
+        return self._store.graph_driver_name
+
+    @property
     def storage(self) -> Path:
         """The directory of podman's own images and containers."""
         return self._store.graph_root

@@ -103,6 +103,20 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "every podman command fails",
         ),
         (
+            replace(HEALTHY, config=(CONF, ConfigFile(path=Path("/etc/x.conf"), dangling=Path("/nix/none")))),
+            "problem",
+            "/etc/x.conf",
+            "is a link to /nix/none, which does not exist, and podman ignores it",
+            "make the link again",
+        ),
+        (
+            replace(HEALTHY, driver="vfs"),
+            "problem",
+            "storage driver",
+            "vfs; image stores are for",
+            'driver = "overlay"',
+        ),
+        (
             replace(HEALTHY, config=(replace(CONF, closed=Path("/root")),)),
             "problem",
             str(CONF.path),
@@ -195,6 +209,25 @@ def test_an_old_podman_and_kernel_are_enough_for_a_store_without_erofs_files() -
         ("kernel", Status.WARNING),
         ("podman", Status.WARNING),
     }
+
+
+@pytest.mark.parametrize(
+    ("facts", "check", "tested"),
+    [
+        (replace(HEALTHY, kernel="6.12.0"), "kernel", "6.18"),
+        (having(HEALTHY, "podman", "podman version 5.4.2"), "podman", "5.8"),
+        (having(HEALTHY, "nix", "nix (Nix) 2.18.1"), "nix", "2.34"),
+    ],
+)
+def test_a_version_that_is_new_enough_but_untried(facts: Facts, check: str, tested: str) -> None:
+    (finding,) = (finding for finding in examine(facts) if finding.check == check)
+    assert finding.status is Status.OK
+    assert finding.found.endswith(f"untried: nixoci is tested with {tested}")
+
+
+def test_tested_versions_are_not_called_untried() -> None:
+    machine = having(replace(HEALTHY, kernel="6.18.0"), "nix", "nix (Nix) 2.34.0")
+    assert not [finding for finding in examine(machine) if "untried" in finding.found]
 
 
 def test_one_image_in_both_places_is_not_hidden() -> None:

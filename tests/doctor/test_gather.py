@@ -39,8 +39,18 @@ def test_a_store_that_cannot_be_read_is_told_apart_from_one_that_is_none(tmp_pat
     empty.mkdir()
     (damaged / "overlay-images/images.json").mkdir(parents=True)
     (tmp_path / "dangling").symlink_to("gone")
-    assert error(tmp_path / "gone") == error(tmp_path / "dangling") == "does not exist"
+    assert error(tmp_path / "gone") == "does not exist"
+    assert error(tmp_path / "dangling") == "is a link to gone, which does not exist"
     assert error(tmp_path / "a\0b") == "cannot be a path: it has a NUL character"
     assert error(loop) == f"cannot be read: {loop}: Too many levels of symbolic links"
     assert error(empty) == f"is not an image store: it has no {empty}/overlay-images/images.json"
     assert error(damaged) == f"cannot be read: {damaged}/overlay-images/images.json: Is a directory"
+
+
+def test_a_store_with_its_own_trees_lacks_none(tmp_path: Path) -> None:
+    for made in ("overlay-images", "overlay/layer/diff", "overlay/layer/composefs-data", "overlay/l"):
+        (tmp_path / made).mkdir(parents=True)
+    (tmp_path / "overlay-images/images.json").write_text("[]", encoding="ascii")
+    (tmp_path / "overlay/layer/composefs-data/composefs.blob").touch()
+    facts = gather._image_store(tmp_path, tmp_path / "conf", query=False)
+    assert (facts.error, facts.erofs, facts.missing_trees) == ("", True, ())

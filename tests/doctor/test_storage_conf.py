@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from nixoci.doctor.storage_conf import closed_to_others, named_stores, read_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write(root: Path, name: str, stores: str, table: str = "storage.options") -> Path:
@@ -64,9 +61,12 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     file.write_text(f"a = {'[' * 100_000}", encoding="utf-8")
     assert "not TOML" in read_config(uid=0, home=tmp_path, env={}, root=tmp_path)[0].error
     file.unlink()
+    # a file that the variable names has to exist
+    env = {"CONTAINERS_STORAGE_CONF": str(file)}
+    assert read_config(uid=0, home=tmp_path, env=env, root=tmp_path)[0].error == "No such file or directory"
     file.symlink_to("nowhere")
-    assert read_config(uid=0, home=tmp_path, env={}, root=tmp_path)[0].error == "No such file or directory"
-    assert stores(tmp_path) == []
+    assert read_config(uid=0, home=tmp_path, env=env, root=tmp_path)[0].error == "No such file or directory"
+    assert stores(tmp_path, env=env) == []
 
 
 def test_the_way_through_links_has_to_be_open_too(tmp_path: Path) -> None:
@@ -84,3 +84,21 @@ def test_the_way_through_links_has_to_be_open_too(tmp_path: Path) -> None:
     assert closed_to_others(real, top=tmp_path) is None
     real.chmod(0o600)
     assert closed_to_others(real, top=tmp_path) == real
+
+
+def test_a_link_to_nothing_is_ignored_and_the_next_file_counts(tmp_path: Path) -> None:
+    """os.Open fails with ErrNotExist, and podman goes on to the next place."""
+    write(tmp_path, "usr/share/containers/storage.conf", '"/vendor"')
+    link = tmp_path / "etc/containers/storage.conf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/nix/none/storage.conf")
+    own = tmp_path / "home/.config/containers/storage.conf"
+    own.parent.mkdir(parents=True)
+    own.symlink_to(link)
+    files = read_config(uid=0, home=tmp_path / "home", env={}, root=tmp_path)
+    assert [(file.path, file.dangling) for file in files] == [
+        (own, link),
+        (link, Path("/nix/none/storage.conf")),
+        (tmp_path / "usr/share/containers/storage.conf", None),
+    ]
+    assert stores(tmp_path) == ["/vendor"]

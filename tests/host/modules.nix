@@ -93,6 +93,10 @@ let
       default = { };
     };
     systemd.user = {
+      services = mkOption {
+        type = types.attrsOf types.unspecified;
+        default = { };
+      };
       targets = mkOption {
         type = types.attrsOf (types.attrsOf (types.listOf types.str));
         default = { };
@@ -123,6 +127,10 @@ let
     home.packages = mkOption {
       type = types.listOf types.package;
       default = [ ];
+    };
+    systemd.user.services = mkOption {
+      type = types.attrsOf types.unspecified;
+      default = { };
     };
     xdg.configFile = mkOption {
       type = types.attrsOf types.anything;

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from tests.host.containers import BACKENDS, HOSTILE, WEB, Host
 from tests.host.prepared import sample_host
 from tests.host.process import FETCH, CommandError
+from tests.support.pages import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -296,11 +295,10 @@ def test_a_bundle_may_use_terminals_and_no_disk(host: Host) -> None:
 
 
 def test_the_worked_example_of_the_documentation_works(host: Host) -> None:
-    text = (Path(__file__).parents[2] / "docs/containers.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    example = block("docs/containers.md", "import sys").text
     paths = [host.paths[name] for name in ("nginx", "redis", "postgres")]
     host.machine.run(["/opt/nixoci/bin/python3", "-c", example, *paths, "/nix/image-store", "/var/example"])
-    (document,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    document = block("docs/containers.md", '{ "images": {').text
     for name in ("nginx", "redis", "postgres"):
         document = document.replace(f"/nix/store/...-{name}", host.paths[name])
     document = document.replace("/nix/store/...-image-store", "/nix/image-store")

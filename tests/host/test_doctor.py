@@ -63,6 +63,10 @@ def test_a_machine_that_runs_images_has_no_problem(machine: Machine) -> None:
     assert STORE in printed
 
 
+def test_the_versions_that_are_called_tested_are_older_than_those_here(machine: Machine) -> None:
+    assert "untried" not in machine.run(["nixoci", "doctor", "--json"]).stdout
+
+
 def test_a_store_that_is_not_there(machine: Machine) -> None:
     write(machine, DROP_IN, '[storage.options]\nadditionalimagestores = ["/nix/none", {append = true}]\n')
     assert machine.run(["podman", "images"], check=False).returncode != 0
@@ -99,6 +103,83 @@ def test_a_user_who_gets_root_s_store_and_has_no_ids(machine: Machine) -> None:
     assert found["/etc/subuid"].status == "problem"
     machine.run(["tee", "/etc/subuid"], input=ids)
     assert "/etc/subuid" not in {line.check for line in doctor(machine, user="alice")}
+
+
+def test_a_storage_conf_that_is_a_link_to_nothing(machine: Machine) -> None:
+    """podman reads the next file, here none, and has lost the image store without a word."""
+    machine.run(["mv", STORAGE_CONF, f"{STORAGE_CONF}.kept"])
+    machine.run(["ln", "--symbolic", "/nix/none/storage.conf", STORAGE_CONF])
+    assert machine.run(["podman", "images", "--quiet"]).stdout == ""
+    found = {line.check: line for line in doctor(machine)}
+    assert found[STORAGE_CONF].status == "problem"
+    assert "link to /nix/none/storage.conf, which does not exist" in found[STORAGE_CONF].text
+    assert "image store" in found
+    machine.run(["mv", f"{STORAGE_CONF}.kept", STORAGE_CONF])
+    assert doctor(machine) == []
+
+
+def test_a_drop_in_that_a_profile_no_longer_has(machine: Machine) -> None:
+    machine.run(["mkdir", "--parents", DROP_IN.rpartition("/")[0]])
+    machine.run(["ln", "--symbolic", "/nix/var/nix/profiles/none/storage.conf.d/50-nixoci.conf", DROP_IN])
+    assert machine.run(["podman", "images", "--quiet"]).stdout != ""
+    (line,) = doctor(machine)
+    assert (line.status, line.check) == ("problem", DROP_IN)
+    assert "podman ignores it" in line.text
+    machine.run(["rm", DROP_IN])
+
+
+def test_a_profile_whose_generation_is_gone(machine: Machine) -> None:
+    profile = "/nix/var/nix/profiles/test"
+    machine.run(["ln", "--symbolic", "test-1-link", profile])
+    write(machine, DROP_IN, f'[storage.options]\nadditionalimagestores = ["{profile}", {{append = true}}]\n')
+    assert machine.run(["podman", "images"], check=False).returncode != 0
+    found = {line.check: line for line in doctor(machine)}
+    assert found[profile].status == "problem"
+    assert "is a link to test-1-link, which does not exist" in found[profile].text
+    machine.run(["rm", DROP_IN, profile])
+    assert doctor(machine) == []
+
+
+def test_a_storage_driver_that_does_not_read_the_image_store(machine: Machine) -> None:
+    vfs = {"STORAGE_DRIVER": "vfs"}
+    graph_root = {"CONTAINERS_STORAGE_CONF": "/etc/containers/vfs.conf"}
+    conf = machine.run(["cat", STORAGE_CONF]).stdout.replace('"overlay"', '"vfs"', 1)
+    write(machine, "/etc/containers/vfs.conf", conf.replace("[storage]", '[storage]\ngraphroot = "/var/vfs"', 1))
+    assert machine.run(["podman", "images", "--quiet"], env=graph_root).stdout == ""
+    found = {line.check: line for line in doctor(machine, env=graph_root | vfs)}
+    assert found["storage driver"].status == "problem"
+    assert "vfs; image stores are for the driver overlay" in found["storage driver"].text
+    machine.run(["rm", "--recursive", "--force", "/var/vfs", "/etc/containers/vfs.conf"])
+
+
+def test_an_image_store_that_a_user_cannot_read(machine: Machine) -> None:
+    write(
+        machine,
+        "/etc/containers/closed.conf",
+        '[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["/root/closed/store"]\n',
+    )
+    machine.run(["mkdir", "--parents", "/root/closed/store"])
+    machine.run(["chmod", "0700", "/root"])
+    machine.linger("alice")
+    env = {"CONTAINERS_STORAGE_CONF": "/etc/containers/closed.conf"}
+    assert machine.run(["podman", "info"], user="alice", env=env, check=False).returncode != 0
+    found = {line.check: line for line in doctor(machine, user="alice", env=env)}
+    assert found["/root/closed/store"].status == "problem"
+    assert "closed to this user" in found["/root/closed/store"].text
+    machine.run(["rm", "--recursive", "--force", "/root/closed", "/etc/containers/closed.conf"])
+
+
+def test_an_image_that_was_collected_below_its_store(machine: Machine) -> None:
+    """The store is no store path here, so that Nix does not know that it needs the image."""
+    machine.run(["cp", "--recursive", "--no-dereference", STORE, "/root/collected"])
+    layer, *_ = machine.run(["find", "/root/collected/overlay", "-name", "diff", "-type", "l"]).stdout.split()
+    machine.run(["ln", "--symbolic", "--force", "--no-dereference", "/nix/store/gone/rootfs", layer])
+    write(machine, DROP_IN, '[storage.options]\nadditionalimagestores = ["/root/collected", {append = true}]\n')
+    found = {line.check: line for line in doctor(machine)}
+    assert found["/root/collected"].status == "problem"
+    assert "its images are gone: /nix/store/gone/rootfs" in found["/root/collected"].text
+    machine.run(["rm", "--recursive", "--force", DROP_IN, "/root/collected"])
+    assert doctor(machine) == []
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from nixoci.image_store.storage_conf import render_storage_conf
 from tests.host.locks import locked, write_lock
 from tests.host.process import FETCH
 from tests.nixpkgs import CHECKOUT, nixpkgs
+from tests.support.pages import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +186,137 @@ def test_an_image_that_is_unknown(project: Modules, home: bool) -> None:
     assert message.startswith("virtualisation.nixoci.containers.web.image: no image ngnix; known are nginx, python,")
 
 
+@pytest.mark.parametrize("home", [False, True])
+def test_an_image_by_its_reference(project: Modules, registry: Registry, images: dict[str, Pair], home: bool) -> None:
+    """The reference of the lock names the image; another one comes with the command that pins it."""
+    reference = registry.push(images["nginx"].new)
+    web = "virtualisation.nixoci.containers.web.image"
+    given = (ENABLE, LOCK, f'{web} = "{reference}";')
+    assert project.broken(*given, home=home) == []
+    assert project.value(*given, select=f"it.config.{web}", home=home) == "nginx"
+    (message,) = project.broken(ENABLE, LOCK, f'{web} = "docker.io/library/redis:7";', home=home)
+    assert message.startswith(f"{web}: no image docker.io/library/redis:7; known are nginx, python, redis;")
+    assert message.endswith("`nixoci add docker.io/library/redis:7`")
+
+
+def test_an_image_by_a_reference_without_its_registry(modules: Modules, images: dict[str, Pair]) -> None:
+    """podman and Docker take nginx:1.27 for docker.io/library/nginx:1.27, and no tag for latest."""
+    references = {"web": "docker.io/library/nginx:1.27", "proxy": "docker.io/traefik/traefik:latest"}
+    entries = {name: locked(images["nginx"].new, reference) for name, reference in references.items()}
+    write_lock(modules.machine, f"{FOLDER}/short", entries)
+    given = (ENABLE, f"virtualisation.nixoci.lock = {FOLDER}/short/nixoci.lock.json;")
+    containers = "virtualisation.nixoci.containers"
+    declared = f'{containers} = {{ a.image = "nginx:1.27"; b.image = "traefik/traefik"; c.image = "nginx:1.2"; }};'
+    found = modules.value(*given, declared, select=f"lib.mapAttrs (_: each: each.image) it.config.{containers}")
+    assert found == {"a": "web", "b": "proxy", "c": "nginx:1.2"}
+
+
+@pytest.mark.parametrize("path", ["virtualisation.nixoci.", "virtualisation.nixoci.users.alice.", "home"])
+def test_what_a_backend_cannot_honor_is_refused_before_a_build(project: Modules, path: str) -> None:
+    home = path == "home"
+    prefix = "virtualisation.nixoci." if home else path
+    container = 'image = "nginx"; backend = "bundle"; ports = [ "80:80" ]; settings.runtime.root = { };'
+    messages = project.broken(ENABLE, LOCK, f"{prefix}containers.a = {{ {container} }};", home=home)
+    options = {message.partition(":")[0].removeprefix(f"{prefix}containers.a.") for message in messages}
+    of_users = {"backend"} if path != "virtualisation.nixoci." else set()
+    assert options == {"networks", "ports", "settings.runtime.root"} | of_users
+    right = 'image = "nginx"; settings.quadlet.Notify = "healthy";'
+    assert project.broken(ENABLE, LOCK, f"{prefix}containers.a = {{ {right} }};", home=home) == []
+
+
+OF_OCI_CONTAINERS = {
+    "imageFile": ("/image.tar", "nixoci add docker-archive:FILE"),
+    "imageStream": ("/stream", "nixoci add docker-archive:FILE"),
+    "login": ('{ username = "me"; }', "podman login"),
+    "log-driver": ('"journald"', "use logDriver"),
+    "preRunExtraOptions": ("[ ]", "settings.quadlet.GlobalArgs"),
+    "podman": ('{ user = "alice"; }', "virtualisation.nixoci.users.NAME.containers"),
+    "pull": ('"never"', "leave it out"),
+    "autoRemoveOnStop": ("true", "leave it out"),
+}
+"""The options of NixOS's `virtualisation.oci-containers.containers.NAME` that a container here does not have."""
+
+SHARED_WITH_OCI_CONTAINERS = {
+    *("image", "cmd", "labels", "entrypoint", "environment", "environmentFiles", "ports", "user", "volumes", "workdir"),
+    *(
+        "serviceName",
+        "dependsOn",
+        "hostname",
+        "extraOptions",
+        "autoStart",
+        "capabilities",
+        "devices",
+        "privileged",
+        "networks",
+    ),
+}
+
+
+@pytest.mark.parametrize("option", OF_OCI_CONTAINERS)
+def test_an_option_of_oci_containers_names_what_takes_its_place(modules: Modules, option: str) -> None:
+    value, instead = OF_OCI_CONTAINERS[option]
+    said = modules.refusal(f'virtualisation.nixoci.containers.web = {{ image = "nginx"; {option} = {value}; }};')
+    assert f"error: virtualisation.nixoci.containers.web.{option}" in said
+    assert instead in said
+
+
+def test_the_other_options_of_oci_containers_are_options(modules: Modules) -> None:
+    found = modules.value(
+        'virtualisation.nixoci.containers.web.image = "nginx";',
+        select="lib.attrNames it.config.virtualisation.nixoci.containers.web",
+    )
+    assert set(found) >= SHARED_WITH_OCI_CONTAINERS
+
+
+WEB = 'virtualisation.nixoci.containers.web.image = "nginx";'
+ALICES = 'virtualisation.nixoci.users.alice.containers.web.image = "nginx";'
+EXEC = 'serviceConfig.ExecStart = "/bin/true";'
+
+
+@pytest.mark.parametrize(
+    ("declared", "other", "said"),
+    [
+        (WEB, f"systemd.services.web = {{ {EXEC} }};", "containers.web: its unit is web.service, and so is systemd."),
+        (
+            "virtualisation.nixoci.volumes.data = { };",
+            f"systemd.services.data-volume = {{ {EXEC} }};",
+            "volumes.data: its unit is data-volume.service, and so is systemd.services.data-volume; rename one",
+        ),
+        (
+            'virtualisation.nixoci.containers.nixoci-gc-roots.image = "nginx";',
+            "",
+            "containers.nixoci-gc-roots: its unit is nixoci-gc-roots.service",
+        ),
+        (ALICES, f"systemd.user.services.web = {{ {EXEC} }};", "users.alice.containers.web: its unit is web.service"),
+    ],
+)
+def test_a_unit_of_the_systems_own_name(project: Modules, declared: str, other: str, said: str) -> None:
+    (message,) = project.broken(ENABLE, LOCK, declared, other)
+    assert message.startswith(f"virtualisation.nixoci.{said}")
+
+
+def test_a_unit_of_a_homes_own_name(project: Modules) -> None:
+    (message,) = project.broken(ENABLE, LOCK, WEB, "systemd.user.services.web = { };", home=True)
+    assert message.startswith("virtualisation.nixoci.containers.web: its unit is web.service, and so is systemd.user.")
+
+
+def test_a_service_that_only_adds_to_a_containers_unit(project: Modules) -> None:
+    """NixOS makes a drop-in of it, because the unit itself is in a package."""
+    adds = "systemd.services.web.serviceConfig.Nice = 5; systemd.user.services.web = { serviceConfig = { }; };"
+    assert project.broken(ENABLE, LOCK, WEB, ALICES, adds) == []
+
+
+def test_podman_is_enabled_and_stays_so_while_it_runs_containers(project: Modules) -> None:
+    assert project.value(ENABLE, LOCK, WEB, select="it.config.virtualisation.podman.enable") is True
+    off = "virtualisation.podman.enable = false;"
+    (message,) = project.broken(ENABLE, LOCK, WEB, off)
+    assert message.startswith("virtualisation.podman.enable: false, but podman runs virtualisation.nixoci.containers.w")
+    (message,) = project.broken(ENABLE, LOCK, ALICES, off)
+    assert "podman runs virtualisation.nixoci.users.alice.containers.web;" in message
+    bundle = 'virtualisation.nixoci.containers.app = { image = "nginx"; backend = "bundle"; networks = [ "host" ]; };'
+    assert project.broken(ENABLE, LOCK, bundle, off) == []
+
+
 def test_without_a_lock_there_are_no_images(modules: Modules) -> None:
     (message,) = modules.broken(ENABLE, 'virtualisation.nixoci.containers.web.image = "nginx";')
     assert message.startswith("virtualisation.nixoci.containers.web.image: no image nginx; known are none; add it to")
@@ -196,6 +328,20 @@ def test_images_of_the_lock_give_way_to_those_that_are_declared(project: Modules
     found = project.value(ENABLE, LOCK, mine, select=select)
     assert set(found) == {"more", "nginx", "python", "redis"}
     assert found["nginx"] == "/srv/mine"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/rootless.md"])
+def test_the_modules_of_the_documentation(project: Modules, images: dict[str, Pair], page: str) -> None:
+    text = block(page, "{ virtualisation.nixoci = {").text
+    folder = f"{FOLDER}/documented"
+    write_lock(project.machine, folder, {"web": locked(images["nginx"].new, "docker.io/library/nginx:1.27")})
+    project.machine.run(["tee", f"{folder}/module.nix"], input=text)
+    module = f"imports = [ {folder}/module.nix ];"
+    assert project.broken(module) == []
+    select = "{ inherit (it.config.virtualisation.nixoci) containers users; }"
+    found = project.value(module, select=select)
+    containers = found["users"]["alice"]["containers"] if page == "docs/rootless.md" else found["containers"]
+    assert containers["web"]["image"] == "web"
 
 
 def test_lists_of_several_modules_add_up_and_are_checked_together(project: Modules) -> None:

@@ -15,6 +15,7 @@ from tests.host.process import FETCH
 from tests.host.registry import Registry
 from tests.host.test_generated import ARGUMENTS
 from tests.nixpkgs import CHECKOUT
+from tests.support.pages import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,18 +35,14 @@ NIXPKGS = """
 """
 """What the recipe builds with, in the place of nixpkgs."""
 
-_BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
-
-def blocks() -> list[list[str]]:
-    """Return the commands of each console block of the recipe."""
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("\n## With plain podman\n") :]
-    section = section[: section.index("\n## See it work\n")]
-    return [
-        [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
-        for block in _BLOCK.findall(section)
-    ]
+def recipe_blocks() -> list[list[str]]:
+    """Return the commands of each console block of the recipe: those from the first `generate` to the demo."""
+    consoles = [each for each in blocks() if (each.page, each.language) == ("README.md", "console")]
+    starts = [each.start for each in consoles]
+    first = next(number for number, start in enumerate(starts) if "nixoci generate" in start)
+    last = next(number for number, start in enumerate(starts) if "./scripts/demo" in start)
+    return [each.commands for each in consoles[first:last]]
 
 
 class Recipe:
@@ -106,7 +103,7 @@ def clone(machine: Machine) -> None:
 
 
 def test_the_recipe(recipe: Recipe, images: dict[str, Pair]) -> None:
-    pin, use, update, roll_back, collect = blocks()
+    pin, use, update, roll_back, collect = recipe_blocks()
     for command in (*pin, *use):
         recipe.type(command)
     assert "nginx" in recipe.page()

@@ -15,6 +15,7 @@ from tests.host.images import images as sample_images
 from tests.host.machine import Machine
 from tests.host.process import FETCH, CommandError
 from tests.image_store.trees import Tree, image_path
+from tests.support.pages import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,6 +198,21 @@ def test_suid_programs_and_file_capabilities_work(alice: Alice) -> None:
     assert "1 received" in alice.podman(*run, "--cap-add=net_raw", image, "ping", "-c1", "127.0.0.1")
     # the kernel refuses a program whose capability it may not give, so it has seen it
     assert "not permitted" in alice.podman(*run, "--cap-drop=all", image, "sh", "-c", "ping -c1 127.0.0.1", check=False)
+
+
+def test_the_commands_of_the_documentation(alice: Alice) -> None:
+    """As the user types them, with a store of the user's own."""
+    conf = "/home/alice/.config/containers/storage.conf"
+    before = alice.run("cat", conf).stdout
+    make, use = block("docs/rootless.md", "$ nixoci image-store --rootless").commands
+    typed = make.replace(" OUT ", " /home/alice/store ").replace("IMAGE_PATH...", alice.paths["nginx"])
+    alice.run("rm", conf)
+    alice.run("sh", "-c", f"cd && {typed}")
+    assert 'additionalimagestores = ["/home/alice/store"]' in alice.run("cat", conf).stdout
+    image = use.replace("docker.io/library/nginx:1.27", "localhost/nginx:1")
+    assert image != use
+    assert alice.run("sh", "-c", f"cd && {image}").stdout == "root\n"
+    alice.machine.run(["tee", conf], input=before)
 
 
 def test_the_users_services_start_and_are_reachable(services: Alice) -> None:

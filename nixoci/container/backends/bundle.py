@@ -1,7 +1,5 @@
 """Restrictions of the bundle backend: no engine, and so nothing that only podman makes."""
 
-from operator import attrgetter
-
 from nixoci.container.backends.model import Refusal, Restrictions
 from nixoci.container.model import Container, LogDriver
 from nixoci.container.notation import Device, Mount, Source
@@ -28,49 +26,50 @@ _DEVICE_DIRECTORIES = {
 """The usual directories of devices; systemd allows single devices, and a start refuses other directories."""
 
 
-def _refusal(option: str, attribute: str, instead: str) -> Refusal:
-    return Refusal(option, attrgetter(attribute), f"{_WITHOUT} and cannot honor it; {instead}")
+def _refusal(option: str, default: object, instead: str) -> Refusal:
+    return Refusal(option=option, allowed=(default,), reason=f"{_WITHOUT} and cannot honor it; {instead}")
 
 
 class BundleRestrictions(Restrictions):
     """The restrictions of a bundle."""
 
     refusals = (
-        _refusal("ports", "ports", 'use networks = ["host"] and let the program itself listen on the port'),
-        _refusal("extraOptions", "extra_options", "use settings.runtime"),
-        _refusal("pod", "pod", "use another backend"),
-        _refusal("privileged", "privileged", "use capabilities and devices"),
-        _refusal("init", "init", "let the image have an init (tini, catatonit) and name it in entrypoint"),
-        _refusal("logOptions", "log_options", "use settings.unit.Service, for example its SyslogIdentifier"),
-        _refusal("settings.quadlet", "settings.quadlet", "use settings.unit or settings.runtime"),
         Refusal(
-            "settings.runtime.root",
-            lambda container: "root" in container.settings.runtime,
-            "the unit mounts the root so that the store stays as it is; use readOnly and writableLayer",
+            option="backend",
+            user=True,
+            reason="a bundle's tree is mounted by the system's own systemd, not by a user's; use podman",
+        ),
+        _refusal("ports", [], 'use networks = ["host"] and let the program itself listen on the port'),
+        _refusal("extraOptions", [], "use settings.runtime"),
+        _refusal("pod", None, "use another backend"),
+        _refusal("privileged", default=False, instead="use capabilities and devices"),
+        _refusal(
+            "init", default=False, instead="let the image have an init (tini, catatonit) and name it in entrypoint"
+        ),
+        _refusal("logOptions", {}, "use settings.unit.Service, for example its SyslogIdentifier"),
+        _refusal("settings.quadlet", {}, "use settings.unit or settings.runtime"),
+        Refusal(
+            option="settings.runtime.root",
+            reason="the unit mounts the root so that the store stays as it is; use readOnly and writableLayer",
         ),
         Refusal(
-            "logDriver",
-            lambda container: container.log_driver not in {None, LogDriver.JOURNALD},
-            "a bundle's output goes to the journal; use settings.unit.Service.StandardOutput",
+            option="logDriver",
+            allowed=(None, str(LogDriver.JOURNALD)),
+            reason="a bundle's output goes to the journal; use settings.unit.Service.StandardOutput",
         ),
         Refusal(
-            "settings.runtime.process.env",
-            lambda container: container.environment_files and _has_own_variables(container),
-            "it would replace the variables of environmentFiles; use environment",
+            option="networks",
+            allowed=(["host"], ["none"]),
+            reason=f'{_WITHOUT} and makes no networks; use ["host"] to share the host\'s or ["none"]',
         ),
     )
 
-    def check(self, container: ParsedContainer, *, user: bool) -> None:
-        """Refuse units of a user, and networks and volumes that only podman makes."""
-        if user:
+    def check(self, container: ParsedContainer, *, user: bool) -> None:  # noqa: ARG002 - users have no bundles
+        """Refuse variables that another option replaces, and namespaces, devices and volumes that only podman makes."""
+        if container.declared.environment_files and _has_own_variables(container.declared):
             raise ContainerError(
-                f"{container.option('backend')}: a bundle's tree is mounted by the system's own systemd, not by a"
-                " user's; use podman"
-            )
-        if not (container.host_network or container.no_network):
-            raise ContainerError(
-                f"{container.option('networks')}: {_WITHOUT} and makes no networks; use"
-                ' ["host"] to share the host\'s or ["none"]'
+                f"{container.option('settings.runtime.process.env')}: it would replace the variables of"
+                " environmentFiles; use environment"
             )
         if container.user_namespace is not None and container.user_namespace.mode != "host":
             raise ContainerError(

@@ -1,21 +1,50 @@
 """The interface of a backend's restrictions."""
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nixoci.container.model import Container
 from nixoci.container.parse import ParsedContainer
 from nixoci.container.resolve import ResolvedContainer
+from nixoci.document import json_key, plain
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An option that a backend cannot honor; `given` returns a true value if the container sets it."""
+    """Values of an option that a backend cannot honor.
+
+    These are data, because the Nix modules also refuse them, before anything is built (`deployment_schema`).
+
+    Attributes:
+        option: The path of the option, or of a key in its value, which then may be missing.
+        reason: The text of the error after the option.
+        allowed: The values that the backend can honor, as in JSON.
+        user: Only units of a user's own systemd refuse them.
+    """
 
     option: str
-    given: Callable[[Container], object]
     reason: str
+    allowed: tuple[Any, ...] = ()
+    user: bool = False
+
+    def applies(self, container: Container, *, user: bool) -> bool:
+        """Return whether the container sets the option to a value that is refused."""
+        if self.user and not user:
+            return False
+        value: Any = container
+        for key in self.option.split("."):
+            members = _members(value)
+            if key not in members:
+                return False
+            value = members[key]
+        return plain(value) not in self.allowed
+
+
+def _members(value: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(value):
+        return {json_key(field): getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value if isinstance(value, dict) else {}
 
 
 class Restrictions:

@@ -1,6 +1,5 @@
 """Restrictions of the backends that podman runs, from the image store or from the bare tree."""
 
-from operator import attrgetter
 from pathlib import PurePosixPath
 
 from nixoci.container.backends.model import Refusal, Restrictions
@@ -59,19 +58,18 @@ class PodmanRestrictions(Restrictions):
 
     refusals = (
         Refusal(
-            "settings.runtime",
-            attrgetter("settings.runtime"),
-            "podman writes its own config.json; use extraOptions, or the bundle backend",
+            option="settings.runtime",
+            allowed=({},),
+            reason="podman writes its own config.json; use extraOptions, or the bundle backend",
         ),
         Refusal(
-            "writableLayer",
-            lambda container: container.writable_layer is WritableLayer.PERSISTENT,
-            "podman's containers start afresh; use volumes, or the bundle backend",
+            option="writableLayer",
+            allowed=(str(WritableLayer.VOLATILE),),
+            reason="podman's containers start afresh; use volumes, or the bundle backend",
         ),
         Refusal(
-            "settings.quadlet.AutoUpdate",
-            lambda container: "AutoUpdate" in container.settings.quadlet,
-            "podman cannot update an image of the store; update the lock with `nixoci update`",
+            option="settings.quadlet.AutoUpdate",
+            reason="podman cannot update an image of the store; update the lock with `nixoci update`",
         ),
     )
 

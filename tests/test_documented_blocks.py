@@ -1,0 +1,98 @@
+"""Every block of code in the documentation is run by a test, or has a reason here why none runs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from nixoci.container.model import Deployment
+from nixoci.document import parse
+from tests.support.pages import ROOT, Block, blocks
+
+RECIPE = "tests/host/test_readme.py::test_the_recipe"
+MODULES = "tests/host/test_modules.py::test_the_modules_of_the_documentation"
+EXAMPLE = "tests/host/test_containers.py::test_the_worked_example_of_the_documentation_works"
+SCRIPT = "tests/host/test_python_example.py::test_it_says_what_it_made"
+DEPLOYMENTS = "tests/test_documented_blocks.py::test_json_on_the_page_on_containers_is_a_deployment"
+BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
+
+RUN = {
+    ("README.md", "$ nixoci add docker.io/library/nginx:1.27 --name web"): RECIPE,
+    ("README.md", "{ virtualisation.nixoci = {"): MODULES,
+    ("README.md", "$ nixoci switch $(nix-build"): RECIPE,
+    ("README.md", "$ nixoci update $ nixoci generate"): RECIPE,
+    ("README.md", "$ nixoci switch --rollback"): RECIPE,
+    ("README.md", "$ nixoci gc-roots"): RECIPE,
+    ("README.md", "$ ./scripts/demo"): "tests/host/test_demo.py::test_the_demo_serves_a_page_and_copies_nothing",
+    ("docs/containers.md", '{ "images": {'): EXAMPLE,
+    ("docs/containers.md", '{"quadlets": {'): DEPLOYMENTS,
+    ("docs/delta-format.md", ">>> "): BY_DOCTESTS,
+    ("docs/containers.md", "import sys from pathlib import Path"): EXAMPLE,
+    ("docs/python.md", "import shutil import subprocess"): SCRIPT,
+    ("docs/python.md", ">>> "): BY_DOCTESTS,
+    ("docs/rootless.md", "$ nixoci image-store --rootless"): (
+        "tests/host/test_rootless.py::test_the_commands_of_the_documentation"
+    ),
+    ("docs/rootless.md", "{ virtualisation.nixoci = {"): MODULES,
+}
+"""The test that runs a block, by its page and the start of its text."""
+
+_NEEDS_NIXPKGS = "needs the whole of nixpkgs, which the test host cannot fetch"
+_NEEDS_GITHUB = "fetches the flake from the network; tests/host/test_flake.py runs the same from a directory"
+
+NOT_RUN = {
+    ("README.md", '{ inputs.nixoci.url = "URL";'): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py evaluates the template",
+    ("README.md", "$ git clone URL nixoci"): f"{_NEEDS_NIXPKGS}; the recipe's test starts from a copy of this checkout",
+    ("README.md", "registry, OCI layout, archive"): "a picture",
+    ("docs/containers.md", "$ nixoci generate --nixoci nixoci --containers"): (
+        "names a file of the reader's; tests/host/test_readme.py switches between outputs that are built like this"
+    ),
+    ("docs/deltas.md", "nixoci.lib.delta {"): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py builds a delta of two paths",
+    ("docs/deltas.md", "$ nix run github:…#delta"): _NEEDS_GITHUB,
+    ("docs/deltas.md", "$ cp $(nix run github:…#delta"): _NEEDS_GITHUB,
+    ("docs/deltas.md", "# curl --fail --silent"): "a web server's address; tests/host/test_delta_command.py receives",
+    (
+        "docs/deltas.md",
+        "$ nix copy --to s3://cache",
+    ): "a bucket's address; tests/host/test_flake.py copies to a directory",
+    ("docs/deltas.md", "# nix copy --from https://cache.example"): "the address of a cache; as above",
+    ("docs/os-images.md", "$ nix-build --attr images.web"): (
+        "fills the root of another machine; tests/host/test_image_store.py makes such a store and runs its images"
+    ),
+    ("docs/python.md", "{ imports = ["): f"{_NEEDS_NIXPKGS}; tests/host/test_nix_text.py imports such a module",
+    ("docs/rootless.md", "[storage]"): "shown, not typed: tests/host/test_modules.py compares the store's own file",
+}
+"""The reason why no test runs a block."""
+
+
+def _listed(table: dict[tuple[str, str], str], page: str, start: str) -> list[tuple[str, str]]:
+    return [(where, text) for where, text in table if where == page and start.startswith(text)]
+
+
+@pytest.mark.parametrize("block", blocks(), ids=lambda block: f"{block.page}: {block.start[:40]}")
+def test_a_block_is_run_or_has_a_reason(block: Block) -> None:
+    page, start = block.page, block.start
+    found = _listed(RUN, page, start) + _listed(NOT_RUN, page, start)
+    assert len(found) == 1, f"{page}: {start!r}: run it in a test and list that under RUN, or list it under NOT_RUN"
+
+
+@pytest.mark.parametrize("table", [RUN, NOT_RUN], ids=["run", "not run"])
+def test_a_block_that_is_listed_is_in_the_documentation(table: dict[tuple[str, str], str]) -> None:
+    starts = [(block.page, block.start) for block in blocks()]
+    for page, text in table:
+        assert any(where == page and start.startswith(text) for where, start in starts), (page, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [block.text for block in blocks() if (block.page, block.language) == ("docs/containers.md", "json")],
+    ids=lambda text: text.split()[1],
+)
+def test_json_on_the_page_on_containers_is_a_deployment(text: str) -> None:
+    deployment = parse(Deployment, text.encode(), what="docs/containers.md", strict=True)
+    assert deployment != Deployment()
+
+
+@pytest.mark.parametrize("test", sorted(set(RUN.values())))
+def test_the_test_of_a_block_exists(test: str) -> None:
+    file, _, name = test.partition("::")
+    assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
