@@ -14,6 +14,7 @@ EXAMPLE = "tests/host/test_containers.py::test_the_worked_example_of_the_documen
 SCRIPT = "tests/host/test_python_example.py::test_it_says_what_it_made"
 DEPLOYMENTS = "tests/test_documented_blocks.py::test_json_on_the_page_on_containers_is_a_deployment"
 BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
+COMPOSE = "tests/host/test_readme.py::test_a_project_of_compose_becomes_units_and_a_module"
 
 RUN = {
     ("README.md", "$ nixoci add docker.io/library/nginx:1.27 --name web"): RECIPE,
@@ -25,7 +26,15 @@ RUN = {
     ("README.md", "$ ./scripts/demo"): "tests/host/test_demo.py::test_the_demo_serves_a_page_and_copies_nothing",
     ("docs/containers.md", '{ "images": {'): EXAMPLE,
     ("docs/containers.md", '{"quadlets": {'): DEPLOYMENTS,
+    ("docs/containers.md", "$ nixoci generate --nixoci nixoci --containers"): (
+        "tests/host/test_readme.py::test_units_of_a_lock_are_built_and_put_in_place"
+    ),
     ("docs/delta-format.md", ">>> "): BY_DOCTESTS,
+    ("docs/from-compose.md", "$ nixoci import --add"): COMPOSE,
+    ("docs/from-compose.md", "$ nixoci module containers.json"): COMPOSE,
+    ("docs/os-images.md", "$ nix-build --attr images.web"): (
+        "tests/host/test_readme.py::test_a_store_for_machines_without_nix"
+    ),
     ("docs/containers.md", "import sys from pathlib import Path"): EXAMPLE,
     ("docs/python.md", "import shutil import subprocess"): SCRIPT,
     ("docs/python.md", ">>> "): BY_DOCTESTS,
@@ -43,9 +52,6 @@ NOT_RUN = {
     ("README.md", '{ inputs.nixoci.url = "URL";'): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py evaluates the template",
     ("README.md", "$ git clone URL nixoci"): f"{_NEEDS_NIXPKGS}; the recipe's test starts from a copy of this checkout",
     ("README.md", "registry, OCI layout, archive"): "a picture",
-    ("docs/containers.md", "$ nixoci generate --nixoci nixoci --containers"): (
-        "names a file of the reader's; tests/host/test_readme.py switches between outputs that are built like this"
-    ),
     ("docs/deltas.md", "nixoci.lib.delta {"): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py builds a delta of two paths",
     ("docs/deltas.md", "$ nix run github:…#delta"): _NEEDS_GITHUB,
     ("docs/deltas.md", "$ cp $(nix run github:…#delta"): _NEEDS_GITHUB,
@@ -55,9 +61,6 @@ NOT_RUN = {
         "$ nix copy --to s3://cache",
     ): "a bucket's address; tests/host/test_flake.py copies to a directory",
     ("docs/deltas.md", "# nix copy --from https://cache.example"): "the address of a cache; as above",
-    ("docs/os-images.md", "$ nix-build --attr images.web"): (
-        "fills the root of another machine; tests/host/test_image_store.py makes such a store and runs its images"
-    ),
     ("docs/python.md", "{ imports = ["): f"{_NEEDS_NIXPKGS}; tests/host/test_nix_text.py imports such a module",
     ("docs/rootless.md", "[storage]"): "shown, not typed: tests/host/test_modules.py compares the store's own file",
 }

@@ -31,6 +31,13 @@ NIXPKGS = """
   composefs = "/usr";
   oras = "/usr";
   cacert = "/etc/ssl";
+  podman = { outPath = "/usr"; src = "/usr/src/podman"; };
+  crun = "/usr";
+  runc = "/usr";
+  util-linux = "/usr";
+  systemd = "/usr";
+  bash = "/usr";
+  coreutils = "/usr";
 }
 """
 """What the recipe builds with, in the place of nixpkgs."""
@@ -310,3 +317,55 @@ def test_a_user_s_unit_keeps_its_image_and_reads_its_secret(switches: list[Switc
     assert link in machine.run(["nix-store", "--query", "--roots", image]).stdout
     each.systemctl("stop", "secret")
     assert link not in machine.run(["nix-store", "--query", "--roots", image]).stdout
+
+
+def documented(name: str, start: str) -> list[str]:
+    """Return the commands of a block of a page, by its start."""
+    (block,) = (each for each in blocks() if each.page == name and each.start.startswith(start))
+    return block.commands
+
+
+def test_units_of_a_lock_are_built_and_put_in_place(recipe: Recipe, switches: list[Switches]) -> None:
+    containers = {"containers": {"site": SERVER | {"ports": ["8082:80"]}}}
+    recipe.machine.run(["tee", f"{FOLDER}/containers.json"], input=json.dumps(containers))
+    for command in documented("docs/containers.md", "$ nixoci generate --nixoci nixoci --containers"):
+        recipe.type(command)
+    assert "nginx" in page(recipe.machine, 8082)
+    assert switches[0].states("site", "web") == ["active", "inactive"]
+
+
+COMPOSE = """
+services:
+  site:
+    image: {image}
+    ports: ["8083:80"]
+"""
+
+
+def test_a_project_of_compose_becomes_units_and_a_module(recipe: Recipe) -> None:
+    recipe.machine.run(["tee", f"{FOLDER}/compose.yaml"], input=COMPOSE.format(image=recipe.reference))
+    recipe.machine.run(["touch", "/etc/resolv.conf"])  # podman's name server wants one
+    for start in ("$ nixoci import --add", "$ nixoci module containers.json"):
+        for command in documented("docs/from-compose.md", start):
+            recipe.type(command)
+    recipe.type("nix-instantiate --parse containers.nix")
+    recipe.type("nixoci switch $(nix-build --no-out-link --attr units)")
+    assert "nginx" in page(recipe.machine, 8083)
+
+
+WITHOUT_NIX = f"""
+mkdir --parents /usr/lib/nixoci
+mount --bind /home/nixoci /usr/lib/nixoci
+mount --bind {FOLDER}/root/etc/containers/storage.rootful.conf.d /etc/containers/storage.rootful.conf.d
+mount -t tmpfs tmpfs /nix
+exec podman run --rm --pull=never --network=none --entrypoint=stat "$0" --format=%U /srv/private
+"""
+"""A machine as if it had booted from the image of an operating system; the test host's /usr is no plain file system."""
+
+
+def test_a_store_for_machines_without_nix(recipe: Recipe) -> None:
+    for command in documented("docs/os-images.md", "$ nix-build --attr images.web"):
+        recipe.type(command)
+    recipe.type("mv root/usr/lib/nixoci /home/nixoci")
+    boot = ["unshare", "--mount", "--propagation=private", "sh", "-e", "-c", WITHOUT_NIX, recipe.reference]
+    assert recipe.machine.run(boot).stdout == "www-data\n"

@@ -160,14 +160,22 @@ def commands(host: Machine, files: dict[str, str]) -> dict[str, list[str]]:
         stem, kind = name.split(".")
         service = stem if kind == "container" else f"{stem}-{kind}"
         lines = (host.root / target.lstrip("/") / f"{service}.service").read_text(encoding="utf-8").splitlines()
-        (line,) = (line for line in lines if re.match("Exec[A-Za-z]+=[^ ]+ (run|network create|pod create) ", line))
+        (line,) = (line for line in lines if re.match(f"Exec[A-Za-z]+=[^ ]+ ({COMMANDS}) ", line))
         found[name] = [
             part for word in shlex.split(line) for part in (word.split("=", 1) if word[0] == "-" else [word])
         ]
     return found
 
 
-SECTIONS = {"Container": "[Container]\nImage=x\n", "Network": "[Network]\n", "Pod": "[Pod]\n"}
+SECTIONS = {
+    "Container": "[Container]\nImage=x\n",
+    "Network": "[Network]\n",
+    "Pod": "[Pod]\n",
+    "Image": "[Image]\nImage=x\n",
+    "Artifact": "[Artifact]\nArtifact=x\n",
+    "Build": "[Build]\nImageTag=x\nFile=/x\n",
+}
+COMMANDS = "run|network create|pod create|image pull|artifact pull|build"
 
 
 @pytest.mark.parametrize("kind", [VALUES, LISTS, FLAGS, WORDS], ids=["values", "lists", "flags", "words"])
