@@ -22,44 +22,25 @@ from nixoci.cli.common import failures_in_one_line, finish_output, print_any_nam
 from nixoci.cli.verb import Verb
 
 GROUPS = {
-    "Images and lock": {
-        "add": ("lock", "add"),
-        "update": ("lock", "update"),
-        "remove": ("lock", "remove"),
-        "prefetch": ("prefetch", "prefetch"),
-    },
-    "Building": {
-        "generate": ("generate", "generate"),
-        "module": ("generate", "module"),
-        "import": ("compose", "import_compose"),
-        "extract": ("extract", "extract"),
-        "image-store": ("image_store", "image_store"),
-        "units": ("units", "units"),
-        "bundle": ("units", "bundle"),
-        "fetch-blob": ("fetch", "fetch_blob"),
-    },
-    "Installing": {
-        "switch": ("switch", "switch"),
-        "gc-roots": ("gc_roots", "gc_roots"),
-        "completion": ("completion", "completion"),
-        "man": ("man", "man"),
-    },
-    "Deltas": {
-        "send": ("send", "send"),
-        "receive": ("receive", "receive"),
-        "copy": ("send", "copy"),
-    },
-    "Looking": {
-        "list": ("lock", "list_images"),
-        "show": ("show", "show"),
-        "outdated": ("lock", "outdated"),
-        "verify": ("lock", "verify"),
-        "doctor": ("doctor", "doctor"),
-    },
+    "Images and lock": ("add", "update", "remove", "prefetch"),
+    "Building": ("generate", "module", "import", "extract", "image-store", "units", "bundle", "fetch-blob"),
+    "Installing": ("switch", "gc-roots", "completion", "man"),
+    "Deltas": ("send", "receive", "copy"),
+    "Looking": ("list", "show", "outdated", "verify", "doctor"),
 }
-"""The verbs as `--help` shows them: the module below `nixoci.cli` and the function of each."""
+"""The verbs as `--help` shows them."""
 
-VERBS = {name: place for group in GROUPS.values() for name, place in group.items()}
+_MODULES = dict.fromkeys(("add", "update", "remove", "list", "outdated", "verify"), "lock")
+_MODULES |= {"module": "generate", "import": "compose", "bundle": "units", "fetch-blob": "fetch", "copy": "send"}
+_FUNCTIONS = {"list": "list_images", "import": "import_compose"}
+
+
+def _place(verb: str) -> tuple[str, str]:
+    own = verb.replace("-", "_")
+    return _MODULES.get(verb, own), _FUNCTIONS.get(verb, own)
+
+
+VERBS = {verb: _place(verb) for group in GROUPS.values() for verb in group}
 """The module and the function of each verb."""
 
 

@@ -114,7 +114,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Ulimit:
-    """A limit of getrlimit(2): its name in lower case without `RLIMIT_`; -1 is no limit."""
+    """A limit of getrlimit(2).
+
+    `name` is in lower case and without `RLIMIT_`; -1 is no limit.
+    """
 
     name: str
     soft: int

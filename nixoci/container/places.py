@@ -48,9 +48,19 @@ def root_directory(container: str) -> str:
     return f"{run_directory(container)}/root"
 
 
-def pid_file(container: str) -> str:
-    """Return the file with the process id of a running bundle."""
-    return f"{run_directory(container)}/pid"
+def image_directory(container: str) -> str:
+    """Return the mount point of a bundle's image alone, without the layer that the container writes to."""
+    return f"{run_directory(container)}/image"
+
+
+def mount_source(mount: Mount) -> str:
+    """Return the path on the host that a bundle mounts: the source itself, or the directory of the named volume."""
+    return mount.source if mount.kind is Source.HOST_PATH else named_volume(mount.source)
+
+
+def named_volume(name: str) -> str:
+    """Return the directory of a bundle's named volume."""
+    return f"{VOLUMES}/{name}"
 
 
 def layer_directory(container: str) -> str:
@@ -58,9 +68,25 @@ def layer_directory(container: str) -> str:
     return f"{STATE}/{container}"
 
 
+def in_store(path: str, image_paths: Iterable[str]) -> bool:
+    """Return whether a path of the host is in the Nix store, or in a directory that holds one of these image paths."""
+    stores = {STORE_DIR, *(posixpath.dirname(posixpath.normpath(image)) for image in image_paths)} - {"/"}
+    return any(f"{posixpath.normpath(path)}/".startswith(f"{store}/") for store in stores)
+
+
 def layer_workdir(container: str) -> str:
     """Return the directory beside a bundle's persistent layer that is the working directory, if the image has none."""
     return f"{layer_directory(container)}/workdir"
+
+
+def pid_file(container: str) -> str:
+    """Return the file with the process id of a running bundle."""
+    return f"{run_directory(container)}/pid"
+
+
+def is_store_path(path: Path) -> bool:
+    """Return whether a path is directly in the Nix store; the basename of such a path is the name of its roots."""
+    return str(path.parent) == STORE_DIR
 
 
 def secret_file(container: str, secret: str) -> str:
@@ -73,9 +99,14 @@ def unit_secrets(container: str) -> str:
     return f"%t/{runtime_directory(container)}/secrets"
 
 
-def named_volume(name: str) -> str:
-    """Return the directory of a bundle's named volume."""
-    return f"{VOLUMES}/{name}"
+def localtime_file(container: str) -> str:
+    """Return the copy of the host's file of a time zone that a bundle has as its /etc/localtime."""
+    return f"{run_directory(container)}/localtime"
+
+
+def health_unit(service: str) -> str:
+    """Return the name, without suffix, of the service and timer that check the health of a bundle with this unit."""
+    return f"{service}-health"
 
 
 def gc_root_directory(service: str) -> str:
@@ -91,34 +122,3 @@ def user_roots(user: str) -> str:
 def user_link(container: str) -> str:
     """Return the name of the root of a user's unit in `USER_LINKS`, where Nix gives the user no directory."""
     return f"{UNIT_LINK_PREFIX}{container}"
-
-
-def is_store_path(path: Path) -> bool:
-    """Return whether a path is directly in the Nix store; the basename of such a path is the name of its roots."""
-    return str(path.parent) == STORE_DIR
-
-
-def health_unit(service: str) -> str:
-    """Return the name, without suffix, of the service and timer that check the health of a bundle with this unit."""
-    return f"{service}-health"
-
-
-def localtime_file(container: str) -> str:
-    """Return the copy of the host's file of a time zone that a bundle has as its /etc/localtime."""
-    return f"{run_directory(container)}/localtime"
-
-
-def image_directory(container: str) -> str:
-    """Return the mount point of a bundle's image alone, without the layer that the container writes to."""
-    return f"{run_directory(container)}/image"
-
-
-def mount_source(mount: Mount) -> str:
-    """Return the path on the host that a bundle mounts: the source itself, or the directory of the named volume."""
-    return mount.source if mount.kind is Source.HOST_PATH else named_volume(mount.source)
-
-
-def in_store(path: str, image_paths: Iterable[str]) -> bool:
-    """Return whether a path of the host is in the Nix store, or in a directory that holds one of these image paths."""
-    stores = {STORE_DIR, *(posixpath.dirname(posixpath.normpath(image)) for image in image_paths)} - {"/"}
-    return any(f"{posixpath.normpath(path)}/".startswith(f"{store}/") for store in stores)
