@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def test_each_input_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
-    inputs = [Input(target=target, seed=1, number=number) for number in range(4) for target in TARGETS]
+    inputs = [Input(target=target, seed=1, number=number) for number in range(2) for target in TARGETS]
     faults = [fault for fault in run(inputs, keep=tmp_path) if fault is not None]
     assert faults == []
