@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from nixoci.errors import ComposeError
 from tests.compose.samples import container, imported, omissions
 
 SAME: dict[str, tuple[str, dict[str, Any]]] = {
@@ -378,3 +380,56 @@ def test_images_are_named_by_the_lock_and_once() -> None:
     assert made.images[1].command == [
         *("nixoci", "add", "docker.io/library/redis:7", "--name", "redis", "--platform", "linux/arm64"),
     ]
+
+
+def test_mounts_of_each_type_and_their_options() -> None:
+    long = (
+        "{type: volume, target: /anonymous}",
+        "{type: volume, source: data, target: /d, volume: {nocopy: true}}",
+        "{type: volume, source: data, target: /s, read_only: true, volume: {subpath: part}}",
+        "{type: bind, source: a, target: /a, bind: {selinux: z}}",
+        "{type: tmpfs, target: /t, tmpfs: {mode: '1770'}}",
+    )
+    found = container(f"volumes: [{', '.join(long)}]", "volumes: {data: {}}")
+    assert found["volumes"] == ["/anonymous", "app_data:/d:nocopy", "/srv/app/a:/a:z"]
+    assert found["tmpfs"] == ["/t:mode=1770"]
+    assert found["extraOptions"] == ["--mount=type=volume,source=app_data,destination=/s,subpath=part,ro"]
+
+
+def test_devices_and_graphics_cards() -> None:
+    assert container("devices: [{source: /dev/a, target: /dev/b, permissions: r}]")["devices"] == ["/dev/a:/dev/b:r"]
+    for gpus, names in (
+        ("all", ["all"]),
+        ("[{count: 2}]", ["0", "1"]),
+        ("[{driver: nvidia, device_ids: ['3', x]}]", ["3", "x"]),
+        ("[{count: all}]", ["all"]),
+    ):
+        assert container(f"gpus: {gpus}")["devices"] == [f"nvidia.com/gpu={name}" for name in names]
+    (line,) = omissions("gpus: [{driver: other}]")
+    assert "services.web.gpus: the driver other has no known devices" in line
+
+
+def test_a_network_s_addresses() -> None:
+    network = (
+        "{internal: true, enable_ipv6: true, labels: {a: b}, odd: 1,"
+        " ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.1, ip_range: 10.9.0.128/25, odd: 1}]}}"
+    )
+    made = imported(f"services: {{web: {{image: nginx, networks: [n]}}}}\nnetworks: {{n: {network}}}")
+    found = made.deployment.networks["app_n"]
+    assert (found.internal, found.subnets, found.labels) == (True, ["10.9.0.0/24"], {"a": "b"})
+    quadlet = found.settings.quadlet
+    assert (quadlet["IPv6"], quadlet["Gateway"], quadlet["IPRange"]) == (True, ["10.9.0.1"], ["10.9.0.128/25"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "more", "expected"),
+    [
+        ("volumes: [{type: bind, source: /a}]", "", "services.web.volumes: target is missing"),
+        ("volumes: [gone:/a]", "", "services.web.volumes: no volume 'gone'; declare it under volumes"),
+        ("secrets: [{target: /a}]", "", "services.web.secrets: source is missing"),
+        ("secrets: [gone]", "", "services.web.secrets: secrets has no 'gone'; declare it there"),
+    ],
+)
+def test_what_is_missing_is_an_error(keys: str, more: str, expected: str) -> None:
+    with pytest.raises(ComposeError, match=re.escape(expected)):
+        container(keys, more)
