@@ -15,6 +15,8 @@ from nixoci.errors import StoreError
 _MODE = 0o755
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_FLOCK = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""Errors of network file systems that cannot lock directories; writers there are not kept apart."""
 
 
 @contextmanager
@@ -86,11 +88,18 @@ def _is_at(handle: int, path: Path) -> bool:
 
 @contextmanager
 def exclusive_directory(directory: Path) -> Iterator[None]:
-    """Make a directory if it is missing, and keep other processes out of this block until it ends."""
+    """Make a directory if it is missing, and keep other processes out of this block until it ends.
+
+    The lock is on the directory itself, so that no other file has to lie there.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
         yield
     finally:
         os.close(handle)

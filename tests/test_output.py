@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nixoci.output import new_directory, new_file, temporary_directory, write_if_changed
+from nixoci.output import exclusive_directory, new_directory, new_file, temporary_directory, write_if_changed
 
 KILLED = """
 import os, signal, sys
@@ -166,3 +167,16 @@ def test_an_error_about_another_file_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, new_directory(tmp_path / "out"):
         (tmp_path / "other").read_bytes()
     assert Path(caught.value.filename) == tmp_path / "other"
+
+
+def test_a_file_system_without_locks_keeps_nobody_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = iter((errno.ENOLCK, errno.EIO))
+
+    def flock(*_: object) -> None:
+        raise OSError(next(codes), "no lock")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with exclusive_directory(tmp_path / "made"):
+        assert (tmp_path / "made").is_dir()
+    with pytest.raises(OSError, match="no lock"), exclusive_directory(tmp_path):
+        pass

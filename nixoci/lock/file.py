@@ -1,7 +1,5 @@
 """The lock file on disk: read strictly, written atomically, by one writer at a time."""
 
-import errno
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -14,13 +12,10 @@ from nixoci.errors import LockError, NixociError, UnsupportedVersionError
 from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
 from nixoci.oci.model import Platform
 from nixoci.oci.sources import parse_source
-from nixoci.output import write_if_changed
+from nixoci.output import exclusive_directory, write_if_changed
 
 NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9+._?=-]*")
 """A valid image name: it becomes an attribute in Nix, and the first part of a store path's name."""
-
-_NO_FLOCK = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""Errors of network file systems that cannot lock directories; writers there are not kept apart."""
 
 
 def read_lock(path: str | os.PathLike[str]) -> Lock:
@@ -79,19 +74,11 @@ def exclusive_access(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         LockError: The directory does not exist.
     """
-    try:
-        handle = os.open(Path(path).resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise LockError(f"{path}: its directory does not exist; make it first") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise
+    directory = Path(path).resolve().parent
+    if not directory.is_dir():
+        raise LockError(f"{path}: its directory does not exist; make it first")
+    with exclusive_directory(directory):
         yield
-    finally:
-        os.close(handle)
 
 
 def _check(image: LockedImage, where: str) -> None:
