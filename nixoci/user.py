@@ -1,18 +1,23 @@
 """The name and the directories of the user who runs this process (XDG Base Directory Specification)."""
 
-import getpass
 import os
+import pwd
 from pathlib import Path
 
 from nixoci.errors import StoreError
 
 
-def user_name() -> str:
-    """Return the user's name; the id of one who has none."""
+def user_account() -> tuple[str, Path]:
+    """Return the user's name and home directory from the system's list, which may lack the user.
+
+    Then they are the user's id, and $HOME or /. Variables do not decide the name: `su` and `sudo` may keep them.
+    """
+    uid = os.geteuid()
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # the latter from Python 3.13 on
-        return str(os.getuid())
+        account = pwd.getpwuid(uid)
+    except KeyError:
+        return str(uid), Path(os.environ.get("HOME") or "/")
+    return account.pw_name, Path(account.pw_dir)
 
 
 def user_state() -> Path:

@@ -1,7 +1,6 @@
 """Facts of this machine, gathered by commands and files. Nothing is changed."""
 
 import os
-import pwd
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from nixoci.gc_roots.update import Places, update_podman_roots
 from nixoci.image_store.records import image_names
 from nixoci.nix_store.commands import gc_roots_of
 from nixoci.process import run
+from nixoci.user import user_account
 
 PROGRAMS = ("podman", "mkcomposefs", "skopeo", "nix")
 _ID_TOOLS = ("newuidmap", "newgidmap")
@@ -42,7 +42,7 @@ def gather(podman: str = "podman") -> Facts:
         podman: The podman to examine.
     """
     uid = os.geteuid()
-    user, home = _account(uid)
+    user, home = user_account()
     programs = _programs(podman)
     facts = Facts(uid=uid, user=user, kernel=os.uname().release, programs=programs)
     version = facts.version("podman")
@@ -88,15 +88,6 @@ def _programs(podman: str) -> dict[str, str]:
             lines = []
         found[name] = lines[0] if lines else ""
     return found | {name: "" for name in _ID_TOOLS if shutil.which(name)}
-
-
-def _account(uid: int) -> tuple[str, Path]:
-    """Return the name and the home directory of a user, who need not be in /etc/passwd."""
-    try:
-        account = pwd.getpwuid(uid)
-    except KeyError:
-        return str(uid), Path(os.environ.get("HOME") or "/")
-    return account.pw_name, Path(account.pw_dir)
 
 
 def _image_store(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:

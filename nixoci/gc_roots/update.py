@@ -13,7 +13,7 @@ from nixoci.gc_roots.podman import ContainerRecord, Podman
 from nixoci.gc_roots.units import UnitRoots, update_unit_roots
 from nixoci.output import exclusive_directory
 from nixoci.progress import item_progress
-from nixoci.user import user_name, user_state
+from nixoci.user import user_account, user_state
 
 _PREFIX = "podman-"
 
@@ -51,7 +51,8 @@ class Places:
                 drop_in=KEPT_DROP_IN,
             )
         roots = user_state() / USER_LINKS
-        files = Path(GC_ROOTS) / user_roots(user_name())
+        name, _ = user_account()
+        files = Path(GC_ROOTS) / user_roots(name)
         own = UnitRoots(files=files, links=roots, user=True)
         return cls(roots=roots, unit_roots=own, kept_store=None, drop_in=None)
 
