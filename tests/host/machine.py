@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-PLAIN = ("nix", "home", "tmp", "var/tmp", "var/lib/containers", "var/lib/registry")
-"""Folders that are not on the overlay: podman's own overlays and file-backed EROFS want a plain file system."""
+PLAIN = (
+    *("nix", "home", "tmp", "var/tmp"),
+    *("var/lib/containers", "var/lib/docker", "var/lib/containerd", "var/lib/registry"),
+)
+"""Folders that are not on the overlay: the overlays of engines and file-backed EROFS want a plain file system."""
 
 ENVIRONMENT = {"PATH": "/opt/nixoci/bin:/usr/local/bin:/usr/bin:/usr/sbin", "LANG": "C.UTF-8"}
 

@@ -16,13 +16,14 @@ CONTAINERS = (
     *("podman", "crun", "runc", "skopeo", "buildah", "umoci", "oras", "docker-registry", "fuse-overlayfs", "catatonit"),
     *("nftables", "netavark", "aardvark-dns", "passt", "uidmap"),
 )
+ENGINES = ("docker.io", "docker-cli", "docker-compose", "containerd", "iptables")
 SYSTEM = (
     *("systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "python3", "python3-venv", "ca-certificates"),
     *("openssh-server", "openssh-client", "curl", "iproute2", "procps", "rsync", "sudo", "apache2-utils", "git"),
     *("libcap2-bin", "attr"),
 )
 DELTAS = ("rdiff", "xdelta3", "zstd", "bsdiff", "desync")
-PACKAGES = NIX + CONTAINERS + SYSTEM + DELTAS
+PACKAGES = NIX + CONTAINERS + ENGINES + SYSTEM + DELTAS
 
 MASKED = (
     "docker-registry.service",  # the tests start their own, on ports of their choice
@@ -30,7 +31,10 @@ MASKED = (
     "apt-daily-upgrade.timer",
     "console-getty.service",
 )
-ON_DEMAND = ("ssh.service", "netavark-dhcp-proxy.socket")
+ON_DEMAND = (
+    *("ssh.service", "netavark-dhcp-proxy.socket"),
+    *("docker.service", "docker.socket", "containerd.service"),
+)
 
 FILES = Path(__file__).parent / "root"
 """Configuration that is laid over the installed packages."""
