@@ -31,6 +31,7 @@ let
     tools
     // {
       inherit podman;
+      imageStore = makeStore;
       seccomp = cfg.seccompProfile;
       inherit (pkgs)
         bash

@@ -53,6 +53,7 @@ from nixoci.image_path import ImageDocument as ImageDocument
 from nixoci.image_path import ImagePath as ImagePath
 from nixoci.image_store.build import StoredImage as StoredImage
 from nixoci.image_store.build import build_image_store as build_image_store
+from nixoci.image_store.join import join_image_stores as join_image_stores
 from nixoci.image_store.storage_conf import render_storage_conf as render_storage_conf
 from nixoci.image_store.storage_conf import render_storage_drop_in as render_storage_drop_in
 from nixoci.lock.check import Outdated as Outdated

@@ -7,8 +7,11 @@ import click
 from nixoci.cli.common import json_option, print_json, warn
 from nixoci.cli.files import OUTPUT, PATH, Output
 from nixoci.cli.verb import verb
+from nixoci.errors import StoreError
 from nixoci.image_path import ImagePath
-from nixoci.image_store.build import MKCOMPOSEFS, build_image_store
+from nixoci.image_store.build import MKCOMPOSEFS, StoredImage, build_image_store
+from nixoci.image_store.contents import is_image_store
+from nixoci.image_store.join import join_image_stores
 from nixoci.image_store.rootless import MOUNT_PROGRAM
 from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf, render_storage_drop_in
 
@@ -19,11 +22,12 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
         "nixoci image-store store image",
         "nixoci image-store store web database --storage-conf storage.conf",
         "nixoci image-store --rootless store image",
+        "nixoci image-store store web-store database-store",
         "nixoci image-store --self-contained --prefix /usr/lib/nixoci store image --drop-in 50-nixoci.conf",
     ],
 )
 @click.argument("out", type=PATH)
-@click.argument("image_path", nargs=-1, type=PATH)
+@click.argument("path", nargs=-1, type=PATH)
 @click.option(
     "--rootless",
     is_flag=True,
@@ -77,7 +81,7 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
 def image_store(
     *,
     out: Path,
-    image_path: tuple[Path, ...],
+    path: tuple[Path, ...],
     rootless: bool,
     no_erofs: bool,
     self_contained: bool,
@@ -92,6 +96,9 @@ def image_store(
 
     Nothing is copied: the store refers to the image paths, which must stay where they are. Existing containers keep
     working with a later store over the same images.
+
+    Each PATH is an image path. Or each PATH is another image store, which OUT then links: a store for each image makes
+    a change of one image cost that image alone.
 
     A store that is --self-contained refers to nothing, and can be copied into the image of an operating system; copy it
     with its hardlinks (`cp --archive`, `rsync --hard-links`, tar).
@@ -108,10 +115,9 @@ def image_store(
     program = place / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     conf_text = render_storage_conf(place, mount_program=program) if conf is not None else ""
     drop_in_text = render_storage_drop_in(place, mount_program=program) if drop_in is not None else ""
-    paths = dict.fromkeys(path.resolve() for path in image_path)
-    stored = build_image_store(
+    stored = _make(
         out.absolute(),
-        [ImagePath.open(path) for path in paths],
+        list(dict.fromkeys(each.resolve() for each in path)),
         mkcomposefs=None if no_erofs else mkcomposefs,
         rootless=rootless,
         self_contained=self_contained,
@@ -126,3 +132,19 @@ def image_store(
         warn(warning)
     if as_json:
         print_json(stored)
+
+
+def _make(
+    out: Path, paths: list[Path], *, mkcomposefs: str | None, rootless: bool, self_contained: bool
+) -> list[StoredImage]:
+    """Build a store over image paths, or join stores."""
+    stores = [path for path in paths if is_image_store(path)]
+    if not stores:
+        images = [ImagePath.open(path) for path in paths]
+        return build_image_store(out, images, mkcomposefs=mkcomposefs, rootless=rootless, self_contained=self_contained)
+    if self_contained or mkcomposefs is None:
+        raise click.UsageError(f"{stores[0]} is an image store, which is joined as it is; give image paths")
+    for path in paths:
+        if path not in stores:
+            raise StoreError(f"{stores[0]} is an image store and {path} is none; give paths of one kind")
+    return join_image_stores(out, stores, rootless=rootless)

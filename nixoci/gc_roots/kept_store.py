@@ -70,7 +70,7 @@ def remove_dangling_drop_in(store: Path, drop_in: Path) -> bool:
 def _copy(image: LocatedImage, store: Path) -> None:
     big_data = store / "overlay-images" / image.id
     if not big_data.exists():
-        _copy_tree(image.store / "overlay-images" / image.id, big_data)
+        _copy_tree(image.store / "overlay-images" / image.id, big_data, symlinks=False)
     tar_split = f"{image.layer}.tar-split.gz"
     if not (store / "overlay-layers" / tar_split).exists():
         made = store / "overlay-layers" / f".{tar_split}"
@@ -78,17 +78,21 @@ def _copy(image: LocatedImage, store: Path) -> None:
         made.rename(store / "overlay-layers" / tar_split)
     overlay = store / _OVERLAY / image.layer
     if not overlay.exists():
-        _copy_tree(image.store / _OVERLAY / image.layer, overlay)
+        _copy_tree(image.store / _OVERLAY / image.layer, overlay, symlinks=True)
     link = store / _OVERLAY / _LINKS / (overlay / "link").read_text(encoding="ascii")
     if not link.is_symlink():
         link.symlink_to(f"../{image.layer}/diff")
 
 
-def _copy_tree(source: Path, target: Path) -> None:
-    """Copy a directory, which appears whole; symlinks stay, and the owner may write."""
+def _copy_tree(source: Path, target: Path, *, symlinks: bool) -> None:
+    """Copy a directory, which appears whole, and to which the owner may write.
+
+    Symlinks in it stay if `symlinks` is true. Those to the files of another store become copies otherwise, since that
+    store may be collected.
+    """
     made = target.with_name(f".{target.name}.new")
     shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(source, made, symlinks=True, copy_function=_copy_file)
+    shutil.copytree(source, made, symlinks=symlinks, copy_function=_copy_file)
     for folder, _, _ in os.walk(made):
         Path(folder).chmod(0o755)
     made.rename(target)

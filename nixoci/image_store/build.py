@@ -22,6 +22,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from nixoci.errors import ProcessError, StoreError
 from nixoci.image_path import ImagePath
@@ -56,6 +57,19 @@ class StoredImage:
     path: str
     warnings: list[str] = field(default_factory=list)
     """Messages about what was dropped from the image's config."""
+
+    @classmethod
+    def of(cls, record: ImageRecord, path: Path, warnings: Sequence[str] = ()) -> Self:
+        """Return the image of a record that runs from an image path."""
+        digests = {digest for name, digest in record.big_data_digests.items() if name.startswith("manifest")}
+        return cls(
+            id=record.id,
+            names=record.names,
+            digests=sorted(digests),
+            layer=record.layer,
+            path=str(path),
+            warnings=list(warnings),
+        )
 
 
 def build_image_store(
@@ -116,6 +130,7 @@ class _Writer:
     """Writes an image store to a directory, one image at a time."""
 
     def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool, copies: TreeCopies | None) -> None:
+        self._root = root
         self._images = root / "overlay-images"
         self._layers = root / "overlay-layers"
         self._overlay = root / "overlay"
@@ -125,10 +140,7 @@ class _Writer:
         self._image_records: dict[str, _Image] = {}
         self._layer_records: dict[str, LayerRecord] = {}
         self._names: dict[str, tuple[str, Path]] = {}
-        for directory in (self._images, self._layers, self._overlay, self._overlay / "l"):
-            _make_directory(directory)
-        if rootless:
-            _write(root / MOUNT_PROGRAM, mount_program(), _PROGRAM_MODE)
+        make_directories(root)
 
     def add(self, image: ImagePath) -> None:
         """Add an image path: its name, and its layer and its image unless they are there already."""
@@ -154,22 +166,9 @@ class _Writer:
     def finish(self) -> list[StoredImage]:
         """Write the records and return the images that podman will list."""
         images = [self._write_image(identifier, image) for identifier, image in self._image_records.items()]
-        _write(self._images / "images.json", records_text(images).encode("ascii"))
-        _write(self._images / "images.lock", b"")
-        _write(self._layers / "layers.json", records_text(list(self._layer_records.values())).encode("ascii"))
-        _write(self._layers / "layers.lock", b"")
+        write_records(self._root, images, list(self._layer_records.values()), rootless=self._rootless)
         return [
-            StoredImage(
-                id=record.id,
-                names=record.names,
-                digests=sorted(
-                    {digest for name, digest in record.big_data_digests.items() if name.startswith("manifest")}
-                ),
-                layer=record.layer,
-                path=str(self._image_records[record.id].path),
-                warnings=self._image_records[record.id].warnings,
-            )
-            for record in images
+            StoredImage.of(record, (image := self._image_records[record.id]).path, image.warnings) for record in images
         ]
 
     def _add_layer(self, image: ImagePath, created: str) -> LayerRecord:
@@ -245,6 +244,21 @@ class _Writer:
             big_data_digests=image.digests,
             created=image.created,
         )
+
+
+def make_directories(root: Path) -> None:
+    """Make the directories of an image store in an empty one."""
+    for name in ("overlay-images", "overlay-layers", "overlay", "overlay/l"):
+        _make_directory(root / name)
+
+
+def write_records(root: Path, images: Sequence[ImageRecord], layers: Sequence[LayerRecord], *, rootless: bool) -> None:
+    """Write the lists of an image store with their locks, and the mount program of one for rootless users."""
+    for kind, records in (("images", images), ("layers", layers)):
+        _write(root / f"overlay-{kind}/{kind}.json", records_text(records).encode("ascii"))
+        _write(root / f"overlay-{kind}/{kind}.lock", b"")
+    if rootless:
+        _write(root / MOUNT_PROGRAM, mount_program(), _PROGRAM_MODE)
 
 
 def _make_directory(path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from nixoci.bundle.config import bundle_config
 from nixoci.bundle.root import Root
 from nixoci.container.resolve import ResolvedContainer
-from nixoci.image_store.stored import find_image
+from nixoci.image_store.contents import find_image
 from nixoci.process import run
 from nixoci.units.common import default_target
 from nixoci.units.directories import Output, write_unit

@@ -4,7 +4,7 @@ from nixoci.bundle.root import is_plain
 from nixoci.container.deployment import ResolvedDeployment
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
-from nixoci.image_store.stored import find_image
+from nixoci.image_store.contents import find_image
 from nixoci.units.directories import Output, write_unit
 from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.generator import generate
@@ -28,7 +28,7 @@ def write_image_container(output: Output, container: ResolvedContainer) -> list[
             f"imageStore: {store} has EROFS files, which only root can mount; name one made by"
             " `nixoci image-store --rootless`"
         )
-    write_unit(output.quadlets, container_file(container, output.tools, image_id=found.id, user=output.user))
+    write_unit(output.quadlets, container_file(container, output.tools, image_id=found.record.id, user=output.user))
     return []
 
 

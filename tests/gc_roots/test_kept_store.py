@@ -16,6 +16,7 @@ from nixoci.errors import StoreError
 from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, layer_record, store_path_of
 from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.image_store.build import build_image_store
+from nixoci.image_store.join import join_image_stores
 from tests.image_store.trees import image_path, small_tree
 
 if TYPE_CHECKING:
@@ -66,6 +67,18 @@ def test_it_holds_what_the_image_store_had_of_the_image_but_for_its_name(tmp_pat
     }
     conf = tomllib.loads(drop_in.read_text())
     assert conf == {"storage": {"options": {"additionalimagestores": [str(kept), {"append": True}]}}}
+
+
+def test_of_a_joined_store_it_holds_the_files_and_no_links_to_the_entry(tmp_path: Path) -> None:
+    make_store(tmp_path, "web")
+    joined, kept = tmp_path / "1-nixoci-image-store", tmp_path / "kept"
+    (stored,) = join_image_stores(joined, [tmp_path / "0-nixoci-image-store"])
+    found = find_images([stored.id], [joined], store_dir=tmp_path)
+    assert found[stored.id].whole
+    update_kept_store(kept, found, tmp_path / "kept.conf")
+    links = {name for name, content in listing(kept).items() if isinstance(content, str)}
+    link = (kept / "overlay" / stored.layer / "link").read_text("ascii")
+    assert links == {f"overlay/{stored.layer}/diff", f"overlay/l/{link}"}
 
 
 def test_an_image_comes_and_goes_and_nothing_is_left_of_the_last(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@
   bash,
   coreutils,
   composefs,
+  # The value of image-store.nix for these tools.
+  imageStore,
   # The seccomp profile of bundles: a file like containers-common's seccomp.json, or "unconfined".
   seccomp,
 }:
@@ -114,6 +116,7 @@ let
     in
     build "nixoci-bundle" {
       images.${container.image} = deployment.images.${container.image};
+      imageStore = "${imageStore.entry deployment.images.${container.image}}";
       containers = builtins.listToAttrs named // {
         ${name} = container;
       };

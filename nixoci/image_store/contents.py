@@ -1,0 +1,130 @@
+"""The contents of an image store: its images, and the files that each of them has there.
+
+A store of one image is an entry, from which other stores are joined (`nixoci.image_store.join`). The folder of a layer
+is then a symlink into the entry.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from nixoci.document import parse
+from nixoci.errors import ContainerError, StoreError
+from nixoci.image_path import ImagePath
+from nixoci.image_store.names import big_data_file
+from nixoci.image_store.records import ImageRecord, LayerRecord
+
+IMAGES = "overlay-images"
+LAYERS = "overlay-layers"
+OVERLAY = "overlay"
+EROFS = "composefs-data/composefs.blob"
+
+T = TypeVar("T", ImageRecord, LayerRecord)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreImage:
+    """An image of an image store, with the record of its one layer."""
+
+    store: Path
+    record: ImageRecord
+    layer: LayerRecord
+
+    def data(self, item: str) -> bytes:
+        """Return a big-data item, such as a manifest.
+
+        Raises:
+            StoreError: The store does not have it.
+        """
+        file = self.store / IMAGES / self.record.id / big_data_file(item)
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{file}: {error.strerror}; the image store is damaged, build it again") from error
+
+    @property
+    def config(self) -> bytes:
+        """The config that is rewritten for one layer; its SHA-256 is the image's id."""
+        return self.data(f"sha256:{self.record.id}")
+
+    @property
+    def manifest(self) -> bytes:
+        """The manifest of that config."""
+        return self.data("manifest")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the layer, in the store that has the files."""
+        return (self.store / OVERLAY / self.layer.id).resolve()
+
+    @property
+    def entry(self) -> Path:
+        """The store that has the files of the layer: this one, or the entry that it was joined from."""
+        return self.folder.parents[1]
+
+    @property
+    def tar_split(self) -> Path:
+        """The file from which the layer's tar is made again."""
+        return (self.store / LAYERS / f"{self.layer.id}.tar-split.gz").resolve()
+
+    @property
+    def rootfs(self) -> Path:
+        """The tree: that of an image path, or the store's own."""
+        diff = self.folder / "diff"
+        return diff.readlink() if diff.is_symlink() else diff
+
+    @property
+    def erofs(self) -> Path | None:
+        """The tree's metadata; None in a store without EROFS files, such as one for rootless users."""
+        file = self.folder / EROFS
+        return file if file.exists() else None
+
+
+def is_image_store(path: Path) -> bool:
+    """Return whether a directory is an image store."""
+    return (path / IMAGES / "images.json").is_file()
+
+
+def read_image_store(store: Path) -> list[StoreImage]:
+    """Return the images of a store in the order of its list.
+
+    Raises:
+        StoreError: It is not an image store, or an image has no layer.
+        DocumentError: A list is damaged.
+    """
+    images = _read(list[ImageRecord], store, f"{IMAGES}/images.json")
+    layers = {layer.id: layer for layer in _read(list[LayerRecord], store, f"{LAYERS}/layers.json")}
+    for image in images:
+        if image.layer not in layers:
+            raise StoreError(f"{store}: image {image.id} lacks its layer {image.layer}; build the image store again")
+    return [StoreImage(store=store, record=image, layer=layers[image.layer]) for image in images]
+
+
+def find_image(option: str, store: Path, image: ImagePath) -> StoreImage:
+    """Find the image that has the registry's manifest of `image` among its own.
+
+    Raises:
+        ContainerError: The store does not have the image; the message starts with `option`.
+        StoreError: It is not an image store.
+        DocumentError: Its list of images is damaged.
+    """
+    digest = image.document.manifest.digest
+    try:
+        images = read_image_store(store)
+    except StoreError as error:
+        raise ContainerError(f"imageStore: {error}") from error
+    for found in images:
+        if digest in found.record.big_data_digests.values():
+            return found
+    raise ContainerError(f"{option}: {image.path} is not in the image store {store}; make the store with it")
+
+
+def _read(kind: type[list[T]], store: Path, name: str) -> list[T]:
+    file = store / name
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"{store} is not an image store (made by `nixoci image-store`): {error.strerror}: {file}"
+        ) from error
+    return parse(kind, text, what=str(file))
