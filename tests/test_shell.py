@@ -11,7 +11,7 @@ import pytest
 from nixoci.units.roots import _DROP_OF_USER, _KEEP, _KEEP_OF_USER
 from nixoci.units.service import _END, _TRY, _WAIT
 from nixoci.units.start import start_script, stop_script
-from tests.units.samples import OUTPUT, bundled
+from tests.units.samples import MOUNTED, OUTPUT, bundled
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [file for file in (*ROOT.glob("nixoci/**/*.sh"), *ROOT.glob("scripts/*"), ROOT / ".ci/run") if file.is_file()]
@@ -33,7 +33,10 @@ def test_scripts_of_the_repository(script: Path) -> None:
 @pytest.mark.parametrize("options", [{}, {"notify": "container", "networks": ["host"], "volumes": ["v:/v"]}], ids=str)
 def test_scripts_of_bundles(tmp_path: Path, options: dict[str, object]) -> None:
     container, made = bundled(tmp_path, **options)
-    for text in (start_script(container, made, OUTPUT), stop_script(container, made, OUTPUT)):
+    for text in (
+        start_script(container, made, OUTPUT, image=MOUNTED),
+        stop_script(container, made, OUTPUT, image=MOUNTED),
+    ):
         shellcheck("-", text=text)
 
 

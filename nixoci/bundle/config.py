@@ -1,6 +1,6 @@
 """A container's config.json (runtime-spec config.md, config-linux.md; image-spec conversion.md)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -66,13 +66,20 @@ class Bundle:
             (folder / name).write_text(text, encoding="utf-8")
 
 
-def bundle_config(container: ResolvedContainer, profile: seccomp.Profile | None, *, folder: Path) -> Bundle:
+def bundle_config(
+    container: ResolvedContainer,
+    profile: seccomp.Profile | None,
+    *,
+    folder: Path,
+    image: Callable[[], str] | None = None,
+) -> Bundle:
     """Return the bundle of a container.
 
     Args:
         container: The container.
         profile: The seccomp profile (`nixoci.bundle.seccomp.read_profile`), None for no confinement.
         folder: The bundle's directory, as the target sees it.
+        image: Returns the mount point of the image there, which is then the root if nothing can be written.
     """
     parsed = container.parsed
     # a process that may remount could make a read-only bind mount of the store writable
@@ -101,7 +108,7 @@ def bundle_config(container: ResolvedContainer, profile: seccomp.Profile | None,
     config = {
         "ociVersion": OCI_VERSION,
         "process": _process(container),
-        "root": {"path": _root_path(container, root), "readonly": container.declared.read_only},
+        "root": {"path": _root_path(container, root, image), "readonly": container.declared.read_only},
         "hostname": container.hostname,
         "mounts": mounts,
         "annotations": _annotations(container),
@@ -124,8 +131,10 @@ def _parts(config: dict[str, Any], container: ResolvedContainer) -> tuple[str, s
     return before.rstrip().removesuffix(","), after
 
 
-def _root_path(container: ResolvedContainer, root: Root) -> str:
-    return str(container.tree.image.rootfs) if root is Root.TREE else root_directory(container.name)
+def _root_path(container: ResolvedContainer, root: Root, image: Callable[[], str] | None) -> str:
+    if root is Root.TREE:
+        return str(container.tree.image.rootfs)
+    return image() if image is not None and root is Root.IMAGE else root_directory(container.name)
 
 
 def _etc_files(container: ResolvedContainer) -> dict[str, str]:

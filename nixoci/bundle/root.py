@@ -1,8 +1,9 @@
 """The root of a bundle: the image's tree, mounted so that nothing can write to the store.
 
 A runtime may remount the root writable, and it creates missing mount points in it. So the store's tree itself is the
-root only if it is mounted read-only and has every mount point. Otherwise the root is an overlay of the EROFS file with
-the tree's metadata and the store's tree with the content. A layer above them takes the writes, if there can be any.
+root only if it is mounted read-only and has every mount point. Otherwise the root is the image as the host has mounted
+it: an overlay of the EROFS file with the tree's metadata and the store's tree with the content. An overlay above it
+takes the writes, if there can be any.
 """
 
 import stat
@@ -24,12 +25,12 @@ class Root(Enum):
 
     TREE = "tree"
     """The store's tree itself, read-only."""
-    OVERLAY = "overlay"
-    """An overlay that cannot be written."""
+    IMAGE = "image"
+    """The mounted image, read-only."""
     VOLATILE = "volatile"
-    """An overlay whose writes are gone when the container stops."""
+    """An overlay of the mounted image whose writes are gone when the container stops."""
     PERSISTENT = "persistent"
-    """An overlay whose writes stay."""
+    """An overlay of the mounted image whose writes stay."""
 
 
 def choose_root(container: ResolvedContainer, mount_points: Iterable[str]) -> Root:
@@ -48,9 +49,9 @@ def choose_root(container: ResolvedContainer, mount_points: Iterable[str]) -> Ro
     if not all(container.tree.find(path) for path in needed):
         return Root.VOLATILE
     if parsed.named_volumes:
-        return Root.OVERLAY  # a new volume is copied from a tree with owners
+        return Root.IMAGE  # a new volume is copied from a tree with owners
     # a process that may mount could make the read-only tree writable
-    return Root.TREE if is_plain(container.tree.root) and not parsed.capabilities.may_mount else Root.OVERLAY
+    return Root.TREE if is_plain(container.tree.root) and not parsed.capabilities.may_mount else Root.IMAGE
 
 
 def is_plain(root: Inode) -> bool:

@@ -4,7 +4,7 @@ import posixpath
 
 from nixoci.container.model import Backend, Deployment, WritableLayer
 from nixoci.container.parse import NAME, service_name
-from nixoci.container.places import VOLUMES, health_unit, layer_directory
+from nixoci.container.places import IMAGES, IMAGES_UNIT, VOLUMES, health_unit, layer_directory
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 
@@ -12,6 +12,8 @@ QUADLET_KINDS = {"kube": "", "image": "-image", "build": "-build", "artifact": "
 """The kinds of files that `quadlets` may have, with the suffix of their units (podman-systemd.unit(5))."""
 
 _VOLUMES = posixpath.basename(VOLUMES)
+_IMAGES = posixpath.basename(IMAGES)
+_OF_PODMAN = {Backend.PODMAN, Backend.ROOTFS}
 _OWN_KINDS = {"container": "containers", "volume": "volumes", "network": "networks", "pod": "pods"}
 
 
@@ -21,7 +23,7 @@ def check_names(deployment: Deployment) -> None:
     Raises:
         ContainerError: The message starts with the part, or its option.
     """
-    units: dict[str, str] = {}
+    units: dict[str, str] = {IMAGES_UNIT: "the mounts of images"}
     for option, unit in _units(deployment):
         if unit in units:
             raise ContainerError(
@@ -31,6 +33,9 @@ def check_names(deployment: Deployment) -> None:
     for name in deployment.pods:
         if name in deployment.containers and deployment.containers[name].backend is not Backend.BUNDLE:
             raise ContainerError(f"pods.{name}: podman has a container of that name; rename one of them")
+    taken = deployment.containers.get(_IMAGES)
+    if taken is not None and (taken.backend not in _OF_PODMAN or taken.secrets):
+        raise ContainerError(f"containers.{_IMAGES}: {IMAGES} has the mounts of all images; rename the container")
     kept = deployment.containers.get(_VOLUMES)
     if kept is not None and kept.writable_layer is WritableLayer.PERSISTENT:
         raise ContainerError(

@@ -25,9 +25,13 @@ USER_LINKS = "nixoci/gc-roots"
 UNIT_LINK_PREFIX = "unit-"
 """Start of the names of those that units make."""
 
-BOUND_RUNTIMES = f"{RUN}/.runtime"
-"""The mount points of crun's directory, one for each container. `run_directory` is removed recursively, so they are not
-in it."""
+IMAGES = f"{RUN}/images"
+"""The mount points of images, which all that runs an image on the host shares."""
+
+IMAGES_UNIT = "nixoci-images"
+"""The name, without suffix, of the service that mounts them."""
+
+_RUNTIMES = f"{RUN}/.runtime"
 
 
 def runtime_directory(container: str) -> str:
@@ -48,9 +52,21 @@ def root_directory(container: str) -> str:
     return f"{run_directory(container)}/root"
 
 
-def image_directory(container: str) -> str:
-    """Return the mount point of a bundle's image alone, without the layer that the container writes to."""
-    return f"{run_directory(container)}/image"
+def mounted_image(entry: Path, layer: str) -> str:
+    """Return the mount point of an image's tree, which is read-only.
+
+    The name tells the store path that has to stay as long as something runs from there.
+
+    Args:
+        entry: The image store that has the image's files.
+        layer: The id of the image's layer there.
+    """
+    return f"{IMAGES}/{entry.name}-{layer}"
+
+
+def bound_runtime(program: str) -> str:
+    """Return the mount point of the directory of an OCI runtime, which is read-only there."""
+    return f"{_RUNTIMES}/{posixpath.dirname(program).strip('/').replace('/', '-')}"
 
 
 def mount_source(mount: Mount) -> str:

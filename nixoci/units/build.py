@@ -2,8 +2,8 @@
 
 lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ for a user)
 share/containers/systemd/     the Quadlet files that some of them were made from
-share/nixoci/bundles/NAME/    config.json and the files it mounts, mount tables, start and stop scripts; root.erofs if
-                              there is no image store
+share/nixoci/bundles/NAME/    config.json and the files it mounts, the mount table, start and stop scripts
+share/nixoci/images/NAME      the layer of a mounted image; share/nixoci/image-stores/NAME without another image store
 share/nixoci/tmpfiles/        the files that bundles have systemd-tmpfiles make
 storage.conf, storage.conf.d/ those of the image store, if it has them; `nixoci switch` links the drop-in
 """
@@ -22,6 +22,7 @@ from nixoci.container.rules import check_bundle
 from nixoci.errors import ContainerError
 from nixoci.units.bundle import write_bundle
 from nixoci.units.directories import Output, make_directories
+from nixoci.units.images import write_images_service
 from nixoci.units.podman import generate_services, write_engine_files, write_image_container, write_rootfs_container
 from nixoci.units.tools import Tools
 
@@ -94,6 +95,7 @@ def _write(
         else:
             warnings += _WRITERS[container.declared.backend](output, container)
     if only is None:
+        write_images_service(output)
         write_engine_files(output, deployment)
         _link_configuration(output)
     generate_services(output, deployment)

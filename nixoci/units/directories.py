@@ -41,6 +41,15 @@ class Output:
         """The directory of tmpfiles.d(5) files that units apply; the boot does not read it."""
         return self.out / "share/nixoci/tmpfiles"
 
+    @property
+    def images(self) -> Path:
+        """The directory with a link for each container that runs a mounted image: to its layer in an image store."""
+        return self.out / "share/nixoci/images"
+
+    def own_store(self, container: str) -> Path:
+        """Return the image store of a container whose image is in no other."""
+        return self.out / "share/nixoci/image-stores" / container
+
     def bundle(self, container: str) -> Path:
         """Return the directory of a bundle."""
         return self.bundles / container
@@ -57,7 +66,7 @@ class Output:
 
 def make_directories(output: Output) -> None:
     """Make the directories of an output."""
-    for folder in (output.units, output.quadlets, output.tmpfiles / "volumes", output.bundles):
+    for folder in (output.units, output.quadlets, output.tmpfiles / "volumes", output.bundles, output.images):
         folder.mkdir(parents=True)
 
 

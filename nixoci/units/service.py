@@ -29,6 +29,7 @@ from nixoci.units.common import (
 )
 from nixoci.units.directories import Output
 from nixoci.units.escape import UnitFile, command, literal, raw, word
+from nixoci.units.images import add_images_service
 from nixoci.units.runtime import Commands
 from nixoci.units.tools import Tools
 
@@ -63,6 +64,8 @@ def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output)
     add_order(unit, container)
     for mount in container.parsed.volumes:
         unit.add("Unit", "RequiresMountsFor", word(mount_source(mount)))
+    if bundle.root is not Root.TREE:
+        add_images_service(unit)
     if container.health is not None:
         unit.add("Unit", "Wants", literal(f"{health_unit(container.parsed.service)}.timer"))
     if bundle.root is Root.PERSISTENT:

@@ -9,11 +9,11 @@ from nixoci.bundle.config import CONFIG_PARTS, Bundle, host_files, lacks_workdir
 from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
 from nixoci.container.places import (
-    BOUND_RUNTIMES,
+    IMAGES_UNIT,
     STATE,
     VOLUMES,
+    bound_runtime,
     gc_root_directory,
-    image_directory,
     is_store_path,
     layer_directory,
     layer_workdir,
@@ -28,13 +28,11 @@ from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode
 from nixoci.units.common import secret_lines
 from nixoci.units.directories import Output
+from nixoci.units.images import MountedImage, is_bound
 from nixoci.units.runtime import Commands
 from nixoci.units.tools import Tools
 
-_IN_MOUNT_OPTIONS = set(',:\\ \t\n\r#"')
 _IN_TMPFILES = set(" \"'\\%")
-_PRIVATE = "X-mount.mkdir=0700"
-IMAGE_TABLE = "image.fstab"
 ENVIRONMENT = "environment"
 """The script of a bundle that reads its environment files."""
 _LOOPBACK = "127.0.0.1"
@@ -43,13 +41,15 @@ _MKDIR_BITS = 0o1777
 """The mode bits that mkdir(2) sets."""
 
 
-def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -> str:
-    """Return the script that makes the root and runs the container."""
+def start_script(container: ResolvedContainer, bundle: Bundle, output: Output, *, image: MountedImage | None) -> str:
+    """Return the script that makes the root and runs the container.
+
+    `image` is None if the root is the store's tree itself.
+    """
     tools, name = output.tools, container.name
     commands = Commands.of(container, tools)
-    mounted = bundle.root is not Root.TREE
     named = [named_volume(mount.source) for mount in container.parsed.named_volumes]
-    kept = _kept(container, output)
+    kept = _kept(container, output, image)
     return _script(
         "start.sh",
         name=name,
@@ -60,14 +60,16 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
         state=commands.state,
         stop=output.bundle(name) / "stop",
         tmpfiles=output.start_tmpfiles(name) if start_lines(container, bundle) else "",
-        fstab=output.bundle(name) / "fstab" if mounted else "",
+        image=image.point if image else "",
+        image_option=container.option("image"),
+        image_unit=IMAGES_UNIT,
+        fstab=output.bundle(name) / "fstab" if _is_mounted(bundle) else "",
         mount_hint=_layer_hint(container) if bundle.root is Root.PERSISTENT else "",
-        bound=_bound_runtime(container, bundle, tools),
+        work=_work(container, bundle) if bundle.root is Root.VOLATILE else "",
+        bound=bound_runtime(tools.crun) if _is_bound(container, image, tools) else "",
         gc_roots=gc_root_directory(container.parsed.service) if kept else "",
         kept=" ".join(kept),
         volumes=" ".join(named),
-        image=image_directory(name) if named else "",
-        image_fstab=output.bundle(name) / IMAGE_TABLE if named else "",
         volume_tmpfiles=output.volume_tmpfiles(name) if named else "",
         host_files=" ".join(host_files(container)),
         hosts="".join(entry.line for entry in _reachable(container)),
@@ -84,7 +86,6 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output) -
         mkdir=tools.mkdir,
         systemd_tmpfiles=tools.systemd_tmpfiles,
         mount=tools.mount,
-        umount=tools.umount,
         rm=tools.rm,
         mkfifo=tools.mkfifo,
         cat=tools.cat,
@@ -104,74 +105,35 @@ def environment_script(container: ResolvedContainer, output: Output) -> str:
     return _script("environment.sh", head=head, tail=tail, option=option, files="\n".join(files), **programs)
 
 
-def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output) -> str:
+def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output, *, image: MountedImage | None) -> str:
     """Return the script that removes everything that the start script made, as far as it got."""
-    mounted = bundle.root is not Root.TREE
     return _script(
         "stop.sh",
         name=container.name,
         run=run_directory(container.name),
         runtime=Commands.of(container, output.tools).program,
-        root=root_directory(container.name) if mounted else "",
-        metadata=_metadata(container) if mounted else "",
-        image=image_directory(container.name) if container.parsed.named_volumes else "",
-        bound=_bound_runtime(container, bundle, output.tools),
+        root=root_directory(container.name) if _is_mounted(bundle) else "",
         gc_roots=gc_root_directory(container.parsed.service),
-        kept=" ".join(_kept(container, output)),
+        kept=" ".join(_kept(container, output, image)),
         umount=output.tools.umount,
         rm=output.tools.rm,
     )
 
 
-def mount_table(container: ResolvedContainer, bundle: Bundle, tools: Tools, *, erofs: Path) -> str:
-    """Return the table (fstab(5)) of a start's mounts: the metadata, over it the tree, and the runtime.
+def mount_table(container: ResolvedContainer, bundle: Bundle, *, image: MountedImage | None) -> str:
+    """Return the table (fstab(5)) of a start's one mount, an overlay of the mounted image; empty if nothing is written.
 
-    The directories of a volatile layer cost no process, since mount makes the directories that it mounts on: the
-    overlay is mounted over its own upper directory, and the metadata below the work directory, in which the kernel
-    touches only `work` and `index`.
-
-    crun mounts itself read-only and executes itself from there, so that no container can write to it (CVE-2019-5736),
-    unless it is already executed from a read-only mount. Bind-mounting crun's directory read-only here is cheaper.
-
-    Args:
-        container: The container.
-        bundle: Its bundle.
-        tools: Programs of the target.
-        erofs: The image's metadata.
-
-    Raises:
-        ContainerError: A path cannot be written there.
+    The directory of a volatile layer costs no process, since mount makes the directory that it mounts on: the overlay
+    is mounted over its own upper directory.
     """
-    rootfs, run = str(container.tree.image.rootfs), run_directory(container.name)
-    for path in (rootfs, str(erofs)):
-        if _IN_MOUNT_OPTIONS & set(path):
-            raise ContainerError(f"{container.option('image')}: {path!r} cannot be a mount option; use a plain path")
-    root, layer, metadata = root_directory(container.name), layer_directory(container.name), _metadata(container)
-    options = {
-        Root.VOLATILE: [f"upperdir={root}", f"workdir={run}/work"],
-        Root.PERSISTENT: [f"upperdir={layer}/upper", f"workdir={layer}/work"],
-    }.get(bundle.root, ["ro"])
-    # the files of the metadata name their content in the tree (metacopy)
-    options += [f"X-mount.mkdir={container.tree.root.mode:04o}", "nodev", "metacopy=on"]
-    options.append(f"lowerdir={metadata}::{rootfs}")
-    lines = [
-        f"{erofs} {metadata} erofs ro,nodev,{_PRIVATE} 0 0",
-        f"overlay {root} overlay {','.join(options)} 0 0",
-    ]
-    if bound := _bound_runtime(container, bundle, tools):
-        lines.append(f"{Path(tools.crun).parent} {bound} none bind,ro,{_PRIVATE} 0 0")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def image_table(container: ResolvedContainer) -> str:
-    """Return the table of the mount from which new named volumes are filled: the image alone, over its metadata.
-
-    The root of a container is no place to copy from. A container can replace a directory in its own layer by a symlink,
-    which a program of the host would follow to the host's files.
-    """
-    target, metadata = image_directory(container.name), _metadata(container)
-    options = f"ro,nodev,metacopy=on,{_PRIVATE},lowerdir={metadata}::{container.tree.image.rootfs}"
-    return f"overlay {target} overlay {options} 0 0\n" if container.parsed.named_volumes else ""
+    if not _is_mounted(bundle) or image is None:
+        return ""
+    root = root_directory(container.name)
+    upper = root if bundle.root is Root.VOLATILE else f"{layer_directory(container.name)}/upper"
+    mode = f"X-mount.mkdir={container.tree.root.mode:04o}"
+    # a change of a file's owner or mode copies no content (metacopy)
+    options = f"upperdir={upper},workdir={_work(container, bundle)},{mode},nodev,metacopy=on,lowerdir={image}"
+    return f"overlay {root} overlay {options} 0 0\n"
 
 
 def start_lines(container: ResolvedContainer, bundle: Bundle) -> list[str]:
@@ -192,10 +154,11 @@ def start_lines(container: ResolvedContainer, bundle: Bundle) -> list[str]:
     return lines
 
 
-def volume_lines(container: ResolvedContainer) -> list[str]:
+def volume_lines(container: ResolvedContainer, *, image: MountedImage | None) -> list[str]:
     """Return the lines of tmpfiles.d(5) for new named volumes: each is a copy of the directory that it covers.
 
-    The image's symlinks are followed here, inside its tree. systemd-tmpfiles would follow them on the host.
+    The image's symlinks are followed here, inside its tree. systemd-tmpfiles would follow them on the host. And the
+    copy is made from the mounted `image`: a container can replace a directory in its own layer by a symlink.
 
     Raises:
         ContainerError: A path of the image cannot be written there.
@@ -212,7 +175,7 @@ def volume_lines(container: ResolvedContainer) -> list[str]:
             raise ContainerError(
                 f"{container.option('volumes')}: {path!r} cannot be copied to a new volume; mount a path there"
             )
-        lines.append(f"C {volume} - - - - {image_directory(container.name)}{path.rstrip('/')}")
+        lines.append(f"C {volume} - - - - {image.point if image else ''}{path.rstrip('/')}")
     return [f"d {VOLUMES} 0700 - - -", *lines] if lines else []
 
 
@@ -231,21 +194,26 @@ def _reachable(container: ResolvedContainer) -> list[HostEntry]:
     ]
 
 
-def _kept(container: ResolvedContainer, output: Output) -> list[str]:
-    """Return the store paths that must stay while the container runs: its image, and its own scripts."""
-    return [str(path) for path in (container.tree.image.path, output.out) if is_store_path(path)]
+def _kept(container: ResolvedContainer, output: Output, image: MountedImage | None) -> list[str]:
+    """Return the store paths that must stay while the container runs: its image, as it is mounted, and its scripts."""
+    paths = [container.tree.image.path, *([image.entry] if image else []), output.out]
+    return [str(path) for path in paths if is_store_path(path)]
 
 
-def _metadata(container: ResolvedContainer) -> str:
-    """Return the mount point of the image's metadata."""
-    return f"{run_directory(container.name)}/work/meta"
+def _work(container: ResolvedContainer, bundle: Bundle) -> str:
+    """Return the work directory of the layer that a container writes to."""
+    volatile = bundle.root is Root.VOLATILE
+    return f"{run_directory(container.name) if volatile else layer_directory(container.name)}/work"
 
 
-def _bound_runtime(container: ResolvedContainer, bundle: Bundle, tools: Tools) -> str:
-    """Return the read-only mount point of crun's directory; empty if the runtime is executed from its own place."""
-    if container.parsed.runtime is not Runtime.CRUN or bundle.root is Root.TREE or not tools.crun.startswith("/"):
-        return ""
-    return "" if _IN_MOUNT_OPTIONS & set(tools.crun) else f"{BOUND_RUNTIMES}/{container.name}"
+def _is_mounted(bundle: Bundle) -> bool:
+    """Return whether the root is a mount of the container's own."""
+    return bundle.root in {Root.VOLATILE, Root.PERSISTENT}
+
+
+def _is_bound(container: ResolvedContainer, image: MountedImage | None, tools: Tools) -> bool:
+    """Return whether crun is executed from a read-only mount."""
+    return container.parsed.runtime is Runtime.CRUN and image is not None and is_bound(tools)
 
 
 def _mkdir_makes(top: Inode) -> bool:

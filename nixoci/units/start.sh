@@ -8,11 +8,12 @@
 #   runtime runtime_option       the OCI runtime, its global option
 #   state stop                   the runtime's record of a container that exists, the stop script
 #   tmpfiles                     files for systemd-tmpfiles to make before the root is mounted
-#   fstab mount_hint             the mounts, the explanation of a failure
-#   bound                        the read-only mount point of the runtime's directory in the fstab
+#   image image_option           the mount point of the image, the option that names it
+#   image_unit                   the unit that mounts it
+#   fstab work mount_hint        the mount of the root, its work directory if it is new, the explanation of a failure
+#   bound                        the read-only mount point of the runtime's directory
 #   gc_roots kept                a directory of Nix's garbage collector, store paths that it must keep
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
-#   image image_fstab            the mount of the image alone that these are copied from
 #   host_files                   files of the host's /etc that the container gets a copy of
 #   hosts                        the container's own lines of /etc/hosts, which come first
 #   resolver replaced            its own lines of /etc/resolv.conf, the keywords of lines that they replace
@@ -53,8 +54,12 @@ if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then
     done
 fi
 
-# otherwise mount makes the directory; RuntimeDirectory= would cost systemd one more fork
-if [ -n "$tmpfiles" ] || [ -z "$fstab" ]; then "$mkdir" -p -m 0700 "$run"; fi
+if [ -n "$image" ] && ! [ -d "$image" ]; then
+    printf 'error: %s: it is not mounted; see: journalctl --unit=%s\n' "$image_option" "$image_unit" >&2
+    exit 1
+fi
+# RuntimeDirectory= would cost systemd a fork
+"$mkdir" -p -m 0700 "$run" ${work:+"$work"}
 if [ -n "$tmpfiles" ]; then "$systemd_tmpfiles" --create "$tmpfiles"; fi
 if [ -n "$fstab" ]; then
     "$mount" --all --fstab "$fstab" || {
@@ -67,10 +72,7 @@ fi
 if [ -n "$bound" ] && [ -x "$bound/${runtime##*/}" ]; then runtime=$bound/${runtime##*/}; fi
 for volume in $volumes; do
     if ! [ -e "$volume" ]; then
-        "$mount" --all --fstab "$image_fstab"
         "$systemd_tmpfiles" --create "$volume_tmpfiles"
-        "$umount" "$image"
-        "$rm" --dir "$image"
         break
     fi
 done

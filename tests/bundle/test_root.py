@@ -24,11 +24,11 @@ def test_a_root_is_the_stores_tree_only_if_nothing_is_missing_or_lost(tmp_path: 
     assert root_of(tmp_path / "1", plain, read_only=True) is Root.TREE
     assert root_of(tmp_path / "2", plain) is Root.VOLATILE
     assert root_of(tmp_path / "3", plain, writable_layer=WritableLayer.PERSISTENT) is Root.PERSISTENT
-    assert root_of(tmp_path / "4", read_only=True) is Root.OVERLAY  # /data is another user's
+    assert root_of(tmp_path / "4", read_only=True) is Root.IMAGE  # /data is another user's
     assert root_of(tmp_path / "5", plain, read_only=True, workdir="/nowhere") is Root.VOLATILE
     assert root_of(tmp_path / "6", plain, read_only=True, volumes=["/a:/nowhere"]) is Root.VOLATILE
-    assert root_of(tmp_path / "8", plain, read_only=True, volumes=["named:/data"]) is Root.OVERLAY
-    assert root_of(tmp_path / "9", plain, read_only=True, capabilities={"SYS_ADMIN": True}) is Root.OVERLAY
+    assert root_of(tmp_path / "8", plain, read_only=True, volumes=["named:/data"]) is Root.IMAGE
+    assert root_of(tmp_path / "9", plain, read_only=True, capabilities={"SYS_ADMIN": True}) is Root.IMAGE
     assert root_of(tmp_path / "7", plain, read_only=True, secrets={"s": Secret(source="/s")}) is Root.TREE
 
 
@@ -46,7 +46,7 @@ def test_a_root_is_the_stores_tree_only_if_nothing_is_missing_or_lost(tmp_path: 
 )
 def test_what_a_store_path_cannot_hold_needs_an_overlay(tmp_path: Path, inode: Inode) -> None:
     extra = {"data": Inode(Kind.DIRECTORY), "odd": inode}
-    assert root_of(tmp_path, extra, read_only=True) is Root.OVERLAY
+    assert root_of(tmp_path, extra, read_only=True) is Root.IMAGE
 
 
 def test_a_root_of_the_store_is_read_only(tmp_path: Path) -> None:

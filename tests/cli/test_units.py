@@ -49,10 +49,16 @@ def test_units_of_a_bundle_are_written_with_all_that_they_read(tmp_path: Path) -
     arguments = [str(tmp_path / "d.json"), str(tmp_path / "out"), "--seccomp=unconfined", *tools]
     CliRunner().invoke(units, arguments, catch_exceptions=False)
     made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if not path.is_dir()}
-    names = ("config.json", "hostname", "fstab", "image.fstab", "start", "stop", "root.erofs")
-    bundle_files = {f"share/nixoci/bundles/web/{name}" for name in names}
-    units_ = {"lib/systemd/system/web.service", "lib/systemd/system/multi-user.target.wants/web.service"}
-    assert made == bundle_files | units_ | {"share/nixoci/tmpfiles/volumes/web.conf"}
+    names = ("config.json", "hostname", "fstab", "start", "stop")
+    files = {f"share/nixoci/bundles/web/{name}" for name in names} | {"share/nixoci/tmpfiles/volumes/web.conf"}
+    services = ("web.service", "multi-user.target.wants/web.service", "nixoci-images.service")
+    units_ = {f"lib/systemd/system/{name}" for name in services}
+    # there is no other image store
+    own = {path for path in made if path.startswith("share/nixoci/image-stores/web/")}
+    assert made - own == files | units_
+    layer = (tmp_path / "out/share/nixoci/images/web").readlink()
+    assert (layer / "composefs-data/composefs.blob").read_text() == (tmp_path / "image/metadata.dump").read_text()
+    assert str(layer) in (tmp_path / "out/lib/systemd/system/nixoci-images.service").read_text()
     assert (tmp_path / "out/lib/systemd/system/multi-user.target.wants/web.service").is_file()
 
 

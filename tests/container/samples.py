@@ -36,7 +36,10 @@ def make_image(
     (etc / "group").write_text(GROUP)
     (etc / "real").write_text(passwd)
     (etc / "passwd").symlink_to("/etc/real")
-    files = {b"group": Inode(Kind.REGULAR, 0o644, size=len(GROUP)), b"real": Inode(Kind.REGULAR, 0o644, size=9)}
+    files = {
+        b"group": Inode(Kind.REGULAR, 0o644, size=len(GROUP)),
+        b"real": Inode(Kind.REGULAR, 0o644, size=len(passwd.encode())),
+    }
     files[b"passwd"] = Inode(Kind.SYMLINK, 0o777, target=b"/etc/real")
     names = {name: Inode(Kind.DIRECTORY) for name in ("proc", "sys", "dev", "run", "tmp", "srv")}
     names |= {"etc": Inode(Kind.DIRECTORY, children=files), "data": Inode(Kind.DIRECTORY, 0o750, uid=33, gid=34)}

@@ -61,6 +61,8 @@ HOSTILE = {
 }
 """Values that are hard to escape, by names that are hard to escape."""
 
+IMAGES_UNIT = "nixoci-images.service"
+
 BACKENDS = ("podman", "rootfs", "bundle")
 
 
@@ -115,9 +117,7 @@ class Host:
 
     def link(self, out: str) -> None:
         """Link rendered units into systemd."""
-        units = self.machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"])
-        self.machine.run(["systemctl", "link", "--quiet", *units.stdout.split()])
-        self.machine.run(["systemctl", "daemon-reload"])
+        link_units(self.machine, out)
 
     def systemctl(self, *arguments: str) -> str:
         """Run systemctl and return its output."""
@@ -152,6 +152,19 @@ class Host:
         """Return the JSON that a container prints after SEEN, in one line of the journal."""
         lines = self.wait_for_log(f"{name}.service", "SEEN ").splitlines()
         return json.loads(next(line for line in lines if line.startswith("SEEN ")).removeprefix("SEEN "))
+
+
+def link_units(machine: Machine, out: str) -> list[str]:
+    """Link rendered units into systemd and return their names."""
+    found = machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"]).stdout.split()
+    images = [unit for unit in found if unit.endswith(f"/{IMAGES_UNIT}")]
+    machine.run(["systemctl", "link", "--quiet", *(unit for unit in found if unit not in images)])
+    for unit in images:  # that of the last output counts
+        machine.run(["ln", "-sf", unit, "/etc/systemd/system/"])
+    machine.run(["systemctl", "daemon-reload"])
+    for _ in images:
+        machine.run(["systemctl", "restart", IMAGES_UNIT])
+    return [unit.rpartition("/")[2] for unit in found]
 
 
 def edited(machine: Machine, name: str, new: str, config: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS
+from tests.host.containers import BACKENDS, link_units
 from tests.host.test_generated import ARGUMENTS
 from tests.host.test_modules import named_store
 
@@ -133,9 +133,7 @@ class Deployment:
         return [self.services[kind] for kind in ("db", "cache", "web")]
 
     def start(self) -> None:
-        found = self.machine.run(["find", f"{self.units}/lib/systemd/system", "-maxdepth", "1", "-type", "f"])
-        self.machine.run(["systemctl", "link", "--quiet", *found.stdout.split()])
-        self.machine.run(["systemctl", "daemon-reload"])
+        link_units(self.machine, self.units)
         self.machine.run(["systemctl", "start", self.services["web"].unit])
 
     def wait(self) -> None:

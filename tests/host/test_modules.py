@@ -14,6 +14,7 @@ import pytest
 from nixoci.container.model import Container, Deployment
 from nixoci.container.schema import json_schema
 from nixoci.image_store.storage_conf import render_storage_conf
+from tests.host.containers import link_units
 from tests.host.locks import locked, write_lock
 from tests.host.process import FETCH
 from tests.nixpkgs import CHECKOUT, nixpkgs
@@ -416,9 +417,8 @@ def test_three_containers_one_per_backend_start(project: Modules) -> None:
         *given,
         select="it.config.virtualisation.containers.storage.settings.storage.options.additionalimagestores",
     )
-    found = machine.run(["find", f"{units}/lib/systemd/system", "-maxdepth", "1", "-type", "f"]).stdout.split()
     with named_store(machine, store):
-        machine.run(["systemctl", "link", "--quiet", *found])
+        found = link_units(machine, units)
         try:
             machine.run(["systemctl", "start", *wanted], timeout=120)
             for unit in wanted:
@@ -427,7 +427,7 @@ def test_three_containers_one_per_backend_start(project: Modules) -> None:
             assert "HOSTILE=a\"b'c $HOME %n ${x} grüße\n" in environment
         finally:
             machine.run(["systemctl", "stop", *wanted], timeout=60, check=False)
-            machine.run(["systemctl", "disable", *(file.rpartition("/")[2] for file in found)], check=False)
+            machine.run(["systemctl", "disable", *found], check=False)
 
 
 def test_units_have_the_names_that_the_options_give_them(project: Modules) -> None:

@@ -11,6 +11,7 @@ from nixoci.container.deployment import ResolvedDeployment, resolve_deployment
 from nixoci.container.model import Deployment
 from nixoci.document import structure
 from nixoci.units.directories import Output
+from nixoci.units.images import MountedImage
 from nixoci.units.quadlet import container_file
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
@@ -32,6 +33,7 @@ TOOLS = Tools.find(
     rm="/b/rm",
 )
 OUTPUT = Output(out=Path("/out"), tools=TOOLS)
+MOUNTED = MountedImage("/run/nixoci/images/0123-store-abc", Path("/nix/store/0123-store"))
 IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
 
 ODD = "o d;'\"$x`touch touched`$(touch touched)&*\\n"
@@ -73,7 +75,7 @@ def quadlet(path: Path, *, user: bool = False, more: dict[str, Any] | None = Non
 def bundled(path: Path, **options: Any) -> tuple[ResolvedContainer, Bundle]:
     """Return a container and its bundle."""
     container = resolve_all(path, {"backend": "bundle", "networks": ["none"]} | options).containers[0]
-    return container, bundle_config(container, None, folder=OUTPUT.bundle("c"))
+    return container, bundle_config(container, None, folder=OUTPUT.bundle("c"), image=lambda: MOUNTED.point)
 
 
 def executable(path: Path, text: str) -> str:

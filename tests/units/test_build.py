@@ -150,7 +150,8 @@ def test_units_have_the_names_that_the_document_gives_them(host: tuple[Path, Too
 
     services = {"first.service", "app.service", "x-image.service"}
     bundles = {"second.service", "second-health.service", "second-health.timer"}
-    assert build("named", document) == services | bundles
+    images = {"nixoci-images.service"}
+    assert build("named", document) == services | bundles | images
     wants = {file.name for file in folder.glob("named/lib/systemd/system/multi-user.target.wants/*")}
     assert wants == {"second.service"}
     # a bundle of its own knows the others by the names of their units
@@ -158,7 +159,10 @@ def test_units_have_the_names_that_the_document_gives_them(host: tuple[Path, Too
     assert build("alone", alone, only="b") == bundles
     assert "Requires=first.service\n" in (folder / "alone/lib/systemd/system/second.service").read_text()
     assert "gcroots/nixoci/second" in (folder / "alone/share/nixoci/bundles/b/stop").read_text()
-    assert build("joined", document, prebuilt={"b": folder / "alone"}) == services | bundles
+    assert build("joined", document, prebuilt={"b": folder / "alone"}) == services | bundles | images
+    # its image is still mounted, from where it is
+    layer = (folder / "alone/share/nixoci/images/b").readlink()
+    assert f" {layer}\n" in (folder / "joined/lib/systemd/system/nixoci-images.service").read_text()
 
 
 @pytest.mark.parametrize("cmd", [["/sbin/init"], ["/bin/sh", "-c", "/usr/lib/systemd/systemd --user"]])

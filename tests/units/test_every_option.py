@@ -30,6 +30,7 @@ from nixoci.units.start import (
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
 from tests.support.runtime_spec import config_validator
+from tests.units.samples import MOUNTED
 
 if TYPE_CHECKING:
     from nixoci.container.image_tree import ImageTree
@@ -234,11 +235,20 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     one = resolve(container, trees[container.declared.image])
     check_resolved(one)
     if backend is Backend.BUNDLE:
-        bundle = bundle_config(one, None, folder=OUTPUT.bundle("c"))
+        bundle = bundle_config(one, None, folder=OUTPUT.bundle("c"), image=lambda: MOUNTED.point)
         files += [bundle_service(one, bundle, OUTPUT), *health_units(one, TOOLS)]
-        lines += [*start_lines(one, bundle), *volume_lines(one), json.dumps(bundle.config), *bundle.etc_files.values()]
-        lines += [start_script(one, bundle, OUTPUT), stop_script(one, bundle, OUTPUT), environment_script(one, OUTPUT)]
-        lines += [mount_table(one, bundle, TOOLS, erofs=Path("/erofs"))]
+        lines += [
+            *start_lines(one, bundle),
+            *volume_lines(one, image=MOUNTED),
+            json.dumps(bundle.config),
+            *bundle.etc_files.values(),
+        ]
+        lines += [
+            start_script(one, bundle, OUTPUT, image=MOUNTED),
+            stop_script(one, bundle, OUTPUT, image=MOUNTED),
+            environment_script(one, OUTPUT),
+        ]
+        lines += [mount_table(one, bundle, image=MOUNTED)]
     else:
         image_id = None if backend is Backend.ROOTFS else f"id of {container.declared.image}: {one.tree.image.path}"
         files += [container_file(one, TOOLS, image_id=image_id, user=False)]

@@ -23,7 +23,7 @@ HOST = {
 
 def copied(path: Path, shell: str, host: dict[str, str] | None = None, **options: Any) -> dict[str, str]:
     """Run the part of a start that copies, with other files as the host's, and return the copies."""
-    script = start_script(*bundled(path / "image", networks=["host"], **options), OUTPUT)
+    script = start_script(*bundled(path / "image", networks=["host"], **options), OUTPUT, image=None)
     variables = script.split("\n\n", 2)[1]
     part = script[script.index("copy() {") : script.index("# As podman")].replace("/etc/", f"{path}/etc/")
     for folder in ("etc", "run"):
@@ -66,7 +66,7 @@ def test_a_long_file_is_searched_to_its_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("zone", "found"), [("Area/City", True), ("local", True), ("Area", False), ("No/City", False)])
 def test_a_time_zone_is_copied_from_the_host(tmp_path: Path, zone: str, *, found: bool) -> None:
-    script = start_script(*bundled(tmp_path / "image", timezone=zone), OUTPUT)
+    script = start_script(*bundled(tmp_path / "image", timezone=zone), OUTPUT, image=None)
     part = script[script.index("# As podman") : script.index('if [ -n "$environment" ]')]
     (tmp_path / "Area").mkdir()
     for file in ("Area/City", "localtime"):

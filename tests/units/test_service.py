@@ -10,7 +10,7 @@ import pytest
 
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import start_lines, start_script, stop_script
-from tests.units.samples import ODD, OUTPUT, TOOLS, bundled, noted, noting, quadlet
+from tests.units.samples import MOUNTED, ODD, OUTPUT, TOOLS, bundled, noted, noting, quadlet
 from tests.units.test_escape import split
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ def test_a_bundle_of_runc_has_a_cgroup_below_its_units(tmp_path: Path) -> None:
     assert made.config["linux"]["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
     lines = bundle_service(container, made, OUTPUT).render().splitlines()
     assert {"Delegate=true", "DelegateSubgroup=container-start"} <= set(lines)
-    start = start_script(container, made, OUTPUT).splitlines()
+    start = start_script(container, made, OUTPUT, image=MOUNTED).splitlines()
     assert {"runtime=/r/runc", "runtime_option=''", "state=/run/runc/c", "bound=''"} <= set(start)
-    assert "runtime=/r/runc" in stop_script(container, made, OUTPUT).splitlines()
+    assert "runtime=/r/runc" in stop_script(container, made, OUTPUT, image=MOUNTED).splitlines()
     assert " /r/runc exec c ok\n" in health_units(container, TOOLS)[0].render()
 
 
