@@ -132,7 +132,7 @@ def mount_table(container: ResolvedContainer, bundle: Bundle, *, image: MountedI
     upper = root if bundle.root is Root.VOLATILE else f"{layer_directory(container.name)}/upper"
     mode = f"X-mount.mkdir={container.tree.root.mode:04o}"
     # a change of a file's owner or mode copies no content (metacopy)
-    options = f"upperdir={upper},workdir={_work(container, bundle)},{mode},nodev,metacopy=on,lowerdir={image}"
+    options = f"upperdir={upper},workdir={_work(container, bundle)},{mode},nodev,metacopy=on,lowerdir={image.point}"
     return f"overlay {root} overlay {options} 0 0\n"
 
 
