@@ -35,6 +35,7 @@ let
       seccomp = cfg.seccompProfile;
       inherit (pkgs)
         bash
+        containerd
         coreutils
         crun
         runc
@@ -222,6 +223,7 @@ in
     inherit user;
     optionPrefix = "${path}.";
     deployment = {
+      engines = lib.subtractLists [ "podman" ] (cfg.engines or [ ]);
       inherit (cfg)
         containers
         volumes

@@ -13,5 +13,6 @@ pkgs: {
     systemd
     bash
     coreutils
+    containerd
     ;
 }

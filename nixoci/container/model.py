@@ -62,6 +62,15 @@ class Backend(_Choice):
     BUNDLE = "bundle"
 
 
+class Engine(_Choice):
+    """An engine of the host that finds the images among its own, besides podman."""
+
+    DOCKER = "docker"
+    CONTAINERD = "containerd"
+    KUBERNETES = "kubernetes"
+    K3S = "k3s"
+
+
 class Runtime(_Choice):
     """The OCI runtime that starts a container's processes."""
 
@@ -361,6 +370,13 @@ class Deployment:
     )
     image_store: str | None = field(
         default=None, metadata=about("The image store path that the host's storage.conf names.")
+    )
+    engines: list[Engine] = field(
+        default_factory=list,
+        metadata=about(
+            "Engines of the host that find all images of the image store among their own, besides podman: `docker`,"
+            " `containerd`, `kubernetes` (containerd's images for Kubernetes) and `k3s`."
+        ),
     )
     containers: dict[str, Container] = field(default_factory=dict, metadata=about("Containers by name."))
     volumes: dict[str, Volume] = field(default_factory=dict, metadata=about("Volumes by name."))

@@ -4,7 +4,7 @@ import posixpath
 
 from nixoci.container.model import Backend, Deployment, WritableLayer
 from nixoci.container.parse import NAME, service_name
-from nixoci.container.places import IMAGES, IMAGES_UNIT, VOLUMES, health_unit, layer_directory
+from nixoci.container.places import IMAGES, IMAGES_UNIT, VOLUMES, health_unit, layer_directory, register_unit
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 
@@ -24,6 +24,7 @@ def check_names(deployment: Deployment) -> None:
         ContainerError: The message starts with the part, or its option.
     """
     units: dict[str, str] = {IMAGES_UNIT: "the mounts of images"}
+    units |= {register_unit(engine): f"the engine {engine}" for engine in deployment.engines}
     for option, unit in _units(deployment):
         if unit in units:
             raise ContainerError(

@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 
+from nixoci.container.model import Engine
 from nixoci.container.notation import Mount, Source
 from nixoci.nix_store.path import STORE_DIR
 
@@ -123,6 +124,11 @@ def localtime_file(container: str) -> str:
 def health_unit(service: str) -> str:
     """Return the name, without suffix, of the service and timer that check the health of a bundle with this unit."""
     return f"{service}-health"
+
+
+def register_unit(engine: Engine) -> str:
+    """Return the name, without suffix, of the service that registers images with an engine."""
+    return f"nixoci-register-{engine}"
 
 
 def gc_root_directory(service: str) -> str:

@@ -11,6 +11,7 @@ from nixoci.container.characters import line, text
 from nixoci.container.model import (
     Backend,
     Deployment,
+    Engine,
     LogDriver,
     Network,
     Notify,
@@ -57,6 +58,7 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
     """
     check_names(deployment)
     _check_paths(deployment)
+    _check_engines(deployment, user=user)
     parsed = parse_deployment(deployment)
     for container in parsed.containers:
         _check_references(container, deployment)
@@ -116,6 +118,14 @@ def _check_paths(deployment: Deployment) -> None:
         text(f"images.{name}", path)
     if deployment.image_store is not None:
         text("imageStore", deployment.image_store)
+
+
+def _check_engines(deployment: Deployment, *, user: bool) -> None:
+    if deployment.engines and user:
+        raise ContainerError("engines: these are the host's engines, and the units are a user's; declare it for root")
+    for engine in Engine:
+        if deployment.engines.count(engine) > 1:
+            raise ContainerError(f"engines: {engine} is named twice; name it once")
 
 
 def _check_references(container: ParsedContainer, deployment: Deployment) -> None:

@@ -22,6 +22,7 @@ from nixoci.container.rules import check_bundle
 from nixoci.errors import ContainerError
 from nixoci.units.bundle import write_bundle
 from nixoci.units.directories import Output, make_directories
+from nixoci.units.engines import write_engine_services
 from nixoci.units.images import write_images_service
 from nixoci.units.podman import generate_services, write_engine_files, write_image_container, write_rootfs_container
 from nixoci.units.tools import Tools
@@ -95,7 +96,8 @@ def _write(
         else:
             warnings += _WRITERS[container.declared.backend](output, container)
     if only is None:
-        write_images_service(output)
+        write_images_service(output, every=bool(deployment.declared.engines))
+        write_engine_services(output, deployment.declared.engines)
         write_engine_files(output, deployment)
         _link_configuration(output)
     generate_services(output, deployment)

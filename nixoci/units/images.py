@@ -55,14 +55,21 @@ def _stored_image(output: Output, container: ResolvedContainer) -> StoreImage:
     return find_image(option, own, image)
 
 
-def write_images_service(output: Output) -> None:
+def write_images_service(output: Output, *, every: bool) -> None:
     """Write the service that mounts the images of all containers that run them, if there are any.
+
+    Args:
+        output: The output.
+        every: Mount all images of the image store, for engines.
 
     Raises:
         ContainerError: A path cannot be written there.
     """
-    if layers := {link.resolve() for link in output.images.iterdir()}:
-        write_unit(output.units, images_service(layers, output.tools))
+    images = {link.resolve() for link in output.images.iterdir()}
+    if every and output.image_store is not None:
+        images.add(output.image_store)
+    if images:
+        write_unit(output.units, images_service(images, output.tools))
 
 
 def is_bound(tools: Tools) -> bool:

@@ -8,8 +8,8 @@
 # TARGET, so that no container can write to the runtime that runs it (CVE-2019-5736).
 
 set -eu
-# C's messages need no locale files
-export LC_ALL=C
+# C's messages need no locale files; with mount(2), an option may have more than 255 bytes
+export LC_ALL=C LIBMOUNT_FORCE_MOUNT2=always
 action=$1 mount=$2 umount=$3 rm=$4
 shift 4
 run=/run/nixoci roots=/nix/var/nix/gcroots/nixoci-engines
@@ -78,7 +78,7 @@ if [ -n "$table" ]; then
     # mount reads no pipe
     printf '%s' "$table" > "$run/.fstab"
     "$mount" --all --fstab "$run/.fstab" || status=$?
-    made="$made $run/.fstab"
+    made="$made $run/.fstab $run/.metadata"
 fi
 for point in $mounted; do
     case $wanted in

@@ -29,8 +29,8 @@ set -eu
 # whoever killed the unit's processes may have killed the stop script with them
 if [ -e "$state" ] || [ -e "$run" ]; then "$sh" "$stop"; fi
 
-# C's messages need no locale files
-export LC_ALL=C
+# C's messages need no locale files; with mount(2), an option may have more than 255 bytes
+export LC_ALL=C LIBMOUNT_FORCE_MOUNT2=always
 umask 0022
 
 # systemd allows single devices

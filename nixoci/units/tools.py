@@ -29,6 +29,8 @@ class Tools:
     mkdir: str
     mkfifo: str
     rm: str
+    nixoci: str
+    ctr: str
     mkcomposefs: str
 
     @classmethod

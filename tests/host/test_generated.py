@@ -29,7 +29,7 @@ TOOLS = {
     "cacert": "/etc/ssl",
     "seccomp": "/usr/share/containers/seccomp.json",
     **dict.fromkeys(
-        ("composefs", "oras", "podman", "crun", "runc", "util-linux", "systemd", "bash", "coreutils"),
+        ("composefs", "oras", "podman", "crun", "runc", "util-linux", "systemd", "bash", "coreutils", "containerd"),
         "/usr",
     ),
 }

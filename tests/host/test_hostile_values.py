@@ -29,7 +29,7 @@ let
     nixoci = "/opt/nixoci";
     seccomp = "/usr/share/containers/seccomp.json";
     podman = "/usr"; crun = "/usr"; runc = "/usr"; util-linux = "/usr"; systemd = "/usr"; bash = "/usr";
-    coreutils = "/usr"; composefs = "/usr";
+    coreutils = "/usr"; composefs = "/usr"; containerd = "/usr";
   };
   document = %s;
 in

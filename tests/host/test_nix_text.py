@@ -33,7 +33,19 @@ if TYPE_CHECKING:
 LOCK = lock(web=image("docker.io/library/nginx:1.27", amd64=platform("web", "base", "nginx")))
 TOOLS = " ".join(
     f'{name} = "/{name}";'
-    for name in ("nixoci", "composefs", "oras", "cacert", "crun", "runc", "util-linux", "systemd", "bash", "coreutils")
+    for name in (
+        "nixoci",
+        "composefs",
+        "oras",
+        "cacert",
+        "crun",
+        "runc",
+        "util-linux",
+        "systemd",
+        "bash",
+        "coreutils",
+        "containerd",
+    )
 )
 
 # One start of Nix reads a whole batch, so few examples are many values.

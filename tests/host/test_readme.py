@@ -38,6 +38,7 @@ NIXPKGS = """
   systemd = "/usr";
   bash = "/usr";
   coreutils = "/usr";
+  containerd = "/usr";
 }
 """
 """What the recipe builds with, in the place of nixpkgs."""

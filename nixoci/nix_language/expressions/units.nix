@@ -11,6 +11,7 @@
   bash,
   coreutils,
   composefs,
+  containerd,
   # The value of image-store.nix for these tools.
   imageStore,
   # The seccomp profile of bundles: a file like containers-common's seccomp.json, or "unconfined".
@@ -71,9 +72,20 @@ let
     "${coreutils}/bin/mkfifo"
     "--rm"
     "${coreutils}/bin/rm"
+    "--nixoci"
+    "${nixoci}/bin/nixoci"
     "--mkcomposefs"
     "${composefs}/bin/mkcomposefs"
   ];
+  # only who registers images with containerd needs it
+  ctr =
+    if builtins.all (engine: engine == "docker") (deployment.engines or [ ]) then
+      [ ]
+    else
+      [
+        "--ctr"
+        "${containerd}/bin/ctr"
+      ];
   build =
     name: document: more:
     derivation {
@@ -131,7 +143,8 @@ let
   ) (builtins.attrNames (deployment.containers or { }));
 in
 build (if user then "nixoci-user-units" else "nixoci-units") deployment (
-  builtins.concatMap (name: [
+  ctr
+  ++ builtins.concatMap (name: [
     "--bundle"
     name
     "${bundle name}"
