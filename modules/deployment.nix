@@ -103,6 +103,9 @@ let
       option = "${path}.${kind}.${name}";
     }) cfg.${kind};
 
+  # The engines that a service registers the images with.
+  registered = lib.subtractLists [ "podman" ] cfg.engines;
+
   # Everything that has a unit: its name, and the option that made it.
   made = lib.concatLists (lib.mapAttrsToList unitsOf unitOf);
 
@@ -171,6 +174,20 @@ in
       description = "The backend of containers that do not set one.";
     };
 
+    engines = lib.mkOption {
+      type = types.listOf (types.enum ([ "podman" ] ++ schema.elements "Deployment" "engines"));
+      default = [ "podman" ];
+      example = [
+        "podman"
+        "docker"
+      ];
+      description = ''
+        Engines that find all images among their own. `podman` reads the image store. For the others a service registers
+        the images: `docker` with the storage driver overlay2, `containerd` (its namespace `default`), `kubernetes`
+        (containerd's namespace `k8s.io`) and `k3s`.
+      '';
+    };
+
     seccompProfile = lib.mkOption {
       type = types.either types.path (types.enum [ "unconfined" ]);
       # podman has the profile compiled in; only its source has the file
@@ -223,7 +240,7 @@ in
     inherit user;
     optionPrefix = "${path}.";
     deployment = {
-      engines = lib.subtractLists [ "podman" ] (cfg.engines or [ ]);
+      engines = if user then [ ] else registered;
       inherit (cfg)
         containers
         volumes
@@ -239,7 +256,7 @@ in
   unitNames = map (each: each.unit) made;
 
   # Whether there are any units.
-  hasUnits = made != [ ];
+  hasUnits = made != [ ] || (!user && registered != [ ]);
 
   # Options whose units podman runs.
   ofPodman =
@@ -258,6 +275,7 @@ in
     map (name: "${name}.service") (
       lib.mapAttrsToList containerUnit (starting cfg.containers)
       ++ map quadletUnit (lib.attrNames (starting cfg.quadlets))
+      ++ lib.optionals (!user) (map (engine: "nixoci-register-${engine}") registered)
     );
 
   # The mistakes that are made most; the build of the units checks everything else.

@@ -14,6 +14,7 @@ import ./module.nix {
     }:
     let
       inherit (import ./system.nix { inherit config lib; }) isService podmanAssertion;
+      uses = engine: lib.elem engine cfg.engines;
     in
     [
       {
@@ -22,7 +23,13 @@ import ./module.nix {
         ]
         ++ deployment.unitAssertions (isService config.systemd.services) "systemd.services";
 
-        virtualisation.podman.enable = lib.mkDefault true;
+        virtualisation.podman.enable = lib.mkIf (uses "podman") (lib.mkDefault true);
+        virtualisation.docker.enable = lib.mkIf (uses "docker") (lib.mkDefault true);
+        virtualisation.containerd.enable = lib.mkIf (uses "containerd" || uses "kubernetes") (
+          lib.mkDefault true
+        );
+        # dockerd reads its images when it starts; with live-restore, its containers run on
+        systemd.services.docker = lib.mkIf (uses "docker") { restartTriggers = [ "${cfg.imageStore}" ]; };
         environment.systemPackages = [ cfg.package ];
 
         # Nix does not see mounts. This keeps the images of containers, also of those that no unit started. It runs at

@@ -70,4 +70,6 @@ in
   # Values of options that a backend refuses, by backend; nixoci/container/backends/model.py describes them.
   refusals = schema.x-refusals;
   choices = name: property: definitions.${name}.properties.${property}.enum;
+  # The words that a list can have.
+  elements = name: property: definitions.${name}.properties.${property}.items.enum;
 }

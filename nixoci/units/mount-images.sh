@@ -64,10 +64,12 @@ if [ "$action" = start ]; then
         shift 3
     done
     for images in "$@"; do
+        # a store may be empty
         found=
+        [ ! -e "$images/overlay-images/images.json" ] || found=yes
         want_images "$images"
         if [ -z "$found" ]; then
-            printf 'error: %s: no image store with EROFS files; was it removed?\n' "$images" >&2
+            printf 'error: %s: no image store, nor a layer with an EROFS file; was it removed?\n' "$images" >&2
             status=1
         fi
     done

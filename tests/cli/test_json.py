@@ -193,7 +193,7 @@ def test_units_and_bundle(nixoci: Run, tmp_path: Path) -> None:
     made = nixoci("units", "d.json", "out", *tools, "--json").json
     assert made == {
         "out": str(tmp_path / "out"),
-        "units": ["web.service"],
+        "units": ["nixoci-images.service", "web.service"],
         "quadlets": [],
         "bundles": ["web"],
         "warnings": [],

@@ -111,6 +111,14 @@ let
       type = types.attrsOf (types.attrsOf types.bool);
       default = { };
     };
+    virtualisation.docker.enable = mkOption {
+      type = types.bool;
+      default = false;
+    };
+    virtualisation.containerd.enable = mkOption {
+      type = types.bool;
+      default = false;
+    };
     virtualisation.podman.enable = mkOption {
       type = types.bool;
       default = false;

@@ -31,6 +31,8 @@ TOOLS = Tools.find(
     timeout="/b/timeout",
     mkdir="/b/mkdir",
     rm="/b/rm",
+    nixoci="/n/bin/nixoci",
+    ctr="/c/ctr",
 )
 OUTPUT = Output(out=Path("/out"), tools=TOOLS)
 MOUNTED = MountedImage("/run/nixoci/images/0123-store-abc", Path("/nix/store/0123-store"))

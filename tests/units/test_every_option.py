@@ -320,5 +320,5 @@ def test_no_option_is_left_out_here() -> None:
     for name, cls in classes.items():
         if cls is not Deployment:
             assert set(samples[name]) == {json_key(field) for field in dataclasses.fields(cls)}, name
-    assert {json_key(field) for field in dataclasses.fields(Deployment)} == {"images", "imageStore", *BASE}
+    assert {json_key(field) for field in dataclasses.fields(Deployment)} == {"images", "imageStore", "engines", *BASE}
     assert Container in classes.values()

@@ -114,6 +114,12 @@ def test_a_joined_store_is_mounted_from_its_entries(mounts: Mounts) -> None:
     assert mounts.points() == {"entry-aaa"}
 
 
+def test_a_store_without_images_is_no_error(mounts: Mounts) -> None:
+    (mounts.store / "empty/overlay-images").mkdir(parents=True)
+    (mounts.store / "empty/overlay-images/images.json").touch()
+    assert mounts("start", mounts.store / "empty") == ([], [], "")
+
+
 def test_what_is_no_longer_wanted_is_unmounted_and_what_engines_need_stays(mounts: Mounts) -> None:
     first, second = mounts.layer("aaa"), mounts.layer("bbb", store="entry")
     mounts("start", first, second)
@@ -151,7 +157,7 @@ def test_the_directory_of_a_runtime_is_mounted_read_only(mounts: Mounts) -> None
 def test_an_image_that_is_missing_keeps_no_other_from_its_mount(mounts: Mounts) -> None:
     layer = mounts.layer("aaa")
     _, _, error = mounts("start", "/nowhere/overlay/x", layer, code=1)
-    assert error == "error: /nowhere/overlay/x: no image store with EROFS files; was it removed?\n"
+    assert error == "error: /nowhere/overlay/x: no image store, nor a layer with an EROFS file; was it removed?\n"
     assert mounts.points() == {"store-aaa"}
 
 

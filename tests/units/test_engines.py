@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nixoci.container.model import Deployment, Engine
+from nixoci.container.rules import check
+from nixoci.document import structure
+from nixoci.errors import ContainerError
+from nixoci.image_store.build import build_image_store
+from nixoci.units.build import build_units
+from nixoci.units.engines import engine_service
+from tests.image_store.trees import image_path, small_tree
+from tests.units.samples import TOOLS
+
+STORE = Path("/nix/store/aaa-store")
+REGISTER = "/n/bin/nixoci register"
+
+
+def lines(engine: Engine) -> set[str]:
+    return set(engine_service(engine, STORE, TOOLS).render().splitlines())
+
+
+def test_docker_gets_its_images_before_it_starts() -> None:
+    found = lines(Engine.DOCKER)
+    assert {"Before=docker.service", "Wants=nixoci-images.service", "After=nixoci-images.service"} <= found
+    assert f"ExecStart={REGISTER} docker {STORE}" in found
+    assert not any("Requires=" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("engine", "unit", "options"),
+    [
+        (Engine.CONTAINERD, "containerd.service", ""),
+        (Engine.KUBERNETES, "containerd.service", " --namespace k8s.io"),
+        (Engine.K3S, "k3s.service", " --namespace k8s.io --address /run/k3s/containerd/containerd.sock"),
+    ],
+)
+def test_containerd_gets_its_images_when_it_runs(engine: Engine, unit: str, options: str) -> None:
+    found = lines(engine)
+    assert {f"Requires={unit}", f"After={unit}", "After=nixoci-images.service"} <= found
+    assert f"ExecStart={REGISTER} containerd {STORE}{options} --ctr /c/ctr" in found
+    assert ("Before=kubelet.service" in found) == (engine is Engine.KUBERNETES)
+
+
+def document(**more: object) -> Deployment:
+    return structure(Deployment, more, what="d", strict=True)
+
+
+def test_an_output_mounts_the_whole_store_for_engines(tmp_path: Path) -> None:
+    build_image_store(tmp_path / "store", [image_path(tmp_path / "image", small_tree())], mkcomposefs=None)
+    build_units(document(imageStore=str(tmp_path / "store"), engines=["docker", "k3s"]), tmp_path / "out", tools=TOOLS)
+    units = tmp_path / "out/lib/systemd/system"
+    made = {str(file.relative_to(units)) for file in units.rglob("*") if not file.is_dir()}
+    services = {"nixoci-register-docker.service", "nixoci-register-k3s.service"}
+    assert made == services | {f"multi-user.target.wants/{name}" for name in services} | {"nixoci-images.service"}
+    assert (units / "multi-user.target.wants/nixoci-register-docker.service").is_file()
+    assert f" {tmp_path}/store\n" in (units / "nixoci-images.service").read_text()
+
+
+def test_engines_need_an_image_store_and_are_the_hosts_own(tmp_path: Path) -> None:
+    with pytest.raises(ContainerError, match=r"^engines: they find the images of an image store; set imageStore"):
+        build_units(document(engines=["docker"]), tmp_path / "out", tools=TOOLS)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ContainerError, match=r"^engines: these are the host's engines"):
+        check(document(engines=["docker"]), user=True)
+    with pytest.raises(ContainerError, match=r"^engines: docker is named twice"):
+        check(document(engines=["docker", "docker"]))
+    containers = {"nixoci-register-k3s": {"image": "i"}}
+    with pytest.raises(ContainerError, match=r"like that of the engine k3s; rename one of them"):
+        check(document(engines=["k3s"], images={"i": "/i"}, containers=containers))
