@@ -101,6 +101,8 @@ def images_service(images: Iterable[Path], tools: Tools) -> UnitFile:
     unit.add("Unit", "Description", literal("Images, mounted read-only"))
     unit.add("Unit", "RequiresMountsFor", *(word(path) for path in paths))
     unit.add("Unit", "Before", *map(literal, _ENGINES))
+    # each switch may restart it
+    unit.add("Unit", "StartLimitIntervalSec", literal("0"))
     unit.add("Service", "Type", literal("oneshot"))
     unit.add("Service", "RemainAfterExit", literal("yes"))
     # the parent directory, which stays

@@ -55,7 +55,7 @@ if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then
 fi
 
 if [ -n "$image" ] && ! [ -d "$image" ]; then
-    printf 'error: %s: it is not mounted; see: journalctl --unit=%s\n' "$image_option" "$image_unit" >&2
+    printf 'error: %s: it is not mounted; run: systemctl restart %s\n' "$image_option" "$image_unit" >&2
     exit 1
 fi
 # RuntimeDirectory= would cost systemd a fork

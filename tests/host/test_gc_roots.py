@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.host.containers import IMAGES_UNIT
 from tests.host.generations import PROFILE, Generations
 from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
@@ -172,6 +173,7 @@ def test_units_keep_their_image_from_their_start_to_their_stop(host: Host) -> No
     assert not host.exists(old)
     assert host.exists(new)
     host.machine.run(["systemctl", "daemon-reload"])
+    host.machine.run(["systemctl", "restart", IMAGES_UNIT])
     host.machine.run(["systemctl", "start", *UNITS], timeout=60)
     assert all(new.rpartition("/")[2] in names for names in host.unit_roots().values())
 

@@ -318,6 +318,24 @@ def test_podman_is_enabled_and_stays_so_while_it_runs_containers(project: Module
     assert project.broken(ENABLE, LOCK, bundle, off) == []
 
 
+def test_engines_are_enabled_and_get_the_images_of_the_store(project: Modules) -> None:
+    engines = 'virtualisation.nixoci.engines = [ "docker" "kubernetes" ];'
+    config = "it.config.virtualisation"
+    enabled = (
+        f"{{ podman = {config}.podman.enable; docker = {config}.docker.enable; cri = {config}.containerd.enable; }}"
+    )
+    assert project.value(ENABLE, LOCK, select=enabled) == {"podman": True, "docker": False, "cri": False}
+    assert project.value(ENABLE, LOCK, engines, select=enabled) == {"podman": False, "docker": True, "cri": True}
+    wanted = project.value(ENABLE, LOCK, engines, select="it.config.systemd.targets.multi-user.wants")
+    assert wanted == ["nixoci-register-docker.service", "nixoci-register-kubernetes.service"]
+    store = project.value(ENABLE, LOCK, engines, select=f'"${{{config}.nixoci.imageStore}}"')
+    assert project.value(ENABLE, LOCK, engines, select="it.config.systemd.services.docker.restartTriggers") == [store]
+    _, units, _ = project.build(ENABLE, LOCK, SECCOMP, engines, select=f"{config}.nixoci.units")
+    made = project.machine.run(["cat", f"{units}/lib/systemd/system/nixoci-register-kubernetes.service"]).stdout
+    assert f"register containerd {store} --namespace k8s.io --ctr /usr/bin/ctr\n" in made
+    assert f" {store}\n" in project.machine.run(["cat", f"{units}/lib/systemd/system/nixoci-images.service"]).stdout
+
+
 def test_without_a_lock_there_are_no_images(modules: Modules) -> None:
     (message,) = modules.broken(ENABLE, 'virtualisation.nixoci.containers.web.image = "nginx";')
     assert message.startswith("virtualisation.nixoci.containers.web.image: no image nginx; known are none; add it to")

@@ -364,7 +364,7 @@ def test_an_image_that_is_not_mounted_fails_the_start_before_anything_is_made(tm
     start = started(tmp_path, values={"image": f"{tmp_path}/nowhere"})
     done = start()
     assert (done.returncode, done.stdout, (tmp_path / "start/log").exists()) == (1, "", False)
-    assert done.stderr == ("error: containers.c.image: it is not mounted; see: journalctl --unit=nixoci-images\n")
+    assert done.stderr == ("error: containers.c.image: it is not mounted; run: systemctl restart nixoci-images\n")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
