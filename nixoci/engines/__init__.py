@@ -1,0 +1,4 @@
+"""Container engines that run images from their mount points: each engine's own folder of a layer is a symlink to one.
+
+roots   the roots of such links in the Nix store, shared by all engines
+"""
