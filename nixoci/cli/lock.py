@@ -18,6 +18,7 @@ from nixoci.cli.common import (
     print_json,
     read_lock_from,
     readable_lock_option,
+    warn,
 )
 from nixoci.cli.completers import complete_reference, complete_tag
 from nixoci.cli.files import Input
@@ -189,21 +190,30 @@ def list_images(*, lock: Input, as_json: bool) -> None:
 def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Input, access: RegistryAccess, as_json: bool) -> None:
     """Show images that have newer tags of the same kind, or whose tags moved.
 
+    An image whose source cannot be read is a warning, and the command fails after it has looked at all others.
+
     Newer tags differ in nothing but the version: 1.28-alpine follows 1.27-alpine, 1.28.1-alpine does not.
     """
     locked = read_lock_from(lock)
     with item_progress("looking for newer images", len(locked.select(names))) as advance:
         found = outdated_images(locked, names, context=context_of(lock, access), advance=advance)
+    failed = [each for each in found if each.error is not None]
     rows = [
-        [each.image, each.reference, "moved" if each.moved else "", each.newer[-1] if each.newer else ""]
+        [each.name, each.reference, "moved" if each.moved else "", each.newer[-1] if each.newer else ""]
         for each in found
+        if each.error is None
     ]
     if as_json:
         print_json(found)
     elif rows:
         print_table(["name", "reference", "tag", "newest"], rows)
+    for each in failed:
+        warn(f"image {each.name}: {each.error}")
+    if failed:
+        names_failed = ", ".join(each.name for each in failed)
+        raise LockError(f"{lock}: not compared with their sources: {names_failed}; see the warnings, then run again")
     if found and exit_code:
-        raise LockError(f"{lock}: outdated: {', '.join(each.image for each in found)}; run `nixoci update`")
+        raise LockError(f"{lock}: outdated: {', '.join(each.name for each in found)}; run `nixoci update`")
 
 
 @verb(

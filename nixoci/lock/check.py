@@ -8,6 +8,7 @@ from nixoci.document import structure
 from nixoci.errors import NixociError
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.context import LockContext
+from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.model import Lock, LockedImage, LockedPlatform
 from nixoci.lock.pin import locked_platform
 from nixoci.lock.versions import newer_tags
@@ -25,12 +26,12 @@ _THREADS = 4
 class Problem:
     """An inconsistency of an image in the lock; `message` describes it and the way out."""
 
-    image: str
+    name: str
     message: str
     platform: str | None = None
 
     def __str__(self) -> str:
-        where = f"image {self.image}" + (f", {self.platform}" if self.platform else "")
+        where = f"image {self.name}" + (f", {self.platform}" if self.platform else "")
         return f"{where}: {self.message}"
 
 
@@ -38,13 +39,15 @@ class Problem:
 class Outdated:
     """An image that could be newer.
 
-    If `moved`, its reference has another digest now. `newer` has the newer tags of the same kind, oldest first.
+    If `moved`, its reference has another digest now. `newer` has the newer tags of the same kind, oldest first. With an
+    `error`, its source cannot be read, and neither is known.
     """
 
-    image: str
+    name: str
     reference: str
     moved: bool
     newer: list[str]
+    error: str | None = None
 
 
 def verify_lock(
@@ -67,7 +70,7 @@ def verify_lock(
             found = [*_inconsistencies(name, locked)]
             if context is not None:
                 found += _differences_from_source(name, image, platform, context)
-            problems += [Problem(image=name, platform=platform, message=message) for message in found]
+            problems += [Problem(name=name, platform=platform, message=message) for message in found]
             advance(1)
     return problems
 
@@ -75,29 +78,37 @@ def verify_lock(
 def outdated_images(
     lock: Lock, names: Collection[str] = (), *, context: LockContext, advance: Advance = ignore
 ) -> list[Outdated]:
-    """Return the images of these names, all by default, that could be newer.
+    """Return the images of these names, all by default, that could be newer, and those whose source cannot be read.
 
     `advance` is called with 1 for each image.
 
     Raises:
         LockError: No such image.
-        ImageError: A source cannot be read.
     """
     chosen = lock.select(names)
 
     def look(name: str) -> Outdated:
-        image = chosen[name]
-        source = context.source(image.reference)
-        with open_source(source, access=context.access) as opened:
-            moved = opened.root.digest != image.digest
-        newer: list[str] = []
-        if isinstance(source, Reference) and source.tag:
-            newer = newer_tags(source.tag, list_tags(source, context.access))
-        advance(1)
-        return Outdated(image=name, reference=image.reference, moved=moved, newer=newer)
+        try:
+            return _compared(name, chosen[name], context)
+        except UNREADABLE as error:
+            reason = failure_reason(error)
+            return Outdated(name=name, reference=chosen[name].reference, moved=False, newer=[], error=reason)
+        finally:
+            advance(1)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
-        return [found for found in threads.map(look, chosen) if found.moved or found.newer]
+        return [found for found in threads.map(look, chosen) if found.moved or found.newer or found.error]
+
+
+def _compared(name: str, image: LockedImage, context: LockContext) -> Outdated:
+    """Compare an image with its source."""
+    source = context.source(image.reference)
+    with open_source(source, access=context.access) as opened:
+        moved = opened.root.digest != image.digest
+    newer: list[str] = []
+    if isinstance(source, Reference) and source.tag:
+        newer = newer_tags(source.tag, list_tags(source, context.access))
+    return Outdated(name=name, reference=image.reference, moved=moved, newer=newer)
 
 
 def _inconsistencies(name: str, locked: LockedPlatform) -> Iterator[str]:
@@ -121,11 +132,8 @@ def _differences_from_source(name: str, image: LockedImage, platform: str, conte
     try:
         with context.open_pinned(name, image) as opened:
             there = locked_platform(resolve_image(opened, Platform.parse(platform)))
-    except NixociError as error:
-        yield str(error)
-        return
-    except OSError as error:
-        yield f"{error.filename}: {error.strerror}"
+    except UNREADABLE as error:
+        yield failure_reason(error)
         return
     here = replace(image.platforms[platform], nar_hash=None)
     for part in ("manifest", "config", "layers"):

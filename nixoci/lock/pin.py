@@ -5,7 +5,7 @@ checkout can be moved; an absolute path stays absolute.
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from nixoci.document import load
 from nixoci.errors import LockError
 from nixoci.lock.context import LockContext
+from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.file import NAME
 from nixoci.lock.model import Lock, LockedBlob, LockedConfig, LockedImage, LockedLayer, LockedPlatform
 from nixoci.oci.image import Image, ImageSource
@@ -91,20 +92,36 @@ def update_images(
 
     Raises:
         LockError: No such image, or an image without tags.
-        ImageError: An image cannot be read, or has nothing for a platform any more.
+        ImageError: An image cannot be read, or has nothing for a platform any more. If several are so, it is a
+            `LockError` that names each of them.
     """
     chosen = lock.select(names)
 
-    def again(name: str) -> LockedImage:
+    def again(name: str) -> LockedImage | Exception:
         before = chosen[name]
-        reference = before.reference if tag is None else _retagged(name, before.reference, tag)
-        after = _resolve(reference, map(Platform.parse, before.platforms), context)
-        advance(1)
-        return _with_nar_hashes(after, before)
+        try:
+            reference = before.reference if tag is None else _retagged(name, before.reference, tag)
+            return _with_nar_hashes(_resolve(reference, map(Platform.parse, before.platforms), context), before)
+        except UNREADABLE as error:
+            return error
+        finally:
+            advance(1)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
-        updated = dict(zip(chosen, threads.map(again, chosen), strict=True))
+        found = dict(zip(chosen, threads.map(again, chosen), strict=True))
+    failures = {name: error for name, error in found.items() if isinstance(error, Exception)}
+    if failures:
+        raise _not_updated(failures)
+    updated = {name: image for name, image in found.items() if isinstance(image, LockedImage)}
     return replace(lock, images={**lock.images, **updated})
+
+
+def _not_updated(failures: Mapping[str, Exception]) -> Exception:
+    """Return the error of an update in which some images failed."""
+    if len(failures) == 1:
+        return next(iter(failures.values()))
+    reasons = "; ".join(f"image {name}: {failure_reason(error)}" for name, error in failures.items())
+    return LockError(f"images {', '.join(failures)}: cannot be updated, so nothing was; name the others: {reasons}")
 
 
 def remove_image(lock: Lock, name: str) -> Lock:

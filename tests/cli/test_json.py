@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,18 @@ def test_prefetch(nixoci: Run, tmp_path: Path) -> None:
         executable(tmp_path / "bin" / name, NIX)
     blob_path.cache_clear()
     try:
-        check("prefetch", nixoci("prefetch", "--no-image-paths", "--json").json)
+        planned = nixoci("prefetch", "--dry-run", "--json").json
+        assert list((tmp_path / "store").iterdir()) == []
+        done = nixoci("prefetch", "--no-image-paths", "--json").json
+        assert (planned["narHashes"], planned["blobs"]) == ([], done["blobs"])
+        nixoci("add", "oci:layout:1.10", "--name", "gone", "--platform", "linux/amd64")
+        shutil.rmtree(tmp_path / "layout")
+        for blob in (tmp_path / "store").iterdir():
+            blob.unlink()
+        failed = nixoci("prefetch", "--no-image-paths", "--json")
+        assert failed.code == 1
+        assert {each["name"] for each in failed.json["failures"]} == {"gone", "web"}
+        check("prefetch", done, failed.json)
     finally:
         blob_path.cache_clear()
 

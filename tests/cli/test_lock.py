@@ -174,13 +174,51 @@ def test_outdated(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) 
         "app   registry.example/app:1.0       1.10",
     ]
     assert nixoci("outdated", "--json").json == [
-        {"image": "app", "reference": "registry.example/app:1.0", "moved": False, "newer": ["1.9", "1.10"]}
+        {"name": "app", "reference": "registry.example/app:1.0", "moved": False, "newer": ["1.9", "1.10"]}
     ]
     assert nixoci("outdated", "fresh", "--exit-code") == (0, "", "")
     result = nixoci("outdated", "--exit-code")
     assert (result.code, result.err) == (1, f"error: {LOCK}: outdated: app; run `nixoci update`\n")
     assert result.out.startswith("NAME")
     assert {"--authfile=auth.json", "--tls-verify=false"} <= set(skopeo.calls()[0])
+
+
+@pytest.fixture
+def two_of_three_gone(tmp_path: Path, nixoci: Run) -> None:
+    """Pin three images, of which one can still be read, as another one."""
+    for name in ("first", "second", "third"):
+        write_layout(tmp_path / name, [], tag="1")
+        nixoci("add", f"oci:{name}:1", "--platform", "linux/amd64")
+    write_layout(tmp_path / "second", [tar_stream({"new": b""})], tag="1")
+    for name in ("first", "third"):
+        (tmp_path / name / "index.json").unlink()
+
+
+@pytest.mark.usefixtures("two_of_three_gone")
+def test_a_source_that_fails_keeps_no_other_image_from_its_look(nixoci: Run) -> None:
+    code, out, error = nixoci("outdated")
+    assert code == 1
+    assert [line.split() for line in out.splitlines()] == [
+        ["NAME", "REFERENCE", "TAG", "NEWEST"],
+        ["second", "oci:second:1", "moved"],
+    ]
+    first, third, last = error.splitlines()
+    assert first.startswith("warning: image first: ")
+    assert third.startswith("warning: image third: ")
+    assert last == f"error: {LOCK}: not compared with their sources: first, third; see the warnings, then run again"
+    found = {each["name"]: "error" in each for each in nixoci("outdated", "--json").json}
+    assert found == {"first": True, "second": False, "third": True}
+
+
+@pytest.mark.usefixtures("two_of_three_gone")
+def test_an_update_names_each_image_that_fails_and_changes_nothing(tmp_path: Path, nixoci: Run) -> None:
+    before = (tmp_path / LOCK).read_bytes()
+    code, out, error = nixoci("update")
+    assert (code, out, len(error.splitlines())) == (1, "", 1)
+    assert error.startswith("error: images first, third: cannot be updated, so nothing was; name the others: image fir")
+    assert "; image third: " in error
+    assert (tmp_path / LOCK).read_bytes() == before
+    assert nixoci("update", "second").code == 0
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_source_that_cannot_be_read_is_a_problem_of_its_image_alone(
 
 def test_newer_tags(lock: Lock, context: LockContext) -> None:
     assert outdated_images(lock, context=context) == [
-        Outdated(image="app", reference=APP, moved=False, newer=["1.1", "1.2"])
+        Outdated(name="app", reference=APP, moved=False, newer=["1.1", "1.2"])
     ]
 
 
