@@ -12,12 +12,12 @@ from nixoci.cli.common import access_options, dry_run_option, json_option, lock_
 from nixoci.cli.files import INPUT, PATH, Input, Output, output_option
 from nixoci.cli.verb import verb
 from nixoci.compose.images import NeededImage
-from nixoci.compose.load import DEFAULT_FILES, OVERRIDE_FILES, ComposeFile, load_project
+from nixoci.compose.load import DEFAULT_FILES, OVERRIDE_FILES, ComposeFile, load_project, project_variables
 from nixoci.compose.project import Imported, import_project
-from nixoci.compose.report import Omission
+from nixoci.compose.report import Omission, located
 from nixoci.container.model import Deployment
 from nixoci.document import dump
-from nixoci.errors import ComposeError, LockError
+from nixoci.errors import ComposeError, ContainerError, LockError
 from nixoci.lock.context import LockContext
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import EMPTY_LOCK, Lock
@@ -93,12 +93,14 @@ def import_compose(
 ) -> None:
     """Write the services of Compose files as containers.
 
-    Several FILEs merge, as with `docker compose -f`; - is standard input. Without FILE it is compose.yaml of the
-    current directory, with compose.override.yaml if that is there. The document goes to `nixoci module` or `nixoci
-    generate --containers`. A line on stderr names each thing that is left out, with its file and line.
+    Several FILEs merge, as with `docker compose -f`; - is standard input. Without FILE they are those of $COMPOSE_FILE,
+    or compose.yaml of the current directory, with compose.override.yaml if that is there. The document goes to `nixoci
+    module` or `nixoci generate --containers`. A line on stderr names each thing that is left out, with its file and
+    line.
     """
+    env_files = env_files or tuple(map(Path, filter(None, os.environ.get("COMPOSE_ENV_FILES", "").split(","))))
     project = load_project(
-        [_read(file) for file in files or _default_files()],
+        [_read(file) for file in files or _default_files(env_files)],
         environment=os.environ,
         name=project_name,
         profiles=profiles,
@@ -130,8 +132,11 @@ def import_compose(
         Output(path=None).write(text)
 
 
-def _default_files() -> list[Input]:
-    """Return the project's file in the current directory, and the one that overrides it."""
+def _default_files(env_files: tuple[Path, ...]) -> list[Input]:
+    """Return the files that $COMPOSE_FILE names, or that of the current directory and the one that overrides it."""
+    variables = project_variables(Path(), environment=os.environ, env_files=env_files)
+    if named := variables.get("COMPOSE_FILE"):
+        return [Input(path=Path(name)) for name in named.split(variables.get("COMPOSE_PATH_SEPARATOR") or os.pathsep)]
     base = _first(DEFAULT_FILES)
     if base is None:
         raise ComposeError(
@@ -163,7 +168,10 @@ def _with_images(lock: Lock, imported: Imported, context: LockContext) -> Lock:
 def _text(imported: Imported, kind: str, lock: Path, locked: Lock, output: Output) -> str:
     """Return the document, which follows the rules of containers."""
     missing = [image.name for image in imported.images if image.name not in locked.images]
-    check_declared(imported.deployment, locked, later=missing)
+    try:
+        check_declared(imported.deployment, locked, later=missing)
+    except ContainerError as error:
+        raise located(error, imported.origins) from error
     if kind == "json":
         return dump(imported.deployment)
     if missing:

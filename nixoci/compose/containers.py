@@ -1,17 +1,19 @@
 """Services as containers of the model: everything about a service that needs more than one of its keys."""
 
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nixoci.compose.dotenv import podman_reads_alike
+from nixoci.compose.dotenv import podman_reads_alike, read_dotenv
 from nixoci.compose.mounts import add_configs, add_devices, add_gpu_request, add_gpus, add_secrets, add_volumes
 from nixoci.compose.networks import add_network, add_ports
 from nixoci.compose.node import Node
 from nixoci.compose.options import ARGUMENTS, HEALTHCHECK, LEFT_OUT, OPTIONS, WITHOUT_EFFECT
+from nixoci.compose.report import UNKNOWN
 from nixoci.compose.service import Service
-from nixoci.compose.values import duration_text, host_path, size, texts
+from nixoci.compose.values import duration_text, host_path, size, text_pairs, texts
 from nixoci.container.model import Container, HealthcheckOptions, LogDriver, Restart, Runtime, Settings
 
 _RESTARTS = {
@@ -23,10 +25,24 @@ _RESTARTS = {
     "any": Restart.ALWAYS,
     "unless-stopped": Restart.ALWAYS,
 }
+_ATTEMPTS = re.compile("[0-9]{1,9}")
 _LOG_DRIVERS = {str(driver) for driver in LogDriver}
 _LOG_FILES = {str(LogDriver.K8S_FILE), str(LogDriver.JSON_FILE)}
 _LOG_OPTIONS = {"max-size": _LOG_FILES, "path": _LOG_FILES, "tag": {str(LogDriver.JOURNALD)}}
 """The options of logs, and the drivers that have them (podman-run(1), `--log-opt`)."""
+
+_ENV_FILE = ("path", "required", "format")
+_HEALTHCHECK = ("test", "disable", *HEALTHCHECK)
+_HEALTHCHECK_LOST = {"start_interval": "podman has one interval; set interval"}
+_SWARM = {"endpoint_mode", "job", "labels", "mode", "placement", "rollback_config", "update_config"}
+_RESOURCES: Mapping[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "limits": (("cpus", "memory", "pids"), {}),
+    "reservations": (
+        ("memory", "devices"),
+        dict.fromkeys(("cpus", "pids", "generic_resources"), "podman reserves nothing; use limits"),
+    ),
+}
+"""The keys of both kinds of resources, and those of Compose that podman cannot express, with the reason."""
 
 _ELSEWHERE = {"build", "container_name", "depends_on", "image", "links", "mac_address", "network_mode", "networks"} | {
     "platform"
@@ -45,14 +61,19 @@ def container_of(service: Service, image: str, depends_on: list[str]) -> Contain
     Raises:
         ComposeError: A value is not one of its key; the message starts with the file and the line.
     """
+    service.begin("image")
     service.set("image", image)
+    service.begin("restart")
     service.set("restart", Restart.NO)  # Compose's default; the model's is always
+    service.begin("depends_on")
     if depends_on:
         service.set("depends_on", depends_on)
+    service.begin("networks")
     add_network(service)
     for key, node in service.entries.items():
         if node.value is None or key.startswith("x-") or key in WITHOUT_EFFECT or key in _ELSEWHERE:
             continue
+        service.begin(key)
         _add(service, key, node)
     if service.arguments:
         service.set("extra_options", service.arguments)
@@ -74,7 +95,7 @@ def _add(service: Service, key: str, node: Node) -> None:
     elif key in ARGUMENTS:
         _add_argument(service, key, node)
     else:
-        service.leave_out(node, key, LEFT_OUT.get(key, "no key of Compose that nixoci knows; remove it"))
+        service.leave_out(node, key, LEFT_OUT.get(key, UNKNOWN))
 
 
 def _add_argument(service: Service, key: str, node: Node) -> None:
@@ -85,7 +106,25 @@ def _add_argument(service: Service, key: str, node: Node) -> None:
                 raise node.error(f"{service.path(key)}: no service {name!r}; name another")
             text = f"container:{service.containers[name]}"  # noqa: PLW2901 - the same text for podman
             service.append("depends_on", service.containers[name])
-        service.arguments.append(f"{ARGUMENTS[key].flag}={text}")
+        service.add_argument(f"{ARGUMENTS[key].flag}={text}")
+
+
+def _add_labels(service: Service, node: Node) -> None:
+    of_files = service.options.get("labels", {})
+    service.set("labels", {**of_files, **text_pairs(node, service.path("labels"))})
+
+
+def _add_label_files(service: Service, node: Node) -> None:
+    """Add the labels of files, over which those of `labels` have precedence."""
+    path = service.path("label_file")
+    found: dict[str, str] = {}
+    for item in service.each(node.one_or_more(path), "label_file"):
+        file = host_path(item, item.text(path), service.home)
+        try:
+            found |= read_dotenv(Path(file), found)
+        except OSError as error:
+            raise item.error(f"{path}: {file}: {error.strerror}; correct the path") from error
+    service.set("labels", {**found, **service.options.get("labels", {})})
 
 
 def _add_environment(service: Service, node: Node) -> None:
@@ -102,8 +141,8 @@ def _add_environment(service: Service, node: Node) -> None:
 
 def _add_environment_files(service: Service, node: Node) -> None:
     path = service.path("env_file")
-    for item in node.one_or_more(path):
-        fields = {"path": item} if item.is_scalar else item.items(path)
+    for item in service.each(node.one_or_more(path), "env_file"):
+        fields = {"path": item} if item.is_scalar else service.fields(item, "env_file", _ENV_FILE)
         if "path" not in fields:
             raise item.error(f"{path}: path is missing; name a file")
         file = host_path(item, fields["path"].text(f"{path}.path"), service.home)
@@ -128,7 +167,7 @@ def _add_environment_files(service: Service, node: Node) -> None:
 
 def _add_healthcheck(service: Service, node: Node) -> None:
     path = service.path("healthcheck")
-    entries = node.items(path)
+    entries = service.fields(node, "healthcheck", _HEALTHCHECK, _HEALTHCHECK_LOST)
     if "disable" in entries and entries["disable"].truth(f"{path}.disable"):
         service.set("healthcheck", HealthcheckOptions(test=["NONE"]))
         return
@@ -138,17 +177,15 @@ def _add_healthcheck(service: Service, node: Node) -> None:
             found["test"] = ["CMD-SHELL", item.text(path)] if item.is_scalar else texts(item, f"{path}.test")
         elif key in HEALTHCHECK:
             found[HEALTHCHECK[key].name] = HEALTHCHECK[key].read(item, f"{path}.{key}")
-        elif key == "start_interval":
-            service.leave_out(item, f"healthcheck.{key}", "podman has one interval; set interval")
-        elif key != "disable":
-            service.leave_out(item, f"healthcheck.{key}", "no key of a health check; remove it")
     service.set("healthcheck", HealthcheckOptions(**found))
 
 
 def _add_restart(service: Service, node: Node) -> None:
-    text = node.text(service.path("restart"))
+    if "deploy" in service.entries and "restart_policy" in service.entries["deploy"].items(service.path("deploy")):
+        return  # which has precedence (compose-spec deploy.md, restart_policy)
+    text = node.text(service.path("restart")) or "no"
     policy, _, attempts = text.partition(":")
-    if policy not in _RESTARTS or (attempts and (policy != "on-failure" or not attempts.isdecimal())):
+    if policy not in _RESTARTS or (attempts and (policy != "on-failure" or not _ATTEMPTS.fullmatch(attempts))):
         raise node.error(
             f"{service.path('restart')}: {text!r} is no policy; expected no, always, unless-stopped or on-failure[:N]"
         )
@@ -160,8 +197,9 @@ def _add_restart(service: Service, node: Node) -> None:
 
 def _add_capabilities(add: bool) -> Callable[[Service, Node], None]:  # noqa: FBT001 - the value itself
     def read(service: Service, node: Node) -> None:
-        for item in node.sequence(service.path("cap_add" if add else "cap_drop")):
-            name = item.text("capability").upper().removeprefix("CAP_")
+        path = service.path("cap_add" if add else "cap_drop")
+        for item in node.sequence(path):
+            name = item.text(path).upper().removeprefix("CAP_")
             service.options.setdefault("capabilities", {})[name] = add
 
     return read
@@ -169,7 +207,7 @@ def _add_capabilities(add: bool) -> Callable[[Service, Node], None]:  # noqa: FB
 
 def _add_logging(service: Service, node: Node) -> None:
     path = service.path("logging")
-    entries = node.items(path)
+    entries = service.fields(node, "logging", ("driver", "options"))
     driver = entries["driver"].text(f"{path}.driver") if "driver" in entries else None
     if driver is not None and driver not in _LOG_DRIVERS:
         service.leave_out(node, "logging.driver", f"podman has no driver {driver}; the output goes to the journal")
@@ -199,38 +237,36 @@ def _add_deploy(service: Service, node: Node) -> None:
             case "restart_policy":
                 _add_restart_policy(service, item)
             case "replicas":
-                _add_scale(service, item)
-            case _:
-                service.leave_out(item, f"deploy.{key}", "an option of Swarm alone; remove it")
+                _add_scale(service, item, "deploy.replicas")
+            case _ if not key.startswith("x-") and item.value is not None:
+                reason = "an option of Swarm alone; remove it" if key in _SWARM else UNKNOWN
+                service.leave_out(item, f"deploy.{key}", reason)
 
 
 def _add_resources(service: Service, node: Node) -> None:
     path = service.path("deploy.resources")
-    for kind, item in node.items(path).items():
-        entries = item.items(f"{path}.{kind}")
+    for kind, item in service.fields(node, "deploy.resources", _RESOURCES).items():
+        entries = service.fields(item, f"deploy.resources.{kind}", *_RESOURCES[kind])
         for key, value in entries.items():
             what = f"{path}.{kind}.{key}"
             match kind, key:
                 case "limits", "cpus":
-                    service.arguments.append(f"--cpus={value.text(what)}")
+                    service.add_argument(f"--cpus={value.text(what)}")
                 case "limits", "memory":
                     service.set("memory", size(value, what))
                 case "limits", "pids":
                     service.set("pids_limit", value.number(what))
                 case "reservations", "memory":
-                    service.arguments.append(f"--memory-reservation={size(value, what)}")
+                    service.add_argument(f"--memory-reservation={size(value, what)}")
                 case "reservations", "devices":
-                    for each in value.sequence(what):
-                        add_gpu_request(service, each, "deploy.resources.reservations.devices")
-                case _:
-                    service.leave_out(value, f"deploy.resources.{kind}.{key}", "podman reserves nothing; use limits")
+                    key = "deploy.resources.reservations.devices"  # noqa: PLW2901 - the whole path of the same key
+                    for each in service.each(value.sequence(what), key):
+                        add_gpu_request(service, each, key)
 
 
 def _add_restart_policy(service: Service, node: Node) -> None:
     path = service.path("deploy.restart_policy")
-    entries = node.items(path)
-    if "restart" in service.entries:
-        return  # as Compose, which reads restart first
+    entries = service.fields(node, "deploy.restart_policy", ("condition", "delay", "max_attempts", "window"))
     condition = entries["condition"].text(f"{path}.condition") if "condition" in entries else "any"
     if condition not in _RESTARTS:
         raise node.error(f"{path}.condition: {condition!r}; expected none, on-failure or any")
@@ -245,10 +281,12 @@ def _add_restart_policy(service: Service, node: Node) -> None:
         limits["StartLimitIntervalSec"] = duration_text(entries["window"], f"{path}.window")
 
 
-def _add_scale(service: Service, node: Node) -> None:
-    count = node.number(service.path("scale"))
-    if count != 1:
-        service.leave_out(node, "scale", f"one container is made instead of {count}; declare each with its own name")
+def _add_scale(service: Service, node: Node, key: str = "scale") -> None:
+    count = node.number(service.path(key))
+    if count == 0:
+        service.set("auto_start", value=False)
+    elif count != 1:
+        service.leave_out(node, key, f"one container is made instead of {count}; declare each with its own name")
 
 
 def _add_runtime(service: Service, node: Node) -> None:
@@ -269,6 +307,8 @@ _READERS: Mapping[str, Callable[[Service, Node], None]] = {
     "environment": _add_environment,
     "gpus": add_gpus,
     "healthcheck": _add_healthcheck,
+    "label_file": _add_label_files,
+    "labels": _add_labels,
     "logging": _add_logging,
     "ports": add_ports,
     "restart": _add_restart,

@@ -32,7 +32,7 @@ def read_dotenv(file: Path, variables: Mapping[str, str]) -> dict[str, str]:
 def parse_dotenv(text: str, file: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Read the text of such a file; like `read_dotenv`."""
     found: dict[str, str] = {}
-    lines = text.splitlines()
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     at = 0
     while at < len(lines):
         number, line = at + 1, lines[at]
@@ -49,11 +49,12 @@ def parse_dotenv(text: str, file: str, variables: Mapping[str, str]) -> dict[str
             continue
         quote = value[:1]
         if quote in {'"', "'"}:
-            while (end := _closing_quote(value)) < 0:
-                if at == len(lines):
-                    raise ComposeError(f"{file}:{number}: the value of {name} has a quote that is not closed; close it")
-                value += "\n" + lines[at]
-                at += 1
+            if _closing_quote(value) < 0:
+                value = "\n".join((value, *lines[at:]))
+            end = _closing_quote(value)
+            if end < 0:
+                raise ComposeError(f"{file}:{number}: the value of {name} has a quote that is not closed; close it")
+            at += value.count("\n", 0, end)
             value = value[1:end]
         else:
             value = re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip()

@@ -70,12 +70,13 @@ class Images:
 
     def _pinned(self, service: str, entries: Mapping[str, Node]) -> str:
         node = entries["image"]
+        text = node.text(f"services.{service}.image")
         try:
-            reference = Reference.parse(node.text(f"services.{service}.image"))
+            reference = Reference.parse(text)
         except NixociError as error:
             raise node.error(f"services.{service}.image: {error}") from error
         name = self._name(service, reference)
-        platforms = [_platform(entries["platform"])] if "platform" in entries else []
+        platforms = [_platform(entries["platform"], f"services.{service}.platform")] if "platform" in entries else []
         before = self._needed.get(name)
         platforms = sorted({*platforms, *(before.platforms if before is not None else [])})
         locked = self._lock.images.get(name)
@@ -93,8 +94,9 @@ class Images:
         return next((name for name in choices if name not in taken), f"{choices[-1]}-image")
 
 
-def _platform(node: Node) -> str:
+def _platform(node: Node, path: str) -> str:
+    text = node.text(path)
     try:
-        return str(Platform.parse(node.text("platform")).normalized)
+        return str(Platform.parse(text).normalized)
     except NixociError as error:
-        raise node.error(f"platform: {error}") from error
+        raise node.error(f"{path}: {error}") from error

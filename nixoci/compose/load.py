@@ -76,6 +76,7 @@ class _Loader:
 
     def _included(self, item: Node, trail: tuple[str, ...]) -> Node:
         fields = {"path": item} if item.is_scalar else item.items("include")
+        _refuse_others(fields, "include", ("path", "project_directory", "env_file"), item)
         if "path" not in fields:
             raise item.error("include: path is missing; name a file")
         paths = [item.place.directory / each.text("include") for each in fields["path"].one_or_more("include")]
@@ -86,7 +87,10 @@ class _Loader:
         if "env_file" in fields:
             variables = dict(self.variables)
             for each in fields["env_file"].one_or_more("include.env_file"):
-                variables = {**read_dotenv(item.place.directory / each.text("env_file"), variables), **variables}
+                variables = {
+                    **read_dotenv(item.place.directory / each.text("include.env_file"), variables),
+                    **variables,
+                }
             loader = replace(self, variables=variables)
         node = Node(value={}, place=item.place)
         for path in paths:
@@ -104,21 +108,38 @@ class _Loader:
             return service
         extends = fields["extends"]
         own = replace(service, value={key: value for key, value in fields.items() if key != "extends"})
-        told = {"service": extends} if extends.is_scalar else extends.items("extends")
+        told = {"service": extends} if extends.is_scalar else extends.items(f"services.{name}.extends")
+        _refuse_others(told, f"services.{name}.extends", ("file", "service"), extends)
         if "service" not in told:
             raise extends.error(f"services.{name}.extends: service is missing; name one")
-        wanted = told["service"].text("extends.service")
+        wanted = told["service"].text(f"services.{name}.extends.service")
         step = f"{file.name}#{name}"
         if step in trail:
             raise extends.error(f"services.{name}.extends: a circle of services; remove one of them")
         if "file" in told:
-            path = extends.place.directory / told["file"].text("extends.file")
+            path = extends.place.directory / told["file"].text(f"services.{name}.extends.file")
             file = _opened(path, extends, path.parent)
             content = self._content(file).items("file")
             services = content["services"].items("services") if "services" in content else {}
         if wanted not in services:
             raise extends.error(f"services.{name}.extends: {file.name} has no service {wanted!r}; name another")
         return merged(self._extended(wanted, services, file, (*trail, step)), own, ("services", name))
+
+
+def project_variables(
+    directory: Path, *, environment: Mapping[str, str], env_files: Sequence[Path] = ()
+) -> dict[str, str]:
+    """Return the variables of a project in a directory: those of `env_files`, or of `.env`, and the environment.
+
+    Raises:
+        ComposeError: A line is not a variable.
+        OSError: A file cannot be read.
+    """
+    dotenv = directory / ".env"
+    found: dict[str, str] = {}
+    for file in env_files or ([dotenv] if dotenv.is_file() else []):
+        found |= read_dotenv(file, {**found, **environment})
+    return {**found, **environment}
 
 
 def load_project(
@@ -143,12 +164,7 @@ def load_project(
         OSError: A file cannot be read.
     """
     directory = files[0].directory
-    variables = dict(environment)
-    dotenv = directory / ".env"
-    found: dict[str, str] = {}
-    for file in env_files or ([dotenv] if dotenv.is_file() else []):
-        found |= read_dotenv(file, {**found, **environment})
-    variables = {**found, **environment}
+    variables = project_variables(directory, environment=environment, env_files=env_files)
     given = name or variables.get("COMPOSE_PROJECT_NAME") or _declared_name(files, variables)
     project = _NOT_IN_NAME.sub("", (given or directory.resolve().name).lower()).lstrip("_-")
     if not project or (given and project != given):
@@ -191,7 +207,7 @@ def _profiles(name: str, service: Node) -> set[str]:
     fields = service.items(f"services.{name}")
     if "profiles" not in fields:
         return set()
-    return {item.text("profiles") for item in fields["profiles"].sequence(f"services.{name}.profiles")}
+    return {item.text(f"services.{name}.profiles") for item in fields["profiles"].sequence(f"services.{name}.profiles")}
 
 
 def _declared_name(files: Sequence[ComposeFile], variables: Mapping[str, str]) -> str | None:
@@ -201,6 +217,12 @@ def _declared_name(files: Sequence[ComposeFile], variables: Mapping[str, str]) -
         if "name" in entries:
             return interpolated(entries["name"], variables, set()).text("name")
     return None
+
+
+def _refuse_others(fields: Mapping[str, Node], what: str, known: Collection[str], node: Node) -> None:
+    for key in fields:
+        if key not in known and not key.startswith("x-"):
+            raise node.error(f"{what}: no key {key!r}; expected {', '.join(known)}")
 
 
 def _opened(path: Path, origin: Node, base: Path) -> ComposeFile:

@@ -39,7 +39,7 @@ def _joined(base: Node, other: Node, path: Path, key: str) -> Node:
         pairs = {**base.pairs(key, separators=_PAIRS[key]), **other.pairs(key, separators=_PAIRS[key])}
         return replace(other, value=pairs)
     if key in _NAMES:
-        base, other = _named(base), _named(other)
+        base, other = (_named(each, ".".join(path)) for each in (base, other))
     elif key == "logging" and _driver(base) != _driver(other) and _driver(other):
         return other
     if key in _ONE_OR_MORE or (isinstance(base.value, list) and isinstance(other.value, list)):
@@ -81,11 +81,11 @@ def _rule(path: Path) -> str:
     return ""
 
 
-def _named(node: Node) -> Node:
+def _named(node: Node, what: str) -> Node:
     """Return a list of names as a mapping from these names to nothing."""
     if not isinstance(node.value, list):
         return node
-    return replace(node, value={item.text("name"): Node(value=None, place=item.place) for item in node.value})
+    return replace(node, value={item.text(what): Node(value=None, place=item.place) for item in node.value})
 
 
 def _driver(node: Node) -> object:
@@ -100,36 +100,36 @@ def _unique(path: Path, node: Node) -> Node:
         return node
     found: dict[str, Node] = {}
     for item in node.value:
-        found[identity(item)] = item
+        found[identity(item, ".".join(path))] = item
     return replace(node, value=list(found.values()))
 
 
-def _mount_target(item: Node) -> str:
+def _mount_target(item: Node, what: str) -> str:
     if isinstance(item.value, dict):
-        return _field(item.value, "target")
-    parts = item.text("volume").split(":")
+        return _field(item.value, "target", what)
+    parts = item.text(what).split(":")
     return parts[1] if len(parts) > 1 else parts[0]
 
 
-def _file_target(item: Node) -> str:
+def _file_target(item: Node, what: str) -> str:
     if isinstance(item.value, dict):
-        return _field(item.value, "target") or _field(item.value, "source")
-    return item.text("file")
+        return _field(item.value, "target", what) or _field(item.value, "source", what)
+    return item.text(what)
 
 
-def _port(item: Node) -> str:
-    return repr(port_fields(item, "ports"))
+def _port(item: Node, what: str) -> str:
+    return repr(port_fields(item, what))
 
 
-def _text(item: Node) -> str:
-    return _field(item.value, "path") if isinstance(item.value, dict) else item.text("item")
+def _text(item: Node, what: str) -> str:
+    return _field(item.value, "path", what) if isinstance(item.value, dict) else item.text(what)
 
 
-def _field(fields: Mapping[str, Node], name: str) -> str:
-    return fields[name].text(name) if name in fields else ""
+def _field(fields: Mapping[str, Node], name: str, what: str) -> str:
+    return fields[name].text(f"{what}.{name}") if name in fields else ""
 
 
-_IDENTITIES: dict[str, Callable[[Node], str]] = {
+_IDENTITIES: dict[str, Callable[[Node, str], str]] = {
     "volumes": _mount_target,
     "devices": _mount_target,
     "secrets": _file_target,

@@ -1,16 +1,21 @@
 """The networks and ports of a service."""
 
 from nixoci.compose.node import Node
+from nixoci.compose.report import Origin
 from nixoci.compose.service import Service, resource_name
 from nixoci.compose.values import port_fields
 from nixoci.container import notation
 from nixoci.errors import ContainerError
 
+_PORT = ("target", "published", "host_ip", "protocol", "mode", "name", "app_protocol")
+"""The keys of a port; mode, name and app_protocol are for Swarm and for other programs."""
+
 DEFAULT = "default"
 """The network that a service without `networks` joins."""
 
 _OPTIONS = {"ipv4_address": "ip", "ipv6_address": "ip6", "mac_address": "mac", "interface_name": "interface_name"}
-_WITHOUT_EFFECT = {"aliases", "priority", *_OPTIONS}
+_KNOWN = ("aliases", "priority", *_OPTIONS)
+_LOST = dict.fromkeys(("driver_opts", "gw_priority", "link_local_ips"), "podman has no such option; remove it")
 
 
 def add_network(service: Service) -> None:
@@ -26,6 +31,7 @@ def add_network(service: Service) -> None:
     for name, node in joined_networks(service).items():
         if name != DEFAULT and name not in known:
             raise node.error(f"{service.path('networks')}: no network {name!r}; declare it under networks")
+        service.at = Origin(place=node.place, path=service.path("networks"))
         network = resource_name(service.project, "networks", name)
         service.append("networks", ":".join((network, ",".join(_options(service, name, node)))))
 
@@ -43,20 +49,17 @@ def joined_networks(service: Service) -> dict[str, Node]:
 
 
 def _options(service: Service, name: str, node: Node) -> list[str]:
-    fields = node.items(service.path(f"networks.{name}"))
+    fields = service.fields(node, f"networks.{name}", _KNOWN, _LOST)
     aliases = [service.name]
     if "aliases" in fields:
-        aliases += [
-            item.text("aliases") for item in fields["aliases"].sequence(service.path(f"networks.{name}.aliases"))
-        ]
+        path = service.path(f"networks.{name}.aliases")
+        aliases += [item.text(path) for item in fields["aliases"].sequence(path)]
     options = [f"alias={alias}" for alias in dict.fromkeys(aliases)]
     options += [
         f"{option}={fields[key].text(service.path(f'networks.{name}.{key}'))}"
         for key, option in _OPTIONS.items()
         if key in fields
     ]
-    for key in fields.keys() - _WITHOUT_EFFECT:
-        service.leave_out(fields[key], f"networks.{name}.{key}", "podman has no such option of a network; remove it")
     if "mac_address" in service.entries and "mac_address" not in fields:
         options.append(f"mac={service.entries['mac_address'].text(service.path('mac_address'))}")
     return options
@@ -77,14 +80,16 @@ def _add_mode(service: Service, node: Node) -> None:
         case "bridge" | "default" if not name:
             return  # podman's own network, which a container without networks has
         case _:
-            service.arguments.append(f"--network={mode}")
+            service.add_argument(f"--network={mode}")
 
 
 def add_ports(service: Service, node: Node) -> None:
     """Add published ports; the host's network and no network have none."""
     path = service.path("ports")
     mode = service.entries.get("network_mode")
-    for item in node.sequence(path):
+    for item in service.each(node.sequence(path), "ports"):
+        if not item.is_scalar:
+            service.fields(item, "ports", _PORT)
         if mode is not None and mode.text(path) not in {"bridge", "default"}:
             service.leave_out(item, "ports", f"the network mode {mode.text(path)} publishes no port; remove it")
             continue

@@ -32,15 +32,18 @@ class Node:
     tag: str = ""
 
     def error(self, message: str) -> ComposeError:
-        """Return an error about this value."""
-        return ComposeError(f"{self.place}: {message}")
+        """Return an error about this value, whose characters may be any."""
+        line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)
+        return ComposeError(f"{self.place}: {line}")
 
     def checked(self, text: str) -> str:
         """Return a text for this value, which a variable may have changed.
 
         Raises:
-            ComposeError: It is not Unicode text.
+            ComposeError: It is not Unicode text, or has the character NUL, which no program can be given.
         """
+        if "\0" in text:
+            raise self.error(f"{text[:40]!r} has a NUL character; remove it")
         try:
             text.encode()
         except UnicodeEncodeError as error:

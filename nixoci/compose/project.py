@@ -8,9 +8,9 @@ from nixoci.compose.images import Images, NeededImage
 from nixoci.compose.load import Project
 from nixoci.compose.networks import joined_networks
 from nixoci.compose.node import Node
-from nixoci.compose.report import Omission, Report
+from nixoci.compose.report import Omission, Origin, Report
 from nixoci.compose.resources import networks_of, volumes_of
-from nixoci.compose.service import Service
+from nixoci.compose.service import Service, checked_name
 from nixoci.container.declared import as_declared
 from nixoci.container.model import Container, Deployment, Notify, Restart
 from nixoci.lock.model import Lock
@@ -18,17 +18,24 @@ from nixoci.lock.model import Lock
 _KNOWN = {"configs", "include", "name", "networks", "secrets", "services", "version", "volumes"}
 """The sections of a project."""
 
+_SECTIONS = {"models": "nixoci runs containers alone; start the model in a service of its own"}
+"""The sections that nothing expresses, and the way out."""
+
 _CONDITIONS = {"service_started", "service_healthy", "service_completed_successfully"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """A project as the container model has it, without images; `omissions` is what it cannot have."""
+    """A project as the container model has it, without images; `omissions` is what it cannot have.
+
+    `origins` are the places of its options in the Compose files.
+    """
 
     project: str
     deployment: Deployment
     images: list[NeededImage]
     omissions: list[Omission]
+    origins: dict[str, Origin]
 
 
 def import_project(project: Project, lock: Lock, *, home: str) -> Imported:
@@ -52,7 +59,16 @@ def import_project(project: Project, lock: Lock, *, home: str) -> Imported:
     conditions: dict[str, set[str]] = {}
     used: set[str] = set()
     for name, node in chosen.items():
-        service = Service(name=name, node=node, project=project, report=report, containers=names, home=home)
+        service = Service(
+            name=name,
+            container=names[name],
+            node=node,
+            project=project,
+            report=report,
+            containers=names,
+            home=home,
+        )
+        report.origins[f"containers.{names[name]}"] = service.begin("container_name")
         needed = _dependencies(service)
         for other, condition in needed.items():
             conditions.setdefault(names[other], set()).add(condition)
@@ -62,10 +78,9 @@ def import_project(project: Project, lock: Lock, *, home: str) -> Imported:
         used.update(joined_networks(service))
     for name, wanted in conditions.items():
         containers[name] = _awaited(containers[name], wanted)
-    for key in project.document.items("document").keys() - _KNOWN:
-        if not key.startswith("x-"):
-            node = project.document.items("document")[key]
-            report.leave_out(node, key, "no section that nixoci knows; remove it")
+    for key, node in project.document.items("document").items():
+        if key not in _KNOWN and not key.startswith("x-"):
+            report.leave_out(node, key, _SECTIONS.get(key, "no section that nixoci knows; remove it"))
     return Imported(
         project=project.name,
         deployment=as_declared(
@@ -77,13 +92,14 @@ def import_project(project: Project, lock: Lock, *, home: str) -> Imported:
         ),
         images=images.needed(),
         omissions=report.omissions,
+        origins=report.origins,
     )
 
 
 def _container_name(project: Project, name: str, node: Node) -> str:
     entries = node.items(f"services.{name}")
     if "container_name" in entries:
-        return entries["container_name"].text(f"services.{name}.container_name")
+        return checked_name(entries["container_name"], f"services.{name}.container_name")
     return f"{project.name}-{name}"
 
 
@@ -92,9 +108,14 @@ def _dependencies(service: Service) -> dict[str, str]:
     found: dict[str, str] = {}
     node = service.entries.get("depends_on")
     for name, item in _named(service, node):
-        fields = item.items(service.path(f"depends_on.{name}"))
-        condition = fields["condition"].text("condition") if "condition" in fields else "service_started"
-        required = "required" not in fields or fields["required"].truth("required")
+        # systemd restarts a container with one that it requires, whether restart is set or not
+        fields = service.fields(item, f"depends_on.{name}", ("condition", "required", "restart"))
+        condition = (
+            fields["condition"].text(service.path(f"depends_on.{name}.condition"))
+            if "condition" in fields
+            else "service_started"
+        )
+        required = "required" not in fields or fields["required"].truth(service.path(f"depends_on.{name}.required"))
         if condition not in _CONDITIONS:
             raise item.error(
                 f"{service.path('depends_on')}.{name}: {condition!r} is no condition; expected one of"
@@ -109,8 +130,8 @@ def _dependencies(service: Service) -> dict[str, str]:
         if _is_there(service, name, item, "links", required=True):
             found.setdefault(name, "service_started")
     mode = service.entries.get("network_mode")
-    if mode is not None and mode.text("network_mode").startswith("service:"):
-        name = mode.text("network_mode").removeprefix("service:")
+    if mode is not None and mode.text(service.path("network_mode")).startswith("service:"):
+        name = mode.text(service.path("network_mode")).removeprefix("service:")
         if name in service.containers:
             found.setdefault(name, "service_started")
     return found

@@ -5,11 +5,13 @@ from collections.abc import Collection, Mapping
 from nixoci.compose.load import Project
 from nixoci.compose.networks import DEFAULT
 from nixoci.compose.node import Node
-from nixoci.compose.report import Report
+from nixoci.compose.report import Origin, Report
 from nixoci.compose.service import is_external, resource_name
 from nixoci.compose.values import text_pairs
 from nixoci.container.model import Network, Section, Settings, Volume
 
+_VOLUME = ("driver", "driver_opts", "external", "labels", "name")
+_NETWORK = ("attachable", "enable_ipv4", "enable_ipv6", "internal", "ipam", *_VOLUME)
 _DRIVER_OPTIONS = {"type": "Type", "device": "Device", "o": "Options"}
 _DOCKER_OPTIONS = {"com.docker.network.driver.mtu": "mtu", "com.docker.network.bridge.name": "InterfaceName"}
 _BRIDGE_OPTIONS = {"isolate", "metric", "mode", "mtu", "no_default_route", "vlan", "vrf"}
@@ -22,7 +24,9 @@ def volumes_of(project: Project, report: Report) -> dict[str, Volume]:
     for key, node in project.section("volumes").items():
         entries = node.items(f"volumes.{key}")
         if is_external(entries, "volumes", key):
+            _check_external(node, f"volumes.{key}", report)
             continue
+        report.fields(node, f"volumes.{key}", _VOLUME)
         name = resource_name(project, "volumes", key)
         settings: Section = {"VolumeName": name}
         driver = entries["driver"].text(f"volumes.{key}.driver") if "driver" in entries else "local"
@@ -35,6 +39,7 @@ def volumes_of(project: Project, report: Report) -> dict[str, Volume]:
             else:
                 report.leave_out(value, f"volumes.{key}.driver_opts.{option}", "podman has no such option; remove it")
         labels = text_pairs(entries["labels"], f"volumes.{key}.labels") if "labels" in entries else {}
+        report.origins[f"volumes.{name}"] = Origin(place=node.place, path=f"volumes.{key}")
         found[name] = Volume(labels=labels, settings=Settings(quadlet=settings))
     return found
 
@@ -46,12 +51,22 @@ def networks_of(project: Project, used: Collection[str], report: Report) -> dict
     if DEFAULT in used and DEFAULT not in section:
         section = {**section, DEFAULT: Node(value=None, place=project.document.place)}
     for key, node in section.items():
-        entries = node.items(f"networks.{key}")
-        if is_external(entries, "networks", key) or key not in used:
+        if is_external(node.items(f"networks.{key}"), "networks", key):
+            _check_external(node, f"networks.{key}", report)
+            continue
+        entries = report.fields(node, f"networks.{key}", _NETWORK)
+        if key not in used:
             continue
         name = resource_name(project, "networks", key)
+        report.origins[f"networks.{name}"] = Origin(place=node.place, path=f"networks.{key}")
         found[name] = _network(name, key, entries, report)
     return found
+
+
+def _check_external(node: Node, path: str, report: Report) -> None:
+    external = report.fields(node, path, ("external", "name"))["external"]
+    if not external.is_scalar:
+        report.fields(external, f"{path}.external", ("name",))
 
 
 def _network(name: str, key: str, entries: Mapping[str, Node], report: Report) -> Network:
@@ -62,8 +77,8 @@ def _network(name: str, key: str, entries: Mapping[str, Node], report: Report) -
     labels: dict[str, str] = {}
     for option, node in entries.items():
         match option:
-            case "driver" if _driver(entries, path) != "bridge":
-                settings["Driver"] = _driver(entries, path)
+            case "driver" if (driver := node.text(f"{path}.driver")) != "bridge":
+                settings["Driver"] = driver
             case "driver_opts":
                 _add_driver_options(node, path, settings, report, bridge=_driver(entries, path) == "bridge")
             case "enable_ipv6":
@@ -74,10 +89,8 @@ def _network(name: str, key: str, entries: Mapping[str, Node], report: Report) -
                 labels = text_pairs(node, f"{path}.labels")
             case "ipam":
                 subnets = _add_ipam(node, path, settings, report)
-            case "name" | "driver" | "attachable" | "external" | "enable_ipv4":
-                continue
-            case _ if not option.startswith("x-"):
-                report.leave_out(node, f"{path}.{option}", "podman has no such option of a network; remove it")
+            case "enable_ipv4" if not node.truth(f"{path}.enable_ipv4"):
+                report.leave_out(node, f"{path}.enable_ipv4", "podman has IPv4 in each network; remove it")
     return Network(internal=internal, subnets=subnets, labels=labels, settings=Settings(quadlet=settings))
 
 
@@ -100,7 +113,9 @@ def _add_driver_options(node: Node, path: str, settings: Section, report: Report
 
 def _add_ipam(node: Node, path: str, settings: Section, report: Report) -> list[str]:
     subnets = []
-    entries = node.items(f"{path}.ipam")
+    entries = report.fields(node, f"{path}.ipam", ("config", "driver"), {"options": "podman has none; remove them"})
+    if "driver" in entries and (driver := entries["driver"].text(f"{path}.ipam.driver")) != "default":
+        settings["IPAMDriver"] = driver
     for each in entries["config"].sequence(f"{path}.ipam.config") if "config" in entries else []:
         for option, value in each.items(f"{path}.ipam.config").items():
             text = value.text(f"{path}.ipam.config.{option}") if value.is_scalar else ""
@@ -111,6 +126,6 @@ def _add_ipam(node: Node, path: str, settings: Section, report: Report) -> list[
                     settings.setdefault("Gateway", []).append(text)
                 case "ip_range":
                     settings.setdefault("IPRange", []).append(text)
-                case _:
+                case _ if not option.startswith("x-"):
                     report.leave_out(value, f"{path}.ipam.config.{option}", "podman has no such option; remove it")
     return subnets

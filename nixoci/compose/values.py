@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from nixoci.compose.node import Node
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h|d|w)")
+_DURATION = re.compile(r"([0-9]{1,19}(?:\.[0-9]{0,15})?|\.[0-9]{1,19})(ns|us|µs|ms|s|m|h|d|w)")
+_SECONDS = re.compile(r"[0-9]{1,19}")
 _NANOSECONDS = {
     "ns": 1,
     "us": 1_000,
@@ -21,7 +22,7 @@ _NANOSECONDS = {
     "w": 7 * 86400 * 10**9,
 }
 _UNITS = (("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3), ("ns", 1))
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _PORT = re.compile(
     r"(?:(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9]+(?:\.[0-9]+){3}):)?(?P<published>[0-9-]*):)?(?P<target>[0-9-]+)"
 )
@@ -30,7 +31,7 @@ _PORT = re.compile(
 def duration(node: Node, what: str) -> int:
     """Return a time such as `1m30s` or `1.5s`, in nanoseconds; a number is one of seconds."""
     text = node.text(what).strip()
-    if text.isdecimal():
+    if _SECONDS.fullmatch(text):
         return int(text) * 10**9
     found = _DURATION.findall(text)
     if not found or "".join(number + unit for number, unit in found) != text:
@@ -103,6 +104,8 @@ def limits(node: Node, what: str) -> dict[str, int | str]:
             found[name] = item.number(f"{what}.{name}")
             continue
         fields = item.items(f"{what}.{name}")
+        if other := [key for key in fields if key not in {"soft", "hard"} and not key.startswith("x-")]:
+            raise item.error(f"{what}.{name}: no key {other[0]!r}; give soft and hard")
         try:
             soft, hard = fields["soft"].number(f"{what}.{name}.soft"), fields["hard"].number(f"{what}.{name}.hard")
         except KeyError as error:

@@ -1,6 +1,7 @@
 """YAML, read as Compose reads it (YAML 1.2 scalars, merge keys of YAML 1.1), with limits on size, depth and aliases."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -21,6 +22,7 @@ _WORDS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false"
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _BASES = ((re.compile(r"0x[0-9a-fA-F]+"), 16), (re.compile(r"0o[0-7]+"), 8), (re.compile(r"0[0-7]+"), 8))
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
+_LONGEST_NUMBER = 100
 _COMPOSE_TAGS = {"!reset", "!override"}
 _PLAIN = "tag:yaml.org,2002:"
 _MERGE = f"{_PLAIN}merge"
@@ -124,13 +126,16 @@ class _Reader:
             elif key.value in own:
                 raise ComposeError(f"{self._place(key)}: the key {key.value!r} is there twice; remove one of them")
             else:
-                own[key.value] = self.node(value, depth + 1)
+                # the line of the key: a list or mapping starts on the line of its first item, and an alias elsewhere
+                own[key.value] = replace(self.node(value, depth + 1), place=self._place(key))
         return merged | own
 
 
 def _scalar(node: ScalarNode) -> Scalar:
     """Return a scalar; only a plain one can be anything but text, and `22:22` is text (it is a number in YAML 1.1)."""
     text = str(node.value)
+    if len(text) > _LONGEST_NUMBER:
+        return text
     told_text = node.tag == f"{_PLAIN}str" and (text in _WORDS or _INTEGER.fullmatch(text))
     if node.style is not None or told_text:
         return text

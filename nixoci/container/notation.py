@@ -15,7 +15,7 @@ from nixoci.errors import ContainerError
 
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_DURATION = re.compile(r"([0-9]+)(ns|us|ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,19})(ns|us|ms|s|m|h)")
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _CDI = re.compile(
     r"[a-z](?:[\w.-]*[a-z0-9])?/[a-z](?:[\w-]*[a-z0-9])?=[a-z0-9](?:[\w.:-]*[a-z0-9])?", re.ASCII | re.IGNORECASE
@@ -295,7 +295,7 @@ def timezone(option: str, value: str) -> str:
 def signal_name(option: str, value: str) -> str:
     """Return a signal's name with its `SIG`, from its name (with or without it) or its number."""
     name = value.upper().removeprefix("SIG")
-    if name.isdecimal():
+    if re.fullmatch("[0-9]{1,3}", name):
         number = int(name)
         found = next((known.name for known in signal.Signals if known == number), None)
         if found is None and signal.SIGRTMIN < number < signal.SIGRTMAX:

@@ -60,4 +60,4 @@ def _entries(tree: ImageTree, path: str, length: int) -> list[list[str]]:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and int(text) < 2**31
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 2**31

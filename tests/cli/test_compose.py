@@ -129,6 +129,21 @@ def test_the_file_of_a_directory_is_overridden_by_the_one_beside_it(tmp_path: Pa
     assert "user" not in nixoci("import", "compose.yaml").json["containers"]["shop-web"]
 
 
+def test_the_files_of_a_variable_take_the_place_of_the_usual_ones(
+    tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text("services: {a: {image: 'registry.example/app:1.0'}}\n", encoding="utf-8")
+    (tmp_path / "b.yaml").write_text("services: {b: {image: 'registry.example/app:${TAG}'}}\n", encoding="utf-8")
+    (tmp_path / ".env").write_text("COMPOSE_FILE=a.yaml:b.yaml\nTAG=1.0\n", encoding="utf-8")
+    assert nixoci("import").json["containers"].keys() == {"shop-a", "shop-b"}
+    assert nixoci("import", "compose.yaml").json["containers"].keys() == {"shop-web", "shop-db"}
+    (tmp_path / "other.env").write_text("TAG=1.0\n", encoding="utf-8")
+    monkeypatch.setenv("COMPOSE_ENV_FILES", "other.env")
+    monkeypatch.setenv("COMPOSE_PATH_SEPARATOR", "|")
+    monkeypatch.setenv("COMPOSE_FILE", "b.yaml|a.yaml")
+    assert nixoci("import").json["containers"].keys() == {"shop-a", "shop-b"}
+
+
 def test_variables_and_profiles_are_chosen(tmp_path: Path, nixoci: Run) -> None:
     text = FILE.replace("app:1.0", "app:${TAG}").replace("scale: 2", "profiles: [extra]")
     (tmp_path / "compose.yaml").write_text(text, encoding="utf-8")
@@ -144,8 +159,11 @@ def test_variables_and_profiles_are_chosen(tmp_path: Path, nixoci: Run) -> None:
     ("text", "error"),
     [
         ("services: [\n", "error: compose.yaml:2: not valid YAML: "),
-        ("services:\n  web:\n    ports: [x]\n    image: a\n", "error: compose.yaml:3: ports: "),
-        ("services:\n  a:\n    image: a\n    ports: ['1:1', '1:2']\n", "error: containers.shop-a.ports[1]: port 1/tcp"),
+        ("services:\n  web:\n    ports: [x]\n    image: a\n", "error: compose.yaml:3: services.web.ports: "),
+        (
+            "services:\n  a:\n    image: a\n    ports: ['1:1', '1:2']\n",
+            "error: compose.yaml:4: services.a.ports: port",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, nixoci: Run, text: str, error: str) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from nixoci.compose.load import ComposeFile, Project, load_project
 from nixoci.compose.project import Imported, import_project
+from nixoci.compose.report import located
 from nixoci.document import unstructure
+from nixoci.errors import ContainerError
 from nixoci.lock.model import EMPTY_LOCK, Lock
 from nixoci.nix_language.declared import check_declared
 
@@ -38,7 +40,10 @@ def project(
 def imported(*texts: str, lock: Lock = EMPTY_LOCK, **options: Any) -> Imported:
     """Import such a project; the deployment follows the rules of the container model."""
     made = import_project(project(*texts, **options), lock, home="/home/me")
-    check_declared(made.deployment, lock, later=[image.name for image in made.images])
+    try:
+        check_declared(made.deployment, lock, later=[image.name for image in made.images])
+    except ContainerError as error:
+        raise located(error, made.origins) from error
     return made
 
 

@@ -21,10 +21,17 @@ from nixoci.errors import ComposeError
         ("A: yaml\n", {"A": "yaml"}),
         ("A=\n", {"A": ""}),
         ("OUT\nNONE\n", {"OUT": "there"}),
+        ("\ufeffA=1\r\nB='2\r\n3'\r\n", {"A": "1", "B": "2\n3"}),
+        ("A=1\u2028\x0c2\n", {"A": "1\u2028\x0c2"}),
     ],
 )
 def test_a_file_has_its_variables(text: str, expected: dict[str, str]) -> None:
     assert parse_dotenv(text, ".env", {"OUT": "there"}) == expected
+
+
+def test_a_quote_that_is_not_closed_takes_no_time() -> None:
+    with pytest.raises(ComposeError, match=r"^\.env:1: .* not closed"):
+        parse_dotenv("A='\n" + "B\n" * 200_000, ".env", {})
 
 
 @pytest.mark.parametrize("text", ["A=1\n=2\n", "A=1\nB='2\n", "A=1\nB=${C\n"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nixoci.errors import ComposeError
 from tests.compose.samples import container, imported, omissions
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAME: dict[str, tuple[str, dict[str, Any]]] = {
     "a command that is text is split as by a shell, without expansion": (
@@ -155,6 +158,53 @@ def test_deploy_has_a_restart_policy() -> None:
         "Unit": {"StartLimitBurst": 3, "StartLimitIntervalSec": "2m"},
         "Service": {"RestartSec": "5s"},
     }
+
+
+def test_the_restart_policy_of_deploy_has_precedence() -> None:
+    keys = "restart: always\n", "deploy: {restart_policy: {condition: none}}\n"
+    assert [container(a + b).get("restart") for a, b in (keys, keys[::-1])] == ["no", "no"]
+    assert container(keys[0] + "deploy: {}").get("restart", "always") == "always"
+
+
+@pytest.mark.parametrize("keys", ["scale: 0", "deploy: {replicas: 0}"])
+def test_a_service_of_no_container_is_one_that_somebody_starts(keys: str) -> None:
+    assert container(keys)["autoStart"] is False
+    assert omissions(keys) == []
+
+
+def test_labels_of_files_give_way_to_those_of_the_service(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("a.b=1\nboth=one\n", encoding="utf-8")
+    (tmp_path / "two").write_text("both=two\nc='$x'\n", encoding="utf-8")
+    for keys in ("labels: {a.b: own}\nlabel_file: [one, two]", "label_file: [one, two]\nlabels: {a.b: own}"):
+        assert container(keys, directory=tmp_path)["labels"] == {"a.b": "own", "both": "two", "c": "$x"}
+    with pytest.raises(ComposeError, match=r"^compose\.yaml:4: services\.web\.label_file: .*/no: No such file"):
+        container("label_file: no", directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ("ports:\n  - 80:80\n  - 80:81", "6: services.web.ports"),
+        ("volumes:\n  - ./a:/a\n  - ./b:/", "6: services.web.volumes"),
+        ("hostname: a b", "4: services.web.hostname"),
+        ("healthcheck:\n  test: [CMD, x]\n  retries: -1", "4: services.web.healthcheck.retries"),
+        ("command: [a, '']\nworking_dir: no", "5: services.web.working_dir"),
+        ("container_name: a b", "4: services.web.container_name"),
+        ("devices:\n  - /dev/null\n  - ./x", "6: services.web.devices"),
+        ("mem_limit: 0", "4: services.web.mem_limit"),
+        ("networks: {default: {aliases: ['a,b c']}}\nsysctls: {x: 1}", "5: services.web.sysctls"),
+        ("gpus: [{count: 99999999999999}]", "4: services.web.gpus.count"),
+        (f"stop_signal: {'9' * 5000}", "4: services.web.stop_signal"),
+        (f"stop_grace_period: {'9' * 5000}", "4: services.web.stop_grace_period"),
+        ('env_file: "\\0"', "4: "),
+        ("gpus: [{count: []}]", "4: services.web.gpus.count"),
+    ],
+)
+def test_a_broken_rule_names_the_line_of_the_file(keys: str, place: str) -> None:
+    with pytest.raises(ComposeError) as caught:
+        container(keys)
+    assert str(caught.value).startswith(f"compose.yaml:{place}")
+    assert str(caught.value).isprintable()
 
 
 def test_a_variable_without_value_is_that_of_the_environment() -> None:
@@ -320,7 +370,10 @@ LEFT_OUT = {
         "network_mode: host\nports: ['80:80']",
         "services.web.ports: the network mode host publishes no port",
     ),
-    "more than one container": ("deploy: {replicas: 3}", "services.web.scale: one container is made instead of 3"),
+    "more than one container": (
+        "deploy: {replicas: 3}",
+        "services.web.deploy.replicas: one container is made",
+    ),
     "options of Swarm": ("deploy: {mode: global}", "services.web.deploy.mode: an option of Swarm alone"),
     "another log driver": ("logging: {driver: syslog}", "services.web.logging.driver: podman has no driver syslog"),
     "limits of the journal": (

@@ -192,7 +192,7 @@ def test_a_project_has_a_name(
         ("services: {web: {image: x, profiles: [p]}}\n", "compose.yaml:1: services: all are of profiles"),
         ("services:\n  web: {extends: no}\n", "compose.yaml:2: services.web.extends: compose.yaml has no service 'no'"),
         ("services:\n  web:\n    image: ${NO:?say}\n", "compose.yaml:3: the variable NO is not set: say"),
-        ("services:\n  web:\n    image: x\n    ports: [a]\n", "compose.yaml:4: ports: "),
+        ("services:\n  web:\n    image: x\n    ports: [a]\n", "compose.yaml:4: services.web.ports: "),
         ("services:\n  web:\n    image: UPPER\n", "compose.yaml:3: services.web.image: "),
         ("services:\n  web:\n    image: x\n    restart: soon\n", "compose.yaml:4: services.web.restart: 'soon' is no"),
         ("services:\n  web:\n    image: x\n    depends_on: [no]\n", "compose.yaml:4: services.web.depends_on: no serv"),
@@ -202,7 +202,7 @@ def test_a_project_has_a_name(
             "services:\n  web:\n    image: x\n    pids_limit: many\n",
             "compose.yaml:4: services.web.pids_limit: expected",
         ),
-        ("services:\n  web:\n    image: x\n    platform: a\n", "compose.yaml:4: platform: "),
+        ("services:\n  web:\n    image: x\n    platform: a\n", "compose.yaml:4: services.web.platform: "),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_place(text: str, message: str) -> None:

@@ -71,6 +71,13 @@ def test_a_value_knows_its_line() -> None:
     assert [str(item.place) for item in inner] == ["compose.yaml:3", "compose.yaml:4"]
 
 
+def test_a_list_or_mapping_is_on_the_line_of_its_key() -> None:
+    node = read_yaml(b"x: &x [1]\na:\n\n  - b\nc:\n  d: *x\n", file="f", directory=Path()).items("")
+    assert [node[key].place.line for key in "xac"] == [1, 2, 5]
+    assert node["c"].items("")["d"].place.line == 6
+    assert [item.place.line for item in node["a"].sequence("")] == [4]
+
+
 def test_merge_keys_give_way_to_own_keys_and_earlier_ones() -> None:
     text = "x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz: {<<: [*x, *y], a: 3}\nw: {a: 4, <<: *y}\n"
     found = plain(read(text))
