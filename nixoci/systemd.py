@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from nixoci.errors import ProcessError
 from nixoci.process import run
 
-_FAILED_JOB = re.compile(r"ob for (\S+) (?:failed|canceled)")
+_STOPS_WITH = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo")
+"""Properties of a unit with the units that stop when it does (systemd.unit(5), the table of inverse properties)."""
+
+_LOADED, _FILE = "LoadState", "FragmentPath"
+_PROPERTY = re.compile(r"^([A-Za-z]+)=(.*)$", re.MULTILINE)
 
 
 def unit_states(units: Iterable[str], *, user: bool) -> dict[str, str]:
@@ -25,6 +29,39 @@ def unit_states(units: Iterable[str], *, user: bool) -> dict[str, str]:
     return dict(zip(names, states, strict=True))
 
 
+def unit_files(units: Iterable[str], *, user: bool) -> dict[str, str]:
+    """Return the file of each unit that has one (`FragmentPath`).
+
+    Raises:
+        ProcessError: systemd does not answer.
+    """
+    names = list(units)
+    if not names:
+        return {}
+    shown = run(_systemctl("show", f"--property={_LOADED},{_FILE}", "--", *names, user=user), package="systemd")
+    # a unit without a file has the first property alone, or the second one empty
+    files = [dict(_PROPERTY.findall(each)).get(_FILE, "") for each in shown.decode().split(f"{_LOADED}=")[1:]]
+    if len(files) != len(names):
+        raise ProcessError(f"systemctl show: {len(files)} answers about {len(names)} units; is one of them an alias?")
+    return {name: file for name, file in zip(names, files, strict=True) if file}
+
+
+def units_that_stop_with(units: Iterable[str], *, user: bool) -> set[str]:
+    """Return the other units that systemd stops when it stops these, because they require one of them.
+
+    Raises:
+        ProcessError: systemd does not answer.
+    """
+    given = set(units)
+    known, new = set(given), set(given)
+    while new:
+        properties = f"--property={','.join(_STOPS_WITH)}"
+        shown = run(_systemctl("show", properties, "--", *sorted(new), user=user), package="systemd").decode()
+        new = {name for _, value in _PROPERTY.findall(shown) for name in value.split()} - known
+        known |= new
+    return known - given
+
+
 def stop_units(units: Iterable[str], *, user: bool) -> None:
     """Stop units, and those that require them."""
     if names := list(units):
@@ -35,7 +72,7 @@ def start_units(units: Iterable[str], *, user: bool) -> list[str]:
     """Start units and wait until they are ready; return those that failed, by themselves or by a dependency.
 
     Raises:
-        ProcessError: systemctl failed and named no unit.
+        ProcessError: systemd does not answer.
     """
     names = list(units)
     if not names:
@@ -43,10 +80,13 @@ def start_units(units: Iterable[str], *, user: bool) -> list[str]:
     try:
         run(_systemctl("start", "--", *names, user=user), package="systemd")
     except ProcessError as error:
-        failed = set(_FAILED_JOB.findall(error.stderr))
-        if not failed:
-            raise
-        return sorted(failed)
+        # systemctl has a sentence for each way to fail, and one without a name for what is no service
+        named = {word.strip(".:") for word in error.stderr.split()}
+        failed = [name for name, state in unit_states(names, user=user).items() if name in named or state == "failed"]
+        if failed or len(names) == 1:
+            return sorted(failed or names)
+        # none was started: one that requires a unit which is not there makes systemd refuse them all
+        return sorted(name for each in names for name in start_units([each], user=user))
     return []
 
 

@@ -46,7 +46,7 @@ def switch(*, out: Path | None, rollback: bool, user: bool, dry_run: bool, as_js
     if as_json:
         print_json(done)
     else:
-        _print(done)
+        _print(done, places)
     if done.profile is None:
         warn(f"{done.out}: not in the Nix store, so it must stay where it is, and --rollback cannot return to it")
     if done.failed:
@@ -56,11 +56,16 @@ def switch(*, out: Path | None, rollback: bool, user: bool, dry_run: bool, as_js
         )
 
 
-def _print(done: Switched) -> None:
+def _print(done: Switched, places: Places) -> None:
     rows = [
         [each.action.value if each.action is not Action.NONE else "-", each.unit, each.change.value]
         for each in done.units
         if each.action is not Action.NONE or each.change is not Change.KEPT
+    ]
+    rows += [
+        ["unlink" if each.target is None else "link", str(each.path), "removed" if each.target is None else "added"]
+        for each in done.links
+        if each.path == places.drop_in
     ]
     if rows:
         print_table(["action", "unit", "change"], rows)

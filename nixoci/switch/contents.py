@@ -1,6 +1,7 @@
 """An output: the files of it that a switch links, its units, and those that start by themselves."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ def read_contents(out: Path, places: Places) -> Contents:
     links: dict[Path, str] = {}
     digests: dict[str, hashlib._Hash] = {}
     wanted: set[str] = set()
-    for file in _files(folder):
+    files = list(_files(folder))
+    for file in files:
         name = file.relative_to(folder)
         links[places.units / name] = _target(file)
         if len(name.parts) == 1:
@@ -53,13 +55,17 @@ def read_contents(out: Path, places: Places) -> Contents:
                 digests.setdefault(file.name, hashlib.sha256()).update(file.read_bytes())
         elif name.parent.suffix in {".wants", ".requires"} and name.parent.stem.endswith(".target"):
             wanted.add(file.name)
-    for file in _files(folder):
+    for file in files:
         owner = file.parent.name.removesuffix(".d")
         if file.parent != folder and owner in digests and file.parent.suffix == ".d":
             digests[owner].update(b"\0%b\0%b" % (file.name.encode(), file.read_bytes()))
     if drop_in.exists():
         links[places.drop_in] = str(drop_in)
-    units = {name: digest.hexdigest() for name, digest in sorted(digests.items())}
+    for instance in wanted - digests.keys():
+        if (template := re.sub("@[^.]+", "@", instance)) in digests:
+            digests[instance] = digests[template]
+    # a template is no unit that could run; its instances are
+    units = {name: digest.hexdigest() for name, digest in sorted(digests.items()) if "@." not in name}
     timed = {f"{name.removesuffix(_TIMER)}.service" for name in units if name.endswith(_TIMER)}
     return Contents(links=links, units=units, wanted=frozenset(wanted & units.keys()), timed=frozenset(timed))
 
@@ -77,8 +83,12 @@ def _check(out: Path, *, user: bool) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files and symlinks of a directory of units, in the order of their paths."""
-    yield from sorted(file for file in folder.rglob("*") if file.is_symlink() or file.is_file())
+    """Yield the files of a directory of units and of those in it, which may be links to directories of the store."""
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not entry.is_dir():
+            yield entry
+        else:
+            yield from (file for file in sorted(entry.iterdir()) if not file.is_dir())
 
 
 def _is_alias(file: Path) -> bool:

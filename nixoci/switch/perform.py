@@ -1,5 +1,6 @@
 """The verb: compare an output with the last switch, keep it in the store, and put it in place."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,11 +9,27 @@ from nixoci.container.places import is_store_path
 from nixoci.output import exclusive_directory
 from nixoci.switch import generation
 from nixoci.switch.contents import Contents, read_contents
-from nixoci.switch.links import check_links, make_link, present_links, remove_link
+from nixoci.switch.links import (
+    check_links,
+    check_names,
+    forget_prepared,
+    make_link,
+    prepare_links,
+    present_links,
+    remove_link,
+)
 from nixoci.switch.places import Places
-from nixoci.switch.plan import Change, Plan, UnitChange, make_plan
+from nixoci.switch.plan import Change, Plan, UnitChange, make_plan, units_to_stop
 from nixoci.switch.record import Record, read_record, write_record
-from nixoci.systemd import forget_failures, reload_units, start_units, stop_units, unit_states
+from nixoci.systemd import (
+    forget_failures,
+    reload_units,
+    start_units,
+    stop_units,
+    unit_files,
+    unit_states,
+    units_that_stop_with,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +47,7 @@ class Switched:
     Attributes:
         out: The output.
         profile: The profile that keeps the output; None if it is not in the Nix store.
-        units: Every unit of the old and the new output.
+        units: Every unit of the old and the new output, and those of somebody else that restart with one.
         links: The symlinks that changed.
         failed: Units that did not start. The switch is complete nevertheless; another run starts them again.
     """
@@ -53,12 +70,15 @@ def switch(out: Path, places: Places, *, dry_run: bool = False) -> Switched:
 
 
 def roll_back(places: Places, *, dry_run: bool = False) -> Switched:
-    """Switch to the output of the profile's previous generation.
+    """Switch to the output of the profile's previous generation; from an output that is none, to the present one.
 
     Raises:
         StoreError: There is none; otherwise as for `switch`.
         ProcessError: As for `switch`.
     """
+    out_now = read_record(places.record).out
+    if out_now is not None and not is_store_path(Path(out_now)) and places.profile.is_symlink():
+        return _switch(places.profile.resolve(), places, number=None, dry_run=dry_run)
     number, out = generation.previous(places.profile)
     return _switch(out, places, number=number, dry_run=dry_run)
 
@@ -66,30 +86,41 @@ def roll_back(places: Places, *, dry_run: bool = False) -> Switched:
 def _switch(out: Path, places: Places, *, number: int | None, dry_run: bool) -> Switched:
     contents = read_contents(out, places)
     if dry_run:
-        record = read_record(places.record)
-        plan = _plan(record, contents, places)
-        check_links(contents.links, record, user=places.user)
-        return _switched(out, places, plan)
+        return _switched(out, places, _plan(_own(read_record(places.record), contents, places), contents, places))
     with exclusive_directory(places.record.parent):
-        record = read_record(places.record)
+        record = _own(read_record(places.record), contents, places)
         plan = _plan(record, contents, places)
-        check_links(contents.links, record, user=places.user)
-        _keep(out, places, number)
+        forget_prepared(map(Path, record.links))
+        if number is None and is_store_path(out):
+            generation.keep(places.profile, out)
         failed = _perform(out, places, record, contents, plan)
+        if number is not None:
+            # last, so that another run goes back to the same one if this one is cut short
+            generation.roll_back(places.profile, number)
         return replace(_switched(out, places, plan), failed=tuple(failed))
 
 
+def _own(record: Record, contents: Contents, places: Places) -> Record:
+    """Return the record without units that are gone from the output, and whose place has a file of somebody else."""
+
+    def is_own(unit: str) -> bool:
+        path = places.units / unit
+        target = present_links([path]).get(path)
+        return unit in contents.units or not os.path.lexists(path) or target in record.links.get(str(path), ())
+
+    return replace(record, units={unit: digest for unit, digest in record.units.items() if is_own(unit)})
+
+
 def _plan(record: Record, contents: Contents, places: Places) -> Plan:
+    """Plan a switch, and check that it replaces nothing of somebody else."""
+    check_links(contents.links, record, user=places.user)
+    added = sorted(contents.units.keys() - record.units.keys())
+    check_names(added, unit_files(added, user=places.user), record, places.units)
     states = unit_states(sorted({*record.units, *contents.units}), user=places.user)
+    stopping = units_that_stop_with(units_to_stop(record, contents, states), user=places.user)
+    states |= unit_states(sorted(stopping - states.keys()), user=places.user)
     present = present_links({*map(Path, record.links), *contents.links})
-    return make_plan(record, contents, states=states, present=present)
-
-
-def _keep(out: Path, places: Places, number: int | None) -> None:
-    if number is not None:
-        generation.roll_back(places.profile, number)
-    elif is_store_path(out):
-        generation.keep(places.profile, out)
+    return make_plan(record, contents, states=states, present=present, stopping=stopping)
 
 
 def _perform(out: Path, places: Places, record: Record, contents: Contents, plan: Plan) -> Iterable[str]:
@@ -104,10 +135,16 @@ def _perform(out: Path, places: Places, record: Record, contents: Contents, plan
     both = {
         path: sorted({*record.links.get(path, ()), *done.links.get(path, ())}) for path in record.links | done.links
     }
-    write_record(places.record, replace(record, links=both, start=list(plan.start)))
+    changing = {name: digest if contents.units.get(name) == digest else "" for name, digest in record.units.items()}
+    units = dict.fromkeys(contents.units, "") | changing
+    write_record(places.record, replace(record, links=both))
+    prepare_links(plan.links)
+    # those that stop too: the next run may be one back to the output before
+    start = sorted({*plan.stop, *plan.start})
+    write_record(places.record, replace(record, links=both, units=units, start=start))
     stop_units(plan.stop, user=places.user)
-    for path, target in plan.links.items():
-        make_link(path, target)
+    for path in plan.links:
+        make_link(path)
     for path in plan.unlink:
         remove_link(path)
     if any(path.is_relative_to(places.units) for path in (*plan.links, *plan.unlink)):

@@ -1,6 +1,6 @@
 """The difference between the present state and an output: what to stop, link and start."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -31,7 +31,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitChange:
-    """A unit of the old or the new output."""
+    """A unit of the old or the new output, or one of somebody else's that stops and starts with such a unit."""
 
     unit: str
     change: Change
@@ -43,7 +43,7 @@ class Plan:
     """The steps of a switch, in order.
 
     Attributes:
-        units: Every unit, by name.
+        units: Every unit, by name, and the units of somebody else that restart.
         stop: Units to stop, before anything else changes.
         links: Symlinks to make or replace, with their targets.
         unlink: Symlinks to remove.
@@ -62,32 +62,52 @@ class Plan:
         return not (self.stop or self.links or self.unlink or self.start)
 
 
-def make_plan(record: Record, contents: Contents, *, states: Mapping[str, str], present: Mapping[Path, str]) -> Plan:
+def units_to_stop(record: Record, contents: Contents, states: Mapping[str, str]) -> set[str]:
+    """Return the units that run, and that changed or are gone."""
+    return {
+        name
+        for name, digest in record.units.items()
+        if contents.units.get(name) != digest and states.get(name) in _RUNNING
+    }
+
+
+def make_plan(
+    record: Record,
+    contents: Contents,
+    *,
+    states: Mapping[str, str],
+    present: Mapping[Path, str],
+    stopping: Collection[str] = (),
+) -> Plan:
     """Plan a switch.
 
     A unit that changed restarts if it runs, or if it failed and starts by itself. A new one starts if it starts by
-    itself, or else with a unit that requires it. One that somebody stopped stays stopped.
+    itself, or else with a unit that requires it. One that somebody stopped stays stopped. What stops with a unit that
+    it requires starts again.
 
     Args:
         record: The last switch.
         contents: The output to switch to.
-        states: The state of each unit of both (`ActiveState`).
+        states: The state of each unit of both, and of `stopping` (`ActiveState`).
         present: The symlinks of both that are there, with their targets.
+        stopping: Units that systemd stops with those of `units_to_stop`.
     """
     old, new = record.units, contents.units
     running = {name for name, state in states.items() if state in _RUNNING}
     changes = {name: _change(old.get(name), new.get(name)) for name in sorted({*old, *new})}
     replaced = {name for name, change in changes.items() if change in {Change.CHANGED, Change.REMOVED}}
-    stop = replaced & running
+    stop = units_to_stop(record, contents, states)
     failed = {name for name in replaced & contents.wanted if states.get(name) == "failed"}
     added = {name for name, change in changes.items() if change is Change.ADDED}
     wanted = (added & contents.wanted) | failed | (stop & new.keys()) | (set(record.start) & new.keys())
     wanted -= contents.timed
-    # a unit stops with one that it requires
-    start = wanted | (running & new.keys() - contents.timed if stop else set())
+    again = (running & set(stopping)) - contents.timed - (old.keys() - new.keys())
+    # also what runs and does not stop, which costs nothing: systemd may stop it for another reason
+    start = wanted | again | (running & new.keys() - contents.timed if stop else set())
+    changes |= dict.fromkeys(sorted(again - changes.keys()), Change.KEPT)
     units = tuple(
-        UnitChange(unit=name, change=change, action=_action(name, stop=stop, start=wanted))
-        for name, change in changes.items()
+        UnitChange(unit=name, change=change, action=_action(name, stop=stop | again, start=wanted | again))
+        for name, change in sorted(changes.items())
     )
     return Plan(
         units=units,

@@ -21,7 +21,8 @@ class Record:
         version: The version of this format.
         out: The output, None before the first switch has been completed.
         links: The possible targets of each symlink: two while a switch is under way.
-        units: Digests of the units of the last completed switch, by name.
+        units: Digests of the units of the last completed switch, by name. While a switch is under way, those that it
+            changes have none, the empty text: they may run from either output, or start by themselves after a reboot.
         start: Units that are still to be started.
     """
 

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 SYSTEMCTL = """#!/bin/sh
-case $1 in
-    show) echo inactive ;;
-    start) echo "Job for web.service failed." >&2; exit 1 ;;
+verb=$1$2
+[ "$1" = start ] || while shift; [ $# -gt 0 ] && [ "$1" != -- ]; do :; done
+case $verb in
+    show--property=LoadState*) for unit; do [ "$unit" = -- ] || echo LoadState=not-found; done ;;
+    show--property=ActiveState) for unit; do [ "$unit" = -- ] || echo inactive; done ;;
+    start*) echo "Job for web.service failed." >&2; exit 1 ;;
 esac
 """
 

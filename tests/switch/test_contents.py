@@ -62,6 +62,26 @@ def test_a_unit_differs_by_its_text_and_its_drop_ins_but_not_by_its_output(tmp_p
     assert len(set(digests)) == 3
 
 
+def test_a_template_is_no_unit_but_its_instances_are(tmp_path: Path) -> None:
+    units = tmp_path / "out/lib/systemd/system"
+    write(units / "web@.service")
+    (units / "multi-user.target.wants").mkdir()
+    (units / "multi-user.target.wants/web@1.service").symlink_to("../web@.service")
+    made = read_contents(tmp_path / "out", places(tmp_path))
+    assert (set(made.units), made.wanted) == ({"web@1.service"}, {"web@1.service"})
+    assert tmp_path / "units/web@.service" in made.links
+
+
+def test_directories_of_units_may_be_links(tmp_path: Path) -> None:
+    write(tmp_path / "a/web.service")
+    write(tmp_path / "b/more.conf")
+    (tmp_path / "a/web.service.d").symlink_to(tmp_path / "b")
+    (tmp_path / "out/lib/systemd").mkdir(parents=True)
+    (tmp_path / "out/lib/systemd/system").symlink_to(tmp_path / "a")
+    made = read_contents(tmp_path / "out", places(tmp_path))
+    assert set(made.links) == {tmp_path / "units" / name for name in ("web.service", "web.service.d/more.conf")}
+
+
 def test_an_image_store_has_a_drop_in_alone(tmp_path: Path) -> None:
     write(tmp_path / "store/storage.conf.d/50-nixoci.conf")
     made = read_contents(tmp_path / "store", places(tmp_path))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import ProcessError, StoreError, UnsupportedVersionError
-from nixoci.switch.perform import Switched, switch
+from nixoci.switch import generation, perform
+from nixoci.switch.perform import Switched, roll_back, switch
 from nixoci.switch.plan import Action
 from tests.switch.test_contents import places, write
 from tests.units.samples import executable
@@ -19,19 +20,24 @@ if TYPE_CHECKING:
 
 SYSTEMCTL = """#!/bin/sh
 cd "$STATES" || exit 1
-verb=$1
-echo "$@" >> log
-[ ! -e "broken-$verb" ] || { echo "Job for $(cat "broken-$verb") failed because of a test." >&2; exit 1; }
+verb=$1 property=$2
+[ "$verb" = show ] && [ "$property" != --property=ActiveState ] || echo "$@" >> log
+[ ! -e "killed-$verb" ] || { rm "killed-$verb"; kill -9 $PPID; exit 1; }
+[ ! -e "broken-$verb" ] || { cat "broken-$verb" >&2; exit 1; }
 while [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done
 [ $# -eq 0 ] || shift
 for unit; do
-    case $verb in
-        show) cat "$unit" 2> /dev/null || echo inactive ;;
-        start) echo active > "$unit" ;;
-        stop) echo inactive > "$unit" ;;
+    case $verb$property in
+        show--property=ActiveState) cat "$unit" 2> /dev/null || echo inactive ;;
+        show--property=LoadState,FragmentPath)
+            echo LoadState=loaded; echo "FragmentPath=$(cat "file-of-$unit" 2> /dev/null)"; echo ;;
+        show*) echo "RequiredBy=$(cat "required-by-$unit" 2> /dev/null)"; echo "BoundBy="; echo ;;
+        start*) echo active > "$unit" ;;
+        stop*) for each in "$unit" $(cat "required-by-$unit" 2> /dev/null); do echo inactive > "$each"; done ;;
     esac
 done
 """
+"""A stand-in that knows states, files and requirements of units; `killed-VERB` ends the process that calls it."""
 
 
 class Host:
@@ -150,7 +156,7 @@ def test_a_switch_that_failed_goes_on_from_there(host: Host) -> None:
 
 def test_units_that_do_not_start_are_named_and_started_by_the_next_run(host: Host) -> None:
     out = host.output("out", web="1", other="1")
-    write(host.states / "broken-start", "web.service")
+    write(host.states / "broken-start", "Job for web.service failed because of a test.")
     assert switch(out, host.places).failed == ("web.service",)
     (host.states / "broken-start").unlink()
     host.calls()
@@ -175,3 +181,124 @@ def test_a_record_of_a_later_version_is_refused(host: Host) -> None:
     write(host.places.record, json.dumps({"version": 2}))
     with pytest.raises(UnsupportedVersionError, match=r"switch\.json: version 2"):
         switch(host.output("out", web="1"), host.places)
+
+
+def test_a_unit_of_somebody_else_that_stops_with_one_of_ours_starts_again(host: Host) -> None:
+    old, new = host.output("old", web="1", same="1"), host.output("new", web="2", same="1")
+    switch(old, host.places)
+    write(host.states / "required-by-web.service", "same.service own.service idle.service")
+    write(host.states / "required-by-own.service", "more.service")
+    for unit in ("own", "more"):
+        write(host.states / f"{unit}.service", "active\n")
+    planned = switch(new, host.places, dry_run=True)
+    done = switch(new, host.places)
+    assert planned.units == done.units
+    assert actions(done) == dict.fromkeys(("more", "own", "same", "web"), Action.RESTART)
+    assert (host.states / "own.service").read_text() == "active\n"
+
+
+def test_a_unit_of_a_package_is_not_shadowed(host: Host) -> None:
+    out = host.output("out", web="1", ssh="1")
+    write(host.states / "file-of-ssh.service", "/usr/lib/systemd/system/ssh.service")
+    for dry_run in (True, False):
+        with pytest.raises(
+            StoreError, match=r"^ssh\.service: is a unit of this machine already, /usr/lib/.*; rename the container"
+        ):
+            switch(out, host.places, dry_run=dry_run)
+    assert (host.installed(), host.calls(*CHANGES)) == ({}, [])
+
+
+def test_a_unit_whose_file_somebody_replaced_is_not_stopped_when_it_is_gone(host: Host) -> None:
+    switch(host.output("out", web="1", other="1"), host.places)
+    (host.places.units / "web.service").unlink()
+    write(host.places.units / "web.service", "mine")
+    host.calls()
+    done = switch(host.output("empty"), host.places)
+    assert actions(done) == {"other": Action.STOP}
+    assert host.calls("stop") == ["stop -- other.service"]
+    assert (host.places.units / "web.service").read_text() == "mine"
+
+
+def test_a_mask_is_named_as_one(host: Host) -> None:
+    out = host.output("out", web="1")
+    host.places.units.mkdir()
+    (host.places.units / "web.service").symlink_to("/dev/null")
+    with pytest.raises(StoreError, match=r"masks the unit: run `systemctl unmask web\.service`, or rename"):
+        switch(out, host.places)
+
+
+def test_a_link_that_cannot_be_made_is_known_before_anything_stops(host: Host) -> None:
+    old = host.output("old", web="1", same="1")
+    switch(old, host.places)
+    before = host.installed()
+    host.calls()
+    new = host.output("new", web="2", same="1", more="1")
+    write(new / "lib/systemd/system/more.service.d/x.conf", "[Unit]\n")
+    write(host.places.units / "more.service.d", "a file in the place of a directory")
+    with pytest.raises(StoreError, match=r"more\.service\.d/x\.conf: cannot be made: .*; mend that and run this again"):
+        switch(new, host.places)
+    assert host.installed() == before
+    assert set(actions(switch(old, host.places)).values()) == {Action.NONE}
+    assert host.calls(*CHANGES) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "A dependency job for web.service failed. See 'journalctl -xe' for details.",
+        "Assertion failed on job for web.service.",
+        "Failed to start web.service: Unit gone.service not found.",
+        "Job for web.service timed out.",
+        "Job for web.service canceled.",
+        "Unit web.service was started already once and can't be started again.",
+    ],
+)
+def test_each_sentence_of_systemctl_about_a_failure_names_the_unit(host: Host, message: str) -> None:
+    write(host.states / "broken-start", message)
+    assert switch(host.output("out", web="1", other="1"), host.places).failed == ("web.service",)
+    (host.states / "broken-start").unlink()
+    assert switch(host.output("out2", web="1", other="1"), host.places).failed == ()
+
+
+def test_a_failure_without_a_name_is_that_of_units_in_that_state(host: Host) -> None:
+    write(host.states / "broken-start", "Job failed. See 'journalctl -xe' for details.")
+    write(host.states / "web.service", "failed\n")
+    assert switch(host.output("out", web="1", other="1"), host.places).failed == ("web.service",)
+
+
+def test_units_start_one_by_one_if_systemd_refuses_them_all(host: Host) -> None:
+    """As it does if one of them requires a unit that is not there."""
+    refused = 'case "$*" in start*web.service*) echo "Failed to enqueue jobs: Unit x not found." >&2; exit 5; esac\n'
+    executable(host.folder / "programs/systemctl", SYSTEMCTL.replace("verb=$1", f"{refused}verb=$1", 1))
+    assert switch(host.output("out", web="1", other="1"), host.places).failed == ("web.service",)
+    assert (host.states / "other.service").read_text() == "active\n"
+
+
+def generations(host: Host, *outs: Path) -> None:
+    """Make outputs the generations of the profile, the last one the present."""
+    for number, out in enumerate(outs, 1):
+        (host.folder / f"profile-{number}-link").symlink_to(out)
+    host.places.profile.symlink_to(f"profile-{len(outs)}-link")
+
+
+def test_a_way_back_that_failed_goes_back_to_the_same_generation(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    outs = [host.output(name, web=name) for name in ("a", "b", "c")]
+    generations(host, *outs)
+    numbers: list[int] = []
+    monkeypatch.setattr(generation, "roll_back", lambda _profile, number: numbers.append(number))
+    monkeypatch.setattr(perform, "is_store_path", lambda path: path in outs)
+    switch(outs[2], host.places)
+    write(host.states / "broken-daemon-reload", "systemd")
+    with pytest.raises(ProcessError):
+        roll_back(host.places)
+    assert numbers == []
+    (host.states / "broken-daemon-reload").unlink()
+    assert roll_back(host.places).out == outs[1]
+    assert numbers == [2]
+
+
+def test_the_way_back_from_an_output_that_is_no_generation_is_to_the_present_one(host: Host) -> None:
+    outs = [host.output(name, web=name) for name in ("a", "b", "c")]
+    generations(host, *outs[:2])
+    switch(outs[2], host.places)
+    assert roll_back(host.places).out == outs[1]

@@ -1,0 +1,142 @@
+"""Switches that are killed at each point, by SIGKILL or a power cut: another run completes them, or goes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nixoci.switch import perform
+from nixoci.switch.perform import switch
+from nixoci.switch.plan import Action
+from tests.switch.test_contents import places, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+KILLED = 99
+_STATES = {True: "active", False: "inactive"}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+OLD = {"web": "1", "gone": "1", "same": "1"}
+NEW = {"web": "2", "same": "1", "more": "1"}
+
+
+class Systemd:
+    """A systemd in a file: the text of each unit that runs, which is that of its link when it starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.units = places(folder).units
+        self.file = folder / "running.json"
+        self.before: Callable[[], None] = lambda: None
+        """Called before anything changes."""
+
+    @property
+    def running(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self.file.read_text()) if self.file.exists() else {}
+        return found
+
+    def _change(self, units: Iterable[str], *, start: bool) -> None:
+        for unit in units:
+            self.before()
+            left = {name: text for name, text in self.running.items() if name != unit}
+            if start:
+                left[unit] = self.running.get(unit) or (self.units / unit).read_text()
+            self.file.write_text(json.dumps(left))
+
+    def reboot(self) -> None:
+        """Run what starts by itself."""
+        self.file.unlink(missing_ok=True)
+        wanted = [link.name for link in (self.units / "multi-user.target.wants").glob("*.service") if link.exists()]
+        self._change(sorted(wanted), start=True)
+
+    def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let switches use this systemd."""
+
+        def start(units: Iterable[str], **_: Any) -> list[str]:
+            self._change(units, start=True)
+            return []
+
+        functions: dict[str, Callable[..., Any]] = {
+            "unit_states": lambda units, **_: {unit: _STATES[unit in self.running] for unit in units},
+            "unit_files": lambda *_, **__: {},
+            "units_that_stop_with": lambda *_, **__: set(),
+            "stop_units": lambda units, **_: self._change(units, start=False),
+            "start_units": start,
+            "reload_units": lambda **_: self.before(),
+            "forget_failures": lambda *_, **__: None,
+        }
+        for name, function in functions.items():
+            monkeypatch.setattr(perform, name, function)
+
+
+def output(folder: Path, units: dict[str, str]) -> Path:
+    made = folder / "lib/systemd/system"
+    for unit, text in units.items():
+        write(made / f"{unit}.service", text)
+        (made / "multi-user.target.wants").mkdir(exist_ok=True)
+        (made / f"multi-user.target.wants/{unit}.service").symlink_to(f"../{unit}.service")
+    return folder
+
+
+def run_until(point: int, systemd: Systemd, out: Path) -> bool:
+    """Switch in a process that is killed before its change of this number; return whether it was."""
+    child = os.fork()
+    if not child:
+        left = point
+
+        def change() -> None:
+            nonlocal left
+            if left == 0:
+                os._exit(KILLED)
+            left -= 1
+
+        def see(event: str, arguments: tuple[Any, ...]) -> None:
+            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES
+            if writes or event in {"os.rename", "os.symlink", "os.remove", "os.mkdir", "os.rmdir"}:
+                change()
+
+        systemd.before = change
+        sys.addaudithook(see)
+        try:
+            switch(out, places(systemd.folder))
+        except BaseException:  # noqa: BLE001 - this process has no caller
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in {0, KILLED}
+    return code == KILLED
+
+
+@pytest.mark.parametrize("reboot", [False, True])
+@pytest.mark.parametrize("wanted", ["old", "new"])
+def test_a_switch_that_was_killed_is_completed_or_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, *, reboot: bool
+) -> None:
+    outs = {"old": output(tmp_path / "old", OLD), "new": output(tmp_path / "new", NEW)}
+    units = {"old": OLD, "new": NEW}[wanted]
+    for point in count():
+        systemd = Systemd(tmp_path / str(point))
+        systemd.folder.mkdir()
+        systemd.use(monkeypatch)
+        switch(outs["old"], places(systemd.folder))
+        killed = run_until(point, systemd, outs["new"])
+        if reboot:
+            systemd.reboot()
+        switch(outs[wanted], places(systemd.folder))
+        assert systemd.running == {f"{name}.service": text for name, text in units.items()}, point
+        folder = places(systemd.folder).units
+        links = {str(link.relative_to(folder)): os.readlink(link) for link in folder.rglob("*") if not link.is_dir()}  # noqa: PTH115
+        expected = {f"{name}.service": f"{outs[wanted]}/lib/systemd/system/{name}.service" for name in units}
+        expected |= {f"multi-user.target.wants/{name}.service": f"../{name}.service" for name in units}
+        assert links == expected, point
+        again = switch(outs[wanted], places(systemd.folder))
+        assert ({each.action for each in again.units}, again.links) == ({Action.NONE}, ()), point
+        if not killed:
+            assert point > 30
+            return
