@@ -101,14 +101,21 @@ def _switch(out: Path, places: Places, *, number: int | None, dry_run: bool) -> 
 
 
 def _own(record: Record, contents: Contents, places: Places) -> Record:
-    """Return the record without units that are gone from the output, and whose place has a file of somebody else."""
+    """Return the record without what is somebody else's.
+
+    These are units that are gone from the output, and whose place has another file, and links in no place of a switch.
+    """
 
     def is_own(unit: str) -> bool:
         path = places.units / unit
         target = present_links([path]).get(path)
         return unit in contents.units or not os.path.lexists(path) or target in record.links.get(str(path), ())
 
-    return replace(record, units={unit: digest for unit, digest in record.units.items() if is_own(unit)})
+    return replace(
+        record,
+        links={path: targets for path, targets in record.links.items() if places.has(Path(path))},
+        units={unit: digest for unit, digest in record.units.items() if is_own(unit)},
+    )
 
 
 def _plan(record: Record, contents: Contents, places: Places) -> Plan:

@@ -29,6 +29,10 @@ class Places:
     profile: Path
     user: bool
 
+    def has(self, path: Path) -> bool:
+        """Return whether a switch may make a link here."""
+        return path == self.drop_in or (path.is_relative_to(self.units) and ".." not in path.parts)
+
     @classmethod
     def default(cls, *, user: bool) -> "Places":
         """Return the paths of the system, or of the user who runs this process.

@@ -238,7 +238,7 @@ def _judge(step: Step, code: int, error: str, *, worked: bool) -> str:
     errors = [line for line in lines if line.startswith("error: ")]
     if code not in {0, 1}:
         return f"an exit code of wrong usage: {error}"
-    if any(not line.startswith(("error: ", "warning: ")) for line in lines) or len(errors) != code:
+    if any(not line.startswith(("error: ", "warning: ", "run: ")) for line in lines) or len(errors) != code:
         return f"its messages are not lines of their kind: {error[:_MESSAGE]}"
     if any(len(line) > _MESSAGE for line in errors):
         return f"a message of {max(map(len, errors))} characters: {errors[0][:200]}"

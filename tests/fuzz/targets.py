@@ -20,6 +20,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from tests.container.samples import make_image
 from tests.fuzz.documents import DEPLOYMENT, IMAGE_CONFIG, LABELS
+from tests.fuzz.projects import projects, switches
 from tests.fuzz.step import Step, command
 from tests.fuzz.streams import deltas, reupnix_streams
 from tests.fuzz.tars import NAMES, changed_tar, random_layer
@@ -294,6 +295,8 @@ TARGETS = {
         stores,
         locks,
         deployments,
+        projects,
+        switches,
         deltas,
         reupnix_streams,
         texts,
