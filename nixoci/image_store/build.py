@@ -26,7 +26,7 @@ from typing import Self
 
 from nixoci.errors import ProcessError, StoreError
 from nixoci.image_path import ImagePath
-from nixoci.image_store.copies import TreeCopies
+from nixoci.image_store.copies import TreeCopies, set_times
 from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
 from nixoci.image_store.rewrite import rewrite
@@ -105,7 +105,10 @@ def build_image_store(
         writer = _Writer(made, program, rootless=rootless, copies=TreeCopies() if self_contained else None)
         for image in images:
             writer.add(image)
-        return writer.finish()
+        stored = writer.finish()
+        if self_contained:
+            set_times(made)
+        return stored
 
 
 @dataclass(slots=True)

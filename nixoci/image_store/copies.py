@@ -12,6 +12,7 @@ from nixoci.progress import Advance, ignore
 
 _CHUNK = 1 << 20
 _DIRECTORY_MODE = 0o755
+_TIMES = (1, 1)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _Key = tuple[bytes, int]
@@ -40,23 +41,18 @@ class TreeCopies:
             StoreError: The tree has something else than directories, symlinks and regular files.
             OSError: A file cannot be read or written.
         """
-        made: list[tuple[Path, int]] = []
         for folder, directories, files, handle in os.fwalk(rootfs, follow_symlinks=False):
             directories.sort()
             place = target / os.path.relpath(folder, rootfs)
             place.mkdir()
             place.chmod(_DIRECTORY_MODE)
-            made.append((place, os.fstat(handle).st_mtime_ns))
             for name in sorted({*files, *directories}):
                 status = os.stat(name, dir_fd=handle, follow_symlinks=False)
                 if S_ISLNK(status.st_mode):
                     (place / name).symlink_to(os.readlink(name, dir_fd=handle))
-                    os.utime(place / name, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
                 elif name in files:
                     self._copy_file(name, handle, place / name, os.path.join(folder, name))  # noqa: PTH118
                     advance(status.st_size)
-        for place, time in reversed(made):
-            os.utime(place, ns=(time, time))
 
     def _copy_file(self, name: str, directory: int, target: Path, shown: str) -> None:
         source = os.open(name, _READ | os.O_NONBLOCK, dir_fd=directory)
@@ -71,8 +67,18 @@ class TreeCopies:
             with target.open("xb") as copy:
                 shutil.copyfileobj(file, copy, _CHUNK)
                 os.fchmod(copy.fileno(), key[1])
-            os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
             self._files[key] = os.fspath(target)
+
+
+def set_times(folder: Path) -> None:
+    """Give everything in a directory, and itself, the time that all has in the Nix store.
+
+    So two stores of the same images are the same for tar and rsync, wherever and whenever they were made.
+    """
+    for root, directories, files, handle in os.fwalk(folder, topdown=False, follow_symlinks=False):
+        for name in (*directories, *files):
+            os.utime(name, _TIMES, dir_fd=handle, follow_symlinks=False)
+        os.utime(root, _TIMES)
 
 
 def _link(source: str, target: Path) -> bool:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import errno
 import os
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nixoci.errors import StoreError
 from nixoci.image_store.build import build_image_store
-from nixoci.image_store.copies import TreeCopies
-from tests.image_store.trees import image_path, small_tree
+from nixoci.image_store.copies import TreeCopies, set_times
+from nixoci.tree.model import Inode, Kind
+from tests.image_store.trees import Tree, image_path, small_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +58,7 @@ def test_a_copy_has_all_and_equal_files_once(tree: Path, tmp_path: Path) -> None
 
     made.copy(tree, tmp_path / "first", advance=advance)
     made.copy(tree, tmp_path / "second")
+    set_times(tmp_path)
     assert listing(tmp_path / "first") == listing(tmp_path / "second") == listing(tree)
     assert copied == 4 * 4
     numbers = {
@@ -75,6 +78,7 @@ def test_a_file_with_all_the_names_that_it_may_have_is_copied(
 
     monkeypatch.setattr(os, "link", link)
     TreeCopies().copy(tree, tmp_path / "copy")
+    set_times(tmp_path)
     assert listing(tmp_path / "copy") == listing(tree)
 
 
@@ -89,6 +93,7 @@ def test_a_self_contained_store_refers_to_nothing(tmp_path: Path) -> None:
     build_image_store(tmp_path / "store", [image], mkcomposefs=None, self_contained=True)
     build_image_store(tmp_path / "usual", [image], mkcomposefs=None)
     (layer,) = (path for path in (tmp_path / "store/overlay").iterdir() if path.name != "l")
+    set_times(image.rootfs)
     assert listing(layer / "diff") == listing(image.rootfs)
     links = {path: str(path.readlink()) for path in (tmp_path / "store").rglob("*") if path.is_symlink()}
     assert not [target for path, target in links.items() if layer / "diff" not in path.parents and target[0] == "/"]
@@ -96,3 +101,27 @@ def test_a_self_contained_store_refers_to_nothing(tmp_path: Path) -> None:
     diff = f"overlay/{layer.name}/diff"
     without = {name: content[2] for name, content in ours.items() if not name.startswith(diff)}
     assert without == {name: content[2] for name, content in usual.items() if name != diff}
+
+
+def test_two_self_contained_stores_are_the_same_for_tar(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    archives = []
+    for name in ("first", "second"):
+        os.utime(image.rootfs / "bin")
+        build_image_store(tmp_path / name, [image], mkcomposefs=None, self_contained=True)
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            archive.add(tmp_path / name, arcname=".")
+        archives.append((tmp_path / f"{name}.tar").read_bytes())
+        assert {path.lstat().st_mtime for path in (tmp_path / name, *(tmp_path / name).rglob("*"))} == {1}
+    assert archives[0] == archives[1]
+
+
+def test_names_of_any_bytes_are_copied(tmp_path: Path) -> None:
+    tree = Tree(Inode(Kind.DIRECTORY))
+    names = [b"x" + bytes([byte]) for byte in range(1, 256) if byte != ord("/")] + [b"...", b" ", b"-rf", b"\xff" * 255]
+    for name in names:
+        tree.file(tree.root, name, name)
+    image = image_path(tmp_path / "image", tree)
+    (stored,) = build_image_store(tmp_path / "store", [image], mkcomposefs=None, self_contained=True)
+    diff = tmp_path / "store/overlay" / stored.layer / "diff"
+    assert {os.fsencode(path.name): path.read_bytes() for path in diff.iterdir()} == {name: name for name in names}
