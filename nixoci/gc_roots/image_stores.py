@@ -1,14 +1,18 @@
 """The image stores of a machine, and the image paths that their images run from."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISVTX
 from typing import Any
 
 from nixoci.document import load
-from nixoci.errors import DocumentError, StoreError
+from nixoci.errors import DocumentError, ProcessError, StoreError
+from nixoci.image_store.names import link_id
+from nixoci.nix_store.commands import gc_roots_of
 from nixoci.nix_store.path import STORE_DIR
 
 _NAME = "*-nixoci-image-store*"
@@ -43,8 +47,13 @@ class LocatedImage:
             layer_record(self.store, self.layer)
         except (StoreError, DocumentError):
             return False
-        parts = (f"overlay-images/{self.id}", f"overlay-layers/{self.layer}.tar-split.gz", f"overlay/{self.layer}/link")
-        return all((self.store / part).exists() for part in parts)
+        try:
+            link = (self.store / "overlay" / self.layer / "link").read_bytes()
+        except OSError:
+            return False
+        parts = (f"overlay-images/{self.id}", f"overlay-layers/{self.layer}.tar-split.gz")
+        # the name becomes one of a file in a kept store
+        return link == link_id(self.layer).encode() and all((self.store / part).exists() for part in parts)
 
 
 def built_stores(store_dir: Path = Path(STORE_DIR)) -> list[Path]:
@@ -56,12 +65,35 @@ def built_stores(store_dir: Path = Path(STORE_DIR)) -> list[Path]:
     return sorted(changed, key=lambda path: changed[path], reverse=True)
 
 
+def is_kept_by_root(path: Path) -> bool:
+    """Return whether root, or the user of this process, keeps a store path from the garbage collector.
+
+    Any user may add a path of any name and content to the Nix store, and keep it there. If Nix does not answer, root
+    counts as not keeping it.
+    """
+    try:
+        links = gc_roots_of(str(path), store=None)
+    except ProcessError:
+        return False
+    return any(_is_roots(Path(link)) for link in links)
+
+
 def find_images(
-    wanted: Iterable[str], stores: Iterable[Path], *, store_dir: Path = Path(STORE_DIR)
+    wanted: Iterable[str],
+    stores: Iterable[Path],
+    *,
+    store_dir: Path = Path(STORE_DIR),
+    is_trusted: Callable[[Path], bool] = lambda _: True,
 ) -> dict[str, LocatedImage]:
     """Find images by id, each in the first of the stores that has it as a whole, or else in the first that names it.
 
-    A store that cannot be read, or that nixoci did not make, counts as empty.
+    A store that cannot be read, that nixoci did not make, or that is not trusted, counts as empty.
+
+    Args:
+        wanted: The ids.
+        stores: The stores.
+        store_dir: The directory of store paths.
+        is_trusted: Called with each store that has one of the images.
     """
     left = set(wanted)
     found: dict[str, LocatedImage] = {}
@@ -69,8 +101,9 @@ def find_images(
     for store in stores:
         if not left:
             break
-        for record in _records(store):
-            if record["id"] in left and (path := _image_path(store, record, store_dir)) is not None:
+        records = [record for record in _records(store) if record["id"] in left]
+        for record in records if records and is_trusted(store) else ():
+            if (path := _image_path(store, record, store_dir)) is not None:
                 image = LocatedImage(store, record, path)
                 if image.whole:
                     found[image.id] = image
@@ -78,6 +111,20 @@ def find_images(
                 else:
                     damaged.setdefault(image.id, image)
     return {image: located for image, located in damaged.items() if image in left} | found
+
+
+def _is_roots(link: Path) -> bool:
+    """Return whether nobody but root and this user could have made a link."""
+    owners = {0, os.geteuid()}
+    try:
+        if link.lstat().st_uid not in owners:
+            return False
+        parents = [parent.stat() for parent in link.parents]
+    except OSError:
+        return False
+    return all(
+        parent.st_uid in owners and (not parent.st_mode & 0o022 or parent.st_mode & S_ISVTX) for parent in parents
+    )
 
 
 def store_path_of(path: Path, store_dir: Path = Path(STORE_DIR)) -> Path | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nixoci.container.places import GC_ROOTS, USER_LINKS, user_roots
 from nixoci.errors import ProcessError
-from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, store_path_of
+from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, is_kept_by_root, store_path_of
 from nixoci.gc_roots.kept_store import remove_dangling_drop_in, update_kept_store
 from nixoci.gc_roots.links import Change, Link, read_links, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
@@ -98,15 +98,21 @@ def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False
 def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[ContainerRoot]:
     containers = podman.containers()
     declared = [store for store in podman.image_stores if store != places.kept_store]
-    stores = [*declared, *([places.kept_store] if places.kept_store else []), *built_stores()]
-    images = find_images({container.image for container in containers if container.image}, stores)
+    own = [*declared, *([places.kept_store] if places.kept_store else [])]
+    needed = {container.image for container in containers if container.image}
+    # podman mounts what the kept store gets, as root
+    images = find_images(
+        needed, [*own, *built_stores()], is_trusted=lambda store: store in own or is_kept_by_root(store)
+    )
+    # a root on a path does no harm, whoever made the store that names it
+    located = images | find_images(needed - images.keys(), built_stores())
     present = read_links(places.roots, prefix=_PREFIX)
     wanted: dict[str, Path] = {}
     with item_progress("finding the images of containers", len(containers)) as advance:
         for container in containers:
             name = f"{_PREFIX}{container.id}"
             # the image store may be gone, or podman may not answer: a container that still exists keeps its root
-            path = _path(podman, container, images) or present.get(name)
+            path = _path(podman, container, located) or present.get(name)
             if path is not None and path.exists():
                 wanted[name] = path
             advance(1)

@@ -41,20 +41,22 @@ class Host:
         self.auto = folder / "auto"
         for made in (self.nix_store, self.auto, folder / "bin"):
             made.mkdir()
+        (folder / "profile").symlink_to(self.nix_store)
         for module in (image_stores, links, update):
             if hasattr(module, "STORE_DIR"):
                 monkeypatch.setattr(module, "STORE_DIR", str(self.nix_store))
         store = self.nix_store
         monkeypatch.setattr(update, "built_stores", lambda: image_stores.built_stores(store))
         find, path_of = image_stores.find_images, image_stores.store_path_of
-        monkeypatch.setattr(update, "find_images", lambda wanted, stores: find(wanted, stores, store_dir=store))
+        monkeypatch.setattr(update, "find_images", lambda *given, **more: find(*given, store_dir=store, **more))
         monkeypatch.setattr(update, "store_path_of", lambda path: path_of(path, store))
         monkeypatch.setattr(links, "_REGISTERED", self.auto)
         monkeypatch.setattr(update, "update_links", self._update_links)
         executable(
             folder / "bin/nix-store",
             f"""#!/bin/sh
-# nix-store --realise PATH --add-root LINK --indirect
+# nix-store --query --roots PATH, nix-store --realise PATH --add-root LINK --indirect
+[ "$1" = --query ] && {{ [ ! -e {folder}/not-rooted ] && echo "{folder}/profile -> $3"; exit 0; }}
 [ -e "$2" ] && [ ! -e "$2.invalid" ] || {{ echo "error: path '$2' is not valid" >&2; exit 1; }}
 if [ -e "$4" ] && [ ! -L "$4" ]; then echo "error: cannot create symlink '$4'; already exists" >&2; exit 1; fi
 ln -sfn "$2" "$4" && ln -sfn "$4" {self.auto}/"$(basename "$4")"
@@ -188,6 +190,29 @@ def test_a_damaged_image_store_in_the_nix_store_is_passed_over(host: Host, conte
     host.declare()
     assert host.changes() == {"web": Change.ADDED, "cache": Change.ADDED}
     assert {root.image_kept for root in host.update()} == {True}
+
+
+def test_an_image_store_that_anyone_could_have_added_is_not_kept_for_podman(host: Host) -> None:
+    """Any user may add a path with this name to the Nix store, and its files would run as root."""
+    host.declare()
+    (host.folder / "not-rooted").touch()
+    assert {root.image_kept for root in host.update()} == {False}
+    assert host.changes() == {"web": Change.KEPT, "cache": Change.KEPT}
+    (host.folder / "not-rooted").unlink()
+    host.folder.chmod(0o777)  # anybody may have made the link
+    assert {root.image_kept for root in host.update()} == {False}
+    assert not (host.folder / "kept").exists()
+    host.folder.chmod(0o755)
+    assert {root.image_kept for root in host.update()} == {True}
+
+
+def test_a_layer_with_the_name_of_another_file_is_damaged(host: Host) -> None:
+    link = host.store / "overlay" / host.stored["web"].layer / "link"
+    link.chmod(0o644)
+    link.write_text("../../../../escaped")
+    host.declare()
+    assert {root.id: root.image_kept for root in host.update()} == {"id-web": False, "id-cache": True}
+    assert not list(host.folder.rglob("escaped"))
 
 
 @pytest.mark.parametrize("lost", ["overlay-layers/layers.json", "overlay", "overlay-layers", "overlay-images/{id}"])

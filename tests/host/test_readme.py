@@ -209,10 +209,12 @@ class Switches:
         return self.machine.run(argv, user=self.user, check=check, timeout=180).stdout.strip()
 
     def switch(self, *arguments: str) -> dict[str, str]:
-        """Switch, and return the actions by unit."""
+        """Switch, and return the actions by unit; the one that mounts images is always there."""
         options = ["--user"] if self.user else []
         done = json.loads(self.run("nixoci", "switch", *options, "--json", *arguments))
-        return {each["unit"].removesuffix(".service"): each["action"] for each in done["units"]}
+        actions = {each["unit"].removesuffix(".service"): each["action"] for each in done["units"]}
+        actions.pop("nixoci-images", None)
+        return actions
 
     def systemctl(self, *arguments: str, check: bool = True) -> str:
         return self.run("systemctl", *(["--user"] if self.user else []), *arguments, check=check)
