@@ -16,7 +16,7 @@ from nixoci.switch.perform import switch
 from tests.fuzz.step import Step, command
 from tests.fuzz.values import changed_bytes, changed_json, json_text
 from tests.switch.test_contents import places
-from tests.switch.test_killed import NEW, OLD, Systemd, output
+from tests.switch.test_runs import NEW, OLD, Systemd, output
 
 if TYPE_CHECKING:
     from random import Random

@@ -1,14 +1,18 @@
-"""Switches that are killed at each point, by SIGKILL or a power cut: another run completes them, or goes back."""
+"""Switches with a systemd in a file: those that are killed are completed or undone, and a dry run tells the truth."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import tempfile
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nixoci.switch import perform
 from nixoci.switch.perform import switch
@@ -17,7 +21,6 @@ from tests.switch.test_contents import places, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 KILLED = 99
 _STATES = {True: "active", False: "inactive"}
@@ -48,6 +51,10 @@ class Systemd:
             if start:
                 left[unit] = self.running.get(unit) or (self.units / unit).read_text()
             self.file.write_text(json.dumps(left))
+
+    def stop(self, units: Iterable[str]) -> None:
+        """Stop units, as somebody may."""
+        self._change(units, start=False)
 
     def reboot(self) -> None:
         """Run what starts by itself."""
@@ -82,6 +89,11 @@ def output(folder: Path, units: dict[str, str]) -> Path:
         (made / "multi-user.target.wants").mkdir(exist_ok=True)
         (made / f"multi-user.target.wants/{unit}.service").symlink_to(f"../{unit}.service")
     return folder
+
+
+def listing(folder: Path) -> dict[str, str]:
+    """Return the targets of the links below a directory."""
+    return {str(link.relative_to(folder)): os.readlink(link) for link in folder.rglob("*") if link.is_symlink()}  # noqa: PTH115
 
 
 def run_until(point: int, systemd: Systemd, out: Path) -> bool:
@@ -130,8 +142,7 @@ def test_a_switch_that_was_killed_is_completed_or_undone(
             systemd.reboot()
         switch(outs[wanted], places(systemd.folder))
         assert systemd.running == {f"{name}.service": text for name, text in units.items()}, point
-        folder = places(systemd.folder).units
-        links = {str(link.relative_to(folder)): os.readlink(link) for link in folder.rglob("*") if not link.is_dir()}  # noqa: PTH115
+        links = listing(places(systemd.folder).units)
         expected = {f"{name}.service": f"{outs[wanted]}/lib/systemd/system/{name}.service" for name in units}
         expected |= {f"multi-user.target.wants/{name}.service": f"../{name}.service" for name in units}
         assert links == expected, point
@@ -140,3 +151,39 @@ def test_a_switch_that_was_killed_is_completed_or_undone(
         if not killed:
             assert point > 30
             return
+
+
+UNITS = st.dictionaries(st.sampled_from("abcde"), st.sampled_from("12"))
+
+
+@given(outputs=st.lists(UNITS, min_size=2, max_size=4), stopped=st.sets(st.sampled_from("abcde")), wild=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_dry_run_tells_what_the_run_then_does(
+    outputs: list[dict[str, str]], stopped: set[str], *, wild: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        systemd = Systemd(Path(name))
+        systemd.use(patch)
+        at = places(systemd.folder)
+        for number, units in enumerate(outputs):
+            out = output(systemd.folder / str(number), units)
+            (out / "lib/systemd/system").mkdir(parents=True, exist_ok=True)
+            if wild:
+                systemd.stop(f"{unit}.service" for unit in stopped)
+            before, links = systemd.running, listing(at.units)
+            planned = switch(out, at, dry_run=True)
+            assert (systemd.running, listing(at.units)) == (before, links)
+            done = switch(out, at)
+            assert (planned.units, planned.links) == (done.units, done.links)
+            changes = {str(change.path.relative_to(at.units)): change.target for change in done.links}
+            after = listing(at.units)
+            assert {path: target for path, target in (links | changes).items() if target is not None} == after
+            actions = {change.unit: change.action for change in done.units}
+            assert {unit for unit, action in actions.items() if action is Action.STOP} == before.keys() - (
+                systemd.running.keys()
+            )
+            started = {unit for unit, action in actions.items() if action is Action.START}
+            assert started == systemd.running.keys() - before.keys()
+            restarted = {unit for unit, action in actions.items() if action is Action.RESTART}
+            same = before.keys() & systemd.running.keys()
+            assert restarted == {unit for unit in same if before[unit] != systemd.running[unit]}
