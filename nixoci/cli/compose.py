@@ -120,15 +120,16 @@ def import_compose(
             )
         after = _with_images(before, imported, LockContext.of(lock, access)) if add else before
         text = _text(imported, kind, lock, after, output)
+        # first what can fail for more reasons: then the lock is as it was
+        if not dry_run and output.path is not None:
+            output.write(text)
         if not dry_run and after != before:
             write_lock(lock, after)
     if as_json:
         _print_summary(imported, added=add)
     else:
         _print_images(imported, added=add, dry_run=dry_run)
-    if not dry_run and output.path is not None:
-        output.write(text)
-    elif not as_json:
+    if (dry_run or output.path is None) and not as_json:
         Output(path=None).write(text)
 
 

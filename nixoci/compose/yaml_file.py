@@ -44,7 +44,9 @@ def read_yaml(text: bytes, *, file: str, directory: Path) -> Node:
         raise ComposeError(f"{file}: has {len(text)} bytes, more than {LARGEST_FILE}; it is no Compose file")
     reader = _Reader(file, directory)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
+    except _TooManyError as error:
+        raise ComposeError(f"{file}:{error.line}: more than {MOST_VALUES} values; it is no Compose file") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
@@ -57,6 +59,27 @@ def read_yaml(text: bytes, *, file: str, directory: Path) -> Node:
     if root is None:
         return Node(value=None, place=Place(file=file, line=1, directory=directory))
     return reader.node(root, 0)
+
+
+class _TooManyError(Exception):
+    """The text has too many values; `line` is the one of the first that is too much."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """A loader that stops as soon as there are too many values: reading them all takes half a minute."""
+
+    count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.count += 1
+        if self.count > MOST_VALUES:
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise _TooManyError(event.start_mark.line + 1)
+        return super().compose_node(parent, index)
 
 
 class _Reader:

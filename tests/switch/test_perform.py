@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -302,3 +303,17 @@ def test_the_way_back_from_an_output_that_is_no_generation_is_to_the_present_one
     generations(host, *outs[:2])
     switch(outs[2], host.places)
     assert roll_back(host.places).out == outs[1]
+
+
+def test_an_output_that_has_vanished_gives_way_to_the_next(host: Host) -> None:
+    old, new = host.output("old", web="1", gone="1"), host.output("new", web="1")
+    switch(old, host.places)
+    shutil.rmtree(old)
+    assert actions(switch(new, host.places)) == {"web": Action.NONE, "gone": Action.STOP}
+    assert host.installed() == {
+        "web.service": f"{new}/lib/systemd/system/web.service",
+        "multi-user.target.wants/web.service": "../web.service",
+    }
+    shutil.rmtree(new)
+    with pytest.raises(StoreError, match="new: no such directory"):
+        switch(new, host.places)
