@@ -9,6 +9,7 @@ from nixoci.process import run
 _STOPS_WITH = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo")
 """Properties of a unit with the units that stop when it does (systemd.unit(5), the table of inverse properties)."""
 
+_REFUSED = "Failed to enqueue jobs"
 _LOADED, _FILE = "LoadState", "FragmentPath"
 _PROPERTY = re.compile(r"^([A-Za-z]+)=(.*)$", re.MULTILINE)
 
@@ -83,10 +84,11 @@ def start_units(units: Iterable[str], *, user: bool) -> list[str]:
         # systemctl has a sentence for each way to fail, and one without a name for what is no service
         named = {word.strip(".:") for word in error.stderr.split()}
         failed = [name for name, state in unit_states(names, user=user).items() if name in named or state == "failed"]
-        if failed or len(names) == 1:
+        if len(names) == 1 or (failed and _REFUSED not in error.stderr):
             return sorted(failed or names)
-        # none was started: one that requires a unit which is not there makes systemd refuse them all
-        return sorted(name for each in names for name in start_units([each], user=user))
+        # none was started, because of one that requires a unit which is not there, or whose file is not valid
+        half = len(names) // 2
+        return sorted(start_units(names[:half], user=user) + start_units(names[half:], user=user))
     return []
 
 

@@ -91,7 +91,7 @@ def outdated_images(
         try:
             return _compared(name, chosen[name], context)
         except UNREADABLE as error:
-            reason = failure_reason(error)
+            reason = failure_reason(name, error)
             return Outdated(name=name, reference=chosen[name].reference, moved=False, newer=[], error=reason)
         finally:
             advance(1)
@@ -133,7 +133,7 @@ def _differences_from_source(name: str, image: LockedImage, platform: str, conte
         with context.open_pinned(name, image) as opened:
             there = locked_platform(resolve_image(opened, Platform.parse(platform)))
     except UNREADABLE as error:
-        yield failure_reason(error)
+        yield failure_reason(name, error)
         return
     here = replace(image.platforms[platform], nar_hash=None)
     for part in ("manifest", "config", "layers"):

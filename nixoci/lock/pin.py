@@ -120,7 +120,7 @@ def _not_updated(failures: Mapping[str, Exception]) -> Exception:
     """Return the error of an update in which some images failed."""
     if len(failures) == 1:
         return next(iter(failures.values()))
-    reasons = "; ".join(f"image {name}: {failure_reason(error)}" for name, error in failures.items())
+    reasons = "; ".join(f"image {name}: {failure_reason(name, error)}" for name, error in failures.items())
     return LockError(f"images {', '.join(failures)}: cannot be updated, so nothing was; name the others: {reasons}")
 
 

@@ -267,12 +267,14 @@ def test_a_failure_without_a_name_is_that_of_units_in_that_state(host: Host) -> 
     assert switch(host.output("out", web="1", other="1"), host.places).failed == ("web.service",)
 
 
-def test_units_start_one_by_one_if_systemd_refuses_them_all(host: Host) -> None:
-    """As it does if one of them requires a unit that is not there."""
-    refused = 'case "$*" in start*web.service*) echo "Failed to enqueue jobs: Unit x not found." >&2; exit 5; esac\n'
+@pytest.mark.parametrize("message", ["Unit nowhere.service not found", "Unit web.service has a bad unit file setting"])
+def test_other_units_start_if_systemd_refuses_them_all(host: Host, message: str) -> None:
+    """As it does because of one that requires a unit which is not there, or whose file is not valid."""
+    refused = f'case "$*" in start*web.service*) echo "Failed to enqueue jobs: {message}." >&2; exit 5; esac\n'
     executable(host.folder / "programs/systemctl", SYSTEMCTL.replace("verb=$1", f"{refused}verb=$1", 1))
-    assert switch(host.output("out", web="1", other="1"), host.places).failed == ("web.service",)
-    assert (host.states / "other.service").read_text() == "active\n"
+    others = ("a", "b", "x", "y")
+    assert switch(host.output("out", web="1", **dict.fromkeys(others, "1")), host.places).failed == ("web.service",)
+    assert {(host.states / f"{name}.service").read_text() for name in others} == {"active\n"}
 
 
 def generations(host: Host, *outs: Path) -> None:
