@@ -7,12 +7,10 @@ of the Nix sandbox.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from nixoci.document import dump
-from nixoci.errors import LimitError
 from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageDocument, LayerDocument, TextBlob
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Blob, BlobSource, Image
@@ -23,7 +21,7 @@ from nixoci.progress import Advance, ignore
 from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.contents import Contents
 from nixoci.tree.dump import write_dump
-from nixoci.tree.limits import Limits
+from nixoci.tree.limits import Limits, Meter
 from nixoci.tree.merge import Merger
 from nixoci.tree.model import Inode
 from nixoci.tree.mount_points import with_mount_points
@@ -118,32 +116,13 @@ def merge_layers(
     left = limits.total_size
     for layer in image.layers:
         label = str(layer.descriptor.digest)
-        meter = _Meter(left, limits, label)
+        meter = Meter(left, limits, label)
         with closing(layer_chunks(source, layer, advance=advance)) as chunks:
             reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
             merger.apply(reader, layer=label)
         left = meter.left
         warnings += reader.warnings
     return merger.root, warnings
-
-
-class _Meter:
-    """A limit on the uncompressed bytes of all layers together."""
-
-    def __init__(self, left: int, limits: Limits, layer: str) -> None:
-        self.left = left
-        self._limits = limits
-        self._layer = layer
-
-    def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self.left -= len(chunk)
-            if self.left < 0:
-                raise LimitError(
-                    f"layer {self._layer}: more than {self._limits.total_size} uncompressed bytes in the image, the"
-                    " limit; raise it with --max-size if you trust the image"
-                )
-            yield chunk
 
 
 def _text_blob(blob: Blob) -> TextBlob:

@@ -67,7 +67,9 @@ def end_programs() -> None:
 
 
 @contextmanager
-def feed(argv: Sequence[str | Path], *, package: str | None = None) -> Iterator[IO[bytes]]:
+def feed(
+    argv: Sequence[str | Path], *, package: str | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[IO[bytes]]:
     """Run a program while the block writes to its standard input; its standard output is dropped.
 
     If the block fails, the program is terminated, and after five seconds killed.
@@ -75,11 +77,12 @@ def feed(argv: Sequence[str | Path], *, package: str | None = None) -> Iterator[
     Args:
         argv: The program and its arguments; no shell is involved.
         package: The package to install if the program is missing, for the error message.
+        env: Its whole environment; by default that of this process.
 
     Raises:
         ProcessError: Not found, a non-zero exit, or it ended before it had read everything.
     """
-    with _running(argv, package, stdout=subprocess.DEVNULL) as process:
+    with _running(argv, package, stdout=subprocess.DEVNULL, env=env) as process:
         yield _pipe(process.stdin)
 
 
@@ -132,11 +135,13 @@ def converse(argv: Sequence[str | Path], *, package: str | None = None) -> Itera
 
 
 @contextmanager
-def _running(argv: Sequence[str | Path], package: str | None, *, stdout: int) -> Iterator["subprocess.Popen[bytes]"]:
+def _running(
+    argv: Sequence[str | Path], package: str | None, *, stdout: int, env: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     command = _command(argv, package)
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603 - a list, no shell
-            command, stdin=subprocess.PIPE, stdout=stdout, stderr=errors
+            command, stdin=subprocess.PIPE, stdout=stdout, stderr=errors, env=env
         )
         with suppress(OSError):  # over the user's limit
             fcntl.fcntl(_pipe(process.stdin), fcntl.F_SETPIPE_SZ, _PIPE)

@@ -1,6 +1,9 @@
 """Limits that keep a small blob from filling the disk or memory; the caller can raise those in `Limits`."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from nixoci.errors import LimitError
 
 MAX_NAME = 255
 """Bytes in one name; Linux file systems hold no more."""
@@ -45,3 +48,28 @@ class Limits:
 HIGHEST = Limits(total_size=(1 << 63) - 1, entries=(1 << 32) - 1, depth=MAX_PATH // 2, header_size=1 << 30)
 """The highest limits that mean anything: offsets of files have 63 bits, the inode numbers of EROFS 32, a path of single
 letters has half as many components as bytes, and a header is in memory."""
+
+
+class Meter:
+    """A limit on the uncompressed bytes of several layers together, of which `left` may still come."""
+
+    def __init__(self, left: int, limits: Limits, layer: str) -> None:
+        """Count the bytes of a layer; `layer` names it in errors."""
+        self.left = left
+        self._limits = limits
+        self._layer = layer
+
+    def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass on the layer's tar stream.
+
+        Raises:
+            LimitError: It is longer than what was left.
+        """
+        for chunk in chunks:
+            self.left -= len(chunk)
+            if self.left < 0:
+                raise LimitError(
+                    f"layer {self._layer}: more than {self._limits.total_size} uncompressed bytes in the image, the"
+                    " limit; raise it with --max-size if you trust the image"
+                )
+            yield chunk

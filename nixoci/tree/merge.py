@@ -15,7 +15,8 @@ from nixoci.tree.tar_format import show
 from nixoci.tree.tar_reader import WHITEOUT, Entry
 
 OPAQUE = b".wh..wh..opq"
-_AUFS = b".wh..wh."
+AUFS = b".wh..wh."
+"""The prefix of the names that AUFS kept for itself."""
 _AUFS_LINKS = b".wh..wh.plnk"
 """AUFS's directory of the files that have several names; each name is a hardlink to a file there."""
 
@@ -63,10 +64,7 @@ class Merger:
         self._entries += 1
         self._size += size
         if self._entries > self._limits.entries:
-            raise LimitError(
-                f"layer {self._layer}: more than {self._limits.entries} entries in the image, the limit;"
-                " raise it with --max-entries if you trust the image"
-            )
+            raise entries_limit(self._layer, self._limits)
         if self._size > self._limits.total_size:
             raise LimitError(
                 f"layer {self._layer}: entry {show(path)}: more than {self._limits.total_size} bytes of files"
@@ -78,7 +76,7 @@ class Merger:
 
     def _apply(self, entry: Entry) -> None:
         directory, name = _split(entry.path)
-        if entry.path.startswith(_AUFS) and entry.path != OPAQUE:
+        if entry.path.startswith(AUFS) and entry.path != OPAQUE:
             self._keep_aufs(entry, name)
         elif any(part.startswith(WHITEOUT) for part in directory.split(b"/")):
             raise self._error(entry.path, "it lies under a whiteout; the layer is malformed")
@@ -225,6 +223,14 @@ class Merger:
 def _split(path: bytes) -> tuple[bytes, bytes]:
     directory, _, name = path.rpartition(b"/")
     return directory, name
+
+
+def entries_limit(layer: str, limits: Limits) -> LimitError:
+    """Return the error of an image that has too many entries."""
+    return LimitError(
+        f"layer {layer}: more than {limits.entries} entries in the image, the limit; raise it with --max-entries if you"
+        " trust the image"
+    )
 
 
 def implied_directory() -> Inode:
