@@ -52,6 +52,7 @@
             inherit (self.packages.${system})
               nixoci
               composefs
+              erofs-utils
               oras
               cacert
               ;
@@ -143,6 +144,7 @@
           packages = [
             (testPython pkgs)
             pkgs.composefs
+            pkgs.erofs-utils
             pkgs.nixfmt
             pkgs.oras
             pkgs.ruff

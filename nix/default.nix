@@ -1,4 +1,4 @@
-# The images of a lock file: { images.NAME, imageStore }.
+# The images of a lock file: { images.NAME, imageStore, layerCache }.
 {
   # The lock file.
   lock,
@@ -6,6 +6,7 @@
   platform ? null,
   nixoci,
   composefs,
+  erofs-utils,
   oras,
   cacert,
 }:
@@ -19,6 +20,7 @@ expression "lock" {
     platform
     nixoci
     composefs
+    erofs-utils
     oras
     cacert
     ;
@@ -26,6 +28,7 @@ expression "lock" {
   blob = expression "blob";
   image = expression "image";
   imageStore = expression "image-store";
+  layerCache = expression "layer-cache";
   formatVersion = expression "format-version";
   lock = builtins.fromJSON (builtins.readFile lock);
 }

@@ -5,6 +5,7 @@
   python3Packages,
   skopeo,
   composefs,
+  erofs-utils,
   oras,
 }:
 let
@@ -51,6 +52,7 @@ python3Packages.buildPythonApplication {
     (lib.makeBinPath [
       skopeo
       composefs
+      erofs-utils
       oras
     ])
   ];

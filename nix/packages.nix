@@ -4,6 +4,7 @@ pkgs: {
   inherit (pkgs)
     nixoci
     composefs
+    erofs-utils
     oras
     cacert
     podman

@@ -56,6 +56,11 @@ from nixoci.image_store.build import build_image_store as build_image_store
 from nixoci.image_store.join import join_image_stores as join_image_stores
 from nixoci.image_store.storage_conf import render_storage_conf as render_storage_conf
 from nixoci.image_store.storage_conf import render_storage_drop_in as render_storage_drop_in
+from nixoci.layer_cache.build import CachedLayer as CachedLayer
+from nixoci.layer_cache.build import SourceLayer as SourceLayer
+from nixoci.layer_cache.build import build_layer_cache as build_layer_cache
+from nixoci.layer_cache.build import distinct_layers as distinct_layers
+from nixoci.layer_cache.build import join_layer_caches as join_layer_caches
 from nixoci.lock.check import Outdated as Outdated
 from nixoci.lock.check import Problem as Problem
 from nixoci.lock.check import outdated_images as outdated_images

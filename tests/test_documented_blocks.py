@@ -32,6 +32,10 @@ RUN = {
     ("docs/delta-format.md", ">>> "): BY_DOCTESTS,
     ("docs/from-compose.md", "$ nixoci import --add"): COMPOSE,
     ("docs/from-compose.md", "$ nixoci module containers.json"): COMPOSE,
+    ("docs/layer-cache.md", "$ nix-build --attr layerCache"): (
+        "tests/host/test_nix.py::test_a_layer_cache_is_built_reproducibly_and_each_layer_once"
+    ),
+    ("docs/layer-cache.md", "$ nixoci layer-cache cache"): "tests/cli/test_layer_cache.py::test_caches_are_joined",
     ("docs/os-images.md", "$ nix-build --attr images.web"): (
         "tests/host/test_readme.py::test_a_store_for_machines_without_nix"
     ),
@@ -46,6 +50,7 @@ RUN = {
 """The test that runs a block, by its page and the start of its text."""
 
 _NEEDS_NIXPKGS = "needs the whole of nixpkgs, which the test host cannot fetch"
+_NEEDS_CONTAINERD = "needs containerd 2.4; tests/host/test_layer_cache.py does the same where one is given"
 _NEEDS_GITHUB = "fetches the flake from the network; tests/host/test_flake.py runs the same from a directory"
 
 NOT_RUN = {
@@ -61,6 +66,12 @@ NOT_RUN = {
         "$ nix copy --to s3://cache",
     ): "a bucket's address; tests/host/test_flake.py copies to a directory",
     ("docs/deltas.md", "# nix copy --from https://cache.example"): "the address of a cache; as above",
+    ("docs/layer-cache.md", "# /etc/containerd/config.toml"): _NEEDS_CONTAINERD,
+    ("docs/layer-cache.md", "$ ctr images pull"): _NEEDS_CONTAINERD,
+    (
+        "docs/layer-cache.md",
+        "# /etc/systemd/system/nix-var",
+    ): "tests/host/test_layer_cache.py makes the mount, without the containerd that it is ordered after",
     ("docs/python.md", "{ imports = ["): f"{_NEEDS_NIXPKGS}; tests/host/test_nix_text.py imports such a module",
     ("docs/rootless.md", "[storage]"): "shown, not typed: tests/host/test_modules.py compares the store's own file",
 }

@@ -23,7 +23,17 @@ from nixoci.cli.verb import Verb
 
 GROUPS = {
     "Images and lock": ("add", "update", "remove", "prefetch"),
-    "Building": ("generate", "module", "import", "extract", "image-store", "units", "bundle", "fetch-blob"),
+    "Building": (
+        "generate",
+        "module",
+        "import",
+        "extract",
+        "image-store",
+        "layer-cache",
+        "units",
+        "bundle",
+        "fetch-blob",
+    ),
     "Installing": ("switch", "gc-roots", "completion", "man"),
     "Deltas": ("send", "receive", "copy"),
     "Looking": ("list", "show", "outdated", "verify", "doctor"),

@@ -18,6 +18,7 @@ EXPRESSIONS = {
     "blob": "blob.nix",
     "image": "image.nix",
     "imageStore": "image-store.nix",
+    "layerCache": "layer-cache.nix",
     "fromLock": "lock.nix",
 }
 """The names that a generated file binds, and the files of their expressions."""
@@ -36,8 +37,8 @@ def render_default_nix(
 ) -> str:
     """Return the text of a `default.nix` that needs no other file.
 
-    It is a function of the tools that returns `{ images.NAME; imageStore; }`, with a deployment also `units`, the store
-    path of the deployment's units.
+    It is a function of the tools that returns `{ images.NAME; imageStore; layerCache; }`, with a deployment also
+    `units`, the store path of the deployment's units.
 
     >>> text = render_default_nix(Lock(version=1))
     >>> print(text[: text.index(chr(10))])

@@ -35,6 +35,17 @@ class BlobFiles:
         media_type = document_type(text, what=f"{name}: {files[digest]}")
         return cls(name=name, root=Descriptor(media_type=media_type, digest=digest, size=len(text)), _files=files)
 
+    @classmethod
+    def open_layer(cls, digest: Digest, files: Mapping[Digest, Path], *, name: str) -> Self:
+        """Find the blob of a single layer among the files; `name` is the layer's name in messages.
+
+        Raises:
+            BlobError: No file is given for it.
+        """
+        if digest not in files:
+            raise _missing(name, digest)
+        return cls(name=name, root=Descriptor(digest=digest, size=files[digest].stat().st_size), _files=files)
+
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """Open a blob's file."""
         try:

@@ -18,6 +18,7 @@ from tests.container.samples import make_image
 from tests.delta.trees import closure, delta, store_path
 from tests.gc_roots.test_podman import stand_in
 from tests.image_store.trees import image_path, small_tree
+from tests.layer_cache.samples import mkfs
 from tests.nix_store.fake import Fake
 from tests.support.layout import tar_stream, write_layout
 from tests.support.skopeo import install_skopeo
@@ -194,6 +195,8 @@ def test_images(nixoci: Run, tmp_path: Path) -> None:
     check("extract", nixoci("extract", "oci:layout:1.0", "out", "--reference", "web:1.0", "--json").json)
     image = image_path(tmp_path / "image", small_tree())
     check("image-store", nixoci("image-store", "store", str(image.path), "--no-erofs", "--json").json)
+    cache = nixoci("layer-cache", "cache", "oci:layout:1.0", f"--mkfs-erofs={mkfs(tmp_path / 'bin')}", "--json").json
+    check("layer-cache", cache, [{**cache[0], "warnings": ["text"]}])
 
 
 def test_units_and_bundle(nixoci: Run, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ let
   lib = import /root/flake/nixpkgs/lib;
   package = name: { inherit name; type = "derivation"; };
   names = [
-    "composefs" "oras" "cacert" "podman" "crun" "runc" "util-linux" "systemd" "bash" "coreutils" "containerd"
+    "composefs" "erofs-utils" "oras" "cacert" "podman" "crun" "runc" "util-linux" "systemd" "bash" "coreutils"
+    "containerd"
     "nixfmt-tree"
   ];
   pkgs = lib.genAttrs names package // {

@@ -29,7 +29,10 @@ TOOLS = {
     "cacert": "/etc/ssl",
     "seccomp": "/usr/share/containers/seccomp.json",
     **dict.fromkeys(
-        ("composefs", "oras", "podman", "crun", "runc", "util-linux", "systemd", "bash", "coreutils", "containerd"),
+        (
+            *("composefs", "erofs-utils", "oras", "podman", "crun", "runc", "util-linux", "systemd", "bash"),
+            *("coreutils", "containerd"),
+        ),
         "/usr",
     ),
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.image_path import FORMAT_VERSION
+from nixoci.layer_cache.layout import entry_path
 from nixoci.lock.model import LockedNarHash
 from nixoci.lock.names import blob_name
 from tests.host.images import INSIDE, images_dir
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 NAMES = ("nginx", "small", "other")
 PLATFORM = "linux/amd64"
-TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "oras": "/usr", "cacert": "/etc/ssl"}
+TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "erofs-utils": "/usr", "oras": "/usr", "cacert": "/etc/ssl"}
 
 
 def arguments(*attributes: str, tools: dict[str, str] = TOOLS) -> list[str]:
@@ -185,7 +186,7 @@ def test_the_config_is_known_without_a_build(machine: Machine, project: str, ent
 
 
 def test_the_lock_file_itself_gives_the_same_derivations(machine: Machine, project: str) -> None:
-    attributes = ["images.nginx", "imageStore", "imageStore.rootless"]
+    attributes = ["images.nginx", "imageStore", "imageStore.rootless", "layerCache"]
     generated = machine.run(["nix-instantiate", project, *arguments(*attributes)]).stdout
     lock = ["--arg", "lock", f"{project}/nixoci.lock.json"]
     assert machine.run(["nix-instantiate", "/src/nix", *arguments(*attributes), *lock]).stdout == generated
@@ -234,6 +235,21 @@ def test_an_image_store_is_built_reproducibly_and_keeps_its_images(
     assert len(entries) == len(NAMES)
     # its storage.conf names itself
     assert kept - entries == {path, *build(machine, project, *(f"images.{name}" for name in NAMES))}
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_layer_cache_is_built_reproducibly_and_each_layer_once(
+    machine: Machine, project: str, entries: dict[str, LockedImage]
+) -> None:
+    (path,) = build(machine, project, "layerCache")
+    assert build(machine, project, "layerCache", options=("--check",)) == [path]
+    layers = {layer.diff_id for entry in entries.values() for layer in entry.platforms[PLATFORM].layers}
+    found = machine.run(["find", path, "-name", "*.erofs"]).stdout.split()
+    assert set(found) == {f"{path}/{entry_path(diff_id)}" for diff_id in layers}
+    # neither a blob nor a tool is needed where containerd mounts them
+    kept = machine.run(["nix-store", "--query", "--requisites", path]).stdout.split()
+    assert len(kept) == len(layers) + 1
+    assert len({name.partition("-")[2] for name in kept}) == 2
 
 
 def _pinned_tree(image: LockedImage, nar_hash: LockedNarHash) -> LockedImage:

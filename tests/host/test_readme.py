@@ -29,6 +29,7 @@ NIXPKGS = """
 { system, config, overlays }: {
   nixoci = "/opt/nixoci";
   composefs = "/usr";
+  erofs-utils = "/usr";
   oras = "/usr";
   cacert = "/etc/ssl";
   podman = { outPath = "/usr"; src = "/usr/src/podman"; };

@@ -1,10 +1,11 @@
-# The images of a lock, and an image store of all of them, for one platform.
+# The images of a lock, an image store and a layer cache of all of them, for one platform.
 {
-  # The values of reference.nix, blob.nix, image.nix and image-store.nix.
+  # The values of reference.nix, blob.nix, image.nix, image-store.nix and layer-cache.nix.
   reference,
   blob,
   image,
   imageStore,
+  layerCache,
   # The value of the lock file.
   lock,
   # The version of the extraction format that nixoci writes.
@@ -15,6 +16,7 @@
   platform,
   nixoci,
   composefs,
+  erofs-utils,
   oras,
   cacert,
 }:
@@ -29,6 +31,7 @@ let
   };
   extractImage = image { inherit system nixoci; };
   joinImages = imageStore { inherit system nixoci composefs; };
+  cacheLayers = layerCache { inherit system nixoci erofs-utils; };
 
   # Platforms by system, the more usual spelling first; oci/platform.py has them by `uname -m`.
   platforms = {
@@ -89,19 +92,25 @@ let
         + " this nixoci writes format ${toString formatVersion}; run `nixoci prefetch ${name}`"
       );
 
-  imageOf =
+  # The candidate that an image is locked for.
+  platformOf =
     name: entry:
     let
       usable = builtins.filter (candidate: entry.platforms ? ${candidate}) candidates;
-      chosen =
-        if usable != [ ] then
-          builtins.head usable
-        else
-          throw (
-            "nixoci: image ${name}: not locked for ${builtins.head candidates}, only for "
-            + builtins.concatStringsSep ", " (builtins.attrNames entry.platforms)
-            + "; run `nixoci add ${entry.reference} --name ${name} --platform ${builtins.head candidates}`"
-          );
+    in
+    if usable != [ ] then
+      builtins.head usable
+    else
+      throw (
+        "nixoci: image ${name}: not locked for ${builtins.head candidates}, only for "
+        + builtins.concatStringsSep ", " (builtins.attrNames entry.platforms)
+        + "; run `nixoci add ${entry.reference} --name ${name} --platform ${builtins.head candidates}`"
+      );
+
+  imageOf =
+    name: entry:
+    let
+      chosen = platformOf name entry;
       pinned = entry.platforms.${chosen};
     in
     extractImage {
@@ -123,6 +132,17 @@ let
     };
 
   images = builtins.mapAttrs imageOf locked;
+
+  layersOf =
+    name:
+    map (layer: {
+      name = layer.diffId;
+      value = {
+        inherit (layer) diffId digest;
+        blob = blobs.${layer.digest};
+      };
+    }) locked.${name}.platforms.${platformOf name locked.${name}}.layers;
+  layers = builtins.attrValues (builtins.listToAttrs (builtins.concatMap layersOf names));
 in
 if lock.version != 1 then
   throw "nixoci: the lock has version ${toString lock.version}, this nixoci reads version 1"
@@ -130,4 +150,5 @@ else
   {
     inherit images;
     imageStore = joinImages (builtins.attrValues images);
+    layerCache = cacheLayers layers;
   }

@@ -1,0 +1,97 @@
+"""EROFS files of layers, by mkfs.erofs from a canonical tar: the same layer gives the same bytes, for any user."""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from nixoci.errors import ProcessError
+from nixoci.oci.digest import Digest
+from nixoci.process import feed, run
+from nixoci.progress import Advance, ignore
+from nixoci.tree.model import Inode, walk
+from nixoci.tree.tar_format import END_OF_ARCHIVE, padding
+from nixoci.tree.tar_writer import TarEntry, tar_entries
+
+MKFS_EROFS = "mkfs.erofs"
+
+_PACKAGE = "erofs-utils"
+_OLDEST = (1, 8, 3)
+"""The first release that has --mkfs-time and --sort=none, and whose inode numbers do not change from run to run."""
+
+_VERSION = re.compile(rb"\b(\d+)\.(\d+)(?:\.(\d+))?")
+_CHUNK = 1 << 20
+
+_OPTIONS = (
+    "--tar=f",
+    "--quiet",
+    # as containerd's own converter: block-aligned data, in blocks that kernels of any page size mount
+    "-Enoinline_data",
+    "-b4096",
+    # no time of the build, and no copy of the data in a temporary file
+    "-T0",
+    "--mkfs-time",
+    "--sort=none",
+)
+
+
+def check_mkfs(program: str) -> None:
+    """Check that a mkfs.erofs can make reproducible files from a tar stream.
+
+    Raises:
+        ProcessError: It is missing, or too old.
+    """
+    printed = run([program, "--version"], package=_PACKAGE)
+    found = _VERSION.search(printed)
+    if found is None or tuple(int(part or 0) for part in found.groups()) < _OLDEST:
+        version = found[0].decode("ascii") if found else "unknown"
+        oldest = ".".join(map(str, _OLDEST))
+        raise ProcessError(f"{program}: its version is {version}; install {_PACKAGE} {oldest} or newer")
+
+
+def write_erofs(root: Inode, file: Path, *, diff_id: Digest, program: str, advance: Advance = ignore) -> None:
+    """Write a layer's tree to the new file `file`.
+
+    Args:
+        root: The tree; the contents of its files are where `content` of their inodes says.
+        file: The file to make.
+        diff_id: The layer's diff id, from which the UUID of the file system follows as in containerd.
+        program: A mkfs.erofs that `check_mkfs` accepts.
+        advance: Called with the number of bytes of files that were written.
+
+    Raises:
+        ProcessError: mkfs.erofs failed.
+        OSError: A content cannot be read.
+    """
+    identity = uuid.uuid5(uuid.NAMESPACE_URL, f"erofs:blobs/{diff_id}")
+    # SOURCE_DATE_EPOCH would change the times of files
+    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    argv: list[str | Path] = [program, *_OPTIONS, "-U", str(identity), file]
+    try:
+        with feed(argv, package=_PACKAGE, env=environment) as tar:
+            for entry, (_, inode) in zip(tar_entries(root), walk(root), strict=True):
+                tar.write(entry.header)
+                _write_content(entry, inode, tar, advance)
+            tar.write(END_OF_ARCHIVE)
+    except ProcessError as error:
+        raise ProcessError(f"layer {diff_id}: {error}", stderr=error.stderr) from error
+
+
+def _write_content(entry: TarEntry, inode: Inode, tar: IO[bytes], advance: Advance) -> None:
+    for data in _contents(inode) if entry.size else ():
+        tar.write(data)
+        advance(len(data))
+    tar.write(padding(entry.size))
+
+
+def _contents(inode: Inode) -> Iterator[bytes]:
+    """Yield the bytes of a regular file; one that has nothing put aside is all zeros."""
+    if inode.content is None:
+        for at in range(0, inode.size, _CHUNK):
+            yield bytes(min(_CHUNK, inode.size - at))
+        return
+    with open(inode.content, "rb") as file:  # noqa: PTH123 - a path of bytes
+        while data := file.read(_CHUNK):
+            yield data
