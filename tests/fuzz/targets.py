@@ -27,6 +27,7 @@ from tests.fuzz.tars import NAMES, changed_tar, random_layer
 from tests.fuzz.values import changed_bytes, changed_json, json_text, odd_value
 from tests.host.stacks import random_stack
 from tests.image_store.trees import image_path, small_tree
+from tests.layer_cache.samples import MKFS
 from tests.support.layers import directory, file, hardlink, layer, symlink
 from tests.support.layout import add_blob, config_value, encode, tag_blob, write_docker_archive, write_tar
 from tests.units.samples import GENERATOR, MKCOMPOSEFS, executable
@@ -53,6 +54,16 @@ def _extract(source: str) -> list[Step]:
         command("add", source, "--name=x", "--platform=linux/amd64", makes=["nixoci.lock.json"]),
         command("extract", source, "out", "--platform=linux/amd64", "--max-size", LIMIT, "--json", makes=["out"]),
         command("image-store", "store", "out", "--mkcomposefs=./mkcomposefs", "--json", makes=["store"], sure=True),
+        command(
+            "layer-cache",
+            "cache",
+            source,
+            "--platform=linux/amd64",
+            "--mkfs-erofs=./mkfs.erofs",
+            "--max-size",
+            LIMIT,
+            makes=["cache"],
+        ),
     ]
 
 
@@ -307,3 +318,4 @@ TARGETS = {
 def write_tools(folder: Path) -> None:
     """Write the stand-ins for programs that steps name."""
     executable(folder / "mkcomposefs", MKCOMPOSEFS)
+    executable(folder / "mkfs.erofs", MKFS)
