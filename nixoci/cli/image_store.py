@@ -47,7 +47,7 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
     "--prefix",
     type=PATH,
     metavar="DIR",
-    help="Place of the store on the machine that uses it, for --storage-conf and --drop-in; by default OUT.",
+    help="Place of the store on the machine that uses it, for the files that name it; by default OUT.",
 )
 @click.option(
     "--mkcomposefs",
@@ -70,6 +70,12 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
     help="Also write a drop-in of storage.conf that adds the store, for podman 5.8 and newer; - is standard output.",
 )
 @click.option(
+    "--images-service",
+    type=OUTPUT,
+    metavar="FILE",
+    help="Also write a unit that mounts the images in /run/nixoci/images, for other programs; - is standard output.",
+)
+@click.option(
     "--fuse-overlayfs",
     type=PATH,
     default=FUSE_OVERLAYFS,
@@ -89,6 +95,7 @@ def image_store(
     mkcomposefs: str,
     conf: Output | None,
     drop_in: Output | None,
+    images_service: Output | None,
     fuse_overlayfs: Path,
     as_json: bool,
 ) -> None:
@@ -103,18 +110,15 @@ def image_store(
     A store that is --self-contained refers to nothing, and can be copied into the image of an operating system; copy it
     with its hardlinks (`cp --archive`, `rsync --hard-links`, tar).
     """
-    if rootless and no_erofs:
-        raise click.UsageError("--rootless and --no-erofs are two kinds of store; give one of them")
-    if as_json and Output(path=None) in (conf, drop_in):
-        raise click.UsageError("--json prints to standard output too; give --storage-conf and --drop-in a file")
-    if prefix is not None and not self_contained:
-        raise click.UsageError("--prefix is the place of a copy; give it with --self-contained")
-    if prefix is not None and not prefix.is_absolute():
-        raise click.UsageError(f"--prefix {prefix} is not an absolute path")
+    outputs = {"--storage-conf": conf, "--drop-in": drop_in, "--images-service": images_service}
+    _check_options(
+        outputs, prefix, rootless=rootless, no_erofs=no_erofs, self_contained=self_contained, as_json=as_json
+    )
     place = prefix or out.resolve()
     program = place / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     conf_text = render_storage_conf(place, mount_program=program) if conf is not None else ""
     drop_in_text = render_storage_drop_in(place, mount_program=program) if drop_in is not None else ""
+    service_text = _images_service(place) if images_service is not None else ""
     stored = _make(
         out.absolute(),
         list(dict.fromkeys(each.resolve() for each in path)),
@@ -122,16 +126,44 @@ def image_store(
         rootless=rootless,
         self_contained=self_contained,
     )
-    if conf is not None:
-        conf.write(conf_text)
-    if drop_in is not None:
-        if drop_in.path is not None:
-            drop_in.path.parent.mkdir(parents=True, exist_ok=True)
-        drop_in.write(drop_in_text)
+    texts = (conf_text, drop_in_text, service_text)
+    for output, text in zip(outputs.values(), texts, strict=True):
+        if output is not None:
+            if output.path is not None:
+                output.path.parent.mkdir(parents=True, exist_ok=True)
+            output.write(text)
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:
         print_json(stored)
+
+
+def _check_options(
+    outputs: dict[str, Output | None],
+    prefix: Path | None,
+    *,
+    rootless: bool,
+    no_erofs: bool,
+    self_contained: bool,
+    as_json: bool,
+) -> None:
+    if rootless and no_erofs:
+        raise click.UsageError("--rootless and --no-erofs are two kinds of store; give one of them")
+    if as_json and Output(path=None) in outputs.values():
+        raise click.UsageError(f"--json prints to standard output too; give {' and '.join(outputs)} a file")
+    if outputs["--images-service"] is not None and (rootless or no_erofs):
+        raise click.UsageError("--images-service mounts EROFS files; leave out --rootless and --no-erofs")
+    if prefix is not None and not self_contained:
+        raise click.UsageError("--prefix is the place of a copy; give it with --self-contained")
+    if prefix is not None and not prefix.is_absolute():
+        raise click.UsageError(f"--prefix {prefix} is not an absolute path")
+
+
+def _images_service(place: Path) -> str:
+    # imported late: no build of an image store needs it
+    from nixoci.units.images import store_service  # noqa: PLC0415
+
+    return store_service(place).render()
 
 
 def _make(

@@ -15,6 +15,7 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.contents import StoreImage, find_image
+from nixoci.units.common import default_target
 from nixoci.units.directories import Output, write_unit
 from nixoci.units.escape import UnitFile, command, literal, word
 from nixoci.units.tools import Tools
@@ -110,6 +111,17 @@ def images_service(images: Iterable[Path], tools: Tools) -> UnitFile:
     unit.add("Service", "RuntimeDirectoryPreserve", literal("yes"))
     unit.add("Service", "ExecStart", command([tools.sh, "-c", script, IMAGES_UNIT, "start", *programs, *bound, *paths]))
     unit.add("Service", "ExecStop", command([tools.sh, "-c", script, IMAGES_UNIT, "stop", *programs]))
+    return unit
+
+
+def store_service(store: Path) -> UnitFile:
+    """Return the service that mounts an image store's images at the boot, on a machine that has no other unit for them.
+
+    Raises:
+        ContainerError: The path cannot be written there.
+    """
+    unit = images_service([store], Tools.named())
+    unit.add("Install", "WantedBy", literal(default_target(user=False)))
     return unit
 
 

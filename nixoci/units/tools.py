@@ -10,7 +10,7 @@ _SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """Absolute paths of programs; `find` fills in those that are not given.
+    """Paths of programs, absolute as far as they are known; `find` fills in those that are not given.
 
     `quadlet` and `mkcomposefs` run while units are made; units name the others.
     """
@@ -32,6 +32,11 @@ class Tools:
     nixoci: str
     ctr: str
     mkcomposefs: str
+
+    @classmethod
+    def named(cls) -> Self:
+        """Return bare names, which systemd looks up on a target that is not known yet."""
+        return cls(**{field.name: field.name.replace("_", "-") for field in fields(cls)})
 
     @classmethod
     def find(cls, **given: str | None) -> Self:

@@ -4,6 +4,7 @@ import json
 import tomllib
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner
 
 from nixoci.cli.image_store import image_store
@@ -54,3 +55,23 @@ def test_what_was_dropped_is_said_on_stderr(tmp_path: Path) -> None:
     done = CliRunner().invoke(image_store, arguments, catch_exceptions=False)
     assert done.stderr.startswith("warning: image sample: 'LOST' in its Env dropped: ")
     assert done.stdout == ""
+
+
+def test_a_service_mounts_the_images_where_the_store_will_be(tmp_path: Path) -> None:
+    store, unit = tmp_path / "store", tmp_path / "units/nixoci-images.service"
+    arguments = [store, "--self-contained", "--prefix", "/usr/lib/nixoci", "--images-service", unit]
+    CliRunner().invoke(image_store, [str(argument) for argument in arguments], catch_exceptions=False)
+    lines = unit.read_text("utf-8").splitlines()
+    assert {"RequiresMountsFor=/usr/lib/nixoci", "WantedBy=multi-user.target", "Before=docker.service"} <= set(lines)
+    (start,) = (line for line in lines if line.startswith("ExecStart="))
+    # nothing is known of the machine, so that systemd looks the programs up there
+    assert start.startswith("ExecStart=sh -c ")
+    assert start.endswith(" nixoci-images start mount umount rm /usr/lib/nixoci")
+
+
+@pytest.mark.parametrize("kind", ["--rootless", "--no-erofs"])
+def test_a_service_mounts_no_store_without_erofs_files(tmp_path: Path, kind: str) -> None:
+    done = CliRunner().invoke(image_store, [str(tmp_path / "store"), kind, "--images-service", "-"])
+    assert done.exit_code == 2
+    assert "--images-service mounts EROFS files; leave out --rootless and --no-erofs" in done.stderr
+    assert list(tmp_path.iterdir()) == []
