@@ -139,7 +139,7 @@ def _fetch(
             try:
                 prefetch_blobs([target], needed, context=context, advance=advance)
             except UNREADABLE as error:
-                yield Failure(name=target.name, platform=target.platform, message=failure_reason(target.name, error))
+                yield _failure(target, error)
             else:
                 left = {digest: blob for digest, blob in left.items() if digest not in needed}
 
@@ -154,13 +154,15 @@ def _pin(target: PrefetchTarget, store_name: str | None, lock: Lock, result: Pre
             else:
                 added = add_image_path(target, store_name, warn=warn, advance=advance)
     except UNREADABLE as error:
-        result.failures.append(
-            Failure(name=target.name, platform=target.platform, message=failure_reason(target.name, error))
-        )
+        result.failures.append(_failure(target, error))
         return lock
     found = PinnedHash(name=target.name, platform=target.platform, nar_hash=added.nar_hash.hash, path=added.path)
     result.nar_hashes.append(found)
     return with_nar_hash(lock, target, added.nar_hash)
+
+
+def _failure(target: PrefetchTarget, error: Exception) -> Failure:
+    return Failure(name=target.name, platform=target.platform, message=failure_reason(target.name, error))
 
 
 def _print(result: Prefetched, size: int, *, dry_run: bool, as_json: bool) -> None:
