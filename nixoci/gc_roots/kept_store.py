@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from nixoci.errors import StoreError
 from nixoci.gc_roots.image_stores import LocatedImage, layer_record
 from nixoci.image_store.storage_conf import render_storage_drop_in
 from nixoci.output import write_if_changed
@@ -99,11 +100,18 @@ def _copy_tree(source: Path, target: Path, *, symlinks: bool) -> None:
 
 
 def _copy_file(source: str | Path, target: str | Path) -> None:
-    """Copy a file to the disk: the list of images, which is there after a power cut, must not come before it."""
-    with Path(source).open("rb") as read, Path(target).open("wb") as write:
-        shutil.copyfileobj(read, write)
-        write.flush()
-        os.fsync(write.fileno())
+    """Copy a file to the disk: the list of images, which is there after a power cut, must not come before it.
+
+    Raises:
+        StoreError: It cannot be read or written. The copy of a directory would make a list of what is an OSError.
+    """
+    try:
+        with Path(source).open("rb") as read, Path(target).open("wb") as write:
+            shutil.copyfileobj(read, write)
+            write.flush()
+            os.fsync(write.fileno())
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be copied: {error.strerror}; mend that and run this again") from error
 
 
 def _remove_others(store: Path, images: set[str], layers: set[str]) -> None:

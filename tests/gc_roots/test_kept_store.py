@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -128,10 +129,12 @@ def test_nothing_has_its_name_before_it_is_whole(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(shutil, "copyfileobj", full)
         try:
             update_kept_store(kept, {web.id: web}, tmp_path / f"{count}.conf")
-        except OSError:
+        except StoreError as error:
+            said = str(error)
             assert not (kept / "overlay-images/images.json").exists()
         else:
             break
+        assert re.fullmatch(rf"{kept}/\S+: cannot be copied: full; mend that and run this again", said)
         monkeypatch.setattr(shutil, "copyfileobj", copy)
         update_kept_store(kept, {web.id: web}, tmp_path / f"{count}.conf")
         assert listing(kept) == listing(whole)
