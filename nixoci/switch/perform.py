@@ -159,7 +159,8 @@ def _perform(out: Path, places: Places, record: Record, contents: Contents, plan
     forget_failures((each.unit for each in plan.units if each.change is Change.REMOVED), user=places.user)
     write_record(places.record, replace(done, start=list(plan.start)))
     failed = start_units(plan.start, user=places.user)
-    write_record(places.record, replace(done, start=failed))
+    # what is somebody else's is not tried again for ever: it may be gone
+    write_record(places.record, replace(done, start=[unit for unit in failed if unit in contents.units]))
     return failed
 
 

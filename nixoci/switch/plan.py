@@ -99,12 +99,13 @@ def make_plan(
     stop = units_to_stop(record, contents, states)
     failed = {name for name in replaced & contents.wanted if states.get(name) == "failed"}
     added = {name for name, change in changes.items() if change is Change.ADDED}
-    wanted = (added & contents.wanted) | failed | (stop & new.keys()) | (set(record.start) & new.keys())
+    gone = old.keys() - new.keys()
+    wanted = (added & contents.wanted) | failed | (stop & new.keys()) | (set(record.start) - gone)
     wanted -= contents.timed
-    again = (running & set(stopping)) - contents.timed - (old.keys() - new.keys())
+    again = (running & set(stopping)) - contents.timed - gone
     # also what runs and does not stop, which costs nothing: systemd may stop it for another reason
     start = wanted | again | (running & new.keys() - contents.timed if stop else set())
-    changes |= dict.fromkeys(sorted(again - changes.keys()), Change.KEPT)
+    changes |= dict.fromkeys((again | wanted) - changes.keys(), Change.KEPT)
     units = tuple(
         UnitChange(unit=name, change=change, action=_action(name, stop=stop | again, start=wanted | again))
         for name, change in sorted(changes.items())

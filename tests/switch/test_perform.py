@@ -198,6 +198,21 @@ def test_a_unit_of_somebody_else_that_stops_with_one_of_ours_starts_again(host: 
     assert (host.states / "own.service").read_text() == "active\n"
 
 
+def test_a_unit_of_somebody_else_starts_again_after_a_switch_that_was_cut_short(host: Host) -> None:
+    old, new = host.output("old", web="1"), host.output("new", web="2")
+    switch(old, host.places)
+    write(host.states / "required-by-web.service", "own.service")
+    write(host.states / "own.service", "active\n")
+    write(host.states / "broken-daemon-reload", "systemd")
+    with pytest.raises(ProcessError):
+        switch(new, host.places)
+    assert (host.states / "own.service").read_text() == "inactive\n"
+    (host.states / "broken-daemon-reload").unlink()
+    assert actions(switch(new, host.places)) == {"web": Action.START, "own": Action.START}
+    assert (host.states / "own.service").read_text() == "active\n"
+    assert json.loads(host.places.record.read_text()).get("start", []) == []
+
+
 def test_a_unit_of_a_package_is_not_shadowed(host: Host) -> None:
     out = host.output("out", web="1", ssh="1")
     write(host.states / "file-of-ssh.service", "/usr/lib/systemd/system/ssh.service")

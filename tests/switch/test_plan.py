@@ -52,9 +52,12 @@ def test_what_a_timer_starts_is_left_to_the_timer() -> None:
 
 
 def test_a_switch_that_was_cut_short_is_completed() -> None:
-    record = Record(units={"a": "1"}, start=["a", "gone"])
+    record = Record(units={"a": "1", "gone": ""}, start=["a", "gone"])
     contents = Contents(links={}, units={"a": "2"}, wanted=frozenset(), timed=frozenset())
     assert make_plan(record, contents, states={"a": "inactive"}, present={}).start == ("a",)
+    # a unit of somebody else that stopped with one of these
+    other = Record(units={"a": "1"}, start=["a", "other"])
+    assert make_plan(other, contents, states={"a": "inactive"}, present={}).start == ("a", "other")
 
 
 def test_links_are_made_replaced_and_removed_but_only_own_ones() -> None:

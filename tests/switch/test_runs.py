@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ class Systemd:
             self.before()
             left = {name: text for name, text in self.running.items() if name != unit}
             if start:
-                left[unit] = self.running.get(unit) or (self.units / unit).read_text()
+                with suppress(OSError, ValueError):  # a unit that does not exist
+                    left[unit] = self.running.get(unit) or (self.units / unit).read_text()
             self.file.write_text(json.dumps(left))
 
     def stop(self, units: Iterable[str]) -> None:
