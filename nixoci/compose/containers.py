@@ -44,6 +44,15 @@ _RESOURCES: Mapping[str, tuple[tuple[str, ...], dict[str, str]]] = {
 }
 """The keys of both kinds of resources, and those of Compose that podman cannot express, with the reason."""
 
+_TWINS = {
+    "deploy.replicas": "scale",
+    "deploy.resources.limits.cpus": "cpus",
+    "deploy.resources.limits.memory": "mem_limit",
+    "deploy.resources.limits.pids": "pids_limit",
+    "deploy.resources.reservations.memory": "mem_reservation",
+}
+"""Keys of `deploy`, and those of a service that mean the same."""
+
 _ELSEWHERE = {"build", "container_name", "depends_on", "image", "links", "mac_address", "network_mode", "networks"} | {
     "platform"
 }
@@ -237,7 +246,8 @@ def _add_deploy(service: Service, node: Node) -> None:
             case "restart_policy":
                 _add_restart_policy(service, item)
             case "replicas":
-                _add_scale(service, item, "deploy.replicas")
+                if not _is_told_twice(service, item, "deploy.replicas"):
+                    _add_scale(service, item, "deploy.replicas")
             case _ if not key.startswith("x-") and item.value is not None:
                 reason = "an option of Swarm alone; remove it" if key in _SWARM else UNKNOWN
                 service.leave_out(item, f"deploy.{key}", reason)
@@ -249,6 +259,8 @@ def _add_resources(service: Service, node: Node) -> None:
         entries = service.fields(item, f"deploy.resources.{kind}", *_RESOURCES[kind])
         for key, value in entries.items():
             what = f"{path}.{kind}.{key}"
+            if _is_told_twice(service, value, f"deploy.resources.{kind}.{key}"):
+                continue
             match kind, key:
                 case "limits", "cpus":
                     service.add_argument(f"--cpus={value.text(what)}")
@@ -262,6 +274,21 @@ def _add_resources(service: Service, node: Node) -> None:
                     key = "deploy.resources.reservations.devices"  # noqa: PLW2901 - the whole path of the same key
                     for each in service.each(value.sequence(what), key):
                         add_gpu_request(service, each, key)
+
+
+def _is_told_twice(service: Service, node: Node, key: str) -> bool:
+    """Return whether another key of the service says the same.
+
+    Raises:
+        ComposeError: It says something else; Compose refuses that too.
+    """
+    twin = _TWINS.get(key, "")
+    other = service.entries.get(twin)
+    if other is None or other.value is None:
+        return False
+    if node.text(service.path(key)) != other.text(service.path(twin)):
+        raise node.error(f"{service.path(key)}: {node.shown()}, but {twin} is {other.shown()}; remove one of them")
+    return True
 
 
 def _add_restart_policy(service: Service, node: Node) -> None:

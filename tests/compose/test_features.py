@@ -166,6 +166,25 @@ def test_the_restart_policy_of_deploy_has_precedence() -> None:
     assert container(keys[0] + "deploy: {}").get("restart", "always") == "always"
 
 
+@pytest.mark.parametrize(
+    ("key", "own"),
+    [
+        ("replicas: {}", "scale"),
+        ("resources: {{limits: {{cpus: {}}}}}", "cpus"),
+        ("resources: {{limits: {{memory: {}}}}}", "mem_limit"),
+        ("resources: {{limits: {{pids: {}}}}}", "pids_limit"),
+        ("resources: {{reservations: {{memory: {}}}}}", "mem_reservation"),
+    ],
+)
+def test_what_is_told_twice_has_to_be_the_same(key: str, own: str) -> None:
+    keys = f"{own}: 7\n", f"deploy: {{{key.format(7)}}}\n"
+    assert container(keys[0] + keys[1]) == container(keys[1] + keys[0]) == container(keys[0])
+    with pytest.raises(
+        ComposeError, match=rf"^compose\.yaml:5: services\.web\.deploy\..*: 8, but {own} is 7; remove one"
+    ):
+        container(f"{own}: 7\ndeploy: {{{key.format(8)}}}")
+
+
 @pytest.mark.parametrize("keys", ["scale: 0", "deploy: {replicas: 0}"])
 def test_a_service_of_no_container_is_one_that_somebody_starts(keys: str) -> None:
     assert container(keys)["autoStart"] is False
