@@ -57,7 +57,8 @@ def check_names(added: Iterable[str], files: Mapping[str, str], record: Record, 
         StoreError: It names the first such unit.
     """
     for name in added:
-        if name in files and str(units / name) not in record.links:
+        # an instance has the file of its template
+        if name in files and str(units / Path(files[name]).name) not in record.links:
             raise StoreError(
                 f"{name}: is a unit of this machine already, {files[name]}; rename the container, or remove that unit"
             )

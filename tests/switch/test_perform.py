@@ -224,6 +224,15 @@ def test_a_unit_of_a_package_is_not_shadowed(host: Host) -> None:
     assert (host.installed(), host.calls(*CHANGES)) == ({}, [])
 
 
+def test_a_further_instance_of_a_template_is_no_unit_of_somebody_else(host: Host) -> None:
+    outs = [host.output(name, **{"web@": "1"}) for name in ("old", "new")]
+    for number, out in enumerate(outs):
+        wants = out / "lib/systemd/system/multi-user.target.wants"
+        (wants / "web@.service").rename(wants / f"web@{number}.service")
+        assert actions(switch(out, host.places))[f"web@{number}"] is Action.START
+        write(host.states / "file-of-web@1.service", str(host.places.units / "web@.service"))
+
+
 def test_a_unit_whose_file_somebody_replaced_is_not_stopped_when_it_is_gone(host: Host) -> None:
     switch(host.output("out", web="1", other="1"), host.places)
     (host.places.units / "web.service").unlink()
