@@ -51,6 +51,7 @@ RUN = {
 
 _NEEDS_NIXPKGS = "needs the whole of nixpkgs, which the test host cannot fetch"
 _NEEDS_CONTAINERD = "needs containerd 2.4; tests/host/test_layer_cache.py does the same where one is given"
+_NEEDS_CRIO = "needs CRI-O; tests/host/test_crio.py does the same where one is given"
 _NEEDS_GITHUB = "fetches the flake from the network; tests/host/test_flake.py runs the same from a directory"
 
 NOT_RUN = {
@@ -66,12 +67,23 @@ NOT_RUN = {
         "$ nix copy --to s3://cache",
     ): "a bucket's address; tests/host/test_flake.py copies to a directory",
     ("docs/deltas.md", "# nix copy --from https://cache.example"): "the address of a cache; as above",
+    ("docs/kubernetes.md", "# cp --no-dereference"): _NEEDS_CRIO,
+    ("docs/kubernetes.md", "# /etc/crio"): _NEEDS_CRIO,
+    ("docs/kubernetes.md", "# kubectl apply"): "needs a cluster; tests/host/test_crio.py runs a pod without one",
     ("docs/layer-cache.md", "# /etc/containerd/config.toml"): _NEEDS_CONTAINERD,
     ("docs/layer-cache.md", "$ ctr images pull"): _NEEDS_CONTAINERD,
     (
         "docs/layer-cache.md",
         "# /etc/systemd/system/nix-var",
     ): "tests/host/test_layer_cache.py makes the mount, without the containerd that it is ordered after",
+    (
+        "docs/os-images.md",
+        "$ nixoci image-store --self-contained",
+    ): "tests/host/test_os_images.py starts the service, and enables it in the image of an operating system",
+    (
+        "docs/os-images.md",
+        "# mmdebstrap",
+    ): "takes minutes; tests/host/test_os_images.py does the same with NIXOCI_OS_IMAGES",
     ("docs/python.md", "{ imports = ["): f"{_NEEDS_NIXPKGS}; tests/host/test_nix_text.py imports such a module",
     ("docs/rootless.md", "[storage]"): "shown, not typed: tests/host/test_modules.py compares the store's own file",
 }

@@ -46,11 +46,17 @@ def sources(suite: str, *, updates: bool) -> list[str]:
 
 
 def debootstrap(
-    target: Path, suite: str, packages: Iterable[str], *, updates: bool = False, options: Iterable[str] = ()
+    target: Path,
+    suite: str,
+    packages: Iterable[str],
+    *,
+    updates: bool = False,
+    options: Iterable[str] = (),
+    also: Iterable[str] = (),
 ) -> None:
     """Install a minimal Debian with these packages into a folder, or a tar file if `target` is named so.
 
-    `options` go to mmdebstrap.
+    `options` go to mmdebstrap. `also` are suites besides, for packages that are given as PACKAGE/SUITE.
     """
     run(
         [
@@ -64,6 +70,7 @@ def debootstrap(
             suite,
             str(target),
             *sources(suite, updates=updates),
+            *(line for other in also for line in sources(other, updates=False)),
         ],
         env=os.environ | {"TMPDIR": str(target.parent)},
         timeout=LONG,

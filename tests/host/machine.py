@@ -34,7 +34,7 @@ ENVIRONMENT = {"PATH": "/opt/nixoci/bin:/usr/local/bin:/usr/bin:/usr/sbin", "LAN
 LAUNCH = """
 set -eu
 for group in $CGROUPS; do echo $$ > "$group/cgroup.procs"; done
-mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STATE/work" "$STATE/root"
+[ -z "$LOWER" ] || mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STATE/work" "$STATE/root"
 exec systemd-nspawn "$@"
 """
 
@@ -53,6 +53,8 @@ class Machine:
 
     The network is its own, with nothing but loopback, unless `private_network` is false: then it is the outer
     machine's, which is what installing packages needs.
+
+    `system` is the folder of another root file system, which the machine writes to; it has no Nix and no checkout.
     """
 
     def __init__(
@@ -63,10 +65,12 @@ class Machine:
         writable: Mapping[Path, str] | None = None,
         nix: Path | None = None,
         link: bool = True,
+        system: Path | None = None,
     ) -> None:
         self.name = f"nixoci-{uuid.uuid4().hex[:8]}"
         self.private_network = private_network
-        self._binds = {CHECKOUT: "/src", **(binds or {})}
+        self._system = system
+        self._binds = ({} if system else {CHECKOUT: "/src"}) | dict(binds or {})
         self._writable = dict(writable or {})
         if data := coverage_data():
             self._writable[data] = COVERAGE
@@ -197,6 +201,9 @@ class Machine:
             cleanup.callback(discard, self._state)
             cleanup.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
+        if self._system is not None:
+            self._identify(self._system)
+            return
         root, upper = rootfs(), self._state / "upper"
         for name in ("upper", "work", "root"):
             (self._state / name).mkdir()
@@ -211,10 +218,13 @@ class Machine:
                 plain.mkdir()
         install_checkout(root, upper)
         (upper / "etc").mkdir()
-        (upper / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n", encoding="ascii")
-        (upper / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
+        self._identify(upper)
+
+    def _identify(self, root: Path) -> None:
+        (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n", encoding="ascii")
+        (root / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
         if not self.private_network:
-            shutil.copy("/etc/resolv.conf", upper / "etc/resolv.conf")
+            shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
 
     def _power_off(self) -> None:
         self._running.close()
@@ -228,7 +238,8 @@ class Machine:
         for group in self._cgroups:
             group.mkdir()
             cleanup.callback(_remove_cgroup, group)
-        binds = [f"--bind={self._state / 'plain' / folder}:/{folder}" for folder in PLAIN]
+        plain = () if self._system else PLAIN
+        binds = [f"--bind={self._state / 'plain' / folder}:/{folder}" for folder in plain]
         binds += [f"--bind-ro={outside}:{inside}" for outside, inside in self._binds.items()]
         binds += [f"--bind={outside}:{inside}" for outside, inside in self._writable.items()]
         options = [
@@ -236,13 +247,13 @@ class Machine:
             *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
             *(["--private-network"] if self.private_network else []),
             *binds,
-            *("-D", str(self._state / "root"), f"--machine={self.name}"),
+            *("-D", str(self._system or self._state / "root"), f"--machine={self.name}"),
         ]
         env = os.environ | {
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",  # systemd refuses to boot on the legacy tree
             "SYSTEMD_SECCOMP": "0",
             "CGROUPS": " ".join(map(str, self._cgroups)),
-            "LOWER": f"{dependencies(rootfs())}:{rootfs()}",
+            "LOWER": "" if self._system else f"{dependencies(rootfs())}:{rootfs()}",
             "STATE": str(self._state),
         }
         # if this process is killed, systemd-nspawn is told so and shuts the machine down

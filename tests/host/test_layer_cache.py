@@ -24,6 +24,7 @@ from nixoci.tree.model import Inode, Kind, walk
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import Registry
+from tests.host.runc import install_runc
 from tests.host.stacks import Stack, random_stack
 from tests.support.layers import content, merge, reader
 from tests.support.layout import write_layout
@@ -220,23 +221,6 @@ def test_a_mount_of_the_snapshots_among_the_roots_keeps_their_layers(machine: Ma
     machine.run(["umount", roots])
 
 
-RUNC = "/usr/local/bin/runc-without-limits"
-WITHOUT_LIMITS = """#!/usr/bin/python3
-import json, os, sys
-
-if "--bundle" in sys.argv:
-    file = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
-    with open(file) as config:
-        value = json.load(config)
-    value["linux"].pop("resources", None)
-    for name in ("oomScoreAdj", "rlimits"):
-        value["process"].pop(name, None)
-    with open(file, "w") as config:
-        json.dump(value, config)
-os.execv("/usr/bin/runc", ["runc", *sys.argv[1:]])
-"""
-"""runc for a machine without controllers of memory and processes."""
-
 CONFIG = f"""
 version = 3
 root = "{FOLDER}/containerd"
@@ -265,8 +249,7 @@ state = "/run/containerd-2.4"
 @pytest.mark.usefixtures("cache")
 def test_containerd_pulls_without_a_layer(machine: Machine, images: dict[str, Pair]) -> None:
     machine.run(["tee", "/etc/containerd-2.4.toml"], input=CONFIG)
-    machine.run(["tee", RUNC], input=WITHOUT_LIMITS)
-    machine.run(["chmod", "+x", RUNC])
+    runc = install_runc(machine)
     path = f"--setenv=PATH={PROGRAMS}:/usr/sbin:/usr/bin"
     start = ["systemd-run", "--quiet", "--unit=containerd-2.4", "--service-type=notify", path]
     machine.run([*start, f"{PROGRAMS}/containerd", "--config=/etc/containerd-2.4.toml"])
@@ -282,6 +265,6 @@ def test_containerd_pulls_without_a_layer(machine: Machine, images: dict[str, Pa
     assert len(links) == 3
     assert all(link.startswith(f"{CACHE}/sha256/") for link in links)
     script = "stat --format=%U:%a /usr/bin/su && getcap /usr/bin/ping && echo mine > /file && cat /file"
-    run = [*ctr, "run", "--rm", "--snapshotter=erofs", f"--runc-binary={RUNC}", reference, "test", "sh", "-c", script]
+    run = [*ctr, "run", "--rm", "--snapshotter=erofs", f"--runc-binary={runc}", reference, "test", "sh", "-c", script]
     assert machine.run(run, timeout=60).stdout == "root:4755\n/usr/bin/ping cap_net_raw=ep\nmine\n"
     machine.run(["systemctl", "stop", "containerd-2.4"])
