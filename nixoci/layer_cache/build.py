@@ -26,6 +26,7 @@ from nixoci.tree.tar_format import show
 from nixoci.tree.tar_reader import TarReader
 
 _FILE_MODE = 0o444
+_DIRECTORY_MODE = 0o755
 _CONTENTS = ".contents"
 
 
@@ -117,13 +118,21 @@ def _add(out: Path, given: SourceLayer, program: str, limits: Limits, advance: A
     with closing(layer_chunks(given.source, layer, advance=advance)) as chunks:
         reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
         changes = read_changes(reader, layer=label, limits=limits)
-    file = out / entry_path(layer.diff_id)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = _make_place(out, layer.diff_id)
     write_erofs(changes.root, file, diff_id=layer.diff_id, program=program)
     file.chmod(_FILE_MODE)
     shutil.rmtree(contents)
     warnings = reader.warnings if given.lowest else [*reader.warnings, *_warn_of_implied(label, changes.implied)]
     return _describe(layer.diff_id, file, warnings)
+
+
+def _make_place(out: Path, diff_id: Digest) -> Path:
+    """Return the path of a layer's file; its directories are made, whatever the umask."""
+    file = out / entry_path(diff_id)
+    for folder in (file.parent.parent, file.parent):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(_DIRECTORY_MODE)
+    return file
 
 
 def _warn_of_implied(label: str, implied: list[bytes]) -> list[str]:
@@ -137,9 +146,7 @@ def _warn_of_implied(label: str, implied: list[bytes]) -> list[str]:
 
 
 def _link(out: Path, diff_id: Digest, target: Path) -> CachedLayer:
-    file = out / entry_path(diff_id)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.symlink_to(target)
+    _make_place(out, diff_id).symlink_to(target)
     return _describe(diff_id, target, [])
 
 

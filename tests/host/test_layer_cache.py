@@ -1,7 +1,7 @@
 """Layer caches as EROFS files that Linux mounts, stacked by overlayfs as containerd stacks them.
 
 With `NIXOCI_CONTAINERD` also in containerd 2.4: it names a folder with that containerd's programs `containerd`, `ctr`
-and `containerd-shim-runc-v2`, which no Debian has yet.
+and `containerd-shim-runc-v2`, which no Debian has yet, and with `crictl`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.support.layout import write_layout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.host.images import Pair
+    from tests.host.images import Image, Pair
 
 FOLDER = "/home/layers"
 CACHE = f"{FOLDER}/cache"
@@ -175,9 +175,8 @@ def test_an_image_stacks_to_what_umoci_unpacks(
     image = images[name].old
     layout = image.inside.removeprefix("oci:")
     machine.run(["umoci", "unpack", "--image", layout, f"{FOLDER}/{name}"], timeout=120)
-    config = json.loads(machine.run(["skopeo", "inspect", "--config", image.inside]).stdout)
     known = {entry["diffId"]: entry["path"] for entry in cache}
-    files = [f"{CACHE}/{known[diff_id]}" for diff_id in config["rootfs"]["diff_ids"]]
+    files = [f"{CACHE}/{known[diff_id]}" for diff_id in diff_ids(machine, image)]
     mount(machine, f"{FOLDER}/{name}-mounts", {name: files})
     root = machine.root / FOLDER.lstrip("/")
     ours, theirs = (
@@ -195,6 +194,12 @@ def test_an_image_stacks_to_what_umoci_unpacks(
     # umoci leaves today's time on directories that it changes in passing
     assert all(ours[path]["mtime"] == theirs[path]["mtime"] for path in theirs if ours[path]["kind"] is Kind.REGULAR)
     assert any(entry["xattrs"] for entry in ours.values()), "no file has a capability"
+
+
+def diff_ids(machine: Machine, image: Image) -> list[str]:
+    config = json.loads(machine.run(["skopeo", "inspect", "--config", image.inside]).stdout)
+    found: list[str] = config["rootfs"]["diff_ids"]
+    return found
 
 
 @pytest.mark.usefixtures("cache")
@@ -242,6 +247,9 @@ state = "/run/containerd-2.4"
   platform = "linux/amd64"
   snapshotter = "erofs"
   differ = "erofs"
+
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "erofs"
 """
 
 
@@ -254,15 +262,18 @@ def test_containerd_pulls_without_a_layer(machine: Machine, images: dict[str, Pa
     start = ["systemd-run", "--quiet", "--unit=containerd-2.4", "--service-type=notify", path]
     machine.run([*start, f"{PROGRAMS}/containerd", "--config=/etc/containerd-2.4.toml"])
     ctr = [f"{PROGRAMS}/ctr", "--address=/run/containerd-2.4.sock"]
+    crictl = [f"{PROGRAMS}/crictl", "--image-endpoint=unix:///run/containerd-2.4.sock"]
     with Registry(machine) as registry:
-        reference = registry.push(images["nginx"].old)
+        reference, other = (registry.push(images[name].old) for name in NAMES)
         registry.clear()
         machine.run([*ctr, "images", "pull", "--plain-http", "--snapshotter=erofs", reference], timeout=60)
+        machine.run([*crictl, "pull", other], timeout=60)  # as kubelet does
         fetched = [request.path for request in registry.requests() if "/blobs/" in request.path]
-    assert len(fetched) == 1, "other blobs than the config"
+    assert len(fetched) == 2, "other blobs than the two configs"
     snapshots = f"{FOLDER}/containerd/io.containerd.snapshotter.v1.erofs/snapshots"
     links = machine.run(["find", snapshots, "-name", "layer.erofs", "-printf", "%l\\n"]).stdout.split()
-    assert len(links) == 3
+    layers = {layer for name in NAMES for layer in diff_ids(machine, images[name].old)}
+    assert len(links) >= len(layers)
     assert all(link.startswith(f"{CACHE}/sha256/") for link in links)
     script = "stat --format=%U:%a /usr/bin/su && getcap /usr/bin/ping && echo mine > /file && cat /file"
     run = [*ctr, "run", "--rm", "--snapshotter=erofs", f"--runc-binary={runc}", reference, "test", "sh", "-c", script]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,19 @@ def test_caches_are_joined_by_links_to_the_files_themselves(tmp_path: Path) -> N
     base, top = (entry_path(Digest.of(data)) for data in (BASE, TOP))
     assert (tmp_path / "again" / base).readlink() == caches[0] / base
     assert (tmp_path / "again" / top).readlink() == caches[1] / top
+
+
+def test_other_users_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    image, source = image_of(BASE)
+    before = os.umask(0o077)
+    try:
+        build_layer_cache(tmp_path / "cache", distinct_layers([(source, image)]), mkfs_erofs=mkfs(tmp_path))
+        join_layer_caches(tmp_path / "joined", [tmp_path / "cache"])
+    finally:
+        os.umask(before)
+    for cache in (tmp_path / "cache", tmp_path / "joined"):
+        folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o755] * 3
 
 
 def test_an_empty_cache_is_one(tmp_path: Path) -> None:
