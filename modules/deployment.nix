@@ -229,7 +229,7 @@ in
         tools
         // {
           inherit (cfg) lock platform;
-          inherit (pkgs) oras cacert;
+          inherit (pkgs) cacert erofs-utils oras;
         }
       )).images
   );

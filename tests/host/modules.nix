@@ -29,6 +29,7 @@ let
     };
     bash = program;
     composefs = program;
+    erofs-utils = program;
     containerd = program;
     coreutils = program;
     crun = program;
