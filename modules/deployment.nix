@@ -261,7 +261,7 @@ in
   # Options whose units podman runs.
   ofPodman =
     map (name: "${path}.containers.${name}") (
-      lib.attrNames (lib.filterAttrs (_: container: container.backend != "bundle") cfg.containers)
+      lib.attrNames (lib.filterAttrs (_: container: lib.elem container.backend [ "podman" "rootfs" ]) cfg.containers)
     )
     ++ map (each: each.option) (
       lib.concatLists (lib.mapAttrsToList unitsOf (removeAttrs unitOf [ "containers" ]))

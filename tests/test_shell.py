@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from nixoci.units import systemd_service
+from nixoci.units.health import _TRY
 from nixoci.units.roots import _DROP_OF_USER, _KEEP, _KEEP_OF_USER
-from nixoci.units.service import _END, _TRY, _WAIT
+from nixoci.units.service import _END, _WAIT
 from nixoci.units.start import start_script, stop_script
 from tests.units.samples import MOUNTED, OUTPUT, bundled
+
+_OF_SYSTEMD = (systemd_service._ENTER, systemd_service._END)
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [file for file in (*ROOT.glob("nixoci/**/*.sh"), *ROOT.glob("scripts/*"), ROOT / ".ci/run") if file.is_file()]
@@ -40,7 +44,7 @@ def test_scripts_of_bundles(tmp_path: Path, options: dict[str, object]) -> None:
         shellcheck("-", text=text)
 
 
-@pytest.mark.parametrize("command", [_TRY, _WAIT, _END, _KEEP, _KEEP_OF_USER, _DROP_OF_USER])
+@pytest.mark.parametrize("command", [_TRY, _WAIT, _END, _KEEP, _KEEP_OF_USER, _DROP_OF_USER, *_OF_SYSTEMD])
 def test_commands_in_units(command: str) -> None:
     shellcheck("--shell=sh", "-", text=f"{command}\n")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root
+from nixoci.container.environment import process_environment
 from nixoci.container.model import Notify, Runtime, WritableLayer
 from nixoci.container.notation import Tmpfs
 from nixoci.container.places import (
@@ -17,7 +18,7 @@ from nixoci.container.places import (
     run_directory,
     secret_file,
 )
-from nixoci.container.resolve import DEFAULT_PATH, ResolvedContainer
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.container.resolver import HostEntry
 from nixoci.document import dump
 from nixoci.tree.model import Inode, Kind
@@ -34,11 +35,11 @@ CGROUP = "container"
 NOTIFY_SOCKET = "/run/systemd/notify"
 
 _TMPFS = ("rw", "rprivate", "nosuid", "nodev", "tmpcopyup")
-_OF_PODMAN = {"U", "notmpcopyup", "copy", "nocopy", "consistency", "nocreate"}
+OF_PODMAN = {"U", "notmpcopyup", "copy", "nocopy", "consistency", "nocreate"}
 _BIND = ("rbind", "rprivate", "nosuid", "nodev")
 _VOLUME = ("rbind", "rprivate")
 _ANNOTATION = "org.opencontainers.image."
-_NEW_DIRECTORY = Inode(Kind.DIRECTORY)
+NEW_DIRECTORY = Inode(Kind.DIRECTORY)
 _LOCALHOST = "localhost"
 _LIMITS = 2**64
 """The number of limits; the kernel's largest one, -1 as an unsigned number, is no limit."""
@@ -83,8 +84,8 @@ def bundle_config(
     """
     parsed = container.parsed
     # a process that may remount could make a read-only bind mount of the store writable
-    etc_files = {} if parsed.capabilities.may_mount else _etc_files(container)
-    mounts = _mounts(container, {f"/etc/{name}": str(folder / name) for name in etc_files})
+    own = {} if parsed.capabilities.may_mount else etc_files(container)
+    mounts = _mounts(container, {f"/etc/{name}": str(folder / name) for name in own})
     root = choose_root(container, [mount["destination"] for mount in mounts])
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup", *(["network"] if parsed.no_network else [])]
     linux: dict[str, Any] = {
@@ -116,7 +117,7 @@ def bundle_config(
     }
     merged = _merge(config, container.declared.settings.runtime)
     parts = _parts(merged, container) if container.declared.environment_files else None
-    return Bundle(merged, root, etc_files, parts)
+    return Bundle(merged, root, own, parts)
 
 
 def _parts(config: dict[str, Any], container: ResolvedContainer) -> tuple[str, str]:
@@ -124,7 +125,7 @@ def _parts(config: dict[str, Any], container: ResolvedContainer) -> tuple[str, s
     mark = "="
     while mark in dump(config):
         mark += "="
-    own = container.declared.environment | _notify_variable(container)
+    own = container.declared.environment | notify_variable(container)
     process = config["process"]
     env = [*process["env"], mark, *(f"{name}={value}" for name, value in own.items())]
     before, after = dump(config | {"process": process | {"env": env}}).split(f'"{mark}"')
@@ -137,7 +138,7 @@ def _root_path(container: ResolvedContainer, root: Root, image: Callable[[], str
     return image() if image is not None and root is Root.IMAGE else root_directory(container.name)
 
 
-def _etc_files(container: ResolvedContainer) -> dict[str, str]:
+def etc_files(container: ResolvedContainer) -> dict[str, str]:
     """Return the files of /etc with the container's name and, without a network, the address of localhost.
 
     A read-only tree gets only the files that it already has, because a mount needs a mount point.
@@ -176,23 +177,15 @@ def host_files(container: ResolvedContainer) -> tuple[str, ...]:
     return ("hosts",) if container.parsed.resolver.image_file else ("hosts", "resolv.conf")
 
 
-def _notify_variable(container: ResolvedContainer) -> dict[str, str]:
+def notify_variable(container: ResolvedContainer) -> dict[str, str]:
+    """Return the variable that names the socket for reports of readiness, if the container makes them."""
     return {"NOTIFY_SOCKET": NOTIFY_SOCKET} if container.declared.notify is Notify.CONTAINER else {}
 
 
 def _process(container: ResolvedContainer) -> dict[str, Any]:
     user: dict[str, Any] = {"uid": container.user.uid, "gid": container.user.gid, "umask": 0o022}
     user["additionalGids"] = list(container.user.additional_gids)
-    environment = {"PATH": DEFAULT_PATH} | container.environment
-    for name, value in (
-        ("container", "oci"),
-        ("HOME", container.user.home or container.workdir),
-        ("HOSTNAME", container.hostname),
-    ):
-        environment.setdefault(name, value)
-    if container.parsed.timezone is not None and container.has_zone:
-        environment.setdefault("TZ", container.parsed.timezone)
-    environment |= _notify_variable(container)
+    environment = process_environment(container) | notify_variable(container)
     limits = [
         {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft % _LIMITS, "hard": limit.hard % _LIMITS}
         for limit in container.parsed.ulimits
@@ -281,7 +274,7 @@ def _tmpfs(container: ResolvedContainer, tmpfs: Tmpfs) -> dict[str, Any]:
     given = {option.partition("=")[0] for option in tmpfs.options}
     if "notmpcopyup" in given:
         options.remove("tmpcopyup")
-    inode = container.tree.find(tmpfs.target) or _NEW_DIRECTORY
+    inode = container.tree.find(tmpfs.target) or NEW_DIRECTORY
     owner = container.user if "U" in given else inode
     for name, value in (("mode", f"{inode.mode:o}"), ("uid", str(owner.uid)), ("gid", str(owner.gid))):
         if name not in given:
@@ -289,7 +282,7 @@ def _tmpfs(container: ResolvedContainer, tmpfs: Tmpfs) -> dict[str, Any]:
     for option in tmpfs.options:
         if option == "ro" and "rw" in options:
             options.remove("rw")
-        if option not in options and option.partition("=")[0] not in _OF_PODMAN:
+        if option not in options and option.partition("=")[0] not in OF_PODMAN:
             options.append(option)
     return {"destination": tmpfs.target, "type": "tmpfs", "source": "tmpfs", "options": options}
 

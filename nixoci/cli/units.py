@@ -13,7 +13,7 @@ from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_pro
 from nixoci.cli.common import json_option, print_json, warn
 from nixoci.cli.files import INPUT, PATH, Input
 from nixoci.cli.verb import verb
-from nixoci.container.model import Backend, Container, Deployment
+from nixoci.container.model import Container, Deployment
 from nixoci.container.schema import deployment_schema
 from nixoci.document import json_key, load, parse, structure
 from nixoci.errors import ContainerError
@@ -53,7 +53,9 @@ _seccomp_option = click.option(
 @click.option("--user", is_flag=True, help="Write units for a user's own systemd.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and exit.")
 @click.option("--attribute", metavar="NAME", help="Read the document at key NAME of FILE (`.attrs.json`).")
-@click.option("--only", metavar="NAME", help="Write the units of this bundle only; FILE may lack the others.")
+@click.option(
+    "--only", metavar="NAME", help="Write the units of this container without podman only; FILE may lack others."
+)
 @click.option(
     "--bundle",
     "prebuilt",
@@ -94,7 +96,7 @@ def units(
         deployment = parse(Deployment, file.read_bytes(), what=str(file), strict=True)
     else:
         deployment = _read_attribute(file, attribute)
-    bundles = any(container.backend is Backend.BUNDLE for container in deployment.containers.values())
+    bundles = any(not container.backend.uses_podman for container in deployment.containers.values())
     try:
         warnings = build_units(
             deployment,

@@ -6,7 +6,7 @@ from pathlib import Path
 from nixoci.container.declared import as_declared
 from nixoci.container.image_tree import ImageTree
 from nixoci.container.model import Deployment, sorted_mappings
-from nixoci.container.name_rules import check_health_unit
+from nixoci.container.name_rules import check_more_units
 from nixoci.container.parse import ParsedDeployment
 from nixoci.container.resolve import ResolvedContainer, resolve
 from nixoci.container.rules import check, check_bundle, check_resolved
@@ -47,7 +47,7 @@ def resolve_deployment(deployment: Deployment, *, user: bool = False, only: str 
             trees[path] = ImageTree.open(Path(path))
         containers.append(resolve(container, trees[path]))
         check_resolved(containers[-1])
-        check_health_unit(containers[-1], deployment)
+        check_more_units(containers[-1], deployment)
     return ResolvedDeployment(parsed, tuple(containers))
 
 

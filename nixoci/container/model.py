@@ -60,6 +60,12 @@ class Backend(_Choice):
     PODMAN = "podman"
     ROOTFS = "rootfs"
     BUNDLE = "bundle"
+    SYSTEMD = "systemd"
+
+    @property
+    def uses_podman(self) -> bool:
+        """True if podman runs the containers."""
+        return self in {Backend.PODMAN, Backend.ROOTFS}
 
 
 class Engine(_Choice):
@@ -182,7 +188,7 @@ class Container:
         default=Backend.PODMAN,
         metadata=about(
             "`podman` runs the image from the image store. `rootfs` runs the bare tree with podman: for an old podman"
-            " or kernel; owners are lost. `bundle` needs only systemd and crun (or runc)."
+            " or kernel; owners are lost. `bundle` needs only systemd and crun (or runc). `systemd` needs no runtime."
         ),
     )
     runtime: Runtime | None = field(
@@ -225,7 +231,7 @@ class Container:
         default_factory=list,
         metadata=about(
             "Networks of this document or of podman, with podman's options (`NAME:alias=db,ip=10.0.0.2`), or `host`,"
-            " `none` or `container:NAME`. A bundle has `host` or `none`."
+            " `none` or `container:NAME`. A bundle and the systemd backend have `host` or `none`."
         ),
     )
     dns: list[str] = field(
@@ -260,7 +266,7 @@ class Container:
         default=None,
         metadata=about(
             "The user namespace: `host`, `auto[:OPTIONS]`, `keep-id[:OPTIONS]`, and for a user's containers `nomap`"
-            " (podman-run(1), `--userns`). A bundle has `host`."
+            " (podman-run(1), `--userns`). A bundle and the systemd backend have `host`."
         ),
     )
     init: bool = field(
@@ -273,7 +279,7 @@ class Container:
     extra_options: list[str] = field(default_factory=list, metadata=about("More arguments for `podman run`."))
     log_driver: LogDriver | None = field(
         default=None,
-        metadata=about("The destination of the output, by default `journald`. A bundle has no other."),
+        metadata=about("The destination of the output, by default `journald`. Only podman has others."),
     )
     log_options: dict[str, str] = field(
         default_factory=dict,

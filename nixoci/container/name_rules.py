@@ -4,7 +4,16 @@ import posixpath
 
 from nixoci.container.model import Backend, Deployment, WritableLayer
 from nixoci.container.parse import NAME, service_name
-from nixoci.container.places import IMAGES, IMAGES_UNIT, VOLUMES, health_unit, layer_directory, register_unit
+from nixoci.container.places import (
+    IMAGES,
+    IMAGES_UNIT,
+    VOLUMES,
+    health_unit,
+    keep_unit,
+    layer_directory,
+    log_unit,
+    register_unit,
+)
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 
@@ -13,7 +22,6 @@ QUADLET_KINDS = {"kube": "", "image": "-image", "build": "-build", "artifact": "
 
 _VOLUMES = posixpath.basename(VOLUMES)
 _IMAGES = posixpath.basename(IMAGES)
-_OF_PODMAN = {Backend.PODMAN, Backend.ROOTFS}
 _OWN_KINDS = {"container": "containers", "volume": "volumes", "network": "networks", "pod": "pods"}
 
 
@@ -32,10 +40,10 @@ def check_names(deployment: Deployment) -> None:
             )
         units[unit] = option
     for name in deployment.pods:
-        if name in deployment.containers and deployment.containers[name].backend is not Backend.BUNDLE:
+        if name in deployment.containers and deployment.containers[name].backend.uses_podman:
             raise ContainerError(f"pods.{name}: podman has a container of that name; rename one of them")
     taken = deployment.containers.get(_IMAGES)
-    if taken is not None and (taken.backend not in _OF_PODMAN or taken.secrets):
+    if taken is not None and (not taken.backend.uses_podman or taken.secrets):
         raise ContainerError(f"containers.{_IMAGES}: {IMAGES} has the mounts of all images; rename the container")
     kept = deployment.containers.get(_VOLUMES)
     if kept is not None and kept.writable_layer is WritableLayer.PERSISTENT:
@@ -45,21 +53,29 @@ def check_names(deployment: Deployment) -> None:
         )
 
 
-def check_health_unit(container: ResolvedContainer, deployment: Deployment) -> None:
-    """Refuse a part with the name of a unit that a container has besides its own: a bundle's health check.
+def check_more_units(container: ResolvedContainer, deployment: Deployment) -> None:
+    """Refuse a part with the name of a unit that a container has besides its own: its health check, its log.
 
     Raises:
         ContainerError: The message starts with the part of that name.
     """
-    if container.declared.backend is not Backend.BUNDLE or container.health is None:
-        return
-    checks = health_unit(container.parsed.service)
-    for option, unit in _units(deployment):
-        if unit == checks:
-            raise ContainerError(
-                f"{option}: its unit is {unit}.service, like that of {container.option('healthcheck')}; rename one of"
-                " them"
-            )
+    for field, unit in _more_units(container):
+        for option, other in _units(deployment):
+            if unit == other:
+                raise ContainerError(
+                    f"{option}: its unit is {unit}.service, like that of {container.option(field)}; rename one of them"
+                )
+
+
+def _more_units(container: ResolvedContainer) -> list[tuple[str, str]]:
+    """Return the units that a container has besides its own, by the option that makes each."""
+    backend, service = container.declared.backend, container.parsed.service
+    units = []
+    if not backend.uses_podman and container.health is not None:
+        units.append(("healthcheck", health_unit(service)))
+    if backend is Backend.SYSTEMD:
+        units += [("backend", log_unit(service)), ("backend", keep_unit(service))]
+    return units
 
 
 def _units(deployment: Deployment) -> list[tuple[str, str]]:

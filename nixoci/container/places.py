@@ -131,6 +131,21 @@ def register_unit(engine: Engine) -> str:
     return f"nixoci-register-{engine}"
 
 
+def log_unit(service: str) -> str:
+    """Return the name, without suffix, of the socket and service that log the output of a container of systemd."""
+    return f"{service}-log"
+
+
+def keep_unit(service: str) -> str:
+    """Return the name, without suffix, of the service that keeps what a container of systemd needs while it runs."""
+    return f"{service}-keep"
+
+
+def log_pipe(container: str) -> str:
+    """Return the pipe that takes the output of a container of systemd."""
+    return f"{run_directory(container)}/log"
+
+
 def gc_root_directory(service: str) -> str:
     """Return the directory of the roots that a container's unit makes while the container runs."""
     return f"{GC_ROOTS}/nixoci/{service}"

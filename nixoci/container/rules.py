@@ -9,7 +9,6 @@ from nixoci.container.backends.bundle import PODMAN_MOUNT_OPTIONS
 from nixoci.container.backends.podman import check_networks
 from nixoci.container.characters import line, text
 from nixoci.container.model import (
-    Backend,
     Deployment,
     Engine,
     LogDriver,
@@ -75,7 +74,7 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
 
 
 def check_bundle(name: str, deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
-    """Read and check one container of a document, whose backend is `bundle`; the others may be missing.
+    """Read and check one container of a document, whose backend is `bundle` or `systemd`; the others may be missing.
 
     Args:
         name: The container.
@@ -89,8 +88,10 @@ def check_bundle(name: str, deployment: Deployment, *, user: bool = False) -> Pa
         ContainerError: It is not there, or breaks a rule; the message starts with the option.
     """
     container = deployment.containers.get(name)
-    if container is None or container.backend is not Backend.BUNDLE:
-        raise ContainerError(f"containers.{name}: no container with the bundle backend; name one of this document")
+    if container is None or container.backend.uses_podman:
+        raise ContainerError(
+            f"containers.{name}: no container with the bundle or systemd backend; name one of this document"
+        )
     check_names(deployment)
     _check_paths(deployment)
     parsed = parse_deployment(deployment, only=name)
@@ -261,8 +262,8 @@ def _check_service(container: ParsedContainer) -> None:
     option, kind = container.option("settings.unit.Service.Type"), service.get("Type")
     if kind is None:
         return
-    if container.declared.backend is Backend.BUNDLE:
-        raise ContainerError(f"{option}: a bundle's start decides it; use notify")
+    if not container.declared.backend.uses_podman:
+        raise ContainerError(f"{option}: the container's start decides it; use notify")
     restart = service.get("Restart", str(container.declared.restart))
     if kind == "oneshot" and restart in {str(Restart.ALWAYS), str(Restart.ON_SUCCESS)}:
         raise ContainerError(

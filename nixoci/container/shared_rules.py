@@ -1,6 +1,6 @@
 """Rules of what a container shares with others: a pod's namespaces, another container's network, the host's."""
 
-from nixoci.container.model import Backend, Deployment
+from nixoci.container.model import Deployment
 from nixoci.container.parse import ParsedContainer
 from nixoci.container.resolver import HOST_GATEWAY
 from nixoci.errors import ContainerError
@@ -42,9 +42,10 @@ def check_shared_network(container: ParsedContainer, deployment: Deployment) -> 
     declared, option = container.declared, container.option
     for index, network in enumerate(container.networks):
         other = deployment.containers.get(network.container or "")
-        if other is not None and other.backend is Backend.BUNDLE:
+        if other is not None and not other.backend.uses_podman:
             raise ContainerError(
-                f"{option(f'networks[{index}]')}: podman knows no container of the bundle backend; name another"
+                f"{option(f'networks[{index}]')}: podman knows no container of the {other.backend} backend; name"
+                " another"
             )
         if network.container is None:
             continue

@@ -4,7 +4,8 @@ lib/systemd/system/           services, with `.wants` links (lib/systemd/user/ f
 share/containers/systemd/     the Quadlet files that some of them were made from
 share/nixoci/bundles/NAME/    config.json and the files it mounts, the mount table, start and stop scripts
 share/nixoci/images/NAME      the layer of a mounted image; share/nixoci/image-stores/NAME without another image store
-share/nixoci/tmpfiles/        the files that bundles have systemd-tmpfiles make
+share/nixoci/services/NAME/   the files that a service of the systemd backend reads: launchers, layers of its root
+share/nixoci/tmpfiles/        the files that bundles and these services have systemd-tmpfiles make
 storage.conf, storage.conf.d/ those of the image store, if it has them; `nixoci switch` links the drop-in
 """
 
@@ -25,12 +26,14 @@ from nixoci.units.directories import Output, make_directories
 from nixoci.units.engines import write_engine_services
 from nixoci.units.images import write_images_service
 from nixoci.units.podman import generate_services, write_engine_files, write_image_container, write_rootfs_container
+from nixoci.units.systemd_container import write_systemd
 from nixoci.units.tools import Tools
 
 _WRITERS: dict[Backend, Callable[[Output, ResolvedContainer], list[str]]] = {
     Backend.PODMAN: write_image_container,
     Backend.ROOTFS: write_rootfs_container,
     Backend.BUNDLE: write_bundle,
+    Backend.SYSTEMD: write_systemd,
 }
 """The writer of each backend's containers; it returns warnings."""
 
@@ -57,7 +60,7 @@ def build_units(
         tools: The programs that units run, and that make them.
         profile: The seccomp profile of bundles (`read_profile`), None for no confinement.
         user: Make units for a user's own systemd.
-        only: The one bundle to write, for an output of its own; the other containers may be missing.
+        only: The one container without podman to write, for an output of its own; the other containers may be missing.
         prebuilt: Outputs of `only` by name, which are linked instead of written again.
 
     Raises:

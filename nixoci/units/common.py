@@ -6,7 +6,7 @@ import signal
 
 from nixoci.container.model import Restart
 from nixoci.container.places import unit_secrets
-from nixoci.container.resolve import ResolvedContainer
+from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.units.escape import UnitFile, UnitText, command, literal, raw, word
 from nixoci.units.tools import Tools
 
@@ -16,6 +16,7 @@ _RESTART_AFTER_KILL = {Restart.ON_FAILURE, Restart.ON_ABNORMAL, Restart.ON_ABORT
 STOP_GRACE = 30
 """Seconds that a runtime needs to stop a container that has ended."""
 _START_GRACE = 60
+_LIMIT = 1 << 20
 
 USER_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The directories of programs on NixOS and elsewhere: rootless podman runs newuidmap, and its image store's mount
@@ -85,6 +86,31 @@ def add_clean_exit(unit: UnitFile, container: ResolvedContainer, name: str, *, m
     if not container.declared.stop_timeout and container.declared.restart in _RESTART_AFTER_KILL:
         # the kernel kills with the same signal, and that is no clean exit
         unit.add("Service", "RestartForceExitStatus", literal(status))
+
+
+def add_stop(unit: UnitFile, container: ResolvedContainer) -> None:
+    """Add the end of a container whose own process is the unit's main one."""
+    # 0 would kill the container at once; cleaning up has the same limit, and needs some time
+    seconds = container.declared.stop_timeout
+    signal_name = stop_signal(container, unset=DEFAULT_STOP_SIGNAL)
+    unit.add("Service", "KillSignal", literal(signal_name))
+    unit.add("Service", "TimeoutStopSec", literal(f"{seconds or STOP_GRACE}s"))
+    add_clean_exit(unit, container, signal_name, main_process=True)
+
+
+def add_resources(unit: UnitFile, container: ResolvedContainer) -> None:
+    """Add the limits of a container that no engine runs, its restart and its name in the journal."""
+    # the limits of podman's containers, or the nearest that the host allows
+    for limit in ("LimitNOFILE", "LimitNPROC"):
+        unit.add("Service", limit, literal(str(_LIMIT)))
+    if (memory := container.parsed.memory) is not None:
+        # as podman: as much swap as memory
+        unit.add("Service", "MemoryMax", literal(str(memory)))
+        unit.add("Service", "MemorySwapMax", literal(str(memory)))
+    if (most := container.declared.pids_limit) is not None:
+        unit.add("Service", "TasksMax", literal("infinity" if most < 0 else str(most)))
+    unit.add("Service", "Restart", literal(str(container.declared.restart)))
+    unit.add("Service", "SyslogIdentifier", literal(container.name))
 
 
 def signal_number(name: str) -> int:

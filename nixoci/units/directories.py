@@ -54,6 +54,10 @@ class Output:
         """Return the directory of a bundle."""
         return self.bundles / container
 
+    def service(self, container: str) -> Path:
+        """Return the directory of the files that a service of the systemd backend reads."""
+        return self.out / "share/nixoci/services" / container
+
     def start_tmpfiles(self, container: str) -> Path:
         """Return the file that applies before a bundle's root is mounted."""
         return self.tmpfiles / f"{container}.conf"
@@ -68,6 +72,17 @@ def make_directories(output: Output) -> None:
     """Make the directories of an output."""
     for folder in (output.units, output.quadlets, output.tmpfiles / "volumes", output.bundles, output.images):
         folder.mkdir(parents=True)
+
+
+def lines_text(lines: list[str]) -> str:
+    """Return the text of lines."""
+    return "".join(f"{line}\n" for line in lines)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file, unless it would be empty."""
+    if text:
+        file.write_text(text, encoding="utf-8")
 
 
 def write_unit(folder: Path, unit: UnitFile) -> None:

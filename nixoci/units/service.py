@@ -17,26 +17,22 @@ from nixoci.container.places import health_unit, mount_source, pid_file, runtime
 from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.units.common import (
     STOP_GRACE,
-    add_clean_exit,
     add_install,
     add_order,
+    add_resources,
     add_secrets,
+    add_stop,
     add_zone_directory,
     signal_number,
     start_timeout,
-    stop_signal,
-    stop_timeout,
 )
 from nixoci.units.directories import Output
 from nixoci.units.escape import UnitFile, command, literal, raw, word
+from nixoci.units.health import check_units, limited
 from nixoci.units.images import add_images_service
 from nixoci.units.runtime import Commands
 from nixoci.units.tools import Tools
 
-_TRY = (
-    "left=$1; pause=$2; interval=$3; shift 3;"
-    ' until "$@"; do [ $((left -= 1)) -gt 0 ] || exit 1; "$pause" "$interval"; done'
-)
 # a container that has ended will not become healthy
 _WAIT = 'read -r pid < "$1"; pause=$2; shift 2; until "$@"; do kill -0 "$pid" || exit 1; "$pause" 1; done'
 # a container that has ended meanwhile gets no signal; its runtime forgets it when the unit has cleaned up
@@ -45,8 +41,6 @@ _END = (
     ' "$@" "$signal" || exit 0;'
     ' while [ -e "$state" ]; do [ $((left -= 1)) -ge 0 ] || { "$@" 9; exit; }; "$pause" 1; done'
 )
-_KILL_AFTER = "5s"
-_LIMIT = 1 << 20
 
 
 def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output) -> UnitFile:
@@ -98,34 +92,11 @@ def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output)
 
 
 def health_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
-    """Return a service that checks a bundle's health and its timer; nothing without a health check.
-
-    The service, NAME-health, fails once so many checks in a row have failed that the container is unhealthy. Then it
-    also does to the container what `onFailure` says.
-    """
+    """Return the service that checks a bundle's health and its timer; nothing without a health check."""
     if (health := container.health) is None:
         return []
-    name, checked, checks = container.name, f"{container.parsed.service}.service", health_unit(container.parsed.service)
-    service = UnitFile(f"{checks}.service")
-    service.add("Unit", "Description", literal(f"Health of container {name}"))
-    service.add("Unit", "Requisite", literal(checked))
-    service.add("Unit", "After", literal(checked))
-    service.add("Service", "Type", literal("oneshot"))
-    check = _check(health, Commands.of(container, tools), tools)
-    tries = [str(health.retries), tools.sleep, _seconds(health.interval)]
-    service.add("Service", "ExecStart", command([tools.sh, "-c", _TRY, name, *tries, *check]))
-    if health.action is not HealthAction.NONE:
-        service.add("Service", "ExecStopPost", command(_end(container, health.action, tools)))
-        service.add("Service", "TimeoutStopSec", stop_timeout(container))
-    service.add("Service", "SyslogIdentifier", literal(checks))
-    timer = UnitFile(f"{checks}.timer")
-    timer.add("Unit", "Description", literal(f"Health of container {name}"))
-    timer.add("Unit", "BindsTo", literal(checked))
-    timer.add("Unit", "After", literal(checked))
-    timer.add("Timer", "OnActiveSec", literal(f"{max(health.start_period, health.interval) // 1000}us"))
-    timer.add("Timer", "OnUnitInactiveSec", literal(f"{health.interval // 1000}us"))
-    timer.add("Timer", "AccuracySec", literal("1s"))
-    return [service, timer]
+    end = None if health.action is HealthAction.NONE else _end(container, health.action, tools)
+    return check_units(container, tools, check=_check(health, Commands.of(container, tools), tools), end=end)
 
 
 def _end(container: ResolvedContainer, action: HealthAction, tools: Tools) -> list[str]:
@@ -142,35 +113,15 @@ def _add_limits(unit: UnitFile, container: ResolvedContainer) -> None:
     unit.add("Service", "KillMode", literal("mixed"))
     # otherwise systemd kills the process that writes the log when the container has ended, and the last lines are lost
     unit.add("Service", "ExitType", literal("cgroup"))
-    # 0 would kill the container at once; the stop script has the same limit, and needs some time
-    seconds = container.declared.stop_timeout
-    signal_name = stop_signal(container, unset=DEFAULT_STOP_SIGNAL)
-    unit.add("Service", "KillSignal", literal(signal_name))
-    unit.add("Service", "TimeoutStopSec", literal(f"{seconds or STOP_GRACE}s"))
-    add_clean_exit(unit, container, signal_name, main_process=True)
-    # the limits of podman's containers, or the nearest that the host allows
-    for limit in ("LimitNOFILE", "LimitNPROC"):
-        unit.add("Service", limit, literal(str(_LIMIT)))
-    if (memory := container.parsed.memory) is not None:
-        # as podman: as much swap as memory
-        unit.add("Service", "MemoryMax", literal(str(memory)))
-        unit.add("Service", "MemorySwapMax", literal(str(memory)))
-    if (most := container.declared.pids_limit) is not None:
-        unit.add("Service", "TasksMax", literal("infinity" if most < 0 else str(most)))
+    add_stop(unit, container)
+    add_resources(unit, container)
     unit.add("Service", "Delegate", literal("true"))
     unit.add("Service", "DevicePolicy", literal("closed"))
     # that allows terminals already; systemd compiles the list at each start
     devices = {"/dev/fuse": "rwm"} | {each.source: each.access for each in container.parsed.devices}
     for device, access in devices.items():
         unit.add("Service", "DeviceAllow", raw(container.option("devices"), f"{device} {access}"))
-    unit.add("Service", "Restart", literal(str(container.declared.restart)))
-    unit.add("Service", "SyslogIdentifier", literal(container.name))
 
 
 def _check(health: Health, runtime: Commands, tools: Tools) -> list[str]:
-    """Return the command that checks health once, within the time for one check."""
-    return [tools.timeout, f"--kill-after={_KILL_AFTER}", _seconds(health.timeout), *runtime.execute(health.test.argv)]
-
-
-def _seconds(nanoseconds: int) -> str:
-    return f"{nanoseconds / 10**9:.3f}".rstrip("0").rstrip(".")
+    return limited(health, runtime.execute(health.test.argv), tools)

@@ -1,5 +1,6 @@
 """The start and stop of a bundle: its mounts, its files, and the values of start.sh and stop.sh."""
 
+import re
 import shlex
 from dataclasses import replace
 from importlib.resources import files
@@ -36,6 +37,7 @@ _IN_TMPFILES = set(" \"'\\%")
 ENVIRONMENT = "environment"
 """The script of a bundle that reads its environment files."""
 _LOOPBACK = "127.0.0.1"
+_INCLUDE = re.compile(r"^# include (\S+)\n", re.MULTILINE)
 _UMASK = 0o022
 _MKDIR_BITS = 0o1777
 """The mode bits that mkdir(2) sets."""
@@ -49,8 +51,8 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output, *
     tools, name = output.tools, container.name
     commands = Commands.of(container, tools)
     named = [named_volume(mount.source) for mount in container.parsed.named_volumes]
-    kept = _kept(container, output, image)
-    return _script(
+    stays = kept(container, output, image)
+    return script(
         "start.sh",
         name=name,
         bundle=output.bundle(name),
@@ -67,12 +69,12 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output, *
         mount_hint=_layer_hint(container) if bundle.root is Root.PERSISTENT else "",
         work=_work(container, bundle) if bundle.root is Root.VOLATILE else "",
         bound=bound_runtime(tools.crun) if _is_bound(container, image, tools) else "",
-        gc_roots=gc_root_directory(container.parsed.service) if kept else "",
-        kept=" ".join(kept),
+        gc_roots=gc_root_directory(container.parsed.service) if stays else "",
+        kept=" ".join(stays),
         volumes=" ".join(named),
         volume_tmpfiles=output.volume_tmpfiles(name) if named else "",
         host_files=" ".join(host_files(container)),
-        hosts="".join(entry.line for entry in _reachable(container)),
+        hosts="".join(entry.line for entry in reachable_hosts(container)),
         resolver=container.parsed.resolver.lines,
         replaced=" ".join(container.parsed.resolver.replaced),
         timezone="" if container.has_zone else container.parsed.timezone or "",
@@ -102,19 +104,19 @@ def environment_script(container: ResolvedContainer, output: Output) -> str:
     head, tail = (folder / part for part in CONFIG_PARTS)
     programs = {"sh": output.tools.sh, "cat": output.tools.cat}
     option = container.option("environmentFiles")
-    return _script("environment.sh", head=head, tail=tail, option=option, files="\n".join(files), **programs)
+    return script("environment.sh", head=head, tail=tail, option=option, files="\n".join(files), **programs)
 
 
 def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output, *, image: MountedImage | None) -> str:
     """Return the script that removes everything that the start script made, as far as it got."""
-    return _script(
+    return script(
         "stop.sh",
         name=container.name,
         run=run_directory(container.name),
         runtime=Commands.of(container, output.tools).program,
         root=root_directory(container.name) if _is_mounted(bundle) else "",
         gc_roots=gc_root_directory(container.parsed.service),
-        kept=" ".join(_kept(container, output, image)),
+        kept=" ".join(kept(container, output, image)),
         umount=output.tools.umount,
         rm=output.tools.rm,
     )
@@ -179,14 +181,16 @@ def volume_lines(container: ResolvedContainer, *, image: MountedImage | None) ->
     return [f"d {VOLUMES} 0700 - - -", *lines] if lines else []
 
 
-def _script(file: str, **values: str | Path) -> str:
-    """Return a script of this package with the values of its variables after its first comment."""
-    comment, commands = files("nixoci.units").joinpath(file).read_text(encoding="utf-8").split("\n\n", 1)
+def script(file: str, **values: str | Path) -> str:
+    """Return a script of this package with its variables after its first comment, and with what it includes."""
+    folder = files("nixoci.units")
+    comment, commands = folder.joinpath(file).read_text(encoding="utf-8").split("\n\n", 1)
+    commands = _INCLUDE.sub(lambda found: folder.joinpath(found[1]).read_text(encoding="utf-8"), commands)
     variables = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     return f"{comment}\n\n{variables}\n{commands}"
 
 
-def _reachable(container: ResolvedContainer) -> list[HostEntry]:
+def reachable_hosts(container: ResolvedContainer) -> list[HostEntry]:
     """Return the lines of /etc/hosts of a container on the host's network, where the host is the container itself."""
     return [
         replace(entry, address=_LOOPBACK) if entry.address == HOST_GATEWAY else entry
@@ -194,7 +198,7 @@ def _reachable(container: ResolvedContainer) -> list[HostEntry]:
     ]
 
 
-def _kept(container: ResolvedContainer, output: Output, image: MountedImage | None) -> list[str]:
+def kept(container: ResolvedContainer, output: Output, image: MountedImage | None) -> list[str]:
     """Return the store paths that must stay while the container runs: its image, as it is mounted, and its scripts."""
     paths = [container.tree.image.path, *([image.entry] if image else []), output.out]
     return [str(path) for path in paths if is_store_path(path)]

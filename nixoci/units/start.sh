@@ -41,18 +41,7 @@ for device in $devices; do
     fi
 done
 
-# Nix does not see mounts. A root is a file with the name of a store path, which costs no process.
-if [ -n "$gc_roots" ] && [ -d "${gc_roots%/*/*}" ]; then
-    [ -d "$gc_roots" ] || "$mkdir" -p "$gc_roots"
-    for path in $kept; do printf '' > "$gc_roots/${path##*/}"; done
-    # the stop of a unit that changed meanwhile did not know these
-    for root in "$gc_roots"/*; do
-        case " $kept" in
-            *[\ /]"${root##*/}" | *[\ /]"${root##*/} "*) ;;
-            *) "$rm" --force "$root" ;;
-        esac
-    done
-fi
+# include keep.sh
 
 if [ -n "$image" ] && ! [ -d "$image" ]; then
     printf 'error: %s: it is not mounted; run: systemctl restart %s\n' "$image_option" "$image_unit" >&2

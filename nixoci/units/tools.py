@@ -21,6 +21,8 @@ class Tools:
     runc: str
     mount: str
     umount: str
+    nsenter: str
+    systemctl: str
     systemd_tmpfiles: str
     sh: str
     sleep: str

@@ -13,7 +13,7 @@ SCHEMA = Path(__file__).parents[2] / "modules/schema.json"
 def test_the_refusals_are_those_that_units_are_made_with() -> None:
     """The modules refuse the same options, by this data alone: unknown keywords are annotations in a JSON schema."""
     refusals = deployment_schema()["x-refusals"]
-    assert set(refusals) == {"podman", "rootfs", "bundle"}
+    assert set(refusals) == {"podman", "rootfs", "bundle", "systemd"}
     found = {refusal["option"]: refusal for refusal in refusals["bundle"]}
     assert found["ports"]["allowed"] == [[]]
     assert found["networks"]["allowed"] == [["host"], ["none"]]

@@ -56,7 +56,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"environment": {"A": 1}}, "containers.web.environment.A: expected a string, got 1"),
     ({"read_only": "yes"}, 'containers.web.readOnly: expected true or false, got "yes"'),
     ({"image": None}, "containers.web.image: expected a string, got null"),
-    ({"backend": "docker"}, "containers.web.backend: expected one of podman, rootfs, bundle, got 'docker'"),
+    ({"backend": "docker"}, "containers.web.backend: expected one of podman, rootfs, bundle, systemd, got 'docker'"),
     ({"healthcheck": {"test": "true"}}, 'containers.web.healthcheck.test: expected a list, got "true"'),
 ]
 

@@ -83,7 +83,7 @@ def test_one_bundle_is_decided_without_the_others(tmp_path: Path) -> None:
     broken = Container(image="none such", ports=["x"])
     document = Deployment(images={"i": str(tmp_path)}, containers={"c": own, "d": broken})
     assert [made.name for made in resolve_deployment(document, only="c").containers] == ["c"]
-    with pytest.raises(ContainerError, match=r"^containers\.d: no container with the bundle backend"):
+    with pytest.raises(ContainerError, match=r"^containers\.d: no container with the bundle or systemd backend"):
         resolve_deployment(document, only="d")
     with pytest.raises(ContainerError, match=r"^containers\.c\.backend: "):
         resolve_deployment(document, only="c", user=True)

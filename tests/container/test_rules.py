@@ -87,7 +87,7 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
         (
             {"a": BUNDLE | {"restart": "no", "settings": {"unit": {"Service": {"Type": "oneshot"}}}}},
             {},
-            "containers.a.settings.unit.Service.Type: a bundle's start decides it",
+            "containers.a.settings.unit.Service.Type: the container's start decides it",
         ),
         ({"a": {"memory": "much"}}, {}, "containers.a.memory: 'much' is not a size"),
         ({"a": {"shmSize": "0"}}, {}, "containers.a.shmSize: '0' is not a size"),
@@ -168,7 +168,7 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
         ({}, {"pods": {"p": {"settings": {"runtime": {"x": 1}}}}}, "pods.p.settings.runtime: only a container has it"),
         ({"a": BUNDLE | {"settings": {"quadlet": {"X": 1}}}}, {}, "containers.a.settings.quadlet: the bundle backend"),
         ({"a": BUNDLE | {"init": True}}, {}, "containers.a.init: the bundle backend runs without podman"),
-        ({"a": BUNDLE | {"logDriver": "none"}}, {}, "containers.a.logDriver: a bundle's output goes to the journal"),
+        ({"a": BUNDLE | {"logDriver": "none"}}, {}, "containers.a.logDriver: the bundle backend writes to the journal"),
         ({"a": BUNDLE | {"logOptions": {"tag": "x"}}}, {}, "containers.a.logOptions: the bundle backend"),
         ({"a": BUNDLE | {"userNamespace": "auto"}}, {}, "containers.a.userNamespace: the bundle backend"),
         (

@@ -174,7 +174,9 @@ def test_a_bundle_that_runs_systemd_is_warned_of(host: tuple[Path, Tools], cmd: 
     warnings = build_units(whole, folder / f"systemd-{len(cmd)}", tools=tools)
     if len(cmd) == 1:
         (warning,) = warnings
-        assert warning.startswith("containers.c.backend: '/sbin/init' is systemd, and a bundle has no systemd mode")
+        assert warning.startswith(
+            "containers.c.backend: '/sbin/init' is systemd, and the bundle backend has no systemd mode"
+        )
     else:
         assert not warnings  # podman compares the whole line
 

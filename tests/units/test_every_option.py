@@ -15,6 +15,7 @@ from nixoci.container.resolve import resolve
 from nixoci.container.rules import check, check_resolved
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
+from nixoci.tree.model import Inode, Kind
 from nixoci.units.directories import Output
 from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.quadlet import container_file
@@ -27,6 +28,10 @@ from nixoci.units.start import (
     stop_script,
     volume_lines,
 )
+from nixoci.units.systemd_container import keep_script, launchers
+from nixoci.units.systemd_mounts import container_mounts, service_files
+from nixoci.units.systemd_service import start_lines as systemd_start_lines
+from nixoci.units.systemd_service import systemd_units
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
 from tests.support.runtime_spec import config_validator
@@ -191,6 +196,19 @@ PODMAN_ONLY_VALUES: list[tuple[str, Any]] = [
 
 ROOTFS_LACKS = ("containers.c.userNamespace", "auto:size=4720")
 BUNDLE_ONLY = {"containers.c.writableLayer", "containers.c.settings.runtime"}
+REFUSED = {
+    Backend.PODMAN: BUNDLE_ONLY,
+    Backend.ROOTFS: BUNDLE_ONLY,
+    Backend.BUNDLE: PODMAN_ONLY,
+    Backend.SYSTEMD: PODMAN_ONLY
+    | BUNDLE_ONLY
+    | {f"containers.c.{option}" for option in ("runtime", "environmentFiles", "sysctls", "dnsSearch", "dnsOptions")},
+}
+LACKING = {
+    Backend.ROOTFS: [ROOTFS_LACKS],
+    Backend.BUNDLE: PODMAN_ONLY_VALUES,
+    Backend.SYSTEMD: [*PODMAN_ONLY_VALUES, ("containers.c.timezone", "Mark/Zone"), ("containers.c.notify", "healthy")],
+}
 NOBODY = {f"{kind}.settings.runtime" for kind in ("volumes.v", "networks.n", "pods.p", "quadlets.q.kube")}
 
 CASES = [
@@ -204,7 +222,11 @@ CASES = [
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageTree]:
     folder = tmp_path_factory.mktemp("images")
-    return {name: make_image(folder / name, {"Cmd": ["run"], "Entrypoint": ["enter"]}) for name in ("one", "two")}
+    program = Inode(Kind.REGULAR, 0o755, size=1)
+    programs = {name.encode(): program for name in ("run", "enter", "go", "check", "mark", "mark-1", "sh")}
+    extra = {"bin": Inode(Kind.DIRECTORY, children=programs), "mark": program}
+    config = {"Cmd": ["run"], "Entrypoint": ["enter"]}
+    return {name: make_image(folder / name, config, extra=extra) for name in ("one", "two")}
 
 
 def changed(document: dict[str, Any], place: tuple[str, ...], key: str, value: Any) -> dict[str, Any]:
@@ -249,6 +271,14 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
             environment_script(one, OUTPUT),
         ]
         lines += [mount_table(one, bundle, image=MOUNTED)]
+    elif backend is Backend.SYSTEMD:
+        mounts = container_mounts(one, OUTPUT.service("c"), image=str(one.tree.image.path))
+        files += systemd_units(one, mounts, OUTPUT, image=MOUNTED)
+        lines += [*systemd_start_lines(one, mounts), *volume_lines(one, image=MOUNTED), *service_files(one).values()]
+        lines += [
+            keep_script(one, mounts, OUTPUT, image=MOUNTED),
+            *(text.decode("latin1") for text in launchers(one).values()),
+        ]
     else:
         image_id = None if backend is Backend.ROOTFS else f"id of {container.declared.image}: {one.tree.image.path}"
         files += [container_file(one, TOOLS, image_id=image_id, user=False)]
@@ -276,8 +306,8 @@ def test_an_option_is_seen_in_what_is_rendered_or_refused_by_its_name(
 ) -> None:
     option = ".".join((*place, key))
     base = bases[backend]
-    refused = NOBODY | (PODMAN_ONLY if backend is Backend.BUNDLE else BUNDLE_ONLY)
-    lacking = {Backend.BUNDLE: PODMAN_ONLY_VALUES, Backend.ROOTFS: [ROOTFS_LACKS]}.get(backend, [])
+    refused = NOBODY | REFUSED[backend]
+    lacking = LACKING.get(backend, [])
     if option in refused or (option, value) in lacking:
         with pytest.raises(ContainerError) as caught:
             rendered(changed(BASE, place, key, value), trees, backend)

@@ -1,4 +1,6 @@
-"""Restrictions of the bundle backend: no engine, and so nothing that only podman makes."""
+"""Restrictions of the backends without an engine, and so without what only podman makes; those of a bundle."""
+
+from typing import ClassVar
 
 from nixoci.container.backends.model import Refusal, Restrictions
 from nixoci.container.model import Container, LogDriver
@@ -7,8 +9,6 @@ from nixoci.container.parse import ParsedContainer
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Kind
-
-_WITHOUT = "the bundle backend runs without podman"
 
 PODMAN_MOUNT_OPTIONS = frozenset(
     (
@@ -26,54 +26,60 @@ _DEVICE_DIRECTORIES = {
 """The usual directories of devices; systemd allows single devices, and a start refuses other directories."""
 
 
-def _refusal(option: str, default: object, instead: str) -> Refusal:
-    return Refusal(option=option, allowed=(default,), reason=f"{_WITHOUT} and cannot honor it; {instead}")
+def refusals_without_podman(backend: str, settings: str) -> tuple[Refusal, ...]:
+    """Return the refusals of what only podman makes.
 
+    Args:
+        backend: The backend.
+        settings: The option that passes more settings on.
+    """
 
-class BundleRestrictions(Restrictions):
-    """The restrictions of a bundle."""
+    def refusal(option: str, default: object, instead: str) -> Refusal:
+        reason = f"the {backend} backend runs without podman and cannot honor it; {instead}"
+        return Refusal(option=option, allowed=(default,), reason=reason)
 
-    refusals = (
+    return (
         Refusal(
             option="backend",
             user=True,
-            reason="a bundle's tree is mounted by the system's own systemd, not by a user's; use podman",
+            reason=f"the system's own systemd mounts the tree of a {backend} container, a user's cannot; use podman",
         ),
-        _refusal("ports", [], 'use networks = ["host"] and let the program itself listen on the port'),
-        _refusal("extraOptions", [], "use settings.runtime"),
-        _refusal("pod", None, "use another backend"),
-        _refusal("privileged", default=False, instead="use capabilities and devices"),
-        _refusal(
+        refusal("ports", [], 'use networks = ["host"] and let the program itself listen on the port'),
+        refusal("extraOptions", [], f"use {settings}"),
+        refusal("pod", None, "use another backend"),
+        refusal("privileged", default=False, instead="use capabilities and devices"),
+        refusal(
             "init", default=False, instead="let the image have an init (tini, catatonit) and name it in entrypoint"
         ),
-        _refusal("logOptions", {}, "use settings.unit.Service, for example its SyslogIdentifier"),
-        _refusal("settings.quadlet", {}, "use settings.unit or settings.runtime"),
-        Refusal(
-            option="settings.runtime.root",
-            reason="the unit mounts the root so that the store stays as it is; use readOnly and writableLayer",
-        ),
+        refusal("logOptions", {}, "use settings.unit.Service, for example its SyslogIdentifier"),
+        refusal("settings.quadlet", {}, f"use {' or '.join(dict.fromkeys(('settings.unit', settings)))}"),
         Refusal(
             option="logDriver",
             allowed=(None, str(LogDriver.JOURNALD)),
-            reason="a bundle's output goes to the journal; use settings.unit.Service.StandardOutput",
+            reason=f"the {backend} backend writes to the journal; use settings.unit.Service.StandardOutput",
         ),
         Refusal(
             option="networks",
             allowed=(["host"], ["none"]),
-            reason=f'{_WITHOUT} and makes no networks; use ["host"] to share the host\'s or ["none"]',
+            reason=(
+                f"the {backend} backend runs without podman and makes no networks;"
+                ' use ["host"] to share the host\'s or ["none"]'
+            ),
         ),
     )
 
-    def check(self, container: ParsedContainer, *, user: bool) -> None:  # noqa: ARG002 - users have no bundles
-        """Refuse variables that another option replaces, and namespaces, devices and volumes that only podman makes."""
-        if container.declared.environment_files and _has_own_variables(container.declared):
-            raise ContainerError(
-                f"{container.option('settings.runtime.process.env')}: it would replace the variables of"
-                " environmentFiles; use environment"
-            )
+
+class WithoutPodman(Restrictions):
+    """The restrictions that the backends without podman have in common; `backend` is the name of one."""
+
+    backend: ClassVar[str]
+
+    def check(self, container: ParsedContainer, *, user: bool) -> None:  # noqa: ARG002 - users have podman alone
+        """Refuse namespaces, devices and volumes that only podman makes."""
+        without = f"the {self.backend} backend runs without podman"
         if container.user_namespace is not None and container.user_namespace.mode != "host":
             raise ContainerError(
-                f"{container.option('userNamespace')}: {_WITHOUT}, which maps the owners of the image's files; use"
+                f"{container.option('userNamespace')}: {without}, which maps the owners of the image's files; use"
                 " another backend"
             )
         if container.extra_hosts and container.no_network and container.capabilities.may_mount:
@@ -82,7 +88,7 @@ class BundleRestrictions(Restrictions):
                 " drop the capability, or mount a file there"
             )
         for index, device in enumerate(container.devices):
-            _check_device(container.option(f"devices[{index}]"), device)
+            _check_device(container.option(f"devices[{index}]"), device, without)
         for index, tmpfs in enumerate(container.tmpfs):
             if foreign := sorted(_NOT_OF_TMPFS & {name.partition("=")[0] for name in tmpfs.options}):
                 raise ContainerError(
@@ -90,7 +96,7 @@ class BundleRestrictions(Restrictions):
                     " leave it out"
                 )
         for index, mount in enumerate(container.volumes):
-            _check_volume(container.option(f"volumes[{index}]"), mount)
+            _check_volume(container.option(f"volumes[{index}]"), mount, without)
 
     def check_resolved(self, container: ResolvedContainer) -> None:
         """Refuse a time zone that could only be mounted over a file that means another one."""
@@ -103,25 +109,46 @@ class BundleRestrictions(Restrictions):
             )
 
 
+class BundleRestrictions(WithoutPodman):
+    """The restrictions of a bundle."""
+
+    backend = "bundle"
+    refusals = (
+        *refusals_without_podman(backend, "settings.runtime"),
+        Refusal(
+            option="settings.runtime.root",
+            reason="the unit mounts the root so that the store stays as it is; use readOnly and writableLayer",
+        ),
+    )
+
+    def check(self, container: ParsedContainer, *, user: bool) -> None:
+        """Also refuse variables that another option replaces."""
+        if container.declared.environment_files and _has_own_variables(container.declared):
+            raise ContainerError(
+                f"{container.option('settings.runtime.process.env')}: it would replace the variables of"
+                " environmentFiles; use environment"
+            )
+        super().check(container, user=user)
+
+
 def _has_own_variables(container: Container) -> bool:
     process = container.settings.runtime.get("process")
     return isinstance(process, dict) and "env" in process
 
 
-def _check_device(option: str, device: Device) -> None:
+def _check_device(option: str, device: Device, without: str) -> None:
     if device.is_cdi:
-        raise ContainerError(f"{option}: {_WITHOUT}, which looks up CDI devices; name the device's files in /dev")
+        raise ContainerError(f"{option}: {without}, which looks up CDI devices; name the device's files in /dev")
     if device.source in _DEVICE_DIRECTORIES:
         raise ContainerError(f"{option}: {device.source} is a directory; name each device in it")
 
 
-def _check_volume(option: str, mount: Mount) -> None:
+def _check_volume(option: str, mount: Mount, without: str) -> None:
     if mount.kind is Source.DECLARED_VOLUME:
         raise ContainerError(
-            f"{option}: volumes.{mount.source} is one of podman's, which a bundle runs without; use another name or"
-            " a path"
+            f"{option}: volumes.{mount.source} is one of podman's, and {without}; use another name or a path"
         )
     if mount.kind is Source.ANONYMOUS_VOLUME:
-        raise ContainerError(f"{option}: {_WITHOUT} and has no anonymous volumes; give it a name or a path")
+        raise ContainerError(f"{option}: {without} and has no anonymous volumes; give it a name or a path")
     if foreign := sorted(PODMAN_MOUNT_OPTIONS & mount.option_names):
-        raise ContainerError(f"{option}: {_WITHOUT} and lacks its option {foreign[0]!r}; leave it out")
+        raise ContainerError(f"{option}: {without} and lacks its option {foreign[0]!r}; leave it out")

@@ -56,6 +56,10 @@ let
     "${util-linux}/bin/mount"
     "--umount"
     "${util-linux}/bin/umount"
+    "--nsenter"
+    "${util-linux}/bin/nsenter"
+    "--systemctl"
+    "${systemd}/bin/systemctl"
     "--systemd-tmpfiles"
     "${systemd}/bin/systemd-tmpfiles"
     "--sh"
@@ -108,8 +112,8 @@ let
       # A document may be larger than an environment variable or an argument may be.
       __structuredAttrs = true;
     };
-  # A bundle's units contain the path of their own output. Each bundle therefore has its own output, made from its
-  # container and its image only, so that other changes do not restart it.
+  # The units of a container without podman contain the path of their own output. Each therefore has its own output,
+  # made from its container and its image only, so that other changes do not restart it.
   bundle =
     name:
     let
@@ -139,7 +143,11 @@ let
       container = deployment.containers.${name};
     in
     # a container without an image is an error of the whole deployment
-    (container.backend or "podman") == "bundle" && deployment.images ? ${container.image}
+    builtins.elem (container.backend or "podman") [
+      "bundle"
+      "systemd"
+    ]
+    && deployment.images ? ${container.image}
   ) (builtins.attrNames (deployment.containers or { }));
 in
 build (if user then "nixoci-user-units" else "nixoci-units") deployment (

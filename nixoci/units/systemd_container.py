@@ -1,0 +1,90 @@
+"""Write the containers that systemd alone runs."""
+
+from nixoci.bundle.config import notify_variable
+from nixoci.bundle.defaults import MASKED_PATHS, READONLY_PATHS
+from nixoci.container.environment import process_environment
+from nixoci.container.places import gc_root_directory, named_volume, run_directory
+from nixoci.container.programs import find_program
+from nixoci.container.resolve import ResolvedContainer
+from nixoci.units.directories import Output, lines_text, write_text, write_unit
+from nixoci.units.images import MountedImage, link_image
+from nixoci.units.install import systemd_warnings, write_wants
+from nixoci.units.launcher import Process, render_launcher
+from nixoci.units.start import kept, script, volume_lines
+from nixoci.units.systemd_mounts import Mounts, container_mounts, service_files, write_stack
+from nixoci.units.systemd_service import start_lines, systemd_units
+
+READ_ONLY = (*READONLY_PATHS, "/sys")
+"""The paths that are read-only inside; a runtime of the runtime-spec mounts /sys so."""
+
+
+def write_systemd(output: Output, container: ResolvedContainer) -> list[str]:
+    """Write the units of a container and all that they read; return warnings.
+
+    Raises:
+        ContainerError: An option cannot be written; the message starts with it.
+        ProcessError: The image's EROFS file cannot be made.
+    """
+    folder = output.service(container.name)
+    image = link_image(output, container)
+    mounts = container_mounts(container, folder, image=image.point)
+    (folder / "bin").mkdir(parents=True)
+    for name, text in service_files(container).items():
+        write_text(folder / name, text)
+    for name, content in launchers(container).items():
+        file = folder / "bin" / name
+        file.write_bytes(content)
+        file.chmod(0o755)
+    if mounts.layered:
+        write_stack(folder / "root.mstack", mounts, run_directory(container.name))
+    write_text(output.start_tmpfiles(container.name), lines_text(start_lines(container, mounts)))
+    volumes = volume_lines(container, image=image)
+    write_text(output.volume_tmpfiles(container.name), lines_text(volumes))
+    write_text(folder / "keep", keep_script(container, mounts, output, image=image))
+    units = systemd_units(container, mounts, output, image=image)
+    for unit in units:
+        write_unit(output.units, unit)
+    write_wants(output, container, units[0].name)
+    lost = [f"{container.option('backend')}: {path} of the image is hidden by /run" for path in mounts.lost]
+    return [*systemd_warnings(container), *lost]
+
+
+def launchers(container: ResolvedContainer) -> dict[str, bytes]:
+    """Return the programs that become the container's process and its health check, by their names."""
+    environment = process_environment(container) | notify_variable(container)
+    architecture = container.tree.image.config.architecture
+
+    def launcher(option: str, program: str, argv: tuple[str, ...] = (), **paths: tuple[str, ...]) -> bytes:
+        process = Process(
+            path=find_program(container, container.option(option), program),
+            environment=environment,
+            directory=container.workdir,
+            user=container.user,
+            capabilities=container.parsed.capabilities,
+            argv=argv,
+            **paths,
+        )
+        return render_launcher(process, architecture=architecture)
+
+    made = {"start": launcher("cmd", container.args[0], masked=MASKED_PATHS, read_only=READ_ONLY)}
+    if container.health is not None:
+        argv = container.health.test.argv
+        made["health"] = launcher("healthcheck.test", argv[0], argv)
+    return made
+
+
+def keep_script(container: ResolvedContainer, mounts: Mounts, output: Output, *, image: MountedImage) -> str:
+    """Return the script that runs at each start, beside it or before it."""
+    tools, stays = output.tools, kept(container, output, image)
+    volumes = [named_volume(mount.source) for mount in container.parsed.named_volumes]
+    return script(
+        "systemd-keep.sh",
+        gc_roots=gc_root_directory(container.parsed.service) if stays else "",
+        kept=" ".join(stays),
+        tmpfiles=output.start_tmpfiles(container.name) if start_lines(container, mounts) else "",
+        volumes=" ".join(volumes),
+        volume_tmpfiles=output.volume_tmpfiles(container.name) if volumes else "",
+        mkdir=tools.mkdir,
+        rm=tools.rm,
+        systemd_tmpfiles=tools.systemd_tmpfiles,
+    )
