@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from nixoci.bundle.config import Bundle, bundle_config
+from nixoci.bundle.nspawn import nspawn_config
 from nixoci.bundle.seccomp import Profile
 from nixoci.container.declared import as_declared
 from nixoci.container.deployment import resolve_containers
 from nixoci.container.model import Backend, Container, Deployment
+from nixoci.container.places import mounted_image
 from nixoci.errors import ContainerError
+from nixoci.image_store.contents import find_image
 
 
 def build_bundle(
@@ -20,6 +23,7 @@ def build_bundle(
     *,
     name: str,
     profile: Profile | None,
+    nspawn: str | os.PathLike[str] | None = None,
 ) -> Bundle:
     """Write the config.json of a container to the new directory `out` and return it.
 
@@ -32,6 +36,8 @@ def build_bundle(
         out: The bundle's directory (runtime-spec bundle.md).
         name: The container's name.
         profile: The seccomp profile (`read_profile`), None for no confinement.
+        nspawn: The image store of the image, for a bundle that `systemd-nspawn --oci-bundle=` takes; its root is the
+            image where nixoci-images.service mounts it.
 
     Raises:
         ContainerError: An option cannot be honored, or `out` exists; the message starts with the option.
@@ -48,6 +54,10 @@ def build_bundle(
             f"containers.{name}.environmentFiles: the start of a unit reads them; use `nixoci units`, or environment"
         )
     bundle = bundle_config(resolved, profile, folder=out.absolute())
+    if nspawn is not None:
+        found = find_image(resolved.option("image"), Path(nspawn), resolved.tree.image)
+        point = mounted_image(found.entry, found.layer.id)
+        bundle = replace(bundle, config=nspawn_config(resolved, bundle, image=point), etc_files={})
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:

@@ -32,6 +32,7 @@ GROUPS = {
         "layer-cache",
         "units",
         "bundle",
+        "mstack",
         "fetch-blob",
     ),
     "Installing": ("switch", "gc-roots", "completion", "man"),

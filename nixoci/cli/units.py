@@ -129,6 +129,7 @@ def units(
     examples=[
         "nixoci bundle image out",
         "nixoci bundle image out --container web.json --name web",
+        "nixoci bundle image out --nspawn store",
     ],
 )
 @click.argument("image_path", type=PATH)
@@ -141,9 +142,17 @@ def units(
     help="JSON file with the container's options, without `image`; - is standard input.",
 )
 @click.option("--name", default="container", show_default=True, help="Name of the container.")
+@click.option(
+    "--nspawn",
+    type=PATH,
+    metavar="STORE",
+    help="Write it as `systemd-nspawn --oci-bundle=` takes it, with the mounted image of this image store as its root.",
+)
 @_seccomp_option
 @json_option
-def bundle(*, image_path: Path, out: Path, file: Input | None, name: str, seccomp: str, as_json: bool) -> None:
+def bundle(
+    *, image_path: Path, out: Path, file: Input | None, name: str, nspawn: Path | None, seccomp: str, as_json: bool
+) -> None:
     """Write the bundle of a container of the image at IMAGE_PATH to the new directory OUT.
 
     Its root is the mount point of a unit of `nixoci units`, /run/nixoci/NAME/root, or the image path's own tree if the
@@ -153,7 +162,7 @@ def bundle(*, image_path: Path, out: Path, file: Input | None, name: str, seccom
     defaults = {"image": name, "backend": "bundle", "networks": ["none"]}
     given = defaults | options if isinstance(options, dict) else options
     container = structure(Container, given, what=str(file or name), strict=True)
-    made = build_bundle(container, image_path, out, name=name, profile=_profile(seccomp))
+    made = build_bundle(container, image_path, out, name=name, profile=_profile(seccomp), nspawn=nspawn)
     if as_json:
         files = sorted(["config.json", *made.etc_files])
         print_json({"name": name, "out": str(out.absolute()), "root": made.config["root"]["path"], "files": files})

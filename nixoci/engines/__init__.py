@@ -1,4 +1,5 @@
 """Container engines that run images from their mount points: each engine's own folder of a layer is a symlink to one.
 
+mstack  mount stacks of systemd, which need no engine
 roots   the roots of such links in the Nix store, shared by all engines
 """

@@ -6,12 +6,13 @@ from nixoci.container.environment import process_environment
 from nixoci.container.places import gc_root_directory, named_volume, run_directory
 from nixoci.container.programs import find_program
 from nixoci.container.resolve import ResolvedContainer
+from nixoci.engines.mstack import write_stack
 from nixoci.units.directories import Output, lines_text, write_text, write_unit
 from nixoci.units.images import MountedImage, link_image
 from nixoci.units.install import systemd_warnings, write_wants
 from nixoci.units.launcher import Process, render_launcher
 from nixoci.units.start import kept, script, volume_lines
-from nixoci.units.systemd_mounts import Mounts, container_mounts, service_files, write_stack
+from nixoci.units.systemd_mounts import Mounts, container_mounts, service_files
 from nixoci.units.systemd_service import start_lines, systemd_units
 
 READ_ONLY = (*READONLY_PATHS, "/sys")
@@ -36,7 +37,7 @@ def write_systemd(output: Output, container: ResolvedContainer) -> list[str]:
         file.write_bytes(content)
         file.chmod(0o755)
     if mounts.layered:
-        write_stack(folder / "root.mstack", mounts, run_directory(container.name))
+        write_stack(folder / "root.mstack", image.point, written=run_directory(container.name))
     write_text(output.start_tmpfiles(container.name), lines_text(start_lines(container, mounts)))
     volumes = volume_lines(container, image=image)
     write_text(output.volume_tmpfiles(container.name), lines_text(volumes))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from nixoci.bundle import defaults
-from nixoci.bundle.config import NEW_DIRECTORY, etc_files, host_files, lacks_workdir
+from nixoci.bundle.config import NEW_DIRECTORY, NOTIFY_SOCKET, etc_files, host_files, lacks_workdir
 from nixoci.bundle.root import Root, choose_root
+from nixoci.container.model import Notify
 from nixoci.container.notation import Tmpfs
 from nixoci.container.places import mount_source, secret_file
 from nixoci.container.resolve import ResolvedContainer
@@ -62,7 +63,7 @@ class Mounts:
     """The paths that the image has in /run, and that cannot be mounted again."""
 
     def add_to(self, unit: UnitFile, stack: Path) -> None:
-        """Add the options of the root and the mounts; `stack` is the directory of the layers (`write_stack`)."""
+        """Add the options of the root and the mounts; `stack` is the mount stack of the root."""
         if self.layered:
             # an older systemd would run the program in the root of the host
             unit.add("Unit", "AssertVersion", literal(f"systemd >= {_MSTACK_VERSION}"))
@@ -111,13 +112,6 @@ def container_mounts(container: ResolvedContainer, folder: Path, *, image: str) 
     )
 
 
-def write_stack(folder: Path, mounts: Mounts, layer: str) -> None:
-    """Write the directory of a root's layers (systemd.mstack(7)): the image, and the one that is written to."""
-    folder.mkdir()
-    (folder / "layer@0").symlink_to(mounts.image)
-    (folder / "rw").symlink_to(layer)
-
-
 def _files(container: ResolvedContainer, folder: Path) -> Iterator[_Bind]:
     """Yield the launchers and the files of /etc."""
     yield _Bind(source=str(folder / "bin"), target=LAUNCHERS, read_only=True, recursive=False)
@@ -127,6 +121,8 @@ def _files(container: ResolvedContainer, folder: Path) -> Iterator[_Bind]:
     for name in host_files(container):
         if name not in made:
             yield _Bind(source=f"/etc/{name}", target=f"/etc/{name}", read_only=True, recursive=False, optional=True)
+    if container.declared.notify is Notify.CONTAINER:
+        yield _Bind(source=NOTIFY_SOCKET, target=NOTIFY_SOCKET, recursive=False)
     if container.parsed.timezone == "local":
         yield _Bind(source="/etc/localtime", target="/etc/localtime", read_only=True, recursive=False)
 

@@ -109,6 +109,7 @@ def test_an_option_that_no_verb_has_is_wrong_usage(nixoci: Run, verb: str) -> No
         "image-store",
         "man",
         "module",
+        "mstack",
         "remove",
         "show",
         "send",

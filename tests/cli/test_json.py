@@ -197,6 +197,9 @@ def test_images(nixoci: Run, tmp_path: Path) -> None:
     check("image-store", nixoci("image-store", "store", str(image.path), "--no-erofs", "--json").json)
     cache = nixoci("layer-cache", "cache", "oci:layout:1.0", f"--mkfs-erofs={mkfs(tmp_path / 'bin')}", "--json").json
     check("layer-cache", cache, [{**cache[0], "warnings": ["text"]}])
+    erofs = f"--mkcomposefs={executable(tmp_path / 'mkcomposefs', MKCOMPOSEFS)}"
+    nixoci("image-store", "mounted", str(image.path), erofs)
+    check("mstack", nixoci("mstack", "web.mstack", "mounted", "--json").json)
 
 
 def test_units_and_bundle(nixoci: Run, tmp_path: Path) -> None:

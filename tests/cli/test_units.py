@@ -123,7 +123,7 @@ def test_the_whole_is_checked_where_bundles_have_outputs_of_their_own(tmp_path: 
     assert _render(tmp_path, document, "all", "--bundle", "a", str(tmp_path / "a")) == refusal
     prefixed = _render(tmp_path, document, "all", "--option-prefix=virtualisation.nixoci.")
     assert prefixed == f"virtualisation.nixoci.{refusal}"
-    nobody = "containers.x: no container with the bundle backend; name one of this document"
+    nobody = "containers.x: no container with the bundle or systemd backend; name one of this document"
     assert _render(tmp_path, document, "x", "--only=x") == nobody
     assert not (tmp_path / "x").exists()
 

@@ -18,7 +18,16 @@ CONTAINERS = (
 )
 ENGINES = ("docker.io", "docker-cli", "docker-compose", "containerd", "iptables")
 SYSTEM = (
-    *("systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "python3", "python3-venv", "ca-certificates"),
+    *(
+        "systemd-sysv",
+        "systemd-container",
+        "dbus",
+        "dbus-user-session",
+        "libpam-systemd",
+        "python3",
+        "python3-venv",
+        "ca-certificates",
+    ),
     *("openssh-server", "openssh-client", "curl", "iproute2", "procps", "rsync", "sudo", "apache2-utils", "git"),
     *("libcap2-bin", "attr"),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import HOSTILE
+from tests.host.containers import HOSTILE, STORE
 from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
@@ -201,6 +201,55 @@ def test_without_its_image_mounted_a_container_does_not_start(host: Host) -> Non
     host.machine.run(["ln", "-sfn", f"/run/nixoci/images/{'0' * 64}", link])
     assert host.machine.run(["systemctl", "start", "absent"], check=False).returncode
     assert "No such file or directory" in host.machine.journal("absent.service")
+
+
+NSPAWN = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_SECCOMP": "0"}
+"""What systemd-nspawn needs in a machine that is a container itself."""
+
+
+@pytest.fixture(scope="module")
+def mounted(host: Host) -> Host:
+    """Return the host with the image nginx mounted, as a service of it makes it."""
+    host.deploy("/var/mounted", {"mounted": service(image="nginx")})
+    return host
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_nspawn_runs_an_image_from_a_mount_stack(mounted: Host, writable: bool) -> None:
+    machine, stack = mounted.machine, f"/var/lib/nixoci-{writable}.mstack"
+    names = json.loads(machine.run(["cat", f"{STORE}/overlay-images/images.json"]).stdout)
+    wanted = mounted.paths["nginx"].rpartition("-")[2]
+    image = next(f"--image={name}" for each in names for name in each.get("names") or [each["id"]] if wanted in name)
+    machine.run(["nixoci", "mstack", stack, STORE, image, *["--writable"] * writable])
+    machine.run(["mount", "-t", "tmpfs", "tmpfs", f"{stack}/rw"], check=False)
+    script = "stat --format=%a:%U /usr/bin/su; touch /etc/mark && echo written"
+    nspawn = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", "--as-pid2"]
+    done = machine.run([*nspawn, f"--mstack={stack}", "sh", "-c", script], env=NSPAWN, check=False, input="")
+    assert done.stdout == "4755:root\n" + "written\n" * writable
+    if not writable:
+        assert "Read-only file system" in done.stderr
+
+
+def test_nspawn_runs_a_bundle(mounted: Host) -> None:
+    machine = mounted.machine
+    script = "id -u; id -G; pwd; hostname; echo $GREETING; grep CapEff /proc/self/status; stat --format=%a /usr/bin/su"
+    container = {
+        "entrypoint": ["sh", "-c", script],
+        "user": "www-data",
+        "workdir": "/usr",
+        "environment": {"GREETING": "hello there"},
+        "readOnly": True,
+    }
+    machine.run(["tee", "/var/nspawn.json"], input=json.dumps(container))
+    bundle = ["nixoci", "bundle", mounted.paths["nginx"], "/var/nspawn", "--container", "/var/nspawn.json"]
+    machine.run([*bundle, "--name", "box", "--nspawn", STORE])
+    run = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--oci-bundle=/var/nspawn"]
+    done = machine.run(run, env=NSPAWN, check=False, input="")
+    assert done.stdout.splitlines() == [
+        *("33", "33", "/usr", "box", "hello there"),
+        "CapEff:\t0000000000000000",
+        "4755",
+    ], done.stderr
 
 
 def test_the_store_is_as_it_was(host: Host) -> None:

@@ -1,0 +1,71 @@
+"""Directories of mount stacks (systemd.mstack(7)): an image as `systemd-nspawn --mstack=` and RootMStack= take it."""
+
+import os
+import shutil
+from pathlib import Path
+
+from nixoci.container.places import mounted_image
+from nixoci.errors import StoreError
+from nixoci.image_store.contents import StoreImage, read_image_store
+
+_LAYER = "layer@0"
+_WRITTEN = "rw"
+
+
+def write_stack(folder: Path, image: str, *, written: str | None = None) -> None:
+    """Write the stack of a mounted image to a new directory.
+
+    Args:
+        folder: The directory.
+        image: The mount point of the image.
+        written: The directory that has what is written, which need not exist; None for a root that is read-only.
+
+    Raises:
+        OSError: It cannot be written, or exists.
+    """
+    folder.mkdir(parents=True)
+    (folder / _LAYER).symlink_to(image)
+    if written is not None:
+        (folder / _WRITTEN).symlink_to(written)
+
+
+def build_stack(
+    store: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str | None = None, writable: bool = False
+) -> str:
+    """Write the stack of an image of an image store to the new directory `out`; return the image's mount point.
+
+    Args:
+        store: The image store.
+        out: The directory to make.
+        name: A name or the id of the image; None for the only one.
+        writable: Let the directory also have what is written.
+
+    Raises:
+        StoreError: There is no such image, or `out` exists.
+    """
+    image, out = _find(Path(store), name), Path(out)
+    point = mounted_image(image.entry, image.layer.id)
+    try:
+        write_stack(out, point)
+    except FileExistsError as error:
+        raise StoreError(f"{out}: it exists; remove it or name another directory") from error
+    if writable:
+        try:
+            (out / _WRITTEN).mkdir()
+        except BaseException:
+            shutil.rmtree(out, ignore_errors=True)
+            raise
+    return point
+
+
+def _find(store: Path, name: str | None) -> StoreImage:
+    images = read_image_store(store)
+    names = sorted({each for image in images for each in image.record.names})
+    found = [image for image in images if name is None or name in {image.record.id, *image.record.names}]
+    if not found:
+        raise StoreError(f"{store}: no image {name!r}; it has {', '.join(names) or 'none with a name'}")
+    if len(found) > 1:
+        raise StoreError(f"{store}: {len(found)} images; name one of {', '.join(names)} with --image")
+    if found[0].erofs is None:
+        raise StoreError(f"{store}: no EROFS files to mount; name an image store that was made without --rootless")
+    return found[0]
