@@ -193,7 +193,7 @@ in
       # podman has the profile compiled in; only its source has the file
       default = "${podman.src}/vendor/go.podman.io/common/pkg/seccomp/seccomp.json";
       defaultText = lib.literalMD "the profile in podman's source";
-      description = "The seccomp profile of containers with the backend `bundle`, or `unconfined`.";
+      description = "The seccomp profile of containers with the backend `bundle` or `systemd`, or `unconfined`.";
     };
 
     containers = mkItems (fromOciContainers (

@@ -14,7 +14,6 @@ from nixoci.engines.mstack import build_stack
     examples=[
         "nixoci mstack web.mstack store",
         "nixoci mstack web.mstack store --image docker.io/library/nginx:1.27 --writable",
-        "systemd-nspawn --mstack=web.mstack",
     ],
 )
 @click.argument("out", type=PATH)

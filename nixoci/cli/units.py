@@ -37,7 +37,7 @@ _seccomp_option = click.option(
     default=str(DEFAULT_PROFILE),
     show_default=True,
     metavar="FILE",
-    help=f"Seccomp profile of bundles, in the format of containers-common's seccomp.json, or `{UNCONFINED}`.",
+    help=f"Seccomp profile without podman, in the format of containers-common's seccomp.json, or `{UNCONFINED}`.",
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from nixoci.bundle.config import bundle_config
 from nixoci.bundle.nspawn import nspawn_config
+from nixoci.container.model import Secret
 from nixoci.errors import ContainerError
 from tests.container.samples import make_image, resolved
 
@@ -54,10 +55,10 @@ def test_only_what_systemd_nspawn_knows_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"secrets": {"s": {"source": "/s"}}}, "secrets"),
+        ({"secrets": {"s": Secret(source="/s")}}, "secrets"),
         ({"devices": ["/dev/fuse"]}, "devices"),
         ({"volumes": ["/var/cache:/mnt:ro"]}, "volumes[0]"),
-        ({"extraHosts": ["a:10.0.0.1"]}, "extraHosts"),
+        ({"extra_hosts": ["a:10.0.0.1"]}, "extraHosts"),
         ({"timezone": "local"}, "timezone"),
     ],
 )
