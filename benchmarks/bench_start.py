@@ -1,4 +1,4 @@
-"""Time from start to ready of one container as a bundle and through podman, and of a service without a container."""
+"""Time from start to ready of one container by each backend, and of a service without a container."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.host.machine import Machine
 
 ROUNDS = 30
-UNITS = ("bundle", "podman", "nothing")
+UNITS = ("systemd", "bundle", "podman", "nothing")
 
 # Starts and stops the units in turn, so that other work of the machine affects all of them. For each start it prints,
 # in microseconds, the time of `systemctl start` and systemd's time from the unit's start until it was ready.
@@ -50,7 +50,7 @@ ExecStart=/usr/bin/sleep infinity
 
 @pytest.fixture(scope="module")
 def starts(machine: Machine) -> dict[str, list[tuple[int, int]]]:
-    """Start the same container through both, many times."""
+    """Start the same container by each backend, many times."""
     host = Host.build(machine, sample_sources())
     container: dict[str, Any] = {
         "image": "nginx",
@@ -60,7 +60,7 @@ def starts(machine: Machine) -> dict[str, list[tuple[int, int]]]:
         "stopSignal": "SIGKILL",
         "settings": {"unit": {"Unit": {"StartLimitIntervalSec": 0}}},
     }
-    host.deploy("/var/starts", {name: container | {"backend": name} for name in ("bundle", "podman")})
+    host.deploy("/var/starts", {name: container | {"backend": name} for name in ("systemd", "bundle", "podman")})
     machine.run(["tee", "/etc/systemd/system/nothing.service"], input=NOTHING)
     machine.run(["systemctl", "daemon-reload"])
     measure = ["python3", "-c", MEASURE]

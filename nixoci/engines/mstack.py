@@ -60,10 +60,10 @@ def build_stack(
 
 def _find(store: Path, name: str | None) -> StoreImage:
     images = read_image_store(store)
-    names = sorted({each for image in images for each in image.record.names})
+    names = sorted({each for image in images for each in image.record.names or [image.record.id]})
     found = [image for image in images if name is None or name in {image.record.id, *image.record.names}]
     if not found:
-        raise StoreError(f"{store}: no image {name!r}; it has {', '.join(names) or 'none with a name'}")
+        raise StoreError(f"{store}: no image {name!r}; it has {', '.join(names)}")
     if len(found) > 1:
         raise StoreError(f"{store}: {len(found)} images; name one of {', '.join(names)} with --image")
     if found[0].erofs is None:

@@ -217,9 +217,9 @@ def mounted(host: Host) -> Host:
 @pytest.mark.parametrize("writable", [True, False])
 def test_nspawn_runs_an_image_from_a_mount_stack(mounted: Host, writable: bool) -> None:
     machine, stack = mounted.machine, f"/var/lib/nixoci-{writable}.mstack"
-    names = json.loads(machine.run(["cat", f"{STORE}/overlay-images/images.json"]).stdout)
-    wanted = mounted.paths["nginx"].rpartition("-")[2]
-    image = next(f"--image={name}" for each in names for name in each.get("names") or [each["id"]] if wanted in name)
+    layer = machine.run(["readlink", "/var/mounted/share/nixoci/images/mounted"]).stdout.strip().rpartition("/")[2]
+    records = json.loads(machine.run(["cat", f"{STORE}/overlay-images/images.json"]).stdout)
+    (image,) = [f"--image={record['id']}" for record in records if record["layer"] == layer]
     machine.run(["nixoci", "mstack", stack, STORE, image, *["--writable"] * writable])
     machine.run(["mount", "-t", "tmpfs", "tmpfs", f"{stack}/rw"], check=False)
     script = "stat --format=%a:%U /usr/bin/su; touch /etc/mark && echo written"
