@@ -35,7 +35,7 @@ GROUPS = {
         "mstack",
         "fetch-blob",
     ),
-    "Installing": ("switch", "gc-roots", "completion", "man"),
+    "Installing": ("switch", "register", "gc-roots", "completion", "man"),
     "Deltas": ("send", "receive", "copy"),
     "Looking": ("list", "show", "outdated", "verify", "doctor"),
 }

@@ -15,6 +15,7 @@ from nixoci.gc_roots.update import (
     ContainerRoot,
     Places,
     mend_configuration,
+    remove_stale_engine_roots,
     remove_stale_unit_roots,
     update_podman_roots,
 )
@@ -40,7 +41,8 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
     """Keep the images of containers from Nix's garbage collector.
 
     Each container that podman knows, running or stopped, gets a root on the image path that it runs from. Roots of
-    containers that are gone are removed, and so are those of units that ended without their stop, as at a power cut.
+    containers that are gone are removed, and so are those of units that ended without their stop, as at a power cut,
+    and of images that Docker has dropped.
     Run it after a switch and before `nix-collect-garbage`. NixOS with nixoci's module does that by itself.
 
     If a container of root uses an image that is no longer in the image store, the image is kept under
@@ -53,6 +55,7 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
         warn(f"{removed}: removed, since the images that it named are gone; podman could not start")
     roots = update_podman_roots(Podman(podman), places, dry_run=dry_run)
     roots += remove_stale_unit_roots(places, dry_run=dry_run)
+    roots += remove_stale_engine_roots(places, dry_run=dry_run)
     if as_json:
         print_json(roots)
     elif roots:

@@ -2,4 +2,5 @@
 
 mstack  mount stacks of systemd, which need no engine
 roots   the roots of such links in the Nix store, shared by all engines
+docker  Docker with its storage driver overlay2
 """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.container.places import GC_ROOTS, USER_LINKS, user_roots
+from nixoci.engines.docker.register import release_roots
 from nixoci.errors import ProcessError
 from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, is_kept_by_root, store_path_of
 from nixoci.gc_roots.kept_store import remove_dangling_drop_in, update_kept_store
@@ -28,13 +29,15 @@ KEPT_DROP_IN = Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-image
 class Places:
     """The paths of roots and kept images: on the machine for root, in the home directory for another user.
 
-    `kept_store` and `drop_in` are None for a user, whose podman mounts images in another way.
+    `kept_store` and `drop_in` are None for a user, whose podman mounts images in another way, and who has no `engines`:
+    the engines of the host besides podman, which have roots of their own.
     """
 
     roots: Path
     unit_roots: UnitRoots
     kept_store: Path | None
     drop_in: Path | None
+    engines: bool = False
 
     @classmethod
     def default(cls) -> "Places":
@@ -49,6 +52,7 @@ class Places:
                 unit_roots=UnitRoots(files=Path(GC_ROOTS) / "nixoci", links=None, user=False),
                 kept_store=KEPT_STORE,
                 drop_in=KEPT_DROP_IN,
+                engines=True,
             )
         roots = user_state() / USER_LINKS
         name, _ = user_account()
@@ -163,4 +167,17 @@ def remove_stale_unit_roots(places: Places, *, dry_run: bool = False) -> list[Co
             engine="systemd", id=link.name, container=link.name, path=link.path, change=link.change, image_kept=False
         )
         for link in update_unit_roots(places.unit_roots, dry_run=dry_run)
+    ]
+
+
+def remove_stale_engine_roots(places: Places, *, dry_run: bool = False) -> list[ContainerRoot]:
+    """Remove the roots of images that Docker has dropped, and return them.
+
+    Raises:
+        DocumentError: The list of what is registered with it is damaged.
+    """
+    entries = release_roots(dry_run=dry_run) if places.engines else []
+    return [
+        ContainerRoot(engine="docker", id=entry.name, container="", path=entry, change=Change.REMOVED, image_kept=False)
+        for entry in entries
     ]

@@ -16,6 +16,7 @@ from nixoci.delta.summary import SendSummary, Totals
 from nixoci.lock.prefetch import blob_path
 from tests.container.samples import make_image
 from tests.delta.trees import closure, delta, store_path
+from tests.engines.docker.place import Place, Store
 from tests.gc_roots.test_podman import stand_in
 from tests.image_store.trees import image_path, small_tree
 from tests.layer_cache.samples import mkfs
@@ -218,6 +219,20 @@ def test_units_and_bundle(nixoci: Run, tmp_path: Path) -> None:
     }
     check("units", {**made, "quadlets": ["web.container"], "warnings": ["text"]})
     check("bundle", nixoci("bundle", "image", "bundle", "--seccomp=unconfined", "--json").json)
+
+
+def test_register(nixoci: Run, tmp_path: Path) -> None:
+    place = Place(tmp_path / "machine", tmp_path)
+    place.make()
+    (tmp_path / "images").mkdir()
+    store = Store(tmp_path / "images")
+    where = [f"--data-root={place.root.path}", "--config-file=none", "--dry-run", "--json"]
+    added = nixoci("register", "docker", str(store.of("ab")), *where).json
+    assert added["images"][0]["change"] == "added"
+    place.make_docker()
+    place.dockerd().pull(store.image("d").config, "a:1")
+    moved = nixoci("register", "docker", str(store.of("a")), *where).json
+    check("register", added, moved, {**moved, "images": [{**moved["images"][0], "usedBy": "tag x:1"}]})
 
 
 def test_gc_roots(nixoci: Run, tmp_path: Path) -> None:
