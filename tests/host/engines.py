@@ -1,0 +1,78 @@
+"""Container engines on a machine: their runtime there, and image stores with the services that mount them."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nixoci.units.images import images_service
+from nixoci.units.tools import Tools
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.host.machine import Machine
+
+RUNC = """\
+#!/usr/bin/python3
+import json, os, sys
+arguments = sys.argv[1:]
+for option, value in zip(arguments, arguments[1:]):
+    if option == "--bundle":
+        file = value + "/config.json"
+        with open(file) as config:
+            spec = json.load(config)
+        spec["linux"].pop("resources", None)
+        process = spec["process"]
+        process.pop("oomScoreAdj", None)
+        process["rlimits"] = [
+            limit for limit in process.get("rlimits", []) if limit["type"] not in ("RLIMIT_NOFILE", "RLIMIT_NPROC")
+        ]
+        with open(file, "w") as config:
+            json.dump(spec, config)
+os.execv("/usr/bin/runc", ["runc", *arguments])
+"""
+"""Leaves out the limits that machines refuse: they have no controllers for them. It is found before runc itself."""
+
+
+def install_runtime(machine: Machine) -> None:
+    """Let the engines of a machine start containers without limits."""
+    machine.run(["tee", "/usr/local/sbin/runc"], input=RUNC)
+    machine.run(["chmod", "755", "/usr/local/sbin/runc"])
+
+
+def make_entries(machine: Machine, sources: Mapping[str, str]) -> list[str]:
+    """Return an image store of each image in the Nix store; images are given as sources by their references."""
+    entries = []
+    for reference, source in sources.items():
+        folder = f"/var/tmp/{uuid.uuid4().hex}"  # noqa: S108
+        name = reference.rpartition("/")[2].replace(":", "-")
+        machine.run(["mkdir", "--parents", folder])
+        extract = ["nixoci", "extract", source, f"{folder}/{name}", "--name", name, "--reference", reference]
+        machine.run(extract, timeout=300)
+        path = machine.run(["nix-store", "--add", f"{folder}/{name}"]).stdout.strip()
+        entries.append(make_store(machine, [path], name=f"{name}-store"))
+        machine.run(["rm", "--recursive", "--force", folder])
+    return entries
+
+
+def make_store(machine: Machine, paths: Sequence[str], *, name: str = "images") -> str:
+    """Return an image store in the Nix store, over image paths or other image stores."""
+    folder = f"/var/tmp/{uuid.uuid4().hex}"  # noqa: S108
+    machine.run(["mkdir", "--parents", folder])
+    machine.run(["nixoci", "image-store", f"{folder}/{name}", *paths])
+    store = machine.run(["nix-store", "--add", f"{folder}/{name}"]).stdout.strip()
+    machine.run(["rm", "--recursive", "--force", folder])
+    return store
+
+
+def mount_images(machine: Machine, *stores: str) -> None:
+    """Install the service that mounts the images of stores, for this boot and the next ones."""
+    programs = {name: f"/usr/bin/{name}" for name in ("crun", "mount", "umount", "rm", "sh")}
+    unit = images_service([Path(store) for store in stores], Tools.find(**programs))
+    machine.run(["tee", f"/etc/systemd/system/{unit.name}"], input=unit.render())
+    machine.run(["systemctl", "daemon-reload"])
+    machine.run(["systemctl", "add-wants", "multi-user.target", unit.name])
+    machine.run(["systemctl", "restart", unit.name], check=False)
+    machine.wait_for_unit(unit.name)
