@@ -91,6 +91,13 @@ def layer_state(root: DataRoot, image: StoreImage) -> LayerState:
     return LayerState.LINKED if present else LayerState.MOVED
 
 
+def linked_entry(root: DataRoot, layer: str) -> str | None:
+    """Return the name of the entry that a layer links to; None if it is no link."""
+    cache = _cache_of(root, root.layers / layer)
+    linked = linked_layer(cache / "diff") if cache is not None else None
+    return linked.entry if linked is not None else None
+
+
 def is_foreign(root: DataRoot, layer: str) -> bool:
     """Return whether a layer is one of Docker's own, with files."""
     cache = _cache_of(root, root.layers / layer)

@@ -1,12 +1,16 @@
 """The difference between an image store and a data root: changes to show, and the work that makes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Self
 
+from nixoci.container.places import mounted_image
 from nixoci.engines.docker.data_root import DataRoot, has_old_scratch, read_names
 from nixoci.engines.docker.images import has_image
-from nixoci.engines.docker.layers import LayerState, is_foreign, layer_state, unnamed_folders
+from nixoci.engines.docker.layers import LayerState, is_foreign, layer_state, linked_entry, unnamed_folders
 from nixoci.engines.docker.names import docker_names
 from nixoci.engines.docker.registered import Registered
 from nixoci.engines.docker.usage import container_layers, image_users
@@ -61,8 +65,8 @@ class Plan:
 
     images: list[ImageChange]
     names: list[NameChange]
-    linked: list[StoreImage]
-    """Images whose layers are links: all that need a root."""
+    mount_points: dict[str, Path]
+    """The entries of the declared images whose layers are links, by mount point."""
     before: Registered
     moved: list[StoreImage]
     add_layers: list[StoreImage]
@@ -93,40 +97,30 @@ def plan_images(root: DataRoot, images: Sequence[StoreImage], known: Registered)
         StoreError: An image cannot be mounted, or two of them have the same name.
         DocumentError: Docker's list of names is damaged.
     """
-    declared = {image.record.id: image for image in images}
+    containers = cache(lambda: container_layers(root))
+    declared = [_Declared.compare(root, image, containers) for image in images]
+    linked = [one for one in declared if one.state is not LayerState.FOREIGN]
     names = _declared_names(images)
     present = read_names(root)
-    states = _states(root, declared)
-    missing = {identifier for identifier, image in declared.items() if not has_image(root, image)}
-    linked = {
-        identifier: image for identifier, image in declared.items() if states[identifier] is not LayerState.FOREIGN
-    }
-    incomplete = {identifier for identifier in linked if states[identifier] in {LayerState.ABSENT, LayerState.BROKEN}}
-
     name_changes = _name_changes(names, present, known)
     tags = {name: image for name, image in present.items() if name not in names and not known.gave(name, image)}
+    declared_ids = {image.record.id for image in images}
     old = {
         identifier: layer
         for identifier, layer in known.images.items()
-        if identifier not in declared and not is_foreign(root, layer)
+        if identifier not in declared_ids and not is_foreign(root, layer)
     }
-    users = image_users(root, old, own={*known.images, *declared}, tags=tags)
+    users = image_users(root, old, own={*known.images, *declared_ids}, tags=tags)
     removed = {identifier: layer for identifier, layer in old.items() if identifier not in users}
     kept_layers = {image.layer.id for image in images} | {old[identifier] for identifier in users}
-    remove_layers = sorted(set(removed.values()) - kept_layers)
 
-    written = {identifier: image.layer.id for identifier, image in linked.items()}
-    after = Registered(
-        data_root=known.data_root,
-        images=written | {identifier: old[identifier] for identifier in users},
-        names={
-            name: image for name, image in names.items() if known.names.get(name) == image or present.get(name) != image
-        },
-    )
-    add_layers = {declared[identifier].layer.id: declared[identifier] for identifier in sorted(incomplete)}
+    images_after = {one.image.record.id: one.image.layer.id for one in linked}
+    names_after = {
+        name: image for name, image in names.items() if known.names.get(name) == image or present.get(name) != image
+    }
     return Plan(
         images=[
-            *(_declared_change(image, states, missing, known) for image in images),
+            *(one.change(known) for one in declared),
             *(
                 ImageChange(
                     id=identifier,
@@ -139,32 +133,67 @@ def plan_images(root: DataRoot, images: Sequence[StoreImage], known: Registered)
             ),
         ],
         names=name_changes,
-        linked=list(linked.values()),
-        before=Registered(data_root=known.data_root, images=known.images | written, names=known.names | after.names),
-        moved=[image for identifier, image in linked.items() if states[identifier] is LayerState.MOVED],
-        add_layers=list(add_layers.values()),
-        add_images=[declared[identifier] for identifier in sorted(missing)],
+        mount_points={mounted_image(one.entry, one.image.layer.id): one.entry for one in linked},
+        before=Registered(
+            data_root=known.data_root, images=known.images | images_after, names=known.names | names_after
+        ),
+        moved=[one.image for one in linked if one.state is LayerState.MOVED],
+        add_layers=list({one.image.layer.id: one.image for one in linked if one.is_incomplete}.values()),
+        add_images=[one.image for one in declared if not one.has_config],
         set_names={
             change.name: None if change.change is Change.REMOVED else change.image
             for change in name_changes
             if change.change is not Change.KEPT
         },
         remove_images=sorted(identifier for identifier in removed if (root.contents / identifier).exists()),
-        remove_layers=[layer for layer in remove_layers if (root.layers / layer).exists()],
+        remove_layers=sorted(layer for layer in {*removed.values()} - kept_layers if (root.layers / layer).exists()),
         leftovers=has_old_scratch(root) or bool(unnamed_folders(root)),
-        after=after,
+        after=Registered(
+            data_root=known.data_root,
+            images=images_after | {identifier: old[identifier] for identifier in users},
+            names=names_after,
+        ),
     )
 
 
-def _states(root: DataRoot, declared: dict[str, StoreImage]) -> dict[str, LayerState]:
-    """Return the states of the images' layers; one with containers stays at the tree that they were made with."""
-    states = {identifier: layer_state(root, image) for identifier, image in declared.items()}
-    if LayerState.MOVED in states.values():
-        used = container_layers(root)
-        for identifier, state in states.items():
-            if state is LayerState.MOVED and declared[identifier].layer.id in used:
-                states[identifier] = LayerState.LINKED
-    return states
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Declared:
+    """A declared image and what there is of it; `entry` is the one that its layer links to, or will."""
+
+    image: StoreImage
+    state: LayerState
+    entry: Path
+    has_config: bool
+
+    @classmethod
+    def compare(cls, root: DataRoot, image: StoreImage, containers: Callable[[], Container[str]]) -> Self:
+        """Compare an image with a data root; a layer with containers stays at the tree that they were made with."""
+        state, entry = layer_state(root, image), image.entry
+        linked = linked_entry(root, image.layer.id)
+        if state is LayerState.MOVED and linked is not None and image.layer.id in containers():
+            state, entry = LayerState.LINKED, entry.with_name(linked)
+        return cls(image=image, state=state, entry=entry, has_config=has_image(root, image))
+
+    @property
+    def is_incomplete(self) -> bool:
+        """The layer is to be written."""
+        return self.state in {LayerState.ABSENT, LayerState.BROKEN}
+
+    def change(self, known: Registered) -> ImageChange:
+        """Return the change to show."""
+        if self.state is LayerState.FOREIGN:
+            change = Change.FOREIGN
+        elif self.has_config and not self.is_incomplete:
+            change = Change.KEPT
+        else:
+            change = Change.REPAIRED if self.image.record.id in known.images else Change.ADDED
+        return ImageChange(
+            id=self.image.record.id,
+            layer=self.image.layer.id,
+            change=change,
+            names=docker_names(self.image),
+            entry=str(self.entry),
+        )
 
 
 def _declared_names(images: Sequence[StoreImage]) -> dict[str, str]:
@@ -194,21 +223,6 @@ def _name_changes(names: dict[str, str], present: dict[str, str], known: Registe
         if name not in names and known.gave(name, image):
             changes.append(NameChange(name=name, image=image, change=Change.REMOVED))
     return changes
-
-
-def _declared_change(
-    image: StoreImage, states: dict[str, LayerState], missing: set[str], known: Registered
-) -> ImageChange:
-    identifier, state = image.record.id, states[image.record.id]
-    if state is LayerState.FOREIGN:
-        change = Change.FOREIGN
-    elif identifier not in missing and state in {LayerState.LINKED, LayerState.MOVED}:
-        change = Change.KEPT
-    else:
-        change = Change.REPAIRED if identifier in known.images else Change.ADDED
-    return ImageChange(
-        id=identifier, layer=image.layer.id, change=change, names=docker_names(image), entry=str(image.entry)
-    )
 
 
 def _is_there(root: DataRoot, identifier: str, layer: str) -> bool:

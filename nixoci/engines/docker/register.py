@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from nixoci.container.places import mounted_image
 from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot, Scratch, open_scratch, write_names
 from nixoci.engines.docker.images import add_image, remove_image
 from nixoci.engines.docker.layers import add_layer, linked_folders, move_layer, remove_layer, remove_unnamed
@@ -65,7 +64,7 @@ def register_images(
         plan = plan_images(root, images, registered_in(read_registered(registered), root.path))
         restart = plan.needs_restart and is_running()
         if not restart and not dry_run:
-            roots.hold([image.entry for image in plan.linked])
+            roots.hold(plan.mount_points.values())
             _perform(plan, root, registered, is_running)
             _release(roots, registered)
     return Registration(
@@ -73,9 +72,7 @@ def register_images(
         restart=restart,
         images=plan.images,
         names=plan.names,
-        unmounted=[
-            point for image in plan.linked if not os.path.ismount(point := mounted_image(image.entry, image.layer.id))
-        ],
+        unmounted=[point for point in plan.mount_points if not os.path.ismount(point)],
     )
 
 
