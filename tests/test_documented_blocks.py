@@ -14,6 +14,7 @@ EXAMPLE = "tests/host/test_containers.py::test_the_worked_example_of_the_documen
 SCRIPT = "tests/host/test_python_example.py::test_it_says_what_it_made"
 DEPLOYMENTS = "tests/test_documented_blocks.py::test_json_on_the_page_on_containers_is_a_deployment"
 BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
+DOCKER = "tests/host/test_docker.py::test_the_commands_of_the_documentation"
 COMPOSE = "tests/host/test_readme.py::test_a_project_of_compose_becomes_units_and_a_module"
 
 RUN = {
@@ -30,6 +31,9 @@ RUN = {
         "tests/host/test_readme.py::test_units_of_a_lock_are_built_and_put_in_place"
     ),
     ("docs/delta-format.md", ">>> "): BY_DOCTESTS,
+    ("docs/docker.md", '{"imageStore":'): DOCKER,
+    ("docs/docker.md", "$ nixoci units docker.json"): DOCKER,
+    ("docs/docker.md", "services: web:"): "tests/host/test_docker.py::test_compose_starts_registered_images",
     ("docs/from-compose.md", "$ nixoci import --add"): COMPOSE,
     ("docs/from-compose.md", "$ nixoci module containers.json"): COMPOSE,
     ("docs/layer-cache.md", "$ nix-build --attr layerCache"): (

@@ -15,6 +15,7 @@ from tests.host.process import FETCH
 from tests.host.registry import Registry
 from tests.host.small import small_images
 from tests.host.test_image_store import listing
+from tests.support.pages import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,19 +28,18 @@ OTHER = "/etc/docker/other.json"
 ROOTS = "/nix/var/nix/gcroots/nixoci-engines/docker"
 SMALL = ("docker.io/library/small:1", "docker.io/library/small:2")
 NGINX = "docker.io/library/nginx:1"
+PAGE_OF_DOCKER = "docs/docker.md"
 PAGE = "<h1>Served by nginx from an OCI image</h1>\n"
-COMPOSE = """\
-services:
-  web:
-    image: nginx:1
-    pull_policy: never
+COMPOSE = """
     ports: ["127.0.0.1:8085:80"]
   job:
     image: small:1
     pull_policy: never
     network_mode: none
+    stop_signal: KILL
     command: ["sh", "-c", "cat /version; sleep 1000"]
 """
+"""The rest of the project in the documentation."""
 
 
 class Docker:
@@ -321,7 +321,9 @@ def test_a_container_outlives_a_switch_a_rollback_a_restart_and_a_boot(docker: D
 
 def test_compose_starts_registered_images(docker: Docker) -> None:
     docker.machine.run(["mkdir", "--parents", "/var/project"])
-    docker.machine.run(["tee", "/var/project/compose.yaml"], input=COMPOSE)
+    docker.machine.run(
+        ["tee", "/var/project/compose.yaml"], input=block(PAGE_OF_DOCKER, "services: web:").text.rstrip() + COMPOSE
+    )
     docker("compose", "--project-directory=/var/project", "up", "--detach", "--quiet-pull")
     try:
         assert page(docker, 8085) == PAGE
@@ -342,6 +344,33 @@ def test_a_killed_registration_leaves_a_docker_that_starts(docker: Docker) -> No
             docker.run(name, "true")
         assert docker.switch(docker.all)
         assert docker.images() == {"small:1", "small:2", "nginx:1"}
+
+
+def test_a_container_of_an_image_that_is_not_mounted_does_not_start(docker: Docker) -> None:
+    mount_images(docker.machine, docker.all)
+    unmounted = docker.machine.run(["sh", "-c", "umount /run/nixoci/images/*small-1*"], check=False)
+    assert unmounted.returncode == 0, unmounted.stderr
+    assert docker.register(docker.all)["unmounted"]
+    assert "no such file or directory" in docker("run", "--rm", "--network=none", "small:1", "true", check=False)
+    docker.machine.run(["systemctl", "restart", "nixoci-images.service"])
+    assert docker.run("small:1", "cat", "/version") == "small 1"
+
+
+def test_the_commands_of_the_documentation(docker: Docker) -> None:
+    docker.switch(docker.old)
+    deployment = json.loads(block(PAGE_OF_DOCKER, '{"imageStore":').text)
+    docker.machine.run(["tee", "/root/docker.json"], input=json.dumps({**deployment, "imageStore": docker.all}))
+    docker.machine.run(["rm", "--force", "/etc/systemd/system/nixoci-images.service"])
+    docker.machine.run(["systemctl", "reset-failed", "docker.socket", "docker.service"])
+    for command in block(PAGE_OF_DOCKER, "$ nixoci units docker.json").commands:
+        docker.machine.run(["sh", "-c", command])
+    assert docker.images() == {"small:1", "small:2", "nginx:1"}
+    assert docker.run("small:2", "cat", "/version") == "small 2"
+    docker("system", "prune", "--all", "--force")
+    docker.stop()
+    docker.machine.run(["systemctl", "restart", "nixoci-register-docker.service"])
+    docker.start()
+    assert docker.images() == {"small:1", "small:2", "nginx:1"}
 
 
 def test_other_ways_of_docker_are_refused_by_name(docker: Docker) -> None:
