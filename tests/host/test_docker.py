@@ -348,8 +348,7 @@ def test_a_killed_registration_leaves_a_docker_that_starts(docker: Docker) -> No
 
 def test_a_container_of_an_image_that_is_not_mounted_does_not_start(docker: Docker) -> None:
     mount_images(docker.machine, docker.all)
-    unmounted = docker.machine.run(["sh", "-c", "umount /run/nixoci/images/*small-1*"], check=False)
-    assert unmounted.returncode == 0, unmounted.stderr
+    docker.machine.run(["sh", "-c", "umount /run/nixoci/images/*small-1* && rmdir /run/nixoci/images/*small-1*"])
     assert docker.register(docker.all)["unmounted"]
     assert "no such file or directory" in docker("run", "--rm", "--network=none", "small:1", "true", check=False)
     docker.machine.run(["systemctl", "restart", "nixoci-images.service"])

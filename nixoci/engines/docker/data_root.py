@@ -80,6 +80,10 @@ class DataRoot:
         """The list of names."""
         return self.images / "repositories.json"
 
+    def layer_records(self) -> list[Path]:
+        """Return the directories of layers, without those that dockerd began to remove and will remove at its end."""
+        return [path for path in entries(self.layers) if not path.name.endswith("-removing")]
+
     def drivers(self) -> list[str]:
         """Return the storage drivers that dockerd has run with."""
         return [path.name for path in entries(self.image_stores)]

@@ -15,20 +15,18 @@ follows from the layer, so that containers find it again.
 import os
 import re
 import secrets
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from nixoci.container.places import mounted_image
-from nixoci.engines.docker.data_root import DataRoot, Scratch, entries
+from nixoci.engines.docker.data_root import DataRoot, Scratch
 from nixoci.engines.roots import Linked, linked_layer
 from nixoci.image_store.contents import StoreImage
 from nixoci.image_store.names import link_id
 
 _CACHE_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_-]*")
-_REMOVING = "-removing"
 _TAR_SPLIT = "tar-split.json.gz"
 
 
@@ -162,7 +160,7 @@ def unnamed_folders(root: DataRoot) -> list[Folder]:
     folders = linked_folders(root)
     if not folders:
         return []
-    named = {cache for record in _records(root) if (cache := _cache_of(root, record)) is not None}
+    named = {cache for record in root.layer_records() if (cache := _cache_of(root, record)) is not None}
     return [folder for folder in folders if folder.cache not in named]
 
 
@@ -173,10 +171,6 @@ def remove_unnamed(root: DataRoot, scratch: Scratch) -> None:
         if _target(link) == f"../{folder.cache.name}/diff":
             link.unlink()
         folder.cache.rename(scratch.overlay / folder.cache.name)
-
-
-def _records(root: DataRoot) -> Iterator[Path]:
-    return (path for path in entries(root.layers) if not path.name.endswith(_REMOVING))
 
 
 def _cache_of(root: DataRoot, record: Path) -> Path | None:

@@ -47,7 +47,7 @@ def image_users(
 
 def _child_layers(root: DataRoot) -> dict[str, str]:
     found = {}
-    for record in entries(root.layers):
+    for record in root.layer_records():
         if parent := _digest(record / "parent"):
             found[parent] = f"layer {record.name[:12]}"
     return found

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
 _ID = re.compile(r"[0-9a-f]{64}")
+_serial = itertools.count()
+
+
+def new_id() -> str:
+    """Return an id that was not there before; they are the same in each run of a test."""
+    return hashlib.sha256(b"%d" % next(_serial)).hexdigest()
+
+
+def restart_ids() -> None:
+    global _serial  # noqa: PLW0603 - ids are new in all data roots
+    _serial = itertools.count()
 
 
 class Dockerd:
@@ -118,13 +129,13 @@ class Dockerd:
         self.layers[chain] = content | {"parent": parent}
 
     def _create_folder(self, parent: str, *, files: bool = True) -> str:
-        cache = secrets.token_hex(32)
+        cache = new_id()
         folder = self.overlay / cache
         folder.mkdir()
         (folder / "diff").mkdir()
         if files:
             (folder / "diff/file").write_text(cache)
-        link = base64.b32encode(secrets.token_bytes(20)).decode()[:26]
+        link = base64.b32encode(bytes.fromhex(new_id())).decode()[:26]
         (folder / "link").write_text(link)
         (self.overlay / "l" / link).symlink_to(f"../{cache}/diff")
         if parent:
@@ -155,7 +166,7 @@ class Dockerd:
         self.tag(image, name)
 
     def create_container(self, image: str) -> str:
-        container = secrets.token_hex(32)
+        container = new_id()
         chain = chain_id(self.images[image]["rootfs"]["diff_ids"])
         mount = self.db / "layerdb/mounts" / container
         mount.mkdir(parents=True)
@@ -182,7 +193,7 @@ class Dockerd:
     def commit(self, image: str, name: str) -> str:
         """Make a child image with a layer of its own."""
         config = self.images[image]
-        parent, diff = chain_id(config["rootfs"]["diff_ids"]), secrets.token_hex(32)
+        parent, diff = chain_id(config["rootfs"]["diff_ids"]), new_id()
         diff_ids = [*config["rootfs"]["diff_ids"], f"sha256:{diff}"]
         self.create_layer(parent, chain=chain_id(diff_ids), diff=diff)
         child = self.create_image({**config, "rootfs": {"type": "layers", "diff_ids": diff_ids}})
@@ -220,7 +231,7 @@ class Dockerd:
         for chain in reversed(chains(config["rootfs"]["diff_ids"])):
             if chain not in used:
                 record = self.db / "layerdb/sha256" / chain
-                removing = record.with_name(f"{chain}-{secrets.token_hex(4)}-removing")
+                removing = record.with_name(f"{chain}-{new_id()[:8]}-removing")
                 record.rename(removing)
                 cache = self.layers.pop(chain)["cache-id"]
                 if not killed:

@@ -210,6 +210,13 @@ def test_an_old_image_stays_for_what_is_built_on_it(place: Place, store: Store) 
     assert place.dockerd().trees_of(container)[-1] == mounted_image(store.image("a").entry, store.image("a").layer.id)
 
 
+def test_a_layer_that_dockerd_began_to_remove_keeps_nothing(place: Place, store: Store) -> None:
+    place.register(store.of("a"))
+    dockerd = place.dockerd()
+    dockerd.rmi(dockerd.commit(store.image("a").record.id, "child:1"), killed=True)
+    assert changes(place.register(store.of(""))) == {store.image("a").record.id: Change.REMOVED}
+
+
 def test_an_old_image_stays_for_a_tag_of_the_user(place: Place, store: Store) -> None:
     place.register(store.of("a"))
     image = store.image("a").record.id

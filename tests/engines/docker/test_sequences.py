@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nixoci.image_store.contents import read_image_store
+from tests.engines.docker.dockerd import restart_ids
 from tests.engines.docker.place import TREES, Place, declared_names, files
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Sequence(RuleBasedStateMachine):
     @initialize()
     def boot(self) -> None:
         Sequence.count += 1
+        restart_ids()
         self.place = Place(self.parent / str(Sequence.count), self.shared.folder)
         self.place.make()
         self.place.make_docker()
@@ -80,7 +82,6 @@ class Sequence(RuleBasedStateMachine):
             assert any(dockerd.users(other) for other in same_tree) or dockerd.names_of(image), image
         found = {name for found in dockerd.names.values() for name in found}
         assert {*names, *self.tags} <= found <= {*names, *self.tags, *self.stolen}
-        self.stolen -= set(names)
         before = files(self.place.folder)
         self.place.register(store)
         assert files(self.place.folder) == before
