@@ -11,6 +11,7 @@ import pytest
 
 from nixoci.container.places import mounted_image
 from nixoci.engines.docker.plan import Change
+from nixoci.engines.docker.register import register_images, release_roots
 from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.contents import read_image_store
@@ -119,7 +120,6 @@ def test_nothing_is_written_under_a_running_dockerd(place: Place, store: Store) 
 
 
 def test_a_dockerd_that_starts_meanwhile_sees_no_name_change(place: Place, store: Store) -> None:
-    from nixoci.engines.docker.register import register_images  # noqa: PLC0415 - as place.register calls it
 
     place.register(store.of("a"))
     answers = iter([False, True])
@@ -369,3 +369,31 @@ def test_folders_of_others_are_left_alone(place: Place, store: Store) -> None:
     place.register(store.of(""))
     assert os.path.lexists(place.root.overlay / "someones/diff")
     assert os.path.lexists(place.root.overlay / "dangling")
+
+
+def release(place: Place, **options: bool) -> set[str]:
+    return {entry.name for entry in release_roots(roots=place.roots, registered=place.registered, **options)}
+
+
+def test_the_roots_of_images_that_docker_has_dropped_are_released_without_a_run(place: Place, store: Store) -> None:
+    place.register(store.of("ab"))
+    assert release(place) == set()
+    place.dockerd().rmi(store.image("a").record.id)
+    assert release(place, dry_run=True) == {"x-a-1"}
+    assert held(place) == {"x-a-1", "x-b-1"}
+    assert release(place) == {"x-a-1"}
+    assert held(place) == {"x-b-1"}
+
+
+def test_a_data_root_that_is_not_mounted_keeps_its_roots(place: Place, store: Store) -> None:
+    place.register(store.of("ab"))
+    away = place.root.path.rename(place.folder / "away")
+    assert release(place) == set()
+    away.rename(place.root.path)
+    assert held(place) == {"x-a-1", "x-b-1"}
+
+
+def test_without_roots_nothing_is_read(place: Place) -> None:
+    place.registered.parent.mkdir()
+    place.registered.write_text("{")
+    assert release(place) == set()
