@@ -360,6 +360,7 @@ def test_the_commands_of_the_documentation(docker: Docker) -> None:
     deployment = json.loads(block(PAGE_OF_DOCKER, '{"imageStore":').text)
     docker.machine.run(["tee", "/root/docker.json"], input=json.dumps({**deployment, "imageStore": docker.all}))
     docker.machine.run(["rm", "--force", "/etc/systemd/system/nixoci-images.service"])
+    docker.machine.run(["ln", "--symbolic", "/opt/nixoci/bin/nixoci", "/usr/local/bin/"])  # where units find it
     docker.machine.run(["systemctl", "reset-failed", "docker.socket", "docker.service"])
     for command in block(PAGE_OF_DOCKER, "$ nixoci units docker.json").commands:
         docker.machine.run(["sh", "-c", command])
