@@ -319,6 +319,22 @@ def test_a_container_outlives_a_switch_a_rollback_a_restart_and_a_boot(docker: D
     docker.switch(docker.all)
 
 
+def test_a_container_runs_on_while_dockerd_is_stopped_for_a_switch(docker: Docker) -> None:
+    docker.machine.run(["mkdir", "--parents", "/etc/docker"])
+    docker.machine.run(["tee", "/etc/docker/daemon.json"], input='{"live-restore": true}')
+    docker.switch(docker.old)
+    docker("run", "--detach", "--name=live", "--stop-signal=KILL", "--network=none", "small:1", "sleep", "100000")
+    try:
+        before = docker.pid("live")
+        assert docker.switch(docker.new)[docker.id("small:1")] == "used"
+        assert docker.pid("live") == before
+        assert docker("exec", "live", "cat", "/version") == "small 1"
+    finally:
+        docker("rm", "--force", "live")
+        docker.machine.run(["rm", "/etc/docker/daemon.json"])
+        docker.switch(docker.all)
+
+
 def test_compose_starts_registered_images(docker: Docker) -> None:
     docker.machine.run(["mkdir", "--parents", "/var/project"])
     docker.machine.run(

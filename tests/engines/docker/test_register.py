@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from nixoci.container.places import mounted_image
 from nixoci.engines.docker.plan import Change
 from nixoci.engines.docker.register import register_images, release_roots
+from nixoci.engines.docker.registered import read_registered, write_registered
 from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.contents import read_image_store
@@ -208,6 +210,36 @@ def test_an_old_image_stays_for_what_is_built_on_it(place: Place, store: Store) 
     (place.root.contents / child).unlink()
     assert place.register(store.of("")).images[0].used_by == f"container c-{container[:6]}"
     assert place.dockerd().trees_of(container)[-1] == mounted_image(store.image("a").entry, store.image("a").layer.id)
+
+
+def test_an_old_image_stays_for_a_layer_without_an_image(place: Place, store: Store) -> None:
+    place.register(store.of("a"))
+    image = store.image("a")
+    place.dockerd().create_layer(image.layer.id, chain="5" * 64, diff="6" * 64)
+    (used,) = place.register(store.of("")).images
+    assert (used.change, used.used_by) == (Change.USED, f"layer {'5' * 12}")
+
+
+def test_the_rest_of_a_removal_goes_although_nothing_else_changes(place: Place, store: Store) -> None:
+    place.register(store.of("ab"))
+    place.dockerd().rmi(store.image("a").record.id, killed=True)
+    place.register(store.of("b"), running=True)
+    assert len(list(place.root.overlay.iterdir())) == 3
+    place.register(store.of("b"))
+    assert {path.name for path in place.root.overlay.iterdir()} == {
+        "l",
+        place.dockerd().layers[store.image("b").layer.id]["cache-id"],
+    }
+    assert held(place) == {"x-b-1"}
+
+
+def test_a_name_that_a_killed_run_did_not_move_is_still_nixocis(place: Place, store: Store) -> None:
+    place.register(store.of("ad"))
+    (known,) = read_registered(place.registered)
+    moved = {**known.names, "a:1": store.image("d").record.id}
+    write_registered(place.registered, replace(known, names=moved))
+    place.register(store.of(""))
+    assert place.dockerd().names == {}
 
 
 def test_a_layer_that_dockerd_began_to_remove_keeps_nothing(place: Place, store: Store) -> None:
