@@ -36,6 +36,7 @@ from nixoci.errors import ComposeError as ComposeError
 from nixoci.errors import ContainerError as ContainerError
 from nixoci.errors import DeltaError as DeltaError
 from nixoci.errors import DocumentError as DocumentError
+from nixoci.errors import EngineError as EngineError
 from nixoci.errors import EscapeError as EscapeError
 from nixoci.errors import ImageError as ImageError
 from nixoci.errors import InvalidReferenceError as InvalidReferenceError

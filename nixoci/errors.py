@@ -56,6 +56,10 @@ class ContainerError(NixociError):
     """A container cannot be run as declared; the message starts with the option (`containers.web.ports`)."""
 
 
+class EngineError(NixociError):
+    """A container engine cannot run images in place: it is missing, or not as nixoci knows it."""
+
+
 class DeltaError(NixociError):
     """A delta cannot be made, or is damaged, forged, or not for this store."""
 

@@ -188,5 +188,18 @@ def write_if_changed(path: Path, text: str) -> bool:
     return True
 
 
+def flush_directory(directory: Path) -> None:
+    """Write a directory to the disk, so that it has these entries after a power cut.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    handle = os.open(directory, _DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _prefix(dest: Path) -> str:
     return f".{dest.name}.nixoci-"

@@ -15,6 +15,7 @@ SCRIPT = "tests/host/test_python_example.py::test_it_says_what_it_made"
 DEPLOYMENTS = "tests/test_documented_blocks.py::test_json_on_the_page_on_containers_is_a_deployment"
 BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
 DOCKER = "tests/host/test_docker.py::test_the_commands_of_the_documentation"
+CRI = "tests/host/test_containerd.py"
 COMPOSE = "tests/host/test_readme.py::test_a_project_of_compose_becomes_units_and_a_module"
 
 RUN = {
@@ -27,6 +28,12 @@ RUN = {
     ("README.md", "$ ./scripts/demo"): "tests/host/test_demo.py::test_the_demo_serves_a_page_and_copies_nothing",
     ("docs/containers.md", '{ "images": {'): EXAMPLE,
     ("docs/containers.md", '{"quadlets": {'): DEPLOYMENTS,
+    ("docs/containerd.md", "# systemctl start nixoci-images"): f"{CRI}::test_pods_run_images_in_place",
+    ("docs/containerd.md", "# /etc/containerd/config.toml"): f"{CRI}::test_pods_run_images_in_place",
+    ("docs/containerd.md", "apiVersion: v1"): f"{CRI}::test_the_manifest_of_the_documentation",
+    ("docs/containerd.md", "# nixoci register containerd store --namespace moby"): (
+        "tests/host/test_docker_containerd_store.py::test_docker_runs_images_in_place"
+    ),
     ("docs/containers.md", "$ nixoci generate --nixoci nixoci --containers"): (
         "tests/host/test_readme.py::test_units_of_a_lock_are_built_and_put_in_place"
     ),
@@ -62,6 +69,9 @@ NOT_RUN = {
     ("README.md", '{ inputs.nixoci.url = "URL";'): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py evaluates the template",
     ("README.md", "$ git clone URL nixoci"): f"{_NEEDS_NIXPKGS}; the recipe's test starts from a copy of this checkout",
     ("README.md", "registry, OCI layout, archive"): "a picture",
+    ("docs/containerd.md", "# nixoci register containerd store --namespace k8s.io --address"): (
+        "needs k3s, which the test host has not; tests/host/test_containerd.py names the socket of its containerd"
+    ),
     ("docs/deltas.md", "nixoci.lib.delta {"): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py builds a delta of two paths",
     ("docs/deltas.md", "$ nix run github:…#delta"): _NEEDS_GITHUB,
     ("docs/deltas.md", "$ cp $(nix run github:…#delta"): _NEEDS_GITHUB,

@@ -42,7 +42,7 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
 
     Each container that podman knows, running or stopped, gets a root on the image path that it runs from. Roots of
     containers that are gone are removed, and so are those of units that ended without their stop, as at a power cut,
-    and of images that Docker has dropped.
+    and of images that another engine has dropped.
     Run it after a switch and before `nix-collect-garbage`. NixOS with nixoci's module does that by itself.
 
     If a container of root uses an image that is no longer in the image store, the image is kept under

@@ -1,5 +1,6 @@
-"""`nixoci register`: images of an image store in the storage of engines that read no other."""
+"""`nixoci register`: images of an image store become images of a container engine."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,21 +10,33 @@ from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.container.places import IMAGES_UNIT
+from nixoci.engines.containerd import register as containerd
+from nixoci.engines.containerd.ctr import Ctr
+from nixoci.engines.containerd.shape import Shape, default_shape
+from nixoci.engines.docker import plan as docker
 from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config, running_daemon
 from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot
-from nixoci.engines.docker.plan import Change
 from nixoci.engines.docker.register import Registration, register_images
 from nixoci.errors import StoreError
+
+DOCKER = "docker"
+
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    DOCKER: ("data_root", "config_file"),
+    containerd.ENGINE: ("namespace", "ctr", "address", "shape"),
+}
+"""The options of each engine."""
 
 
 @verb(
     examples=[
         "nixoci register docker store",
         "nixoci register docker store --dry-run --json",
-        "nixoci register docker store --data-root /srv/docker",
-    ]
+        "nixoci register containerd store --namespace k8s.io",
+        "nixoci register containerd store --namespace k8s.io --address /run/k3s/containerd/containerd.sock",
+    ],
 )
-@click.argument("engine", type=click.Choice(["docker"]))
+@click.argument("engine", type=click.Choice(list(_OPTIONS)))
 @click.argument("store", type=PATH)
 @click.option(
     "--data-root",
@@ -39,22 +52,80 @@ from nixoci.errors import StoreError
     metavar="FILE",
     help="Docker's configuration; it need not exist.",
 )
+@click.option(
+    "--namespace",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="Namespace of containerd: k8s.io for Kubernetes, moby for Docker's containerd image store.",
+)
+@click.option("--ctr", default="ctr", show_default=True, metavar="PROGRAM", help="containerd's client.")
+@click.option("--address", metavar="SOCKET", help="containerd's socket; by default that of its client.")
+@click.option(
+    "--shape",
+    type=click.Choice([shape.value for shape in Shape]),
+    help="Manifests in containerd: as in the registry, or with one layer, for builds; by default one-layer for moby.",
+)
 @dry_run_option
 @json_option
+@click.pass_context
 def register(
-    *, engine: str, store: Path, data_root: Path | None, config_file: Path, dry_run: bool, as_json: bool
+    context: click.Context,
+    *,
+    engine: str,
+    store: Path,
+    data_root: Path | None,
+    config_file: Path,
+    namespace: str,
+    ctr: str,
+    address: str | None,
+    shape: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make the images of STORE, an image store, images of a container engine, and remove those of the run before.
 
-    ENGINE is docker. Nothing is copied: the engine's own layers become links to mounted images, which
+    ENGINE is docker or containerd. Nothing is copied: the engine's own layers become links to mounted images, which
     nixoci-images.service mounts. Images that the engine has pulled or built stay as they are, and an image that is no
-    longer in STORE stays while a container, another image or a tag uses it. Images that the engine has lost, by
-    `docker system prune`, come back. A second run changes nothing.
+    longer in STORE stays while the engine uses it. Images that the engine has lost, by `docker system prune` or `ctr
+    images rm`, come back. A second run changes nothing.
 
     dockerd reads its images when it starts: stop it before, or run this in a unit that is ordered before
-    docker.service. While it runs, only a run that has nothing to change succeeds.
+    docker.service. While it runs, only a run that has nothing to change succeeds. containerd has to run.
     """
-    del engine  # there is one
+    _check_options(context, engine)
+    if engine == DOCKER:
+        _register_in_docker(store, data_root, config_file, dry_run=dry_run, as_json=as_json)
+        return
+    client = Ctr(namespace=namespace, program=ctr, address=address)
+    chosen = Shape(shape) if shape is not None else default_shape(namespace)
+    outcome = containerd.register_in_containerd(store.resolve(), client, shape=chosen, dry_run=dry_run)
+    if as_json:
+        print_json(outcome)
+    else:
+        rows = [
+            [name.change.value, name.name] for name in outcome.images if name.change is not containerd.Change.KEPT
+        ]
+        if rows:
+            print_table(["change", "image"], rows)
+    for image in outcome.nameless:
+        warn(f"image {image}: not registered, for it has no name; extract it with --reference")
+    if not dry_run:
+        _warn_of_mounts([str(point) for point in outcome.unmounted])
+
+
+def _check_options(context: click.Context, engine: str) -> None:
+    """Refuse an option of another engine."""
+    for other, names in _OPTIONS.items():
+        for name in names:
+            given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            if other != engine and given:
+                raise click.UsageError(f"--{name.replace('_', '-')} is an option of {other}, and the engine is {engine}")
+
+
+def _register_in_docker(
+    store: Path, data_root: Path | None, config_file: Path, *, dry_run: bool, as_json: bool
+) -> None:
     config = read_config(config_file)
     root = DataRoot(path=(data_root or Path(config.data_root or DATA_ROOT)).absolute())
     check_storage(root, config)
@@ -68,23 +139,28 @@ def register(
             f"{root.path}: nothing changed, because dockerd runs and reads images only when it starts; run `systemctl"
             " stop docker.socket docker.service`, this command, and `systemctl start docker.service`"
         )
-    if done.unmounted and not dry_run:
-        warn(
-            f"{done.unmounted[0]}: not mounted, as {len(done.unmounted)} of the images; no container of them starts"
-            f" before `systemctl restart {IMAGES_UNIT}`"
-        )
+    if not dry_run:
+        _warn_of_mounts(done.unmounted)
 
 
 def _print_changes(done: Registration) -> None:
     rows = [
         [image.change.value, image.id[:12], image.used_by or "".join(image.names[:1])]
         for image in done.images
-        if image.change is not Change.KEPT
+        if image.change is not docker.Change.KEPT
     ]
     rows += [
         [name.change.value, name.image[:12], name.name]
         for name in done.names
-        if name.change in {Change.MOVED, Change.REMOVED}
+        if name.change in {docker.Change.MOVED, docker.Change.REMOVED}
     ]
     if rows:
         print_table(["change", "image", "name or use"], rows)
+
+
+def _warn_of_mounts(unmounted: list[str]) -> None:
+    if unmounted:
+        warn(
+            f"{unmounted[0]}: not mounted, as {len(unmounted)} of the images; no container of them starts before"
+            f" `systemctl restart {IMAGES_UNIT}`"
+        )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nixoci.container.places import GC_ROOTS, IMAGES
 from nixoci.nix_store.path import STORE_DIR
+from nixoci.output import flush_directory
 
 _DIRECTORY = "nixoci-engines"
 _MOUNT_POINT = re.compile(r"(?P<entry>.+)-(?P<layer>[0-9a-f]{64})")
@@ -77,7 +78,8 @@ class EngineRoots:
             self.directory.mkdir(parents=True, exist_ok=True)
             for entry in made:
                 (self.directory / entry.name).touch()
-            _flush(self.directory)
+            # after a power cut, a link without its root would be an image that may go
+            flush_directory(self.directory)
         return made
 
     def release(self, linked: Collection[Linked], *, dry_run: bool = False) -> list[Path]:
@@ -95,12 +97,3 @@ class EngineRoots:
             for name in removed:
                 (self.directory / name).unlink(missing_ok=True)
         return [self.store_dir / name for name in removed]
-
-
-def _flush(directory: Path) -> None:
-    """Write a directory to the disk: after a power cut, a link without its root would be an image that may go."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.container.places import GC_ROOTS, USER_LINKS, user_roots
-from nixoci.engines.docker.register import release_roots
+from nixoci.engines.containerd import register as containerd
+from nixoci.engines.docker import register as docker
 from nixoci.errors import ProcessError
 from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, is_kept_by_root, store_path_of
 from nixoci.gc_roots.kept_store import remove_dangling_drop_in, update_kept_store
@@ -17,6 +18,7 @@ from nixoci.progress import item_progress
 from nixoci.user import user_account, user_state
 
 _PREFIX = "podman-"
+_ENGINES = {"docker": docker.release_roots, containerd.ENGINE: containerd.release_roots}
 
 KEPT_STORE = Path("/nix/var/nixoci/kept-images")
 """Root's kept store: on the file system of the Nix store, because the kernel mounts EROFS files from there."""
@@ -171,13 +173,14 @@ def remove_stale_unit_roots(places: Places, *, dry_run: bool = False) -> list[Co
 
 
 def remove_stale_engine_roots(places: Places, *, dry_run: bool = False) -> list[ContainerRoot]:
-    """Remove the roots of images that Docker has dropped, and return them.
+    """Remove the roots of images that engines besides podman have dropped, and return them.
 
     Raises:
-        DocumentError: The list of what is registered with it is damaged.
+        DocumentError: The list of what is registered with an engine is damaged.
     """
-    entries = release_roots(dry_run=dry_run) if places.engines else []
     return [
-        ContainerRoot(engine="docker", id=entry.name, container="", path=entry, change=Change.REMOVED, image_kept=False)
-        for entry in entries
+        ContainerRoot(engine=engine, id=entry.name, container="", path=entry, change=Change.REMOVED, image_kept=False)
+        for engine, release in _ENGINES.items()
+        if places.engines
+        for entry in release(dry_run=dry_run)
     ]

@@ -10,6 +10,9 @@ from nixoci.oci.reference import Reference
 _PLAIN = re.compile(r"[a-z0-9.]+")
 _LINK_LENGTH = 26
 
+MANIFEST_ITEM = "manifest-"
+"""Start of the big-data names of manifests that are found by their digest."""
+
 
 def big_data_file(name: str) -> str:
     """Return the file that holds a big-data item (containers/storage `makeBigDataBaseName`)."""
@@ -18,7 +21,7 @@ def big_data_file(name: str) -> str:
 
 def manifest_item(digest: Digest) -> str:
     """Return the big-data name under which a manifest is found by its digest."""
-    return f"manifest-{digest}"
+    return f"{MANIFEST_ITEM}{digest}"
 
 
 def link_id(layer_id: str) -> str:

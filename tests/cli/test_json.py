@@ -17,6 +17,8 @@ from nixoci.lock.prefetch import blob_path
 from tests.container.samples import make_image
 from tests.delta.trees import closure, delta, store_path
 from tests.engines.docker.place import Place, Store
+from tests.engines.containerd.engine import Containerd
+from tests.engines.containerd.samples import entry, joined
 from tests.gc_roots.test_podman import stand_in
 from tests.image_store.trees import image_path, small_tree
 from tests.layer_cache.samples import mkfs
@@ -117,6 +119,13 @@ def web(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     install_skopeo(monkeypatch, tmp_path, tmp_path / "layout", tags=["1.0", "1.10"])
     nixoci("add", "registry.example/web:1.0", "--platform", "linux/amd64")
     return tmp_path / "layout"
+
+
+def test_registering(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.engines.containerd.ctr.run", Containerd(tmp_path / "containerd").run)
+    entries = [entry(tmp_path, "named", "docker.io/library/a:1"), entry(tmp_path, "nameless", None)]
+    store = str(joined(tmp_path, "joined", entries))
+    check("register", nixoci("register", "containerd", store, "--dry-run", "--json").json)
 
 
 def test_verbs_of_the_lock(nixoci: Run, web: Path, tmp_path: Path) -> None:

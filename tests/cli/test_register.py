@@ -1,13 +1,17 @@
+"""`nixoci register` with a stand-in for containerd; tests/host has the real one."""
+
 from __future__ import annotations
 
-import fcntl
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.engines.docker.register import register_images
-from tests.engines.docker.place import Place, Store
+from nixoci.engines.containerd import register
+from nixoci.engines.containerd.register import Places
+from nixoci.engines.roots import EngineRoots
+from tests.engines.containerd.engine import Containerd
+from tests.engines.containerd.samples import entry, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,74 +19,59 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Result
 
+    Run = Callable[..., Result]
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    (tmp_path / "images").mkdir()
-    return Store(tmp_path / "images")
+NAME = "docker.io/library/a:1"
 
 
 @pytest.fixture
-def place(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Return a machine whose lists and roots the command has, instead of those of this one."""
-    place = Place(tmp_path / "machine", store.folder)
-    place.make()
-    ours = partial(register_images, roots=place.roots, registered=place.registered)
-    monkeypatch.setattr("nixoci.cli.register.register_images", ours)
-    return place
+def containerd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Containerd:
+    made = Containerd(tmp_path / "containerd")
+    monkeypatch.setattr("nixoci.engines.containerd.ctr.run", made.run)
+    roots = EngineRoots(engine="containerd", gc_roots=tmp_path / "none")
+    places = replace(Places(), registered=tmp_path / "state/images.json", roots=roots)
+    monkeypatch.setattr(register, "Places", lambda: places)
+    return made
 
 
-def arguments(place: Place, store: Path) -> list[str]:
-    return ["register", "docker", str(store), f"--data-root={place.root.path}", "--config-file=none"]
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return str(joined(tmp_path, "joined", [entry(tmp_path, "a", NAME), entry(tmp_path, "n", None)]))
 
 
-def test_it_prints_changes_and_what_is_not_mounted(nixoci: Callable[..., Result], place: Place, store: Store) -> None:
-    done = nixoci(*arguments(place, store.of("ab")))
-    assert done.code == 0
-    ids = {name: store.image(name).record.id[:12] for name in "ab"}
-    assert [line.split() for line in done.out.splitlines()[1:]] == [["added", ids[name], f"{name}:1"] for name in "ab"]
-    assert "not mounted, as 2 of the images" in done.err
-    again = nixoci(*arguments(place, store.of("ab")))
-    assert (again.code, again.out) == (0, "")
-    removed = nixoci(*arguments(place, store.of("a")))
-    assert {tuple(line.split()[:2]) for line in removed.out.splitlines()[1:]} == {("removed", ids["b"])}
+def test_what_changes_is_listed(nixoci: Run, containerd: Containerd, store: str) -> None:
+    planned = nixoci("register", "containerd", store, "--namespace", "moby", "--dry-run")
+    assert planned.out.splitlines() == ["CHANGE  IMAGE", f"added   {NAME}"]
+    assert containerd.namespace("moby").images == {}
+    done = nixoci("register", "containerd", store, "--namespace", "moby")
+    assert (done.code, done.out) == (0, planned.out)
+    nameless, unmounted = done.err.splitlines()
+    assert nameless.startswith("warning: image ")
+    assert nameless.endswith("not registered, for it has no name; extract it with --reference")
+    assert unmounted.startswith("warning: /run/nixoci/images/a-")
+    assert unmounted.endswith("no container of them starts before `systemctl restart nixoci-images`")
+    assert nixoci("register", "containerd", store, "--namespace", "moby").out == ""
+    assert set(containerd.namespace("moby").images) == {NAME}
 
 
-def test_it_fails_under_a_running_dockerd_after_it_has_said_what_would_change(
-    nixoci: Callable[..., Result], place: Place, store: Store
-) -> None:
-    place.make_docker()
-    (place.root.path / "volumes").mkdir()
-    with (place.root.path / "volumes/metadata.db").open("wb") as volumes:
-        fcntl.flock(volumes, fcntl.LOCK_EX)
-        done = nixoci(*arguments(place, store.of("a")), "--json")
-        assert done.code == 1
-        assert done.json["restart"] is True
-        assert done.err.startswith(f"error: {place.root.path}: nothing changed, because dockerd runs")
-        assert done.err.count("\n") == 1
-        assert nixoci(*arguments(place, store.of("a")), "--dry-run").code == 0
-    assert nixoci(*arguments(place, store.of("a"))).code == 0
+def test_the_shape_follows_the_namespace_unless_it_is_given(nixoci: Run, containerd: Containerd, store: str) -> None:
+    for namespace, options, blobs in (("moby", [], 3), ("x", [], 2), ("x1", ["--shape=one-layer"], 3)):
+        assert nixoci("register", "containerd", store, "--namespace", namespace, *options).code == 0
+        assert len(containerd.namespace(namespace).blobs) == blobs
 
 
-def test_dockers_configuration_names_the_data_root(
-    nixoci: Callable[..., Result], place: Place, store: Store, tmp_path: Path
-) -> None:
-    (tmp_path / "daemon.json").write_text(f'{{"data-root": "{place.root.path}"}}')
-    done = nixoci("register", "docker", str(store.of("a")), "--config-file=daemon.json", "--json")
-    assert done.json["dataRoot"] == str(place.root.path)
-    assert place.root.repositories.exists()
+def test_errors_are_one_line(nixoci: Run, containerd: Containerd, store: str) -> None:
+    containerd.refuse = "plugins"
+    failed = nixoci("register", "containerd", store)
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err == (
+        "error: ctr plugins: exit code 1: ctr: refused; start containerd, or name its socket with --address\n"
+    )
+    for wrong in (["podman", store], ["containerd"], ["containerd", store, "--shape", "round"]):
+        assert nixoci("register", *wrong).code == 2
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (["docker", "missing"], 1, "missing is not an image store"),
-        (["lxc", "store"], 2, "'lxc' is not "),
-        (["docker"], 2, "Missing argument 'STORE'"),
-    ],
-)
-def test_wrong_input_is_one_line(nixoci: Callable[..., Result], words: list[str], code: int, says: str) -> None:
-    done = nixoci("register", *words, "--dry-run")
-    assert (done.code, done.out) == (code, "")
-    assert says in done.err
-    assert done.err.count("\n") == 1
+def test_a_client_that_is_missing_is_named(nixoci: Run, store: str) -> None:
+    failed = nixoci("register", "containerd", store, "--ctr", "/nowhere/ctr", "--dry-run")
+    assert failed.code == 1
+    assert failed.err.startswith("error: /nowhere/ctr: program not found; install containerd")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import fcntl
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.engines.docker.register import register_images
+from tests.engines.docker.place import Place, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Result
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "images").mkdir()
+    return Store(tmp_path / "images")
+
+
+@pytest.fixture
+def place(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Return a machine whose lists and roots the command has, instead of those of this one."""
+    place = Place(tmp_path / "machine", store.folder)
+    place.make()
+    ours = partial(register_images, roots=place.roots, registered=place.registered)
+    monkeypatch.setattr("nixoci.cli.register.register_images", ours)
+    return place
+
+
+def arguments(place: Place, store: Path) -> list[str]:
+    return ["register", "docker", str(store), f"--data-root={place.root.path}", "--config-file=none"]
+
+
+def test_it_prints_changes_and_what_is_not_mounted(nixoci: Callable[..., Result], place: Place, store: Store) -> None:
+    done = nixoci(*arguments(place, store.of("ab")))
+    assert done.code == 0
+    ids = {name: store.image(name).record.id[:12] for name in "ab"}
+    assert [line.split() for line in done.out.splitlines()[1:]] == [["added", ids[name], f"{name}:1"] for name in "ab"]
+    assert "not mounted, as 2 of the images" in done.err
+    again = nixoci(*arguments(place, store.of("ab")))
+    assert (again.code, again.out) == (0, "")
+    removed = nixoci(*arguments(place, store.of("a")))
+    assert {tuple(line.split()[:2]) for line in removed.out.splitlines()[1:]} == {("removed", ids["b"])}
+
+
+def test_it_fails_under_a_running_dockerd_after_it_has_said_what_would_change(
+    nixoci: Callable[..., Result], place: Place, store: Store
+) -> None:
+    place.make_docker()
+    (place.root.path / "volumes").mkdir()
+    with (place.root.path / "volumes/metadata.db").open("wb") as volumes:
+        fcntl.flock(volumes, fcntl.LOCK_EX)
+        done = nixoci(*arguments(place, store.of("a")), "--json")
+        assert done.code == 1
+        assert done.json["restart"] is True
+        assert done.err.startswith(f"error: {place.root.path}: nothing changed, because dockerd runs")
+        assert done.err.count("\n") == 1
+        assert nixoci(*arguments(place, store.of("a")), "--dry-run").code == 0
+    assert nixoci(*arguments(place, store.of("a"))).code == 0
+
+
+def test_dockers_configuration_names_the_data_root(
+    nixoci: Callable[..., Result], place: Place, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "daemon.json").write_text(f'{{"data-root": "{place.root.path}"}}')
+    done = nixoci("register", "docker", str(store.of("a")), "--config-file=daemon.json", "--json")
+    assert done.json["dataRoot"] == str(place.root.path)
+    assert place.root.repositories.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["docker", "missing"], 1, "missing is not an image store"),
+        (["lxc", "store"], 2, "'lxc' is not "),
+        (["docker"], 2, "Missing argument 'STORE'"),
+    ],
+)
+def test_wrong_input_is_one_line(nixoci: Callable[..., Result], words: list[str], code: int, says: str) -> None:
+    done = nixoci("register", *words, "--dry-run")
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+    assert done.err.count("\n") == 1
