@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixoci.oci.digest import Digest
 from tests.host.cache import cached, key
 from tests.host.images import Image, Pair
 from tests.host.process import run
 from tests.host.rootfs import rootfs
 from tests.support.layers import directory, file, layer, symlink
-from tests.support.layout import write_layout
+from tests.support.layout import blob_path, write_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,18 @@ def small_images(name: str = "small") -> Pair:
     folder = cached(f"images/{name}-{key(Path(__file__))}-{rootfs().name}", lambda folder: _build(folder, name))
     old, new = (Image(name=name, tag=version, layout=folder) for version in VERSIONS)
     return Pair(old=old, new=new)
+
+
+def small_layers(version: str) -> list[bytes]:
+    """Return the tar streams of a version's layers, the lowest first."""
+    folder = small_images().old.layout
+
+    def blob(digest: str) -> bytes:
+        return blob_path(folder, Digest.parse(digest)).read_bytes()
+
+    manifests = json.loads((folder / "index.json").read_bytes())["manifests"]
+    described = next(each for each in manifests if version in each["annotations"].values())
+    return [gzip.decompress(blob(each["digest"])) for each in json.loads(blob(described["digest"]))["layers"]]
 
 
 def _build(folder: Path, name: str) -> None:
