@@ -38,8 +38,8 @@ def adopt(ctr: Ctr, image: ShapedImage, directory: Path, *, target: Path) -> Non
         OSError: The link cannot be made.
     """
     key = f"{KEY_PREFIX}{image.chain.partition(':')[2]}"
-    mounts = ctr.prepare_snapshot(key)
     try:
+        mounts = ctr.prepare_snapshot(key)
         _link(_files(mounts, directory), target)
         ctr.commit_snapshot(image.chain, key)
     except BaseException:

@@ -101,7 +101,7 @@ class Ctr:
             names=self._names(),
             right=self._names(*filters) if filters else set(),
             blobs=read_blobs(self._run("content", "ls")),
-            snapshots=read_snapshots(self._run("snapshots", "ls")),
+            snapshots=read_snapshots(self._snapshots("ls")),
         )
 
     def names_of(self, digest: str) -> set[str]:
@@ -122,7 +122,7 @@ class Ctr:
 
     def release_snapshot(self, key: str) -> None:
         """Leave a snapshot to containerd's garbage collector."""
-        self._run("snapshots", "label", key, f"{GC_ROOT}=")
+        self._snapshots("label", key, f"{GC_ROOT}=")
 
     def prepare_snapshot(self, key: str) -> list[Mount]:
         """Make an active snapshot without a parent; return the mounts that it consists of.
@@ -130,7 +130,7 @@ class Ctr:
         Raises:
             EngineError: `ctr` printed something else.
         """
-        printed = self._run("snapshots", "prepare", "--mounts", key)
+        printed = self._snapshots("prepare", "--mounts", key)
         try:
             return parse(list[Mount], printed, what=f"{self.program} snapshots prepare --mounts")
         except DocumentError as error:
@@ -138,15 +138,19 @@ class Ctr:
 
     def commit_snapshot(self, name: str, key: str) -> None:
         """Make the committed snapshot `name` of an active one."""
-        self._run("snapshots", "commit", name, key)
+        self._snapshots("commit", name, key)
 
     def remove_snapshots(self, keys: Iterable[str]) -> None:
         """Remove snapshots."""
-        self._run("snapshots", "rm", *keys)
+        self._snapshots("rm", *keys)
 
     def remove_images(self, names: Iterable[str]) -> None:
         """Remove images, and all that nothing else in containerd refers to."""
         self._run("images", "rm", "--sync", *names)
+
+    def _snapshots(self, *arguments: str) -> str:
+        # the environment and labels of the namespace may name another one
+        return self._run("snapshots", "--snapshotter", SNAPSHOTTER, *arguments)
 
     def _names(self, *filters: str) -> set[str]:
         # the whole table would take a second for some hundreds of images: each row reads its manifest and config

@@ -141,7 +141,7 @@ class Containerd:
             case ["content", "ls"]:
                 rows = [[key, "1kB", "2 hours", _text(labels)] for key, (_, labels) in space.blobs.items()]
                 return "".join("\t\t".join(row) + "\n" for row in [["DIGEST", "SIZE", "AGE", "LABELS"], *rows])
-            case ["snapshots", "ls"]:
+            case ["snapshots", "--snapshotter", "overlayfs", "ls"]:
                 listed = [[key, each.parent, each.kind] for key, each in space.snapshots.items()]
                 return _table(["KEY", "PARENT", "KIND"], listed)
             case ["images", "import", "--local", "--no-unpack", "--all-platforms", "-"]:
@@ -151,19 +151,19 @@ class Containerd:
                 space.images[image][1].update(_pairs(labels))
             case ["content", "label", digest, *labels]:
                 space.blobs[digest][1].update(_pairs(labels))
-            case ["snapshots", "label", key, label]:
+            case ["snapshots", "--snapshotter", "overlayfs", "label", key, label]:
                 assert label == f"{GC_ROOT}="
                 space.snapshots[key].labels.pop(GC_ROOT, None)
-            case ["snapshots", "prepare", "--mounts", key]:
+            case ["snapshots", "--snapshotter", "overlayfs", "prepare", "--mounts", key]:
                 files = self.prepare(name, key, {GC_ROOT: SECONDS})
                 mount = {"Type": "bind", "Source": str(files), "Target": "", "Options": ["rw", "rbind"]}
                 return json.dumps([mount] if self.mounts is None else self.mounts)
-            case ["snapshots", "commit", chain, key]:
+            case ["snapshots", "--snapshotter", "overlayfs", "commit", chain, key]:
                 if chain in space.snapshots:
                     raise ProcessError(f"ctr snapshots commit: exit code 1: snapshot {chain}: already exists")
                 snapshot = space.snapshots[chain] = space.snapshots.pop(key)
                 snapshot.kind, snapshot.labels = "Committed", {GC_ROOT: SECONDS}
-            case ["snapshots", "rm", *keys]:
+            case ["snapshots", "--snapshotter", "overlayfs", "rm", *keys]:
                 for key in keys:
                     self._remove_snapshot(space, key)
             case ["images", "rm", "--sync", *removed]:

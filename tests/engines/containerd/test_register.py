@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 K8S = "k8s.io"
+SNAPSHOTS = "snapshots --snapshotter overlayfs"
 
 
 class Host:
@@ -239,6 +240,13 @@ def test_a_snapshotter_that_works_otherwise_is_refused(host: Host, mounts: list[
     assert host.held() == set()
 
 
+def test_an_answer_that_is_no_list_of_mounts_is_refused(host: Host) -> None:
+    host.containerd.mounts = [{"Kind": "bind"}]
+    with pytest.raises(EngineError, match=r"'Type' is missing; nixoci does not know this version of ctr"):
+        host.register("a")
+    assert host.containerd.namespace("default").snapshots == {}
+
+
 def test_a_snapshot_that_is_not_empty_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = Containerd.prepare
 
@@ -254,7 +262,15 @@ def test_a_snapshot_that_is_not_empty_is_refused(host: Host, monkeypatch: pytest
     assert list(host.containerd.directory.iterdir()) == []
 
 
-@pytest.mark.parametrize("refused", ["snapshots prepare", "snapshots commit", "images import", "content label"])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        "snapshots --snapshotter overlayfs prepare",
+        "snapshots --snapshotter overlayfs commit",
+        "images import",
+        "content label",
+    ],
+)
 def test_an_error_of_containerd_leaves_no_snapshot_half_made(host: Host, refused: str) -> None:
     host.containerd.refuse = refused
     with pytest.raises(ProcessError, match="refused"):
