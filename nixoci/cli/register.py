@@ -104,7 +104,7 @@ def register(
         print_json(outcome)
     else:
         rows = [
-            [name.change.value, name.name] for name in outcome.images if name.change is not containerd.Change.KEPT
+            [name.change.value, name.name] for name in outcome.names if name.change is not containerd.Change.KEPT
         ]
         if rows:
             print_table(["change", "image"], rows)

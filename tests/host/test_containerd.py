@@ -61,7 +61,7 @@ class Node:
         argv = ["nixoci", "register", "containerd", store or self.store, "--namespace", namespace, "--json", *options]
         outcome = json.loads(self.machine.run(argv).stdout)
         assert outcome["unmounted"] == []
-        return {image["name"]: image["change"] for image in outcome["images"]}
+        return {image["name"]: image["change"] for image in outcome["names"]}
 
     def ctr(self, namespace: str, *command: str, check: bool = True) -> str:
         return self.machine.run(["ctr", "--namespace", namespace, *command], check=check).stdout.strip()
@@ -268,6 +268,7 @@ def test_what_is_not_declared_any_more_goes_but_containers_stay(node: Node) -> N
     node.register("leaving", node.join(OLD))
     # a container has the image's tree, and with it the root
     assert new.rpartition("/")[2] in node.roots()
+    assert f"/{GC_ROOTS}/" in node.machine.run(["nix-store", "--query", "--roots", new]).stdout
     executed = ["tasks", "exec", "--exec-id", "look", "stays", "cat", "/version"]
     assert node.ctr("leaving", *executed) == "small 2"
     node.machine.run(["systemctl", "restart", "containerd", "nixoci-images"])

@@ -50,7 +50,7 @@ class Docker:
     def register(self, *options: str) -> dict[str, str]:
         argv = ["nixoci", "register", "containerd", self.store, "--namespace", "moby", "--json", *options]
         outcome = json.loads(self.machine.run(argv).stdout)
-        return {image["name"]: image["change"] for image in outcome["images"]}
+        return {image["name"]: image["change"] for image in outcome["names"]}
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,17 @@ def test_each_shape_has_a_limit(docker: Docker) -> None:
 
 
 def test_restart_policies_over_a_daemon_s_restart_and_a_reboot(docker: Docker) -> None:
-    docker("run", "--detach", "--name=always", "--restart=always", "--network=none", "small:2", "sleep", "1000")
+    docker(
+        "run",
+        "--detach",
+        "--name=always",
+        "--restart=always",
+        "--stop-signal=KILL",
+        "--network=none",
+        "small:2",
+        "sleep",
+        "1000",
+    )
     for again in (["systemctl", "restart", "containerd", "docker"], None):
         if again is None:
             docker.machine.reboot()

@@ -55,7 +55,7 @@ class Places:
 class Outcome:
     """The result of a run: names, ids of images that have none, and mount points where nothing is mounted yet."""
 
-    images: list[EngineName]
+    names: list[EngineName]
     nameless: list[str]
     unmounted: list[Path]
 
@@ -95,7 +95,7 @@ def register_in_containerd(
         with exclusive_directory(places.registered.parent):
             names = run.register()
     points = {Path(mounted_image(image.entry, image.layer)) for image in declared}
-    return Outcome(images=names, nameless=nameless, unmounted=sorted(point for point in points if not point.is_mount()))
+    return Outcome(names=names, nameless=nameless, unmounted=sorted(point for point in points if not point.is_mount()))
 
 
 def release_roots(places: Places | None = None, *, dry_run: bool = False) -> list[Path]:

@@ -59,7 +59,7 @@ class Host:
         shape = default_shape(namespace)
         store, ctr = self.store(names), Ctr(namespace=namespace)
         outcome = register_in_containerd(store, ctr, shape=shape, places=self.places, dry_run=dry_run)
-        return {image.name: image.change for image in outcome.images}
+        return {image.name: image.change for image in outcome.names}
 
     def held(self) -> set[str]:
         return {name.removeprefix("x-") for name in self.roots.held()}
