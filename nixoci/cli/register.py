@@ -103,9 +103,7 @@ def register(
     if as_json:
         print_json(outcome)
     else:
-        rows = [
-            [name.change.value, name.name] for name in outcome.names if name.change is not containerd.Change.KEPT
-        ]
+        rows = [[name.change.value, name.name] for name in outcome.names if name.change is not containerd.Change.KEPT]
         if rows:
             print_table(["change", "image"], rows)
     for image in outcome.nameless:
@@ -120,7 +118,9 @@ def _check_options(context: click.Context, engine: str) -> None:
         for name in names:
             given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
             if other != engine and given:
-                raise click.UsageError(f"--{name.replace('_', '-')} is an option of {other}, and the engine is {engine}")
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} is an option of {other}, and the engine is {engine}"
+                )
 
 
 def _register_in_docker(

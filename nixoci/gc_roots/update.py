@@ -1,6 +1,7 @@
 """The verb: ask an engine for its containers, find their images in the Nix store, and update the roots."""
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from nixoci.progress import item_progress
 from nixoci.user import user_account, user_state
 
 _PREFIX = "podman-"
-_ENGINES = {"docker": docker.release_roots, containerd.ENGINE: containerd.release_roots}
+_ENGINES: Mapping[str, Callable[..., list[Path]]] = {
+    "docker": docker.release_roots,
+    containerd.ENGINE: containerd.release_roots,
+}
 
 KEPT_STORE = Path("/nix/var/nixoci/kept-images")
 """Root's kept store: on the file system of the Nix store, because the kernel mounts EROFS files from there."""

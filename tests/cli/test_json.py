@@ -16,9 +16,9 @@ from nixoci.delta.summary import SendSummary, Totals
 from nixoci.lock.prefetch import blob_path
 from tests.container.samples import make_image
 from tests.delta.trees import closure, delta, store_path
-from tests.engines.docker.place import Place, Store
 from tests.engines.containerd.engine import Containerd
 from tests.engines.containerd.samples import entry, joined
+from tests.engines.docker.place import Place, Store
 from tests.gc_roots.test_podman import stand_in
 from tests.image_store.trees import image_path, small_tree
 from tests.layer_cache.samples import mkfs

@@ -36,10 +36,12 @@ os.execv("/usr/bin/runc", ["runc", *arguments])
 """Leaves out the limits that machines refuse: they have no controllers for them. It is found before runc itself."""
 
 
-def install_runtime(machine: Machine) -> None:
-    """Let the engines of a machine start containers without limits."""
-    machine.run(["tee", "/usr/local/sbin/runc"], input=RUNC)
-    machine.run(["chmod", "755", "/usr/local/sbin/runc"])
+def install_runtime(machine: Machine) -> str:
+    """Let the engines of a machine start containers without limits; return the runtime that they find."""
+    program = "/usr/local/sbin/runc"
+    machine.run(["tee", program], input=RUNC)
+    machine.run(["chmod", "755", program])
+    return program
 
 
 def make_entries(machine: Machine, sources: Mapping[str, str]) -> list[str]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.host.engines import install_runtime
 from tests.host.machine import Machine
-from tests.host.runc import install_runc
 from tests.host.small import small_images
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_skopeo_copies_the_image_out_of_the_store(machine: Machine) -> None:
 def test_a_pod_of_cri_o_runs_the_image_in_place(machine: Machine) -> None:
     machine.run(["mkdir", "--parents", "/etc/crio/crio.conf.d", "/var/log/pod"])
     machine.run(["touch", "/etc/resolv.conf"])
-    machine.run(["tee", "/etc/crio/crio.conf.d/10-test.conf"], input=CONFIG % (PROGRAMS, install_runc(machine)))
+    machine.run(["tee", "/etc/crio/crio.conf.d/10-test.conf"], input=CONFIG % (PROGRAMS, install_runtime(machine)))
     machine.run(["tee", "/etc/crictl.yaml"], input="runtime-endpoint: unix:///run/crio/crio.sock\ntimeout: 60\n")
     for name, value in (("pod", POD), ("container", CONTAINER)):
         machine.run(["tee", f"/root/{name}.json"], input=json.dumps(value))

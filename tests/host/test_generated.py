@@ -87,7 +87,9 @@ def content(machine: Machine, path: str) -> dict[str, str]:
     for line in listed.splitlines():
         name, target = line.split("\t")
         relative = target and not target.startswith("/")
-        text = target if relative else machine.run(["cat", f"{path}/{name}"]).stdout
+        # a layer of an image is a directory
+        is_text = not relative and not name.startswith("share/nixoci/images/")
+        text = machine.run(["cat", f"{path}/{name}"]).stdout if is_text else target
         found[name] = _BUNDLE.sub("BUNDLE", text.replace(path, "OUT"))
     return found
 

@@ -21,10 +21,10 @@ from nixoci.layer_cache.layout import entry_path
 from nixoci.oci.digest import Digest
 from nixoci.tree.limits import Limits
 from nixoci.tree.model import Inode, Kind, walk
+from tests.host.engines import install_runtime
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import Registry
-from tests.host.runc import install_runc
 from tests.host.stacks import Stack, random_stack
 from tests.support.layers import content, merge, reader
 from tests.support.layout import write_layout
@@ -257,7 +257,7 @@ state = "/run/containerd-2.4"
 @pytest.mark.usefixtures("cache")
 def test_containerd_pulls_without_a_layer(machine: Machine, images: dict[str, Pair]) -> None:
     machine.run(["tee", "/etc/containerd-2.4.toml"], input=CONFIG)
-    runc = install_runc(machine)
+    runc = install_runtime(machine)
     path = f"--setenv=PATH={PROGRAMS}:/usr/sbin:/usr/bin"
     start = ["systemd-run", "--quiet", "--unit=containerd-2.4", "--service-type=notify", path]
     machine.run([*start, f"{PROGRAMS}/containerd", "--config=/etc/containerd-2.4.toml"])
