@@ -194,6 +194,23 @@ def test_the_manifest_of_the_documentation(node: Node) -> None:
     node.cri.remove_pod(pod)
 
 
+def test_kubernetes_pulls_images_beside_and_knows_all_after_a_restart(node: Node) -> None:
+    node.register("k8s.io")
+    reference = node.registry.push(small_images("other").old)  # which has the lower layer of another
+    node.cri.pull(reference)
+    pod = node.cri.run_pod("mixed")
+    for name, image, version in (("pulled", reference, "other 1\n"), ("registered", "small:2", "small 2\n")):
+        container = node.cri.start(pod, name, image, "sleep", "1000")
+        assert node.cri.execute(container, "cat", "/version") == version
+    before = {image.id: image for image in node.cri.images()}
+    assert [image.tags for image in before.values() if not image.pinned] == [(reference,)]
+    node.machine.run(["systemctl", "restart", "containerd"])
+    assert {image.id: image for image in node.cri.images()} == before
+    assert set(node.register("k8s.io").values()) == {"kept"}
+    node.cri.remove_pod(pod)
+    node.cri.remove_image(reference)
+
+
 def test_an_image_that_kubernetes_removed_comes_back(node: Node) -> None:
     node.register("k8s.io")
     links, roots = node.links(), node.roots()

@@ -90,7 +90,9 @@ def test_docker_runs_images_in_place(docker: Docker) -> None:
 def test_containers_are_those_of_any_image(docker: Docker) -> None:
     docker("run", "--detach", "--name=web", "--network=none", "small:1", "sh", "-c", "echo up; sleep 1000")
     docker("exec", "web", "sh", "-c", "echo mine > /etc/mine; mkdir /etc/made")
-    assert docker("logs", "web") == "up"
+    while not (log := docker("logs", "web")):
+        time.sleep(0.1)
+    assert log == "up"
     assert docker("diff", "web").split("\n") == ["C /etc", "A /etc/made", "A /etc/mine"]
     docker("commit", "web", "mine:1")
     assert docker.run("mine:1", "cat", "/etc/mine", "/version") == "mine\nsmall 1"
