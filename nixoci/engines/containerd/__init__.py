@@ -1,6 +1,10 @@
 """Images of an image store in containerd: its content, its images, and snapshots that are links to mounted images.
 
-Code here asks and changes containerd by `ctr` alone (`ctr.py`). What a run has to do is a value (`plan.py`) that
-follows from three lists: the images that are declared (`shape.py`), those that containerd has (`ctr.py`), and those
-that earlier runs registered (`registered.py`).
+ctr         containerd's own client: its commands, and readers of what it prints
+shape       images as containerd gets them: as in the registry, or with one layer
+archive     the archive that carries manifests and configs
+adopt       snapshots that are links
+registered  the list of what nixoci has registered
+plan        the difference between the declared images and what containerd has
+register    the verb that joins these
 """
