@@ -96,6 +96,10 @@ NOT_RUN = {
     ): "tests/host/test_os_images.py starts the service, and enables it in the image of an operating system",
     (
         "docs/os-images.md",
+        "$ nixoci register docker",
+    ): "tests/host/test_docker.py runs it with a store on a file system that EROFS files can be mounted from",
+    (
+        "docs/os-images.md",
         "# mmdebstrap",
     ): "takes minutes; tests/host/test_os_images.py does the same with NIXOCI_OS_IMAGES",
     ("docs/python.md", "{ imports = ["): f"{_NEEDS_NIXPKGS}; tests/host/test_nix_text.py imports such a module",

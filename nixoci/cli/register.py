@@ -1,6 +1,7 @@
 """`nixoci register`: images of an image store become images of a container engine."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,13 +17,14 @@ from nixoci.engines.containerd.shape import Shape, default_shape
 from nixoci.engines.docker import plan as docker
 from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config, running_daemon
 from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot
-from nixoci.engines.docker.register import Registration, register_images
+from nixoci.engines.docker.register import ROOTS, Elsewhere, Registration, register_images
+from nixoci.engines.docker.registered import LIST
 from nixoci.errors import StoreError
 
 DOCKER = "docker"
 
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
-    DOCKER: ("data_root", "config_file"),
+    DOCKER: ("data_root", "config_file", "root"),
     containerd.ENGINE: ("namespace", "ctr", "address", "shape"),
 }
 """The options of each engine."""
@@ -32,6 +34,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     examples=[
         "nixoci register docker store",
         "nixoci register docker store --dry-run --json",
+        "nixoci register docker /usr/lib/nixoci --root root",
         "nixoci register containerd store --namespace k8s.io",
         "nixoci register containerd store --namespace k8s.io --address /run/k3s/containerd/containerd.sock",
     ],
@@ -51,6 +54,12 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     show_default=True,
     metavar="FILE",
     help="Docker's configuration; it need not exist.",
+)
+@click.option(
+    "--root",
+    type=PATH,
+    metavar="DIR",
+    help="Root of a Docker machine that is being built: STORE, --data-root and --config-file are paths there.",
 )
 @click.option(
     "--namespace",
@@ -76,6 +85,7 @@ def register(
     store: Path,
     data_root: Path | None,
     config_file: Path,
+    root: Path | None,
     namespace: str,
     ctr: str,
     address: str | None,
@@ -95,7 +105,7 @@ def register(
     """
     _check_options(context, engine)
     if engine == DOCKER:
-        _register_in_docker(store, data_root, config_file, dry_run=dry_run, as_json=as_json)
+        _register_in_docker(store, data_root, config_file, root, dry_run=dry_run, as_json=as_json)
         return
     client = Ctr(namespace=namespace, program=ctr, address=address)
     chosen = Shape(shape) if shape is not None else default_shape(namespace)
@@ -124,19 +134,33 @@ def _check_options(context: click.Context, engine: str) -> None:
 
 
 def _register_in_docker(
-    store: Path, data_root: Path | None, config_file: Path, *, dry_run: bool, as_json: bool
+    store: Path, data_root: Path | None, config_file: Path, root: Path | None, *, dry_run: bool, as_json: bool
 ) -> None:
-    config = read_config(config_file)
-    root = DataRoot(path=(data_root or Path(config.data_root or DATA_ROOT)).absolute())
-    check_storage(root, config)
-    done = register_images(store, root, is_running=lambda: running_daemon(root, config), dry_run=dry_run)
+    def inside(path: Path) -> Path:
+        return path.absolute() if root is None else root.absolute() / path.relative_to(path.anchor)
+
+    if root is not None and not store.is_absolute():
+        raise click.UsageError(f"{store} is a path in {root}; write it from that root: /{store}")
+    config = read_config(inside(config_file))
+    there = data_root or Path(config.data_root or DATA_ROOT)
+    own = DataRoot(path=inside(there))
+    check_storage(own, config)
+    done = register_images(
+        inside(store),
+        own,
+        is_running=lambda: running_daemon(own, config),
+        roots=ROOTS if root is None else replace(ROOTS, gc_roots=inside(ROOTS.gc_roots)),
+        registered=inside(LIST),
+        elsewhere=None if root is None else Elsewhere(store=store, data_root=there),
+        dry_run=dry_run,
+    )
     if as_json:
         print_json(done)
     else:
         _print_changes(done)
     if done.restart and not dry_run:
         raise StoreError(
-            f"{root.path}: nothing changed, because dockerd runs and reads images only when it starts; run `systemctl"
+            f"{own.path}: nothing changed, because dockerd runs and reads images only when it starts; run `systemctl"
             " stop docker.socket docker.service`, this command, and `systemctl start docker.service`"
         )
     if not dry_run:

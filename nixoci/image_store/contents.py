@@ -24,11 +24,15 @@ T = TypeVar("T", ImageRecord, LayerRecord)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreImage:
-    """An image of an image store, with the record of its one layer."""
+    """An image of an image store, with the record of its one layer.
+
+    `place` is the path of the store on the machine that it is for, if it lies elsewhere as yet.
+    """
 
     store: Path
     record: ImageRecord
     layer: LayerRecord
+    place: Path | None = None
 
     def data(self, item: str) -> bytes:
         """Return a big-data item, such as a manifest.
@@ -60,12 +64,13 @@ class StoreImage:
     @property
     def entry(self) -> Path:
         """The store that has the files of the layer: this one, or the entry that it was joined from."""
-        return self.folder.parents[1]
+        return self.place or self.folder.parents[1]
 
     @property
     def tar_split(self) -> Path:
         """The file from which the layer's tar is made again."""
-        return (self.store / LAYERS / f"{self.layer.id}.tar-split.gz").resolve()
+        name = f"{LAYERS}/{self.layer.id}.tar-split.gz"
+        return self.place / name if self.place is not None else (self.store / name).resolve()
 
     @property
     def rootfs(self) -> Path:
@@ -85,11 +90,15 @@ def is_image_store(path: Path) -> bool:
     return (path / IMAGES / "images.json").is_file()
 
 
-def read_image_store(store: Path) -> list[StoreImage]:
+def read_image_store(store: Path, *, place: Path | None = None) -> list[StoreImage]:
     """Return the images of a store in the order of its list.
 
+    Args:
+        store: The store.
+        place: Its path on the machine that it is for, if it lies elsewhere as yet; it is self-contained then.
+
     Raises:
-        StoreError: It is not an image store, or an image has no layer.
+        StoreError: It is not an image store, an image has no layer, or the store cannot be elsewhere.
         DocumentError: A list is damaged.
     """
     images = _read(list[ImageRecord], store, f"{IMAGES}/images.json")
@@ -97,7 +106,13 @@ def read_image_store(store: Path) -> list[StoreImage]:
     for image in images:
         if image.layer not in layers:
             raise StoreError(f"{store}: image {image.id} lacks its layer {image.layer}; build the image store again")
-    return [StoreImage(store=store, record=image, layer=layers[image.layer]) for image in images]
+    found = [StoreImage(store=store, record=image, layer=layers[image.layer], place=place) for image in images]
+    for each in found if place is not None else ():
+        if each.rootfs.parent != each.folder:
+            raise StoreError(
+                f"{store}: refers to files outside of it; build it with --self-contained for another machine"
+            )
+    return found
 
 
 def find_image(option: str, store: Path, image: ImagePath) -> StoreImage:

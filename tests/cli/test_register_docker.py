@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import pytest
 
 from nixoci.engines.docker.register import register_images
 from tests.engines.docker.place import Place, Store
+from tests.units.samples import MKCOMPOSEFS, executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +75,52 @@ def test_dockers_configuration_names_the_data_root(
     assert place.root.repositories.exists()
 
 
+def test_a_machine_that_is_built_has_the_paths_of_its_own(
+    nixoci: Callable[..., Result], store: Store, tmp_path: Path
+) -> None:
+    root, layer = tmp_path / "root", store.image("a").layer.id
+    (root / "usr/lib").mkdir(parents=True)
+    erofs = executable(tmp_path / "mkcomposefs", MKCOMPOSEFS)
+    build = ("image-store", str(root / "usr/lib/nixoci"), str(store.image("a").rootfs.parent), f"--mkcomposefs={erofs}")
+    assert nixoci(*build, "--self-contained").code == 0
+    done = nixoci("register", "docker", "/usr/lib/nixoci", "--root", "root", "--json")
+    assert (done.code, done.json["unmounted"]) == (0, [])
+    data = root / "var/lib/docker"
+    (folder,) = (path for path in (data / "overlay2").iterdir() if path.name != "l")
+    assert str((folder / "diff").readlink()) == f"/run/nixoci/images/nixoci-{layer}"
+    tar_split = data / f"image/overlay2/layerdb/sha256/{layer}/tar-split.json.gz"
+    assert str(tar_split.readlink()) == f"/usr/lib/nixoci/overlay-layers/{layer}.tar-split.gz"
+    (known,) = json.loads((root / "var/lib/nixoci/engines/docker.json").read_text())["dataRoots"]
+    assert known["dataRoot"] == "/var/lib/docker"
+    again = nixoci("register", "docker", "/usr/lib/nixoci", "--root", "root", "--json").json
+    assert {image["change"] for image in again["images"]} == {"kept"}
+
+
+def test_a_store_that_refers_to_others_is_of_no_use_on_another_machine(
+    nixoci: Callable[..., Result], store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/store").symlink_to(store.of("a"))
+    done = nixoci("register", "docker", "/store", "--root", "root")
+    assert done.code == 1
+    assert "build it with --self-contained" in done.err
+    assert not (tmp_path / "root/var/lib/docker").exists()
+    relative = nixoci("register", "docker", "store", "--root", "root")
+    assert (relative.code, "write it from that root: /store" in relative.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
         (["docker", "missing"], 1, "missing is not an image store"),
         (["lxc", "store"], 2, "'lxc' is not "),
         (["docker"], 2, "Missing argument 'STORE'"),
+        (
+            ["docker", "store", "--namespace=moby"],
+            2,
+            "--namespace is an option of containerd, and the engine is docker",
+        ),
+        (["containerd", "store", "--root=root"], 2, "--root is an option of docker, and the engine is containerd"),
     ],
 )
 def test_wrong_input_is_one_line(nixoci: Callable[..., Result], words: list[str], code: int, says: str) -> None:

@@ -392,6 +392,38 @@ def test_the_commands_of_the_documentation(docker: Docker) -> None:
     assert docker.images() == {"small:1", "small:2", "nginx:1"}
 
 
+def test_a_machine_that_was_built_with_its_images_imports_nothing(docker: Docker) -> None:
+    """As on a machine without Nix: a store of its own, and a data root from before Docker's first start."""
+    run = docker.machine.run
+    path = make_entries(docker.machine, {SMALL[0]: small_images().old.inside})
+    image = run(["sh", "-c", f"dirname $(readlink {path[0]}/overlay/*/diff)"]).stdout.strip()
+    # an EROFS file cannot be mounted from the overlay that /usr is on
+    run(["mkdir", "--parents", "/nix/built/nix", "/nix/built/etc/systemd/system"])
+    unit = "/nix/built/etc/systemd/system/nixoci-images.service"
+    build = ["nixoci", "image-store", "--self-contained", "--prefix=/nix/own", "/nix/built/nix/own", image]
+    run([*build, f"--images-service={unit}"])
+    run(["nixoci", "register", "docker", "/nix/own", "--root=/nix/built"])
+    docker.stop()
+    run(["mv", "/nix/built/nix/own", "/nix/own"])
+    run(["mv", unit, "/etc/systemd/system/nixoci-own.service"])
+    run(["systemctl", "daemon-reload"])
+    run(["systemctl", "start", "nixoci-own.service"])
+    run(["cp", "--archive", "/nix/built/var/lib/docker", "/var/lib/docker/of-own"])
+    own = ["dockerd", "--data-root=/var/lib/docker/of-own", "--host=unix:///run/own.sock", "--bridge=none"]
+    run(
+        ["systemd-run", "--unit=own-docker", *own, "--exec-root=/run/own", "--pidfile=/run/own.pid", "--iptables=false"]
+    )
+    docker.machine.wait_for_unit("own-docker.service")
+    client = ["docker", "--host=unix:///run/own.sock"]
+    until = "until docker --host=unix:///run/own.sock info > /dev/null 2>&1; do sleep 0.1; done"
+    run(["sh", "-c", until], timeout=60)
+    assert run([*client, "images", "--format={{.Repository}}:{{.Tag}}"]).stdout == "small:1\n"
+    shown = run([*client, "run", "--rm", "--network=none", "small:1", "cat", "/version"]).stdout
+    assert shown == "small 1\n"
+    run(["systemctl", "stop", "own-docker.service", "nixoci-own.service"])
+    docker.start()
+
+
 def test_other_ways_of_docker_are_refused_by_name(docker: Docker) -> None:
     for config, says in (
         ({"features": {"containerd-snapshotter": True}}, "nixoci register containerd --namespace moby"),

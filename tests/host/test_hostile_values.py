@@ -30,6 +30,11 @@ let
     seccomp = "/usr/share/containers/seccomp.json";
     podman = "/usr"; crun = "/usr"; runc = "/usr"; util-linux = "/usr"; systemd = "/usr"; bash = "/usr";
     coreutils = "/usr"; composefs = "/usr"; containerd = "/usr";
+    imageStore = import /src/nixoci/nix_language/expressions/image-store.nix {
+      system = builtins.currentSystem;
+      nixoci = "/opt/nixoci";
+      composefs = "/usr";
+    };
   };
   document = %s;
 in

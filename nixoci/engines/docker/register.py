@@ -33,6 +33,14 @@ class Registration:
     unmounted: list[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """The paths of an image store and a data root on a machine that is built, whose files are in a directory here."""
+
+    store: Path
+    data_root: Path
+
+
 def register_images(
     store: Path,
     root: DataRoot,
@@ -40,6 +48,7 @@ def register_images(
     is_running: Callable[[], bool],
     roots: EngineRoots = ROOTS,
     registered: Path = LIST,
+    elsewhere: Elsewhere | None = None,
     dry_run: bool = False,
 ) -> Registration:
     """Make the images of a store, and no others that this function has written, images of a data root of Docker.
@@ -52,6 +61,7 @@ def register_images(
         is_running: Returns whether dockerd runs with it. It is asked before each step that dockerd must not see.
         roots: The roots of what is linked.
         registered: The list of what has been written.
+        elsewhere: The paths on the machine whose data root it is, if that is another one.
         dry_run: Write nothing.
 
     Raises:
@@ -59,9 +69,11 @@ def register_images(
         DocumentError: A list is damaged.
         OSError: A file cannot be written.
     """
-    images = read_image_store(store.resolve())
+    images = read_image_store(store.resolve(), place=elsewhere.store if elsewhere else None)
     with nullcontext() if dry_run else exclusive_directory(registered.parent):
-        plan = plan_images(root, images, registered_in(read_registered(registered), root.path))
+        plan = plan_images(
+            root, images, registered_in(read_registered(registered), elsewhere.data_root if elsewhere else root.path)
+        )
         restart = plan.needs_restart and is_running()
         if not restart and not dry_run:
             roots.hold(plan.mount_points.values())
@@ -72,7 +84,7 @@ def register_images(
         restart=restart,
         images=plan.images,
         names=plan.names,
-        unmounted=[point for point in plan.mount_points if not os.path.ismount(point)],
+        unmounted=[] if elsewhere else [point for point in plan.mount_points if not os.path.ismount(point)],
     )
 
 
