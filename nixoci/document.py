@@ -134,7 +134,8 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Return a value as JSON in one line of an error, cut if it is long."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= _FOUND_LENGTH else text[: _FOUND_LENGTH - 1] + "…"
 
@@ -142,7 +143,7 @@ def _show(value: Any) -> str:
 def _exactly(expected: type, words: str) -> Callable[[Any, Any], Any]:
     def check(value: Any, _: Any) -> Any:
         if type(value) is not expected:
-            raise _MismatchError(f"expected {words}, got {_show(value)}")
+            raise _MismatchError(f"expected {words}, got {show(value)}")
         return value
 
     return check
@@ -178,7 +179,7 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
 
         def check(value: Any, target: Any) -> Any:
             if not isinstance(value, dict):
-                raise _MismatchError(f"expected an object, got {_show(value)}")
+                raise _MismatchError(f"expected an object, got {show(value)}")
             if not strict:  # Go programs write null for unset values
                 value = {name: item for name, item in value.items() if item is not None}
             return inner(value, target)
@@ -205,7 +206,7 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
 
 def _number_or_text(value: Any, _: Any) -> int | str:
     if type(value) is not int and type(value) is not str:
-        raise _MismatchError(f"expected an integer or a string, got {_show(value)}")
+        raise _MismatchError(f"expected an integer or a string, got {show(value)}")
     return value
 
 
@@ -227,7 +228,7 @@ def _check_container(converter: Converter, kind: type, shape: type, words: str) 
 def _text_type(cls: Any, value: Any) -> Any:
     """Read a value type that is one string in JSON (a digest, for example)."""
     if not isinstance(value, str):
-        raise _MismatchError(f"expected a string, got {_show(value)}")
+        raise _MismatchError(f"expected a string, got {show(value)}")
     try:
         return cls.from_json(value)
     except NixociError as error:

@@ -4,19 +4,25 @@ A store of one image is an entry, from which other stores are joined (`nixoci.im
 is then a symlink into the entry.
 """
 
+import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from nixoci.document import parse
-from nixoci.errors import ContainerError, StoreError
+from nixoci.document import parse, show
+from nixoci.errors import ContainerError, InvalidReferenceError, StoreError
 from nixoci.image_path import ImagePath
 from nixoci.image_store.names import big_data_file
 from nixoci.image_store.records import ImageRecord, LayerRecord
+from nixoci.oci.digest import Digest
+from nixoci.oci.reference import Reference
 
 IMAGES = "overlay-images"
 LAYERS = "overlay-layers"
 OVERLAY = "overlay"
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "the image store is damaged, build it again"
 EROFS = "composefs-data/composefs.blob"
 
 T = TypeVar("T", ImageRecord, LayerRecord)
@@ -44,12 +50,20 @@ class StoreImage:
         try:
             return file.read_bytes()
         except OSError as error:
-            raise StoreError(f"{file}: {error.strerror}; the image store is damaged, build it again") from error
+            raise StoreError(f"{file}: {error.strerror}; {_AGAIN}") from error
 
     @property
     def config(self) -> bytes:
-        """The config that is rewritten for one layer; its SHA-256 is the image's id."""
-        return self.data(f"sha256:{self.record.id}")
+        """The config that is rewritten for one layer; its SHA-256 is the image's id.
+
+        Raises:
+            StoreError: It is not there, or another one.
+        """
+        config = self.data(f"sha256:{self.record.id}")
+        found = Digest.of(config)
+        if found.hex != self.record.id:
+            raise StoreError(f"{self.store}: the config of image {self.record.id} is {found}; {_AGAIN}")
+        return config
 
     @property
     def manifest(self) -> bytes:
@@ -98,14 +112,18 @@ def read_image_store(store: Path, *, place: Path | None = None) -> list[StoreIma
         place: Its path on the machine that it is for, if it lies elsewhere as yet; it is self-contained then.
 
     Raises:
-        StoreError: It is not an image store, an image has no layer, or the store cannot be elsewhere.
+        StoreError: It is not an image store, a record is damaged (engines make file names of its ids), or the store
+            cannot be elsewhere.
         DocumentError: A list is damaged.
     """
     images = _read(list[ImageRecord], store, f"{IMAGES}/images.json")
     layers = {layer.id: layer for layer in _read(list[LayerRecord], store, f"{LAYERS}/layers.json")}
+    for identifier in [*layers, *(image.id for image in images)]:
+        if not _IDENTIFIER.fullmatch(identifier):
+            raise StoreError(f"{store}: {show(identifier)} is the id of an image or layer, not 64 hex digits; {_AGAIN}")
     for image in images:
-        if image.layer not in layers:
-            raise StoreError(f"{store}: image {image.id} lacks its layer {image.layer}; build the image store again")
+        if fault := _fault(image, layers):
+            raise StoreError(f"{store}: image {image.id} {fault}; {_AGAIN}")
     found = [StoreImage(store=store, record=image, layer=layers[image.layer], place=place) for image in images]
     for each in found if place is not None else ():
         if each.rootfs.parent != each.folder:
@@ -132,6 +150,22 @@ def find_image(option: str, store: Path, image: ImagePath) -> StoreImage:
         if digest in found.record.big_data_digests.values():
             return found
     raise ContainerError(f"{option}: {image.path} is not in the image store {store}; make the store with it")
+
+
+def _fault(image: ImageRecord, layers: Container[str]) -> str | None:
+    if image.layer not in layers:
+        return f"lacks its layer {show(image.layer)}"
+    for item in (f"sha256:{image.id}", *image.big_data_names):
+        if item not in image.big_data_sizes:
+            return f"lacks the size of {show(item)}"
+        if big_data_file(item) in {".", ".."} or "/" in big_data_file(item):
+            return f"has an item {show(item)}, which is no file name"
+    for name in image.names:
+        try:
+            Reference.parse(name)
+        except InvalidReferenceError:
+            return f"has the name {show(name)}, which is no reference"
+    return None
 
 
 def _read(kind: type[list[T]], store: Path, name: str) -> list[T]:

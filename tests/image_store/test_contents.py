@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from nixoci.errors import ContainerError, DocumentError, StoreError
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.contents import find_image, is_image_store, read_image_store
+from nixoci.image_store.join import join_image_stores
+from nixoci.image_store.names import big_data_file
 from nixoci.oci.digest import Digest
 from tests.image_store.trees import image_path, small_tree
 
@@ -68,3 +71,66 @@ def test_other_directories_are_no_image_stores(tmp_path: Path) -> None:
     layers.write_text("[]")
     with pytest.raises(StoreError, match="lacks its layer"):
         read_image_store(tmp_path / "store")
+
+
+IDS = ("..", "../../x", "", "/etc/passwd", "a\nb", "A" * 64, "0" * 4096, f"{'0' * 64}\n")
+
+
+@pytest.mark.parametrize("value", IDS)
+@pytest.mark.parametrize("name", ["images", "layers"])
+def test_an_id_that_is_a_path_is_refused_by_all_that_read_the_store(tmp_path: Path, name: str, value: str) -> None:
+    store = damaged(tmp_path, name, {"id": value})
+    with pytest.raises(StoreError, match=r"the id of an image or layer, not 64 hex digits; the .* damaged") as refused:
+        read_image_store(store)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < len(str(store)) + 200
+    with pytest.raises(StoreError, match="not 64 hex digits"):
+        join_image_stores(tmp_path / "joined", [store])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "store"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"layer": "a\nb"}, r'lacks its layer "a\\nb"'),
+        ({"names": ["docker.io/library/a:1\nb"]}, r'has the name "docker.io/library/a:1\\nb", which is no reference'),
+        ({"names": ['a"b,c']}, r'has the name "a\\"b,c", which is no reference'),
+        ({"big-data-sizes": {}}, r'lacks the size of "sha256:'),
+        ({"big-data-names": ["manifest", "other"]}, r'lacks the size of "other"'),
+        ({"big-data-names": [".."], "big-data-sizes": {"..": 1}}, r'lacks the size of "sha256:'),
+    ],
+)
+def test_a_record_that_is_damaged_is_named(tmp_path: Path, change: dict[str, object], says: str) -> None:
+    with pytest.raises(StoreError, match=rf"/store: image [0-9a-f]{{64}} {says}.*; the image store is damaged"):
+        read_image_store(damaged(tmp_path, "images", change))
+
+
+@pytest.mark.parametrize("item", ["..", "?/?????"])
+def test_an_item_that_is_no_file_name_is_refused(tmp_path: Path, item: str) -> None:
+    store = damaged(tmp_path, "images", {})
+    (record,) = json.loads((store / "overlay-images/images.json").read_text())
+    record["big-data-names"].append(item)
+    record["big-data-sizes"][item] = 1
+    (store / "overlay-images/images.json").write_text(json.dumps([record]))
+    with pytest.raises(StoreError, match="which is no file name"):
+        read_image_store(store)
+
+
+def test_another_config_is_refused(tmp_path: Path) -> None:
+    (found,) = read_image_store(damaged(tmp_path, "images", {}))
+    file = found.store / "overlay-images" / found.record.id / big_data_file(f"sha256:{found.record.id}")
+    file.chmod(0o644)
+    file.write_bytes(b"{}")
+    with pytest.raises(StoreError, match=rf"the config of image {found.record.id} is sha256:[0-9a-f]+; .* damaged"):
+        _ = found.config
+
+
+def damaged(tmp_path: Path, name: str, change: dict[str, object]) -> Path:
+    """Return an image store of one image with a changed record."""
+    store = tmp_path / "store"
+    build_image_store(store, [image_path(tmp_path / "image", small_tree())], mkcomposefs=None)
+    file = store / f"overlay-{name}/{name}.json"
+    (record,) = json.loads(file.read_text())
+    file.chmod(0o644)
+    file.write_text(json.dumps([record | change]))
+    return store
