@@ -183,8 +183,8 @@ in
       ];
       description = ''
         Engines that find all images among their own. `podman` reads the image store. For the others a service registers
-        the images: `docker` with the storage driver overlay2, `containerd` (its namespace `default`), `kubernetes`
-        (containerd's namespace `k8s.io`) and `k3s`.
+        the images: `docker` with the storage driver overlay2, `docker-containerd` (Docker with its containerd image store),
+        `containerd` (its namespace `default`), `kubernetes` (containerd's namespace `k8s.io`) and `k3s`.
       '';
     };
 

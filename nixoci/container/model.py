@@ -72,6 +72,7 @@ class Engine(_Choice):
     """An engine of the host that finds the images among its own, besides podman."""
 
     DOCKER = "docker"
+    DOCKER_CONTAINERD = "docker-containerd"
     CONTAINERD = "containerd"
     KUBERNETES = "kubernetes"
     K3S = "k3s"
@@ -380,7 +381,8 @@ class Deployment:
     engines: list[Engine] = field(
         default_factory=list,
         metadata=about(
-            "Engines of the host that find all images of the image store among their own, besides podman: `docker`,"
+            "Engines of the host that find all images of the image store among their own, besides podman: `docker`"
+            " (with its storage driver overlay2), `docker-containerd` (Docker with its containerd image store),"
             " `containerd`, `kubernetes` (containerd's images for Kubernetes) and `k3s`."
         ),
     )

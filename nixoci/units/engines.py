@@ -26,6 +26,9 @@ _K3S = "/run/k3s/containerd/containerd.sock"
 _WAYS = {
     # dockerd reads its files when it starts
     Engine.DOCKER: _Way(arguments=("docker",), before=("docker.service",)),
+    Engine.DOCKER_CONTAINERD: _Way(
+        arguments=("containerd", "--namespace", "moby"), after=("containerd.service",), before=("docker.service",)
+    ),
     Engine.CONTAINERD: _Way(arguments=("containerd",), after=("containerd.service",)),
     Engine.KUBERNETES: _Way(
         arguments=("containerd", "--namespace", "k8s.io"), after=("containerd.service",), before=("kubelet.service",)

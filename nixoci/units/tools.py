@@ -1,6 +1,7 @@
 """The programs that units run on the target, and those that make the units."""
 
 import shutil
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -44,12 +45,21 @@ class Tools:
     def find(cls, **given: str | None) -> Self:
         """Return the given paths, and for the others this host's own; a bare name for a program that it does not have.
 
-        Quadlet is expected beside podman, where podman installs it.
+        Quadlet is expected beside podman, where podman installs it. nixoci may be the one that runs: systemd does not
+        look into a virtual environment or below /opt.
         """
         paths: dict[str, str] = {}
         for field in fields(cls):
             name = field.name.replace("_", "-")
             paths[field.name] = given.get(field.name) or shutil.which(name, path=_SEARCH) or name
+        if paths["nixoci"] == "nixoci":
+            paths["nixoci"] = _own_program() or "nixoci"
         if not given.get("quadlet"):
             paths["quadlet"] = str(Path(paths["podman"]).parent.parent / "libexec/podman/quadlet")
         return cls(**paths)
+
+
+def _own_program() -> str | None:
+    """Return the command of this nixoci: the one that runs, or the one beside the Python that does."""
+    program = Path(sys.argv[0]).absolute()
+    return shutil.which("nixoci", path=f"{program.parent}:{Path(sys.executable).parent}")

@@ -379,7 +379,6 @@ def test_the_commands_of_the_documentation(docker: Docker) -> None:
     docker.machine.run(["systemctl", "stop", "nixoci-images.service"])
     docker.machine.run(["find", "/etc/systemd/system", "-name", "nixoci-images.service", "-delete"])
     docker.machine.run(["systemctl", "daemon-reload"])
-    docker.machine.run(["ln", "--symbolic", "/opt/nixoci/bin/nixoci", "/usr/local/bin/"])  # where units find it
     docker.machine.run(["systemctl", "reset-failed", "docker.socket", "docker.service"])
     for command in block(PAGE_OF_DOCKER, "$ nixoci units docker.json").commands:
         docker.machine.run(["sh", "-c", command])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from nixoci.errors import ContainerError
 from nixoci.image_store.build import build_image_store
 from nixoci.units.build import build_units
 from nixoci.units.engines import engine_service
+from nixoci.units.tools import Tools
 from tests.image_store.trees import image_path, small_tree
-from tests.units.samples import TOOLS
+from tests.units.samples import TOOLS, executable
 
 STORE = Path("/nix/store/aaa-store")
 REGISTER = "/n/bin/nixoci register"
@@ -33,6 +35,7 @@ def test_docker_gets_its_images_before_it_starts() -> None:
     ("engine", "unit", "options"),
     [
         (Engine.CONTAINERD, "containerd.service", ""),
+        (Engine.DOCKER_CONTAINERD, "containerd.service", " --namespace moby"),
         (Engine.KUBERNETES, "containerd.service", " --namespace k8s.io"),
         (Engine.K3S, "k3s.service", " --namespace k8s.io --address /run/k3s/containerd/containerd.sock"),
     ],
@@ -42,6 +45,17 @@ def test_containerd_gets_its_images_when_it_runs(engine: Engine, unit: str, opti
     assert {f"Requires={unit}", f"After={unit}", "After=nixoci-images.service"} <= found
     assert f"ExecStart={REGISTER} containerd {STORE}{options} --ctr /c/ctr" in found
     assert ("Before=kubelet.service" in found) == (engine is Engine.KUBERNETES)
+    assert ("Before=docker.service" in found) == (engine is Engine.DOCKER_CONTAINERD)
+
+
+def test_the_command_is_found_where_systemd_does_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.units.tools._SEARCH", "/nowhere")
+    program = executable(tmp_path / "nixoci", "#!/bin/sh\n")
+    for running, python in ((program, "/usr/bin/python3"), ("build.py", str(tmp_path / "python3"))):
+        monkeypatch.setattr(sys, "argv", [running])
+        monkeypatch.setattr(sys, "executable", python)
+        assert Tools.find().nixoci == program
+        assert Tools.find(nixoci="/n/nixoci").nixoci == "/n/nixoci"
 
 
 def document(**more: object) -> Deployment:
