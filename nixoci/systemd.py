@@ -11,6 +11,7 @@ _STOPS_WITH = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "Propagates
 
 _REFUSED = "Failed to enqueue jobs"
 _LOADED, _FILE = "LoadState", "FragmentPath"
+_COMMAND = re.compile(r" ; argv\[\]=(.*?) ; ignore_errors=")
 _PROPERTY = re.compile(r"^([A-Za-z]+)=(.*)$", re.MULTILINE)
 
 
@@ -45,6 +46,18 @@ def unit_files(units: Iterable[str], *, user: bool) -> dict[str, str]:
     if len(files) != len(names):
         raise ProcessError(f"systemctl show: {len(files)} answers about {len(names)} units; is one of them an alias?")
     return {name: file for name, file in zip(names, files, strict=True) if file}
+
+
+def unit_commands(unit: str) -> list[list[str]]:
+    """Return the commands that start a service (`ExecStart`), each as its words; none if it is not there.
+
+    systemd joins words by spaces here, so that a word with spaces becomes several.
+
+    Raises:
+        ProcessError: systemd does not answer.
+    """
+    shown = run(_systemctl("show", "--property=ExecStart", "--", unit, user=False), package="systemd").decode()
+    return [words.split() for words in _COMMAND.findall(shown)]
 
 
 def units_that_stop_with(units: Iterable[str], *, user: bool) -> set[str]:

@@ -15,7 +15,7 @@ from nixoci.engines.containerd import register as containerd
 from nixoci.engines.containerd.ctr import Ctr
 from nixoci.engines.containerd.shape import Shape, default_shape
 from nixoci.engines.docker import plan as docker
-from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config, running_daemon
+from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config, running_daemon, service_arguments
 from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot
 from nixoci.engines.docker.register import ROOTS, Elsewhere, Registration, register_images
 from nixoci.engines.docker.registered import LIST
@@ -50,10 +50,8 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 @click.option(
     "--config-file",
     type=PATH,
-    default=CONFIG_FILE,
-    show_default=True,
     metavar="FILE",
-    help="Docker's configuration; it need not exist.",
+    help=f"Docker's configuration; by default that of docker.service, or {CONFIG_FILE}. It need not exist.",
 )
 @click.option(
     "--root",
@@ -84,7 +82,7 @@ def register(
     engine: str,
     store: Path,
     data_root: Path | None,
-    config_file: Path,
+    config_file: Path | None,
     root: Path | None,
     namespace: str,
     ctr: str,
@@ -134,14 +132,19 @@ def _check_options(context: click.Context, engine: str) -> None:
 
 
 def _register_in_docker(
-    store: Path, data_root: Path | None, config_file: Path, root: Path | None, *, dry_run: bool, as_json: bool
+    store: Path, data_root: Path | None, config_file: Path | None, root: Path | None, *, dry_run: bool, as_json: bool
 ) -> None:
     def inside(path: Path) -> Path:
         return path.absolute() if root is None else root.absolute() / path.relative_to(path.anchor)
 
     if root is not None and not store.is_absolute():
         raise click.UsageError(f"{store} is a path in {root}; write it from that root: /{store}")
-    config = read_config(inside(config_file))
+    if root is not None:
+        config = read_config(inside(config_file or CONFIG_FILE))
+    else:
+        # what is given may be of another dockerd than that of the service
+        words = service_arguments() if data_root is None and config_file is None else []
+        config = read_config(config_file, words)
     there = data_root or Path(config.data_root or DATA_ROOT)
     own = DataRoot(path=inside(there))
     check_storage(own, config)

@@ -3,22 +3,28 @@
 import fcntl
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixoci.document import key, parse
 from nixoci.engines.docker.data_root import DATA_ROOT, DRIVER, DataRoot, entries
-from nixoci.errors import StoreError
+from nixoci.errors import ProcessError, StoreError
+from nixoci.systemd import unit_commands
 
 CONFIG_FILE = Path("/etc/docker/daemon.json")
 PID_FILE = Path("/run/docker.pid")
+SERVICE = "docker.service"
 
 _CONTAINERD = "containerd-snapshotter"
 _WAY = "`nixoci register containerd --namespace moby` registers images there"
 _REMAPPED = re.compile(r"\d+\.\d+")
+_CONFIG_FILE_OPTIONS = ("--config-file",)
 _DATA_ROOT_OPTIONS = ("--data-root", "--graph", "-g")
+_DRIVER_OPTIONS = ("--storage-driver", "-s")
+_USERNS_OPTIONS = ("--userns-remap",)
+_FEATURE_OPTIONS = ("--feature",)
 
 _PRIOR_DRIVERS = ("aufs", "btrfs", "devicemapper", "fuse-overlayfs", "overlay", "zfs")
 """Drivers that dockerd takes for the one in use if their directory in the data root has something in it."""
@@ -34,17 +40,36 @@ class DaemonConfig:
     features: Mapping[str, bool] = field(default_factory=dict)
 
 
-def read_config(file: Path) -> DaemonConfig:
+def read_config(file: Path | None, words: Sequence[str] = ()) -> DaemonConfig:
     """Return dockerd's configuration; without the file, all is as dockerd has it by default.
+
+    Args:
+        file: The file; None for the one that the arguments name.
+        words: Arguments of dockerd. It refuses to start if the file has the same option.
 
     Raises:
         DocumentError: The file is not valid.
     """
+    file = file or Path(_option(words, _CONFIG_FILE_OPTIONS) or CONFIG_FILE)
     try:
-        text = file.read_bytes()
+        config = parse(DaemonConfig, file.read_bytes(), what=str(file))
     except FileNotFoundError:
-        return DaemonConfig()
-    return parse(DaemonConfig, text, what=str(file))
+        config = DaemonConfig()
+    return DaemonConfig(
+        data_root=_option(words, _DATA_ROOT_OPTIONS) or config.data_root,
+        storage_driver=_option(words, _DRIVER_OPTIONS) or config.storage_driver,
+        userns_remap=_option(words, _USERNS_OPTIONS) or config.userns_remap,
+        features={**config.features, **_features(words)},
+    )
+
+
+def service_arguments() -> list[str]:
+    """Return the arguments that dockerd gets from its service; none if systemd does not know it."""
+    with suppress(ProcessError):
+        for program, *arguments in filter(None, unit_commands(SERVICE)):
+            if Path(program).name == "dockerd":
+                return arguments
+    return []
 
 
 def check_storage(root: DataRoot, config: DaemonConfig) -> None:
@@ -107,16 +132,24 @@ def _starts(root: DataRoot, config: DaemonConfig, pid_file: Path) -> bool:
         words = (process / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
         if Path(words[0]).name != "dockerd":
             return False
-        return _same(_data_root_of(words[1:]) or config.data_root or DATA_ROOT, root.path)
+        return _same(_option(words[1:], _DATA_ROOT_OPTIONS) or config.data_root or DATA_ROOT, root.path)
     return False
 
 
-def _data_root_of(words: list[str]) -> str:
+def _option(words: Sequence[str], names: Collection[str]) -> str:
+    return next(_values(words, names), "")
+
+
+def _features(words: Sequence[str]) -> dict[str, bool]:
+    given = (value.partition("=") for value in _values(words, _FEATURE_OPTIONS))
+    return {name: value not in {"false", "0"} for name, _, value in given}
+
+
+def _values(words: Sequence[str], names: Collection[str]) -> Iterator[str]:
     for number, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name in _DATA_ROOT_OPTIONS:
-            return value if equals else "".join(words[number + 1 : number + 2])
-    return ""
+        if name in names:
+            yield value if equals else "".join(words[number + 1 : number + 2])
 
 
 def _same(path: str, other: Path) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.engines.docker.daemon import DaemonConfig, check_storage, read_config, running_daemon
+from nixoci.engines.docker.daemon import DaemonConfig, check_storage, read_config, running_daemon, service_arguments
 from nixoci.engines.docker.data_root import DataRoot
 from nixoci.errors import DocumentError, StoreError
+from tests.units.samples import executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,38 @@ def test_the_file_is_dockers(tmp_path: Path) -> None:
     (tmp_path / "daemon.json").write_text('{"data-root": 1}')
     with pytest.raises(DocumentError, match=r"daemon\.json: data-root: expected a string"):
         read_config(tmp_path / "daemon.json")
+
+
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str) -> list[str]:
+    """Return the arguments that docker.service gives, as systemctl shows it."""
+    executable(tmp_path / "systemctl", f"#!/bin/sh\n[ $1 = show ] && cat <<'END'\n{shown}\nEND\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return service_arguments()
+
+
+EXEC_START = (
+    "ExecStart={{ path=/p/bin/dockerd ; argv[]=/p/bin/dockerd {} ; ignore_errors=no ; start_time=[n/a] ;"
+    " stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }}"
+)
+
+
+def test_the_service_names_the_file_and_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text('{"data-root": "/d", "storage-driver": "overlay2"}')
+    words = service(tmp_path, monkeypatch, EXEC_START.format(f"-H fd:// --config-file={file}"))
+    assert read_config(None, words) == DaemonConfig(data_root="/d", storage_driver="overlay2")
+    words = service(tmp_path, monkeypatch, EXEC_START.format("--config-file none --data-root /e -s btrfs"))
+    assert read_config(None, words) == DaemonConfig(data_root="/e", storage_driver="btrfs")
+    words = service(tmp_path, monkeypatch, EXEC_START.format("--userns-remap=default --feature=containerd-snapshotter"))
+    config = read_config(tmp_path / "none", words)
+    assert config == DaemonConfig(userns_remap="default", features={"containerd-snapshotter": True})
+
+
+def test_a_service_that_systemd_does_not_know_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert service(tmp_path, monkeypatch, "ExecStart=") == []
+    assert service(tmp_path, monkeypatch, EXEC_START.format("-D").replace("dockerd", "wrapper")) == []
+    executable(tmp_path / "systemctl", "#!/bin/sh\nexit 1\n")
+    assert service_arguments() == []
 
 
 @pytest.mark.parametrize(
