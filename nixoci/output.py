@@ -126,16 +126,23 @@ def new_directory(dest: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _errors_name(dest: Path, made: Path) -> Iterator[None]:
-    """Let an error name `dest`, or a path in it, and not `made` beside it, which the user does not know.
-
-    The error of a failed write names no file.
-    """
+def full_disk_names(dest: Path) -> Iterator[None]:
+    """Let the error of a full disk name `dest`: a write that fails names no file."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise OSError(error.errno, f"{error.strerror}; free some and run again", os.fspath(dest)) from error
+        raise
+
+
+@contextmanager
+def _errors_name(dest: Path, made: Path) -> Iterator[None]:
+    """Let an error name `dest`, or a path in it, and not `made` beside it, which the user does not know."""
+    try:
+        with full_disk_names(dest):
+            yield
+    except OSError as error:
         for name in ("filename", "filename2"):
             path = getattr(error, name)
             if isinstance(path, (str, bytes)) and Path(os.fsdecode(path)).is_relative_to(made):

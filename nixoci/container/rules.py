@@ -127,6 +127,11 @@ def _check_engines(deployment: Deployment, *, user: bool) -> None:
     for engine in Engine:
         if deployment.engines.count(engine) > 1:
             raise ContainerError(f"engines: {engine} is named twice; name it once")
+    if {Engine.DOCKER, Engine.DOCKER_CONTAINERD} <= {*deployment.engines}:
+        raise ContainerError(
+            f"engines: {Engine.DOCKER} and {Engine.DOCKER_CONTAINERD}, but dockerd keeps its images in one way;"
+            " name the one of its configuration (features.containerd-snapshotter)"
+        )
 
 
 def _check_references(container: ParsedContainer, deployment: Deployment) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nixoci.document import key, parse
-from nixoci.output import temporary_directory
+from nixoci.output import full_disk_names, temporary_directory
 
 DATA_ROOT = "/var/lib/docker"
 """Docker's data root by default."""
@@ -124,8 +124,13 @@ class Scratch:
 
 @contextmanager
 def open_scratch(root: DataRoot) -> Iterator[Scratch]:
-    """Make the directories, after those of runs that were killed, and remove them when the block ends."""
+    """Make the directories, after those of runs that were killed, and remove them when the block ends.
+
+    Raises:
+        OSError: A file in the block cannot be written; if the disk is full, it names the data root.
+    """
     with (
+        full_disk_names(root.path),
         temporary_directory(prefix=_SCRATCH, parent=root.images) as images,
         temporary_directory(prefix=_SCRATCH, parent=root.overlay) as overlay,
     ):

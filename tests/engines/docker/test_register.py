@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -355,6 +356,25 @@ def test_a_damaged_list_of_docker_is_left_alone(place: Place, store: Store) -> N
     with pytest.raises(DocumentError, match=r"repositories\.json: not valid JSON"):
         place.register(store.of("a"))
     assert {path: what for path, what in files(place.folder).items() if path in before} == before
+
+
+def test_a_full_disk_is_named_and_the_next_run_completes_it(
+    place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.make_docker()
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            # as a write says it: without a name
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr("nixoci.engines.docker.layers._write", refuse)
+        with pytest.raises(OSError, match="No space left on device; free some and run again") as full:
+            place.register(store.of("ab"))
+    assert full.value.filename == str(place.root.path)
+    assert not place.dockerd().images
+    place.register(store.of("ab"))
+    check_declared(place, store.of("ab"))
 
 
 def test_a_list_of_another_version_is_refused(place: Place, store: Store) -> None:
