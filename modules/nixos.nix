@@ -24,12 +24,22 @@ import ./module.nix {
         ++ deployment.unitAssertions (isService config.systemd.services) "systemd.services";
 
         virtualisation.podman.enable = lib.mkIf (uses "podman") (lib.mkDefault true);
-        virtualisation.docker.enable = lib.mkIf (uses "docker") (lib.mkDefault true);
-        virtualisation.containerd.enable = lib.mkIf (uses "containerd" || uses "kubernetes") (
+        virtualisation.docker.enable = lib.mkIf (uses "docker" || uses "docker-containerd") (
           lib.mkDefault true
         );
+        virtualisation.docker.daemon.settings = lib.mkIf (uses "docker-containerd") {
+          features.containerd-snapshotter = lib.mkDefault true;
+        };
+        # dockerd takes this containerd if it runs, and else starts one of its own
+        virtualisation.containerd.enable =
+          lib.mkIf (lib.any uses [ "docker-containerd" "containerd" "kubernetes" ])
+            (lib.mkDefault true);
         # dockerd reads its images when it starts; with live-restore, its containers run on
         systemd.services.docker = lib.mkIf (uses "docker") { restartTriggers = [ "${cfg.imageStore}" ]; };
+        # another configuration may name another data root; also, this gives the service systemctl, which tells it the file
+        systemd.services.nixoci-register-docker = lib.mkIf (uses "docker") {
+          restartTriggers = [ (builtins.toJSON config.virtualisation.docker.daemon.settings) ];
+        };
         environment.systemPackages = [ cfg.package ];
 
         # Nix does not see mounts. This keeps the images of containers, also of those that no unit started. It runs at

@@ -116,6 +116,10 @@ let
       type = types.bool;
       default = false;
     };
+    virtualisation.docker.daemon.settings = mkOption {
+      type = types.attrsOf types.anything;
+      default = { };
+    };
     virtualisation.containerd.enable = mkOption {
       type = types.bool;
       default = false;

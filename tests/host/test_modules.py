@@ -330,6 +330,10 @@ def test_engines_are_enabled_and_get_the_images_of_the_store(project: Modules) -
     assert wanted == ["nixoci-register-docker.service", "nixoci-register-kubernetes.service"]
     store = project.value(ENABLE, LOCK, engines, select=f'"${{{config}.nixoci.imageStore}}"')
     assert project.value(ENABLE, LOCK, engines, select="it.config.systemd.services.docker.restartTriggers") == [store]
+    stored = 'virtualisation.nixoci.engines = [ "docker-containerd" ];'
+    assert project.value(ENABLE, LOCK, stored, select=enabled) == {"podman": False, "docker": True, "cri": True}
+    settings = project.value(ENABLE, LOCK, stored, select=f"{config}.docker.daemon.settings")
+    assert settings == {"features": {"containerd-snapshotter": True}}
     _, units, _ = project.build(ENABLE, LOCK, SECCOMP, engines, select=f"{config}.nixoci.units")
     made = project.machine.run(["cat", f"{units}/lib/systemd/system/nixoci-register-kubernetes.service"]).stdout
     assert f"register containerd {store} --namespace k8s.io --ctr /usr/bin/ctr\n" in made

@@ -81,6 +81,8 @@ def test_engines_need_an_image_store_and_are_the_hosts_own(tmp_path: Path) -> No
         check(document(engines=["docker"]), user=True)
     with pytest.raises(ContainerError, match=r"^engines: docker is named twice"):
         check(document(engines=["docker", "docker"]))
+    with pytest.raises(ContainerError, match=r"^engines: docker and docker-containerd, but dockerd keeps"):
+        check(document(engines=["docker", "containerd", "docker-containerd"]))
     containers = {"nixoci-register-k3s": {"image": "i"}}
     with pytest.raises(ContainerError, match=r"like that of the engine k3s; rename one of them"):
         check(document(engines=["k3s"], images={"i": "/i"}, containers=containers))
