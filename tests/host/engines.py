@@ -60,13 +60,13 @@ def make_entries(machine: Machine, sources: Mapping[str, str]) -> list[str]:
 
 
 def make_store(machine: Machine, paths: Sequence[str], *, name: str = "images") -> str:
-    """Return an image store in the Nix store, over image paths or other image stores."""
-    folder = f"/var/tmp/{uuid.uuid4().hex}"  # noqa: S108
-    machine.run(["mkdir", "--parents", folder])
-    machine.run(["nixoci", "image-store", f"{folder}/{name}", *paths])
-    store = machine.run(["nix-store", "--add", f"{folder}/{name}"]).stdout.strip()
-    machine.run(["rm", "--recursive", "--force", folder])
-    return store
+    """Return an image store in the Nix store, over image paths or other image stores, which it refers to."""
+    given = " ".join(f"(builtins.storePath {path})" for path in paths)
+    expression = f"""derivation {{
+        name = "{name}"; system = builtins.currentSystem;
+        builder = "/opt/nixoci/bin/nixoci"; args = [ "image-store" (placeholder "out") {given} ]; PATH = "/usr/bin";
+    }}"""
+    return machine.run(["nix-build", "--no-out-link", "--expr", expression], timeout=300).stdout.strip()
 
 
 def mount_images(machine: Machine, *stores: str) -> None:

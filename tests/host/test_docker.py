@@ -437,6 +437,21 @@ def test_other_ways_of_docker_are_refused_by_name(docker: Docker) -> None:
         assert says in done.stderr
 
 
+def test_the_options_of_the_service_are_read(docker: Docker) -> None:
+    file, drop_in = "/etc/elsewhere.json", "/etc/systemd/system/docker.service.d/options.conf"
+    docker.machine.run(["mkdir", "--parents", "/etc/systemd/system/docker.service.d"])
+    docker.machine.run(["tee", file], input='{"data-root": "/var/lib/elsewhere"}')
+    start = f"[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd \\\n  -H fd:// --config-file={file} $OPTIONS\n"
+    docker.machine.run(["tee", drop_in], input=start)
+    try:
+        docker.machine.run(["systemctl", "daemon-reload"])
+        assert docker.register(docker.old, "--dry-run")["dataRoot"] == "/var/lib/elsewhere"
+        assert docker.register(docker.old, "--dry-run", "--config-file=none")["dataRoot"] == ROOT
+    finally:
+        docker.machine.run(["rm", drop_in])
+        docker.machine.run(["systemctl", "daemon-reload"])
+
+
 def test_the_store_is_as_it_was(docker: Docker) -> None:
     paths = [docker.all, *docker.entries.values()]
     docker.machine.run(["nix-store", "--verify-path", *paths])
