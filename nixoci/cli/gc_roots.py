@@ -14,6 +14,7 @@ from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import (
     ContainerRoot,
     Places,
+    is_without_podman,
     mend_configuration,
     remove_stale_engine_roots,
     remove_stale_unit_roots,
@@ -37,7 +38,8 @@ from nixoci.gc_roots.update import (
 )
 @dry_run_option
 @json_option
-def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: bool) -> None:
+@click.pass_context
+def gc_roots(context: click.Context, *, podman: str, directory: Path | None, dry_run: bool, as_json: bool) -> None:
     """Keep the images of containers from Nix's garbage collector.
 
     Each container that podman knows, running or stopped, gets a root on the image path that it runs from. Roots of
@@ -53,7 +55,10 @@ def gc_roots(*, podman: str, directory: Path | None, dry_run: bool, as_json: boo
         places = replace(places, roots=directory.absolute())
     if not dry_run and (removed := mend_configuration(places)) is not None:
         warn(f"{removed}: removed, since the images that it named are gone; podman could not start")
-    roots = update_podman_roots(Podman(podman), places, dry_run=dry_run)
+    given = context.get_parameter_source("podman") is click.core.ParameterSource.COMMANDLINE
+    roots: list[ContainerRoot] = []
+    if given or not is_without_podman(places):
+        roots += update_podman_roots(Podman(podman), places, dry_run=dry_run)
     roots += remove_stale_unit_roots(places, dry_run=dry_run)
     roots += remove_stale_engine_roots(places, dry_run=dry_run)
     if as_json:

@@ -1,6 +1,7 @@
 """The verb: ask an engine for its containers, find their images in the Nix store, and update the roots."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ _ENGINES: Mapping[str, Callable[..., list[Path]]] = {
 
 KEPT_STORE = Path("/nix/var/nixoci/kept-images")
 """Root's kept store: on the file system of the Nix store, because the kernel mounts EROFS files from there."""
+
+PODMAN_DATA = Path("/var/lib/containers")
+"""The directory of root's images and containers by default."""
 
 KEPT_DROP_IN = Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf")
 """The file that names it in podman's configuration."""
@@ -88,6 +92,16 @@ def mend_configuration(places: Places) -> Path | None:
     if places.kept_store is None or places.drop_in is None:
         return None
     return places.drop_in if remove_dangling_drop_in(places.kept_store, places.drop_in) else None
+
+
+def is_without_podman(places: Places) -> bool:
+    """Return whether this is a host of other engines alone: it has no podman, no data of one, and no root for it."""
+    return (
+        places.engines
+        and shutil.which("podman") is None
+        and not PODMAN_DATA.exists()
+        and not read_links(places.roots, prefix=_PREFIX)
+    )
 
 
 def update_podman_roots(podman: Podman, places: Places, *, dry_run: bool = False) -> list[ContainerRoot]:
