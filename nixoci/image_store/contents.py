@@ -4,6 +4,7 @@ A store of one image is an entry, from which other stores are joined (`nixoci.im
 is then a symlink into the entry.
 """
 
+import os
 import re
 from collections.abc import Container
 from dataclasses import dataclass
@@ -124,6 +125,12 @@ def read_image_store(store: Path, *, place: Path | None = None) -> list[StoreIma
     for image in images:
         if fault := _fault(image, layers):
             raise StoreError(f"{store}: image {image.id} {fault}; {_AGAIN}")
+        folder = store / OVERLAY / image.layer
+        if not folder.is_dir():
+            raise StoreError(
+                f"{store}: image {image.id} lacks the folder of its layer, {os.path.realpath(folder)}; build the image"
+                " store again, from stores that stay"
+            )
     found = [StoreImage(store=store, record=image, layer=layers[image.layer], place=place) for image in images]
     for each in found if place is not None else ():
         if each.rootfs.parent != each.folder:

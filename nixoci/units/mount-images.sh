@@ -53,6 +53,9 @@ want_images() {
             cd -P "$folder"
             want_layer "$PWD"
             found=yes
+        elif [ -L "$folder" ] && ! [ -e "$folder" ]; then
+            printf 'error: %s: leads to a store that is not there; was it removed?\n' "$folder" >&2
+            status=1
         fi
     done
 }

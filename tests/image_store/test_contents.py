@@ -125,6 +125,14 @@ def test_another_config_is_refused(tmp_path: Path) -> None:
         _ = found.config
 
 
+def test_an_entry_that_is_gone_is_named(tmp_path: Path) -> None:
+    build_image_store(tmp_path / "entry", [image_path(tmp_path / "image", small_tree())], mkcomposefs=None)
+    join_image_stores(tmp_path / "store", [tmp_path / "entry"])
+    (tmp_path / "entry").rename(tmp_path / "gone")
+    with pytest.raises(StoreError, match=rf"lacks the folder of its layer, {tmp_path}/entry/overlay/[0-9a-f]+; build"):
+        read_image_store(tmp_path / "store")
+
+
 def damaged(tmp_path: Path, name: str, change: dict[str, object]) -> Path:
     """Return an image store of one image with a changed record."""
     store = tmp_path / "store"

@@ -114,6 +114,18 @@ def test_a_joined_store_is_mounted_from_its_entries(mounts: Mounts) -> None:
     assert mounts.points() == {"entry-aaa"}
 
 
+def test_an_entry_that_is_gone_is_named_and_keeps_no_other_from_its_mount(mounts: Mounts) -> None:
+    entries = [mounts.layer("aaa").parents[1], mounts.layer("bbb", store="other").parents[1]]
+    joined = mounts.path / "joined"
+    (joined / "overlay").mkdir(parents=True)
+    for entry, layer in zip(entries, ("aaa", "bbb"), strict=True):
+        (joined / "overlay" / layer).symlink_to(entry / "overlay" / layer)
+    entries[0].rename(mounts.path / "gone")
+    _, _, error = mounts("start", joined, code=1)
+    assert error == f"error: {joined}/overlay/aaa: leads to a store that is not there; was it removed?\n"
+    assert mounts.points() == {"other-bbb"}
+
+
 def test_a_store_without_images_is_no_error(mounts: Mounts) -> None:
     (mounts.store / "empty/overlay-images").mkdir(parents=True)
     (mounts.store / "empty/overlay-images/images.json").touch()
