@@ -12,23 +12,6 @@ _LAYER = "layer@0"
 _WRITTEN = "rw"
 
 
-def write_stack(folder: Path, image: str, *, written: str | None = None) -> None:
-    """Write the stack of a mounted image to a new directory.
-
-    Args:
-        folder: The directory.
-        image: The mount point of the image.
-        written: The directory that has what is written, which need not exist; None for a root that is read-only.
-
-    Raises:
-        OSError: It cannot be written, or exists.
-    """
-    folder.mkdir(parents=True)
-    (folder / _LAYER).symlink_to(image)
-    if written is not None:
-        (folder / _WRITTEN).symlink_to(written)
-
-
 def build_stack(
     store: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str | None = None, writable: bool = False
 ) -> str:
@@ -46,15 +29,16 @@ def build_stack(
     image, out = _find(Path(store), name), Path(out)
     point = mounted_image(image.entry, image.layer.id)
     try:
-        write_stack(out, point)
+        out.mkdir(parents=True)
     except FileExistsError as error:
         raise StoreError(f"{out}: it exists; remove it or name another directory") from error
-    if writable:
-        try:
+    try:
+        (out / _LAYER).symlink_to(point)
+        if writable:
             (out / _WRITTEN).mkdir()
-        except BaseException:
-            shutil.rmtree(out, ignore_errors=True)
-            raise
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
     return point
 
 

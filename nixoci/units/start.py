@@ -61,13 +61,13 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output, *
         runtime_option=commands.option,
         state=commands.state,
         stop=output.bundle(name) / "stop",
-        tmpfiles=output.start_tmpfiles(name) if start_lines(container, bundle) else "",
+        tmpfiles=output.start_tmpfiles(name) if start_lines(container, bundle.root) else "",
         image=image.point if image else "",
         image_option=container.option("image"),
         image_unit=IMAGES_UNIT,
-        fstab=output.bundle(name) / "fstab" if _is_mounted(bundle) else "",
+        fstab=output.bundle(name) / "fstab" if _is_mounted(bundle.root) else "",
         mount_hint=_layer_hint(container) if bundle.root is Root.PERSISTENT else "",
-        work=_work(container, bundle) if bundle.root is Root.VOLATILE else "",
+        work=layer_work(container, bundle.root) if bundle.root is Root.VOLATILE else "",
         bound=bound_runtime(tools.crun) if _is_bound(container, image, tools) else "",
         gc_roots=gc_root_directory(container.parsed.service) if stays else "",
         kept=" ".join(stays),
@@ -114,7 +114,7 @@ def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output, *,
         name=container.name,
         run=run_directory(container.name),
         runtime=Commands.of(container, output.tools).program,
-        root=root_directory(container.name) if _is_mounted(bundle) else "",
+        root=root_directory(container.name) if _is_mounted(bundle.root) else "",
         gc_roots=gc_root_directory(container.parsed.service),
         kept=" ".join(kept(container, output, image)),
         umount=output.tools.umount,
@@ -122,32 +122,32 @@ def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output, *,
     )
 
 
-def mount_table(container: ResolvedContainer, bundle: Bundle, *, image: MountedImage | None) -> str:
+def mount_table(container: ResolvedContainer, root: Root, *, image: MountedImage | None) -> str:
     """Return the table (fstab(5)) of a start's one mount, an overlay of the mounted image; empty if nothing is written.
 
     The directory of a volatile layer costs no process, since mount makes the directory that it mounts on: the overlay
     is mounted over its own upper directory.
     """
-    if not _is_mounted(bundle) or image is None:
+    if not _is_mounted(root) or image is None:
         return ""
-    root = root_directory(container.name)
-    upper = root if bundle.root is Root.VOLATILE else f"{layer_directory(container.name)}/upper"
+    point = root_directory(container.name)
+    upper = point if root is Root.VOLATILE else f"{layer_directory(container.name)}/upper"
     mode = f"X-mount.mkdir={container.tree.root.mode:04o}"
     # a change of a file's owner or mode copies no content (metacopy)
-    options = f"upperdir={upper},workdir={_work(container, bundle)},{mode},nodev,metacopy=on,lowerdir={image.point}"
-    return f"overlay {root} overlay {options} 0 0\n"
+    options = f"upperdir={upper},workdir={layer_work(container, root)},{mode},nodev,metacopy=on,lowerdir={image.point}"
+    return f"overlay {point} overlay {options} 0 0\n"
 
 
-def start_lines(container: ResolvedContainer, bundle: Bundle) -> list[str]:
+def start_lines(container: ResolvedContainer, root: Root) -> list[str]:
     """Return the lines of tmpfiles.d(5) that apply before the root is mounted.
 
     The upper directory has the owner and mode of / inside. mount makes that of a volatile layer if it can.
     """
     lines, top = secret_lines(container, user=False), container.tree.root
     attributes = f"{top.mode:04o} {top.uid} {top.gid}"
-    if bundle.root is Root.VOLATILE and not _mkdir_makes(top):
+    if root is Root.VOLATILE and not _mkdir_makes(top):
         lines.append(f"d {root_directory(container.name)} {attributes} -")
-    if bundle.root is Root.PERSISTENT:
+    if root is Root.PERSISTENT:
         # not systemd's StateDirectory=, which would give the files of the layer to root
         layer = layer_directory(container.name)
         lines += [f"d {layer}/upper {attributes} -", f"d {layer}/work 0700 - - -"]
@@ -204,15 +204,14 @@ def kept(container: ResolvedContainer, output: Output, image: MountedImage | Non
     return [str(path) for path in paths if is_store_path(path)]
 
 
-def _work(container: ResolvedContainer, bundle: Bundle) -> str:
+def layer_work(container: ResolvedContainer, root: Root) -> str:
     """Return the work directory of the layer that a container writes to."""
-    volatile = bundle.root is Root.VOLATILE
-    return f"{run_directory(container.name) if volatile else layer_directory(container.name)}/work"
+    return f"{run_directory(container.name) if root is Root.VOLATILE else layer_directory(container.name)}/work"
 
 
-def _is_mounted(bundle: Bundle) -> bool:
+def _is_mounted(root: Root) -> bool:
     """Return whether the root is a mount of the container's own."""
-    return bundle.root in {Root.VOLATILE, Root.PERSISTENT}
+    return root in {Root.VOLATILE, Root.PERSISTENT}
 
 
 def _is_bound(container: ResolvedContainer, image: MountedImage | None, tools: Tools) -> bool:

@@ -43,20 +43,8 @@ done
 
 # include keep.sh
 
-if [ -n "$image" ] && ! [ -d "$image" ]; then
-    printf 'error: %s: it is not mounted; run: systemctl restart %s\n' "$image_option" "$image_unit" >&2
-    exit 1
-fi
-# RuntimeDirectory= would cost systemd a fork
-"$mkdir" -p -m 0700 "$run" ${work:+"$work"}
-if [ -n "$tmpfiles" ]; then "$systemd_tmpfiles" --create "$tmpfiles"; fi
-if [ -n "$fstab" ]; then
-    "$mount" --all --fstab "$fstab" || {
-        status=$?
-        if [ -n "$mount_hint" ]; then printf '%s\n' "$mount_hint" >&2; fi
-        exit "$status"
-    }
-fi
+# include root.sh
+
 # the file may be a link that leads nowhere from there; then crun protects itself
 if [ -n "$bound" ] && [ -x "$bound/${runtime##*/}" ]; then runtime=$bound/${runtime##*/}; fi
 for volume in $volumes; do

@@ -1,9 +1,13 @@
 #!/bin/sh
-# Makes what a container that systemd alone runs needs: what a unit has no option for.
+# Makes what a container that systemd alone runs needs before its start, and removes it when called with `stop`.
 #
 # A container has a copy of this file with the values of its variables below this comment (`nixoci.units.start`); an
 # empty one is a step that it does not need. Each program is a variable of its own name.
 #
+#   run root                     the directory below /run, the mount point of the root if the container has a layer
+#   image image_option           the mount point of the image, the option that names it
+#   image_unit                   the unit that mounts it
+#   fstab work                   the mount of the root, its work directory
 #   gc_roots kept                a directory of Nix's garbage collector, store paths that it must keep
 #   tmpfiles                     files for systemd-tmpfiles to make
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
@@ -11,12 +15,32 @@
 # shellcheck disable=SC2154
 
 set -eu
-export LC_ALL=C
+# C's messages need no locale files; with mount(2), an option may have more than 255 bytes
+export LC_ALL=C LIBMOUNT_FORCE_MOUNT2=always
 umask 0022
+
+# Removes the arguments, the layer and the secrets. The pipe of the output stays, which a socket unit has.
+clean() {
+    set -- "$@" "$run/secrets"
+    if [ -n "$root" ]; then
+        "$umount" --lazy "$root" || :
+        set -- "$@" "$root" "$work"
+    fi
+    "$rm" --recursive --force --one-file-system "$@"
+}
+if [ "${1-}" = stop ]; then
+    for path in $kept; do set -- "$@" "$gc_roots/${path##*/}"; done
+    shift
+    clean "$@"
+    exit
+fi
+# whoever killed the unit's processes may have killed the stop with them
+if [ -n "$root" ] && [ -e "$root" ]; then clean; fi
 
 # include keep.sh
 
-if [ -n "$tmpfiles" ]; then "$systemd_tmpfiles" --create "$tmpfiles"; fi
+# include root.sh
+
 for volume in $volumes; do
     if ! [ -e "$volume" ]; then
         "$systemd_tmpfiles" --create "$volume_tmpfiles"

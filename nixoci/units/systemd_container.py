@@ -1,19 +1,20 @@
 """Write the containers that systemd alone runs."""
 
+from typing import Any
+
 from nixoci.bundle.config import notify_variable
 from nixoci.bundle.defaults import MASKED_PATHS, READONLY_PATHS
 from nixoci.container.environment import process_environment
-from nixoci.container.places import gc_root_directory, named_volume, run_directory
+from nixoci.container.places import IMAGES_UNIT, gc_root_directory, named_volume, run_directory
 from nixoci.container.programs import find_program
 from nixoci.container.resolve import ResolvedContainer
-from nixoci.engines.mstack import write_stack
 from nixoci.units.directories import Output, lines_text, write_text, write_unit
 from nixoci.units.images import MountedImage, link_image
 from nixoci.units.install import systemd_warnings, write_wants
 from nixoci.units.launcher import Process, render_launcher
-from nixoci.units.start import kept, script, volume_lines
+from nixoci.units.start import kept, layer_work, mount_table, script, start_lines, volume_lines
 from nixoci.units.systemd_mounts import Mounts, container_mounts, service_files
-from nixoci.units.systemd_service import start_lines, systemd_units
+from nixoci.units.systemd_service import systemd_units
 
 READ_ONLY = (*READONLY_PATHS, "/sys")
 """The paths that are read-only inside; a runtime of the runtime-spec mounts /sys so."""
@@ -36,13 +37,12 @@ def write_systemd(output: Output, container: ResolvedContainer) -> list[str]:
         file = folder / "bin" / name
         file.write_bytes(content)
         file.chmod(0o755)
-    if mounts.layered:
-        write_stack(folder / "root.mstack", image.point, written=run_directory(container.name))
-    write_text(output.start_tmpfiles(container.name), lines_text(start_lines(container, mounts)))
+    write_text(folder / "fstab", mount_table(container, mounts.kind, image=image))
+    write_text(output.start_tmpfiles(container.name), lines_text(start_lines(container, mounts.kind)))
     volumes = volume_lines(container, image=image)
     write_text(output.volume_tmpfiles(container.name), lines_text(volumes))
     write_text(folder / "keep", keep_script(container, mounts, output, image=image))
-    units = systemd_units(container, mounts, output, image=image)
+    units = systemd_units(container, mounts, output)
     for unit in units:
         write_unit(output.units, unit)
     write_wants(output, container, units[0].name)
@@ -55,7 +55,7 @@ def launchers(container: ResolvedContainer) -> dict[str, bytes]:
     environment = process_environment(container) | notify_variable(container)
     architecture = container.tree.image.config.architecture
 
-    def launcher(option: str, program: str, argv: tuple[str, ...] = (), **paths: tuple[str, ...]) -> bytes:
+    def launcher(option: str, program: str, argv: tuple[str, ...] = (), **more: Any) -> bytes:
         process = Process(
             path=find_program(container, container.option(option), program),
             environment=environment,
@@ -63,11 +63,11 @@ def launchers(container: ResolvedContainer) -> dict[str, bytes]:
             user=container.user,
             capabilities=container.parsed.capabilities,
             argv=argv,
-            **paths,
+            **more,
         )
         return render_launcher(process, architecture=architecture)
 
-    made = {"start": launcher("cmd", container.args[0], masked=MASKED_PATHS, read_only=READ_ONLY)}
+    made = {"start": launcher("cmd", container.args[0], first=True, masked=MASKED_PATHS, read_only=READ_ONLY)}
     if container.health is not None:
         argv = container.health.test.argv
         made["health"] = launcher("healthcheck.test", argv[0], argv)
@@ -75,17 +75,26 @@ def launchers(container: ResolvedContainer) -> dict[str, bytes]:
 
 
 def keep_script(container: ResolvedContainer, mounts: Mounts, output: Output, *, image: MountedImage) -> str:
-    """Return the script that runs at each start, beside it or before it."""
-    tools, stays = output.tools, kept(container, output, image)
+    """Return the script that runs at each start, beside it or before it, and at each stop."""
+    tools, name, stays = output.tools, container.name, kept(container, output, image)
     volumes = [named_volume(mount.source) for mount in container.parsed.named_volumes]
     return script(
         "systemd-keep.sh",
+        run=run_directory(name),
+        root=mounts.root if mounts.layered else "",
+        image=image.point,
+        image_option=container.option("image"),
+        image_unit=IMAGES_UNIT,
+        fstab=output.service(name) / "fstab" if mounts.layered else "",
+        work=layer_work(container, mounts.kind) if mounts.layered else "",
         gc_roots=gc_root_directory(container.parsed.service) if stays else "",
         kept=" ".join(stays),
-        tmpfiles=output.start_tmpfiles(container.name) if start_lines(container, mounts) else "",
+        tmpfiles=output.start_tmpfiles(name) if start_lines(container, mounts.kind) else "",
         volumes=" ".join(volumes),
-        volume_tmpfiles=output.volume_tmpfiles(container.name) if volumes else "",
+        volume_tmpfiles=output.volume_tmpfiles(name) if volumes else "",
         mkdir=tools.mkdir,
+        mount=tools.mount,
+        umount=tools.umount,
         rm=tools.rm,
         systemd_tmpfiles=tools.systemd_tmpfiles,
     )

@@ -17,7 +17,7 @@ from nixoci.bundle.config import NEW_DIRECTORY, NOTIFY_SOCKET, etc_files, host_f
 from nixoci.bundle.root import Root, choose_root
 from nixoci.container.model import Notify
 from nixoci.container.notation import Tmpfs
-from nixoci.container.places import mount_source, secret_file
+from nixoci.container.places import mount_source, root_directory, secret_file
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind, walk
@@ -30,9 +30,6 @@ LAUNCHERS = "/run/nixoci"
 _RUN = "/run"
 _API = ("/proc", "/sys", "/dev", _RUN)
 """The mount points of what systemd itself mounts in a root."""
-
-_MSTACK_VERSION = 260
-"""The first version of systemd with RootMStack=."""
 
 _SHM = "mode=1777,nosuid,nodev,noexec"
 _SHM_SIZE = "64000k"
@@ -52,24 +49,32 @@ class _Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mounts:
-    """The mounts of a container, and its root: `layered` if the container, or a mount point, needs a layer to write."""
+    """The mounts of a container, and its root, which is itself a mount of the host.
 
-    image: str
-    layered: bool
+    The root is the mounted image, or a layer above it if the container, or a mount point, needs one to write to.
+    """
+
+    kind: Root
+    root: str
     read_only: bool
     binds: tuple[_Bind, ...]
     memory: dict[str, str]
     lost: tuple[str, ...]
     """The paths that the image has in /run, and that cannot be mounted again."""
 
-    def add_to(self, unit: UnitFile, stack: Path) -> None:
-        """Add the options of the root and the mounts; `stack` is the mount stack of the root."""
-        if self.layered:
-            # an older systemd would run the program in the root of the host
-            unit.add("Unit", "AssertVersion", literal(f"systemd >= {_MSTACK_VERSION}"))
-            unit.add("Service", "RootMStack", word(str(stack)))
-        else:
-            unit.add("Service", "RootDirectory", word(self.image))
+    @property
+    def layered(self) -> bool:
+        """Return whether the root is a mount of the container's own."""
+        return self.kind is Root.VOLATILE
+
+    def add_to(self, unit: UnitFile) -> None:
+        """Add the options of the root and the mounts.
+
+        Every version of systemd knows `RootDirectory=`, so that none runs the program in the root of the host.
+        """
+        # an empty directory would get mount points
+        unit.add("Unit", "AssertPathIsMountPoint", word(self.root))
+        unit.add("Service", "RootDirectory", word(self.root))
         for bind in self.binds:
             key = "BindReadOnlyPaths" if bind.read_only else "BindPaths"
             parts = f"{word(bind.source)}:{word(bind.target)}{'' if bind.recursive else ':norbind'}"
@@ -102,9 +107,10 @@ def container_mounts(container: ResolvedContainer, folder: Path, *, image: str) 
                 f"{container.option('image')}: systemd mounts nothing at {path!r}; use another backend"
             )
     targets = [path for path in (*memory, *(bind.target for bind in binds)) if not path.startswith("/dev/")]
+    layered = choose_root(container, [*_API, *targets]) is Root.VOLATILE
     return Mounts(
-        image=image,
-        layered=choose_root(container, [*_API, *targets]) is Root.VOLATILE,
+        kind=Root.VOLATILE if layered else Root.IMAGE,
+        root=root_directory(container.name) if layered else image,
         read_only=container.declared.read_only,
         binds=tuple(binds),
         memory=memory,

@@ -14,13 +14,11 @@ from nixoci.bundle import seccomp
 from nixoci.container.capabilities import DEFAULT_CAPABILITIES
 from nixoci.container.model import HealthAction, Notify
 from nixoci.container.places import (
-    gc_root_directory,
     health_unit,
     keep_unit,
     log_pipe,
     log_unit,
     mount_source,
-    run_directory,
 )
 from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.units.common import (
@@ -29,13 +27,12 @@ from nixoci.units.common import (
     add_resources,
     add_secrets,
     add_stop,
-    secret_lines,
 )
 from nixoci.units.directories import Output
 from nixoci.units.escape import UnitFile, command, literal, raw, word
 from nixoci.units.health import check_units, limited
-from nixoci.units.images import MountedImage, add_images_service
-from nixoci.units.start import kept
+from nixoci.units.images import add_images_service
+from nixoci.units.start import start_lines
 from nixoci.units.systemd_mounts import LAUNCHERS, Mounts
 from nixoci.units.tools import Tools
 
@@ -43,7 +40,13 @@ _OF_LAUNCHER = ("CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN")
 """The capabilities by which the launcher hides paths and becomes another user; it drops them with the others."""
 
 _OF_NSENTER = ("CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE")
-_TOP_MODE = 0o755
+_OLDEST = 258
+"""The first version of systemd with `AssertVersion=`, and with each option of a container's namespaces.
+
+An older one ignores what it does not know: 257 gives the container the host's name, and with 256 and older the launcher
+refuses to run among the processes of the host.
+"""
+
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
 _ENTER = (
@@ -53,23 +56,22 @@ _ENTER = (
 _END = '[ "$SERVICE_RESULT" != exit-code ] || exec "$0" "$@"'
 
 
-def systemd_units(
-    container: ResolvedContainer, mounts: Mounts, output: Output, *, image: MountedImage
-) -> list[UnitFile]:
+def systemd_units(container: ResolvedContainer, mounts: Mounts, output: Output) -> list[UnitFile]:
     """Return the units of a container: its service, the socket and service of its output, and those of its health."""
     return [
         _service(container, mounts, output),
-        _keeper(container, mounts, output, image),
+        _keeper(container, mounts, output),
         *_log_units(container, output.tools),
         *_health_units(container, output),
     ]
 
 
 def _service(container: ResolvedContainer, mounts: Mounts, output: Output) -> UnitFile:
-    parsed, folder = container.parsed, output.service(container.name)
+    parsed = container.parsed
     unit = UnitFile(f"{parsed.service}.service")
     add_order(unit, container)
     log, keeper = f"{log_unit(parsed.service)}.socket", f"{keep_unit(parsed.service)}.service"
+    unit.add("Unit", "AssertVersion", literal(f"systemd >= {_OLDEST}"))
     add_images_service(unit)
     unit.add("Unit", "Requires", literal(keeper), literal(log))
     unit.add("Unit", "After", literal(keeper), literal(log))
@@ -85,7 +87,7 @@ def _service(container: ResolvedContainer, mounts: Mounts, output: Output) -> Un
     else:
         unit.add("Service", "Type", literal("exec"))
     unit.add("Service", "ExecStart", command([f"{LAUNCHERS}/start", *container.args]))
-    mounts.add_to(unit, folder / "root.mstack")
+    mounts.add_to(unit)
     unit.add("Service", "StandardOutput", raw(container.option("serviceName"), f"file:{log_pipe(container.name)}"))
     unit.add("Service", "StandardError", literal("inherit"))
     _add_isolation(unit, container, output.profile)
@@ -99,15 +101,15 @@ def _service(container: ResolvedContainer, mounts: Mounts, output: Output) -> Un
     return unit
 
 
-def _keeper(container: ResolvedContainer, mounts: Mounts, output: Output, image: MountedImage) -> UnitFile:
-    """Return the service that runs for as long as the container's, with the root of the garbage collector.
+def _keeper(container: ResolvedContainer, mounts: Mounts, output: Output) -> UnitFile:
+    """Return the service that runs for as long as the container's, with its layer and its garbage collector root.
 
     The container's own service can run no other program: systemd would make the mounts for it on the host. A container
     that needs nothing else before its start does not wait for this service.
     """
     service, tools = container.parsed.service, output.tools
     unit = UnitFile(f"{keep_unit(service)}.service")
-    unit.add("Unit", "Description", literal(f"Image, secrets and volumes of container {container.name}"))
+    unit.add("Unit", "Description", literal(f"Image, layer, secrets and volumes of container {container.name}"))
     # a restart of the container makes a new layer
     unit.add("Unit", "PartOf", literal(f"{service}.service"))
     unit.add("Unit", "StopWhenUnneeded", literal("true"))
@@ -116,27 +118,16 @@ def _keeper(container: ResolvedContainer, mounts: Mounts, output: Output, image:
     add_secrets(unit, container)
     unit.add("Service", "Type", literal("oneshot" if needs_files(container, mounts) else "simple"))
     unit.add("Service", "RemainAfterExit", literal("true"))
-    unit.add("Service", "ExecStart", command([tools.sh, str(output.service(container.name) / "keep")]))
-    run = run_directory(container.name)
-    made = [f"{run}/{name}" for name in ("data", "work", "secrets")]
-    roots = [f"{gc_root_directory(service)}/{path.rpartition('/')[2]}" for path in kept(container, output, image)]
-    remove = [tools.rm, "--recursive", "--force", "--one-file-system", *made, *roots]
-    unit.add("Service", "ExecStopPost", command(remove))
+    keep = [tools.sh, str(output.service(container.name) / "keep")]
+    unit.add("Service", "ExecStart", command(keep))
+    unit.add("Service", "ExecStopPost", command([*keep, "stop"]))
     unit.add("Service", "SyslogIdentifier", literal(container.name))
     return unit
 
 
 def needs_files(container: ResolvedContainer, mounts: Mounts) -> bool:
-    """Return whether files must be made before a container starts."""
-    return bool(start_lines(container, mounts) or container.parsed.named_volumes)
-
-
-def start_lines(container: ResolvedContainer, mounts: Mounts) -> list[str]:
-    """Return the lines of tmpfiles.d(5) of a start: the secrets, and / inside if it is not as systemd makes it."""
-    top, lines = container.tree.root, secret_lines(container, user=False)
-    if mounts.layered and (top.mode, top.uid, top.gid) != (_TOP_MODE, 0, 0):
-        lines.append(f"d {run_directory(container.name)}/data {top.mode:04o} {top.uid} {top.gid} -")
-    return lines
+    """Return whether a container starts after its root is mounted, or files are made."""
+    return mounts.layered or bool(start_lines(container, mounts.kind) or container.parsed.named_volumes)
 
 
 def _add_isolation(unit: UnitFile, container: ResolvedContainer, profile: seccomp.Profile | None) -> None:

@@ -147,6 +147,7 @@ def test_services_of_the_sample_images_work(host: Host) -> None:
     assert not host.machine.run(["sh", "-c", "ls -A /nix/var/nix/gcroots/nixoci/web"]).stdout
     left = host.machine.run(["find", "/run/nixoci/web", "/run/nixoci/db", "-mindepth", "1", "!", "-name", "log"]).stdout
     assert not left
+    assert "/run/nixoci/web" not in host.machine.run(["cat", "/proc/self/mountinfo"]).stdout
 
 
 def test_an_unhealthy_container_is_ended(host: Host) -> None:
@@ -195,12 +196,63 @@ def test_an_absolute_symlink_of_the_image_leads_to_the_image(host: Host) -> None
     assert host.machine.run(["sha256sum", "/usr/share/zoneinfo/Etc/UTC"]).stdout == before
 
 
-def test_without_its_image_mounted_a_container_does_not_start(host: Host) -> None:
-    host.deploy("/var/absent", {"absent": service(image="nginx", restart="no")})
-    link = "/var/absent/share/nixoci/services/absent/root.mstack/layer@0"
-    host.machine.run(["ln", "-sfn", f"/run/nixoci/images/{'0' * 64}", link])
-    assert host.machine.run(["systemctl", "start", "absent"], check=False).returncode
-    assert "No such file or directory" in host.machine.journal("absent.service")
+def test_a_restart_by_systemd_begins_afresh_too(host: Host) -> None:
+    script = "test ! -e /mark && echo fresh; echo > /mark; exit 1"
+    container = service(
+        image="nginx",
+        restart="on-failure",
+        entrypoint=["sh", "-c", script],
+        settings={"unit": {"Service": {"RestartSec": "50ms"}, "Unit": {"StartLimitBurst": 3}}},
+    )
+    host.deploy("/var/again", {"again": container})
+    host.machine.run(["systemctl", "start", "again"], check=False)
+    host.machine.run(["sh", "-c", "until systemctl is-failed -q again; do sleep 0.1; done"], timeout=60)
+    count = "until [ $(journalctl --output=cat --unit=again.service | grep -c ^fresh$) = 3 ]; do sleep 0.1; done"
+    host.machine.run(["sh", "-c", count], timeout=60)
+
+
+NOT_HERE = "touch /var/lib/nixoci/escaped /run/escaped"
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_without_its_root_mounted_a_container_does_not_start(host: Host, read_only: bool) -> None:
+    """Its program never runs in another root, whatever is at the path of its own."""
+    name = f"absent-{'ro' if read_only else 'rw'}"
+    host.deploy(f"/var/{name}", {name: service(image="redis", readOnly=read_only, entrypoint=["sh", "-c", NOT_HERE])})
+    shown = host.machine.run(["systemctl", "show", "--value", "--property=RootDirectory", name])
+    point = shown.stdout.strip()
+    if read_only:
+        host.machine.run(["umount", "--lazy", point])
+    else:
+        keep = f"/var/{name}/share/nixoci/services/{name}/keep"
+        host.machine.run(["sed", "-i", "s/^fstab=.*/fstab=/", keep])
+    for make in ("true", "mkdir"):
+        host.machine.run([make, *["-p", point] * (make == "mkdir")])
+        done = host.machine.run(["systemctl", "start", name], check=False)
+        assert done.returncode
+        assert "Assertion failed" in done.stderr
+        assert host.machine.run(["systemctl", "is-active", name], check=False).stdout != "active\n"
+    host.systemctl("restart", "nixoci-images")
+    found = host.machine.run(["sh", "-c", f"ls /run/escaped /var/lib/nixoci/escaped {point}"], check=False).stdout
+    assert "escaped" not in found
+
+
+def test_a_layer_that_was_unmounted_by_hand_is_mounted_by_the_next_start(host: Host) -> None:
+    host.deploy("/var/bare", {"bare": service(image="redis")})
+    host.systemctl("start", "bare")
+    host.machine.run(["umount", "--lazy", "/run/nixoci/bare/root"])
+    host.systemctl("restart", "bare")
+    host.wait_for_log("bare.service", "Ready to accept connections")
+    host.systemctl("stop", "bare", "bare-keep")
+
+
+def test_an_image_that_is_not_mounted_is_named(host: Host) -> None:
+    host.deploy("/var/gone", {"gone": service(image="redis")})
+    keep = "/var/gone/share/nixoci/services/gone/keep"
+    host.machine.run(["sed", "-i", "s#^image=.*#image=/run/nixoci/images/gone#", keep])
+    assert host.machine.run(["systemctl", "start", "gone"], check=False).returncode
+    journal = host.machine.journal("gone-keep.service")
+    assert "containers.gone.image: it is not mounted; run: systemctl restart nixoci-images" in journal
 
 
 NSPAWN = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_SECCOMP": "0"}

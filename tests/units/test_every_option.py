@@ -30,7 +30,6 @@ from nixoci.units.start import (
 )
 from nixoci.units.systemd_container import keep_script, launchers
 from nixoci.units.systemd_mounts import container_mounts, service_files
-from nixoci.units.systemd_service import start_lines as systemd_start_lines
 from nixoci.units.systemd_service import systemd_units
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
@@ -260,7 +259,7 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
         bundle = bundle_config(one, None, folder=OUTPUT.bundle("c"), image=lambda: MOUNTED.point)
         files += [bundle_service(one, bundle, OUTPUT), *health_units(one, TOOLS)]
         lines += [
-            *start_lines(one, bundle),
+            *start_lines(one, bundle.root),
             *volume_lines(one, image=MOUNTED),
             json.dumps(bundle.config),
             *bundle.etc_files.values(),
@@ -270,11 +269,11 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
             stop_script(one, bundle, OUTPUT, image=MOUNTED),
             environment_script(one, OUTPUT),
         ]
-        lines += [mount_table(one, bundle, image=MOUNTED)]
+        lines += [mount_table(one, bundle.root, image=MOUNTED)]
     elif backend is Backend.SYSTEMD:
         mounts = container_mounts(one, OUTPUT.service("c"), image=str(one.tree.image.path))
-        files += systemd_units(one, mounts, OUTPUT, image=MOUNTED)
-        lines += [*systemd_start_lines(one, mounts), *volume_lines(one, image=MOUNTED), *service_files(one).values()]
+        files += systemd_units(one, mounts, OUTPUT)
+        lines += [*start_lines(one, mounts.kind), *volume_lines(one, image=MOUNTED), *service_files(one).values()]
         lines += [
             keep_script(one, mounts, OUTPUT, image=MOUNTED),
             *(text.decode("latin1") for text in launchers(one).values()),

@@ -118,6 +118,19 @@ def test_what_cannot_be_started_has_the_exit_code_of_a_shell(
 
 
 @needs_root
+def test_a_container_runs_only_as_the_first_process_of_a_namespace(tmp_path: Path) -> None:
+    """With a systemd that does not know PrivatePIDs=, the container would see and could kill the host's processes."""
+    file = tmp_path / "launcher"
+    shown = render_launcher(process(path="/bin/echo", argv=("echo", "ran"), first=True), architecture="amd64")
+    file.write_bytes(shown)
+    file.chmod(0o755)
+    outside = subprocess.run([file], capture_output=True, text=True, check=False)
+    assert (outside.returncode, outside.stdout) == (126, "")
+    inside = subprocess.run(["unshare", "--pid", "--fork", file], capture_output=True, text=True, check=False)
+    assert (inside.returncode, inside.stdout) == (0, "ran\n")
+
+
+@needs_root
 def test_paths_are_hidden_or_read_only_and_may_be_missing(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     (inner / "kept").mkdir(parents=True)

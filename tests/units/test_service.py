@@ -210,7 +210,7 @@ def test_a_bundle_has_a_device_with_the_access_that_is_given(tmp_path: Path) -> 
 def test_secrets_are_files_of_the_containers_user(tmp_path: Path) -> None:
     secrets = {"s": {"source": "/run/keys/100%", "target": "/etc/s"}}
     container, made = bundled(tmp_path / "1", secrets=secrets)
-    assert "f^ %t/nixoci/c/secrets/s 0400 33 34 - s" in start_lines(container, made)
+    assert "f^ %t/nixoci/c/secrets/s 0400 33 34 - s" in start_lines(container, made.root)
     assert "LoadCredential=s:/run/keys/100%%\n" in bundle_service(container, made, OUTPUT).render()
     assert "Volume=%t/nixoci/c/secrets/s:/etc/s:ro" in quadlet(tmp_path / "2", secrets=secrets)
 

@@ -416,7 +416,7 @@ def test_a_stop_without_mounts_unmounts_nothing(tmp_path: Path) -> None:
 
 def test_a_volatile_layer_is_mounted_over_its_own_upper_directory(tmp_path: Path) -> None:
     container, made = bundled(tmp_path)
-    assert mount_table(container, made, image=MOUNTED) == (
+    assert mount_table(container, made.root, image=MOUNTED) == (
         "overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/root,workdir=/run/nixoci/c/work,"
         # the upper directory is that of / inside
         f"X-mount.mkdir=0755,nodev,metacopy=on,lowerdir={MOUNTED.point} 0 0\n"
@@ -424,13 +424,13 @@ def test_a_volatile_layer_is_mounted_over_its_own_upper_directory(tmp_path: Path
     assert "work=/run/nixoci/c/work\n" in start_script(container, made, OUTPUT, image=MOUNTED)
     # crun is executed from a read-only mount, else it would make one and execute itself again
     assert "bound=/run/nixoci/.runtime/c\n" in start_script(container, made, OUTPUT, image=MOUNTED)
-    assert start_lines(container, made) == []
+    assert start_lines(container, made.root) == []
 
 
 def test_a_read_only_bundle_runs_from_the_mounted_image(tmp_path: Path) -> None:
     container, made = bundled(tmp_path, readOnly=True)
     assert made.config["root"] == {"path": MOUNTED.point, "readonly": True}
-    assert mount_table(container, made, image=MOUNTED) == ""
+    assert mount_table(container, made.root, image=MOUNTED) == ""
     script = start_script(container, made, OUTPUT, image=MOUNTED)
     assert {"fstab=''", "work=''", f"image={MOUNTED.point}"} <= set(script.splitlines())
     assert "root=''" in stop_script(container, made, OUTPUT, image=MOUNTED).splitlines()
@@ -438,8 +438,8 @@ def test_a_read_only_bundle_runs_from_the_mounted_image(tmp_path: Path) -> None:
 
 def test_a_persistent_layer_and_volumes_are_made_by_systemd_tmpfiles(tmp_path: Path) -> None:
     container, made = bundled(tmp_path, writableLayer="persistent", volumes=["v:/data", "w:/not/there"])
-    assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(container, made, image=MOUNTED)
-    assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(container, made)
+    assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(container, made.root, image=MOUNTED)
+    assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(container, made.root)
     assert volume_lines(container, image=MOUNTED) == [
         "d /var/lib/nixoci/volumes 0700 - - -",
         "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/images/0123-store-abc/data",
@@ -449,7 +449,7 @@ def test_a_persistent_layer_and_volumes_are_made_by_systemd_tmpfiles(tmp_path: P
 
 def test_a_working_directory_that_the_image_lacks_is_kept_with_a_persistent_layer(tmp_path: Path) -> None:
     container, made = bundled(tmp_path, writableLayer="persistent", workdir="/app/new")
-    assert "d /var/lib/nixoci/c/workdir 0755 33 34 -" in start_lines(container, made)
+    assert "d /var/lib/nixoci/c/workdir 0755 33 34 -" in start_lines(container, made.root)
     (mount,) = [each for each in made.config["mounts"] if each["destination"] == "/app/new"]
     assert (mount["type"], mount["source"]) == ("bind", "/var/lib/nixoci/c/workdir")
 
@@ -537,8 +537,8 @@ def test_what_mkdir_cannot_give_the_root_systemd_tmpfiles_does(
     container, made = bundled(tmp_path)
     for name, value in attributes.items():
         setattr(container.tree.root, name, value)
-    assert start_lines(container, made) == lines
+    assert start_lines(container, made.root) == lines
     mode = attributes.get("mode", 0o755)
-    assert f",X-mount.mkdir={mode:04o}," in mount_table(container, made, image=MOUNTED)
+    assert f",X-mount.mkdir={mode:04o}," in mount_table(container, made.root, image=MOUNTED)
     tmpfiles = "/out/share/nixoci/tmpfiles/c.conf" if lines else "''"
     assert f"\ntmpfiles={tmpfiles}\n" in start_script(container, made, OUTPUT, image=MOUNTED)

@@ -10,6 +10,7 @@ from nixoci.container.deployment import resolve_deployment
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 from nixoci.units.images import MountedImage
+from nixoci.units.start import mount_table
 from nixoci.units.systemd_container import launchers
 from nixoci.units.systemd_mounts import container_mounts
 from nixoci.units.systemd_service import systemd_units
@@ -36,8 +37,7 @@ def container(path: Path, image: dict[str, Any] | None = None, **options: Any) -
 def units(path: Path, **options: Any) -> dict[str, list[str]]:
     made = container(path, **options)
     mounts = container_mounts(made, OUTPUT.service("c"), image=POINT)
-    image = MountedImage(POINT, path / "entry")
-    return {unit.name: unit.render().splitlines() for unit in systemd_units(made, mounts, OUTPUT, image=image)}
+    return {unit.name: unit.render().splitlines() for unit in systemd_units(made, mounts, OUTPUT)}
 
 
 def test_systemd_looks_up_no_user_and_runs_nothing_else_in_the_containers_unit(tmp_path: Path) -> None:
@@ -54,17 +54,36 @@ def test_a_read_only_container_has_the_image_as_its_root(tmp_path: Path) -> None
     assert "TemporaryFileSystem=/var/tmp:mode=0755,uid=0,gid=0,nosuid,nodev" in plain
     # a target that the image lacks cannot be made in it
     layered = units(tmp_path / "b", readOnly=True, volumes=["/var/cache:/new"])["c.service"]
-    assert not any(line.startswith("RootDirectory=") for line in layered)
-    assert {"RootMStack=/out/share/nixoci/services/c/root.mstack", "ReadOnlyPaths=+/"} <= set(layered)
-    assert "AssertVersion=systemd >= 260" in layered
+    assert {"RootDirectory=/run/nixoci/c/root", "ReadOnlyPaths=+/"} <= set(layered)
 
 
-def test_a_start_waits_only_for_files_that_must_be_there(tmp_path: Path) -> None:
-    assert "Type=simple" in units(tmp_path / "a")["c-keep.service"]
-    secret = units(tmp_path / "b", secrets={"s": {"source": "/key"}})
+@pytest.mark.parametrize("read_only", [True, False])
+def test_no_version_of_systemd_starts_a_container_outside_its_root(tmp_path: Path, read_only: bool) -> None:
+    """systemd ignores keys that it does not know; RootDirectory= is older than mount namespaces in its units."""
+    service = units(tmp_path, readOnly=read_only)["c.service"]
+    (root,) = [line.removeprefix("RootDirectory=") for line in service if line.startswith("Root")]
+    assert root == (POINT if read_only else "/run/nixoci/c/root")
+    assert f"AssertPathIsMountPoint={root}" in service
+    # the first version with ProtectHostname=private:NAME (NEWS of systemd, 258)
+    assert "AssertVersion=systemd >= 258" in service
+
+
+def test_the_layer_is_mounted_over_the_image_as_that_of_a_bundle(tmp_path: Path) -> None:
+    made = container(tmp_path)
+    mounts = container_mounts(made, OUTPUT.service("c"), image=POINT)
+    assert mount_table(made, mounts.kind, image=MountedImage(POINT, tmp_path)) == (
+        "overlay /run/nixoci/c/root overlay upperdir=/run/nixoci/c/root,workdir=/run/nixoci/c/work,"
+        f"X-mount.mkdir=0755,nodev,metacopy=on,lowerdir={POINT} 0 0\n"
+    )
+
+
+def test_a_start_waits_only_for_what_must_be_there(tmp_path: Path) -> None:
+    assert "Type=simple" in units(tmp_path / "a", readOnly=True)["c-keep.service"]
+    assert "Type=oneshot" in units(tmp_path / "d")["c-keep.service"]
+    secret = units(tmp_path / "b", secrets={"s": {"source": "/key"}}, readOnly=True)
     assert {"Type=oneshot", "LoadCredential=s:/key"} <= set(secret["c-keep.service"])
     assert "BindReadOnlyPaths=/run/nixoci/c/secrets/s:/run/secrets/s:norbind" in secret["c.service"]
-    assert "Type=oneshot" in units(tmp_path / "c", volumes=["v:/data"])["c-keep.service"]
+    assert "Type=oneshot" in units(tmp_path / "c", volumes=["v:/data"], readOnly=True)["c-keep.service"]
 
 
 def test_directories_of_the_images_run_are_made_again(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ page that needs nothing of the image. It makes the system calls of a table and t
 with the variables of the table.
 
 It also hides the paths of /proc and /sys that podman hides. systemd reads the list of all mounts again for each such
-path, which would take longer than the rest of a start.
+path, which would take longer than the rest of a start. These mounts are the service's alone, because `RootDirectory=`
+gives it a namespace of mounts.
+
+A systemd that does not know `PrivatePIDs=` would start a container among the processes of the host. So the first call
+of its launcher fails unless this is the first process of a process namespace.
 
 The code is in amd64.s and arm64.s. Each call of the table is its number and five arguments, as 64-bit words; bit 62 of
 the number means that what it names may be missing. Number -1 is the end, whose arguments are the program's path,
@@ -39,6 +43,8 @@ _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
+_FIRST_PROCESS = 1
+_SIGINFO = bytes(128)
 
 
 DIRECTORIES: Final = frozenset(
@@ -72,6 +78,7 @@ _MACHINES: Final = {
             "setresgid": 119,
             "capset": 126,
             "prctl": 157,
+            "rt_sigqueueinfo": 129,
             "mount": 165,
             "mount_setattr": 442,
         },
@@ -90,6 +97,7 @@ _MACHINES: Final = {
             "setresgid": 149,
             "setgroups": 159,
             "prctl": 167,
+            "rt_sigqueueinfo": 138,
             "mount": 40,
             "mount_setattr": 442,
         },
@@ -101,8 +109,9 @@ _MACHINES: Final = {
 class Process:
     """The process that a launcher becomes; without `argv` it has the launcher's own arguments but the first.
 
-    `masked` are paths that it hides before, and `read_only` those that it makes read-only, as a runtime of the
-    runtime-spec does; those that are missing are left alone.
+    `first` lets it run only as the first process of a process namespace. `masked` are paths that it hides before, and
+    `read_only` those that it makes read-only, as a runtime of the runtime-spec does; those that are missing are left
+    alone.
     """
 
     path: str
@@ -111,6 +120,7 @@ class Process:
     user: User
     capabilities: Capabilities
     argv: tuple[str, ...] = ()
+    first: bool = False
     masked: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
 
@@ -149,6 +159,9 @@ def _calls(process: Process) -> Iterable[tuple[str, Sequence[_Argument]]]:
     user, bounding = process.user, set(process.capabilities.bounding)
     kept = process.capabilities.bounding if user.uid == 0 else process.capabilities.added
     ambient = () if user.uid == 0 else kept
+    if process.first:
+        # rt_sigqueueinfo(2): a process may send what the kernel sends (a code of 0) to itself alone; signal 0 is none
+        yield "rt_sigqueueinfo", (_FIRST_PROCESS, 0, _SIGINFO)
     yield from _paths(process)
     yield "chdir", (_string(process.directory),)
     yield "setgroups", (len(user.additional_gids), struct.pack(f"<{len(user.additional_gids)}I", *user.additional_gids))
