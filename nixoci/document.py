@@ -110,6 +110,22 @@ def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
     return field.default is not dataclasses.MISSING and field.default == value
 
 
+def sorted_mappings(value: Any) -> Any:
+    """Sort all mappings of a document, or of a value in one, by key; lists keep their order.
+
+    Mappings have no order in JSON, and Nix sorts them. Documents that differ only in key order must give the same
+    bytes.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        values = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: sorted_mappings(each) for name, each in values.items()})
+    if isinstance(value, dict):
+        return {name: sorted_mappings(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [sorted_mappings(item) for item in value]
+    return value
+
+
 def dump(document: Any) -> str:
     """Return the text of a document: two spaces, keys in field order, raw UTF-8, a final newline."""
     return json.dumps(unstructure(document), indent=2, ensure_ascii=False) + "\n"

@@ -11,10 +11,10 @@ from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.container.places import IMAGES_UNIT
+from nixoci.engines.change import Change
 from nixoci.engines.containerd import register as containerd
 from nixoci.engines.containerd.ctr import Ctr
 from nixoci.engines.containerd.shape import Shape, default_shape
-from nixoci.engines.docker import plan as docker
 from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config, running_daemon, service_arguments
 from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot
 from nixoci.engines.docker.register import ROOTS, Elsewhere, Registration, register_images
@@ -111,7 +111,7 @@ def register(
     if as_json:
         print_json(outcome)
     else:
-        rows = [[name.change.value, name.name] for name in outcome.names if name.change is not containerd.Change.KEPT]
+        rows = [[name.change.value, name.name] for name in outcome.names if name.change is not Change.KEPT]
         if rows:
             print_table(["change", "image"], rows)
     for image in outcome.nameless:
@@ -174,12 +174,12 @@ def _print_changes(done: Registration) -> None:
     rows = [
         [image.change.value, image.id[:12], image.used_by or "".join(image.names[:1])]
         for image in done.images
-        if image.change is not docker.Change.KEPT
+        if image.change is not Change.KEPT
     ]
     rows += [
         [name.change.value, name.image[:12], name.name]
         for name in done.names
-        if name.change in {docker.Change.MOVED, docker.Change.REMOVED}
+        if name.change in {Change.MOVED, Change.REMOVED}
     ]
     if rows:
         print_table(["change", "image", "name or use"], rows)

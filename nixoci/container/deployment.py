@@ -5,11 +5,12 @@ from pathlib import Path
 
 from nixoci.container.declared import as_declared
 from nixoci.container.image_tree import ImageTree
-from nixoci.container.model import Deployment, sorted_mappings
+from nixoci.container.model import Deployment
 from nixoci.container.name_rules import check_more_units
 from nixoci.container.parse import ParsedDeployment
 from nixoci.container.resolve import ResolvedContainer, resolve
 from nixoci.container.rules import check, check_bundle, check_resolved
+from nixoci.document import sorted_mappings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ for the option reference.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Self
@@ -26,21 +26,6 @@ def option_path(kind: str, name: str, field: str) -> str:
 def about(text: str) -> Mapping[str, str]:
     """Return field metadata that describes a field."""
     return {"about": text}
-
-
-def sorted_mappings(value: Any) -> Any:
-    """Sort all mappings of a document, or of a value in one, by key; lists keep their order.
-
-    Mappings have no order in JSON, and Nix sorts them. Documents that differ only in key order must give the same
-    bytes.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: sorted_mappings(getattr(value, each.name)) for each in fields(value)})
-    if isinstance(value, dict):
-        return {key: sorted_mappings(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return [sorted_mappings(item) for item in value]
-    return value
 
 
 class _Choice(Enum):

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixoci.container.model import Deployment, sorted_mappings
-from nixoci.document import dump, structure
+from nixoci.container.model import Deployment
+from nixoci.document import dump, sorted_mappings, structure
 
 if TYPE_CHECKING:
     import random

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
 from nixoci.container.places import STATE, mounted_image
+from nixoci.engines.change import Change
 from nixoci.engines.containerd.adopt import adopt, links, point_to
 from nixoci.engines.containerd.archive import write_archive
 from nixoci.engines.containerd.ctr import SNAPSHOT_REFERENCE, Contents, Ctr
@@ -23,15 +23,6 @@ ENGINE = "containerd"
 
 _PASSES = 3
 """Times that what containerd has is compared with what is declared: its garbage collector may run between two."""
-
-
-class Change(Enum):
-    """The fate of an image's name."""
-
-    ADDED = "added"
-    CHANGED = "changed"
-    KEPT = "kept"
-    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Self
 
 from nixoci.container.places import mounted_image
+from nixoci.engines.change import Change
 from nixoci.engines.docker.data_root import DataRoot, has_old_scratch, read_names
 from nixoci.engines.docker.images import has_image
 from nixoci.engines.docker.layers import LayerState, is_foreign, layer_state, linked_entry, unnamed_folders
@@ -16,22 +16,6 @@ from nixoci.engines.docker.registered import Registered
 from nixoci.engines.docker.usage import container_layers, image_users
 from nixoci.errors import StoreError
 from nixoci.image_store.contents import StoreImage
-
-
-class Change(Enum):
-    """The fate of an image or a name."""
-
-    ADDED = "added"
-    KEPT = "kept"
-    REPAIRED = "repaired"
-    """Registered before, and incomplete: Docker has dropped it, or a run was cut short."""
-    FOREIGN = "foreign"
-    """Docker has the image itself, with its files; it only gets names."""
-    MOVED = "moved"
-    """A name that meant another image."""
-    USED = "used"
-    """An image that is no longer declared, and stays for what still uses it."""
-    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.container.places import mounted_image
+from nixoci.engines.change import Change
 from nixoci.engines.containerd.ctr import Ctr
-from nixoci.engines.containerd.register import Change, Places, register_in_containerd, release_roots
+from nixoci.engines.containerd.register import Places, register_in_containerd, release_roots
 from nixoci.engines.containerd.shape import Shape, chain_id, default_shape
 from nixoci.engines.roots import EngineRoots
 from nixoci.errors import DocumentError, EngineError, ProcessError, StoreError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.container.places import mounted_image
-from nixoci.engines.docker.plan import Change
+from nixoci.engines.change import Change
 from nixoci.engines.docker.register import register_images, release_roots
 from nixoci.engines.docker.registered import read_registered, write_registered
 from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
