@@ -140,6 +140,13 @@ let
         message = "${path}.containers.${name}.${refusal.option}: ${refusal.reason}";
       }
     ) schema.refusals.${container.backend};
+
+  # The containers that one of the backends runs.
+  containersOf =
+    backends:
+    map (name: "${path}.containers.${name}") (
+      lib.attrNames (lib.filterAttrs (_: container: lib.elem container.backend backends) cfg.containers)
+    );
 in
 {
   options = {
@@ -258,11 +265,15 @@ in
   # Whether there are any units.
   hasUnits = made != [ ] || (!user && registered != [ ]);
 
+  # The containers that systemd alone runs.
+  ofSystemd = containersOf [ "systemd" ];
+
   # Options whose units podman runs.
   ofPodman =
-    map (name: "${path}.containers.${name}") (
-      lib.attrNames (lib.filterAttrs (_: container: lib.elem container.backend [ "podman" "rootfs" ]) cfg.containers)
-    )
+    containersOf [
+      "podman"
+      "rootfs"
+    ]
     ++ map (each: each.option) (
       lib.concatLists (lib.mapAttrsToList unitsOf (removeAttrs unitOf [ "containers" ]))
     );

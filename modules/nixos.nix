@@ -13,13 +13,14 @@ import ./module.nix {
       ...
     }:
     let
-      inherit (import ./system.nix { inherit config lib; }) isService podmanAssertion;
+      inherit (import ./system.nix { inherit config lib; }) isService podmanAssertion systemdAssertion;
       uses = engine: lib.elem engine cfg.engines;
     in
     [
       {
         assertions = [
           (podmanAssertion deployment)
+          (systemdAssertion deployment)
         ]
         ++ deployment.unitAssertions (isService config.systemd.services) "systemd.services";
 

@@ -10,4 +10,12 @@
       "virtualisation.podman.enable: false, but podman runs ${lib.concatStringsSep ", " deployment.ofPodman};"
       + " leave it at its default, which is true, or use the backend bundle";
   };
+
+  # An older one ignores options that keep a container apart from the host.
+  systemdAssertion = deployment: {
+    assertion = deployment.ofSystemd == [ ] || lib.versionAtLeast config.systemd.package.version "258";
+    message =
+      "systemd.package: ${config.systemd.package.version}, but ${lib.concatStringsSep ", " deployment.ofSystemd}"
+      + " need 258 or newer; use the backend bundle";
+  };
 }

@@ -71,6 +71,12 @@ let
       type = types.listOf types.package;
       default = [ ];
     };
+    systemd.package = mkOption {
+      type = types.package;
+      default = program // {
+        version = "262";
+      };
+    };
     systemd.services = mkOption {
       type = types.attrsOf types.unspecified;
       default = { };

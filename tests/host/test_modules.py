@@ -318,6 +318,16 @@ def test_podman_is_enabled_and_stays_so_while_it_runs_containers(project: Module
     assert project.broken(ENABLE, LOCK, bundle, off) == []
 
 
+def test_an_older_systemd_runs_no_containers_by_itself(project: Modules) -> None:
+    """It ignores options that keep a container apart from the host."""
+    older = 'systemd.package = { type = "derivation"; outPath = "/usr"; name = "systemd"; version = "257.9"; };'
+    alone = 'virtualisation.nixoci.containers.app = { image = "nginx"; backend = "systemd"; networks = [ "none" ]; };'
+    assert project.broken(ENABLE, LOCK, alone) == []
+    (message,) = project.broken(ENABLE, LOCK, alone, older)
+    assert message.startswith("systemd.package: 257.9, but virtualisation.nixoci.containers.app need 258 or newer;")
+    assert project.broken(ENABLE, LOCK, WEB, older) == []
+
+
 def test_engines_are_enabled_and_get_the_images_of_the_store(project: Modules) -> None:
     engines = 'virtualisation.nixoci.engines = [ "docker" "kubernetes" ];'
     config = "it.config.virtualisation"
