@@ -365,11 +365,7 @@ class Deployment:
     )
     engines: list[Engine] = field(
         default_factory=list,
-        metadata=about(
-            "Engines of the host that find all images of the image store among their own, besides podman: `docker`"
-            " (with its storage driver overlay2), `docker-containerd` (Docker with its containerd image store),"
-            " `containerd`, `kubernetes` (containerd's images for Kubernetes) and `k3s`."
-        ),
+        metadata=about("The host's engines, besides podman, that get all images of the image store."),
     )
     containers: dict[str, Container] = field(default_factory=dict, metadata=about("Containers by name."))
     volumes: dict[str, Volume] = field(default_factory=dict, metadata=about("Volumes by name."))
