@@ -24,7 +24,7 @@ UNITS = ("nixoci-images", "nixoci-register-docker", "nixoci-register-containerd"
 
 
 class Host:
-    """A machine on which Docker, containerd and bundles run the older of two images."""
+    """A machine with Docker, containerd and bundles, and outputs for two images and for the newer one alone."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
