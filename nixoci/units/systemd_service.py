@@ -110,6 +110,9 @@ def _keeper(container: ResolvedContainer, mounts: Mounts, output: Output) -> Uni
     service, tools = container.parsed.service, output.tools
     unit = UnitFile(f"{keep_unit(service)}.service")
     unit.add("Unit", "Description", literal(f"Image, layer, secrets and volumes of container {container.name}"))
+    add_images_service(unit)
+    for mount in container.parsed.named_volumes:
+        unit.add("Unit", "RequiresMountsFor", word(mount_source(mount)))
     # a restart of the container makes a new layer
     unit.add("Unit", "PartOf", literal(f"{service}.service"))
     unit.add("Unit", "StopWhenUnneeded", literal("true"))

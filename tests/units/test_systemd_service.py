@@ -77,6 +77,12 @@ def test_the_layer_is_mounted_over_the_image_as_that_of_a_bundle(tmp_path: Path)
     )
 
 
+def test_the_layer_is_mounted_after_the_image_that_it_lies_on(tmp_path: Path) -> None:
+    keeper = set(units(tmp_path, volumes=["v:/data"])["c-keep.service"])
+    assert {"Wants=nixoci-images.service", "After=nixoci-images.service"} <= keeper
+    assert "RequiresMountsFor=/var/lib/nixoci/volumes/v" in keeper
+
+
 def test_a_start_waits_only_for_what_must_be_there(tmp_path: Path) -> None:
     assert "Type=simple" in units(tmp_path / "a", readOnly=True)["c-keep.service"]
     assert "Type=oneshot" in units(tmp_path / "d")["c-keep.service"]
