@@ -10,6 +10,7 @@ from nixoci.units.common import default_target
 from nixoci.units.directories import Output, write_unit
 from nixoci.units.escape import UnitFile, command, literal
 from nixoci.units.images import add_images_service
+from nixoci.units.install import link_wants
 from nixoci.units.tools import Tools
 
 
@@ -68,9 +69,7 @@ def write_engine_services(output: Output, engines: list[Engine]) -> None:
         return
     if output.image_store is None:
         raise ContainerError("engines: they find the images of an image store; set imageStore")
-    wants = output.units / f"{default_target(user=False)}.wants"
     for engine in engines:
         unit = engine_service(engine, output.image_store, output.tools)
         write_unit(output.units, unit)
-        wants.mkdir(exist_ok=True)
-        (wants / unit.name).symlink_to(f"../{unit.name}")
+        link_wants(output, unit.name)

@@ -8,9 +8,14 @@ from nixoci.units.directories import Output
 def write_wants(output: Output, container: ResolvedContainer, service: str) -> None:
     """Let a container's service start with the machine, if the container starts by itself."""
     if container.declared.auto_start:
-        wants = output.units / f"{default_target(user=False)}.wants"
-        wants.mkdir(exist_ok=True)
-        (wants / service).symlink_to(f"../{service}")
+        link_wants(output, service)
+
+
+def link_wants(output: Output, service: str) -> None:
+    """Let a service of the output start with the machine."""
+    wants = output.units / f"{default_target(user=False)}.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / service).symlink_to(f"../{service}")
 
 
 def systemd_warnings(container: ResolvedContainer) -> list[str]:

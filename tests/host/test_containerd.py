@@ -180,7 +180,7 @@ def test_pods_run_images_in_place(node: Node) -> None:
 
 
 def test_the_manifest_of_the_documentation(node: Node) -> None:
-    """What kubelet asks for: an image that is there, since it is never pulled, and a container of it."""
+    """kubelet asks for an image that is there, since it is never pulled, and for a container of it."""
     manifest = yaml.safe_load(block(PAGE, "apiVersion: v1").text)
     node.register("k8s.io", None, "--address", "/run/containerd/containerd.sock")
     pod = node.cri.run_pod(manifest["metadata"]["name"])

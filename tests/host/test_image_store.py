@@ -254,6 +254,11 @@ def test_a_container_holds_what_one_of_the_ordinary_image_holds(
         )
     finally:
         machine.run(["podman", "rmi", "--force", ordinary])
+    assert_equal_listings(ours, theirs)
+
+
+def assert_equal_listings(ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> None:
+    """Compare two listings of a whole image, and name each path and key that differs."""
     assert len(theirs) > 3000
     assert ours.keys() == theirs.keys()
     differ = {

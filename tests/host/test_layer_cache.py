@@ -26,6 +26,7 @@ from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import Registry
 from tests.host.stacks import Stack, random_stack
+from tests.host.test_umoci import KINDS
 from tests.support.layers import content, merge, reader
 from tests.support.layout import write_layout
 
@@ -61,15 +62,6 @@ done
 """
 """Mounts stacks of layers, each given as a line of its name and its files, the lowest first."""
 
-KINDS = {
-    stat.S_IFREG: Kind.REGULAR,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFCHR: Kind.CHARACTER,
-    stat.S_IFBLK: Kind.BLOCK,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFIFO: Kind.FIFO,
-}
-
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
@@ -81,7 +73,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def cache(machine: Machine, images: dict[str, Pair]) -> list[dict[str, Any]]:
-    """What `nixoci layer-cache` printed of a cache of sample images."""
+    """Make a cache of sample images, and return what the command printed."""
     sources = [images[name].old.inside for name in NAMES]
     made: list[dict[str, Any]] = json.loads(
         machine.run(["nixoci", "layer-cache", CACHE, *sources, "--json"], timeout=300).stdout

@@ -46,7 +46,7 @@ WantedBy=multi-user.target
 
 
 class OsFiles(NamedTuple):
-    """What a builder copies into the image of an operating system: the store, its drop-in and its service."""
+    """The files that a builder copies into the image of an operating system: a store, its drop-in and its service."""
 
     store: Path
     drop_in: Path
