@@ -136,7 +136,8 @@ def _perform(out: Path, places: Places, record: Record, contents: Contents, plan
         links={str(path): [target] for path, target in sorted(contents.links.items())},
         units=contents.units,
     )
-    if plan.is_empty:
+    reload = _needs_reload(record, done, plan, places)
+    if plan.is_empty and not reload:
         write_record(places.record, done)
         return []
     both = {
@@ -154,7 +155,7 @@ def _perform(out: Path, places: Places, record: Record, contents: Contents, plan
         make_link(path)
     for path in plan.unlink:
         remove_link(path)
-    if any(path.is_relative_to(places.units) for path in (*plan.links, *plan.unlink)):
+    if reload:
         reload_units(user=places.user)
     forget_failures((each.unit for each in plan.units if each.change is Change.REMOVED), user=places.user)
     write_record(places.record, replace(done, start=list(plan.start)))
@@ -162,6 +163,19 @@ def _perform(out: Path, places: Places, record: Record, contents: Contents, plan
     # what is somebody else's is not tried again for ever: it may be gone
     write_record(places.record, replace(done, start=[unit for unit in failed if unit in contents.units]))
     return failed
+
+
+def _needs_reload(record: Record, done: Record, plan: Plan, places: Places) -> bool:
+    """Return whether systemd may not know the units as they will be.
+
+    A run that was cut short may have made each link and not told systemd: then its record is not that of a whole one.
+    """
+
+    def links(of: Record) -> dict[str, list[str]]:
+        return {path: targets for path, targets in of.links.items() if Path(path).is_relative_to(places.units)}
+
+    changes = any(path.is_relative_to(places.units) for path in (*plan.links, *plan.unlink))
+    return changes or record.units != done.units or links(record) != links(done)
 
 
 def _switched(out: Path, places: Places, plan: Plan) -> Switched:

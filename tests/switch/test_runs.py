@@ -31,12 +31,16 @@ NEW = {"web": "2", "same": "1", "more": "1"}
 
 
 class Systemd:
-    """A systemd in a file: the text of each unit that runs, which is that of its link when it starts."""
+    """A systemd in a file: the text of each unit that runs, and of each that it knows.
+
+    It knows a unit from its first start, or from the last reload.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.units = places(folder).units
         self.file = folder / "running.json"
+        self.known = folder / "known.json"
         self.before: Callable[[], None] = lambda: None
         """Called before anything changes."""
 
@@ -51,8 +55,22 @@ class Systemd:
             left = {name: text for name, text in self.running.items() if name != unit}
             if start:
                 with suppress(OSError, ValueError):  # a unit that does not exist
-                    left[unit] = self.running.get(unit) or (self.units / unit).read_text()
+                    left[unit] = self.running.get(unit) or self._text(unit)
             self.file.write_text(json.dumps(left))
+
+    def _text(self, unit: str) -> str:
+        """Return the text of a unit as systemd knows it, reading it if it knows none."""
+        known: dict[str, str] = json.loads(self.known.read_text()) if self.known.exists() else {}
+        if unit not in known:
+            known[unit] = (self.units / unit).read_text()
+            self.known.write_text(json.dumps(known))
+        return known[unit]
+
+    def reload(self) -> None:
+        """Read every unit again."""
+        self.before()
+        found = {each.name: each.read_text() for each in self.units.glob("*.service") if each.exists()}
+        self.known.write_text(json.dumps(found))
 
     def stop(self, units: Iterable[str]) -> None:
         """Stop units, as somebody may."""
@@ -61,6 +79,7 @@ class Systemd:
     def reboot(self) -> None:
         """Run what starts by itself."""
         self.file.unlink(missing_ok=True)
+        self.known.unlink(missing_ok=True)
         wanted = [link.name for link in (self.units / "multi-user.target.wants").glob("*.service") if link.exists()]
         self._change(sorted(wanted), start=True)
 
@@ -77,7 +96,7 @@ class Systemd:
             "units_that_stop_with": lambda *_, **__: set(),
             "stop_units": lambda units, **_: self._change(units, start=False),
             "start_units": start,
-            "reload_units": lambda **_: self.before(),
+            "reload_units": lambda **_: self.reload(),
             "forget_failures": lambda *_, **__: None,
         }
         for name, function in functions.items():
