@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.pairs import PAIRS, PATHS, SYSTEM, SYSTEM_PACKAGES, package_pair
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -96,11 +98,12 @@ Pairing = tuple[str, str, int | None]
 def test_image(
     machine: Machine, images: dict[str, Pair], record_delta: Callable[[str, list[dict[str, Any]]], None], name: str
 ) -> None:
-    pair = images[name]
-    paths = [add_image(machine, image) for image in (pair.old, pair.new)]
-    had = layers(pair.old)
-    changed = sum(size for digest, size in layers(pair.new).items() if digest not in had)
-    record_delta(name, compare(machine, *paths, "--rounds", str(ROUNDS), "--layers", str(changed)))
+    record_delta(name, compare_images(machine, images[name]))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_packages(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None], name: str) -> None:
+    record_delta(name, compare_images(machine, package_pair(name)))
 
 
 def test_node_application(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]) -> None:
@@ -113,6 +116,14 @@ def test_closure_with_references(machine: Machine, record_delta: Callable[[str, 
     record_delta("closure", compare(machine, *paths, "--rounds", str(ROUNDS)))
 
 
+def test_system(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]) -> None:
+    packages = machine.run(["python3", "-c", SYSTEM_PACKAGES, str(PATHS)], timeout=LONG).stdout
+    machine.run(["tee", "/root/packages.json"], input=packages)
+    build = ["nix-build", "--no-out-link", "--max-jobs", "2", "--expr", SYSTEM]
+    paths = machine.run(build, env={"PACKAGES": "/root/packages.json"}, timeout=LONG).stdout.split()
+    record_delta("system", compare(machine, *paths, "--rounds", str(ROUNDS)))
+
+
 def test_two_gigabytes_of_small_files(
     machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]
 ) -> None:
@@ -123,6 +134,13 @@ def test_two_gigabytes_of_small_files(
     for row in rows:
         if row["method"].startswith("nixoci"):
             assert max(row[end][peak] for end in ("send", "receive") for peak in ("peak", "own")) < MEMORY, row
+
+
+def compare_images(machine: Machine, pair: Pair) -> list[dict[str, Any]]:
+    paths = [add_image(machine, image) for image in (pair.old, pair.new)]
+    had = layers(pair.old)
+    changed = sum(size for digest, size in layers(pair.new).items() if digest not in had)
+    return compare(machine, *paths, "--rounds", str(ROUNDS), "--layers", str(changed))
 
 
 def compare(machine: Machine, old: str, new: str, *options: str) -> list[dict[str, Any]]:

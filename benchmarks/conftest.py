@@ -76,6 +76,10 @@ def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[
     terminalreporter.write_line(f"{name:26} {'bytes':>10} {'ratio':>7} {ends}")
     ours = next((row["size"] for row in rows if row["method"] == "nixoci"), None)
     for row in rows:
+        if "kinds" in row:
+            parts = (f"{name} {files} ({size / 1e6:.1f} MB)" for name, (files, size) in row["kinds"].items())
+            terminalreporter.write_line(f"  files that differ: {', '.join(parts)}")
+            continue
         if "missing" in row:
             terminalreporter.write_line(f"  {row['method']:24} not measured: {row['missing']} is not installed")
             continue

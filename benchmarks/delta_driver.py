@@ -1,7 +1,7 @@
 """Deltas against every other way to update store paths: bytes, seconds of both ends, peak memory.
 
 Runs where Nix and the other programs are, on the test host by way of bench_delta.py, with a Python of its own and
-nothing but the standard library. Prints a JSON object per method.
+nothing but the standard library. Prints a JSON object with the kinds of files that differ, and one per method.
 
     python3 delta_driver.py [--layers BYTES] [--rounds N] [--only METHOD]... --work FOLDER OLD NEW
 
@@ -31,6 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 NIX = ("nix", "--extra-experimental-features", "nix-command", "--offline")
+MAGIC = {
+    b"\x7fELF": "ELF",
+    b"!<arch>\n": "ar",
+    b"PK\x03\x04": "zip",
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BC\xc0\xde": "LLVM bitcode",
+}
 DIGITS = re.compile(r"[0-9]+")
 
 
@@ -211,6 +220,14 @@ class Bench:
             size += patch.stat().st_size
         return Result(size, send, receive)
 
+    def kinds(self) -> dict[str, tuple[int, int]]:
+        """Return the number and the bytes of the new files that equal no old file, by kind, largest first."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for _, file in self.differing():
+            found[kind(file)].append(file.stat().st_size)
+        sums = {name: (len(sizes), sum(sizes)) for name, sizes in found.items()}
+        return dict(sorted(sums.items(), key=lambda item: -item[1][1]))
+
     def differing(self) -> list[tuple[Path | None, Path]]:
         """Return the new files that equal no old file, each with its old version."""
         pairs = Pairs(self.had)
@@ -262,6 +279,14 @@ def regular_files(root: Path) -> list[Path]:
     for folder, _, names in os.walk(root):
         found += [file for name in names if not (file := Path(folder, name)).is_symlink()]
     return sorted(found)
+
+
+def kind(file: Path) -> str:
+    """Name the kind of a file by its first bytes."""
+    with file.open("rb") as opened:
+        head = opened.read(4096)
+    named = next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
+    return named or ("data" if b"\0" in head else "text")
 
 
 def same(one: Path, other: Path) -> bool:
@@ -322,6 +347,8 @@ def output(argv: Sequence[str | Path]) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
+DIFFERS = "what differs"
+
 METHODS: dict[str, Callable[[Bench], Result]] = {
     "nixoci": lambda bench: bench.nixoci("default"),
     "nixoci --effort fast": lambda bench: bench.nixoci("fast"),
@@ -345,6 +372,7 @@ def main() -> None:
     parser.add_argument("new")
     options = parser.parse_args()
     bench = Bench(options.old, options.new, options.work, options.rounds)
+    sys.stdout.write(json.dumps({"method": DIFFERS, "kinds": bench.kinds()}) + "\n")
     if options.layers:
         show("registry, changed layers", Result(options.layers, None, None))
     for name in options.only or METHODS:

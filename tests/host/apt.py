@@ -51,18 +51,20 @@ def debootstrap(
     packages: Iterable[str],
     *,
     updates: bool = False,
+    variant: str = "minbase",
     options: Iterable[str] = (),
     also: Iterable[str] = (),
 ) -> None:
     """Install a minimal Debian with these packages into a folder, or a tar file if `target` is named so.
 
-    `options` go to mmdebstrap. `also` are suites besides, for packages that are given as PACKAGE/SUITE.
+    The variant `extract` unpacks packages of any architecture and configures none. `options` go to mmdebstrap. `also`
+    are suites besides, for packages that are given as PACKAGE/SUITE.
     """
     run(
         [
             "mmdebstrap",
             "--quiet",
-            "--variant=minbase",
+            f"--variant={variant}",
             # a mirror may be some weeks behind
             '--aptopt=Acquire::Check-Valid-Until "false"',
             f"--include={','.join(packages)}",
