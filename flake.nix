@@ -53,7 +53,6 @@
               nixoci
               composefs
               erofs-utils
-              oras
               cacert
               ;
           }
@@ -146,7 +145,6 @@
             pkgs.composefs
             pkgs.erofs-utils
             pkgs.nixfmt
-            pkgs.oras
             pkgs.ruff
             pkgs.skopeo
           ];

@@ -236,7 +236,7 @@ in
         tools
         // {
           inherit (cfg) lock platform;
-          inherit (pkgs) cacert erofs-utils oras;
+          inherit (pkgs) cacert erofs-utils;
         }
       )).images
   );

@@ -7,7 +7,6 @@
   nixoci,
   composefs,
   erofs-utils,
-  oras,
   cacert,
 }:
 let
@@ -21,7 +20,6 @@ expression "lock" {
     nixoci
     composefs
     erofs-utils
-    oras
     cacert
     ;
   reference = expression "reference";

@@ -6,7 +6,6 @@
   skopeo,
   composefs,
   erofs-utils,
-  oras,
 }:
 let
   inherit (lib.importTOML ../pyproject.toml) project;
@@ -21,6 +20,7 @@ let
     python3Packages.packaging
     python3Packages.pyyaml
     python3Packages.rich
+    python3Packages.urllib3
   ]
   # from 3.14 on, zstd is in the standard library
   ++ lib.optional (python3Packages.pythonOlder "3.14") python3Packages.backports-zstd;
@@ -53,7 +53,6 @@ python3Packages.buildPythonApplication {
       skopeo
       composefs
       erofs-utils
-      oras
     ])
   ];
 

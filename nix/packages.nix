@@ -5,7 +5,6 @@ pkgs: {
     nixoci
     composefs
     erofs-utils
-    oras
     cacert
     podman
     crun

@@ -81,7 +81,10 @@ from nixoci.lock.pin import update_images as update_images
 from nixoci.lock.prefetch import AddedImagePath as AddedImagePath
 from nixoci.lock.prefetch import PrefetchTarget as PrefetchTarget
 from nixoci.lock.prefetch import add_image_path as add_image_path
+from nixoci.lock.prefetch import added_image_path as added_image_path
 from nixoci.lock.prefetch import compute_nar_hash as compute_nar_hash
+from nixoci.lock.prefetch import fetch_blobs as fetch_blobs
+from nixoci.lock.prefetch import forget_blobs as forget_blobs
 from nixoci.lock.prefetch import missing_blobs as missing_blobs
 from nixoci.lock.prefetch import prefetch_blobs as prefetch_blobs
 from nixoci.lock.prefetch import prefetch_targets as prefetch_targets

@@ -62,7 +62,7 @@ def test_the_table_of_commands_has_every_verb() -> None:
     table = "".join(line for line in text(ROOT / "README.md").splitlines(keepends=True) if line.startswith("| `"))
     words = set(re.findall(r"[a-z-]+", table))
     # the builder's own, and those that the text after the table explains
-    assert set(VERBS) - words <= {"fetch-blob", "completion", "man"}
+    assert set(VERBS) - words <= {"fetch-blob", "fetch-image", "completion", "man"}
 
 
 def test_the_required_and_the_tested_versions_are_those_of_doctor() -> None:

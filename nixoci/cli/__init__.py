@@ -34,6 +34,7 @@ GROUPS = {
         "bundle",
         "mstack",
         "fetch-blob",
+        "fetch-image",
     ),
     "Installing": ("switch", "register", "gc-roots", "completion", "man"),
     "Deltas": ("send", "receive", "copy"),
@@ -42,7 +43,8 @@ GROUPS = {
 """The verbs as `--help` shows them."""
 
 _MODULES = dict.fromkeys(("add", "update", "remove", "list", "outdated", "verify"), "lock")
-_MODULES |= {"module": "generate", "import": "compose", "bundle": "units", "fetch-blob": "fetch", "copy": "send"}
+_MODULES |= {"module": "generate", "import": "compose", "bundle": "units", "copy": "send"}
+_MODULES |= {"fetch-blob": "fetch", "fetch-image": "fetch"}
 _FUNCTIONS = {"list": "list_images", "import": "import_compose"}
 
 

@@ -1,34 +1,87 @@
-"""`nixoci fetch-blob`: the builder of a blob's derivation, hidden from `--help`."""
+"""`nixoci fetch-blob` and `nixoci fetch-image`: builders of derivations that read registries, hidden from `--help`."""
 
+from functools import wraps
 from pathlib import Path
+from typing import Any, cast
 
 import click
 
-from nixoci.cli.common import parsed_by
+from nixoci.cli.common import F, parsed_by, warn
 from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
+from nixoci.extraction import extract, total_bytes
+from nixoci.lock.names import podman_name
 from nixoci.oci import fetch
 from nixoci.oci.digest import Digest
+from nixoci.oci.model import Platform
+from nixoci.oci.remote import RemoteImage
+from nixoci.oci.resolve import resolve_image
+from nixoci.progress import byte_progress
+
+
+def _registry_options(command: F) -> F:
+    """Add the options of reading a registry."""
+
+    @click.option("--image", required=True, metavar="NAME", help="Name in the lock, for messages.")
+    @click.option(
+        "--repository",
+        metavar="HOST/PATH",
+        help="Repository; left out for an image that was pinned from local files.",
+    )
+    @click.option("--certificates", type=PATH, help="File of trusted certificates, by default those of OpenSSL.")
+    @wraps(command)
+    def with_options(**options: Any) -> Any:
+        return command(**options)
+
+    return cast("F", with_options)
 
 
 @verb(hidden=True)
 @click.argument("digest", type=parsed_by(Digest.parse))
 @click.argument("dest", type=PATH)
-@click.option("--image", required=True, metavar="NAME", help="Name in the lock, for messages.")
-@click.option(
-    "--repository",
-    metavar="HOST/PATH",
-    help="Repository; left out for an image that was pinned from local files.",
-)
+@_registry_options
 @click.option("--manifest", is_flag=True, help="The blob is a manifest.")
-@click.option("--oras", default="oras", metavar="PROGRAM", help="Registry client.")
-def fetch_blob(  # noqa: PLR0917 - click passes by name
-    digest: Digest,
+def fetch_blob(
+    *, digest: Digest, dest: Path, image: str, repository: str | None, certificates: Path | None, manifest: bool
+) -> None:
+    """Fetch the blob DIGEST to the new file DEST."""
+    way_out = f"nixoci prefetch --no-nar-hash {image}"
+    with fetch.registry_of_build(repository, image=image, way_out=way_out, certificates=certificates) as remote:
+        fetch.fetch_blob(remote, digest, dest, manifest=manifest)
+
+
+@verb(hidden=True)
+@click.argument("manifest", type=parsed_by(Digest.parse))
+@click.argument("dest", type=PATH)
+@_registry_options
+@click.option("--reference", required=True, metavar="REF", help="The reference that the image was pinned by.")
+@click.option("--digest", type=parsed_by(Digest.parse), required=True, help="The digest that the reference has.")
+@click.option("--platform", type=parsed_by(Platform.parse), required=True, help="The image's platform.")
+def fetch_image(
+    *,
+    manifest: Digest,
     dest: Path,
     image: str,
     repository: str | None,
-    manifest: bool,  # noqa: FBT001
-    oras: str,
+    certificates: Path | None,
+    reference: str,
+    digest: Digest,
+    platform: Platform,
 ) -> None:
-    """Fetch the blob DIGEST to the new file DEST."""
-    fetch.fetch_blob(digest, dest, image=image, repository=repository, manifest=manifest, oras=oras)
+    """Fetch the image of the manifest MANIFEST, and extract it meanwhile to the new directory DEST."""
+    way_out = f"nixoci prefetch {image}"
+    with fetch.registry_of_build(repository, image=image, way_out=way_out, certificates=certificates) as remote:
+        source = RemoteImage.open(remote, manifest)
+        resolved = resolve_image(source, platform)
+        with byte_progress(f"fetching {image}", total_bytes(resolved)) as advance:
+            document = extract(
+                resolved,
+                source,
+                dest,
+                name=image,
+                reference=podman_name(image, reference),
+                digest=digest,
+                advance=advance,
+            )
+    for warning in document.warnings:
+        warn(warning)

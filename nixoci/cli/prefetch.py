@@ -1,7 +1,10 @@
-"""`nixoci prefetch`: the blobs that a Nix build of the lock needs, fetched with the user's own rights."""
+"""`nixoci prefetch`: image paths, or the blobs that a Nix build needs for them, fetched with the user's own rights."""
 
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,12 +25,15 @@ from nixoci.errors import LockError
 from nixoci.lock.context import LockContext
 from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
-from nixoci.lock.model import Lock, LockedBlob
+from nixoci.lock.model import LockedBlob
 from nixoci.lock.prefetch import (
     AddedImagePath,
     PrefetchTarget,
     add_image_path,
+    added_image_path,
     compute_nar_hash,
+    fetch_blobs,
+    forget_blobs,
     missing_blobs,
     prefetch_blobs,
     prefetch_targets,
@@ -37,12 +43,12 @@ from nixoci.nix_language.names import image_path_names
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
-from nixoci.progress import byte_progress
+from nixoci.progress import Advance, byte_progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedHash:
-    """The hash of an image path that is locked now; `path` is the image path if it was added to the store."""
+    """The hash of an image path that is locked now; `path` is the image path if it is in the store."""
 
     name: str
     platform: str
@@ -61,11 +67,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefetched:
-    """The result: digests of the blobs that were added, and what became of each image."""
+    """The result: digests of the blobs that were fetched, and what became of each image."""
 
     blobs: list[str]
     nar_hashes: list[PinnedHash]
     failures: list[Failure] = field(default_factory=list)
+
+    def fail(self, target: PrefetchTarget, error: Exception) -> None:
+        """Note an image that failed."""
+        message = failure_reason(target.name, error)
+        self.failures.append(Failure(name=target.name, platform=target.platform, message=message))
 
 
 @verb(
@@ -78,8 +89,10 @@ class Prefetched:
 )
 @names_argument()
 @platform_option("A platform, may be repeated; by default all that are locked.", multiple=True)
-@click.option("--no-nar-hash", is_flag=True, help="Only fetch; do not extract images to pin the hashes of their paths.")
-@click.option("--no-image-paths", is_flag=True, help="Do not add the extracted image paths to the Nix store.")
+@click.option("--no-nar-hash", is_flag=True, help="Add the blobs to the Nix store instead; pin no hashes.")
+@click.option(
+    "--no-image-paths", is_flag=True, help="Pin the hashes only; do not add the image paths to the Nix store."
+)
 @lock_option
 @access_options
 @dry_run_option
@@ -95,43 +108,60 @@ def prefetch(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add the blobs of all images, or of the images NAME, to the Nix store, and pin the hashes of the image paths.
+    """Add the image paths of all images, or of the images NAME, to the Nix store, and pin their hashes.
 
     Images that a Nix build cannot fetch need this: those in registries that want a password, and those in local files.
-    An image path with a pinned hash stays the same when nixoci or nixpkgs change.
+    An image path with a pinned hash stays the same when nixoci or nixpkgs change. A build of it reads the registry, and
+    stores nothing but the image path.
 
-    The image paths are added to the Nix store too, so that a build of them has nothing to do. Without a garbage
-    collector root they stay there until the next `nix-collect-garbage`; a build then makes them again.
+    The paths in the store have no garbage collector root: they stay there until the next `nix-collect-garbage`, and a
+    build then makes them again. A layer cache, and builds of images without a pinned hash, need the blobs:
+    --no-nar-hash.
 
     An image that fails is a warning, and the command fails after it has done all others.
     """
     with exclusive_access(lock):
         content = read_lock(lock)
         targets = prefetch_targets(content, names, platforms)
-        missing = missing_blobs(targets)
-        result = Prefetched(blobs=list(map(str, missing)), nar_hashes=[])
+        store_names = {} if no_nar_hash or no_image_paths else image_path_names(content)
+        result, left = _known(targets, store_names)
+        missing = missing_blobs(left)
+        result.blobs.extend(map(str, missing))
         if not dry_run:
-            store_names = {} if no_nar_hash or no_image_paths else image_path_names(content)
-            result.failures.extend(_fetch(targets, missing, LockContext.of(lock, access)))
-            if result.failures:
-                left = missing_blobs(targets)
-                result.blobs[:] = [str(digest) for digest in missing if digest not in left]
-            failed = {(each.name, each.platform) for each in result.failures}
-            for target in () if no_nar_hash else targets:
-                if (target.name, target.platform) not in failed:
-                    content = _pin(target, store_names.get(target.name), content, result)
-            write_lock(lock, content)
+            context = LockContext.of(lock, access)
+            if no_nar_hash:
+                _add_blobs(left, missing, context, result)
+            else:
+                extract = partial(_extract, store_names=store_names)
+                for target, added in _pin(left, missing, context, extract, result):
+                    result.nar_hashes.append(_pinned_hash(target, added))
+                    content = with_nar_hash(content, target, added.nar_hash)
+                write_lock(lock, content)
     size = sum(blob.size for digest, blob in missing.items() if str(digest) in result.blobs)
-    _print(result, size, dry_run=dry_run, as_json=as_json)
+    _print(result, size, no_nar_hash=no_nar_hash, dry_run=dry_run, as_json=as_json)
     if result.failures:
         failed_names = ", ".join(dict.fromkeys(each.name for each in result.failures))
         raise LockError(f"{lock}: not prefetched: {failed_names}; see the warnings, then run again")
 
 
-def _fetch(
-    targets: list[PrefetchTarget], missing: Mapping[Digest, LockedBlob], context: LockContext
-) -> Iterator[Failure]:
-    """Add the missing blobs of each image; yield the failures."""
+def _known(
+    targets: Sequence[PrefetchTarget], store_names: Mapping[str, str]
+) -> tuple[Prefetched, list[PrefetchTarget]]:
+    """Return the images that are in the store with a pinned hash, if these are wanted there, and all others."""
+    result, left = Prefetched(blobs=[], nar_hashes=[]), []
+    for target in targets:
+        added = added_image_path(target, store_names[target.name]) if target.name in store_names else None
+        if added is None:
+            left.append(target)
+        else:
+            result.nar_hashes.append(_pinned_hash(target, added))
+    return result, left
+
+
+def _add_blobs(
+    targets: Sequence[PrefetchTarget], missing: Mapping[Digest, LockedBlob], context: LockContext, result: Prefetched
+) -> None:
+    """Add the missing blobs to the store."""
     left = dict(missing)
     with byte_progress("downloading", sum(blob.size for blob in missing.values())) as advance:
         for target in targets:
@@ -139,37 +169,66 @@ def _fetch(
             try:
                 prefetch_blobs([target], needed, context=context, advance=advance)
             except UNREADABLE as error:
-                yield _failure(target, error)
+                result.fail(target, error)
             else:
                 left = {digest: blob for digest, blob in left.items() if digest not in needed}
+    if result.failures:
+        left = missing_blobs(targets)
+        result.blobs[:] = [str(digest) for digest in missing if digest not in left]
 
 
-def _pin(target: PrefetchTarget, store_name: str | None, lock: Lock, result: Prefetched) -> Lock:
-    """Compute the hash of an image path; with its name, also add it to the Nix store. Return the lock with the hash."""
-    total = sum(layer.size for layer in target.locked.layers)
-    try:
-        with byte_progress(f"extracting {target.name} {target.platform}", total) as advance:
-            if store_name is None:
-                added = AddedImagePath(nar_hash=compute_nar_hash(target, advance=advance), path=None)
-            else:
-                added = add_image_path(target, store_name, warn=warn, advance=advance)
-    except UNREADABLE as error:
-        result.failures.append(_failure(target, error))
-        return lock
-    found = PinnedHash(name=target.name, platform=target.platform, nar_hash=added.nar_hash.hash, path=added.path)
-    result.nar_hashes.append(found)
-    return with_nar_hash(lock, target, added.nar_hash)
+def _pin(
+    targets: Sequence[PrefetchTarget],
+    missing: Mapping[Digest, LockedBlob],
+    context: LockContext,
+    extract: Callable[[PrefetchTarget, Path, Advance], AddedImagePath],
+    result: Prefetched,
+) -> list[tuple[PrefetchTarget, AddedImagePath]]:
+    """Extract images, each while the blobs of the next one arrive; return those that did not fail."""
+    done = []
+    total = sum(blob.size for blob in missing.values())
+    total += sum(layer.size for target in targets for layer in target.locked.layers)
+    with (
+        tempfile.TemporaryDirectory(prefix="nixoci-") as name,
+        byte_progress("fetching and extracting", total) as advance,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        folder = Path(name)
+        fetch = partial(fetch_blobs, missing=missing, folder=folder, context=context, advance=advance)
+        arriving = [thread.submit(fetch, target) for target in targets[:1]]
+        for number, target in enumerate(targets):
+            wait([arriving[number]])
+            arriving += [thread.submit(fetch, following) for following in targets[number + 1 : number + 2]]
+            try:
+                arriving[number].result()
+                done.append((target, extract(target, folder, advance)))
+            except UNREADABLE as error:
+                result.fail(target, error)
+            forget_blobs(target, folder, but=targets[number + 1 :])
+    read = {blob.digest for target, _ in done for blob in target.blobs}
+    result.blobs[:] = [str(digest) for digest in missing if digest in read]
+    return done
 
 
-def _failure(target: PrefetchTarget, error: Exception) -> Failure:
-    return Failure(name=target.name, platform=target.platform, message=failure_reason(target.name, error))
+def _extract(
+    target: PrefetchTarget, folder: Path, advance: Advance, *, store_names: Mapping[str, str]
+) -> AddedImagePath:
+    """Extract an image; with its name, also add it to the Nix store."""
+    if target.name not in store_names:
+        return AddedImagePath(nar_hash=compute_nar_hash(target, folder=folder, advance=advance), path=None)
+    return add_image_path(target, store_names[target.name], folder=folder, warn=warn, advance=advance)
 
 
-def _print(result: Prefetched, size: int, *, dry_run: bool, as_json: bool) -> None:
+def _pinned_hash(target: PrefetchTarget, added: AddedImagePath) -> PinnedHash:
+    return PinnedHash(name=target.name, platform=target.platform, nar_hash=added.nar_hash.hash, path=added.path)
+
+
+def _print(result: Prefetched, size: int, *, no_nar_hash: bool, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(result)
     else:
-        click.echo(f"blobs: {len(result.blobs)} {'would be ' if dry_run else ''}added, {decimal(size)}")
+        done = "added" if no_nar_hash else "fetched"
+        click.echo(f"blobs: {len(result.blobs)} {'would be ' if dry_run else ''}{done}, {decimal(size)}")
         for each in result.nar_hashes:
             click.echo(f"{each.name}: {each.platform}: {each.nar_hash} {each.path or ''}".rstrip())
     for failure in result.failures:

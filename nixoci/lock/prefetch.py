@@ -1,7 +1,7 @@
-"""Prefetching: a lock's blobs go into the Nix store, where its derivations find them; the image paths are hashed.
+"""Prefetching: image paths, or the blobs that they are made from, go into the Nix store, where derivations find them.
 
-Nix's own tools add the blobs to the store and check them. This process reads them with the user's own rights, so that
-it can also read registries that want a password, and local sources, which no build can read.
+This process reads blobs with the user's own rights, so that it can also read registries that want a password, and local
+sources, which no build can read. Nix's own tools add to the store and check what they add.
 """
 
 import tempfile
@@ -19,6 +19,7 @@ from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedBlob, LockedImage, LockedNarHash, LockedPlatform
 from nixoci.lock.names import blob_name, podman_name
 from nixoci.nix_store import commands as nix
+from nixoci.nix_store.content_address import addressed_path, nar_address
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.reference import Reference
@@ -122,31 +123,84 @@ def prefetch_blobs(
                     del left[blob.digest]
 
 
-def compute_nar_hash(target: PrefetchTarget, *, advance: Advance = ignore) -> LockedNarHash:
-    """Extract an image from blobs in the Nix store, as its derivation does, and return the image path's hash.
+def fetch_blobs(
+    target: PrefetchTarget,
+    missing: Mapping[Digest, LockedBlob],
+    folder: Path,
+    *,
+    context: LockContext,
+    advance: Advance = ignore,
+) -> None:
+    """Fetch the blobs of an image that the Nix store lacks to a folder, from which its image path can be made.
 
     Args:
-        target: The image. Its blobs must be in the Nix store, see `prefetch_blobs`.
+        target: The image.
+        missing: The blobs that the store lacks, from `missing_blobs`.
+        folder: A folder, in which earlier calls may have left blobs of other images.
+        context: The lock's place.
+        advance: Called with the bytes of blobs as they arrive.
+
+    Raises:
+        ImageError: A blob cannot be read.
+        ProcessError: skopeo is missing or fails.
+    """
+    files = {blob.digest: _fetched(folder, blob.digest) for blob in target.blobs if blob.digest in missing}
+    needed = {blob.digest: blob for blob in target.blobs if blob.digest in files and not files[blob.digest].exists()}
+    if not needed:
+        return
+    with _open_blobs(target, needed, context, folder, advance) as (open_blob, downloaded):
+        for digest, blob in needed.items():
+            if files[digest].exists():
+                continue
+            if digest in downloaded:
+                raise _unserved(target, blob)
+            files[digest].parent.mkdir(parents=True, exist_ok=True)
+            with closing(open_blob(blob)) as source, files[digest].open("wb") as copy:
+                while data := source.read(_COPY):
+                    copy.write(data)
+                    advance(len(data))
+
+
+def forget_blobs(target: PrefetchTarget, folder: Path, *, but: Iterable[PrefetchTarget] = ()) -> None:
+    """Remove the blobs of an image that `fetch_blobs` has left in a folder, except those of further images."""
+    kept = {blob.digest for other in but for blob in other.blobs}
+    for blob in target.blobs:
+        if blob.digest not in kept:
+            _fetched(folder, blob.digest).unlink(missing_ok=True)
+
+
+def compute_nar_hash(target: PrefetchTarget, *, folder: Path | None = None, advance: Advance = ignore) -> LockedNarHash:
+    """Extract an image from its blobs, as its derivation does, and return the image path's hash.
+
+    Args:
+        target: The image.
+        folder: The folder that `fetch_blobs` has filled; by default all blobs are in the Nix store.
         advance: Called with the layers' bytes that were read.
 
     Raises:
         ImageError: The image cannot be extracted.
         ProcessError: Nix is missing or fails.
     """
-    with _extracted(target, "image", advance) as image_path:
+    with _extracted(target, "image", folder, advance) as image_path:
         return _hash_of(image_path)
 
 
 def add_image_path(
-    target: PrefetchTarget, store_name: str, *, warn: Callable[[str], None], advance: Advance = ignore
+    target: PrefetchTarget,
+    store_name: str,
+    *,
+    folder: Path | None = None,
+    warn: Callable[[str], None],
+    advance: Advance = ignore,
 ) -> AddedImagePath:
     """Extract an image as `compute_nar_hash` does, and add the image path to the Nix store.
 
     Its derivation with that hash then has nothing to build. The path has no garbage collector root.
 
     Args:
-        target: The image. Its blobs must be in the Nix store, see `prefetch_blobs`.
+        target: The image.
         store_name: The name of its derivation, from `image_path_names`.
+        folder: The folder that `fetch_blobs` has filled; by default all blobs are in the Nix store.
         warn: Called with a message if Nix cannot add the path.
         advance: Called with the layers' bytes that were read.
 
@@ -154,16 +208,33 @@ def add_image_path(
         ImageError: The image cannot be extracted.
         ProcessError: Nix is missing, or cannot hash the path.
     """
-    with _extracted(target, store_name, advance) as image_path:
+    with _extracted(target, store_name, folder, advance) as image_path:
         try:
             path = nix.add_tree(image_path)
         except ProcessError as error:
             warn(
                 f"image {target.name}: Nix cannot add its image path: {nix.failure_reason(error)}; the next build"
-                " extracts it again"
+                " fetches it again"
             )
             return AddedImagePath(nar_hash=_hash_of(image_path), path=None)
         return AddedImagePath(nar_hash=LockedNarHash(format=FORMAT_VERSION, hash=nix.nar_hash(path)), path=path)
+
+
+def added_image_path(target: PrefetchTarget, store_name: str) -> AddedImagePath | None:
+    """Return the image path if its hash is locked and it is in the Nix store.
+
+    Args:
+        target: The image.
+        store_name: The name of its derivation, from `image_path_names`.
+
+    Raises:
+        ProcessError: Nix is missing or fails.
+    """
+    nar_hash = target.locked.nar_hash
+    if nar_hash is None or nar_hash.format != FORMAT_VERSION:
+        return None
+    path = addressed_path(nar_address(nar_hash.hash), name=store_name, references=(), to_itself=False)
+    return None if nix.invalid_paths([path]) else AddedImagePath(nar_hash=nar_hash, path=path)
 
 
 def with_nar_hash(lock: Lock, target: PrefetchTarget, nar_hash: LockedNarHash | None) -> Lock:
@@ -185,9 +256,12 @@ def blob_path(digest: Digest) -> Path:
 
 
 @contextmanager
-def _extracted(target: PrefetchTarget, directory: str, advance: Advance) -> Iterator[Path]:
+def _extracted(target: PrefetchTarget, directory: str, blobs: Path | None, advance: Advance) -> Iterator[Path]:
     """Extract an image to a temporary directory of this name."""
     files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
+    if blobs is not None:
+        fetched = {digest: _fetched(blobs, digest) for digest in files}
+        files |= {digest: file for digest, file in fetched.items() if file.exists()}
     with (
         tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
         open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source,
@@ -223,11 +297,11 @@ def _open_blobs(
     layers = {layer.digest for layer in target.locked.layers}
     downloaded = {digest: blob for digest, blob in needed.items() if digest in layers}
     if downloaded:
-        folders = {digest: layout / "blobs" / digest.algorithm for digest in layers}
-        for digest, folder in folders.items():
-            folder.mkdir(parents=True, exist_ok=True)
-            if digest not in needed and not (folder / digest.hex).exists():
-                (folder / digest.hex).symlink_to(blob_path(digest))
+        for file in (_fetched(layout, digest) for digest in layers):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        for digest in layers - needed.keys():
+            if not _fetched(layout, digest).exists():
+                _fetched(layout, digest).symlink_to(blob_path(digest))
         with folder_growth(layout, sum(blob.size for blob in downloaded.values()), advance):
             copy_layers(manifest, context.access, layout)
     with open_source(manifest, access=context.access) as registry:
@@ -235,7 +309,7 @@ def _open_blobs(
         def open_blob(blob: LockedBlob) -> BinaryIO:
             if blob.digest not in layers:
                 return registry.open_blob(_descriptor(blob))
-            return (layout / "blobs" / blob.digest.algorithm / blob.digest.hex).open("rb")
+            return _fetched(layout, blob.digest).open("rb")
 
         yield open_blob, downloaded
 
@@ -259,7 +333,7 @@ def _add_blob(
                 copy.write(data)
                 advance(len(data))
     except FileNotFoundError as error:
-        raise BlobError(f"{what}: the registry does not serve it; the image cannot be built from there") from error
+        raise _unserved(target, blob) from error
     if (size, hasher.hexdigest()) != (blob.size, blob.digest.hex):
         raise BlobError(
             f"{what}: its source has {size} bytes of digest {blob.digest.algorithm}:{hasher.hexdigest()}, the lock has"
@@ -267,6 +341,17 @@ def _add_blob(
         )
     nix.add_fixed_file(file, blob.digest.algorithm, blob.digest.hex, file.name)
     file.unlink()
+
+
+def _fetched(folder: Path, digest: Digest) -> Path:
+    """Return the place of a blob in a folder, which is that in an OCI layout."""
+    return folder / "blobs" / digest.algorithm / digest.hex
+
+
+def _unserved(target: PrefetchTarget, blob: LockedBlob) -> BlobError:
+    return BlobError(
+        f"image {target.name}: blob {blob.digest}: the registry does not serve it; the image cannot be built from there"
+    )
 
 
 def _descriptor(blob: LockedBlob) -> Descriptor:

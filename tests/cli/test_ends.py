@@ -80,7 +80,7 @@ SLOW = {
 def slow(tmp_path: Path) -> Path:
     """A directory in which the commands can run, with slow programs in `bin`."""
     (tmp_path / "bin").mkdir()
-    for name in ("mkcomposefs", "nix", "nix-store", "podman", "skopeo", "ssh"):
+    for name in ("mkcomposefs", "nix", "nix-instantiate", "nix-store", "podman", "skopeo", "ssh"):
         program = tmp_path / "bin" / name
         program.write_text('#!/bin/sh\ntouch "$STARTED"\nexec sleep 30\n', encoding="utf-8")
         program.chmod(0o755)

@@ -43,7 +43,7 @@ _TYPES = {
     "boolean": (bool,),
     "any": (object,),
 }
-WITHOUT_JSON = {"completion", "fetch-blob", "man"}
+WITHOUT_JSON = {"completion", "fetch-blob", "fetch-image", "man"}
 """A script for a shell, a builder whose output is a file, and manual pages."""
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
@@ -152,6 +152,7 @@ case "$0 $*" in
 *--check-validity*) shift 2; for path; do [ -e "$path" ] || echo "$path"; done ;;
 *nix-prefetch-url*) cp "${5#file://}" "$PWD/store/$6-$4" ;;
 *nix-hash*) printf %064d 0 ;;
+*nix-instantiate*) echo '{"web": "web-1"}' ;;
 esac
 """
 """A stand-in for the commands of Nix that `prefetch` runs."""
@@ -160,7 +161,7 @@ esac
 @pytest.mark.usefixtures("web")
 def test_prefetch(nixoci: Run, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    for name in ("nix-store", "nix-prefetch-url", "nix-hash"):
+    for name in ("nix-store", "nix-prefetch-url", "nix-hash", "nix-instantiate"):
         executable(tmp_path / "bin" / name, NIX)
     blob_path.cache_clear()
     try:

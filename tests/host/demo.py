@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOCK = "nixoci.lock.json"
-TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "oras": "/usr", "cacert": "/usr"}
+TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "cacert": "/usr"}
 """The tools of the generated expression, which come from the machine here instead of nixpkgs."""
 
 

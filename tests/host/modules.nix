@@ -33,7 +33,6 @@ let
     containerd = program;
     coreutils = program;
     crun = program;
-    oras = program;
     runc = program;
     systemd = program;
     util-linux = program;

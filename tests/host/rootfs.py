@@ -13,7 +13,7 @@ SUITE = "forky"  # the first Debian whose podman, Nix and composefs are all rece
 
 NIX = ("nix-bin", "nix-setup-systemd", "composefs", "erofs-utils")
 CONTAINERS = (
-    *("podman", "crun", "runc", "skopeo", "buildah", "umoci", "oras", "docker-registry", "fuse-overlayfs", "catatonit"),
+    *("podman", "crun", "runc", "skopeo", "buildah", "umoci", "docker-registry", "fuse-overlayfs", "catatonit"),
     *("nftables", "netavark", "aardvark-dns", "passt", "uidmap"),
 )
 ENGINES = ("docker.io", "docker-cli", "docker-compose", "containerd", "iptables")

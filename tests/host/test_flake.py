@@ -109,7 +109,7 @@ let
   lib = import /root/flake/nixpkgs/lib;
   package = name: { inherit name; type = "derivation"; };
   names = [
-    "composefs" "erofs-utils" "oras" "cacert" "podman" "crun" "runc" "util-linux" "systemd" "bash" "coreutils"
+    "composefs" "erofs-utils" "cacert" "podman" "crun" "runc" "util-linux" "systemd" "bash" "coreutils"
     "containerd"
     "nixfmt-tree"
   ];
@@ -152,7 +152,7 @@ def test_its_packages_are_all_that_generated_files_take(machine: Machine, with_l
     found = json.loads(machine.run(command, input=OUTPUTS).stdout)
     text = render_default_nix(EMPTY_LOCK, deployment=Deployment())
     taken = set(re.findall(r"packages\.([a-z-]+),", text))
-    assert {"nixoci", "oras", "podman", "systemd"} <= taken
+    assert {"nixoci", "podman", "systemd"} <= taken
     assert taken <= set(found["packages"]["each"])
 
 
@@ -202,7 +202,7 @@ def test_the_option_reference_is_that_of_the_modules(machine: Machine, with_lib:
 
 
 def test_from_lock_takes_the_tools_that_are_passed(machine: Machine, with_lib: str) -> None:
-    tools = 'nixoci = "/opt/nixoci"; composefs = "/usr"; oras = "/usr"; cacert = "/etc/ssl";'
+    tools = 'nixoci = "/opt/nixoci"; composefs = "/usr"; cacert = "/etc/ssl";'
     arguments = f'lock = /root/flake/nixoci.lock.json; system = "x86_64-linux"; {tools}'
     apply = f"lib: (lib.fromLock {{ {arguments} }}).imageStore.name"
     found = machine.run(["nix", "eval", *LOCAL, "--impure", "--raw", f"{with_lib}#lib", "--apply", apply])

@@ -30,7 +30,7 @@ TOOLS = {
     "seccomp": "/usr/share/containers/seccomp.json",
     **dict.fromkeys(
         (
-            *("composefs", "erofs-utils", "oras", "podman", "crun", "runc", "util-linux", "systemd", "bash"),
+            *("composefs", "erofs-utils", "podman", "crun", "runc", "util-linux", "systemd", "bash"),
             *("coreutils", "containerd"),
         ),
         "/usr",

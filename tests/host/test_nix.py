@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,43 @@ if TYPE_CHECKING:
 
 NAMES = ("nginx", "small", "other")
 PLATFORM = "linux/amd64"
-TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "erofs-utils": "/usr", "oras": "/usr", "cacert": "/etc/ssl"}
+TOOLS = {"nixoci": "/opt/nixoci", "composefs": "/usr", "erofs-utils": "/usr", "cacert": "/etc/ssl"}
+
+BREAKING = "127.0.0.1:5009"
+BREAKS = """
+import os, random, socket, sys, threading
+host, own, left, broken = sys.argv[1].split(":"), sys.argv[2].split(":"), int(sys.argv[3]), open(sys.argv[4], "w")
+pick = random.Random(7)
+
+def serve(client, server, count):
+    threading.Thread(target=copy, args=(client, server, None)).start()
+    if copy(server, client, count):
+        print(end="x", file=broken, flush=True)
+
+def copy(source, target, count):
+    done = 0
+    try:
+        while data := source.recv(1 << 16 if count is None else min(1 << 16, count - done)):
+            target.sendall(data)
+            done += len(data)
+            if done == count:
+                break
+        source.shutdown(socket.SHUT_RDWR)
+        target.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    return done == count
+
+listening = socket.create_server((own[0], int(own[1])))
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    client, _ = listening.accept()
+    # the first one brings the manifest and the config, and is done before it breaks
+    count = pick.randrange(20_000, 3_000_000) if left else None
+    left -= bool(left)
+    threading.Thread(target=serve, args=(client, socket.create_connection((host[0], int(host[1]))), count)).start()
+"""
+"""Passes connections on, and breaks the first ones after some bytes of the answers."""
 
 
 def arguments(*attributes: str, tools: dict[str, str] = TOOLS) -> list[str]:
@@ -148,8 +185,9 @@ def test_a_blob_that_the_registry_does_not_have(
     folder = write({"web": replace(nginx, platforms={PLATFORM: replace(pinned, layers=[wrong, *pinned.layers[1:]])})})
     said = fails(machine, folder, "images.web")
     repository = nginx.reference.rpartition(":")[0]
-    assert f"error: image web: blob {repository}@{digest('nowhere')} cannot be fetched: " in said
-    assert "run `nixoci prefetch web`" in said
+    assert f"error: image web: cannot be fetched from {repository}: " in said
+    assert f"answers 404 Not Found for blobs/{digest('nowhere')}; " in said
+    assert "run `nixoci prefetch --no-nar-hash web`" in said
 
 
 def test_local_files_are_for_prefetch(machine: Machine, write: Write, entries: dict[str, LockedImage]) -> None:
@@ -158,8 +196,8 @@ def test_local_files_are_for_prefetch(machine: Machine, write: Write, entries: d
     mine = replace(pinned, manifest=replace(pinned.manifest, digest=digest("local")))
     folder = write({"web": replace(nginx, reference="oci:/layout:1", platforms={PLATFORM: mine})})
     said = fails(machine, folder, "images.web")
-    assert f"error: image web: blob {digest('local')}: pinned from local files" in said
-    assert "run `nixoci prefetch web`" in said
+    assert "error: image web: pinned from local files" in said
+    assert "run `nixoci prefetch --no-nar-hash web`" in said
 
 
 def test_a_platform_that_is_not_locked(machine: Machine, project: str) -> None:
@@ -207,6 +245,7 @@ def test_a_known_nar_hash_makes_the_path_depend_on_nothing_else(
     (built,) = build(machine, project, "images.small")
     nar_hash = machine.run(["nix", "hash", "path", "--sri", built]).stdout.strip()
     folder = write({"small": _pinned_tree(entries["small"], LockedNarHash(format=FORMAT_VERSION, hash=nar_hash))})
+    assert blob_derivations(machine, folder, "images.small") == set(), "a blob would reach the store"
     (pinned,) = build(machine, folder, "images.small")
     assert pinned != built
     assert machine.run(["nix", "hash", "path", "--sri", pinned]).stdout.strip() == nar_hash
@@ -214,6 +253,31 @@ def test_a_known_nar_hash_makes_the_path_depend_on_nothing_else(
     evaluate = ["nix-instantiate", "--eval", "--strict", "--json", folder]
     elsewhere = arguments("images.small.outPath", tools=TOOLS | {"nixoci": "/another/nixoci"})
     assert json.loads(machine.run([*evaluate, *elsewhere]).stdout) == pinned
+
+
+def test_a_connection_that_breaks_at_twenty_points_changes_nothing(
+    machine: Machine, registry: Registry, write: Write, entries: dict[str, LockedImage]
+) -> None:
+    nginx = entries["nginx"]
+    through = replace(nginx, reference=nginx.reference.replace(registry.host, BREAKING))
+    with breaking(machine, registry, 0):
+        (built,) = build(machine, write({"nginx": through}), "images.nginx")
+    nar_hash = machine.run(["nix", "hash", "path", "--sri", built]).stdout.strip()
+    folder = write({"nginx": _pinned_tree(through, LockedNarHash(format=FORMAT_VERSION, hash=nar_hash))})
+    with breaking(machine, registry, 20):
+        (pinned,) = build(machine, folder, "images.nginx")
+    assert machine.run(["nix", "hash", "path", "--sri", pinned]).stdout.strip() == nar_hash
+    assert machine.run(["cat", "/root/broken"]).stdout == "x" * 20
+
+
+@contextmanager
+def breaking(machine: Machine, registry: Registry, count: int) -> Iterator[None]:
+    """Pass connections on to the registry while the block runs, and break so many of them."""
+    machine.run(["tee", "/root/breaking.py"], input=BREAKS)
+    unit = ["systemd-run", "--quiet", "--unit=breaking", "--collect", "--service-type=notify"]
+    machine.run([*unit, "python3", "/root/breaking.py", registry.host, BREAKING, str(count), "/root/broken"])
+    yield
+    machine.run(["systemctl", "stop", "breaking"])
 
 
 @pytest.mark.usefixtures("blobs")

@@ -30,7 +30,6 @@ NIXPKGS = """
   nixoci = "/opt/nixoci";
   composefs = "/usr";
   erofs-utils = "/usr";
-  oras = "/usr";
   cacert = "/etc/ssl";
   podman = { outPath = "/usr"; src = "/usr/src/podman"; };
   crun = "/usr";

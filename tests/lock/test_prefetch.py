@@ -122,7 +122,7 @@ def test_a_store_that_takes_no_path_is_a_warning(target: PrefetchTarget) -> None
     assert added.nar_hash == compute_nar_hash(target)
     assert len(warnings) == 1
     assert warnings[0].startswith("image web: Nix cannot add its image path: cannot connect to socket")
-    assert warnings[0].endswith("; the next build extracts it again")
+    assert warnings[0].endswith("; the next build fetches it again")
 
 
 def test_the_layers_are_counted_once(target: PrefetchTarget) -> None:

@@ -2,8 +2,8 @@
 {
   system,
   nixoci,
-  oras,
   cacert,
+  proxyVariables,
 }:
 {
   # The image's name, for messages.
@@ -22,8 +22,6 @@ let
       [
         "--repository"
         repository
-        "--oras"
-        "${oras}/bin/oras"
       ];
 in
 derivation {
@@ -36,19 +34,13 @@ derivation {
     (builtins.placeholder "out")
     "--image"
     image
+    "--certificates"
+    "${cacert}/etc/ssl/certs/ca-bundle.crt"
   ]
   ++ source
   ++ (if isManifest then [ "--manifest" ] else [ ]);
   outputHashMode = "flat";
   outputHash = digest;
   preferLocalBuild = true;
-  SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
-  impureEnvVars = [
-    "http_proxy"
-    "https_proxy"
-    "no_proxy"
-    "HTTP_PROXY"
-    "HTTPS_PROXY"
-    "NO_PROXY"
-  ];
+  impureEnvVars = proxyVariables;
 }

@@ -17,19 +17,28 @@
   nixoci,
   composefs,
   erofs-utils,
-  oras,
   cacert,
 }:
 let
-  fetchBlob = blob {
+  # Nix passes them on to builds that may read registries.
+  proxyVariables = [
+    "http_proxy"
+    "https_proxy"
+    "no_proxy"
+    "HTTP_PROXY"
+    "HTTPS_PROXY"
+    "NO_PROXY"
+  ];
+  network = {
     inherit
       system
       nixoci
-      oras
       cacert
+      proxyVariables
       ;
   };
-  extractImage = image { inherit system nixoci; };
+  fetchBlob = blob network;
+  makeImage = image network;
   joinImages = imageStore { inherit system nixoci composefs; };
   cacheLayers = layerCache { inherit system nixoci erofs-utils; };
 
@@ -113,9 +122,10 @@ let
       chosen = platformOf name entry;
       pinned = entry.platforms.${chosen};
     in
-    extractImage {
+    makeImage {
       inherit name;
       inherit (entry) reference digest;
+      repository = reference.repository entry.reference;
       storeName = reference.storeName name entry.reference;
       platform = chosen;
       manifest = pinned.manifest.digest;

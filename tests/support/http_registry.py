@@ -1,0 +1,132 @@
+"""A registry over HTTP that serves an OCI layout, and breaks in the ways that real ones do.
+
+It speaks the part of the distribution specification that reading needs. The test host has a real registry.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@dataclass(kw_only=True)
+class Behavior:
+    """The ways in which the registry differs from one that always works.
+
+    Attributes:
+        cut: Called with the path and the first byte of an answer; the answer's bytes before the connection breaks, or
+            None for all.
+        ranges: Whether it resumes.
+        wrong: Bytes that take the place of a blob's first ones.
+        statuses: Errors that it answers, before it works.
+        bearer: The only token that it takes now; None if it asks for none.
+        redirect: The address of the server that has the blobs; None for itself.
+    """
+
+    cut: Callable[[str, int], int | None] = lambda _path, _start: None
+    ranges: bool = True
+    wrong: bytes = b""
+    statuses: list[int] = field(default_factory=list)
+    bearer: str | None = None
+    redirect: str | None = None
+
+
+@dataclass(kw_only=True)
+class Served:
+    """A running registry, with what it was asked: paths, `Range` and `Authorization`."""
+
+    host: str
+    behavior: Behavior
+    requests: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+
+    @property
+    def repository(self) -> str:
+        """The name of the repository that it serves."""
+        return f"{self.host}/some/web"
+
+
+@contextmanager
+def serve(layout: Path, behavior: Behavior | None = None) -> Iterator[Served]:
+    """Serve a layout on loopback while the block runs."""
+    served = Served(host="", behavior=behavior or Behavior())
+
+    class Handler(_Handler):
+        root = layout
+        state = served
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    served.host = f"127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    root: Path
+    state: Served
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        behavior = self.state.behavior
+        authorization = self.headers.get("Authorization")
+        self.state.requests.append((url.path, self.headers.get("Range"), authorization))
+        if url.path == "/token":
+            assert parse_qs(url.query) == {"service": ["test"], "scope": ["repository:some/web:pull"]}
+            self._answer(200, json.dumps({"token": behavior.bearer}).encode())
+        elif behavior.statuses:
+            self._answer(behavior.statuses.pop(0), b"{}", {"Retry-After": "0"})
+        elif behavior.bearer is not None and authorization != f"Bearer {behavior.bearer}":
+            challenge = f'Bearer realm="http://{self.state.host}/token",service="test"'
+            self._answer(401, b"{}", {"WWW-Authenticate": challenge})
+        elif "/blobs/" in url.path and behavior.redirect is not None:
+            self._answer(307, b"", {"Location": f"http://{behavior.redirect}{url.path}"})
+        else:
+            self._blob(url.path)
+
+    def _blob(self, path: str) -> None:
+        behavior = self.state.behavior
+        kind, digest = path.split("/")[-2:]
+        file = self.root / "blobs" / digest.replace(":", "/")
+        if not path.startswith("/v2/some/web/") or kind not in {"blobs", "manifests"} or not file.is_file():
+            self._answer(404, b"{}")
+            return
+        content = file.read_bytes()
+        content = behavior.wrong + content[len(behavior.wrong) :]
+        start = 0
+        asked = self.headers.get("Range")
+        if asked and behavior.ranges:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        size = f"{len(content)}"
+        more = {"Content-Range": f"bytes {start}-{len(content) - 1}/{size}"} if asked and behavior.ranges else {}
+        self._answer(206 if more else 200, content[start:], more, cut=behavior.cut(path, start))
+
+    def _answer(
+        self, status: int, body: bytes, headers: dict[str, str] | None = None, *, cut: int | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if cut is None else body[:cut])
+        if cut is not None and cut < len(body):
+            self.close_connection = True
