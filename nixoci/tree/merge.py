@@ -20,6 +20,7 @@ AUFS = b".wh..wh."
 _AUFS_LINKS = b".wh..wh.plnk"
 """AUFS's directory of the files that have several names; each name is a hardlink to a file there."""
 
+_WAYS = {Kind.DIRECTORY, Kind.SYMLINK}
 _NOT_NAMES = {b"", b".", b".."}
 
 
@@ -40,6 +41,8 @@ class Merger:
         """This layer's files in AUFS's directory of links."""
         self._clean: set[Inode] = set()
         """The purged directories; from then on they hold only names of this layer."""
+        self._last: tuple[bytes, Inode] | None = None
+        """The directory of the last entry, while nothing on its way can have changed: most entries share theirs."""
 
     def apply(self, entries: Iterable[Entry], *, layer: str) -> None:
         """Apply the next layer; `layer` names it in errors.
@@ -53,6 +56,7 @@ class Merger:
         self._clean = set()
         self._late = []
         self._aufs = {}
+        self._last = None
         for entry in entries:
             self._count(entry.path, entry.inode.size if entry.inode else 0)
             self._apply(entry)
@@ -78,14 +82,16 @@ class Merger:
         directory, name = _split(entry.path)
         if entry.path.startswith(AUFS) and entry.path != OPAQUE:
             self._keep_aufs(entry, name)
-        elif any(part.startswith(WHITEOUT) for part in directory.split(b"/")):
+        elif WHITEOUT in directory and any(part.startswith(WHITEOUT) for part in directory.split(b"/")):
             raise self._error(entry.path, "it lies under a whiteout; the layer is malformed")
         elif not entry.path:
             self._apply_root(entry)
         elif name.startswith(WHITEOUT):
+            self._last = None
             self._hide_lower(entry, directory, name)
         elif entry.inode is not None and entry.inode.kind is Kind.CHARACTER and entry.inode.device == (0, 0):
             self._make_directory(entry.path, directory).children.pop(name, None)
+            self._last = None
         else:
             self._place(entry, directory, name)
 
@@ -158,6 +164,8 @@ class Merger:
             _take_attributes(old, inode)
         else:
             parent.children[name] = inode
+            if old is not None and old.kind in _WAYS:
+                self._last = None
         self._mark(parent, name)
 
     def _link_target(self, entry: Entry) -> Inode:
@@ -175,7 +183,10 @@ class Merger:
         return inode
 
     def _mark(self, parent: Inode, name: bytes) -> None:
-        self._fresh.setdefault(parent, set()).add(name)
+        names = self._fresh.get(parent)
+        if names is None:
+            self._fresh[parent] = names = set()
+        names.add(name)
 
     def _find_directory(self, entry: bytes, path: bytes) -> Inode | None:
         """Return the directory at a path, symlinks resolved inside the root; None if there is none."""
@@ -184,6 +195,8 @@ class Merger:
 
     def _make_directory(self, entry: bytes, path: bytes) -> Inode:
         """Return the directory at a path; a component that is missing, or is not a directory, becomes one."""
+        if self._last is not None and self._last[0] == path:
+            return self._last[1]
         trail = self._trail(entry, path)
         if trail.symlinks:
             self._check_place(entry, [*trail.names, entry.rpartition(b"/")[2]])
@@ -195,6 +208,8 @@ class Merger:
                 directory.children[name] = inode
                 self._mark(directory, name)
             directory = inode
+        # through symlinks, each entry's own name is checked
+        self._last = None if trail.symlinks else (path, directory)
         return directory
 
     def _trail(self, entry: bytes, path: bytes) -> Trail:

@@ -10,6 +10,8 @@ Global PAX headers are read and have no effect, as in every container engine (Go
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from zlib import adler32
 
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.byte_stream import ByteStream
@@ -23,6 +25,10 @@ WHITEOUT = b".wh."
 
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
 _KINDS = {flag: kind for kind, flag in KIND_FLAGS.items() if kind is not Kind.REGULAR}
+_SUMMED = BLOCK // 2
+_FIELDS = 4096
+"""Fields of headers whose values are kept: most entries have the mode, the owner and the time of others."""
+
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
 _DECIMAL_TIME = re.compile(rb"([+-]?)0*([0-9]{1,20})(?:\.([0-9]*))?")
@@ -111,7 +117,7 @@ class TarReader:
         if len(block) < BLOCK:
             raise self._error("the tar stream ends inside a header; the archive is truncated")
         claimed = _octal(block[148:156])
-        total = sum(block) - sum(block[148:156]) + 8 * 0x20
+        total = _sum(block[:_SUMMED]) + _sum(block[_SUMMED:]) - sum(block[148:156]) + 8 * 0x20
         if claimed != total and claimed != total - _signed_excess(block):
             raise self._error("the header checksum does not match; the archive is damaged or not a tar archive")
         return block
@@ -168,7 +174,7 @@ class TarReader:
         records = dict(pax)
         # of several names Go's archive/tar takes these first, and so do podman and umoci
         raw = long.get(b"L") or records.get(b"path") or _name(block)
-        size = self._pax_number(records, b"size", size, raw)
+        size = self._pax_number(records, b"size", size, raw) if records else size
         sparse = self._pax_sparse(pax, flag, size, raw) if pax else None
         raw = (sparse and records.get(b"GNU.sparse.name")) or raw
         path = self.normalize(raw)
@@ -210,8 +216,9 @@ class TarReader:
         return self._error(f"its sparse map is malformed: {error}", path)
 
     def _inode(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
-        uid = self._pax_number(records, b"uid", self._number(block, 108, 8, "uid"), path)
-        gid = self._pax_number(records, b"gid", self._number(block, 116, 8, "gid"), path)
+        uid, gid = self._number(block, 108, 8, "uid"), self._number(block, 116, 8, "gid")
+        if records:
+            uid, gid = self._pax_number(records, b"uid", uid, path), self._pax_number(records, b"gid", gid, path)
         if max(uid, gid) > MAX_ID:
             raise self._error(f"owner {uid}:{gid}; Linux ids end at {MAX_ID}", path)
         return Inode(
@@ -318,18 +325,14 @@ class TarReader:
             LayerError: A `..` that leads out of the root, or a NUL byte.
             LimitError: Too long or too deep.
         """
-        parts: list[bytes] = []
-        for part in name.split(b"/"):
-            if part == b"..":
-                if not parts and not name.startswith(b"/"):
-                    raise self._error("a '..' in its name; it must not lead out of the archive's root", name)
-                del parts[-1:]
-            elif part not in (b"", b"."):
-                parts.append(part)
+        parts = [part for part in name.split(b"/") if part and part != b"."]
+        if b".." in parts:
+            parts = self._without_parents(name, parts)
         if b"\0" in name:
             raise self._error("a NUL byte in its name", name)
         path = b"/".join(parts)
-        if any(len(part.removeprefix(WHITEOUT)) > MAX_NAME for part in parts) or len(path) > MAX_PATH:
+        long = len(path) > MAX_NAME
+        if long and (any(len(part.removeprefix(WHITEOUT)) > MAX_NAME for part in parts) or len(path) > MAX_PATH):
             raise LimitError(
                 f"{self._where(path)}: its name is too long; a name has at most {MAX_NAME} bytes, a path {MAX_PATH}"
             )
@@ -339,6 +342,23 @@ class TarReader:
                 " raise it with --max-depth if you trust the image"
             )
         return path
+
+    def _without_parents(self, name: bytes, parts: list[bytes]) -> list[bytes]:
+        """Return the parts of a name without each `..` and the part before it."""
+        left: list[bytes] = []
+        for part in parts:
+            if part != b"..":
+                left.append(part)
+            elif left or name.startswith(b"/"):
+                del left[-1:]
+            else:
+                raise self._error("a '..' in its name; it must not lead out of the archive's root", name)
+        return left
+
+
+def _sum(part: bytes) -> int:
+    """Return the sum of at most 256 bytes: half of their Adler-32, which is much faster than a loop over them."""
+    return (adler32(part) & 0xFFFF) - 1
 
 
 def _name(block: bytes) -> bytes:
@@ -373,6 +393,7 @@ def _octal(field: bytes) -> int | None:
         return None
 
 
+@lru_cache(maxsize=_FIELDS)
 def _field(field: bytes) -> int | None:
     """Read a number: octal, or base-256 where the top bit of the first byte is set (GNU)."""
     if field[0] & 0x80:
