@@ -64,3 +64,12 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
         build(partial)
         partial.rename(done)
     return done
+
+
+def keep_newest(used: Path, count: int, remove: Callable[[Path], None]) -> None:
+    """Mark a cached folder NAME-KEY as used now, and remove all folders NAME-* but the `count` used last."""
+    name = used.name.partition("-")[0]
+    with locked(used.with_name(f".{name}.lock")):
+        os.utime(used)
+        for old in sorted(used.parent.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)[:-count]:
+            remove(old)

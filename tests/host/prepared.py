@@ -8,14 +8,13 @@ prove that to be impossible, and the files are checked before they are used agai
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.host.cache import cached, key, locked
+from tests.host.cache import cached, keep_newest, key
 from tests.host.containers import STORAGE_CONF, Host, sample_sources
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine, discard
@@ -67,10 +66,7 @@ def _made() -> Path:
     if altered(made / "nix/store"):
         discard(made)
         made = cached(name, _make)
-    with locked(made.with_name(".prepared.lock")):
-        os.utime(made)
-        for old in sorted(made.parent.glob("prepared-*"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-            discard(old)
+    keep_newest(made, KEPT, discard)
     return made
 
 

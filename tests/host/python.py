@@ -1,7 +1,7 @@
 """nixoci's virtual environment inside the test host: its dependencies are cached, the checkout is copied in.
 
-The wheels are chosen for the machine's Python but fetched by this one's pip, which knows its index and its network;
-nothing needs to run inside the machine.
+The wheels are chosen for the machine's Python but fetched by this one's pip, which knows its index and its network. The
+machine's Python compiles them and the checkout once, as an installation does: builders and users could not write there.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from tests.host.cache import cached, key
+from tests.host.cache import cached, keep_newest, key
 from tests.host.process import LONG, run
 
 CHECKOUT = Path(__file__).parents[2]
 VENV = Path("opt/nixoci")
 """Where the environment lies, from the machine's root."""
+
+KEPT = 8
+"""Number of compiled checkouts to keep, those used last."""
 
 COVERAGE = f"/{VENV}/coverage"
 """Where a machine writes its coverage data: the sandbox of Nix has it too, as it has all of `VENV`."""
@@ -69,14 +72,24 @@ def dependencies(root: Path) -> Path:
         (folder / VENV / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}\n", encoding="utf-8")
         (folder / VENV / "bin").mkdir()
         (folder / VENV / "bin/python3").symlink_to("/usr/bin/python3")
+        _compile(root, site, folder)
 
     return cached(f"python-{key(version, *wanted, Path(__file__))}", build)
 
 
 def install_checkout(root: Path, upper: Path) -> None:
     """Copy the checkout's package and its command into a machine's writable layer."""
-    site = upper / VENV / f"lib/python{_python_version(root)}/site-packages"
-    shutil.copytree(CHECKOUT / "nixoci", site / "nixoci", ignore=shutil.ignore_patterns("__pycache__"))
+    place = VENV / f"lib/python{_python_version(root)}/site-packages"
+    site = upper / place
+
+    def build(folder: Path) -> None:
+        unwanted = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(CHECKOUT / "nixoci", folder / place / "nixoci", ignore=unwanted)
+        _compile(root, folder / place, folder)
+
+    compiled = cached(f"checkout-{key(_python_version(root), CHECKOUT / 'nixoci', Path(__file__))}", build)
+    shutil.copytree(compiled / place, site)
+    keep_newest(compiled, KEPT, shutil.rmtree)
     # what importlib.metadata and `nixoci --version` read
     project = _project()
     described = site / f"nixoci-{project['version']}.dist-info/METADATA"
@@ -89,6 +102,15 @@ def install_checkout(root: Path, upper: Path) -> None:
     if coverage_data():
         (site / "measure.pth").write_text(MEASURE, encoding="utf-8")
         (upper / VENV / "coverage.ini").write_text(MEASURE_INI, encoding="utf-8")
+
+
+def _compile(root: Path, site: Path, above: Path) -> None:
+    """Compile the packages of a folder by the Python of `root`; `above` is what the machine has as its root."""
+    loader = next(loader for folder in ("usr/lib64", "usr/lib") for loader in (root / folder).glob("ld-linux-*"))
+    libraries = next((root / "usr/lib").glob("*-linux-gnu"))
+    python = [loader, "--library-path", libraries, root / f"usr/bin/python{_python_version(root)}"]
+    work = ["-m", "compileall", "-q", "-s", above, "-p", "/", site]
+    run(list(map(str, [*python, *work])), env=os.environ | {"PYTHONHOME": str(root / "usr")}, timeout=LONG)
 
 
 def coverage_data() -> Path | None:
