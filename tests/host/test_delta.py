@@ -189,13 +189,19 @@ def spread(count: int, low: float, high: float, *, seed: int) -> list[float]:
     return [low + part * (number + drawn.random()) for number in range(count)]
 
 
+def seconds_to_receive(near: Machine, store: str) -> float:
+    start = time.monotonic()
+    subprocess.run(
+        near.command(["nixoci", "receive", "/root/delta", "--store", store]), check=True, capture_output=True
+    )
+    return time.monotonic() - start
+
+
 def test_killed_at_any_point_the_store_is_sound(near: Machine, pair: tuple[str, str]) -> None:
     old, new = pair
     pristine = fresh(near, "/root/pristine", old)
-    clean = near.command(["nixoci", "receive", "/root/delta", "--store", linked(near, "/root/timed", pristine)])
-    start = time.monotonic()
-    subprocess.run(clean, check=True, capture_output=True)
-    whole = time.monotonic() - start
+    # the first one reads from the disk, or waits for other work of this machine
+    whole = min(seconds_to_receive(near, linked(near, "/root/timed", pristine)) for _ in range(3))
     finished = 0
     for delay in spread(20, 0.05, whole, seed=4):
         store = linked(near, "/root/killed", pristine)
