@@ -1,21 +1,36 @@
-"""Extraction of the postgres image against umoci and against podman's own storage, in one run on one machine."""
+"""Extraction of the postgres image against umoci, EROFS images of its layers and podman's own storage, interleaved."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.conftest import Cost
+from benchmarks.bench_delta import layers
+from benchmarks.tools import INSIDE as TOOLS
+from benchmarks.tools import command, tools
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from tests.host.images import Pair
-    from tests.host.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of one way of doing a job: wall-clock and processor seconds, and the peak of memory in bytes."""
+
+    seconds: float
+    cpu: float
+    peak: int
+
 
 WORK = "/mnt/bench"
 ROUNDS = 5
@@ -39,9 +54,15 @@ seconds = time.perf_counter() - start
 print(json.dumps([seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, status]))
 """
 
+OURS = "nixoci extract"
+EROFS = (
+    f"for blob in {{blobs}}; do {' '.join(command('igzip'))} --decompress --stdout $blob"
+    f" | mkfs.erofs --quiet --tar=f {WORK}/$(basename $blob).erofs; done"
+)
 COMMANDS = {
-    "nixoci extract": ["nixoci", "extract", "oci:{layout}:{tag}", f"{WORK}/out"],
+    OURS: ["nixoci", "extract", "oci:{layout}:{tag}", f"{WORK}/out"],
     "umoci unpack --rootless": ["umoci", "unpack", "--rootless", "--image", "{layout}:{tag}", f"{WORK}/out"],
+    "igzip | mkfs.erofs --tar": ["sh", "-ec", EROFS],
     "skopeo copy to storage": [
         *("skopeo", "copy", "--quiet", "oci:{layout}:{tag}"),
         f"containers-storage:[overlay@{WORK}/storage+{WORK}/run]localhost/postgres:bench",
@@ -49,33 +70,42 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_extract(
-    machine: Machine,
-    images: dict[str, Pair],
-    benchmark: BenchmarkFixture,
-    record: Callable[[str, Cost], None],
-    name: str,
-) -> None:
-    layout, _, tag = images["postgres"].new.inside.removeprefix("oci:").rpartition(":")
-    command = [part.format(layout=layout, tag=tag) for part in COMMANDS[name]]
-    measured: list[Cost] = []
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with Machine(binds={images_dir(): INSIDE, tools(["isal"]): TOOLS}) as booted:
+        yield booted
 
-    def fresh() -> None:
+
+def test_extract(
+    machine: Machine, images: dict[str, Pair], benchmark: BenchmarkFixture, report: Callable[[str], None]
+) -> None:
+    image = images["postgres"].new
+    layout, _, tag = image.inside.removeprefix("oci:").rpartition(":")
+    blobs = " ".join(f"{layout}/blobs/{digest.replace(':', '/')}" for digest in layers(image))
+    commands = {
+        name: [part.format(layout=layout, tag=tag, blobs=blobs) for part in parts] for name, parts in COMMANDS.items()
+    }
+    taken: dict[str, list[Cost]] = {name: [] for name in commands}
+
+    def run(name: str) -> None:
+        done = machine.run(["python3", "-c", MEASURE, *commands[name]], timeout=600)
+        *cost, status = json.loads(done.stdout)
+        assert status == 0, done.stderr
+        taken[name].append(Cost(*cost))
+
+    def others() -> None:
+        for name in commands:
+            machine.run(["sh", "-c", FRESH, WORK, layout])
+            if name != OURS:
+                run(name)
         machine.run(["sh", "-c", FRESH, WORK, layout])
 
-    def extract() -> None:
-        *cost, status = json.loads(machine.run(["python3", "-c", MEASURE, *command], timeout=600).stdout)
-        assert status == 0
-        measured.append(Cost(*cost))
-
-    benchmark.group = "postgres"
-    benchmark.pedantic(extract, setup=fresh, rounds=ROUNDS)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(run, args=(OURS,), setup=others, rounds=ROUNDS)  # type: ignore[no-untyped-call]
     machine.run(["umount", "--recursive", WORK])
-    best = Cost(
-        seconds=min(cost.seconds for cost in measured),
-        cpu=min(cost.cpu for cost in measured),
-        peak=max(cost.peak for cost in measured),
-    )
-    benchmark.extra_info["peak_bytes"] = best.peak
-    record(name, best)
+    report(f"{'extraction':26} {'best s':>7} {'ratio':>6} {'median':>7} {'ratio':>6} {'cpu s':>7} {'ratio':>6}   MB")
+    for name, rows in taken.items():
+        line = f"{name:26}"
+        for measure, column in ((min, "seconds"), (median, "seconds"), (median, "cpu")):
+            own, ours = (measure(getattr(row, column) for row in each) for each in (rows, taken[OURS]))
+            line += f" {own:7.2f} {own / ours:6.2f}"
+        report(f"{line} {max(row.peak for row in rows) / 1e6:4.0f}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,27 +13,9 @@ from tests.host.conftest import images, machine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["images", "machine", "record", "record_delta", "report"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The cost of one way of doing a job: wall-clock and processor seconds, and the peak of memory in bytes."""
-
-    seconds: float
-    cpu: float
-    peak: int
-
+__all__ = ["images", "machine", "record_delta", "report"]
 
 _LINES = pytest.StashKey[list[str]]()
-_ROWS = pytest.StashKey[list[tuple[str, Cost]]]()
-
-
-@pytest.fixture
-def record(request: pytest.FixtureRequest) -> Callable[[str, Cost], None]:
-    """Put a row into the table; the others are compared with the first."""
-    rows = request.config.stash.setdefault(_ROWS, [])
-    return lambda name, cost: rows.append((name, cost))
 
 
 @pytest.fixture
@@ -57,7 +38,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    _show_extraction(terminalreporter, config)
     if lines := config.stash.get(_LINES, []):
         terminalreporter.section("times")
         for line in lines:
@@ -90,17 +70,3 @@ def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[
             if cost
         )
         terminalreporter.write_line(f"  {row['method']:24} {row['size']:10} {ratio} {costs}")
-
-
-def _show_extraction(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rows = config.stash.get(_ROWS, [])
-    if not rows:
-        return
-    base = rows[0][1]
-    terminalreporter.section("ratios")
-    terminalreporter.write_line(f"{'':26} {'seconds':>9} {'ratio':>7} {'cpu s':>9} {'ratio':>7} {'peak MB':>9}")
-    for name, cost in rows:
-        wall, cpu = cost.seconds / base.seconds, cost.cpu / base.cpu
-        terminalreporter.write_line(
-            f"{name:26} {cost.seconds:9.2f} {wall:7.2f} {cost.cpu:9.2f} {cpu:7.2f} {cost.peak / 1e6:9.0f}"
-        )
