@@ -55,6 +55,27 @@ def default_target(*, user: bool) -> str:
     return "default.target" if user else "multi-user.target"
 
 
+_HOLD_NAMESPACES = (
+    '[ -e "$0" ] && { read -r pid < "$0" || [ -n "$pid" ]; } && kill -0 "$pid" 2> /dev/null && exit; '
+    'exec "$1" unshare "$2" -c :'
+)
+"""Starts the process that holds a user's namespaces, whose file is `$0`, with podman `$1` and the shell `$2`."""
+
+
+def add_namespaces(unit: UnitFile, tools: Tools, *, user: bool) -> None:
+    """Let the process that holds a user's namespaces run before podman runs a container.
+
+    Without that process, podman makes the namespaces, and runs the container in a child. It tells systemd that the
+    container runs, and ends at once. systemd looks for the unit of a sender when it reads the message. If it has much
+    to do, as when it starts several units, the sender has ended, the message is lost, and the unit fails with the
+    result `protocol`. With that process, podman enters the namespaces itself, and systemd knows it as the main process.
+    """
+    if user:
+        make = command([tools.sh, "-c", _HOLD_NAMESPACES])
+        programs = command([tools.podman, tools.sh])
+        unit.add("Service", "ExecStartPre", literal(f"{make} %t/libpod/tmp/pause.pid {programs}"))
+
+
 def stop_timeout(container: ResolvedContainer) -> UnitText:
     """Return the longest time that a stop takes: the container's limit, plus the time of its runtime."""
     return literal(f"{container.declared.stop_timeout + STOP_GRACE}s")

@@ -2,10 +2,11 @@
 
 from nixoci.container.model import Network, Pod, Quadlet, Volume, option_path
 from nixoci.container.parse import ParsedPod
-from nixoci.units.common import add_path, default_target
+from nixoci.units.common import add_namespaces, add_path, default_target
 from nixoci.units.escape import UnitFile, literal, quadlet_argument, raw_argument
 from nixoci.units.networks import add_networks, add_ports
 from nixoci.units.settings import add_quadlet_settings
+from nixoci.units.tools import Tools
 
 
 def volume_file(name: str, volume: Volume, *, user: bool) -> UnitFile:
@@ -36,10 +37,12 @@ def pod_file(pod: ParsedPod, *, user: bool) -> UnitFile:
     return unit
 
 
-def other_file(name: str, quadlet: Quadlet, *, user: bool) -> UnitFile:
+def other_file(name: str, quadlet: Quadlet, tools: Tools, *, user: bool) -> UnitFile:
     """Return a file of `quadlets`; its name ends with its kind, as in `app.kube`."""
     option, kind = f"quadlets.{name}", name.rpartition(".")[2].capitalize()
     unit = UnitFile(name)
+    if kind in {"Container", "Kube"}:
+        add_namespaces(unit, tools, user=user)
     add_path(unit, user=user)
     add_quadlet_settings(unit, f"{option}.settings.quadlet", kind, quadlet.settings.quadlet)
     unit.add_settings(f"{option}.settings.unit", quadlet.settings.unit)

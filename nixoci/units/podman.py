@@ -56,7 +56,7 @@ def write_engine_files(output: Output, deployment: ResolvedDeployment) -> None:
     units = [volume_file(name, volume, user=user) for name, volume in declared.volumes.items()]
     units += [network_file(name, network, user=user) for name, network in declared.networks.items()]
     units += [pod_file(pod, user=user) for pod in deployment.parsed.pods]
-    units += [other_file(name, quadlet, user=user) for name, quadlet in declared.quadlets.items()]
+    units += [other_file(name, quadlet, output.tools, user=user) for name, quadlet in declared.quadlets.items()]
     for unit in units:
         write_unit(output.quadlets, unit)
 

@@ -22,6 +22,7 @@ from nixoci.errors import ContainerError
 from nixoci.units.common import (
     add_clean_exit,
     add_install,
+    add_namespaces,
     add_order,
     add_path,
     add_secrets,
@@ -135,6 +136,7 @@ def container_file(container: ResolvedContainer, tools: Tools, *, image_id: str 
         unit.add(_SECTION, "PodmanArgs", quadlet_argument(container.option(f"extraOptions[{index}]"), value))
     _add_service(unit, container)
     add_gc_root(unit, container, tools, user=user)
+    add_namespaces(unit, tools, user=user)
     add_path(unit, user=user)
     add_zone_directory(unit, container)
     _add_secrets(unit, container, tools, user=user)
@@ -261,7 +263,10 @@ def _add_health(unit: UnitFile, container: ResolvedContainer) -> None:
     health = container.health
     option = container.option("healthcheck.test")
     if health is None:
-        unit.add(_SECTION, "HealthCmd", literal("none"))
+        config = container.tree.image.config.config
+        if config is not None and config.healthcheck is not None:
+            unit.add(_SECTION, "HealthCmd", literal("none"))
+        # without a check to turn off, podman would make a timer that never runs, at each start
         return
     unit.add(_SECTION, "HealthCmd", raw_argument(option, _health_command(health.test)))
     unit.add(_SECTION, "HealthInterval", literal(f"{health.interval // 1000}us"))

@@ -74,6 +74,19 @@ def far_tree() -> Tree:
     return tree
 
 
+BUSY = """
+manager=$(pgrep --uid alice --full 'systemd --user$') || exit
+kill -KILL "$(cat /run/user/1000/libpod/tmp/pause.pid)" || exit
+running() { pgrep --uid alice --full "^[^ ]*podman run .*--name $1 " > /dev/null; }
+systemctl --user --machine alice@ start --no-block "$1.service" || exit
+until running "$1"; do :; done
+kill -STOP "$manager"
+for _ in {1..500}; do running "$1" || break; sleep 0.01; done
+kill -CONT "$manager"
+"""
+"""Starts the service $1 of alice, whose systemd stands still until podman's processes have ended."""
+
+
 class Alice:
     """An ordinary user of a machine, with image paths in its store and a store for rootless users over them."""
 
@@ -140,6 +153,7 @@ def services(alice: Alice) -> Alice:
         "containers": {
             "web": WEB,
             "cache": {"image": "redis", "volumes": ["kept:/var/lib/redis"]},
+            "idle": {"image": "redis", "entrypoint": ["sleep", "infinity"], "networks": ["none"]},
         },
         "volumes": {"kept": {}},
     }
@@ -243,6 +257,17 @@ def test_a_crash_is_followed_by_a_restart(services: Alice) -> None:
     wait_for(lambda: int(services.systemctl(*show)) > before)
     services.machine.wait_for_unit("cache.service", user="alice")
     wait_for(lambda: services.podman("exec", "cache", "redis-cli", "ping", check=False) == "PONG\n")
+
+
+def test_a_busy_systemd_learns_that_a_container_started(services: Alice) -> None:
+    """Also if no process holds the user's namespaces, as at boot."""
+    services.machine.run(["bash", "-c", BUSY, "", "idle"], timeout=60)
+    services.machine.wait_for_unit("idle.service", user="alice")
+    show = ("show", "--value", "idle.service")
+    assert services.systemctl(*show, "--property=NRestarts") == "0"
+    # its process is that which podman has for the container
+    main = services.systemctl(*show, "--property=MainPID")
+    assert main == services.podman("inspect", "--format={{.State.ConmonPid}}", "idle").strip()
 
 
 def test_it_starts_again_when_all_of_podman_was_killed(services: Alice) -> None:

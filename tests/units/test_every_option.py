@@ -250,7 +250,7 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     files = [volume_file(name, volume, user=False) for name, volume in deployment.volumes.items()]
     files += [network_file(name, network, user=False) for name, network in deployment.networks.items()]
     files += [pod_file(pod, user=False) for pod in parsed.pods]
-    files += [other_file(name, quadlet, user=False) for name, quadlet in deployment.quadlets.items()]
+    files += [other_file(name, quadlet, TOOLS, user=False) for name, quadlet in deployment.quadlets.items()]
     lines: list[str] = []
     (container,) = [each for each in parsed.containers if each.name == "c"]
     one = resolve(container, trees[container.declared.image])
