@@ -106,7 +106,7 @@ def _encode(plan: Plan, content: Content, effort: Effort) -> _Encoded:
         if content.rewrite:
             before, old = old, plan.rewrite(old)
             rewritten = old != before
-    codec, payload = encode(new, old, effort, incompressible=content.incompressible)
+    codec, payload = encode(new, old, effort, incompressible=content.incompressible, limit=plan.segment_size)
     return _Encoded(content, codec, rewritten and codec.uses_old, payload)
 
 

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nixoci.delta.codecs.choose import encode
+from nixoci.delta.codecs.choose import encode, estimated_size
+from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.registry import decode
-from nixoci.delta.codecs.splice import SPLICE
-from nixoci.delta.effort import Effort
+from nixoci.delta.codecs.splice import SPLICE, splice
+from nixoci.delta.effort import Effort, body_packing
 from nixoci.errors import DeltaError
 
 parts = st.lists(
@@ -25,7 +26,7 @@ contents = parts.map(b"".join) | st.binary(max_size=50)
 def test_what_was_coded_is_decoded(old: bytes, new: bytes, effort: Effort, incompressible: bool) -> None:
     codec, payload = encode(new, old, effort, incompressible=incompressible)
     assert decode(codec.number, payload, old, len(new)) == new
-    assert len(payload) <= len(new)
+    assert estimated_size(payload) <= estimated_size(new) + 64
     if new:
         with pytest.raises(DeltaError):
             decode(codec.number, payload, old, len(new) - 1)
@@ -40,3 +41,28 @@ def test_one_changed_place_costs_what_is_there(change: bytes, start: int, remove
         assert codec is SPLICE
         assert len(payload) <= len(change) + 4
         assert decode(codec.number, payload, old, len(new)) == new
+
+
+def test_the_smallest_after_compression_is_chosen() -> None:
+    """A patch of many lines of few words takes fewer bytes than one replacement, and compresses worse."""
+    rng = random.Random(1)
+    words = [rng.randbytes(4).hex().encode() for _ in range(30)]
+    kept = [b" ".join(rng.choices(words, k=6)) for _ in range(40)]
+    lines = [b" ".join(rng.choices(words[:5], k=6)) for _ in range(30)]
+    old, new = b"\n".join(kept), b"\n".join([*kept[:20], *lines, *kept[21:]])
+    spliced, patched = splice(old, new)[0], patch(old, new)
+    assert len(patched) < len(spliced)
+    assert in_body(spliced) < in_body(patched)
+    assert encode(new, old, Effort.DEFAULT) == (SPLICE, spliced)
+
+
+@given(contents, contents, st.sampled_from(Effort), st.integers(min_value=0, max_value=40))
+@example(old=b"x" * 90, new=b"y" * 90, effort=Effort.DEFAULT, limit=10)
+def test_no_patch_exceeds_the_limit(old: bytes, new: bytes, effort: Effort, limit: int) -> None:
+    assert len(encode(new, old, effort, limit=limit).payload) <= max(limit, len(new))
+
+
+def in_body(payload: bytes) -> int:
+    """Return the bytes of a payload in a body of its own."""
+    compressor = body_packing(Effort.DEFAULT).compressor()
+    return len(compressor.compress(payload) + compressor.flush())
