@@ -132,7 +132,12 @@ class Rebuilder:
             head = body.head()
             old = first_uses.pop(number)
             codec = CODECS.get(head.codec)
-            if codec is not None and not codec.uses_old:
+            if codec is None or codec.version > body.version:
+                raise DeltaError(
+                    f"{self._what}: damaged delta: content {number} has codec {head.codec}, and version {body.version} "
+                    "of the format has no such codec; make it again"
+                )
+            if not codec.uses_old:
                 old = None
             elif old is None:
                 raise DeltaError(f"{self._what}: content {number} needs an old segment, and its recipe names none")

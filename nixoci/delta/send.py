@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from nixoci.delta.closure import Closure
-from nixoci.delta.codecs.choose import encode
+from nixoci.delta.codecs.choose import encode, newest_version
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.compare import Content
 from nixoci.delta.effort import Effort, body_packing, incompressible_packing
@@ -126,15 +126,16 @@ def _counted(encoded: Iterable[_Encoded], summary: SendSummary, advance: Advance
 
 def _write(plan: Plan, encoded: Iterable[_Encoded], out: Sink, effort: Effort) -> int:
     """Write the stream and return the number of its bytes."""
-    writer = DeltaWriter(out, body_packing(effort))
-    writer.header(plan.header)
-    writer.write(pack_body_start(plan.recipes, len(plan.contents)))
-    incompressible = False
-    for one in encoded:
-        if one.content.incompressible and not incompressible:  # incompressible contents come last
-            incompressible = True
-            writer.change(incompressible_packing())
-        writer.write(pack_content_head(ContentHead(one.codec.number, one.rewritten, len(one.payload))))
-        writer.write(one.payload)
-    writer.finish()
-    return writer.size
+    with DeltaWriter(out, body_packing(effort), newest=newest_version(effort)) as writer:
+        writer.header(plan.header)
+        writer.write(pack_body_start(plan.recipes, len(plan.contents)))
+        incompressible = False
+        for one in encoded:
+            writer.need(one.codec.version)
+            if one.content.incompressible and not incompressible:  # incompressible contents come last
+                incompressible = True
+                writer.change(incompressible_packing())
+            writer.write(pack_content_head(ContentHead(one.codec.number, one.rewritten, len(one.payload))))
+            writer.write(one.payload)
+        writer.finish()
+        return writer.size

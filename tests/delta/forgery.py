@@ -17,12 +17,12 @@ from nixoci.delta.format.header import pack_header
 from nixoci.delta.format.model import MAX_CONTENTS, Base, Header
 from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
 from nixoci.delta.format.recipe import FIRST_CONTENT
-from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, VERSION, ZSTD, DeltaWriter
+from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, ZSTD, DeltaWriter, pack_start
 from nixoci.nix_store.hashes import from_sri, to_sri
 from nixoci.nix_store.nar import NarHash, NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, pack_hash_part, store_path_name
 
-PREFACE = MAGIC + pack_varint(VERSION)
+PREFACE = pack_start(1)
 Damage = Callable[[random.Random, bytes], bytes]
 Content = tuple[bytes, bytes]
 """The bytes before a content's payload, and the payload."""
@@ -422,8 +422,12 @@ def forged_frames(forger: Forger, *, bomb_size: int = _BOMB) -> Iterator[tuple[s
     yield "giant frame", PREFACE + GIANT
     yield "frame of eleven bytes", PREFACE + ELEVEN
     yield "another magic", b"nxe" + honest[3:]
-    for version in (0, 2, 127, 255):
+    for version in (0, 3, 127, 255):
         yield f"version {version}", MAGIC + bytes([version]) + honest[4:]
+        yield f"version {version}, and a release", MAGIC + bytes([version]) + pack_text(b"9.0") + honest[4:]
+    yield "version 2 with the checksums of version 1", pack_start(2) + honest[4:]
+    yield "version 2 and no release", MAGIC + b"\2" + honest[4:]
+    yield "version 2 and half a release", pack_start(2)[:-1]
     yield "something after the end", honest + b"\0"
     yield "twice", honest * 2
     yield "twice but for the preface", honest + honest[4:]

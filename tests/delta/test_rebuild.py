@@ -11,13 +11,15 @@ import pytest
 
 from nixoci.delta.closure import Closure
 from nixoci.delta.codecs.plain import PLAIN
+from nixoci.delta.codecs.registry import CODECS
 from nixoci.delta.codecs.splice import SPLICE
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.header import pack_header, read_header
-from nixoci.delta.format.numbers import pack_varint
+from nixoci.delta.format.model import NEWEST, VERSIONS
+from nixoci.delta.format.numbers import pack_text, pack_varint
 from nixoci.delta.format.stream import MAGIC, DeltaReader
 from nixoci.delta.rebuild import Rebuilder
-from nixoci.errors import DeltaError, NixociError
+from nixoci.errors import DeltaError, NixociError, UnsupportedVersionError
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename
 from tests.delta.forgery import (
     CONTENTS,
@@ -157,10 +159,40 @@ def test_there_are_enough_of_them() -> None:
     assert len(RECIPES) + len(CONTENTS) >= 200
 
 
-def test_another_version_is_named(forger: Forger, real: Path, tmp_path: Path) -> None:
-    stream = forger.stream()
-    message = refused(MAGIC + b"\2" + stream[len(MAGIC) + 1 :], real, tmp_path / "spool")
-    assert message == "the delta: version 2 of the format, this nixoci reads 1; update it"
+@pytest.mark.parametrize(
+    ("release", "needs"),
+    [
+        (b"7.10.1", ", nixoci 7.10.1 or later"),
+        (b"", ""),
+        (b"two\nlines", ""),
+        (b"1" * 127, ""),
+        (b"\xff", ""),
+    ],
+)
+def test_a_newer_version_is_named_before_anything_else_is_read(release: bytes, needs: str) -> None:
+    source = io.BytesIO(MAGIC + b"\x09" + pack_text(release) + b"whatever it has")
+    with pytest.raises(UnsupportedVersionError) as caught:
+        DeltaReader(source.read, what="the delta")
+    assert str(caught.value) == (
+        f"the delta: this delta needs version 9 of the format{needs}; this nixoci reads up to version 2; update it"
+    )
+    assert source.read() == b"whatever it has"
+
+
+def test_a_codec_of_a_newer_version_than_the_stream_is_refused(
+    forger: Forger, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = b"\0\7goal"
+    content = (pack_varint(SPLICE.number << 1) + pack_varint(len(payload)), payload)
+    stream = forger.stream(recipe=FROM_FILE, contents=[content])
+    monkeypatch.setitem(CODECS, SPLICE.number, replace(SPLICE, version=2))
+    message = refused(stream, real, tmp_path / "spool")
+    assert "content 0 has codec 3, and version 1 of the format has no such codec" in message
+
+
+def test_every_codec_is_of_a_version_that_is_read() -> None:
+    assert {codec.version for codec in CODECS.values()} <= set(VERSIONS)
+    assert list(VERSIONS) == list(range(1, NEWEST + 1))
 
 
 def test_something_else_is_not_a_delta(real: Path, tmp_path: Path) -> None:

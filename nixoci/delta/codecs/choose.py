@@ -51,6 +51,11 @@ _PATCHERS = {
 """The codecs that are tried besides plain and splice."""
 
 
+def newest_version(effort: Effort) -> int:
+    """Return the newest version of the format that a payload of this effort may need."""
+    return max(patcher.codec.version for patcher in _PATCHERS[effort])
+
+
 def is_incompressible(sample: bytes) -> bool:
     """Return whether data are incompressible, judging by a sample: compressed, encrypted or random."""
     return estimated_size(sample) >= _INCOMPRESSIBLE * len(sample)

@@ -16,12 +16,14 @@ class Codec:
     Attributes:
         number: Its number in the format.
         name: Its name in summaries.
+        version: The first version of the format that has it.
         uses_old: Whether decoding takes an old segment.
         decode: The receiver's half.
     """
 
     number: int
     name: str
+    version: int = 1
     uses_old: bool = True
     decode: Decode
 

@@ -31,12 +31,16 @@ def pack_content_head(head: ContentHead) -> bytes:
 class BodyReader:
     """Reads a body in order: `recipes`, `count`, and for each content `head` and `payload`.
 
+    Attributes:
+        version: The version of the stream.
+
     Raises:
         DeltaError: From every method, if the stream is damaged or declares more than the format allows.
     """
 
     def __init__(self, stream: DeltaReader, *, segment_size: int = SEGMENT_SIZE) -> None:
         self._stream = stream
+        self.version = stream.version
         self._segment_size = segment_size
 
     def recipes(self) -> bytes:

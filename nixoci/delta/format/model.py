@@ -7,6 +7,12 @@ from nixoci.nix_store.content_address import addressed_path, nar_address
 from nixoci.nix_store.hashes import is_sri
 from nixoci.nix_store.path import PathInfo, check_store_path, store_path_name
 
+VERSIONS = {1: "0.1.0", 2: "0.2.0"}
+"""The versions of the format, and the first release of nixoci that reads each."""
+
+NEWEST = max(VERSIONS)
+"""The newest version that this nixoci reads."""
+
 SEGMENT_SIZE = 64 << 20
 """Bytes of a segment of a file; bounds the memory of both ends."""
 

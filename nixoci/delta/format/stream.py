@@ -5,18 +5,19 @@ docs/delta-format.md describes every byte.
 
 import hashlib
 import lzma
+import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from tempfile import SpooledTemporaryFile
+from typing import NamedTuple, Protocol, Self
 
 from nixoci.compression import ZstdDecompressor, ZstdError, compress
 from nixoci.delta.format.header import pack_header, read_header
-from nixoci.delta.format.model import Header
-from nixoci.delta.format.numbers import pack_varint, read_varint
+from nixoci.delta.format.model import NEWEST, VERSIONS, Header
+from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
 from nixoci.errors import DeltaError, UnsupportedVersionError
 from nixoci.streams import Sink, read_fully
 
 MAGIC = b"nxd"
-VERSION = 1
 
 MAX_FRAME = 1 << 20
 MAX_HEADER = 32 << 20
@@ -31,6 +32,9 @@ _MAX_DICTIONARY = 27
 _SMALL = 1 << 16
 """Largest size in bytes of a stream that is compressed in every way, to take the smallest result."""
 _SMALL_LEVEL = 19
+_MAX_HELD = 8 << 20
+"""Largest number of bytes that are held in memory until the version of a stream is known."""
+_RELEASE = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 
 
 class Compressor(Protocol):
@@ -60,18 +64,52 @@ def lzma_packing(dictionary: int) -> Packing:
     return Packing(head, lambda: lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[chain]))
 
 
-class DeltaWriter:
-    """Writes the stream: the header first, then the parts of the body, then `finish`."""
+def pack_start(version: int) -> bytes:
+    """Return the bytes of a stream before its frames: magic, version, and from version 2 on the release that reads it.
 
-    def __init__(self, out: Sink, packing: Packing) -> None:
+    The sender names the release, because a nixoci that is too old for the version does not know it.
+    """
+    start = MAGIC + bytes([version])
+    return start + pack_text(VERSIONS[version].encode()) if version > 1 else start
+
+
+class DeltaWriter:
+    """Writes the stream: the header first, then the parts of the body, then `finish`.
+
+    The stream is of the oldest version that has all of its parts. Its start depends on that version: what comes before
+    the first part of the newest version is held back, in a temporary file if it is large.
+
+    Args:
+        out: Takes the stream.
+        packing: The compression of the body.
+        newest: The newest version that a part may be of.
+    """
+
+    def __init__(self, out: Sink, packing: Packing, *, newest: int = 1) -> None:
         self._out = out
         self._check = hashlib.sha256()
         self._packing = packing
+        self._newest = newest
+        self._version = 1
+        self._held: SpooledTemporaryFile[bytes] | None = SpooledTemporaryFile(_MAX_HELD)  # noqa: SIM115 - see __exit__
         self._small = bytearray()
         self._compressor: Compressor | None = None
         self._pending = bytearray()
         self.size = 0
-        self._write(MAGIC + pack_varint(VERSION))
+        self.need(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held is not None:
+            self._held.close()
+
+    def need(self, version: int) -> None:
+        """Raise the version of the stream to that of the next part of the body."""
+        self._version = max(self._version, version)
+        if self._version >= self._newest:
+            self._start()
 
     def header(self, header: Header) -> None:
         """Write the header, compressed if that is smaller."""
@@ -100,14 +138,29 @@ class DeltaWriter:
     def finish(self) -> None:
         """Write the rest of the body, and the last frame."""
         self._end_stream()
+        self._start()
         self._frame(bytes(self._pending), last=True)
 
     def raw(self, data: bytes) -> None:
         """Append to the payload of the frames."""
+        if self._held is not None:
+            self._held.write(data)
+            return
         self._pending += data
         while len(self._pending) > MAX_FRAME:
             self._frame(bytes(self._pending[:MAX_FRAME]))
             del self._pending[:MAX_FRAME]
+
+    def _start(self) -> None:
+        """Write the start of the stream, and what was held back until its version was known."""
+        if self._held is None:
+            return
+        held, self._held = self._held, None
+        self._write(pack_start(self._version))
+        with held:
+            held.seek(0)
+            while data := held.read(MAX_FRAME):
+                self.raw(data)
 
     def _end_stream(self) -> None:
         if self._compressor is not None:
@@ -144,6 +197,9 @@ class DeltaReader:
         read: Returns up to that many bytes of the stream, and none at its end.
         what: Names the stream in errors.
 
+    Attributes:
+        version: The version of the stream.
+
     Raises:
         DeltaError: From every method, if a checksum or the version does not match.
     """
@@ -156,11 +212,8 @@ class DeltaReader:
         magic = self._exactly(len(MAGIC))
         if magic != MAGIC:
             raise DeltaError(f"{what}: not a nixoci delta: it starts with {magic!r}")
-        version = self._exactly(1)[0]
-        if version != VERSION:
-            raise UnsupportedVersionError(
-                f"{what}: version {version} of the format, this nixoci reads {VERSION}; update it"
-            )
+        self.version = self._exactly(1)[0]
+        self._check_version(self._release())
         self._last = False
         self._payload = b""
         self._plain: Iterator[bytes] = self._plain_body()
@@ -210,6 +263,23 @@ class DeltaReader:
             raise self.broken("its body goes on after its last content")
         if self._read(1):
             raise self.broken("something follows its end")
+
+    def _release(self) -> str | None:
+        """Read the release of nixoci that reads the stream, which follows a version after the first."""
+        if self.version <= 1:
+            return None
+        text = self._exactly(self._exactly(1)[0]).decode("ascii", "replace")
+        return text if _RELEASE.fullmatch(text) else None
+
+    def _check_version(self, release: str | None) -> None:
+        if not self.version:
+            raise self.broken("its version is 0")
+        if self.version > NEWEST:
+            needs = f", nixoci {release} or later" if release else ""
+            raise UnsupportedVersionError(
+                f"{self.what}: this delta needs version {self.version} of the format{needs}; "
+                f"this nixoci reads up to version {NEWEST}; update it"
+            )
 
     def _plain_body(self) -> Iterator[bytes]:
         streams = 0

@@ -1,15 +1,17 @@
 import io
 import lzma
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.effort import Effort, body_packing, incompressible_packing
-from nixoci.delta.format.model import Header
-from nixoci.delta.format.stream import LZMA, MAX_STREAMS, DeltaReader, DeltaWriter, Packing
-from nixoci.errors import DeltaError
+from nixoci.delta.format.model import NEWEST, Header
+from nixoci.delta.format.stream import LZMA, MAGIC, MAX_STREAMS, DeltaReader, DeltaWriter, Packing, pack_start
+from nixoci.errors import DeltaError, UnsupportedVersionError
+from nixoci.streams import read_fully
 
 NOTHING = Header(roots=(), bases=(), paths=(), predecessors=())
 
@@ -86,3 +88,61 @@ def test_little_is_not_larger_than_it_is(effort: Effort) -> None:
     assert len(stream((body_packing(effort), data)).read()) == len(b"nxd\1") + frame + len(b"\x06\0\0\1") + 2 + len(
         data
     )
+
+
+def of_versions(parts: list[tuple[int, bytes]], newest: int) -> bytes:
+    """Return a stream of parts of the body, each with the version that it needs."""
+    out = io.BytesIO()
+    with DeltaWriter(out, incompressible_packing(), newest=newest) as writer:
+        writer.header(NOTHING)
+        for version, data in parts:
+            writer.need(version)
+            writer.write(data)
+        writer.finish()
+    assert writer.size == len(out.getvalue())
+    return out.getvalue()
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2]), bodies), max_size=4), st.sampled_from([0, 1, 8 << 20]))
+def test_a_stream_is_of_the_oldest_version_that_has_its_parts(parts: list[tuple[int, bytes]], held: int) -> None:
+    whole = b"".join(data for _, data in parts)
+    needed = max((version for version, _ in parts), default=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nixoci.delta.format.stream._MAX_HELD", held)
+        made = of_versions(parts, 2)
+    assert DeltaReader(io.BytesIO(made).read, what="d").version == needed
+    assert read_body(io.BytesIO(made), len(whole)) == whole
+    if needed == 1:  # the same as from a writer that has no newer version
+        assert made == of_versions(parts, 1)
+
+
+def test_nothing_is_held_back_once_the_version_is_known() -> None:
+    out = io.BytesIO()
+    with DeltaWriter(out, incompressible_packing(), newest=2) as writer:
+        writer.header(NOTHING)
+        assert not out.getvalue()
+        writer.need(2)
+        assert out.getvalue() == pack_start(2)
+    assert pack_start(2) == b"nxd\2\0050.2.0"
+
+
+def start_of_version_1(read: Callable[[int], bytes], what: str) -> None:
+    """Read the start of a stream as the receiver of version 1 does: `DeltaReader.__init__` of nixoci 0.1.0."""
+    magic = read_fully(read, 3)
+    if magic != b"nxd":
+        raise DeltaError(f"{what}: not a nixoci delta: it starts with {magic!r}")
+    version = read_fully(read, 1)[0]
+    if version != 1:
+        raise UnsupportedVersionError(f"{what}: version {version} of the format, this nixoci reads 1; update it")
+
+
+def test_a_receiver_of_version_1_reads_what_needs_no_more_and_refuses_the_rest_by_name() -> None:
+    start_of_version_1(io.BytesIO(of_versions([(1, b"a")], NEWEST)).read, "d")
+    with pytest.raises(UnsupportedVersionError, match="d: version 2 of the format, this nixoci reads 1; update it"):
+        start_of_version_1(io.BytesIO(of_versions([(2, b"a")], NEWEST)).read, "d")
+
+
+@pytest.mark.parametrize("start", [MAGIC, MAGIC + b"\2", MAGIC + b"\2\x050.2", MAGIC + b"\2\xff0.2.0", MAGIC + b"\0"])
+def test_a_damaged_start_is_refused(start: bytes) -> None:
+    with pytest.raises(DeltaError, match="damaged delta"):
+        DeltaReader(io.BytesIO(start).read, what="d")
