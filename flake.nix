@@ -23,6 +23,7 @@
             python.mypy
             python.pytest
             python.pytest-benchmark
+            python.trustme
           ]
         );
       # A module with this flake's nixoci, for machines without its overlay.

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import random
+import ssl
+from base64 import b64encode
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+import trustme
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nixoci.errors import BlobError
 from nixoci.extraction import extract
 from nixoci.oci.digest import Digest
+from nixoci.oci.download import Retries
 from nixoci.oci.layout import Layout
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.remote import Remote, RemoteImage, Retries
+from nixoci.oci.remote import Remote, RemoteImage
 from nixoci.oci.resolve import resolve_image
+from tests.support.http_proxy import proxying
 from tests.support.http_registry import Behavior, Served, serve
 from tests.support.layers import file, layer
 from tests.support.layout import write_layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nixoci.oci.image import ImageSource
@@ -30,7 +37,51 @@ if TYPE_CHECKING:
 
 PLATFORM = Platform.parse("linux/amd64")
 CONTENT = random.Random(1).randbytes(3_000_000)  # noqa: S311 - no secret
-QUICK = Retries(attempts=3, pause=0.001)
+QUICK = Retries(attempts=3, pause=0.001, longest=0.01)
+MANIFEST = r"manifests/sha256:[0-9a-f]{64}"
+
+# text that a header can hold
+HEADERS = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"))
+CHALLENGES = HEADERS | st.builds("{} realm={}, {}".format, st.sampled_from(["Bearer", "Basic", ""]), HEADERS, HEADERS)
+PLACES = HEADERS | st.builds("{}//{}/{}".format, st.sampled_from(["http:", "https:", "", "x:"]), HEADERS, HEADERS)
+PARTS = st.sampled_from(
+    [
+        "Content-Range: bytes 5-9/10",
+        "Content-Range: bytes x-/*",
+        "Content-Length: 10",
+        "Content-Length: -1",
+        "Content-Length: 1, 2",
+        "Content-Length: " + "9" * 5000,
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Content-Encoding: gzip",
+        "Retry-After: " + "9" * 5000,
+        "Retry-After: Fri, 31 Dec 99999 23:59:59 GMT",
+        "Retry-After: soon",
+        "WWW-Authenticate: Bearer",
+        "Location: http://[",
+        "no header",
+        ": nothing",
+    ]
+)
+BODIES = st.sampled_from(
+    ["", "x" * 10, "-1\r\n" + "x" * 100_000, "-5\r\nxxxxx\r\n0\r\n\r\n", "5\r\nxxxxx\r\n0\r\n\r\n"]
+)
+ANSWERS = st.builds(
+    lambda status, headers, body: "\r\n".join([f"HTTP/1.1 {status} Said", *headers, "", body]).encode("latin-1"),
+    st.sampled_from([100, 200, 206, 301, 307, 401, 404, 416, 429, 503, 999]),
+    st.lists(PARTS | st.builds("{}: {}".format, st.sampled_from(["Content-Range", "Retry-After"]), HEADERS)),
+    BODIES,
+) | st.binary(max_size=100)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_proxies() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            environment.delenv(name, raising=False)
+            environment.delenv(name.upper(), raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +222,12 @@ def test_no_server_is_an_error(layout: Path) -> None:
         RemoteImage.open(Remote(Reference.parse(gone), retries=QUICK), manifest_of(layout))
 
 
+@pytest.mark.parametrize("domain", ["registry.example:99999", "localhost:70000"])
+def test_a_port_that_cannot_be_is_an_error(layout: Path, domain: str) -> None:
+    with pytest.raises(BlobError, match=rf"^{domain} is not the address of a server$"):
+        RemoteImage.open(Remote(Reference.parse(f"{domain}/web"), retries=QUICK), manifest_of(layout))
+
+
 @pytest.mark.parametrize(
     ("repository", "base"),
     [
@@ -183,6 +240,243 @@ def test_no_server_is_an_error(layout: Path) -> None:
 )
 def test_only_loopback_speaks_plain_http(repository: str, base: str) -> None:
     assert Remote(Reference.parse(repository)).base == base
+
+
+def login(text: str) -> str:
+    return f"Basic {b64encode(text.encode()).decode()}"
+
+
+def test_a_proxy_gets_its_login(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(layout) as served, proxying(login=login("us@er:a:b %")) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://us%40er:a%3Ab%20%25@{proxy.host}")
+        assert opened(served, manifest_of(layout)).root.digest == manifest_of(layout)
+        assert proxy.requests == [("GET", served.host)]
+
+
+def test_a_proxy_without_a_scheme_is_an_http_proxy(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(layout) as served, proxying() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.host)
+        assert opened(served, manifest_of(layout)).root.digest == manifest_of(layout)
+        assert proxy.requests == [("GET", served.host)]
+
+
+def test_another_proxy_is_refused_at_once(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5h://user:secret@127.0.0.1:1080")
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it was tried again"))
+    with pytest.raises(BlobError, match=r"^http_proxy names a proxy of the kind socks5h, which nixoci cannot use; "):
+        RemoteImage.open(Remote(Reference.parse("127.0.0.1:5000/web")), manifest_of(layout))
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def certificates(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    return tmp_path / "ca.crt"
+
+
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+def test_a_redirect_takes_its_own_proxy_and_the_same_certificates(
+    layout: Path, authority: trustme.CA, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(layout, tls=server_context(authority)) as store, proxying(login=login("user:secret")) as proxy:
+        monkeypatch.setenv("https_proxy", f"user:secret@{proxy.host}")
+        with serve(layout, Behavior(redirect=f"https://localhost:{port(store)}")) as served:
+            remote = Remote(Reference.parse(served.repository), certificates=certificates, retries=QUICK)
+            blob = opened_layers(layout)[0]
+            with remote.open_blob(blob.digest, size=blob.size) as stream:
+                assert Digest.of(stream.read()) == blob.digest
+        assert proxy.requests == [("CONNECT", f"localhost:{port(store)}")]
+
+
+def test_another_certificate_is_refused(layout: Path, certificates: Path) -> None:
+    with (
+        serve(layout, tls=server_context(trustme.CA())) as store,
+        serve(layout, Behavior(redirect=f"https://localhost:{port(store)}")) as served,
+    ):
+        remote = Remote(Reference.parse(served.repository), certificates=certificates, retries=QUICK)
+        blob = opened_layers(layout)[0]
+        with (
+            remote.open_blob(blob.digest, size=blob.size) as stream,
+            pytest.raises(BlobError, match=r"^localhost:[0-9]+ cannot be reached: .*CERTIFICATE_VERIFY_FAILED"),
+        ):
+            stream.read()
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_certificates_that_cannot_be_read(layout: Path, tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "ca.crt").write_text(content)
+    remote = Remote(Reference.parse("registry.example/web"), certificates=tmp_path / "ca.crt", retries=QUICK)
+    with pytest.raises(BlobError, match=r"^certificates /.*/ca\.crt: cannot be read: [^\n]*[a-z]"):
+        RemoteImage.open(remote, manifest_of(layout))
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Basic realm="people", Bearer realm="http://HOST/token",service="test"',
+        'Bearer realm="http://HOST/token",service="test", Basic realm="people"',
+        'bearer REALM="http://HOST/token", service=test, error="a, b"',
+        'Bearer realm="http://someone@HOST/token#part",service="test"',
+    ],
+)
+def test_a_token_is_fetched_wherever_the_header_says_it(layout: Path, challenge: str) -> None:
+    behavior = Behavior(bearer="one")
+    with serve(layout, behavior) as served:
+        behavior.challenge = challenge.replace("HOST", served.host)
+        assert opened(served, manifest_of(layout)).root.digest == manifest_of(layout)
+
+
+@pytest.mark.parametrize(
+    ("challenge", "says"),
+    [
+        ("Bearer x", "wants a login"),
+        ("Bearer", "wants a login"),
+        ('Basic realm="people"', "wants a login"),
+        ('Bearer realm="http://["', r"gives tokens at 'http://\[', which is no http address"),
+        ('Bearer realm="ftp://a/"', r"gives tokens at 'ftp://a/', which is no http address"),
+        ('Bearer realm="token"', r"gives tokens at 'token', which is no http address"),
+    ],
+)
+def test_a_challenge_that_cannot_be_met(layout: Path, challenge: str, says: str) -> None:
+    with (
+        serve(layout, Behavior(bearer="one", challenge=challenge)) as served,
+        pytest.raises(BlobError, match=rf"^127\.0\.0\.1:[0-9]+ {says}$"),
+    ):
+        opened(served, manifest_of(layout))
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        (b"{", "not valid JSON"),
+        (b"[]", "the answer has none"),
+        (b'{"token": ""}', "the answer has none"),
+        (b'{"token": 1}', "the answer has none"),
+        (b'{"token": "a\\nb"}', "it has characters that a token cannot have"),
+        (b'{"token": "\\u20ac"}', "it has characters that a token cannot have"),
+    ],
+)
+def test_a_token_that_cannot_be_sent(layout: Path, token: bytes, says: str) -> None:
+    with (
+        serve(layout, Behavior(bearer="one", token=token)) as served,
+        pytest.raises(BlobError, match=rf"^token of 127\.0\.0\.1:[0-9]+: {says}"),
+    ):
+        opened(served, manifest_of(layout))
+
+
+def test_an_access_token_is_a_token(layout: Path) -> None:
+    token = json.dumps({"token": "", "access_token": "one"}).encode()
+    with serve(layout, Behavior(bearer="one", token=token)) as served:
+        assert opened(served, manifest_of(layout)).root.digest == manifest_of(layout)
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("http://[", r"redirects to 'http://\[', which is no HTTP address"),
+        ("http://host:port/", r"redirects to 'http://host:port/', which is no HTTP address"),
+        ("file:///etc/passwd", r"redirects to 'file:///etc/passwd', which is no HTTP address"),
+        ("/again", "redirects more than 10 times"),
+    ],
+)
+def test_a_redirect_to_nowhere_is_an_error(layout: Path, location: str, says: str) -> None:
+    with (
+        serve(layout, Behavior(location=location)) as served,
+        pytest.raises(BlobError, match=rf"^127\.0\.0\.1:[0-9]+ {says}$"),
+    ):
+        opened(served, manifest_of(layout))
+
+
+def test_a_connection_is_kept_over_redirects(layout: Path) -> None:
+    with serve(layout) as store, serve(layout, Behavior(redirect=f"localhost:{port(store)}")) as served:
+        remote = Remote(Reference.parse(served.repository), retries=QUICK)
+        for blob in opened_layers(layout):
+            with remote.open_blob(blob.digest, size=blob.size) as stream:
+                assert Digest.of(stream.read()) == blob.digest
+        assert len(store.connections) == len(served.connections) == 1
+
+
+def test_another_server_cannot_ask_for_a_login(layout: Path) -> None:
+    other = Behavior(bearer="theirs")
+    with serve(layout, other) as store, serve(layout, Behavior(redirect=f"localhost:{port(store)}")) as served:
+        remote = Remote(Reference.parse(served.repository), retries=QUICK)
+        blob = opened_layers(layout)[0]
+        with (
+            remote.open_blob(blob.digest, size=blob.size) as stream,
+            pytest.raises(BlobError, match=r"^localhost:[0-9]+ answers 401 Unauthorized for blobs/"),
+        ):
+            stream.read()
+
+
+def fetched(served: Served, blob: Descriptor) -> bytes | None:
+    """Return a blob; None if that is refused, with one line."""
+    remote = Remote(Reference.parse(served.repository), retries=Retries(attempts=1, pause=0.0, longest=0.0))
+    try:
+        with remote.open_blob(blob.digest, size=blob.size) as stream:
+            return stream.read(blob.size)
+    except BlobError as error:
+        return None if len(str(error).splitlines()) == 1 else pytest.fail(f"{error!r}")
+
+
+@pytest.fixture
+def lonely(layout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """Serve a registry to clients whose requests do not leave this machine: a proxy refuses all others."""
+    with serve(layout) as served, proxying(local=False) as proxy:
+        monkeypatch.setenv("all_proxy", proxy.host)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield served
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example brings its behavior
+@given(challenge=CHALLENGES, location=PLACES, token=st.binary())
+def test_any_header_is_followed_or_refused(
+    layout: Path, lonely: Served, challenge: str, location: str, token: bytes
+) -> None:
+    blob = opened_layers(layout)[1]
+    for lonely.behavior in (
+        Behavior(bearer="x", challenge=challenge),
+        Behavior(location=location),
+        Behavior(bearer="x", token=token),
+    ):
+        assert fetched(lonely, blob) is None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answers=st.lists(ANSWERS, min_size=1, max_size=3))
+def test_any_answer_is_read_or_refused(layout: Path, lonely: Served, answers: list[bytes]) -> None:
+    blob = opened_layers(layout)[1]
+    lonely.behavior = Behavior(raw=answers)
+    found = fetched(lonely, blob)
+    assert found is None or len(found) <= blob.size
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5"])
+def test_a_chunk_of_negative_size_is_no_reason_to_read_on(layout: Path, size: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + b"x" * 1_000_000
+    with serve(layout, Behavior(raw=[answer] * 9)) as served:
+        remote = Remote(Reference.parse(served.repository), retries=QUICK)
+        with remote.open_blob(opened_layers(layout)[0].digest, size=1000) as stream:
+            assert len(stream.read(1000)) == 1000
+
+
+@pytest.mark.parametrize("status", ["503 Busy", "307 Moved\r\nLocation: /x", "401 No", "404 None"])
+def test_an_answer_that_nobody_wants_is_not_read_to_its_end(layout: Path, status: str) -> None:
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 99999999999\r\n\r\n".encode()
+    with serve(layout, Behavior(raw=[answer] * 4, filler=100_000_000)) as served:
+        with pytest.raises(BlobError):
+            opened(served, manifest_of(layout))
+        # what the sockets hold is sent too
+        assert served.filled < 4 * 25_000_000
 
 
 def opened_layers(layout: Path) -> list[Descriptor]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -29,7 +30,12 @@ class Behavior:
         wrong: Bytes that take the place of a blob's first ones.
         statuses: Errors that it answers, before it works.
         bearer: The only token that it takes now; None if it asks for none.
-        redirect: The address of the server that has the blobs; None for itself.
+        redirect: The address of the server that has the blobs, `HOST:PORT` or with a scheme; None for itself.
+        raw: Whole answers, from the status line on, that it gives before it works; it closes the connection after one.
+        filler: Bytes that follow each of these answers, as long as the client takes them.
+        challenge: The value of `WWW-Authenticate`, if it wants a token; None for one that names itself.
+        location: The value of `Location` of a redirect; None for the blob's place at `redirect`.
+        token: What it answers where it gives tokens; None for the only one that it takes.
     """
 
     cut: Callable[[str, int], int | None] = lambda _path, _start: None
@@ -38,15 +44,25 @@ class Behavior:
     statuses: list[int] = field(default_factory=list)
     bearer: str | None = None
     redirect: str | None = None
+    raw: list[bytes] = field(default_factory=list)
+    filler: int = 0
+    challenge: str | None = None
+    location: str | None = None
+    token: bytes | None = None
 
 
 @dataclass(kw_only=True)
 class Served:
-    """A running registry, with what it was asked: paths, `Range` and `Authorization`."""
+    """A running registry, with what it was asked: paths, `Range` and `Authorization`; and its clients' addresses.
+
+    `filled` counts the bytes of `Behavior.filler` that it sent.
+    """
 
     host: str
     behavior: Behavior
     requests: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    connections: set[tuple[str, int]] = field(default_factory=set)
+    filled: int = 0
 
     @property
     def repository(self) -> str:
@@ -55,8 +71,8 @@ class Served:
 
 
 @contextmanager
-def serve(layout: Path, behavior: Behavior | None = None) -> Iterator[Served]:
-    """Serve a layout on loopback while the block runs."""
+def serve(layout: Path, behavior: Behavior | None = None, *, tls: ssl.SSLContext | None = None) -> Iterator[Served]:
+    """Serve a layout on loopback while the block runs, over HTTPS if there is a context for it."""
     served = Served(host="", behavior=behavior or Behavior())
 
     class Handler(_Handler):
@@ -65,6 +81,8 @@ def serve(layout: Path, behavior: Behavior | None = None) -> Iterator[Served]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     served.host = f"127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -78,6 +96,7 @@ def serve(layout: Path, behavior: Behavior | None = None) -> Iterator[Served]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     root: Path
     state: Served
 
@@ -88,19 +107,39 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         behavior = self.state.behavior
         authorization = self.headers.get("Authorization")
+        self.state.connections.add(self.client_address)
         self.state.requests.append((url.path, self.headers.get("Range"), authorization))
-        if url.path == "/token":
+        if behavior.raw:
+            self.close_connection = True
+            self.wfile.write(behavior.raw.pop(0))
+            self._fill(behavior.filler)
+        elif url.path == "/token":
             assert parse_qs(url.query) == {"service": ["test"], "scope": ["repository:some/web:pull"]}
-            self._answer(200, json.dumps({"token": behavior.bearer}).encode())
+            self._answer(200, self._token())
         elif behavior.statuses:
             self._answer(behavior.statuses.pop(0), b"{}", {"Retry-After": "0"})
         elif behavior.bearer is not None and authorization != f"Bearer {behavior.bearer}":
             challenge = f'Bearer realm="http://{self.state.host}/token",service="test"'
-            self._answer(401, b"{}", {"WWW-Authenticate": challenge})
+            self._answer(
+                401, b"{}", {"WWW-Authenticate": challenge if behavior.challenge is None else behavior.challenge}
+            )
+        elif behavior.location is not None:
+            self._answer(307, b"moved", {"Location": behavior.location})
         elif "/blobs/" in url.path and behavior.redirect is not None:
-            self._answer(307, b"", {"Location": f"http://{behavior.redirect}{url.path}"})
+            place = behavior.redirect if "://" in behavior.redirect else f"http://{behavior.redirect}"
+            self._answer(307, b"", {"Location": f"{place}{url.path}"})
         else:
             self._blob(url.path)
+
+    def _fill(self, count: int) -> None:
+        with suppress(OSError):
+            for _ in range(0, count, 1 << 16):
+                self.wfile.write(b"x" * (1 << 16))
+                self.state.filled += 1 << 16
+
+    def _token(self) -> bytes:
+        behavior = self.state.behavior
+        return json.dumps({"token": behavior.bearer}).encode() if behavior.token is None else behavior.token
 
     def _blob(self, path: str) -> None:
         behavior = self.state.behavior
