@@ -103,6 +103,10 @@ NOT_RUN = {
         "# mmdebstrap",
     ): "takes minutes; tests/host/test_os_images.py does the same with NIXOCI_OS_IMAGES",
     ("docs/python.md", "{ imports = ["): f"{_NEEDS_NIXPKGS}; tests/host/test_nix_text.py imports such a module",
+    (
+        "docs/registries.md",
+        "{ pkgs, ... }:",
+    ): f"{_NEEDS_NIXPKGS}; tests/host/test_nix.py gives a build the variable and the file",
     ("docs/rootless.md", "[storage]"): "shown, not typed: tests/host/test_modules.py compares the store's own file",
 }
 """The reason why no test runs a block."""

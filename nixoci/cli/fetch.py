@@ -1,5 +1,6 @@
 """`nixoci fetch-blob` and `nixoci fetch-image`: builders of derivations that read registries, hidden from `--help`."""
 
+import os
 from functools import wraps
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from nixoci.extraction import extract, total_bytes
 from nixoci.lock.names import podman_name
 from nixoci.oci import fetch
 from nixoci.oci.digest import Digest
+from nixoci.oci.http_client import CERTIFICATES_VARIABLE
 from nixoci.oci.model import Platform
 from nixoci.oci.remote import RemoteImage
 from nixoci.oci.resolve import resolve_image
@@ -28,12 +30,31 @@ def _registry_options(command: F) -> F:
         metavar="HOST/PATH",
         help="Repository; left out for an image that was pinned from local files.",
     )
-    @click.option("--certificates", type=PATH, help="File of trusted certificates, by default those of OpenSSL.")
+    @click.option(
+        "--certificates",
+        type=PATH,
+        help=f"File of trusted certificates, by default those of OpenSSL; {CERTIFICATES_VARIABLE} takes precedence.",
+    )
     @wraps(command)
-    def with_options(**options: Any) -> Any:
-        return command(**options)
+    def with_options(*, certificates: Path | None, **options: Any) -> Any:
+        return command(certificates=_named_certificates() or certificates, **options)
 
     return cast("F", with_options)
+
+
+def _named_certificates() -> Path | None:
+    """Return the file of certificates that the environment names, if this build can read it.
+
+    Nix passes the variable on, but shows the file to a build only if the sandbox has it (`extra-sandbox-paths`). Many
+    machines set it to a file that no build sees; nixpkgs's cacert falls back too.
+    """
+    named = os.environ.get(CERTIFICATES_VARIABLE)
+    if not named:  # Nix passes on an empty text for a variable that is not set
+        return None
+    if not os.access(named, os.R_OK):
+        warn(f"{CERTIFICATES_VARIABLE} names {named}, which this build cannot read; it trusts the usual certificates")
+        return None
+    return Path(named)
 
 
 @verb(hidden=True)

@@ -22,6 +22,9 @@ from urllib3.util import make_headers, parse_url
 from nixoci.errors import BlobError
 from nixoci.oci.http_proxy import Proxy, proxy_for
 
+CERTIFICATES_VARIABLE = "NIX_SSL_CERT_FILE"
+"""The variable of a file of trusted certificates, which Nix and its fetchers read."""
+
 _CONNECTIONS = 4
 """Connections to one server that stay open between requests."""
 
@@ -171,7 +174,13 @@ class Client:
         except LocationValueError as error:
             raise BlobError(f"{urlsplit(url).netloc} is not the address of a server: {error}") from error
         except (HTTPError, OSError) as error:
-            raise NoAnswerError(f"{urlsplit(url).netloc} cannot be reached: {error}") from error
+            host = urlsplit(url).netloc
+            if error.args and isinstance(error.args[0], ssl.SSLCertVerificationError):
+                raise BlobError(
+                    f"{host} is not trusted: {error.args[0].verify_message}; builds trust the certificates in the file"
+                    f" that {CERTIFICATES_VARIABLE} names, if their sandbox has it"
+                ) from error
+            raise NoAnswerError(f"{host} cannot be reached: {error}") from error
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Return the connections that go the way of this address."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.layer_cache.layout import entry_path
@@ -68,6 +69,38 @@ while True:
     threading.Thread(target=serve, args=(client, socket.create_connection((host[0], int(host[1]))), count)).start()
 """
 """Passes connections on, and breaks the first ones after some bytes of the answers."""
+
+PRIVATE = "registry.test:5010"
+TLS = "/var/lib/tls"
+SPEAKS_TLS = """
+import os, socket, ssl, sys, threading
+host = sys.argv[1].split(":")
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/root/server.pem")
+
+def copy(source, target):
+    try:
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+def serve(client):
+    try:
+        client = context.wrap_socket(client, server_side=True)
+    except OSError:
+        return
+    server = socket.create_connection((host[0], int(host[1])))
+    threading.Thread(target=copy, args=(client, server)).start()
+    copy(server, client)
+
+listening = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    threading.Thread(target=serve, args=(listening.accept()[0],)).start()
+"""
+"""Passes connections over TLS on to a server without it."""
 
 
 def arguments(*attributes: str, tools: dict[str, str] = TOOLS) -> list[str]:
@@ -264,10 +297,61 @@ def test_a_connection_that_breaks_at_twenty_points_changes_nothing(
         (built,) = build(machine, write({"nginx": through}), "images.nginx")
     nar_hash = machine.run(["nix", "hash", "path", "--sri", built]).stdout.strip()
     folder = write({"nginx": _pinned_tree(through, LockedNarHash(format=FORMAT_VERSION, hash=nar_hash))})
+    before = files_of_builds(machine)
     with breaking(machine, registry, 20):
         (pinned,) = build(machine, folder, "images.nginx")
     assert machine.run(["nix", "hash", "path", "--sri", pinned]).stdout.strip() == nar_hash
     assert machine.run(["cat", "/root/broken"]).stdout == "x" * 20
+    derivation = machine.run(["nix-store", "--query", "--deriver", pinned]).stdout.strip()
+    added = files_of_builds(machine) - before
+    assert {path for path in added if not path.endswith(".drv")} == {pinned}
+    assert derivation in added
+
+
+def files_of_builds(machine: Machine) -> set[str]:
+    """Return the entries of the Nix store, and of the directories in which Nix builds."""
+    places = ["/nix/store", "/nix/var/nix/builds", "/tmp", "/var/tmp"]  # noqa: S108
+    found = machine.run(["find", *places, "-mindepth", "1", "-maxdepth", "1"], check=False).stdout.split()
+    return {path for path in found if path != "/nix/store/.links" and "/systemd-private-" not in path}
+
+
+def test_a_build_trusts_the_certificates_that_the_environment_names(
+    machine: Machine, registry: Registry, write: Write
+) -> None:
+    # an image of its own, whose blobs no other test puts into the store
+    image = small_images("private").old
+    folder = write({"web": locked(image, registry.push(image).replace(registry.host, PRIVATE))})
+    with private_authority(machine, registry):
+        tools = TOOLS | {"cacert": f"{TLS}/cacert"}
+        command = ["nix-build", folder, "--no-out-link", *arguments("images.web", tools=tools)]
+        command += ["--option", "extra-sandbox-paths", TLS]
+        usual = machine.run(command, check=False, timeout=300)
+        hidden = machine.run(command, env={"NIX_SSL_CERT_FILE": "/root/hidden.crt"}, check=False, timeout=300)
+        (built,) = machine.run(command, env={"NIX_SSL_CERT_FILE": f"{TLS}/ours.crt"}, timeout=300).stdout.split()
+    assert usual.returncode != 0
+    assert f"{PRIVATE} is not trusted: " in usual.stderr
+    assert "NIX_SSL_CERT_FILE names /root/hidden.crt, which this build cannot read" in hidden.stderr
+    assert hidden.returncode != 0
+    assert machine.run(["test", "-d", f"{built}/rootfs"]).returncode == 0
+
+
+@contextmanager
+def private_authority(machine: Machine, registry: Registry) -> Iterator[None]:
+    """Serve the registry over HTTPS while the block runs, with a certificate that only `ours.crt` vouches for."""
+    ours, others = trustme.CA(), trustme.CA()
+    own = ours.issue_cert(PRIVATE.partition(":")[0]).private_key_and_cert_chain_pem
+    authorities = {"ours.crt": ours, "cacert/etc/ssl/certs/ca-bundle.crt": others}
+    machine.run(["mkdir", "--parents", f"{TLS}/cacert/etc/ssl/certs"])
+    for name, authority in authorities.items():
+        machine.run(["tee", f"{TLS}/{name}"], input=authority.cert_pem.bytes().decode())
+    machine.run(["cp", f"{TLS}/ours.crt", "/root/hidden.crt"])
+    machine.run(["tee", "/root/server.pem"], input=own.bytes().decode())
+    machine.run(["tee", "/root/tls.py"], input=SPEAKS_TLS)
+    machine.run(["tee", "--append", "/etc/hosts"], input=f"127.0.0.1 {PRIVATE.partition(':')[0]}\n")
+    unit = ["systemd-run", "--quiet", "--unit=tls", "--collect", "--service-type=notify"]
+    machine.run([*unit, "python3", "/root/tls.py", registry.host, PRIVATE.rpartition(":")[2]])
+    yield
+    machine.run(["systemctl", "stop", "tls"])
 
 
 @contextmanager

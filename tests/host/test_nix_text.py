@@ -217,7 +217,7 @@ def test_the_repository_of_a_reference(machine: Machine, reference: str, reposit
 def test_blobs_have_the_name_that_prefetching_gives_them(machine: Machine) -> None:
     named = evaluate(
         machine,
-        f'(({shipped("blob.nix")}) {{ system = "x86_64-linux"; nixoci = "/n"; cacert = "/c"; proxyVariables = [ ]; }}'
+        f'(({shipped("blob.nix")}) {{ system = "x86_64-linux"; nixoci = "/n"; cacert = "/c"; impureEnvVars = [ ]; }}'
         f' {{ image = "web"; repository = "host/web"; isManifest = false; digest = {string(str(digest("base")))}; }}'
         ").name",
     )

@@ -3,7 +3,7 @@
   system,
   nixoci,
   cacert,
-  proxyVariables,
+  impureEnvVars,
 }:
 {
   # The image's name, for messages.
@@ -42,5 +42,5 @@ derivation {
   outputHashMode = "flat";
   outputHash = digest;
   preferLocalBuild = true;
-  impureEnvVars = proxyVariables;
+  inherit impureEnvVars;
 }

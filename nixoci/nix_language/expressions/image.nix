@@ -4,7 +4,7 @@
   system,
   nixoci,
   cacert,
-  proxyVariables,
+  impureEnvVars,
 }:
 {
   storeName,
@@ -66,7 +66,7 @@ let
           repository
         ]
     );
-    impureEnvVars = proxyVariables;
+    inherit impureEnvVars;
     outputHashMode = "recursive";
     outputHash = narHash;
   };

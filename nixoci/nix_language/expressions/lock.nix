@@ -20,21 +20,24 @@
   cacert,
 }:
 let
-  # Nix passes them on to builds that may read registries.
-  proxyVariables = [
+  # Nix passes them on to builds that may read registries, as to the fetchers of nixpkgs.
+  impureEnvVars = [
     "http_proxy"
     "https_proxy"
+    "all_proxy"
     "no_proxy"
     "HTTP_PROXY"
     "HTTPS_PROXY"
+    "ALL_PROXY"
     "NO_PROXY"
+    "NIX_SSL_CERT_FILE"
   ];
   network = {
     inherit
       system
       nixoci
       cacert
-      proxyVariables
+      impureEnvVars
       ;
   };
   fetchBlob = blob network;
