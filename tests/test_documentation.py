@@ -73,6 +73,7 @@ def test_the_required_and_the_tested_versions_are_those_of_doctor() -> None:
         ("Nix", tools.NIX, tools.TESTED_NIX),
         ("podman", tools.PODMAN, tools.TESTED_PODMAN),
         ("Linux", tools.KERNEL, tools.TESTED_KERNEL),
+        ("systemd", tools.SYSTEMD, tools.TESTED_SYSTEMD),
     ):
         shown = [cell.strip() for cell in rows[name].split("|")][:2]
         assert shown == [".".join(map(str, version)) for version in (oldest, tested)]

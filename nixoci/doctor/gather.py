@@ -19,7 +19,7 @@ from nixoci.nix_store.commands import gc_roots_of
 from nixoci.process import run
 from nixoci.user import user_account
 
-PROGRAMS = ("podman", "mkcomposefs", "skopeo", "nix")
+PROGRAMS = ("podman", "mkcomposefs", "skopeo", "nix", "systemctl")
 _ID_TOOLS = ("newuidmap", "newgidmap")
 
 

@@ -1,9 +1,11 @@
 """Checks of the kernel and of the programs that nixoci runs."""
 
+import re
 from collections.abc import Iterator
 
 from nixoci.doctor.facts import Facts, version_of
 from nixoci.doctor.finding import Finding, ok, problem, warning
+from nixoci.units.systemd_service import OLDEST_SYSTEMD
 
 KERNEL = (6, 12)
 """Mounts EROFS files, without a loop device."""
@@ -19,10 +21,16 @@ PODMAN_DROP_INS = (5, 8)
 
 NIX = (2, 18)
 
+SYSTEMD = (OLDEST_SYSTEMD,)
+"""Has what the backend `systemd` needs."""
+
 TESTED_KERNEL = (6, 18)
 TESTED_PODMAN = (5, 8)
 TESTED_NIX = (2, 34)
+TESTED_SYSTEMD = (262,)
 """The versions that nixoci's tests run on; between these and the oldest ones everything should work, untried."""
+
+_SYSTEMD_VERSION = re.compile(r"systemd ([0-9]{1,9})\b")
 
 
 def check_kernel(facts: Facts) -> Finding:
@@ -89,6 +97,27 @@ def check_nix(facts: Facts) -> Finding:
     if found is None:
         return ok("nix", facts.programs["nix"])
     return ok("nix", _text(found) + _untested(found, TESTED_NIX))
+
+
+def check_systemd(facts: Facts) -> Iterator[Finding]:
+    """Judge systemd, which runs containers of the backend `systemd` by itself, as root only."""
+    if facts.rootless:
+        return
+    if "systemctl" not in facts.programs:
+        yield warning("systemd", "not on PATH", "without systemd, run images with podman; units are for systemd")
+        return
+    text = facts.programs["systemctl"]
+    number = _SYSTEMD_VERSION.match(text)
+    advice = f"use another backend, such as `bundle`, or install systemd {_text(SYSTEMD)}"
+    if number is None:
+        yield warning("systemd", f"{text!r} has no version", advice)
+        return
+    found = (int(number[1]),)
+    if found < SYSTEMD:
+        needed = f"the backend `systemd` needs {_text(SYSTEMD)} or newer"
+        yield warning("systemd", f"{_text(found)}; {needed}", advice)
+    else:
+        yield ok("systemd", _text(found) + _untested(found, TESTED_SYSTEMD))
 
 
 def _plain_or_problem(check: str, found: str, facts: Facts, advice: str) -> Finding:

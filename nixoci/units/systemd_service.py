@@ -40,7 +40,7 @@ _OF_LAUNCHER = ("CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN")
 """The capabilities by which the launcher hides paths and becomes another user; it drops them with the others."""
 
 _OF_NSENTER = ("CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE")
-_OLDEST = 258
+OLDEST_SYSTEMD = 258
 """The first version of systemd with `AssertVersion=`, and with each option of a container's namespaces.
 
 An older one ignores what it does not know: 257 gives the container the host's name, and with 256 and older the launcher
@@ -71,7 +71,7 @@ def _service(container: ResolvedContainer, mounts: Mounts, output: Output) -> Un
     unit = UnitFile(f"{parsed.service}.service")
     add_order(unit, container)
     log, keeper = f"{log_unit(parsed.service)}.socket", f"{keep_unit(parsed.service)}.service"
-    unit.add("Unit", "AssertVersion", literal(f"systemd >= {_OLDEST}"))
+    unit.add("Unit", "AssertVersion", literal(f"systemd >= {OLDEST_SYSTEMD}"))
     add_images_service(unit)
     unit.add("Unit", "Requires", literal(keeper), literal(log))
     unit.add("Unit", "After", literal(keeper), literal(log))

@@ -36,6 +36,7 @@ HEALTHY = Facts(
         "mkcomposefs": "",
         "skopeo": "skopeo version 1.20.0",
         "nix": "nix (Nix) 2.34.7",
+        "systemctl": "systemd 262 (262.1-1)",
     },
     config=(CONF,),
     image_stores=(STORE,),
@@ -86,6 +87,15 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
         (without(HEALTHY, "podman"), "problem", "podman", "not on PATH", "5.3 or newer"),
         (without(HEALTHY, "nix"), "problem", "nix", "not on PATH", "2.18 or newer"),
         (having(HEALTHY, "nix", "nix (Nix) 2.8.0"), "problem", "nix", "2.8.0", "install Nix 2.18"),
+        (
+            having(HEALTHY, "systemctl", "systemd 257 (257.9-1~deb13u1)"),
+            "warning",
+            "systemd",
+            "257; the backend `systemd` needs 258 or newer",
+            "use another backend, such as `bundle`",
+        ),
+        (having(HEALTHY, "systemctl", "systemd ?"), "warning", "systemd", "'systemd ?' has no version", "systemd 258"),
+        (without(HEALTHY, "systemctl"), "warning", "systemd", "not on PATH", "units are for systemd"),
         (without(HEALTHY, "mkcomposefs"), "warning", "mkcomposefs", "not on PATH", "composefs"),
         (without(HEALTHY, "skopeo"), "warning", "skopeo", "not on PATH", "install skopeo"),
         (
@@ -217,6 +227,7 @@ def test_an_old_podman_and_kernel_are_enough_for_a_store_without_erofs_files() -
         (replace(HEALTHY, kernel="6.12.0"), "kernel", "6.18"),
         (having(HEALTHY, "podman", "podman version 5.4.2"), "podman", "5.8"),
         (having(HEALTHY, "nix", "nix (Nix) 2.18.1"), "nix", "2.34"),
+        (having(HEALTHY, "systemctl", "systemd 258 (258)"), "systemd", "262"),
     ],
 )
 def test_a_version_that_is_new_enough_but_untried(facts: Facts, check: str, tested: str) -> None:

@@ -222,4 +222,10 @@ def test_a_tag_that_hides_an_image_and_a_container_without_a_root(
 def test_a_path_without_programs(machine: Machine) -> None:
     found = {line.check: line.status for line in doctor(machine, env={"PATH": "/opt/nixoci/bin"})}
     assert found.pop("image store", None) is None
-    assert found == {"podman": "problem", "nix": "problem", "skopeo": "warning", "mkcomposefs": "warning"}
+    assert found == {
+        "podman": "problem",
+        "nix": "problem",
+        "skopeo": "warning",
+        "mkcomposefs": "warning",
+        "systemd": "warning",
+    }
