@@ -5,11 +5,13 @@ architectures or capabilities. Runtimes do not know such conditions.
 """
 
 import os
+import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nixoci.document import load
+from nixoci.document import load, structure
 from nixoci.errors import ContainerError
 
 DEFAULT_PROFILE = Path("/usr/share/containers/seccomp.json")
@@ -29,6 +31,39 @@ _ARCHITECTURES = {
 """Go's names of architectures, as in images, and libseccomp's."""
 
 Profile = dict[str, Any]
+_CALL = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Condition:
+    arches: list[str] | None = None
+    caps: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    names: list[str]
+    action: str
+    errno_ret: int | None = None
+    args: list[dict[str, Any]] | None = None
+    includes: _Condition | None = None
+    excludes: _Condition | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Architecture:
+    architecture: str
+    sub_architectures: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """The parts of a profile that nixoci reads; the rest is for runtimes."""
+
+    default_action: str
+    default_errno_ret: int | None = None
+    arch_map: list[_Architecture] | None = None
+    syscalls: list[_Rule] | None = None
 
 
 def read_profile(file: str | os.PathLike[str]) -> Profile:
@@ -36,7 +71,7 @@ def read_profile(file: str | os.PathLike[str]) -> Profile:
 
     Raises:
         ContainerError: The file cannot be read, or is no profile.
-        DocumentError: It is not JSON.
+        DocumentError: It is not JSON, or a part of it is not of the right type.
     """
     try:
         profile = load(Path(file).read_bytes(), what=os.fspath(file))
@@ -47,6 +82,9 @@ def read_profile(file: str | os.PathLike[str]) -> Profile:
         ) from error
     if not isinstance(profile, dict) or "defaultAction" not in profile:
         raise ContainerError(f"{file}: not a seccomp profile: it has no defaultAction; name another with --seccomp")
+    for rule in structure(_Shape, profile, what=os.fspath(file)).syscalls or []:
+        if wrong := [name for name in rule.names if not _CALL.fullmatch(name)]:
+            raise ContainerError(f"{file}: {wrong[0]!r} is not the name of a system call; name another with --seccomp")
     return profile
 
 

@@ -11,10 +11,10 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.directories import Output, lines_text, write_text, write_unit
 from nixoci.units.images import MountedImage, link_image
 from nixoci.units.install import systemd_warnings, write_wants
-from nixoci.units.launcher import Process, render_launcher
+from nixoci.units.launcher import Process, render_launcher, system_calls
 from nixoci.units.start import kept, layer_work, mount_table, script, start_lines, volume_lines
 from nixoci.units.systemd_mounts import Mounts, container_mounts, service_files
-from nixoci.units.systemd_service import systemd_units
+from nixoci.units.systemd_service import check_system_calls, systemd_units
 
 READ_ONLY = (*READONLY_PATHS, "/sys")
 """The paths that are read-only inside; a runtime of the runtime-spec mounts /sys so."""
@@ -27,15 +27,18 @@ def write_systemd(output: Output, container: ResolvedContainer) -> list[str]:
         ContainerError: An option cannot be written; the message starts with it.
         ProcessError: The image's EROFS file cannot be made.
     """
+    processes = launched(container)
+    for process in processes.values():
+        check_system_calls(container, output.profile, system_calls(process))
     folder = output.service(container.name)
     image = link_image(output, container)
     mounts = container_mounts(container, folder, image=image.point)
     (folder / "bin").mkdir(parents=True)
     for name, text in service_files(container).items():
         write_text(folder / name, text)
-    for name, content in launchers(container).items():
+    for name, process in processes.items():
         file = folder / "bin" / name
-        file.write_bytes(content)
+        file.write_bytes(render_launcher(process, architecture=container.tree.image.config.architecture))
         file.chmod(0o755)
     write_text(folder / "fstab", mount_table(container, mounts.kind, image=image))
     write_text(output.start_tmpfiles(container.name), lines_text(start_lines(container, mounts.kind)))
@@ -50,13 +53,12 @@ def write_systemd(output: Output, container: ResolvedContainer) -> list[str]:
     return [*systemd_warnings(container), *lost]
 
 
-def launchers(container: ResolvedContainer) -> dict[str, bytes]:
-    """Return the programs that become the container's process and its health check, by their names."""
+def launched(container: ResolvedContainer) -> dict[str, Process]:
+    """Return the processes that launchers become, the container's and that of its health check, by the launcher."""
     environment = process_environment(container) | notify_variable(container)
-    architecture = container.tree.image.config.architecture
 
-    def launcher(option: str, program: str, argv: tuple[str, ...] = (), **more: Any) -> bytes:
-        process = Process(
+    def process(option: str, program: str, argv: tuple[str, ...] = (), **more: Any) -> Process:
+        return Process(
             path=find_program(container, container.option(option), program),
             environment=environment,
             directory=container.workdir,
@@ -65,12 +67,11 @@ def launchers(container: ResolvedContainer) -> dict[str, bytes]:
             argv=argv,
             **more,
         )
-        return render_launcher(process, architecture=architecture)
 
-    made = {"start": launcher("cmd", container.args[0], first=True, masked=MASKED_PATHS, read_only=READ_ONLY)}
+    made = {"start": process("cmd", container.args[0], first=True, masked=MASKED_PATHS, read_only=READ_ONLY)}
     if container.health is not None:
         argv = container.health.test.argv
-        made["health"] = launcher("healthcheck.test", argv[0], argv)
+        made["health"] = process("healthcheck.test", argv[0], argv)
     return made
 
 

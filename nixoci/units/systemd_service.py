@@ -8,6 +8,8 @@ service starts with the first line, so that a start does not wait for it, and st
 """
 
 import errno
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nixoci.bundle import seccomp
@@ -21,6 +23,7 @@ from nixoci.container.places import (
     mount_source,
 )
 from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
+from nixoci.errors import ContainerError
 from nixoci.units.common import (
     add_install,
     add_order,
@@ -46,6 +49,8 @@ OLDEST_SYSTEMD = 258
 An older one ignores what it does not know: 257 gives the container the host's name, and with 256 and older the launcher
 refuses to run among the processes of the host.
 """
+
+_ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
 
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
@@ -153,21 +158,75 @@ def _add_isolation(unit: UnitFile, container: ResolvedContainer, profile: seccom
     _add_system_calls(unit, container, profile)
 
 
+def check_system_calls(container: ResolvedContainer, profile: seccomp.Profile | None, needed: Collection[str]) -> None:
+    """Refuse a seccomp profile that forbids a call of the launcher, which runs when the filter is in force.
+
+    An OCI runtime installs the filter later. podman's own profile allows these calls, which need capabilities as well.
+
+    Raises:
+        ContainerError: The message names the calls.
+    """
+    calls = _system_calls(container, profile)
+    if calls is not None and (missing := sorted(name for name in needed if (name in calls.names) != calls.allowed)):
+        raise ContainerError(
+            f"{container.option('backend')}: the seccomp profile does not allow {', '.join(missing)}, which a start"
+            " with the backend systemd needs; allow them in the profile, or use the backend bundle"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SystemCalls:
+    """The calls that a filter names, with their errors: those that are `allowed`, or those that are not."""
+
+    names: Mapping[str, str]
+    allowed: bool
+
+
+def _system_calls(container: ResolvedContainer, profile: seccomp.Profile | None) -> _SystemCalls | None:
+    """Return a profile's list of calls for a container; systemd knows no conditions on arguments."""
+    if profile is None:
+        return None
+    rules: dict[str, Any] = seccomp.for_container(
+        profile,
+        architecture=container.tree.image.config.architecture,
+        capabilities=container.parsed.capabilities.bounding,
+    )
+    allows = [rule for rule in rules["syscalls"] if rule["action"] in _ALLOWING]
+    if rules["defaultAction"] not in _ALLOWING:
+        return _SystemCalls(names={name: "" for rule in allows for name in rule["names"]}, allowed=True)
+    refused = {}
+    for rule in rules["syscalls"]:
+        if rule["action"] in _ALLOWING:
+            continue
+        if "args" in rule:
+            raise ContainerError(
+                f"{container.option('backend')}: the seccomp profile refuses {', '.join(rule['names'])} on conditions"
+                " on the arguments, which systemd does not know; use the backend bundle"
+            )
+        refusal = _error(rule.get("errnoRet")) if rule["action"] == "SCMP_ACT_ERRNO" else "kill"
+        refused.update(dict.fromkeys(rule["names"], refusal))
+    return _SystemCalls(names=refused, allowed=False)
+
+
 def _add_system_calls(
     unit: UnitFile, container: ResolvedContainer, profile: seccomp.Profile | None, *more: str
 ) -> None:
-    """Add the system calls that a seccomp profile allows, and `more`; systemd knows no conditions on arguments."""
-    if profile is None:
+    """Add the system calls that a seccomp profile allows, and `more`."""
+    calls = _system_calls(container, profile)
+    if profile is None or calls is None:
         return
-    capabilities = container.parsed.capabilities.bounding
-    architecture = container.tree.image.config.architecture
-    rules: dict[str, Any] = seccomp.for_container(profile, architecture=architecture, capabilities=capabilities)
-    allowed = {name for rule in rules["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
-    unit.add("Service", "SystemCallFilter", literal(" ".join(sorted(allowed.union(more)))))
-    refusal = errno.errorcode[rules.get("defaultErrnoRet", errno.EPERM)]
-    unit.add("Service", "SystemCallErrorNumber", literal(refusal))
+    if calls.allowed:
+        unit.add("Service", "SystemCallFilter", literal(" ".join(sorted({*calls.names, *more}))))
+        unit.add("Service", "SystemCallErrorNumber", literal(_error(profile.get("defaultErrnoRet"))))
+    elif refused := [f"{name}:{error}" for name, error in sorted(calls.names.items()) if name not in more]:
+        unit.add("Service", "SystemCallFilter", literal("~" + " ".join(refused)))
     # systemd compiles the list for each architecture
     unit.add("Service", "SystemCallArchitectures", literal("native"))
+
+
+def _error(number: int | None) -> str:
+    number = errno.EPERM if number is None else number
+    return errno.errorcode.get(number, str(number))
 
 
 def _log_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:

@@ -18,6 +18,7 @@ from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 from nixoci.units.directories import Output
 from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
+from nixoci.units.launcher import render_launcher
 from nixoci.units.quadlet import container_file
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import (
@@ -28,7 +29,7 @@ from nixoci.units.start import (
     stop_script,
     volume_lines,
 )
-from nixoci.units.systemd_container import keep_script, launchers
+from nixoci.units.systemd_container import keep_script, launched
 from nixoci.units.systemd_mounts import container_mounts, service_files
 from nixoci.units.systemd_service import systemd_units
 from nixoci.units.tools import Tools
@@ -276,7 +277,7 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
         lines += [*start_lines(one, mounts.kind), *volume_lines(one, image=MOUNTED), *service_files(one).values()]
         lines += [
             keep_script(one, mounts, OUTPUT, image=MOUNTED),
-            *(text.decode("latin1") for text in launchers(one).values()),
+            *(render_launcher(each, architecture="amd64").decode("latin1") for each in launched(one).values()),
         ]
     else:
         image_id = None if backend is Backend.ROOTFS else f"id of {container.declared.image}: {one.tree.image.path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +11,11 @@ from nixoci.container.deployment import resolve_deployment
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 from nixoci.units.images import MountedImage
+from nixoci.units.launcher import system_calls
 from nixoci.units.start import mount_table
-from nixoci.units.systemd_container import launchers
+from nixoci.units.systemd_container import launched, write_systemd
 from nixoci.units.systemd_mounts import container_mounts
-from nixoci.units.systemd_service import systemd_units
+from nixoci.units.systemd_service import check_system_calls, systemd_units
 from tests.container.samples import make_image
 from tests.units.samples import OUTPUT, deployment
 
@@ -110,12 +112,108 @@ def test_the_output_is_logged_as_the_containers(tmp_path: Path) -> None:
 
 def test_each_process_has_a_launcher(tmp_path: Path) -> None:
     made = container(tmp_path, image={"Env": ["A=1"]}, healthcheck={"test": ["CMD-SHELL", "check"]}, cmd=["run", "it"])
-    found = launchers(made)
-    assert set(found) == {"start", "health"}
-    assert b"\0A=1\0" in found["start"]
-    assert b"/bin/run\0" in found["start"]
-    assert b"/proc/kcore\0" in found["start"]
-    assert b"/bin/sh\0-c\0".replace(b"\0", b"") in found["health"].replace(b"\0", b"")
+    start, health = launched(made)["start"], launched(made)["health"]
+    assert (start.path, start.environment["A"], start.first) == ("/bin/run", "1", True)
+    assert "/proc/kcore" in start.masked
+    assert (health.path, health.argv[:2], health.first) == ("/bin/sh", ("/bin/sh", "-c"), False)
+
+
+NEEDED = [
+    "capset",
+    "chdir",
+    "mount",
+    "mount_setattr",
+    "prctl",
+    "rt_sigqueueinfo",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+]
+
+
+def profile(default: str, *rules: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"defaultAction": default, "syscalls": list(rules), **more}
+
+
+def filters(container: ResolvedContainer, given: dict[str, Any]) -> list[str]:
+    output = replace(OUTPUT, profile=given)
+    mounts = container_mounts(container, output.service("c"), image=POINT)
+    (service,) = [each for each in systemd_units(container, mounts, output) if each.name == "c.service"]
+    return [line for line in service.render().splitlines() if line.startswith("SystemCall")]
+
+
+def test_the_launcher_makes_these_calls_before_the_program(tmp_path: Path) -> None:
+    made = launched(container(tmp_path, healthcheck={"test": ["CMD-SHELL", "check"]}))
+    assert sorted(system_calls(made["start"])) == NEEDED
+    assert system_calls(made["health"]) < system_calls(made["start"])
+
+
+@pytest.mark.parametrize("missing", NEEDED)
+def test_a_profile_without_a_call_of_the_launcher_is_refused(tmp_path: Path, missing: str) -> None:
+    made = container(tmp_path)
+    needed = system_calls(launched(made)["start"])
+    message = (
+        f"^containers.c.backend: the seccomp profile does not allow {missing}, which a start with the backend systemd"
+        " needs; allow them in the profile, or use the backend bundle$"
+    )
+    allowing = {"names": [name for name in NEEDED if name != missing], "action": "SCMP_ACT_ALLOW"}
+    refusing = {"names": [missing, "bpf"], "action": "SCMP_ACT_ERRNO"}
+    for given in (
+        profile("SCMP_ACT_ERRNO", allowing),
+        profile(
+            "SCMP_ACT_ERRNO",
+            allowing,
+            {"names": [missing], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+        ),
+        profile("SCMP_ACT_ALLOW", refusing),
+    ):
+        with pytest.raises(ContainerError, match=message):
+            check_system_calls(made, given, needed)
+
+
+def test_a_profile_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    made = container(tmp_path / "image")
+    output = replace(OUTPUT, out=tmp_path / "out", profile=profile("SCMP_ACT_ERRNO"))
+    with pytest.raises(ContainerError, match="does not allow capset, chdir, mount, "):
+        write_systemd(output, made)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_profile_that_allows_calls_is_the_list_of_them(tmp_path: Path) -> None:
+    made = container(tmp_path)
+    allowing = {"names": NEEDED, "action": "SCMP_ACT_ALLOW"}
+    given = profile("SCMP_ACT_ERRNO", allowing, {"names": ["bpf"], "action": "SCMP_ACT_ERRNO"}, defaultErrnoRet=38)
+    check_system_calls(made, given, NEEDED)
+    assert filters(made, given) == [
+        f"SystemCallFilter={' '.join(NEEDED)}",
+        "SystemCallErrorNumber=ENOSYS",
+        "SystemCallArchitectures=native",
+    ]
+
+
+def test_a_profile_that_refuses_calls_is_the_list_of_them(tmp_path: Path) -> None:
+    made = container(tmp_path)
+    given = profile(
+        "SCMP_ACT_ALLOW",
+        {"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+        {"names": ["acct"], "action": "SCMP_ACT_ERRNO"},
+        {"names": ["kexec_load"], "action": "SCMP_ACT_KILL_PROCESS"},
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+    )
+    check_system_calls(made, given, NEEDED)
+    # systemd.exec(5), SystemCallFilter=: a list that starts with ~ refuses, each call with its own error
+    assert filters(made, given) == [
+        "SystemCallFilter=~acct:EPERM bpf:ENOSYS kexec_load:kill",
+        "SystemCallArchitectures=native",
+    ]
+    assert filters(made, profile("SCMP_ACT_ALLOW")) == ["SystemCallArchitectures=native"]
+
+
+def test_a_refusal_on_a_condition_cannot_be_told_to_systemd(tmp_path: Path) -> None:
+    condition = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
+    given = profile("SCMP_ACT_ALLOW", {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": [condition]})
+    with pytest.raises(ContainerError, match=r"^containers.c.backend: the seccomp profile refuses clone on conditions"):
+        filters(container(tmp_path), given)
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,11 @@ def render_launcher(process: Process, *, architecture: str) -> bytes:
     return _headers(machine.number, _HEADERS + len(body)) + body
 
 
+def system_calls(process: Process) -> frozenset[str]:
+    """Return the names of the system calls by which a launcher becomes a process, besides execve and exit."""
+    return frozenset(name.rstrip("?") for name, _ in _calls(process))
+
+
 _Argument = int | bytes | list[bytes]
 """A number, or the bytes or the strings whose address is passed."""
 
