@@ -13,7 +13,7 @@ from nixoci.container.deployment import resolve_containers
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.places import mounted_image
 from nixoci.errors import ContainerError
-from nixoci.image_store.contents import find_image
+from nixoci.image_store.contents import ImageStore
 
 
 def build_bundle(
@@ -55,7 +55,7 @@ def build_bundle(
         )
     bundle = bundle_config(resolved, profile, folder=out.absolute())
     if nspawn is not None:
-        found = find_image(resolved.option("image"), Path(nspawn), resolved.tree.image)
+        found = ImageStore(Path(nspawn)).find(resolved.option("image"), resolved.tree.image)
         point = mounted_image(found.entry, found.layer.id)
         bundle = replace(bundle, config=nspawn_config(resolved, bundle, image=point), etc_files={})
     try:

@@ -6,8 +6,9 @@ is then a symlink into the entry.
 
 import os
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -140,23 +141,38 @@ def read_image_store(store: Path, *, place: Path | None = None) -> list[StoreIma
     return found
 
 
-def find_image(option: str, store: Path, image: ImagePath) -> StoreImage:
-    """Find the image that has the registry's manifest of `image` among its own.
+class ImageStore:
+    """An image store in which images are looked for; it is read once, at the first one."""
 
-    Raises:
-        ContainerError: The store does not have the image; the message starts with `option`.
-        StoreError: It is not an image store.
-        DocumentError: Its list of images is damaged.
-    """
-    digest = image.document.manifest.digest
-    try:
-        images = read_image_store(store)
-    except StoreError as error:
-        raise ContainerError(f"imageStore: {error}") from error
-    for found in images:
-        if digest in found.record.big_data_digests.values():
-            return found
-    raise ContainerError(f"{option}: {image.path} is not in the image store {store}; make the store with it")
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def find(self, option: str, image: ImagePath) -> StoreImage:
+        """Find the image that has the registry's manifest of `image` among its own.
+
+        Raises:
+            ContainerError: The store does not have the image, and the message starts with `option`; or it is not an
+                image store.
+            DocumentError: Its list of images is damaged.
+        """
+        try:
+            found = self._by_digest.get(image.document.manifest.digest)
+        except StoreError as error:
+            raise ContainerError(f"imageStore: {error}") from error
+        if found is None:
+            raise ContainerError(
+                f"{option}: {image.path} is not in the image store {self.path}; make the store with it"
+            )
+        return found
+
+    @cached_property
+    def _by_digest(self) -> Mapping[Digest, StoreImage]:
+        """The images by the digests of all their items; of two with an equal item the first one."""
+        found: dict[Digest, StoreImage] = {}
+        for image in read_image_store(self.path):
+            for digest in image.record.big_data_digests.values():
+                found.setdefault(digest, image)
+        return found
 
 
 def _fault(image: ImageRecord, layers: Container[str]) -> str | None:

@@ -21,6 +21,7 @@ from nixoci.container.model import Backend, Deployment
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.container.rules import check_bundle
 from nixoci.errors import ContainerError
+from nixoci.image_store.contents import ImageStore
 from nixoci.units.bundle import write_bundle
 from nixoci.units.directories import Output, make_directories
 from nixoci.units.engines import write_engine_services
@@ -75,7 +76,7 @@ def build_units(
         check_bundle(name, deployment, user=user)
     if not out.is_absolute():
         raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
-    store = Path(deployment.image_store) if deployment.image_store is not None else None
+    store = ImageStore(Path(deployment.image_store)) if deployment.image_store is not None else None
     output = Output(out=out, tools=tools, profile=profile, image_store=store, user=user)
     try:
         out.mkdir(parents=True)
@@ -112,7 +113,7 @@ def _link_configuration(output: Output) -> None:
     if (store := output.image_store) is None:
         return
     for name in _CONFIGURATION:
-        if (file := store / name).exists():
+        if (file := store.path / name).exists():
             (output.out / name).parent.mkdir(exist_ok=True)
             (output.out / name).symlink_to(file)
 

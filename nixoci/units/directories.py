@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.bundle.seccomp import Profile
+from nixoci.image_store.contents import ImageStore
 from nixoci.units.escape import UnitFile
 from nixoci.units.tools import Tools
 
@@ -18,7 +19,7 @@ class Output:
     out: Path
     tools: Tools
     profile: Profile | None = None
-    image_store: Path | None = None
+    image_store: ImageStore | None = None
     user: bool = False
 
     @property

@@ -70,6 +70,6 @@ def write_engine_services(output: Output, engines: list[Engine]) -> None:
     if output.image_store is None:
         raise ContainerError("engines: they find the images of an image store; set imageStore")
     for engine in engines:
-        unit = engine_service(engine, output.image_store, output.tools)
+        unit = engine_service(engine, output.image_store.path, output.tools)
         write_unit(output.units, unit)
         link_wants(output, unit.name)

@@ -14,7 +14,7 @@ from nixoci.container.places import IMAGES_UNIT, bound_runtime, mounted_image
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.image_store.build import build_image_store
-from nixoci.image_store.contents import StoreImage, find_image
+from nixoci.image_store.contents import ImageStore, StoreImage
 from nixoci.units.common import default_target
 from nixoci.units.directories import Output, write_unit
 from nixoci.units.escape import UnitFile, command, literal, word
@@ -47,13 +47,13 @@ def link_image(output: Output, container: ResolvedContainer) -> MountedImage:
 def _stored_image(output: Output, container: ResolvedContainer) -> StoreImage:
     option, image = container.option("image"), container.tree.image
     if output.image_store is not None:
-        found = find_image(option, output.image_store, image)
+        found = output.image_store.find(option, image)
         if found.erofs is not None:
             return found
     own = output.own_store(container.name)
     own.parent.mkdir(parents=True, exist_ok=True)
     build_image_store(own, [image], mkcomposefs=output.tools.mkcomposefs)
-    return find_image(option, own, image)
+    return ImageStore(own).find(option, image)
 
 
 def write_images_service(output: Output, *, every: bool) -> None:
@@ -68,7 +68,7 @@ def write_images_service(output: Output, *, every: bool) -> None:
     """
     images = {link.resolve() for link in output.images.iterdir()}
     if every and output.image_store is not None:
-        images.add(output.image_store)
+        images.add(output.image_store.path)
     if images:
         write_unit(output.units, images_service(images, output.tools))
 

@@ -4,7 +4,6 @@ from nixoci.bundle.root import is_plain
 from nixoci.container.deployment import ResolvedDeployment
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
-from nixoci.image_store.contents import find_image
 from nixoci.units.directories import Output, write_unit
 from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.generator import generate
@@ -22,10 +21,10 @@ def write_image_container(output: Output, container: ResolvedContainer) -> list[
         raise ContainerError(
             "imageStore: the podman backend runs images from an image store; name one made by `nixoci image-store`"
         )
-    found = find_image(container.option("image"), store, container.tree.image)
+    found = store.find(container.option("image"), container.tree.image)
     if output.user and found.erofs is not None:
         raise ContainerError(
-            f"imageStore: {store} has EROFS files, which only root can mount; name one made by"
+            f"imageStore: {store.path} has EROFS files, which only root can mount; name one made by"
             " `nixoci image-store --rootless`"
         )
     write_unit(output.quadlets, container_file(container, output.tools, image_id=found.record.id, user=output.user))

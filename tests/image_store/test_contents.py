@@ -7,7 +7,7 @@ import pytest
 
 from nixoci.errors import ContainerError, DocumentError, StoreError
 from nixoci.image_store.build import build_image_store
-from nixoci.image_store.contents import find_image, is_image_store, read_image_store
+from nixoci.image_store.contents import ImageStore, is_image_store, read_image_store
 from nixoci.image_store.join import join_image_stores
 from nixoci.image_store.names import big_data_file
 from nixoci.oci.digest import Digest
@@ -20,19 +20,33 @@ if TYPE_CHECKING:
 def test_an_image_store_is_asked_by_the_registrys_manifest(tmp_path: Path) -> None:
     image, store = image_path(tmp_path / "image", small_tree()), tmp_path / "store"
     with pytest.raises(ContainerError, match=r"^imageStore: .* is not an image store"):
-        find_image("o", tmp_path, image)
+        ImageStore(tmp_path).find("o", image)
     (stored,) = build_image_store(store, [image], mkcomposefs=None)
-    assert find_image("o", store, image).record.id == stored.id
+    assert ImageStore(store).find("o", image).record.id == stored.id
     with pytest.raises(ContainerError, match=r"^o: .* is not in the image store"):
-        find_image("o", store, image_path(tmp_path / "other", small_tree(), config={"config": {"Env": ["A=b"]}}))
+        ImageStore(store).find("o", image_path(tmp_path / "other", small_tree(), config={"config": {"Env": ["A=b"]}}))
     images = store / "overlay-images/images.json"
     images.chmod(0o644)
     images.write_text("[{}]")
     with pytest.raises(DocumentError, match=r"images\.json"):
-        find_image("o", store, image)
+        ImageStore(store).find("o", image)
     images.write_text("[]")
     with pytest.raises(ContainerError, match=r"^o: .* is not in the image store"):
-        find_image("o", store, image)
+        ImageStore(store).find("o", image)
+
+
+def test_a_store_is_read_once(tmp_path: Path) -> None:
+    images = [
+        image_path(
+            tmp_path / name, small_tree(), reference=f"{name}.org/web:1", config={"config": {"Env": [f"A={name}"]}}
+        )
+        for name in "abc"
+    ]
+    stored = build_image_store(tmp_path / "store", images, mkcomposefs=None)
+    store = ImageStore(tmp_path / "store")
+    store.find("o", images[0])
+    (tmp_path / "store/overlay-images/images.json").unlink()
+    assert [store.find("o", image).record.id for image in images] == [record.id for record in stored]
 
 
 def test_an_image_has_its_files(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from nixoci.container.model import Deployment
 from nixoci.document import structure
 from nixoci.errors import ContainerError
+from nixoci.image_store.build import build_image_store
+from nixoci.image_store.contents import StoreImage, read_image_store
 from nixoci.units.build import build_units
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
 from tests.container.test_model import shuffled
+from tests.image_store.trees import image_path, small_tree
 from tests.units.samples import GENERATOR, IMAGE, MKCOMPOSEFS, TOOLS, deployment, executable
 
 if TYPE_CHECKING:
@@ -97,6 +100,27 @@ def test_equal_documents_give_equal_bytes(
     host: tuple[Path, Tools], document: dict[str, Any], source: random.Random
 ) -> None:
     assert rendered(document, *host) == rendered(shuffled(document, source), *host)
+
+
+def test_an_image_store_is_read_once_for_all_containers(
+    host: tuple[Path, Tools], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    read: list[Path] = []
+
+    def count(store: Path) -> list[StoreImage]:
+        read.append(store)
+        return read_image_store(store)
+
+    monkeypatch.setattr("nixoci.image_store.contents.read_image_store", count)
+    containers = {name: {"image": "i", "cmd": ["/file"]} for name in ("a", "b", "c")}
+    whole = {"images": {"i": str(image.path)}, "imageStore": str(tmp_path / "store"), "containers": containers}
+    build_units(structure(Deployment, whole, what="d", strict=True), tmp_path / "out", tools=host[1])
+    assert {path.name for path in (tmp_path / "out/share/containers/systemd").iterdir()} == {
+        f"{name}.container" for name in containers
+    }
+    assert read == [tmp_path / "store"]
 
 
 def test_nothing_is_left_of_units_that_failed(tmp_path: Path) -> None:
