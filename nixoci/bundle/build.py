@@ -13,7 +13,7 @@ from nixoci.container.deployment import resolve_containers
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.places import mounted_image
 from nixoci.errors import ContainerError
-from nixoci.image_store.contents import ImageStore
+from nixoci.image_store.contents import ImageStore, require_erofs
 
 
 def build_bundle(
@@ -41,7 +41,7 @@ def build_bundle(
 
     Raises:
         ContainerError: An option cannot be honored, or `out` exists; the message starts with the option.
-        StoreError: `image_path` is not an image path.
+        StoreError: `image_path` is not an image path, or `nspawn` has no EROFS files.
     """
     deployment = as_declared(Deployment(containers={name: container}))
     declared = deployment.containers[name]
@@ -56,6 +56,7 @@ def build_bundle(
     bundle = bundle_config(resolved, profile, folder=out.absolute())
     if nspawn is not None:
         found = ImageStore(Path(nspawn)).find(resolved.option("image"), resolved.tree.image)
+        require_erofs(found)
         point = mounted_image(found.entry, found.layer.id)
         bundle = replace(bundle, config=nspawn_config(resolved, bundle, image=point), etc_files={})
     try:

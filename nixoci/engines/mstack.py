@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nixoci.container.places import mounted_image
 from nixoci.errors import StoreError
-from nixoci.image_store.contents import StoreImage, read_image_store
+from nixoci.image_store.contents import StoreImage, read_image_store, require_erofs
 
 _LAYER = "layer@0"
 _WRITTEN = "rw"
@@ -50,6 +50,5 @@ def _find(store: Path, name: str | None) -> StoreImage:
         raise StoreError(f"{store}: no image {name!r}; it has {', '.join(names)}")
     if len(found) > 1:
         raise StoreError(f"{store}: {len(found)} images; name one of {', '.join(names)} with --image")
-    if found[0].erofs is None:
-        raise StoreError(f"{store}: no EROFS files to mount; name an image store that was made without --rootless")
+    require_erofs(found[0])
     return found[0]

@@ -175,6 +175,20 @@ class ImageStore:
         return found
 
 
+def require_erofs(image: StoreImage) -> None:
+    """Refuse an image that cannot be mounted.
+
+    Raises:
+        StoreError: It has no EROFS file.
+    """
+    if image.erofs is None:
+        name = next(iter(image.record.names), image.record.id)
+        raise StoreError(
+            f"{image.store}: image {name} has no EROFS file to mount; make the image store without --no-erofs and"
+            " --rootless"
+        )
+
+
 def _fault(image: ImageRecord, layers: Container[str]) -> str | None:
     if image.layer not in layers:
         return f"lacks its layer {show(image.layer)}"

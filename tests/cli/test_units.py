@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nixoci.cli.units import bundle, units, with_prefix
 from nixoci.container.model import Container, Deployment, Pod, Volume
+from nixoci.errors import StoreError
 from nixoci.image_store.build import build_image_store
 from tests.container.samples import make_image
 from tests.image_store.trees import image_path, small_tree
@@ -38,6 +39,17 @@ def test_a_bundle_is_one_file(tmp_path: Path) -> None:
     assert config["root"]["path"] == "/run/nixoci/web/root"
     assert config["process"]["user"]["uid"] == 33
     assert "seccomp" not in config["linux"]
+
+
+def test_a_bundle_for_nspawn_needs_an_image_that_is_mounted(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    (tmp_path / "c.json").write_text('{"cmd": ["/file"], "networks": ["none"]}')
+    arguments = [str(image.path), str(tmp_path / "out"), "--seccomp=unconfined", f"--nspawn={tmp_path}/store"]
+    done = CliRunner().invoke(bundle, [*arguments, f"--container={tmp_path}/c.json"])
+    assert isinstance(done.exception, StoreError)
+    assert "has no EROFS file to mount" in str(done.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_units_of_a_bundle_are_written_with_all_that_they_read(tmp_path: Path) -> None:

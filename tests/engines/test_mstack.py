@@ -47,7 +47,7 @@ def test_what_cannot_be_stacked_is_refused(tmp_path: Path, store: Path) -> None:
         build_stack(tmp_path, tmp_path / "out")
     image = image_path(tmp_path / "plain", small_tree())
     build_image_store(tmp_path / "flat", [image], mkcomposefs=None)
-    with pytest.raises(StoreError, match="no EROFS files to mount"):
+    with pytest.raises(StoreError, match="has no EROFS file to mount"):
         build_stack(tmp_path / "flat", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()

@@ -7,7 +7,7 @@ import pytest
 
 from nixoci.errors import ContainerError, DocumentError, StoreError
 from nixoci.image_store.build import build_image_store
-from nixoci.image_store.contents import ImageStore, is_image_store, read_image_store
+from nixoci.image_store.contents import ImageStore, is_image_store, read_image_store, require_erofs
 from nixoci.image_store.join import join_image_stores
 from nixoci.image_store.names import big_data_file
 from nixoci.oci.digest import Digest
@@ -47,6 +47,22 @@ def test_a_store_is_read_once(tmp_path: Path) -> None:
     store.find("o", images[0])
     (tmp_path / "store/overlay-images/images.json").unlink()
     assert [store.find("o", image).record.id for image in images] == [record.id for record in stored]
+
+
+def test_an_image_without_an_erofs_file_is_named(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    (found,) = read_image_store(tmp_path / "store")
+    with pytest.raises(StoreError) as caught:
+        require_erofs(found)
+    assert str(caught.value) == (
+        f"{tmp_path}/store: image docker.io/library/sample:1 has no EROFS file to mount; make the image store without"
+        " --no-erofs and --rootless"
+    )
+    file = found.folder / "composefs-data/composefs.blob"
+    file.parent.mkdir()
+    file.touch()
+    require_erofs(found)
 
 
 def test_an_image_has_its_files(tmp_path: Path) -> None:

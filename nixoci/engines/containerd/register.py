@@ -15,7 +15,7 @@ from nixoci.engines.containerd.registered import Registered, known_directories, 
 from nixoci.engines.containerd.shape import Shape, shape_image
 from nixoci.engines.roots import EngineRoots
 from nixoci.errors import EngineError
-from nixoci.image_store.contents import read_image_store
+from nixoci.image_store.contents import read_image_store, require_erofs
 from nixoci.output import exclusive_directory
 from nixoci.progress import item_progress
 
@@ -69,8 +69,7 @@ def register_in_containerd(
     places = places or Places()
     images = read_image_store(store)
     for image in images:
-        if image.erofs is None:
-            raise EngineError(f"{store}: its images have no EROFS files to mount; make the image store with them")
+        require_erofs(image)
     shaped = [shape_image(image, shape, namespace=ctr.namespace) for image in images]
     declared = [image for image in shaped if image.names]
     nameless = [image.record.id for image, made in zip(images, shaped, strict=True) if not made.names]

@@ -15,7 +15,7 @@ from nixoci.engines.docker.names import docker_names
 from nixoci.engines.docker.registered import Registered
 from nixoci.engines.docker.usage import container_layers, image_users
 from nixoci.errors import StoreError
-from nixoci.image_store.contents import StoreImage
+from nixoci.image_store.contents import StoreImage, require_erofs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +183,7 @@ class _Declared:
 def _declared_names(images: Sequence[StoreImage]) -> dict[str, str]:
     names: dict[str, str] = {}
     for image in images:
-        if image.erofs is None:
-            raise StoreError(
-                f"{image.store}: has no EROFS files, so its images cannot be mounted for Docker; build it without"
-                " --no-erofs and --rootless"
-            )
+        require_erofs(image)
         for name in docker_names(image):
             if names.setdefault(name, image.record.id) != image.record.id:
                 raise StoreError(f"{name}: two images of {image.store} have this name in Docker; rename one of them")

@@ -351,7 +351,7 @@ def test_stores_that_cannot_be_registered(host: Host, tmp_path: Path) -> None:
     ctr = Ctr(namespace="default")
     image = image_path(tmp_path / "image", small_tree())
     build_image_store(tmp_path / "plain", [image], mkcomposefs=None)
-    with pytest.raises(EngineError, match="its images have no EROFS files to mount"):
+    with pytest.raises(StoreError, match="has no EROFS file to mount"):
         register_in_containerd(tmp_path / "plain", ctr, shape=Shape.REGISTRY, places=host.places)
     with pytest.raises(StoreError, match="is not an image store"):
         register_in_containerd(tmp_path, ctr, shape=Shape.REGISTRY, places=host.places)
