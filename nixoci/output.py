@@ -195,6 +195,24 @@ def write_if_changed(path: Path, text: str) -> bool:
     return True
 
 
+def check_file(path: Path) -> None:
+    """Refuse a file that cannot be written, before work whose result would be the only one.
+
+    Directories above it may be missing, if they can be made.
+
+    Raises:
+        OSError: It names the directory in the way.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    parent = next(folder for folder in path.resolve().parents if os.path.lexists(folder))
+    if not parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(parent))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        reason = errno.EROFS if os.statvfs(parent).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(reason, os.strerror(reason), os.fspath(parent))
+
+
 def flush_directory(directory: Path) -> None:
     """Write a directory to the disk, so that it has these entries after a power cut.
 

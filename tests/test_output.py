@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from nixoci.output import exclusive_directory, new_directory, new_file, temporary_directory, write_if_changed
+from nixoci.output import (
+    check_file,
+    exclusive_directory,
+    new_directory,
+    new_file,
+    temporary_directory,
+    write_if_changed,
+)
 
 KILLED = """
 import os, signal, sys
@@ -116,6 +123,31 @@ def test_a_file_that_is_not_finished_leaves_what_was_there(tmp_path: Path) -> No
         assert file.read_text(encoding="ascii") == "old"
     assert file.read_text(encoding="ascii") == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_can_be_written_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("new/file")
+    for name in ("file", "new", "new/deep/file", "link"):
+        check_file(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> tuple[int | None, str]:
+        with pytest.raises(OSError, match=r".") as caught:
+            check_file(path)
+        return caught.value.errno, caught.value.filename
+
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file/new")
+    assert refused(tmp_path) == (errno.EISDIR, str(tmp_path))
+    assert refused(tmp_path / "file/new") == (errno.ENOTDIR, str(tmp_path / "file"))
+    assert refused(tmp_path / "file/new/deep") == (errno.ENOTDIR, str(tmp_path / "file"))
+    assert refused(tmp_path / "link") == (errno.ENOTDIR, str(tmp_path / "file"))
+    # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert refused(tmp_path / "new/deep") == (errno.EACCES, str(tmp_path))
 
 
 def test_a_new_file_gets_the_usual_mode(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from nixoci.nix_language.declared import check_declared
 from nixoci.nix_language.module import render_module
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
+from nixoci.output import check_file
 from nixoci.progress import item_progress
 
 
@@ -120,6 +121,8 @@ def import_compose(
             )
         after = _with_images(before, imported, LockContext.of(lock, access)) if add else before
         text = _text(imported, kind, lock, after, output)
+        if not dry_run and after != before:
+            check_file(lock)
         # first what can fail for more reasons: then the lock is as it was
         if not dry_run and output.path is not None:
             output.write(text)

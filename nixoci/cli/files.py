@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from nixoci.output import write_if_changed
+from nixoci.output import check_file, write_if_changed
 
 STANDARD = "-"
 
@@ -56,6 +56,15 @@ class Output:
             click.echo(text, nl=False)
             return True
         return write_if_changed(self.path, text)
+
+    def check(self, text: str) -> None:
+        """Refuse a file that `write` cannot write; directories above it may be missing.
+
+        Raises:
+            OSError: It names the directory in the way.
+        """
+        if self.path is not None and self.differs(text):
+            check_file(self.path)
 
     def differs(self, text: str) -> bool:
         """Return whether `write` would change the file."""

@@ -119,6 +119,10 @@ def image_store(
     conf_text = render_storage_conf(place, mount_program=program) if conf is not None else ""
     drop_in_text = render_storage_drop_in(place, mount_program=program) if drop_in is not None else ""
     service_text = _images_service(place) if images_service is not None else ""
+    texts = (conf_text, drop_in_text, service_text)
+    for output, text in zip(outputs.values(), texts, strict=True):
+        if output is not None:
+            output.check(text)
     stored = _make(
         out.absolute(),
         list(dict.fromkeys(each.resolve() for each in path)),
@@ -126,7 +130,6 @@ def image_store(
         rootless=rootless,
         self_contained=self_contained,
     )
-    texts = (conf_text, drop_in_text, service_text)
     for output, text in zip(outputs.values(), texts, strict=True):
         if output is not None:
             if output.path is not None:

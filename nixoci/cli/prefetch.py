@@ -43,6 +43,7 @@ from nixoci.nix_language.names import image_path_names
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
+from nixoci.output import check_file
 from nixoci.progress import Advance, byte_progress
 
 
@@ -125,6 +126,8 @@ def prefetch(
         targets = prefetch_targets(content, names, platforms)
         store_names = {} if no_nar_hash or no_image_paths else image_path_names(content)
         result, left = _known(targets, store_names)
+        if not (dry_run or no_nar_hash or all(target.nar_hash for target in left)):
+            check_file(lock)
         missing = missing_blobs(left)
         result.blobs.extend(map(str, missing))
         if not dry_run:

@@ -45,6 +45,12 @@ class PrefetchTarget:
         return self.image.platforms[self.platform]
 
     @property
+    def nar_hash(self) -> LockedNarHash | None:
+        """The hash that is locked, if it is one of the image path that this nixoci makes."""
+        locked = self.locked.nar_hash
+        return locked if locked is not None and locked.format == FORMAT_VERSION else None
+
+    @property
     def blobs(self) -> list[LockedBlob]:
         """The manifest, the config and the layers."""
         return [self.locked.manifest, self.locked.config, *self.locked.layers]
@@ -230,8 +236,8 @@ def added_image_path(target: PrefetchTarget, store_name: str) -> AddedImagePath 
     Raises:
         ProcessError: Nix is missing or fails.
     """
-    nar_hash = target.locked.nar_hash
-    if nar_hash is None or nar_hash.format != FORMAT_VERSION:
+    nar_hash = target.nar_hash
+    if nar_hash is None:
         return None
     path = addressed_path(nar_address(nar_hash.hash), name=store_name, references=(), to_itself=False)
     return None if nix.invalid_paths([path]) else AddedImagePath(nar_hash=nar_hash, path=path)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,6 @@ from tests.support.skopeo import install_skopeo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Result
 
@@ -76,6 +77,19 @@ def test_an_output_that_cannot_be_written_leaves_the_lock_as_it_was(tmp_path: Pa
     done = nixoci("import", "--add", "--output", "nowhere/shop.json")
     assert (done.code, done.err.splitlines()[-1]) == (1, f"error: {tmp_path}/nowhere: No such file or directory")
     assert not (tmp_path / LOCK).exists()
+
+
+def test_a_lock_that_cannot_be_written_leaves_the_output_as_it_was(
+    tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path / "closed")
+    done = nixoci("import", "--add", "--output", "shop.json", "--lock", f"closed/{LOCK}")
+    assert (done.code, done.err.splitlines()[-1]) == (1, f"error: {tmp_path}/closed: Permission denied")
+    assert not (tmp_path / "shop.json").exists()
+    # it changes nothing there
+    assert nixoci("import", "--output", "shop.json", "--lock", f"closed/{LOCK}").code == 0
 
 
 def test_a_module_needs_its_images_in_the_lock(nixoci: Run) -> None:

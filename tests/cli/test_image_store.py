@@ -9,9 +9,13 @@ from click.testing import CliRunner
 
 from nixoci.cli.image_store import image_store
 from tests.image_store.trees import image_path, small_tree
+from tests.units.samples import executable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.cli.conftest import Result
 
 
 def test_a_store_its_storage_conf_and_json(tmp_path: Path) -> None:
@@ -47,6 +51,23 @@ def test_what_is_not_an_image_path_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: not an image path (made by `nixoci extract`): No such file or directory: {tmp_path}/image.json"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--storage-conf", "--drop-in", "--images-service"])
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [("file/here/x", "{}/file: Not a directory"), ("folder", "{}/folder: Is a directory")],
+)
+def test_a_file_that_cannot_be_written_costs_no_store(
+    tmp_path: Path, nixoci: Callable[..., Result], option: str, place: str, says: str
+) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    program = executable(tmp_path / "mkcomposefs", "#!/bin/sh\ntouch made\n")
+    done = nixoci("image-store", "store", str(image.path), option, str(tmp_path / place), f"--mkcomposefs={program}")
+    assert (done.code, done.err) == (1, f"error: {says.format(tmp_path)}\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"image", "file", "folder", "mkcomposefs"}
 
 
 def test_what_was_dropped_is_said_on_stderr(tmp_path: Path) -> None:
