@@ -1,11 +1,11 @@
-"""Work on a second thread, with bounded memory: calls one after another, and an iterator that is read ahead."""
+"""Work on a second thread, with bounded memory: calls one after another, one call, an iterator that is read ahead."""
 
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import ParamSpec, Self, TypeVar
+from typing import Generic, ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +59,52 @@ class BackgroundCalls:
                     call()
                 except BaseException as error:  # noqa: BLE001 - it is raised again in the other thread
                     self._error = error
+
+
+class CallAhead(Generic[T]):
+    """A call that runs on a thread of its own until somebody needs its result, or does not."""
+
+    def __init__(self, function: Callable[[], T], *, drop: Callable[[T], object]) -> None:
+        """Start the call; `drop` gets a result that nobody takes."""
+        self._drop = drop
+        self._lock = threading.Lock()
+        self._result: tuple[T] | BaseException | None = None
+        self._dropped = False
+        # a daemon: the process may end while a server does not answer
+        self._thread = threading.Thread(target=self._work, args=(function,), name="ahead", daemon=True)
+        self._thread.start()
+
+    def take(self) -> T:
+        """Wait for the result and return it; once.
+
+        Raises:
+            Exception: Whatever the call raised.
+        """
+        self._thread.join()
+        result, self._result = self._result, None
+        if isinstance(result, tuple):
+            return result[0]
+        raise RuntimeError("taken twice") if result is None else result
+
+    def drop(self) -> None:
+        """Let go of the result without waiting for it."""
+        with self._lock:
+            self._dropped = True
+            result, self._result = self._result, None
+        if isinstance(result, tuple):
+            self._drop(result[0])
+
+    def _work(self, function: Callable[[], T]) -> None:
+        try:
+            result: tuple[T] | BaseException = (function(),)
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the other thread
+            result = error
+        with self._lock:
+            if not self._dropped:
+                self._result = result
+                return
+        if isinstance(result, tuple):
+            self._drop(result[0])
 
 
 def read_ahead(items: Iterator[T], waiting: int) -> Generator[T]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.background import BackgroundCalls, read_ahead
+from nixoci.background import BackgroundCalls, CallAhead, read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,48 @@ def test_calls_that_wait_when_the_block_fails_are_not_run() -> None:
         threading.Timer(0.05, go.set).start()
         raise KeyError("x")
     assert not ran.is_set()
+
+
+def test_a_call_runs_before_its_result_is_needed() -> None:
+    started, go, dropped = threading.Event(), threading.Event(), list[int]()
+
+    def work() -> int:
+        started.set()
+        assert go.wait(10)
+        return 7
+
+    ahead = CallAhead(work, drop=dropped.append)
+    assert started.wait(10)
+    go.set()
+    assert ahead.take() == 7
+    ahead.drop()
+    assert dropped == []
+
+
+def test_the_error_of_a_call_is_raised_where_its_result_is_needed() -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        CallAhead(lambda: int("x"), drop=print).take()
+
+
+def test_a_result_that_nobody_takes_is_dropped_once() -> None:
+    go, there, dropped = threading.Event(), threading.Event(), list[int]()
+
+    def drop(number: int) -> None:
+        dropped.append(number)
+        there.set()
+
+    late = CallAhead(lambda: 7 if go.wait(10) else 0, drop=drop)
+    late.drop()
+    assert dropped == []
+    go.set()
+    assert there.wait(10)
+    early = CallAhead(lambda: 8, drop=drop)
+    early._thread.join()
+    early.drop()
+    early.drop()
+    failed = CallAhead(lambda: int("x"), drop=drop)
+    failed.drop()
+    assert dropped == [7, 8]
 
 
 def test_items_are_read_ahead_in_order() -> None:

@@ -1,6 +1,7 @@
 """`nixoci fetch-blob` and `nixoci fetch-image`: builders of derivations that read registries, hidden from `--help`."""
 
 import os
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from nixoci.oci import fetch
 from nixoci.oci.digest import Digest
 from nixoci.oci.http_client import CERTIFICATES_VARIABLE
 from nixoci.oci.model import Platform
-from nixoci.oci.remote import RemoteImage
+from nixoci.oci.remote import RemoteImage, RemoteLayers
 from nixoci.oci.resolve import resolve_image
 from nixoci.progress import byte_progress
 
@@ -94,10 +95,13 @@ def fetch_image(
     with fetch.registry_of_build(repository, image=image, way_out=way_out, certificates=certificates) as remote:
         source = RemoteImage.open(remote, manifest)
         resolved = resolve_image(source, platform)
-        with byte_progress(f"fetching {image}", total_bytes(resolved)) as advance:
+        with (
+            closing(RemoteLayers(remote, [layer.descriptor for layer in resolved.layers])) as layers,
+            byte_progress(f"fetching {image}", total_bytes(resolved)) as advance,
+        ):
             document = extract(
                 resolved,
-                source,
+                layers,
                 dest,
                 name=image,
                 reference=podman_name(image, reference),

@@ -5,10 +5,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from urllib3.exceptions import HTTPError
 
+from nixoci.background import CallAhead
 from nixoci.errors import BlobError
 from nixoci.oci.http_client import Answer, NoAnswerError
 
@@ -39,19 +41,24 @@ class Retries:
     longest: float = 60.0
 
 
-def download(ask: Callable[[Mapping[str, str]], Answer], *, size: int | None, retries: Retries) -> BinaryIO:
-    """Return a blob as a stream; its first byte is asked for at the first read.
+def download(
+    ask: Callable[[Mapping[str, str]], Answer], *, size: int | None, retries: Retries, ahead: bool = False
+) -> BinaryIO:
+    """Return a blob as a stream.
 
     Args:
         ask: Makes a request with more headers.
         size: The blob's bytes; None if nothing says it.
         retries: Bounds of patience.
+        ahead: Make the request now, on another thread, and not at the first read. The body waits in the connection.
     """
-    return io.BufferedReader(_Download(ask, size=size, retries=retries))
+    return io.BufferedReader(_Download(ask, size=size, retries=retries, ahead=ahead))
 
 
 class _Download(io.RawIOBase):
-    def __init__(self, ask: Callable[[Mapping[str, str]], Answer], *, size: int | None, retries: Retries) -> None:
+    def __init__(
+        self, ask: Callable[[Mapping[str, str]], Answer], *, size: int | None, retries: Retries, ahead: bool
+    ) -> None:
         super().__init__()
         self._ask = ask
         self._size = size
@@ -59,6 +66,7 @@ class _Download(io.RawIOBase):
         self._answer: Answer | None = None
         self._offset = 0
         self._fruitless = 0
+        self._ahead = CallAhead(partial(ask, {}), drop=Answer.close) if ahead else None
 
     def readable(self) -> bool:
         return True
@@ -82,6 +90,9 @@ class _Download(io.RawIOBase):
                 return len(data)
 
     def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.drop()
+            self._ahead = None
         self._drop()
         super().close()
 
@@ -95,7 +106,11 @@ class _Download(io.RawIOBase):
     def _opened(self) -> Answer:
         """Return the answer that the next bytes are read from."""
         if self._answer is None:
-            self._answer = self._ask({"Range": f"bytes={self._offset}-"} if self._offset else {})
+            if self._ahead is not None:
+                ahead, self._ahead = self._ahead, None
+                self._answer = ahead.take()
+            else:
+                self._answer = self._ask({"Range": f"bytes={self._offset}-"} if self._offset else {})
             self._skip(self._answer)
         return self._answer
 

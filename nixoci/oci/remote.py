@@ -4,7 +4,8 @@ A connection that breaks is resumed where it broke. Nothing here verifies what i
 """
 
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,12 +64,12 @@ class Remote:
         """Open a manifest or an index, which is asked for at the first read."""
         return self._open(f"manifests/{digest}", {"Accept": ", ".join(sorted(_DOCUMENTS))}, size)
 
-    def open_blob(self, digest: Digest, *, size: int | None = None) -> BinaryIO:
-        """Open any other blob, which is asked for at the first read."""
-        return self._open(f"blobs/{digest}", {}, size)
+    def open_blob(self, digest: Digest, *, size: int | None = None, ahead: bool = False) -> BinaryIO:
+        """Open any other blob, which is asked for at the first read, or now if `ahead` is set."""
+        return self._open(f"blobs/{digest}", {}, size, ahead=ahead)
 
-    def _open(self, path: str, headers: Mapping[str, str], size: int | None) -> BinaryIO:
-        return download(partial(self._get, path, headers), size=size, retries=self.retries)
+    def _open(self, path: str, headers: Mapping[str, str], size: int | None, *, ahead: bool = False) -> BinaryIO:
+        return download(partial(self._get, path, headers), size=size, retries=self.retries, ahead=ahead)
 
     def _get(self, path: str, headers: Mapping[str, str], more: Mapping[str, str]) -> Answer:
         """Ask for a path of the repository; the caller reads the answer's body and closes it.
@@ -145,6 +146,41 @@ class RemoteImage:
         if descriptor.media_type in _DOCUMENTS:
             return self._remote.open_manifest(descriptor.digest, size=descriptor.size)
         return self._remote.open_blob(descriptor.digest, size=descriptor.size)
+
+
+class RemoteLayers:
+    """The layers of an image in a registry, read in their order: while one is read, the next one is asked for.
+
+    So a layer does not wait for the answers of a registry and of the server that it redirects to. One answer waits at a
+    time, in its connection.
+    """
+
+    def __init__(self, remote: Remote, layers: Iterable[Descriptor]) -> None:
+        self._remote = remote
+        self._left = deque(layers)
+        self._next: BinaryIO | None = None
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a layer; they are opened in their order, each once.
+
+        Raises:
+            BlobError: It is not the one that follows.
+        """
+        if not self._left or self._left[0] != descriptor:
+            raise BlobError(f"layer {descriptor.digest}: not the one that follows in the image")
+        stream = self._next or self._open(ahead=False)
+        self._left.popleft()
+        self._next = self._open(ahead=True) if self._left else None
+        return stream
+
+    def close(self) -> None:
+        """Close the layer that was asked for and not opened."""
+        if self._next is not None:
+            self._next.close()
+            self._next = None
+
+    def _open(self, *, ahead: bool) -> BinaryIO:
+        return self._remote.open_blob(self._left[0].digest, size=self._left[0].size, ahead=ahead)
 
 
 def _refuse_busy(answer: Answer, what: str) -> None:

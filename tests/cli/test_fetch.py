@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from nixoci.oci.layout import Layout
 from tests.support.http_registry import Behavior, serve
 from tests.support.layers import file, layer
 from tests.support.layout import write_layout
@@ -62,6 +63,23 @@ def test_certificates_that_a_build_does_not_see_are_no_reason_to_fail(fetch: Fet
     assert done.err == (
         "warning: NIX_SSL_CERT_FILE names nothing.crt, which this build cannot read; it trusts the usual certificates\n"
     )
+
+
+def test_an_image_is_fetched_as_it_is_extracted(tmp_path: Path, nixoci: Callable[..., Result]) -> None:
+    write_layout(tmp_path / "layout", [layer(file(b"file", each)) for each in (b"1", b"2", b"3")])
+    manifest = str(Layout.open(tmp_path / "layout", "latest", name="layout").root.digest)
+    with serve(tmp_path / "layout") as served:
+        named = ["--reference=registry.example/web:1", "--platform=linux/amd64"]
+        source = ["--image=web", f"--repository={served.repository}", f"--digest={manifest}"]
+        assert nixoci("fetch-image", manifest, "fetched", *source, *named).code == 0
+    assert nixoci("extract", "oci:layout:latest", "extracted", "--name=web", *named).code == 0
+
+    def files(name: str) -> dict[str, bytes]:
+        found = (tmp_path / name).rglob("*")
+        return {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in found if path.is_file()}
+
+    assert files("fetched") == files("extracted")
+    assert files("fetched")["rootfs/file"] == b"3"
 
 
 def test_another_authority_is_refused(fetch: Fetch, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import queue
 import random
 import ssl
 from base64 import b64encode
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +23,7 @@ from nixoci.oci.download import Retries
 from nixoci.oci.layout import Layout
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.remote import Remote, RemoteImage
+from nixoci.oci.remote import Remote, RemoteImage, RemoteLayers
 from nixoci.oci.resolve import resolve_image
 from tests.support.http_proxy import proxying
 from tests.support.http_registry import Behavior, Served, serve
@@ -141,6 +143,76 @@ def test_bytes_that_came_are_not_fetched_again(layout: Path) -> None:
         with remote.open_blob(blob.digest, size=blob.size) as stream:
             assert Digest.of(stream.read()) == blob.digest
         assert [asked for _, asked, _ in served.requests] == [None, "bytes=1000000-", "bytes=2000000-"]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many") / "layout"
+    # two layers are the same, and none fits into the buffers of a connection that nobody reads
+    contents = [CONTENT, b"", CONTENT[::-1], b""]
+    write_layout(folder, [layer(file(b"%d" % len(each), each)) for each in contents], compression="gzip")
+    return folder
+
+
+def ordered(served: Served, layout: Path, retries: Retries = QUICK) -> RemoteLayers:
+    return RemoteLayers(Remote(Reference.parse(served.repository), retries=retries), opened_layers(layout))
+
+
+def test_the_next_layer_is_asked_for_while_one_is_read(many: Path) -> None:
+    layers = opened_layers(many)
+    asked: queue.Queue[str] = queue.Queue()
+    behavior = Behavior(cut=lambda path, _: asked.put(path))
+
+    def next_asked() -> Digest:
+        return Digest.parse(asked.get(timeout=10).rpartition("/")[2])
+
+    with serve(many, behavior) as served, closing(ordered(served, many)) as source:
+        with closing(source.open_blob(layers[0])) as first:
+            assert next_asked() == layers[1].digest
+            content = first.read()
+            assert next_asked() == layers[0].digest
+            assert Digest.of(content) == layers[0].digest
+        with closing(source.open_blob(layers[1])) as second:
+            assert next_asked() == layers[2].digest
+            assert Digest.of(second.read()) == layers[1].digest
+        assert asked.empty()
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32))
+def test_layers_that_are_asked_for_ahead_break_and_are_resumed(many: Path, seed: int) -> None:
+    pick = random.Random(seed)  # noqa: S311
+    cuts = [pick.choice([0, 1, pick.randrange(1 << 16), pick.randrange(3_000_000), None]) for _ in range(6)]
+    with (
+        serve(many, Behavior(cut=lambda *_: cuts.pop() if cuts else None)) as served,
+        closing(ordered(served, many, Retries(attempts=6, pause=0.0))) as source,
+    ):
+        for each in opened_layers(many):
+            with closing(source.open_blob(each)) as blob:
+                assert Digest.of(blob.read()) == each.digest
+
+
+def test_a_layer_that_is_not_there_is_an_error_when_it_is_read(many: Path) -> None:
+    layers = opened_layers(many)
+    gone = replace(layers[2], digest=Digest.of(b"gone"))
+    wanted = [*layers[:2], gone, layers[3]]
+    with serve(many) as served:
+        remote = Remote(Reference.parse(served.repository), retries=QUICK)
+        with closing(RemoteLayers(remote, wanted)) as source:
+            for each in wanted[:2]:
+                with closing(source.open_blob(each)) as blob:
+                    assert Digest.of(blob.read()) == each.digest
+            with closing(source.open_blob(gone)) as blob, pytest.raises(BlobError, match="answers 404 Not Found"):
+                blob.read()
+
+
+def test_layers_are_opened_in_their_order(many: Path) -> None:
+    layers = opened_layers(many)
+    with serve(many) as served, closing(ordered(served, many)) as source:
+        with pytest.raises(BlobError, match="not the one that follows"):
+            source.open_blob(layers[1])
+        # closed without a read, with the next one on its way
+        source.open_blob(layers[0]).close()
 
 
 def test_a_connection_that_keeps_breaking_is_an_error(layout: Path, tmp_path: Path) -> None:
