@@ -369,6 +369,22 @@ def test_a_redirect_takes_its_own_proxy_and_the_same_certificates(
         assert proxy.requests == [("CONNECT", f"localhost:{port(store)}")]
 
 
+def test_a_proxy_over_https_is_trusted_as_a_registry_is(
+    layout: Path, authority: trustme.CA, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = opened_layers(layout)[0]
+    with (
+        serve(layout, tls=server_context(authority)) as store,
+        serve(layout, Behavior(redirect=f"https://localhost:{port(store)}")) as served,
+        proxying(login=login("user:secret"), tls=server_context(authority)) as proxy,
+    ):
+        monkeypatch.setenv("all_proxy", f"https://user:secret@localhost:{proxy.host.rpartition(':')[2]}")
+        remote = Remote(Reference.parse(served.repository), certificates=certificates, retries=QUICK)
+        with remote.open_blob(blob.digest, size=blob.size) as stream:
+            assert Digest.of(stream.read()) == blob.digest
+        assert proxy.requests == [("GET", served.host), ("CONNECT", f"localhost:{port(store)}")]
+
+
 def test_another_certificate_is_refused_at_once(
     layout: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 
@@ -33,8 +34,8 @@ class Proxying:
 
 
 @contextmanager
-def proxying(*, login: str | None = None, local: bool = True) -> Iterator[Proxying]:
-    """Run a proxy while the block runs; it connects to this machine only."""
+def proxying(*, login: str | None = None, local: bool = True, tls: ssl.SSLContext | None = None) -> Iterator[Proxying]:
+    """Run a proxy while the block runs, over HTTPS if there is a context for it; it connects to this machine only."""
     state = Proxying(host="", login=login, local=local)
 
     class Handler(_Handler):
@@ -42,6 +43,8 @@ def proxying(*, login: str | None = None, local: bool = True) -> Iterator[Proxyi
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     state.host = f"127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
