@@ -21,6 +21,7 @@ from nixoci.delta.format.recipe import (
     Symlink,
 )
 from nixoci.delta.pairing import Candidate, OldTrees
+from nixoci.delta.recompress.codec import is_recompressible
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.scan import Scanned
 from nixoci.errors import DeltaError
@@ -29,6 +30,8 @@ from nixoci.streams import BlockReader
 
 _SAMPLE = 1 << 16
 """Bytes in the middle of a content that are tested for compressibility; smaller contents count as compressible."""
+_HEAD = 1 << 20
+"""Bytes at the start of an incompressible content that tell whether it can be inflated and deflated again."""
 _TINY = 32
 """Largest file in bytes that is sent without a search for an old copy: naming the copy takes as many bytes."""
 
@@ -267,13 +270,16 @@ class Comparison:
                 index=index,
                 offset=offset,
                 size=size,
-                incompressible=size >= _SAMPLE and self._is_incompressible(path, offset + (size - _SAMPLE) // 2),
+                incompressible=size >= _SAMPLE and self._is_incompressible(path, offset, size, predecessor),
                 rewrite=self._rewrite is not None,
             )
         return file.node
 
-    def _is_incompressible(self, path: bytes, offset: int) -> bool:
-        return is_incompressible(read_below(self._root, path, offset, _SAMPLE))
+    def _is_incompressible(self, path: bytes, offset: int, size: int, predecessor: Candidate | None) -> bool:
+        """Return whether a content hardly compresses, and is not expected to be inflated for its patch."""
+        if not is_incompressible(read_below(self._root, path, offset + (size - _SAMPLE) // 2, _SAMPLE)):
+            return False
+        return predecessor is None or not is_recompressible(read_below(self._root, path, offset, min(size, _HEAD)))
 
     def _is_rewritten(self, node: Scanned, path: bytes, predecessor: Candidate) -> bool:
         """Return whether a file is its predecessor with references rewritten."""

@@ -12,6 +12,8 @@ from nixoci.delta.codecs.splice import SPLICE, splice
 from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.model import SEGMENT_SIZE
+from nixoci.delta.recompress.codec import DEFLATE
+from nixoci.delta.recompress.codec import encode as patch_inflated
 
 _INCOMPRESSIBLE = 0.98
 """Smallest ratio of the size after `zstd -1` to the size before for which data count as incompressible."""
@@ -45,8 +47,8 @@ class Patcher(NamedTuple):
 
 _PATCHERS = {
     Effort.FAST: (Patcher(ZSTD, partial(compress_against, level=3)),),
-    Effort.DEFAULT: (Patcher(HDIFF, patch),),
-    Effort.BEST: (Patcher(HDIFF, patch),),
+    Effort.DEFAULT: (Patcher(HDIFF, patch), Patcher(DEFLATE, patch_inflated)),
+    Effort.BEST: (Patcher(HDIFF, patch), Patcher(DEFLATE, patch_inflated)),
 }
 """The codecs that are tried besides plain and splice."""
 
