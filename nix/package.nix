@@ -6,6 +6,7 @@
   skopeo,
   composefs,
   erofs-utils,
+  gzip,
 }:
 let
   inherit (lib.importTOML ../pyproject.toml) project;
@@ -53,6 +54,7 @@ python3Packages.buildPythonApplication {
       skopeo
       composefs
       erofs-utils
+      gzip
     ])
   ];
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import TYPE_CHECKING
 
 from nixoci.delta import reupnix
+from nixoci.delta.codecs.registry import decode
 from nixoci.delta.effort import Effort
+from nixoci.delta.recompress.codec import DEFLATE, encode
 from tests.delta.forgery import Forger, frames, seal
+from tests.delta.recompress.samples import gzip_file, text, zip_archive
 from tests.delta.test_reupnix import read
 from tests.delta.trees import Spec, closure, delta, rebuild, store_path
 from tests.fuzz.step import Step
@@ -44,6 +48,28 @@ def deltas(random: Random, folder: Path) -> list[Step]:
     (folder / "delta").write_bytes(stream)
     (folder / "spool").mkdir()
     return [Step(run=lambda: _rebuild(stream, folder), makes=["spool"])]
+
+
+def deflate_payloads(random: Random, folder: Path) -> list[Step]:
+    """Payloads of the codec deflate with changed bytes, also on another old content than their own."""
+    size = random.choice((500, 9000))
+    old, new = (zip_archive({"a": text(seed, size), "b": text(seed, size // 2)}) for seed in (1, 2))
+    if random.random() < 0.3:
+        old, new = (gzip_file(text(seed, size), level=6) for seed in (1, 2))
+    payload = encode(old, new) or b"z\x06\0\0"
+    if random.random() < 0.3:
+        old = changed_bytes(random, old)
+    for _ in range(random.choice((0, 1, 1, 3))):
+        payload = changed_bytes(random, payload) or b"z"
+    (folder / "payload").write_bytes(payload)
+    limit = random.choice((100, 10_000, 1 << 20))
+    return [Step(run=lambda: _decode(payload, old, limit))]
+
+
+def _decode(payload: bytes, old: bytes, limit: int) -> None:
+    made = decode(DEFLATE.number, payload, old, limit)
+    if len(made) > limit:
+        raise AssertionError(f"{len(made)} bytes of at most {limit}, crc {zlib.crc32(made)}")
 
 
 def _rebuild(stream: bytes, folder: Path) -> None:

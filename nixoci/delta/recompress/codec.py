@@ -125,4 +125,4 @@ def _decode(data: bytes, old: bytes, limit: int) -> bytes:
     return deflate_streams(inflated, streams, lambda data: payload.encoder.deflate(data, payload.level), limit)
 
 
-DEFLATE = Codec(number=5, name="deflate", decode=_decode)
+DEFLATE = Codec(number=5, name="deflate", version=2, decode=_decode)
