@@ -5,6 +5,8 @@ from functools import partial
 from typing import NamedTuple
 
 from nixoci.compression import compress
+from nixoci.delta.cds.codec import CDS
+from nixoci.delta.cds.codec import encode as patch_archive
 from nixoci.delta.codecs.hdiff import HDIFF, patch
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
@@ -39,16 +41,20 @@ class Patcher(NamedTuple):
         codec: The codec.
         make: Takes an old segment of at least `MIN_PREFIX` bytes and the content; returns the payload, or None if the
             codec does not suit them.
+        last: Whether no further codec is tried on contents that this one suits: its payload has a patch of more alike
+            contents in it than they are.
     """
 
     codec: Codec
     make: Callable[[bytes, bytes], bytes | None]
+    last: bool = False
 
 
+_OF_FORMATS = (Patcher(CDS, patch_archive, last=True), Patcher(DEFLATE, patch_inflated, last=True))
 _PATCHERS = {
     Effort.FAST: (Patcher(ZSTD, partial(compress_against, level=3)),),
-    Effort.DEFAULT: (Patcher(HDIFF, patch), Patcher(DEFLATE, patch_inflated)),
-    Effort.BEST: (Patcher(HDIFF, patch), Patcher(DEFLATE, patch_inflated)),
+    Effort.DEFAULT: (*_OF_FORMATS, Patcher(HDIFF, patch)),
+    Effort.BEST: (*_OF_FORMATS, Patcher(HDIFF, patch)),
 }
 """The codecs that are tried besides plain and splice."""
 
@@ -98,6 +104,8 @@ def encode(
             payload = patcher.make(old, new)
             if payload is not None and len(payload) <= limit:
                 candidates.append(Encoded(patcher.codec, payload))
+                if patcher.last:
+                    break
     return _smallest(candidates)
 
 

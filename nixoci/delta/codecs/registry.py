@@ -1,5 +1,6 @@
 """All codecs by their number, and decoding by any of them."""
 
+from nixoci.delta.cds.codec import CDS
 from nixoci.delta.codecs.hdiff import HDIFF
 from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.plain import PLAIN
@@ -8,7 +9,7 @@ from nixoci.delta.codecs.zstd import ZSTD
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.errors import DeltaError
 
-CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, DEFLATE)}
+CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, DEFLATE, CDS)}
 
 
 def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
