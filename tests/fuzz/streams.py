@@ -7,9 +7,11 @@ import zlib
 from typing import TYPE_CHECKING
 
 from nixoci.delta import reupnix
+from nixoci.delta.cds import codec as cds
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.effort import Effort
 from nixoci.delta.recompress.codec import DEFLATE, encode
+from tests.delta.cds.samples import archive, names
 from tests.delta.forgery import Forger, frames, seal
 from tests.delta.recompress.samples import gzip_file, text, zip_archive
 from tests.delta.test_reupnix import read
@@ -20,6 +22,8 @@ from tests.fuzz.values import changed_bytes
 if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
+
+    from nixoci.delta.codecs.model import Codec
 
 
 def deltas(random: Random, folder: Path) -> list[Step]:
@@ -66,8 +70,23 @@ def deflate_payloads(random: Random, folder: Path) -> list[Step]:
     return [Step(run=lambda: _decode(payload, old, limit))]
 
 
-def _decode(payload: bytes, old: bytes, limit: int) -> None:
-    made = decode(DEFLATE.number, payload, old, limit)
+def cds_payloads(random: Random, folder: Path) -> list[Step]:
+    """Payloads of the codec cds with changed bytes, also on another old content than their own."""
+    count = random.choice((100, 300))
+    old = archive(names(count), buckets=70, objects=200)
+    new = archive(names(count, more=random.randrange(9)), buckets=random.choice((70, 90)), objects=200)
+    payload = cds.encode(old, new) or b""
+    if random.random() < 0.3:
+        old = changed_bytes(random, old)
+    for _ in range(random.choice((0, 1, 1, 3))):
+        payload = changed_bytes(random, payload) or b"\0"
+    (folder / "payload").write_bytes(payload)
+    limit = random.choice((100, len(new)))
+    return [Step(run=lambda: _decode(payload, old, limit, cds.CDS))]
+
+
+def _decode(payload: bytes, old: bytes, limit: int, codec: Codec = DEFLATE) -> None:
+    made = decode(codec.number, payload, old, limit)
     if len(made) > limit:
         raise AssertionError(f"{len(made)} bytes of at most {limit}, crc {zlib.crc32(made)}")
 

@@ -1,8 +1,8 @@
 """The hash table of an archive's symbols (`CompactHashtable` of HotSpot), which follows from the symbols.
 
-It has two arrays of words of four bytes: for each bucket the index of its first entry, and the entries. A bucket's symbols
-are in the order of their addresses. The entry of a symbol is its hash and its offset, or the offset alone in a bucket
-of one. Two bits in the word of a bucket tell these forms apart, and end the array.
+It has two arrays of words of four bytes: for each bucket the index of its first entry, and the entries. The symbols of
+a bucket are in the order of their addresses. The entry of a symbol is its hash and its offset, or the offset alone in
+a bucket of one. Two bits in the word of a bucket tell these forms apart, and end the array.
 """
 
 import struct
