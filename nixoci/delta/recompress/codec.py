@@ -1,5 +1,6 @@
 """The codec: a patch between the inflated forms of the old segment and the content."""
 
+import hashlib
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 from nixoci.delta.codecs.hdiff import HDIFF, patch
@@ -11,20 +12,24 @@ from nixoci.delta.recompress.streams import Stream, find_cut_stream, find_stream
 
 _TRIED = 1 << 17
 """Bytes of the largest data that are deflated to find the encoder, if any are smaller."""
+_MOSTLY = 0.25
+"""The part of a content that has to be in deflate streams: a program may have a small archive in it."""
+_MAX_ADDED = 24 << 20
+"""Bytes of the data of the streams that are inflated; bounds the memory of the sender."""
 _ENOUGH = 1 << 17
 """Bytes of a stream's start that tell the encoder."""
 
 
 def encode(old: bytes, new: bytes) -> bytes | None:
-    """Return the payload of `new`, or None if no encoder makes its deflate streams again.
+    """Return the payload of `new`, or None if it is not mostly deflate streams that an encoder makes again.
 
     Streams that both contents have stay deflated.
     """
     found = list(find_streams(new, MAX_INFLATED))
-    if not found:
+    if sum(stream.end - stream.start for stream in found) < len(new) * _MOSTLY:
         return None
     old_found = list(find_streams(old, MAX_INFLATED))
-    both = _deflated(old, old_found) & _deflated(new, found)
+    both = {_digest(old, stream) for stream in old_found} & {_digest(new, stream) for stream in found}
     found = list(_chosen(new, found, both))
     made = _find_encoder(new, found)
     if made is None:
@@ -84,12 +89,12 @@ def _encoders(stream: Stream) -> Iterator[tuple[Encoder, int]]:
                 yield encoder, level
 
 
-def _deflated(content: bytes, streams: Iterable[Stream]) -> set[bytes]:
-    return {content[stream.start : stream.end] for stream in streams}
+def _digest(content: bytes, stream: Stream) -> bytes:
+    return hashlib.sha256(memoryview(content)[stream.start : stream.end]).digest()
 
 
 def _chosen(content: bytes, streams: Iterable[Stream], both: Container[bytes]) -> Iterator[Stream]:
-    return (stream for stream in streams if content[stream.start : stream.end] not in both)
+    return (stream for stream in streams if _digest(content, stream) not in both)
 
 
 def _is_made_by(encoder: Encoder, level: int, content: bytes, stream: Stream) -> bool:
@@ -99,7 +104,7 @@ def _is_made_by(encoder: Encoder, level: int, content: bytes, stream: Stream) ->
 
 def _within(content: bytes, streams: Iterable[Stream], most: int) -> Iterator[Stream]:
     """Yield the first streams that may be inflated."""
-    left = MAX_INFLATED - len(content)
+    left = min(_MAX_ADDED, MAX_INFLATED - len(content))
     for stream in streams:
         if not most:
             return

@@ -76,6 +76,13 @@ def test_what_no_encoder_makes_again_has_no_payload(new: bytes) -> None:
     assert encode(gzip_file(text(2, 50_000)), new) is None
 
 
+def test_a_program_with_a_small_archive_in_it_has_no_payload() -> None:
+    program = random.Random(1).randbytes(40_000)
+    old, new = (zip_archive({"a": text(seed, 9000)}) for seed in (1, 2))
+    assert encode(program + old, program + new) is None
+    assert encode(program[:5000] + old, program[:5000] + new) is not None
+
+
 def test_a_machine_without_the_encoders_makes_no_such_payload(monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = (zip_archive({"a": text(seed, 9000)}) for seed in (1, 2))
     payload = encode(old, new)
