@@ -2,7 +2,7 @@
 
 from nixoci.delta.cds.payload import Payload, pack_payload, read_payload
 from nixoci.delta.cds.pointers import Words, find_address, find_moves
-from nixoci.delta.cds.symbols import blank_table, fill_table, find_table
+from nixoci.delta.cds.reduced import find_derived, reduce, restore
 from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_covers
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 
@@ -17,28 +17,25 @@ def encode(old: bytes, new: bytes) -> bytes | None:
     address = find_address(new)
     if address is None or address != find_address(old):
         return None
-    table = find_table(new)
-    blank = bytearray(new)
-    if table is not None:
-        blank_table(blank, table)
-    new_words, old_words = Words(bytes(blank), address), Words(old, address)
-    covers = patch_covers(patch(old_words.blanked(), new_words.blanked()))
-    moves = find_moves(old_words, new_words, covers)
-    patched = patch(old_words.moved(moves), bytes(blank))
-    return pack_payload(Payload(address=address, moves=moves, table=table, patch=patched))
+    old_derived, derived = find_derived(old, address), find_derived(new, address)
+    old_words = Words(reduce(old, old_derived, address), address)
+    reduced = reduce(new, derived, address)
+    new_words = Words(reduced, address)
+    moves = find_moves(old_words, new_words, patch_covers(patch(old_words.blanked(), new_words.blanked())))
+    return pack_payload(
+        Payload(
+            address=address, moves=moves, old=old_derived, new=derived, patch=patch(old_words.moved(moves), reduced)
+        )
+    )
 
 
 def _decode(data: bytes, old: bytes, limit: int) -> bytes:
     payload = read_payload(data)
-    new = HDIFF.decode(payload.patch, Words(old, payload.address).moved(payload.moves), limit)
-    if payload.table is None:
-        return new
-    filled = bytearray(new)
     try:
-        fill_table(filled, payload.table)
-    except (ValueError, OverflowError) as error:
-        raise CorruptPayloadError(f"a table of symbols cannot be made ({error})") from error
-    return bytes(filled)
+        moved = Words(reduce(old, payload.old, payload.address), payload.address).moved(payload.moves)
+        return restore(HDIFF.decode(payload.patch, moved, limit), payload.new, payload.address)
+    except ValueError as error:
+        raise CorruptPayloadError(f"a class data archive cannot be made ({error})") from error
 
 
 CDS = Codec(number=6, name="cds", version=2, decode=_decode)

@@ -4,13 +4,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
+from nixoci.delta.cds.bitmap import Bitmap
 from nixoci.delta.cds.pointers import Move
+from nixoci.delta.cds.reduced import Derived
 from nixoci.delta.cds.symbols import SymbolTable
 from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.format.numbers import pack_varint, read_varint
 
 _MAX_MOVES = 1 << 18
-_TABLE_NUMBERS = 7
+_TABLE_NUMBERS = 8
+_BITMAP_NUMBERS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +23,15 @@ class Payload:
     Attributes:
         address: The address at which both archives were dumped.
         moves: The moves of targets.
-        table: The table of symbols of the new archive, if it is made from them.
-        patch: The patch from the old archive with moved pointers to the new one without that table.
+        old: The parts of the old archive that follow from the rest.
+        new: Those of the new one.
+        patch: The patch from the reduced old archive with moved pointers to the reduced new one.
     """
 
     address: int
     moves: Sequence[Move]
-    table: SymbolTable | None
+    old: Derived
+    new: Derived
     patch: bytes
 
 
@@ -40,8 +45,9 @@ def pack_payload(payload: Payload) -> bytes:
         turn = move.shift - shift
         turns.append(turn << 1 if turn >= 0 else ~turn << 1 | 1)
         start, shift = move.start, move.shift
-    table = (1, *astuple(payload.table)) if payload.table is not None else (0,)
-    for number in (*steps, *turns, *table):
+    parts = (payload.old.table, payload.old.bitmap, payload.new.table, payload.new.bitmap)
+    described = [number for part in parts for number in ((0,) if part is None else (1, *astuple(part)))]
+    for number in (*steps, *turns, *described):
         packed += pack_varint(number)
     return bytes(packed) + payload.patch
 
@@ -63,7 +69,13 @@ def read_payload(data: bytes) -> Payload:
             raise CorruptPayloadError(f"{count} moves of pointers, at most {_MAX_MOVES} are allowed")
         steps = [number() for _ in range(count)]
         turns = [number() for _ in range(count)]
-        table = SymbolTable(*(number() for _ in range(_TABLE_NUMBERS))) if number() else None
+        old, new = (
+            Derived(
+                SymbolTable(*(number() for _ in range(_TABLE_NUMBERS))) if number() else None,
+                Bitmap(*(number() for _ in range(_BITMAP_NUMBERS))) if number() else None,
+            )
+            for _ in range(2)
+        )
     except (IndexError, OverflowError) as error:
         raise CorruptPayloadError("a truncated list of moves of pointers") from error
     moves, start, shift = [], 0, 0
@@ -71,4 +83,4 @@ def read_payload(data: bytes) -> Payload:
         start += step
         shift += turn >> 1 ^ -(turn & 1)
         moves.append(Move(start, shift))
-    return Payload(address=address, moves=moves, table=table, patch=source.read())
+    return Payload(address=address, moves=moves, old=old, new=new, patch=source.read())

@@ -1,4 +1,7 @@
-"""The hash table of an archive's symbols (`CompactHashtable` of HotSpot), which follows from the symbols.
+"""The random numbers in an archive's symbols, and the hash table of these, which follow from the symbols.
+
+A symbol has a random number (`os::random` of HotSpot), its text and the length of that. A JVM that writes an archive
+draws these numbers from a fixed seed, in the order of the symbols. The table is a `CompactHashtable`.
 
 It has two arrays of words of four bytes: for each bucket the index of its first entry, and the entries. The symbols of
 a bucket are in the order of their addresses. The entry of a symbol is its hash and its offset, or the offset alone in
@@ -9,11 +12,16 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WORD = 4
+_SEED = 0x12345678
+_MULTIPLIER, _MODULUS = 16807, (1 << 31) - 1
+_RANDOM = slice(2, 4)
+"""The random number in a symbol."""
+
 _HEADER = struct.Struct("<4xH")
-"""The start of a symbol: its hash and references, and the length of its text."""
+"""The start of a symbol: its references and random number, and the length of its text."""
 _SHORTEST = 2
 """Bytes of text that each symbol has room for."""
 _ALIGNED = 8
@@ -47,6 +55,7 @@ class SymbolTable:
         first: The offset of the first symbol.
         symbols: The number of symbols.
         skew: The difference of a symbol's offset in the archive from the one in its entry.
+        seed: The seed of the random numbers, 0 if they do not follow.
     """
 
     buckets: int
@@ -56,6 +65,7 @@ class SymbolTable:
     first: int
     symbols: int
     skew: int
+    seed: int
 
 
 def find_table(content: bytes) -> SymbolTable | None:
@@ -63,35 +73,51 @@ def find_table(content: bytes) -> SymbolTable | None:
     words = array("I", content[: len(content) // WORD * WORD])
     if sys.byteorder == "big":
         words.byteswap()
-    for table in _candidates(content, words):
-        filled = bytearray(content)
-        blank_table(filled, table)
-        try:
-            fill_table(filled, table)
-        except ValueError:
-            continue
-        if filled == content:
-            return table
+    for candidate in _candidates(content, words):
+        for table in (replace(candidate, seed=_SEED), candidate):
+            filled = bytearray(content)
+            try:
+                blank_table(filled, table)
+                fill_table(filled, table)
+            except ValueError:
+                continue
+            if filled == content:
+                return table
     return None
 
 
 def blank_table(content: bytearray, table: SymbolTable) -> None:
-    """Fill the arrays of a table with zeros."""
-    content[table.buckets : table.buckets + (table.count + 1) * WORD] = bytes((table.count + 1) * WORD)
-    content[table.entries : table.entries + table.words * WORD] = bytes(table.words * WORD)
+    """Fill the arrays of a table, and the random numbers of its symbols, with zeros.
+
+    Raises:
+        ValueError: They are not in the archive.
+    """
+    _check(table)
+    if table.seed:
+        for at, _ in _symbols(content, table):
+            content[at + _RANDOM.start : at + _RANDOM.stop] = bytes(2)
+    _write(content, table.buckets, bytes((table.count + 1) * WORD))
+    _write(content, table.entries, bytes(table.words * WORD))
 
 
 def fill_table(content: bytearray, table: SymbolTable) -> None:
-    """Write the arrays of a table from its symbols.
+    """Write the arrays of a table from its symbols, and their random numbers.
 
     Raises:
         ValueError: They are not in the archive, or do not fit each other.
     """
-    if not 0 < table.count <= _MAX_BUCKETS or table.symbols > _MAX_SYMBOLS:
-        raise ValueError(f"a table of {table.symbols} symbols in {table.count} buckets")
+    _check(table)
     by_bucket: list[list[tuple[int, int]]] = [[] for _ in range(table.count)]
-    for value, at in _symbols(content, table):
-        by_bucket[value % table.count].append((value, at - table.skew))
+    state = table.seed
+    for at, text in _symbols(content, table):
+        place = at - table.skew
+        if not 0 <= place < 1 << 32:
+            raise ValueError(f"a symbol at byte {at}, before the dump")
+        value = hash_code(text)
+        by_bucket[value % table.count].append((value, place))
+        if table.seed:
+            state = state * _MULTIPLIER % _MODULUS
+            content[at + _RANDOM.start : at + _RANDOM.stop] = (state & 0xFFFF).to_bytes(2, "little")
     buckets, entries = array("I"), array("I")
     for bucket in by_bucket:
         single = len(bucket) == 1
@@ -101,12 +127,20 @@ def fill_table(content: bytearray, table: SymbolTable) -> None:
     if len(entries) != table.words:
         raise ValueError(f"a table of symbols with {len(entries)} words, expected {table.words}")
     for start, words in ((table.buckets, buckets), (table.entries, entries)):
-        end = start + len(words) * WORD
-        if end > len(content):
-            raise ValueError(f"a table of symbols ends at byte {end} of {len(content)}")
         if sys.byteorder == "big":
             words.byteswap()
-        content[start:end] = words.tobytes()
+        _write(content, start, words.tobytes())
+
+
+def _check(table: SymbolTable) -> None:
+    if not 0 < table.count <= _MAX_BUCKETS or max(table.symbols, table.words // 2) > _MAX_SYMBOLS:
+        raise ValueError(f"a table of {table.symbols} symbols in {table.count} buckets with {table.words} words")
+
+
+def _write(content: bytearray, start: int, data: bytes) -> None:
+    if start + len(data) > len(content):
+        raise ValueError(f"a table of symbols ends at byte {start + len(data)} of {len(content)}")
+    content[start : start + len(data)] = data
 
 
 def hash_code(text: bytes) -> int:
@@ -117,14 +151,12 @@ def hash_code(text: bytes) -> int:
     return value
 
 
-def _symbols(content: bytes | bytearray, table: SymbolTable) -> Iterator[tuple[int, int]]:
-    """Yield the hash and the offset of each symbol."""
+def _symbols(content: bytes | bytearray, table: SymbolTable) -> Iterator[tuple[int, bytes]]:
+    """Yield the offset and the text of each symbol."""
     at = table.first
     for _ in range(table.symbols):
         end, text = _symbol(content, at)
-        if not 0 <= at - table.skew < 1 << 32:
-            raise ValueError(f"a symbol at byte {at}, before the dump")
-        yield hash_code(text), at
+        yield at, text
         at = end
 
 
@@ -159,6 +191,7 @@ def _candidates(content: bytes, words: "array[int]") -> Iterator[SymbolTable]:
                         first=min(found) + skew,
                         symbols=len(found),
                         skew=skew,
+                        seed=0,
                     )
 
 

@@ -41,14 +41,29 @@ def test_archives_are_made_again(more: int, buckets: int, old_tail: bytes, new_t
     assert decode(CDS.number, payload, old, len(new)) == new
 
 
-def test_an_archive_without_a_table_that_can_be_made_again_has_its_pointers_moved() -> None:
+def test_what_does_not_follow_is_sent() -> None:
+    sound = read_payload(encode(OLD, NEW) or b"")
+    assert sound.old.table is not None
+    assert sound.old.bitmap is not None
+    assert sound.new.table is not None
+    assert sound.new.bitmap is not None
+    assert sound.new.table.seed
     new = bytearray(NEW)
-    new[-4] ^= 1
+    new[sound.new.table.entries + 4] ^= 1
+    new[sound.new.bitmap.offset + 999] ^= 255
     payload = encode(OLD, bytes(new))
     assert payload is not None
-    assert read_payload(payload).table is None
+    assert read_payload(payload).new.table is None
+    assert read_payload(payload).new.bitmap == sound.new.bitmap
     assert read_payload(payload).moves
     assert decode(CDS.number, payload, OLD, len(new)) == new
+    undrawn = archive(names(2000, more=9), drawn=False)
+    payload = encode(OLD, undrawn)
+    assert payload is not None
+    table = read_payload(payload).new.table
+    assert table is not None
+    assert not table.seed
+    assert decode(CDS.number, payload, OLD, len(undrawn)) == undrawn
 
 
 def test_what_is_no_archive_has_no_payload() -> None:
@@ -69,11 +84,17 @@ def _payload(*numbers: int) -> bytes:
         (b"", "a truncated list of moves of pointers"),
         (_payload(0, 2, 1, 1, 1), "a truncated list of moves of pointers"),
         (_payload(0, 0, 1, 1, 1), "a truncated list of moves of pointers"),
+        (_payload(0, 0, 0, 0, 0, 1, 1), "a truncated list of moves of pointers"),
         (_payload(0, 1 << 20), "1048576 moves of pointers, at most 262144 are allowed"),
-        (_payload(0, 0, 0), "a patch is cut short"),
+        (_payload(0, 0, 0, 0, 0, 0), "a patch is cut short"),
         (
-            _payload(0, 0, 1, 0, 64, 0, 64, 0, 1 << 18, 0) + patch(OLD, OLD[:99]),
-            "a table of symbols cannot be made (a symbol at byte",
+            _payload(0, 0, 1, 0, 64, 0, 64, 0, 1 << 18, 0, 1, 0, 0, 0),
+            "a class data archive cannot be made (a symbol at",
+        ),
+        (_payload(0, 0, 0, 1, 0, 1 << 60, 0, 0), "a class data archive cannot be made (a bitmap of the words"),
+        (
+            _payload(0, 0, 0, 0, 0, 1, 7, 8) + patch(OLD, OLD[:99]),
+            "a class data archive cannot be made (a bitmap of the words from byte 7 on at byte 8 of 99",
         ),
     ],
 )

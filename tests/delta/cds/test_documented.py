@@ -12,8 +12,8 @@ from nixoci.delta.cds.codec import encode
 from tests.delta.cds.samples import archive, names
 
 
-def numbers(data: bytes) -> tuple[list[int], bytes]:
-    """Return the numbers of a payload without its patch, and that patch."""
+def numbers(data: bytes) -> tuple[list[int], list[list[int]], bytes]:
+    """Return the address and the moves of a payload, its parts that follow from the rest, and its patch."""
 
     def number() -> int:
         nonlocal data
@@ -27,37 +27,73 @@ def numbers(data: bytes) -> tuple[list[int], bytes]:
 
     found = [number(), number()]
     found += [number() for _ in range(2 * found[1])]
-    found.append(number())
-    return found + [number() for _ in range(7 * found[-1])], data
+    parts = [[number() for _ in range(count)] if number() else [] for count in (8, 2, 8, 2)]
+    return found, parts, data
 
 
 def apply(payload: bytes, old: bytes) -> bytes:
-    (address, count, *rest), patch = numbers(payload)
+    (address, count, *rest), (old_table, old_bitmap, table, bitmap), patch = numbers(payload)
     moves, start, shift = [], 0, 0
     for step, turn in zip(rest[:count], rest[count : 2 * count], strict=True):
         start += step
         shift += turn // 2 if turn % 2 == 0 else -(turn + 1) // 2
         moves.append((start, shift))
     moved = bytearray(old)
+    if old_bitmap:
+        flip(moved, address, *old_bitmap)
+    if old_table:
+        blank(moved, *old_table)
     for at in range(0, len(old) - 7, 8):
-        (value,) = struct.unpack_from("<Q", old, at)
+        (value,) = struct.unpack_from("<Q", moved, at)
         if address <= value < address + 64 * 2**20:
             before = [shift for start, shift in moves if start <= value - address]
             struct.pack_into("<Q", moved, at, (value + (before[-1] if before else 0)) % 2**64)
     new = bytearray(hdiffpatch.apply(bytes(moved), b"HDIFF13&\0" + patch))
-    table = rest[2 * count + 1 :]
     if table:
         write_table(new, *table)
+    if bitmap:
+        flip(new, address, *bitmap)
     return bytes(new)
 
 
+def flip(content: bytearray, address: int, start: int, offset: int) -> None:
+    size = min((offset - start) // 64, len(content) - offset)
+    for bit in range(8 * size):
+        (value,) = struct.unpack_from("<Q", content, start + 8 * bit)
+        if address <= value < address + 64 * 2**20:
+            content[offset + bit // 8] ^= 1 << bit % 8
+
+
+def blank(  # noqa: PLR0917 - the numbers of a payload, in order
+    content: bytearray,
+    buckets: int,
+    count: int,
+    entries: int,
+    words: int,
+    first: int,
+    symbols: int,
+    _skew: int,
+    seed: int,
+) -> None:
+    at = first
+    for _ in range(symbols if seed else 0):
+        content[at + 2 : at + 4] = bytes(2)
+        (length,) = struct.unpack_from("<H", content, at + 4)
+        at += max(8, (6 + length + 7) // 8 * 8)
+    content[buckets : buckets + 4 * (count + 1)] = bytes(4 * (count + 1))
+    content[entries : entries + 4 * words] = bytes(4 * words)
+
+
 def write_table(  # noqa: PLR0917 - the numbers of a payload, in order
-    new: bytearray, buckets: int, count: int, entries: int, words: int, first: int, symbols: int, skew: int
+    new: bytearray, buckets: int, count: int, entries: int, words: int, first: int, symbols: int, skew: int, seed: int
 ) -> None:
     by_bucket = defaultdict(list)
     at = first
     for _ in range(symbols):
         (length,) = struct.unpack_from("<H", new, at + 4)
+        seed = seed * 16807 % (2**31 - 1)
+        if seed:
+            struct.pack_into("<H", new, at + 2, seed % 2**16)
         value = 0
         for byte in new[at + 6 : at + 6 + length]:
             value = (value * 31 + byte) % 2**32
