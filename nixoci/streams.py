@@ -62,12 +62,16 @@ class ThreadedSink:
         self._pool.shutdown()
 
     def write(self, data: Data, /) -> None:
-        """Take the data; they are written once a block is full."""
+        """Take the data; they are written once a block is full.
+
+        Of large data no more than a block waits, so that those of two calls are not in memory together.
+        """
         size = len(data)
         if self._used + size > _THREAD_BLOCK:
             self._hand_over()
         if size > _THREAD_BLOCK:
-            self._write(bytes(data))
+            for start in range(0, size, _THREAD_BLOCK):
+                self._write(bytes(data[start : start + _THREAD_BLOCK]))
         else:
             self._block[self._used : self._used + size] = data
             self._used += size

@@ -1,6 +1,8 @@
 import io
 import os
 import random
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,23 @@ def test_what_a_thread_writes_is_what_is_written_at_once(tmp_path: Path) -> None
         sink.finish()
     made, _, size = nar(tmp_path / "tree")
     assert (out.getvalue(), writer.size) == (made, size)
+
+
+def test_a_thread_that_is_slow_keeps_no_large_data() -> None:
+    class Slow:
+        def write(self, data: bytes | memoryview, /) -> None:
+            sizes.append(len(data))
+            time.sleep(0.01)
+
+    sizes: list[int] = []
+    tracemalloc.start()
+    with ThreadedSink(Slow()) as sink:
+        for _ in range(3):
+            sink.write(bytes(8 << 20))
+            assert tracemalloc.get_traced_memory()[0] < 6 << 20
+        sink.finish()
+    tracemalloc.stop()
+    assert sum(sizes) == 24 << 20
 
 
 def test_a_thread_that_cannot_write_says_so() -> None:

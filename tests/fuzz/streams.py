@@ -10,9 +10,11 @@ from nixoci.delta import reupnix
 from nixoci.delta.cds import codec as cds
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.effort import Effort
+from nixoci.delta.jimage import codec as jimage
 from nixoci.delta.recompress.codec import DEFLATE, encode
 from tests.delta.cds.samples import archive, names
 from tests.delta.forgery import Forger, frames, seal
+from tests.delta.jimage.samples import modules, resources
 from tests.delta.recompress.samples import gzip_file, text, zip_archive
 from tests.delta.test_reupnix import read
 from tests.delta.trees import Spec, closure, delta, rebuild, store_path
@@ -83,6 +85,19 @@ def cds_payloads(random: Random, folder: Path) -> list[Step]:
     (folder / "payload").write_bytes(payload)
     limit = random.choice((100, len(new)))
     return [Step(run=lambda: _decode(payload, old, limit, cds.CDS))]
+
+
+def jimage_payloads(random: Random, folder: Path) -> list[Step]:
+    """Payloads of the codec jimage with changed bytes, also on another old content than their own."""
+    old, new = (modules(resources(60, grown=grown)) for grown in (0, random.randrange(1, 50)))
+    payload = jimage.encode(old, new) or b""
+    if random.random() < 0.3:
+        old = changed_bytes(random, old)
+    for _ in range(random.choice((0, 1, 1, 3))):
+        payload = changed_bytes(random, payload) or b"\0"
+    (folder / "payload").write_bytes(payload)
+    limit = random.choice((100, len(new)))
+    return [Step(run=lambda: _decode(payload, old, limit, jimage.JIMAGE))]
 
 
 def _decode(payload: bytes, old: bytes, limit: int, codec: Codec = DEFLATE) -> None:

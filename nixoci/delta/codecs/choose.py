@@ -14,6 +14,8 @@ from nixoci.delta.codecs.splice import SPLICE, splice
 from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.model import SEGMENT_SIZE
+from nixoci.delta.jimage.codec import JIMAGE
+from nixoci.delta.jimage.codec import encode as patch_modules
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.delta.recompress.codec import encode as patch_inflated
 
@@ -50,7 +52,11 @@ class Patcher(NamedTuple):
     last: bool = False
 
 
-_OF_FORMATS = (Patcher(CDS, patch_archive, last=True), Patcher(DEFLATE, patch_inflated, last=True))
+_OF_FORMATS = (
+    Patcher(CDS, patch_archive, last=True),
+    Patcher(JIMAGE, patch_modules, last=True),
+    Patcher(DEFLATE, patch_inflated, last=True),
+)
 _PATCHERS = {
     Effort.FAST: (Patcher(ZSTD, partial(compress_against, level=3)),),
     Effort.DEFAULT: (*_OF_FORMATS, Patcher(HDIFF, patch)),

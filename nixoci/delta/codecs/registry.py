@@ -6,10 +6,11 @@ from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.splice import SPLICE
 from nixoci.delta.codecs.zstd import ZSTD
+from nixoci.delta.jimage.codec import JIMAGE
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.errors import DeltaError
 
-CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, DEFLATE, CDS)}
+CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, DEFLATE, CDS, JIMAGE)}
 
 
 def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
