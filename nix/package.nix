@@ -18,6 +18,7 @@ let
     python3Packages.fastcrc
     python3Packages.isal
     python3Packages.jinja2
+    python3Packages.numpy
     python3Packages.packaging
     python3Packages.pyyaml
     python3Packages.rich

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 from nixoci.delta import reupnix
 from nixoci.delta.cds import codec as cds
+from nixoci.delta.codecs.elf import ELF
+from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.effort import Effort
+from nixoci.delta.elf import codec as elf
 from nixoci.delta.jimage import codec as jimage
-from nixoci.delta.recompress.codec import DEFLATE, encode
+from nixoci.delta.recompress import codec as recompress
 from tests.delta.cds.samples import archive, names
+from tests.delta.elf.linker import AARCH64, X86_64, changed_program, link, random_program
 from tests.delta.forgery import Forger, frames, seal
 from tests.delta.jimage.samples import modules, resources
 from tests.delta.recompress.samples import gzip_file, text, zip_archive
@@ -62,14 +66,14 @@ def deflate_payloads(random: Random, folder: Path) -> list[Step]:
     old, new = (zip_archive({"a": text(seed, size), "b": text(seed, size // 2)}) for seed in (1, 2))
     if random.random() < 0.3:
         old, new = (gzip_file(text(seed, size), level=6) for seed in (1, 2))
-    payload = encode(old, new) or b"z\x06\0\0"
+    payload = recompress.encode(old, new) or b"z\x06\0\0"
     if random.random() < 0.3:
         old = changed_bytes(random, old)
     for _ in range(random.choice((0, 1, 1, 3))):
         payload = changed_bytes(random, payload) or b"z"
     (folder / "payload").write_bytes(payload)
     limit = random.choice((100, 10_000, 1 << 20))
-    return [Step(run=lambda: _decode(payload, old, limit))]
+    return [Step(run=lambda: _decode(payload, old, limit, recompress.DEFLATE))]
 
 
 def cds_payloads(random: Random, folder: Path) -> list[Step]:
@@ -100,14 +104,28 @@ def jimage_payloads(random: Random, folder: Path) -> list[Step]:
     return [Step(run=lambda: _decode(payload, old, limit, jimage.JIMAGE))]
 
 
-def _decode(payload: bytes, old: bytes, limit: int, codec: Codec = DEFLATE) -> None:
+def _rebuild(stream: bytes, folder: Path) -> None:
+    rebuild(stream, folder, folder / "spool")
+
+
+def elf_patches(random: Random, folder: Path) -> list[Step]:
+    """Patches of ELF files with a changed patch or a changed old file."""
+    program = random_program(random, random.choice((X86_64, AARCH64)), random.randrange(3, 20))
+    old, new = link(program), link(changed_program(random, program))
+    payload = elf.encode(old, new, patch(old, new), patch) or b""
+    if random.random() < 0.7:
+        payload = changed_bytes(random, payload)
+    else:
+        old = changed_bytes(random, old)
+    (folder / "old").write_bytes(old)
+    (folder / "payload").write_bytes(payload)
+    return [Step(run=lambda: _decode(payload, old, 1 << 20, ELF))]
+
+
+def _decode(payload: bytes, old: bytes, limit: int, codec: Codec) -> None:
     made = decode(codec.number, payload, old, limit)
     if len(made) > limit:
         raise AssertionError(f"{len(made)} bytes of at most {limit}, crc {zlib.crc32(made)}")
-
-
-def _rebuild(stream: bytes, folder: Path) -> None:
-    rebuild(stream, folder, folder / "spool")
 
 
 def reupnix_streams(random: Random, folder: Path) -> list[Step]:

@@ -22,7 +22,14 @@ from tests.container.samples import make_image
 from tests.fuzz.documents import DEPLOYMENT, IMAGE_CONFIG, LABELS
 from tests.fuzz.projects import projects, switches
 from tests.fuzz.step import Step, command
-from tests.fuzz.streams import cds_payloads, deflate_payloads, deltas, jimage_payloads, reupnix_streams
+from tests.fuzz.streams import (
+    cds_payloads,
+    deflate_payloads,
+    deltas,
+    elf_patches,
+    jimage_payloads,
+    reupnix_streams,
+)
 from tests.fuzz.tars import NAMES, changed_tar, random_layer
 from tests.fuzz.values import changed_bytes, changed_json, json_text, odd_value
 from tests.host.stacks import random_stack
@@ -312,6 +319,7 @@ TARGETS = {
         deflate_payloads,
         cds_payloads,
         jimage_payloads,
+        elf_patches,
         reupnix_streams,
         texts,
     )

@@ -1,12 +1,13 @@
 """The sender's choice of a codec: the one whose payload is expected to be smallest in the compressed body."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from nixoci.compression import compress
 from nixoci.delta.cds.codec import CDS
 from nixoci.delta.cds.codec import encode as patch_archive
+from nixoci.delta.codecs.elf import ELF, refine
 from nixoci.delta.codecs.hdiff import HDIFF, patch
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
@@ -57,6 +58,21 @@ _OF_FORMATS = (
     Patcher(JIMAGE, patch_modules, last=True),
     Patcher(DEFLATE, patch_inflated, last=True),
 )
+
+
+class Refiner(NamedTuple):
+    """A codec that the sender tries on contents after HDiffPatch.
+
+    Attributes:
+        codec: The codec.
+        make: Takes an old segment, the content and the payload by HDiffPatch; returns the payload, or None if the codec
+            does not suit them.
+    """
+
+    codec: Codec
+    make: Callable[[bytes, bytes, bytes], bytes | None]
+
+
 _PATCHERS = {
     Effort.FAST: (Patcher(ZSTD, partial(compress_against, level=3)),),
     Effort.DEFAULT: (*_OF_FORMATS, Patcher(HDIFF, patch)),
@@ -64,10 +80,16 @@ _PATCHERS = {
 }
 """The codecs that are tried besides plain and splice."""
 
+_REFINERS = (Refiner(ELF, refine),)
+"""The codecs that are tried where HDiffPatch is."""
+
 
 def newest_version(effort: Effort) -> int:
     """Return the newest version of the format that a payload of this effort may need."""
-    return max(patcher.codec.version for patcher in _PATCHERS[effort])
+    codecs = [patcher.codec for patcher in _PATCHERS[effort]]
+    if HDIFF in codecs:
+        codecs += [refiner.codec for refiner in _REFINERS]
+    return max(codec.version for codec in codecs)
 
 
 def is_incompressible(sample: bytes) -> bool:
@@ -106,13 +128,24 @@ def encode(
             return Encoded(SPLICE, spliced)
         candidates.append(Encoded(SPLICE, spliced))
     if len(old) >= MIN_PREFIX and not (incompressible and _are_unrelated(old, new, candidates)):
-        for patcher in _PATCHERS[effort]:
-            payload = patcher.make(old, new)
-            if payload is not None and len(payload) <= limit:
-                candidates.append(Encoded(patcher.codec, payload))
-                if patcher.last:
-                    break
+        candidates += _patches(old, new, effort, limit)
     return _smallest(candidates)
+
+
+def _patches(old: bytes, new: bytes, effort: Effort, limit: int) -> Iterator[Encoded]:
+    """Yield the payloads of at most `limit` bytes by the codecs that an effort tries."""
+    for patcher in _PATCHERS[effort]:
+        payload = patcher.make(old, new)
+        if payload is None:
+            continue
+        if len(payload) <= limit:
+            yield Encoded(patcher.codec, payload)
+            if patcher.last:
+                return
+        for refiner in _REFINERS if patcher.codec is HDIFF else ():
+            refined = refiner.make(old, new, payload)
+            if refined is not None and len(refined) <= limit:
+                yield Encoded(refiner.codec, refined)
 
 
 def _are_unrelated(old: bytes, new: bytes, candidates: Iterable[Encoded]) -> bool:

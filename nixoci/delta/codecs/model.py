@@ -18,6 +18,7 @@ class Codec:
         name: Its name in summaries.
         version: The first version of the format that has it.
         uses_old: Whether decoding takes an old segment.
+        slow: Whether decoding takes so long that it is worth a second thread.
         decode: The receiver's half.
     """
 
@@ -25,6 +26,7 @@ class Codec:
     name: str
     version: int = 1
     uses_old: bool = True
+    slow: bool = False
     decode: Decode
 
 

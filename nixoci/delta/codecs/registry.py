@@ -1,6 +1,7 @@
 """All codecs by their number, and decoding by any of them."""
 
 from nixoci.delta.cds.codec import CDS
+from nixoci.delta.codecs.elf import ELF
 from nixoci.delta.codecs.hdiff import HDIFF
 from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.plain import PLAIN
@@ -10,7 +11,7 @@ from nixoci.delta.jimage.codec import JIMAGE
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.errors import DeltaError
 
-CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, DEFLATE, CDS, JIMAGE)}
+CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, ELF, DEFLATE, CDS, JIMAGE)}
 
 
 def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:

@@ -8,7 +8,8 @@ from nixoci.errors import DeltaError
 
 def test_the_numbers_are_those_of_the_format() -> None:
     named = {number: codec.name for number, codec in CODECS.items()}
-    assert named == {0: "plain", 1: "hdiff", 2: "zstd", 3: "splice", 5: "deflate", 6: "cds", 7: "jimage"}
+    expected = {0: "plain", 1: "hdiff", 2: "zstd", 3: "splice", 4: "elf", 5: "deflate", 6: "cds", 7: "jimage"}
+    assert named == expected
     assert [number for number, codec in CODECS.items() if not codec.uses_old] == [0]
 
 

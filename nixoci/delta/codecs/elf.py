@@ -1,0 +1,27 @@
+"""Patches of ELF files in which references are predicted (`nixoci.delta.elf`)."""
+
+from nixoci.delta.codecs.hdiff import patch
+from nixoci.delta.codecs.model import Codec, CorruptPayloadError
+
+_MAGIC = b"\x7fELF"
+
+
+def refine(old: bytes, new: bytes, patched: bytes) -> bytes | None:
+    """Return the payload of `new`, or None if it suits no ELF codec; `patched` is the payload by HDiffPatch."""
+    if not (old.startswith(_MAGIC) and new.startswith(_MAGIC)):
+        return None
+    from nixoci.delta.elf.codec import encode  # noqa: PLC0415 - numpy takes longer to load than all of the rest
+
+    return encode(old, new, patched, patch)
+
+
+def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
+    from nixoci.delta.elf.codec import decode  # noqa: PLC0415 - as in refine
+
+    try:
+        return decode(payload, old, limit)
+    except (IndexError, OverflowError) as error:
+        raise CorruptPayloadError(f"a patch of an ELF file does not apply ({error})") from error
+
+
+ELF = Codec(number=4, name="elf", version=2, slow=True, decode=_decode)

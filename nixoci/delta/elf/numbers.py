@@ -1,0 +1,53 @@
+"""Columns of numbers, packed as in the rest of a delta: seven bits a byte, the lowest first."""
+
+import numpy as np
+
+from nixoci.delta.elf.layout import Numbers
+
+_MAX_BYTES = 5
+"""Bytes of the largest number: 35 bits, so that no sum of a column exceeds 64."""
+
+
+def pack_column(numbers: Numbers) -> bytes:
+    """Pack numbers from 0 to 2^35 - 1."""
+    lengths = np.ones(len(numbers), np.int64)
+    for byte in range(1, _MAX_BYTES):
+        lengths += numbers >> (7 * byte) > 0
+    packed = np.zeros(int(lengths.sum()), np.uint8)
+    starts = np.cumsum(lengths) - lengths
+    for byte in range(_MAX_BYTES):
+        chosen = lengths > byte
+        more = (lengths[chosen] > byte + 1).astype(np.int64) << 7
+        packed[starts[chosen] + byte] = numbers[chosen] >> (7 * byte) & 0x7F | more
+    return packed.tobytes()
+
+
+def unpack_column(data: bytes, most: int) -> Numbers:
+    """Return the numbers of a column.
+
+    Raises:
+        ValueError: They are more than `most`, cut short or too large.
+    """
+    packed = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(packed < 0x80)
+    if len(ends) > most or (len(packed) and (not len(ends) or ends[-1] != len(packed) - 1)):
+        raise ValueError(f"a column of {len(data)} bytes with {len(ends)} numbers")
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[: len(ends)]
+    lengths = ends - starts + 1
+    if len(lengths) and lengths.max() > _MAX_BYTES:
+        raise ValueError(f"a number of {lengths.max()} bytes in a column")
+    numbers = np.zeros(len(ends), np.int64)
+    for byte in range(_MAX_BYTES):
+        chosen = lengths > byte
+        numbers[chosen] |= (packed[starts[chosen] + byte].astype(np.int64) & 0x7F) << (7 * byte)
+    return numbers
+
+
+def fold(numbers: Numbers) -> Numbers:
+    """Return non-negative numbers for signed ones: 0, -1, 1, -2 and so on become 0, 1, 2, 3."""
+    return numbers << 1 ^ numbers >> 63
+
+
+def unfold(numbers: Numbers) -> Numbers:
+    """Undo `fold`."""
+    return numbers >> 1 ^ -(numbers & 1)

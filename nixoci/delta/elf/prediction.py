@@ -1,0 +1,107 @@
+"""The prediction of a new file from an old one, and the corrections that make its address map right."""
+
+import numpy as np
+
+from nixoci.delta.elf.address_map import AddressMap
+from nixoci.delta.elf.fields import PAGE, Fields, Form, within
+from nixoci.delta.elf.label_form import find_references, label_values, relative_index
+from nixoci.delta.elf.layout import Bytes, Layout, Numbers
+from nixoci.delta.elf.tables import find_addresses
+
+_NONE = np.zeros(0, np.int64)
+_WORTH = 2
+"""References by which a correction has to be right more often than the address map."""
+
+
+class Old:
+    """An old file with its references."""
+
+    def __init__(self, data: Bytes, layout: Layout) -> None:
+        self.data = data
+        self.layout = layout
+        found = find_references(data, layout)
+        self.fields = [*found.fields, *find_addresses(data, layout)]
+        self._unwind = found.unwind
+
+    def predict(self, move: AddressMap, new: Layout) -> Bytes:
+        """Return the old file in label form, its references as they are in the new file by an address map."""
+        predicted = self.data.copy()
+        relative_index(self._unwind, self.data, self.layout, predicted)
+        for one in self.fields:
+            known = one.targets >= 0
+            self._write(predicted, one.chosen(known), move, new)
+            if one.form is Form.LABEL and not known.all():
+                others = one.chosen(~known)
+                values = others.slot.read(self.data, others.at)
+                others.slot.write(predicted, others.at, label_values(others, values, move(others.bases), new.span))
+        return predicted
+
+    def correct(self, move: AddressMap, labels: Bytes, new: Layout) -> tuple[Numbers, Numbers]:
+        """Return the old addresses that most references say go elsewhere, and how far from where `move` has them.
+
+        Args:
+            move: The address map from the covers alone.
+            labels: The new file in label form.
+            new: Its layout.
+        """
+        pairs = [_seen(one, move, labels, new, self.layout) for one in self.fields]
+        old, found = (np.concatenate([_NONE, *column]) for column in zip(*pairs, strict=True))
+        order = np.lexsort((found, old))
+        old, found = old[order], found[order]
+        first = np.flatnonzero(np.concatenate([[True], (old[1:] != old[:-1]) | (found[1:] != found[:-1])])[: len(old)])
+        counts = np.diff(np.append(first, len(old)))
+        old, found = old[first], found[first]
+        expected = move(old)
+        order = np.lexsort((found, -counts, old))
+        best = order[np.concatenate([[True], np.diff(old[order]) != 0])[: len(order)]]
+        right = np.zeros(len(old), np.int64)
+        right[found == expected] = counts[found == expected]
+        agreeing = np.zeros(len(best), np.int64)
+        np.add.at(agreeing, np.searchsorted(old[best], old), right)
+        pays = (counts[best] >= agreeing + _WORTH) & (found[best] != expected[best])
+        best = best[pays]
+        return old[best], found[best] - expected[best]
+
+    @staticmethod
+    def _write(predicted: Bytes, fields: Fields, move: AddressMap, new: Layout) -> None:
+        """Write references with a target."""
+        section = new.named(fields.section) if fields.section else None
+        values = move(fields.targets)
+        match fields.form:
+            case Form.LABEL:
+                values //= fields.unit
+            case Form.DISTANCE:
+                values = (values - move(fields.bases)) // fields.unit
+            case Form.ADDRESS:
+                values += new.low
+            case Form.LENGTH:
+                values = move(fields.targets - 1) + 1 - move(fields.bases)
+            case Form.BACKWARD | Form.INDEX:
+                if section is None:
+                    return
+                values, rest = np.divmod(values - section.address, fields.unit)
+                fits = (rest == 0) & (values >= 0)
+                fields, values = fields.chosen(fits), values[fits] + (fields.form is Form.BACKWARD)
+        fields.slot.write(predicted, fields.at, values)
+
+
+def _seen(fields: Fields, move: AddressMap, labels: Bytes, new: Layout, old: Layout) -> tuple[Numbers, Numbers]:
+    """Return the targets of references in the old file, and those of the same references in the new file."""
+    exact = fields.form in {Form.DISTANCE, Form.ADDRESS, Form.LOW} or (fields.form is Form.LABEL and fields.unit < PAGE)
+    if not exact:
+        return _NONE, _NONE
+    places = move.places(fields.at, fields.slot.width)
+    known = (places >= 0) & (fields.targets >= 0)
+    if fields.page is not None:
+        pages = move.places(fields.bases, fields.slot.width)
+        known &= pages >= 0
+    at, targets = places[known], fields.targets[known]
+    found = fields.slot.read(labels, at) * fields.unit
+    if fields.form is Form.DISTANCE:
+        found += new.addresses(at) + fields.bases[known] - old.addresses(fields.at[known])
+    elif fields.form is Form.ADDRESS:
+        found -= new.low
+    elif fields.page is not None:
+        found += fields.page.read(labels, pages[known]) * PAGE
+    known = within(found, new.span + 1)
+    return targets[known], found[known]

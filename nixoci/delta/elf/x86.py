@@ -1,0 +1,202 @@
+"""References in the instructions of x86-64, found by the bytes of opcodes: calls, jumps, operands relative to RIP.
+
+Instructions are not decoded one after another: any bytes that look like an opcode count, if the target that follows
+them is in the file. What is no reference after all costs little, since it is changed alike in both files.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nixoci.delta.elf.fields import WORD, Fields, Form, read_word, signed, within
+from nixoci.delta.elf.layout import Bytes, Layout, Numbers, Section
+
+_CALL, _JUMP, _OPERAND, _ADDRESS = range(1, 5)
+_FORMS = {_CALL: Form.LABEL, _JUMP: Form.DISTANCE, _OPERAND: Form.LABEL, _ADDRESS: Form.ADDRESS}
+_LONGEST = 12
+"""Bytes at the end of a section in which no reference is looked for."""
+_BLOCK = 1 << 20
+"""Bytes that are looked at together, to bound memory."""
+
+_OPCODES = {
+    0: bytes.fromhex(
+        "00010203 08090a0b 10111213 18191a1b 20212223 28292a2b 30313233 38393a3b 63 84858687 88898a8b 8d"
+        "d0d1d2d3 d8d9dadbdcdddedf f6f7 fe ff"
+    ),
+    1: bytes.fromhex("6b 80 83 c0 c1 c6"),
+    4: bytes.fromhex("69 81 c7"),
+}
+"""Opcodes before a ModRM byte, by the bytes of the number that follows a reference."""
+_TESTS = {0xF6: 1, 0xF7: 4}
+"""Opcodes of which the first two operations are followed by a number, and its bytes."""
+_WITH_NUMBER = bytes.fromhex("70717273 a4ac ba c2c4c5c6")
+"""Second bytes after 0F of opcodes that end in a number of one byte."""
+_IMMEDIATE = bytes.fromhex("05 0d 15 1d 25 2d 35 3d 68 a9 b8b9babbbcbdbebf")
+"""Opcodes that an absolute address may follow at once."""
+_ABSOLUTE = bytes.fromhex(
+    "010203 090a0b 11 13 19 1b 21 23 29 2b 31 33 38393a3b 63 6b 69 8081 83848586 88898a8b 8d c6c7 f6f7 ff"
+)
+"""Opcodes before a ModRM byte in whose operand an absolute address is likely."""
+_RIP, _MODRM_MASK = 0x05, 0xC7
+_SIB_MASK = 0x07
+
+
+def _table() -> NDArray[np.uint8]:
+    return np.zeros(1 << 16, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """Instructions with a reference, in tables over their first two bytes: `first | second << 8`.
+
+    Attributes:
+        kind: The kind of the reference; 0 if there is none.
+        at: The offset of the reference.
+        checked: The offset of a byte that has to be `_RIP` under a mask; 0 if there is none.
+        mask: The mask.
+        after: The bytes between the reference and the next instruction.
+    """
+
+    kind: NDArray[np.uint8] = field(default_factory=_table)
+    at: NDArray[np.uint8] = field(default_factory=_table)
+    checked: NDArray[np.uint8] = field(default_factory=_table)
+    mask: NDArray[np.uint8] = field(default_factory=_table)
+    after: NDArray[np.uint8] = field(default_factory=_table)
+
+    def add(self, first: int, seconds: Iterable[int], kind: int, at: int, *, after: int = 0, sib: bool = False) -> None:
+        """Add the instructions that begin with these bytes. If the reference is not after them, a byte is checked."""
+        for second in seconds:
+            pair = first | second << 8
+            self.kind[pair], self.at[pair], self.after[pair] = kind, at, after
+            self.checked[pair] = at - 1 if sib or (kind == _OPERAND and at > 2) else 0
+            self.mask[pair] = _SIB_MASK if sib else _MODRM_MASK
+
+
+@cache
+def _shapes(*, absolute: bool) -> _Shapes:
+    """Return the instructions with a reference; those with absolute addresses too, if asked for."""
+    shapes = _Shapes()
+    every = range(256)
+    by_rip = [modrm for modrm in every if modrm & _MODRM_MASK == _RIP]
+    for after, opcodes in _OPCODES.items():
+        for opcode in opcodes:
+            shapes.add(opcode, by_rip, _OPERAND, 2, after=after)
+    for opcode, after in _TESTS.items():
+        shapes.add(opcode, by_rip[:2], _OPERAND, 2, after=after)
+    shapes.add(0xE8, every, _CALL, 1)
+    shapes.add(0xE9, every, _JUMP, 1)
+    shapes.add(0x0F, every, _OPERAND, 3)
+    shapes.add(0x0F, _WITH_NUMBER, _OPERAND, 3, after=1)
+    shapes.add(0x0F, range(0x80, 0x90), _JUMP, 2)
+    shapes.add(0x0F, [0x38], _OPERAND, 4)
+    shapes.add(0x0F, [0x3A], _OPERAND, 4, after=1)
+    for prefix, at in ((0xC5, 4), (0xC4, 5), (0x62, 6)):  # VEX and EVEX
+        shapes.add(prefix, every, _OPERAND, at)
+    if absolute:
+        for opcode in _IMMEDIATE:
+            shapes.add(opcode, every, _ADDRESS, 1)
+        for opcode in _ABSOLUTE:
+            shapes.add(opcode, [modrm for modrm in every if modrm & 0xC7 == 0x04], _ADDRESS, 3, sib=True)
+            shapes.add(opcode, [modrm for modrm in every if modrm & 0xC7 == 0x84], _ADDRESS, 3)
+            shapes.add(opcode, [modrm for modrm in every if modrm >> 6 == 2 and modrm & 7 != 4], _ADDRESS, 2)
+        for opcode in (0x81, 0xC7):
+            shapes.add(opcode, range(0xC0, 0x100), _ADDRESS, 2)
+    return shapes
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Instructions: offsets of their opcodes, kinds, offsets of their references, targets and bases of these."""
+
+    starts: Numbers
+    kinds: Numbers
+    at: Numbers
+    targets: Numbers
+    bases: Numbers
+
+    def chosen(self, which: NDArray[np.generic]) -> "_Found":
+        """Return some of the instructions."""
+        return _Found(self.starts[which], self.kinds[which], self.at[which], self.targets[which], self.bases[which])
+
+
+_COLUMNS = "starts", "kinds", "at", "targets", "bases"
+
+
+def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tuple[list[Fields], Numbers]:
+    """Return the references in instructions, and the offsets of their opcodes.
+
+    Args:
+        data: The file.
+        layout: Its layout.
+        labels: Whether it is in label form.
+        skip: Offsets of opcodes that do not count.
+    """
+    parts = [part for section in layout.code() for part in _find(data, layout, section, labels=labels, skip=skip)]
+    if not parts:
+        return [], skip[:0]
+    starts, kinds, at, targets, bases = (np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS)
+    fields = []
+    for kind, form in _FORMS.items():
+        chosen = kinds == kind
+        fields.append(Fields(form=form, at=at[chosen], targets=targets[chosen], bases=bases[chosen], slot=WORD))
+    return fields, starts
+
+
+def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool, skip: Numbers) -> Iterator[_Found]:
+    """Yield the references of a section, block by block; no instruction begins before the end of the one before it."""
+    highest = end = 0
+    stop = section.offset + section.size - _LONGEST
+    for start in range(section.offset, stop, _BLOCK):
+        found = _candidates(data, start, min(start + _BLOCK, stop), layout, section, labels=labels)
+        if len(skip):
+            found = found.chosen(~np.isin(found.starts, skip))
+        if not len(found.starts):
+            continue
+        ends = found.at + 4
+        before = np.maximum(np.maximum.accumulate(np.concatenate([[0], ends[:-1]])), highest)
+        free = found.starts >= before
+        chosen = free.copy()
+        last = -1
+        for index in np.flatnonzero(~free).tolist():
+            if index - 1 != last:
+                end = ends[index - 1] if index else end
+            last = index
+            if found.starts[index] >= end:
+                chosen[index] = True
+                end = ends[index]
+        highest = max(highest, int(ends.max()))
+        found = found.chosen(chosen)
+        end = found.at[-1] + 4 if len(found.at) else end
+        yield found
+
+
+def _candidates(data: Bytes, start: int, stop: int, layout: Layout, section: Section, *, labels: bool) -> _Found:
+    """Return what looks like instructions that begin in a part of the file."""
+    shapes = _shapes(absolute=layout.fixed)
+    pairs = data[start:stop].astype(np.uint16)
+    pairs |= data[start + 1 : stop + 1].astype(np.uint16) << np.uint16(8)
+    starts = np.flatnonzero(shapes.kind[pairs])
+    pairs, starts = pairs[starts], starts + start
+    checked = shapes.checked[pairs]
+    fits = (checked == 0) | (data[starts + checked] & shapes.mask[pairs] == _RIP)
+    pairs, starts = pairs[fits], starts[fits]
+    kinds, at = shapes.kind[pairs].astype(np.int64), starts + shapes.at[pairs]
+    bases = at + 4 + shapes.after[pairs] + section.address - section.offset
+    values = read_word(data, at)
+    absolute, label = kinds == _ADDRESS, (kinds == _CALL) | (kinds == _OPERAND)
+    distances = signed(values, 32)
+    ends = distances + bases
+    if labels:
+        targets, others = np.where(label, distances, ends), ends
+    else:
+        targets, others = ends, distances
+    if layout.fixed:
+        targets = np.where(absolute, values - layout.low, targets)
+    known = within(targets, layout.span)
+    # a value that label form replaces counts too, so that the same opcodes count on the way back
+    replaced = within(others, layout.span) & label
+    found = _Found(starts, kinds, at, np.where(known, targets, -1), bases)
+    return found.chosen(known | replaced)
