@@ -1,9 +1,12 @@
 """Rebuilding paths: the whole body of a delta is checked, then the NAR of any of its paths is written."""
 
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from nixoci.delta.ahead import DecodeAhead
 from nixoci.delta.assemble import Assembler, Bases
 from nixoci.delta.codecs.registry import CODECS, decode
 from nixoci.delta.format.body import BodyReader
@@ -57,6 +60,7 @@ class Rebuilder:
         self._rewrite = Rewriter(header.successions(), segment_size=segment_size)
         body = BodyReader(stream, segment_size=segment_size)
         first_uses: dict[int, OldSegment | None] = {}
+        self._uses: dict[str, list[int]] = {}
         self._recipes = self._split(body.recipes(), header, first_uses)
         self._payloads = folder / "payloads"
         with self._payloads.open("wb") as out:
@@ -90,8 +94,9 @@ class Rebuilder:
             bases = Bases(self._roots, self._rewrite, opener)
             try:
                 nar = NarWriter(sink, limit=info.nar_size, what=info.path)
-                assembler = Assembler(nar, bases, lambda number: self._content(number, payloads, bases))
-                assembler.write(self._recipes[info.path].node())
+                slow = (number for number in self._uses[info.path] if CODECS[self._contents[number].codec].slow)
+                with DecodeAhead(slow, partial(self._read, payloads, bases), self._decode) as contents:
+                    Assembler(nar, bases, contents.content).write(self._recipes[info.path].node())
             except (DeltaError, StoreError) as error:
                 self._blame_bases(info, bases.used)
                 text = str(error)
@@ -112,7 +117,9 @@ class Rebuilder:
                 what=info.path,
                 segment_size=self._segment_size,
             )
+            uses = len(first_uses)
             split[info.path], at = recipe, recipe.check(first_uses)
+            self._uses[info.path] = list(islice(reversed(first_uses), len(first_uses) - uses))[::-1]
         if at != len(recipes):
             raise DeltaError(f"{self._what}: bytes after its last recipe; make the delta again")
         return split
@@ -156,11 +163,14 @@ class Rebuilder:
             raise DeltaError(f"{self._what}: content {number} rewrites a missing old segment; make the delta again")
         return replace(old, rewritten=True)
 
-    def _content(self, number: int, payloads: IO[bytes], bases: Bases) -> bytes:
+    def _read(self, payloads: IO[bytes], bases: Bases, number: int) -> tuple[bytes, bytes]:
+        """Return the payload and the old segment of a content."""
         content = self._contents[number]
-        old = bases.segment(content.old) if content.old is not None else b""
         payloads.seek(content.offset)
-        return decode(content.codec, payloads.read(content.size), old, self._segment_size)
+        return payloads.read(content.size), bases.segment(content.old) if content.old is not None else b""
+
+    def _decode(self, number: int, payload: bytes, old: bytes) -> bytes:
+        return decode(self._contents[number].codec, payload, old, self._segment_size)
 
     def _blame_bases(self, info: PathInfo, used: set[int]) -> None:
         """Name a damaged base, if a path that came out wrong was made from one."""

@@ -1,0 +1,77 @@
+import threading
+
+import pytest
+
+from nixoci.delta import ahead
+from nixoci.delta.ahead import DecodeAhead
+from nixoci.errors import DeltaError
+
+
+class Contents:
+    """Contents of which each is its number; notes what is read and decoded."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+        self.read: list[int] = []
+        self.decoded: list[tuple[int, bool]] = []
+
+    def reads(self, number: int) -> tuple[bytes, bytes]:
+        self.read.append(number)
+        return b"p" * self.size, b"%d" % number
+
+    def decodes(self, number: int, payload: bytes, old: bytes) -> bytes:
+        assert payload == b"p" * self.size
+        self.decoded.append((number, threading.current_thread() is threading.main_thread()))
+        return old
+
+    def ahead(self, order: list[int]) -> DecodeAhead:
+        return DecodeAhead(order, self.reads, self.decodes)
+
+
+def test_those_in_order_are_decoded_on_another_thread_and_others_at_once() -> None:
+    contents = Contents()
+    with contents.ahead([3, 1, 4]) as decoded:
+        assert [decoded.content(number) for number in (3, 9, 1, 4, 3)] == [b"3", b"9", b"1", b"4", b"3"]
+    assert sorted(contents.decoded) == [(1, False), (3, False), (3, True), (4, False), (9, True)]
+
+
+def test_little_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "_BYTES", 200)
+    contents = Contents(99)
+    with contents.ahead(list(range(50))) as decoded:
+        for number in range(50):
+            assert decoded.content(number) == b"%d" % number
+            assert len(contents.read) <= number + 3
+    large = Contents(1000)
+    with large.ahead([0, 1]) as decoded:
+        decoded.content(0)
+        assert large.read == [0, 1]
+
+
+def test_an_error_is_raised_for_the_content_that_is_damaged() -> None:
+    def decode(number: int, _payload: bytes, _old: bytes) -> bytes:
+        if number == 1:
+            raise DeltaError("content 1 is damaged")
+        return b""
+
+    with DecodeAhead([0, 1, 2], Contents().reads, decode) as decoded:
+        assert decoded.content(0) == b""
+        with pytest.raises(DeltaError, match="content 1 is damaged"):
+            decoded.content(1)
+        assert decoded.content(2) == b""
+
+
+def test_nothing_more_is_decoded_after_the_end() -> None:
+    begun, free = threading.Event(), threading.Event()
+    contents = Contents()
+
+    def decode(number: int, payload: bytes, old: bytes) -> bytes:
+        begun.set()
+        free.wait(9)
+        return contents.decodes(number, payload, old)
+
+    with DecodeAhead(list(range(9)), contents.reads, decode) as decoded:
+        decoded._start()
+        begun.wait(9)
+        threading.Timer(0.05, free.set).start()
+    assert len(contents.decoded) == 1
