@@ -1,7 +1,7 @@
 """Both directions of the codec."""
 
 from nixoci.delta.cds.payload import Payload, pack_payload, read_payload
-from nixoci.delta.cds.pointers import Words, find_address, find_moves
+from nixoci.delta.cds.pointers import Move, Words, find_address, find_moves
 from nixoci.delta.cds.reduced import find_derived, reduce, restore
 from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_covers
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
@@ -18,15 +18,16 @@ def encode(old: bytes, new: bytes) -> bytes | None:
     if address is None or address != find_address(old):
         return None
     old_derived, derived = find_derived(old, address), find_derived(new, address)
-    old_words = Words(reduce(old, old_derived, address), address)
-    reduced = reduce(new, derived, address)
-    new_words = Words(reduced, address)
-    moves = find_moves(old_words, new_words, patch_covers(patch(old_words.blanked(), new_words.blanked())))
-    return pack_payload(
-        Payload(
-            address=address, moves=moves, old=old_derived, new=derived, patch=patch(old_words.moved(moves), reduced)
-        )
-    )
+    old_reduced, reduced = reduce(old, old_derived, address), reduce(new, derived, address)
+    moves = _moves(old_reduced, reduced, address)
+    patched = patch(Words(old_reduced, address).moved(moves), reduced)
+    return pack_payload(Payload(address=address, moves=moves, old=old_derived, new=derived, patch=patched))
+
+
+def _moves(old: bytes, new: bytes, address: int) -> list[Move]:
+    """Return the moves of targets from one reduced archive to the other."""
+    covers = patch_covers(patch(Words(old, address).blanked(), Words(new, address).blanked()))
+    return find_moves(Words(old, address), Words(new, address), covers)
 
 
 def _decode(data: bytes, old: bytes, limit: int) -> bytes:
