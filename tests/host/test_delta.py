@@ -51,6 +51,23 @@ map (seed: derivation {
 """
 
 
+ARCHIVES = """
+map (seed: derivation {
+  name = "archives-${seed}"; system = builtins.currentSystem; builder = "/usr/bin/python3"; args = [ "-c" ''
+    import os, random, subprocess, zipfile
+    out = os.environ["out"]; os.mkdir(out)
+    words = [b"%x" % random.Random(1).getrandbits(40 + i) for i in range(500)]
+    text = b" ".join(random.Random(2).choices(words, k=60_000)).replace(words[7], b"word ${seed}")
+    with open(f"{out}/text.gz", "wb") as file:
+        subprocess.run(["/usr/bin/gzip", "-9n"], input=text, stdout=file, check=True)
+    with zipfile.ZipFile(f"{out}/app.jar", "w", zipfile.ZIP_DEFLATED) as jar:
+        for number in range(40):
+            jar.writestr(zipfile.ZipInfo(f"{number}.class"), text[number * 9999 :][:9999], zipfile.ZIP_DEFLATED)
+  '' ];
+}) [ "1" "2" ]
+"""
+
+
 KILL_REGISTRATION = """
 delay=$1 since=$2 store=$3
 echo ready
@@ -142,6 +159,25 @@ def test_a_closure_arrives_as_it_was(near: Machine, pair: tuple[str, str]) -> No
     again = json.loads(near.run(["nixoci", "receive", "/root/delta", "--store", store, "--json"]).stdout)
     assert again["added"] == []
     assert "nixoci" not in near.run(["ls", "/tmp"]).stdout  # noqa: S108
+
+
+def test_compressed_files_are_deflated_again(near: Machine) -> None:
+    old, new = build_pair(near, ARCHIVES)
+    send = ["nixoci", "send", "--from", old, "--to", new, "-o", "/root/archives.delta", "--json"]
+    sent = json.loads(near.run(send).stdout)
+    size = int(near.run(["du", "--bytes", "--summarize", new]).stdout.split()[0])
+    assert sent["deltaSize"] < size / 20
+    store = fresh(near, "/root/archives", old)
+    near.run(["nixoci", "receive", "/root/archives.delta", "--store", store])
+    assert infos(near, "--store", store, new) == infos(near, new)
+    verify(near, store)
+    near.run(["sh", "-c", "mkdir -p /root/bin && ln -sf $(command -v nix-store) $(command -v nixoci) /root/bin"])
+    store = fresh(near, "/root/archives", old)
+    receive = ["nixoci", "receive", "/root/archives.delta", "--store", store]
+    refused = near.run(receive, env={"PATH": "/root/bin"}, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr == "error: gzip: program not found; install gzip and make sure that it is on PATH\n"
+    assert new not in valid(near, store)
 
 
 @pytest.mark.usefixtures("pair")
