@@ -1,6 +1,7 @@
 """Both directions of the codec."""
 
 import io
+from typing import NamedTuple
 
 from nixoci.delta.codecs.hdiff import HDIFF, patch
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
@@ -10,15 +11,28 @@ from nixoci.delta.jimage.index import MAX_SHORT, is_modules, restore, shorten
 
 def encode(old: bytes, new: bytes) -> bytes | None:
     """Return the payload of `new`, or None if the contents are no files of modules whose index can be made again."""
+    encoded = encode_index(old, new)
+    return None if encoded is None else encoded.part + patch(old, new[encoded.size :])
+
+
+class EncodedIndex(NamedTuple):
+    """The start of a payload, which makes the index of the new content, and the bytes of that index."""
+
+    part: bytes
+    size: int
+
+
+def encode_index(old: bytes, new: bytes) -> EncodedIndex | None:
+    """Return the start of the payload of `new`. Of both contents only the bytes of their indices are read."""
     if not (is_modules(old) and is_modules(new)):
         return None
     try:
-        (old_short, _), (short, end) = shorten(old), shorten(new)
-        if restore(short) != new[:end]:
+        (old_short, _), (short, size) = shorten(old), shorten(new)
+        if restore(short) != new[:size]:
             return None
     except ValueError:
         return None
-    return pack_text(patch(old_short, short)) + patch(old, new[end:])
+    return EncodedIndex(pack_text(patch(old_short, short)), size)
 
 
 def _decode(data: bytes, old: bytes, limit: int) -> bytes:
