@@ -19,6 +19,7 @@ def encode(old: bytes, new: bytes) -> bytes | None:
         return None
     old_derived, derived = find_derived(old, address), find_derived(new, address)
     old_reduced, reduced = reduce(old, old_derived, address), reduce(new, derived, address)
+    del old, new  # each is some megabytes, and no caller needs it
     moves = _moves(old_reduced, reduced, address)
     patched = patch(Words(old_reduced, address).moved(moves), reduced)
     return pack_payload(Payload(address=address, moves=moves, old=old_derived, new=derived, patch=patched))

@@ -77,7 +77,8 @@ class Words:
             words[index] = word
         if sys.byteorder == "big":
             words.byteswap()
-        return words.tobytes() + self._content[len(words) * WORD :]
+        tail = self._content[len(words) * WORD :]
+        return words.tobytes() + tail if tail else words.tobytes()
 
 
 def find_address(content: bytes) -> int | None:
@@ -125,7 +126,8 @@ def _joined(votes: dict[int, Counter[int]]) -> Iterator[Move]:
 
 
 def _words(content: bytes) -> "array[int]":
-    words = array("Q", memoryview(content)[: len(content) // WORD * WORD].tobytes())
+    words = array("Q")
+    words.frombytes(memoryview(content)[: len(content) // WORD * WORD])
     if sys.byteorder == "big":
         words.byteswap()
     return words
