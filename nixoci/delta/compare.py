@@ -85,14 +85,15 @@ class Content:
         found = self.file.predecessor
         return found if found is not None and found.size > self.offset else None
 
-    def read(self) -> bytes:
-        """Return its bytes.
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Return its bytes, or a range of them; fewer only at its end.
 
         Raises:
             DeltaError: The file has become shorter.
         """
-        data = read_below(self.root, self.path, self.offset, self.size)
-        if len(data) != self.size:
+        size = max(0, min(self.size, self.size if stop is None else stop) - start)
+        data = read_below(self.root, self.path, self.offset + start, size)
+        if len(data) != size:
             raise DeltaError(f"{self.root}: {os.fsdecode(self.path)!r} changed while it was read; verify the store")
         return data
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from nixoci.delta.format.model import SEGMENT_SIZE
-from nixoci.nix_store.path import HASH_PART_DIGITS, STORE_DIR, store_path_hash, store_path_name
+from nixoci.nix_store.path import HASH_PART_DIGITS, MAX_NAME, STORE_DIR, store_path_hash, store_path_name
 
 _START = f"{STORE_DIR}/".encode()
+MAX_REFERENCE = len(_START) + HASH_PART_DIGITS + 1 + MAX_NAME
+"""Bytes of the longest reference."""
 
 
 class Rewriter:

@@ -6,13 +6,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from nixoci.delta.closure import Closure
-from nixoci.delta.codecs.choose import encode, newest_version
+from nixoci.delta.codecs.choose import encode, encode_large, newest_version
+from nixoci.delta.codecs.hdiff import SUFFIX_SIZE
 from nixoci.delta.codecs.model import Codec
+from nixoci.delta.codecs.plain import PLAIN
+from nixoci.delta.codecs.windows import WINDOW
 from nixoci.delta.compare import Content
 from nixoci.delta.effort import Effort, body_packing, incompressible_packing
 from nixoci.delta.format.body import ContentHead, pack_body_start, pack_content_head
 from nixoci.delta.format.stream import DeltaWriter
+from nixoci.delta.pairing import Candidate
 from nixoci.delta.plan import Plan, plan_delta, scanned_bytes
+from nixoci.delta.rewrite import MAX_REFERENCE
 from nixoci.delta.summary import SendSummary
 from nixoci.openat import read_below
 from nixoci.progress import Advance, byte_progress, ignore
@@ -20,8 +25,10 @@ from nixoci.streams import NullSink, Sink
 
 _WORKERS = 2
 _IN_FLIGHT = 32
-_IN_FLIGHT_BYTES = 48 << 20
-"""Bytes of contents, old and new, that wait or are encoded at a time; one content may be larger."""
+_MEMORY = 120 << 20
+"""Bytes of memory for the contents that wait or are encoded at a time; one content may take more."""
+_LARGE = 16 << 20
+"""Bytes of a content and its old segment up to which both are in memory as a whole."""
 _LITTLE = 1 << 20
 """Size of all contents up to which they are encoded in every way."""
 
@@ -41,7 +48,8 @@ def send_delta(
 ) -> SendSummary:
     """Write the delta that makes the closure `new` from `old`.
 
-    The same closures and effort give the same bytes. Memory holds a few segments, and some hundred bytes for each file.
+    The same closures and effort give the same bytes. Memory holds parts of a few files, and some hundred bytes for each
+    file.
 
     Args:
         old: The closure that the receiver has.
@@ -80,17 +88,16 @@ def _encode_all(plan: Plan, effort: Effort) -> Iterator[_Encoded]:
     """Encode the contents on both cores and yield them in order, with few of them in memory."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         running: deque[tuple[int, Future[_Encoded]]] = deque()
-        bytes_running = 0
+        memory_used = 0
         try:
             for content in plan.contents:
-                old_size = content.predecessor.size if content.predecessor is not None else 0
-                size = content.size + min(old_size, plan.segment_size)
-                while running and (len(running) >= _IN_FLIGHT or bytes_running + size > _IN_FLIGHT_BYTES):
+                memory = _memory(content, plan.segment_size)
+                while running and (len(running) >= _IN_FLIGHT or memory_used + memory > _MEMORY):
                     done, future = running.popleft()
-                    bytes_running -= done
+                    memory_used -= done
                     yield future.result()
-                running.append((size, pool.submit(_encode, plan, content, effort)))
-                bytes_running += size
+                running.append((memory, pool.submit(_encode, plan, content, effort)))
+                memory_used += memory
             while running:
                 yield running.popleft()[1].result()
         finally:
@@ -98,16 +105,56 @@ def _encode_all(plan: Plan, effort: Effort) -> Iterator[_Encoded]:
                 future.cancel()
 
 
+def _memory(content: Content, segment_size: int) -> int:
+    """Return the bytes of memory that encoding a content takes, about."""
+    old_size = min(content.predecessor.size - content.offset, segment_size) if content.predecessor is not None else 0
+    size = content.size + old_size
+    return (size if size <= _LARGE or not old_size else 2 * WINDOW) + SUFFIX_SIZE * min(old_size, WINDOW)
+
+
+class _OldSegment:
+    """The old segment of a content, with its references rewritten.
+
+    Attributes:
+        size: The number of bytes.
+        rewritten: Whether any of the bytes that were read are rewritten.
+    """
+
+    def __init__(self, plan: Plan, content: Content, file: Candidate) -> None:
+        self._root = plan.old_roots[file.base]
+        self._path = file.path
+        self._offset = content.offset
+        self._rewrite = plan.rewrite if content.rewrite else None
+        self.size = min(file.size - content.offset, plan.segment_size)
+        self.rewritten = False
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to `stop`, fewer at the end."""
+        stop = min(stop, self.size)
+        if self._rewrite is None:
+            return self._read(start, stop)
+        begin = max(0, start - MAX_REFERENCE)
+        data = self._read(begin, min(self.size, stop + MAX_REFERENCE))
+        before = data[start - begin : stop - begin]
+        after = self._rewrite(data)[start - begin : stop - begin]
+        self.rewritten |= after != before
+        return after
+
+    def _read(self, start: int, stop: int) -> bytes:
+        return read_below(self._root, self._path, self._offset + start, stop - start)
+
+
 def _encode(plan: Plan, content: Content, effort: Effort) -> _Encoded:
-    new, old, rewritten = content.read(), None, False
-    predecessor = content.predecessor
-    if predecessor is not None:
-        old = read_below(plan.old_roots[predecessor.base], predecessor.path, content.offset, plan.segment_size)
-        if content.rewrite:
-            before, old = old, plan.rewrite(old)
-            rewritten = old != before
-    codec, payload = encode(new, old, effort, incompressible=content.incompressible, limit=plan.segment_size)
-    return _Encoded(content, codec, rewritten and codec.uses_old, payload)
+    if content.predecessor is None:
+        return _Encoded(content, PLAIN, rewritten=False, payload=content.read())
+    old = _OldSegment(plan, content, content.predecessor)
+    if content.size + old.size > _LARGE:
+        made = encode_large(content, old, effort, incompressible=content.incompressible, limit=plan.segment_size)
+    else:
+        before = old.read(0, old.size)
+        made = encode(content.read(), before, effort, incompressible=content.incompressible, limit=plan.segment_size)
+    codec, payload = made
+    return _Encoded(content, codec, old.rewritten and codec.uses_old, payload)
 
 
 def _smallest(plan: Plan, effort: Effort) -> list[_Encoded]:

@@ -133,6 +133,55 @@ def test_a_file_of_several_segments(tmp_path: Path, effort: Effort) -> None:
     assert made == {NEW: nar(after.on_disk(NEW))[0]}
 
 
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every content a large one, and windows small."""
+    monkeypatch.setattr("nixoci.delta.send._LARGE", 0)
+    for name, value in {"_BLOCK": 256, "PIECE": 3072, "_BESIDE": 4, "_MORE": 4, "_RARITY": 64}.items():
+        monkeypatch.setattr(f"nixoci.delta.codecs.windows.{name}", value)
+
+
+@given(contents, contents, st.sampled_from(Effort))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.usefixtures("little_memory")
+def test_any_large_file_comes_from_any_other(old: bytes, new: bytes, effort: Effort) -> None:
+    check({b"file": old}, {b"file": new}, effort)
+
+
+@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize("large", [False, True])
+def test_a_large_file_that_names_its_path_and_changed(
+    tmp_path: Path, request: pytest.FixtureRequest, effort: Effort, *, large: bool
+) -> None:
+    if large:
+        request.getfixturevalue("little_memory")
+    rng = random.Random(12)
+
+    def content(path: str, more: bytes) -> bytes:
+        lines = (b"%s/lib/%d and %s\n" % (path.encode(), line, words) for line, words in enumerate(noise))
+        return b"".join(lines) + more
+
+    noise = [rng.randbytes(20).hex().encode() for _ in range(400)]
+    old = closure(tmp_path, {OLD: {b"file": content(OLD, b"")}}, {OLD: (OLD,)})
+    new = closure(tmp_path, {NEW: {b"file": content(NEW, rng.randbytes(100))}}, {NEW: (NEW,)})
+    stream, summary = delta(old, new, effort)
+    assert "plain" not in summary.by
+    assert len(stream) < 800
+    assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW: nar(new.on_disk(NEW))[0]}
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_large_content_unlike_its_predecessor_travels_as_it_is(tmp_path: Path) -> None:
+    one, other = random.Random(1).randbytes(70_000), random.Random(2).randbytes(70_000)
+    old = closure(tmp_path, {OLD: {b"a": one, b"b": b"short", b"c": one[:66_000]}})
+    new = closure(tmp_path, {NEW: {b"a": other, b"b": other[1000:], b"c": one[:66_000] + b"more of it"}})
+    stream, summary = delta(old, new)
+    assert summary.by["plain"].payload == 2 * len(other) - 1000
+    assert sum(totals.payload for name, totals in summary.by.items() if name != "plain") < 200
+    assert len(summary.by) > 1
+    assert rebuild(stream, tmp_path, tmp_path / "spool") == {NEW: nar(new.on_disk(NEW))[0]}
+
+
 def test_a_segment_has_the_size_that_the_format_says() -> None:
     assert SEGMENT_SIZE == 64 << 20
 

@@ -11,6 +11,7 @@ from nixoci.delta.cds import codec as cds
 from nixoci.delta.codecs.elf import ELF
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.registry import decode
+from nixoci.delta.codecs.source import Held
 from nixoci.delta.effort import Effort
 from nixoci.delta.elf import codec as elf
 from nixoci.delta.jimage import codec as jimage
@@ -94,7 +95,7 @@ def cds_payloads(random: Random, folder: Path) -> list[Step]:
 def jimage_payloads(random: Random, folder: Path) -> list[Step]:
     """Payloads of the codec jimage with changed bytes, also on another old content than their own."""
     old, new = (modules(resources(60, grown=grown)) for grown in (0, random.randrange(1, 50)))
-    payload = jimage.encode(old, new) or b""
+    payload = jimage.encode(Held(old), Held(new)) or b""
     if random.random() < 0.3:
         old = changed_bytes(random, old)
     for _ in range(random.choice((0, 1, 1, 3))):

@@ -6,13 +6,13 @@ from nixoci.delta.cds.reduced import find_derived, reduce, restore
 from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_covers
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 
-_MAGIC = b"\xa2\xab\x0b\xf0"
+CDS_MAGIC = b"\xa2\xab\x0b\xf0"
 """The magic number of an archive of HotSpot, from JDK 9 on (`CDS_ARCHIVE_MAGIC`, least byte first)."""
 
 
 def encode(old: bytes, new: bytes) -> bytes | None:
     """Return the payload of `new`, or None if the contents are no class data archives at the same address."""
-    if not (old.startswith(_MAGIC) and new.startswith(_MAGIC)):
+    if not (old.startswith(CDS_MAGIC) and new.startswith(CDS_MAGIC)):
         return None
     address = find_address(new)
     if address is None or address != find_address(old):

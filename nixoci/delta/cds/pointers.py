@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from nixoci.delta.codecs.hdiff13 import Cover
 from nixoci.delta.format.model import SEGMENT_SIZE
 
 WORD = 8
@@ -18,9 +19,6 @@ _ALIGNED = 24
 """Low bits of the address of an archive that are zero."""
 _WORTH = 2
 """Pointers that have to move unlike their neighbours for it to be sent."""
-
-Cover = tuple[int, int, int]
-"""Offsets in the old file and in the new one, and the bytes that both have there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,26 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from threading import Lock
 from typing import NamedTuple
 
-from nixoci.compression import compress
-from nixoci.delta.cds.codec import CDS
+from nixoci.compression import ZstdCompressor, compress
+from nixoci.delta.cds.codec import CDS, CDS_MAGIC
 from nixoci.delta.cds.codec import encode as patch_archive
-from nixoci.delta.codecs.elf import ELF, refine
-from nixoci.delta.codecs.hdiff import HDIFF, patch
+from nixoci.delta.codecs.elf import ELF, ELF_MAGIC, refine
+from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_by_windows
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
+from nixoci.delta.codecs.source import Held, Source
 from nixoci.delta.codecs.splice import SPLICE, splice
-from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against
+from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against, compress_source
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.model import SEGMENT_SIZE
 from nixoci.delta.jimage.codec import JIMAGE
 from nixoci.delta.jimage.codec import encode as patch_modules
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.delta.recompress.codec import encode as patch_inflated
+from nixoci.delta.recompress.streams import GZIP_MEMBER, ZIP_MEMBER
 
 _INCOMPRESSIBLE = 0.98
 """Smallest ratio of the size after `zstd -1` to the size before for which data count as incompressible."""
@@ -28,6 +31,11 @@ _SMALL_SPLICE = 32
 
 _NOISE = 64
 """Difference of two estimates in bytes that tells nothing, because the body compresses a payload after others."""
+
+_MIDDLE = 4 << 20
+"""Bytes in the middle of large contents that tell whether they have something in common."""
+
+_READ = 1 << 20
 
 
 class Encoded(NamedTuple):
@@ -46,18 +54,26 @@ class Patcher(NamedTuple):
             codec does not suit them.
         last: Whether no further codec is tried on contents that this one suits: its payload has a patch of more alike
             contents in it than they are.
+        starts: The first bytes of the large contents that it is tried on.
     """
 
     codec: Codec
     make: Callable[[bytes, bytes], bytes | None]
     last: bool = False
+    starts: tuple[bytes, ...] = ()
 
 
 _OF_FORMATS = (
-    Patcher(CDS, patch_archive, last=True),
-    Patcher(JIMAGE, patch_modules, last=True),
-    Patcher(DEFLATE, patch_inflated, last=True),
+    Patcher(CDS, patch_archive, last=True, starts=(CDS_MAGIC,)),
+    Patcher(JIMAGE, lambda old, new: patch_modules(Held(old), Held(new)), last=True),
+    Patcher(DEFLATE, patch_inflated, last=True, starts=(ZIP_MEMBER, GZIP_MEMBER)),
 )
+_WHOLE = 48 << 20
+"""Bytes of a large content and its old segment up to which both are in memory for a codec of their format."""
+_START = 4
+"""Bytes at the start of a content that tell its format."""
+_one_whole = Lock()
+"""Held while they are: one pair takes a few times their size."""
 
 
 class Refiner(NamedTuple):
@@ -146,6 +162,54 @@ def _patches(old: bytes, new: bytes, effort: Effort, limit: int) -> Iterator[Enc
             refined = refiner.make(old, new, payload)
             if refined is not None and len(refined) <= limit:
                 yield Encoded(refiner.codec, refined)
+
+
+def encode_large(
+    new: Source, old: Source, effort: Effort, *, incompressible: bool, limit: int = SEGMENT_SIZE
+) -> Encoded:
+    """Return the payload that makes a large content, as `encode` does, with few of both bytes in memory.
+
+    Besides a patch by windows, the codecs that know the content's format are tried: what others gain is little.
+    """
+    if not (incompressible and _middles_are_unrelated(old, new)):
+        made = _patch_large(new, old, effort)
+        if len(made.payload) <= limit and estimated_size(made.payload) < _estimated_size(new):
+            return made
+    return Encoded(PLAIN, new.read(0, new.size))
+
+
+def _patch_large(new: Source, old: Source, effort: Effort) -> Encoded:
+    if effort is Effort.FAST and old.size >= MIN_PREFIX:
+        return Encoded(ZSTD, compress_source(old, new, level=3))
+    modules = patch_modules(old, new)
+    if modules is not None:
+        return Encoded(JIMAGE, modules)
+    whole = old.size + new.size <= _WHOLE
+    start = new.read(0, _START)
+    for patcher in _OF_FORMATS if whole else ():
+        if patcher.starts and start.startswith(patcher.starts):
+            with _one_whole:
+                payload = patcher.make(old.read(0, old.size), new.read(0, new.size))
+            if payload is not None:
+                return Encoded(patcher.codec, payload)
+    patched = Encoded(HDIFF, patch_by_windows(old, new))
+    if whole and start == ELF_MAGIC:
+        refined = refine(old.read(0, old.size), new.read(0, new.size), patched.payload)
+        if refined is not None:
+            return _smallest([patched, Encoded(ELF, refined)])
+    return patched
+
+
+def _middles_are_unrelated(old: Source, new: Source) -> bool:
+    starts = [max(0, source.size - _MIDDLE) // 2 for source in (old, new)]
+    one, other = (source.read(start, start + _MIDDLE) for source, start in zip((old, new), starts, strict=True))
+    return len(one) < MIN_PREFIX or _are_unrelated(one, other, [Encoded(PLAIN, other)])
+
+
+def _estimated_size(source: Source) -> int:
+    compressor = ZstdCompressor(level=1)
+    blocks = (source.read(start, start + _READ) for start in range(0, source.size, _READ))
+    return sum(len(compressor.compress(block)) for block in blocks) + len(compressor.flush())
 
 
 def _are_unrelated(old: bytes, new: bytes, candidates: Iterable[Encoded]) -> bool:

@@ -3,12 +3,12 @@
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 
-_MAGIC = b"\x7fELF"
+ELF_MAGIC = b"\x7fELF"
 
 
 def refine(old: bytes, new: bytes, patched: bytes) -> bytes | None:
     """Return the payload of `new`, or None if it suits no ELF codec; `patched` is the payload by HDiffPatch."""
-    if not (old.startswith(_MAGIC) and new.startswith(_MAGIC)):
+    if not (old.startswith(ELF_MAGIC) and new.startswith(ELF_MAGIC)):
         return None
     from nixoci.delta.elf.codec import encode  # noqa: PLC0415 - numpy takes longer to load than all of the rest
 

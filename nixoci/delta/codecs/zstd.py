@@ -1,5 +1,7 @@
 """zstd frames with the old segment as their prefix (`zstd --patch-from`)."""
 
+import io
+
 from nixoci.compression import (
     CompressionParameter,
     DecompressionParameter,
@@ -9,11 +11,13 @@ from nixoci.compression import (
     ZstdError,
 )
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
+from nixoci.delta.codecs.source import Source
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 """Constant magic bytes, left out of the delta."""
 _MIN_WINDOW_LOG = 10
 _MAX_WINDOW_LOG = 31
+_BLOCK = 1 << 20
 
 MIN_PREFIX = 8
 """Bytes of the smallest prefix that zstd takes."""
@@ -21,29 +25,44 @@ MIN_PREFIX = 8
 
 def compress_against(old: bytes, new: bytes, *, level: int) -> bytes:
     """Return the payload of `new`; `old` has at least `MIN_PREFIX` bytes."""
-    window = max(_MIN_WINDOW_LOG, min(_MAX_WINDOW_LOG, (len(old) + len(new)).bit_length()))
+    packer = _packer(old, len(new), level)
+    return packer.compress(new, ZstdCompressor.FLUSH_FRAME).removeprefix(_MAGIC)
+
+
+def compress_source(old: Source, new: Source, *, level: int) -> bytes:
+    """Return the payload of `new`; `old` has at least `MIN_PREFIX` bytes, which are in memory once."""
+    packer = _packer(old.read(0, old.size), new.size, level)
+    return packer.compress(new.read(0, new.size), ZstdCompressor.FLUSH_FRAME).removeprefix(_MAGIC)
+
+
+def _packer(old: bytes, size: int, level: int) -> ZstdCompressor:
+    window = max(_MIN_WINDOW_LOG, min(_MAX_WINDOW_LOG, (len(old) + size).bit_length()))
     options: dict[int, int] = {
         CompressionParameter.compression_level: level,
         CompressionParameter.window_log: window,
         CompressionParameter.enable_long_distance_matching: 1,
     }
     packer = ZstdCompressor(options=options, zstd_dict=ZstdDict(old, is_raw=True).as_prefix)
-    packer.set_pledged_input_size(len(new))
-    return packer.compress(new, ZstdCompressor.FLUSH_FRAME).removeprefix(_MAGIC)
+    packer.set_pledged_input_size(size)
+    return packer
 
 
 def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
+    new = io.BytesIO()  # grows without a copy
     try:
         unpack = ZstdDecompressor(
             zstd_dict=ZstdDict(old, is_raw=True).as_prefix,
             options={DecompressionParameter.window_log_max: _MAX_WINDOW_LOG},
         )
-        new = unpack.decompress(_MAGIC + payload, limit + 1)
+        data = _MAGIC + payload
+        while not unpack.eof and new.tell() <= limit and (data or not unpack.needs_input):
+            new.write(unpack.decompress(data, min(_BLOCK, limit + 1 - new.tell())))
+            data = b""
     except ZstdError as error:
         raise CorruptPayloadError(f"a patch does not apply ({error})") from error
     if not unpack.eof or unpack.unused_data:
         raise CorruptPayloadError(f"a compressed content does not end within {limit} bytes")
-    return new
+    return new.getvalue()
 
 
 ZSTD = Codec(number=2, name="zstd", decode=_decode)

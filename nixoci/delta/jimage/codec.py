@@ -1,38 +1,29 @@
 """Both directions of the codec."""
 
 import io
-from typing import NamedTuple
 
-from nixoci.delta.codecs.hdiff import HDIFF, patch
+from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_by_windows
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
+from nixoci.delta.codecs.source import Rest, Source
+from nixoci.delta.codecs.windows import WINDOW
 from nixoci.delta.format.numbers import pack_text, read_varint
-from nixoci.delta.jimage.index import MAX_SHORT, is_modules, restore, shorten
+from nixoci.delta.jimage.index import HEAD, MAX_SHORT, index_size, restore, shorten
 
 
-def encode(old: bytes, new: bytes) -> bytes | None:
+def encode(old: Source, new: Source) -> bytes | None:
     """Return the payload of `new`, or None if the contents are no files of modules whose index can be made again."""
-    encoded = encode_index(old, new)
-    return None if encoded is None else encoded.part + patch(old, new[encoded.size :])
-
-
-class EncodedIndex(NamedTuple):
-    """The start of a payload, which makes the index of the new content, and the bytes of that index."""
-
-    part: bytes
-    size: int
-
-
-def encode_index(old: bytes, new: bytes) -> EncodedIndex | None:
-    """Return the start of the payload of `new`. Of both contents only the bytes of their indices are read."""
-    if not (is_modules(old) and is_modules(new)):
-        return None
+    old_index, index = (source.read(0, index_size(source.read(0, HEAD))) for source in (old, new))
     try:
-        (old_short, _), (short, size) = shorten(old), shorten(new)
-        if restore(short) != new[:size]:
+        short = shorten(index)
+        if restore(short) != index:
             return None
+        index_patch = patch(shorten(old_index), short)
     except ValueError:
         return None
-    return EncodedIndex(pack_text(patch(old_short, short)), size)
+    content = Rest(new, len(index))
+    if old.size > WINDOW:
+        return pack_text(index_patch) + patch_by_windows(old, content)
+    return pack_text(index_patch) + patch(old.read(0, old.size), content.read(0, content.size))
 
 
 def _decode(data: bytes, old: bytes, limit: int) -> bytes:
@@ -43,7 +34,7 @@ def _decode(data: bytes, old: bytes, limit: int) -> bytes:
         raise CorruptPayloadError("a truncated index of modules") from error
     index_patch = source.read(size)
     try:
-        short, _ = shorten(old)
+        short = shorten(old)
         index = restore(HDIFF.decode(index_patch, short, MAX_SHORT))
     except ValueError as error:
         raise CorruptPayloadError(f"an index of modules cannot be made ({error})") from error

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _HEADER = struct.Struct("<7I")
+HEAD = _HEADER.size
+"""Bytes at the start of a file that tell the size of its index."""
 _MAGIC = 0xCAFEDADA
 _WORD = 4
 _MAX_RESOURCES = 1 << 18
@@ -60,13 +62,17 @@ class _Header:
         return self.first + self.locations + self.strings
 
 
-def is_modules(content: bytes) -> bool:
-    """Return whether a content starts like a file of modules."""
-    return content.startswith(_MAGIC.to_bytes(_WORD, "little"))
+def index_size(head: bytes) -> int:
+    """Return the bytes of the index of a file of modules that starts with `HEAD` bytes; 0 of other files."""
+    if len(head) < HEAD or not head.startswith(_MAGIC.to_bytes(_WORD, "little")):
+        return 0
+    _, _, _, _, slots, locations, strings = _HEADER.unpack_from(head)
+    size: int = HEAD + 2 * _WORD * slots + locations + strings
+    return size if slots <= _MAX_RESOURCES and size <= 2 * MAX_SHORT else 0
 
 
-def shorten(content: bytes) -> tuple[bytes, int]:
-    """Return the short form of the index at the start of a content, and the bytes of the index.
+def shorten(content: bytes) -> bytes:
+    """Return the short form of the index at the start of a content.
 
     Raises:
         ValueError: There is none.
@@ -87,7 +93,7 @@ def shorten(content: bytes) -> tuple[bytes, int]:
     names = b"".join(names for _, _, names, _ in resources)
     sizes = array("I", [size for *_, sizes in resources for size in sizes])
     parts = (content[: header.redirects.stop], strings, len(names).to_bytes(_WORD, "little"), names, _bytes(sizes))
-    return b"".join(parts), header.end
+    return b"".join(parts)
 
 
 def restore(short: bytes) -> bytes:

@@ -5,13 +5,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_ZIP_MEMBER = b"PK\x03\x04"
+ZIP_MEMBER = b"PK\x03\x04"
+"""The first bytes of a zip archive."""
 _ZIP_HEADER = struct.Struct("<4x2xHH16xHH")
 """A local file header (APPNOTE.TXT, 4.3.7): the flags, the method, the lengths of name and extra field."""
 _DEFLATE = 8
 _ENCRYPTED = 1
 
-_GZIP_MEMBER = b"\x1f\x8b\x08"
+GZIP_MEMBER = b"\x1f\x8b\x08"
+"""The first bytes of a gzip file."""
 _GZIP_HEADER = 10
 _GZIP_TRAILER = 8
 _HEADER_CRC, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16
@@ -43,17 +45,17 @@ class Stream:
 def find_streams(content: bytes, limit: int) -> Iterator[Stream]:
     """Yield the deflate streams of a content in order; those that inflate to more than `limit` bytes are left out."""
     at = 0
-    if content.startswith(_GZIP_MEMBER):
+    if content.startswith(GZIP_MEMBER):
         while (start := _gzip_start(content, at)) is not None and (found := measure(content, start, limit)) is not None:
             end, size = found
             yield Stream(start, end, size, gzip=True, level=_level(content, at))
             at = end + _GZIP_TRAILER
         return
-    while (at := content.find(_ZIP_MEMBER, at)) >= 0:
+    while (at := content.find(ZIP_MEMBER, at)) >= 0:
         start = _zip_start(content, at)
         found = measure(content, start, limit) if start is not None else None
         if start is None or found is None:
-            at += len(_ZIP_MEMBER)
+            at += len(ZIP_MEMBER)
             continue
         at, size = found
         yield Stream(start, at, size, gzip=False, level=6)
@@ -61,8 +63,8 @@ def find_streams(content: bytes, limit: int) -> Iterator[Stream]:
 
 def find_cut_stream(head: bytes) -> Stream | None:
     """Return the stream at the start of a file of which only the first bytes are there; `size` is of what they hold."""
-    gzip = head.startswith(_GZIP_MEMBER)
-    start = _gzip_start(head, 0) if gzip else _zip_start(head, head.find(_ZIP_MEMBER))
+    gzip = head.startswith(GZIP_MEMBER)
+    start = _gzip_start(head, 0) if gzip else _zip_start(head, head.find(ZIP_MEMBER))
     if start is None:
         return None
     size = 0
@@ -154,7 +156,7 @@ def _zip_start(content: bytes, at: int) -> int | None:
 
 def _gzip_start(content: bytes, at: int) -> int | None:
     """Return the offset of the data of the gzip member at `at` (RFC 1952, 2.3)."""
-    if not content.startswith(_GZIP_MEMBER, at) or len(content) < at + _GZIP_HEADER:
+    if not content.startswith(GZIP_MEMBER, at) or len(content) < at + _GZIP_HEADER:
         return None
     flags = content[at + 3]
     at += _GZIP_HEADER

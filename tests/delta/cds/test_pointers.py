@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.delta.cds.pointers import Move, Words, find_address, find_moves
+from nixoci.delta.codecs.hdiff13 import Cover
 from tests.delta.cds.samples import ADDRESS, archive, names
 
 numbers = st.integers(0, 500).map(lambda value: ADDRESS + value) | st.integers(0, (1 << 64) - 1)
@@ -48,8 +49,8 @@ def test_moves_are_those_that_most_pointers_show() -> None:
     old = Words(struct.pack("<8Q", *(ADDRESS + target for target in targets)), ADDRESS)
     new = Words(bytes(8) + struct.pack("<8Q", *(ADDRESS + target + shifts[target] for target in targets)), ADDRESS)
     # one pointer alone is not worth a move
-    assert find_moves(old, new, [(0, 8, 64)]) == [Move(100, 16)]
-    assert find_moves(old, new, [(0, 9, 60)]) == []
+    assert find_moves(old, new, [Cover(0, 8, 64)]) == [Move(100, 16)]
+    assert find_moves(old, new, [Cover(0, 9, 60)]) == []
     # words that are in a cover only in part do not count
-    assert find_moves(old, new, [(1, 9, 62)]) == [Move(100, 16)]
-    assert find_moves(old, new, [(1, 9, 30)]) == []
+    assert find_moves(old, new, [Cover(1, 9, 62)]) == [Move(100, 16)]
+    assert find_moves(old, new, [Cover(1, 9, 30)]) == []

@@ -6,6 +6,7 @@ import struct
 
 import hdiffpatch
 
+from nixoci.delta.codecs.source import Held
 from nixoci.delta.jimage.codec import encode
 from tests.delta.jimage.samples import modules, resources
 
@@ -83,6 +84,6 @@ def apply(payload: bytes, old: bytes) -> bytes:
 
 def test_a_payload_is_applied_by_the_text() -> None:
     old, new = modules(resources(300)), modules(resources(310, grown=2))
-    payload = encode(old, new)
+    payload = encode(Held(old), Held(new))
     assert payload is not None
     assert apply(payload, old) == new

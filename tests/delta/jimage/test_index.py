@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nixoci.delta.jimage.index import restore, shorten
+from nixoci.delta.jimage.index import HEAD, index_size, restore, shorten
 from tests.delta.jimage.samples import NoHashError, full_name, modules, resources
 
 names = st.text(st.sampled_from("abc.$/-"), max_size=4)
@@ -31,20 +31,20 @@ def test_an_index_is_made_again(found: list[tuple[str, str, str, str, int, bytes
         content = modules([(*each[:4], len(each[5]) * each[4], each[5]) for each in found])
     except NoHashError:
         assume(False)
-    short, end = shorten(content)
-    assert restore(short) == content[:end]
+    end = index_size(content[:HEAD])
+    assert restore(shorten(content)) == content[:end]
     assert content[end:] == b"".join(each[5] for each in found)
 
 
 def test_a_short_form_differs_in_little_where_the_index_differs_in_all() -> None:
     old, new = (modules(resources(300, grown=grown)) for grown in (0, 1))
-    (old_short, end), (short, _) = shorten(old), shorten(new)
+    old_short, short, end = shorten(old), shorten(new), index_size(old[:HEAD])
     assert sum(one != other for one, other in zip(old_short, short, strict=True)) <= 8
     assert sum(one != other for one, other in zip(old[:end], new[:end], strict=False)) > 300
 
 
 SOUND = modules(resources(50))
-SHORT, END = shorten(SOUND)
+SHORT, END = shorten(SOUND), index_size(SOUND[:HEAD])
 
 
 def _changed(content: bytes, number: int, value: int) -> bytes:
