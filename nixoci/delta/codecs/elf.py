@@ -1,9 +1,15 @@
 """Patches of ELF files in which references are predicted (`nixoci.delta.elf`)."""
 
+import threading
+from contextlib import nullcontext
+
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 
 ELF_MAGIC = b"\x7fELF"
+_LARGE = 8 << 20
+"""Bytes of both files together from which on no two are worked on at the same time, to bound memory."""
+_large = threading.Lock()
 
 
 def refine(old: bytes, new: bytes, patched: bytes) -> bytes | None:
@@ -12,7 +18,8 @@ def refine(old: bytes, new: bytes, patched: bytes) -> bytes | None:
         return None
     from nixoci.delta.elf.codec import encode  # noqa: PLC0415 - numpy takes longer to load than all of the rest
 
-    return encode(old, new, patched, patch)
+    with _large if len(old) + len(new) > _LARGE else nullcontext():
+        return encode(old, new, patched, patch)
 
 
 def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
