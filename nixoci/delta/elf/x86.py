@@ -178,7 +178,7 @@ def _candidates(data: Bytes, start: int, stop: int, layout: Layout, section: Sec
     shapes = _shapes(absolute=layout.fixed)
     pairs = data[start:stop].astype(np.uint16)
     pairs |= data[start + 1 : stop + 1].astype(np.uint16) << np.uint16(8)
-    starts = np.flatnonzero(shapes.kind[pairs])
+    starts = np.flatnonzero(shapes.kind[pairs] != 0)
     pairs, starts = pairs[starts], starts + start
     checked = shapes.checked[pairs]
     fits = (checked == 0) | (data[starts + checked] & shapes.mask[pairs] == _RIP)
