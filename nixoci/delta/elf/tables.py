@@ -43,25 +43,22 @@ def find_jump_tables(data: Bytes, layout: Layout, operands: Numbers, *, labels: 
     section, code = layout.named(b".rodata"), layout.code()
     if section is None or not code:
         return []
-    first = -(-section.address // 4) * 4
-    words = np.arange(first, section.address + section.size - 3, 4)
-    starts = np.unique(
-        operands[(operands % 4 == 0) & (operands >= first) & (operands < section.address + section.size)]
-    )
+    first, end = -(-section.address // 4) * 4, section.address + section.size
+    starts = np.sort(operands[within(operands - first, end - 3 - first) & (operands % 4 == 0)])
     if not len(starts):
         return []
-    words = words[words >= starts[0]]
-    table = np.searchsorted(starts, words, side="right") - 1
+    starts = starts[np.diff(starts, prepend=-1) != 0]
+    words = np.arange(starts[0], end - 3, 4)
+    opens = (starts - starts[0]) // 4
+    counts = np.diff(opens, append=len(words))
+    bases = np.repeat(starts, counts)
     at = words - section.address + section.offset
-    bases = starts[table]
     values = WORD.read(data, at)
     targets = values if labels else values + bases
     low, high = min(one.address for one in code), max(one.address + one.size for one in code)
     other = (targets < low) | (targets >= high)
     before = np.cumsum(other) - other
-    opens = np.searchsorted(words, starts)
-    opens = opens[opens < len(words)]
-    chosen = before == before[opens][np.minimum(table, len(opens) - 1)]
+    chosen = before == np.repeat(before[opens], counts)
     return [label_fields(data, layout, at[chosen], bases[chosen], labels=labels)]
 
 
