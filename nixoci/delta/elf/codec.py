@@ -34,8 +34,10 @@ def encode(old: bytes, new: bytes, patched: bytes, patch: Callable[[bytes, bytes
         labels, skip = to_labels(np.frombuffer(new, np.uint8), new_layout)
     except ValueError:
         return None
+    held = labels.tobytes()
+    labels = np.frombuffer(held, np.uint8)
     move = _map(before, labels, new_layout, patch_covers(patched))
-    covers = patch_covers(patch(before.predict(move, new_layout).tobytes(), labels.tobytes()))
+    covers = patch_covers(patch(before.predict(move, new_layout).tobytes(), held))
     move = _map(before, labels, new_layout, covers)
     differences, rest = difference(covers, before.data, before.predict(move, new_layout), labels, new_layout)
     parts = Payload(size=len(new), skip=skip, exact=move.exact, covers=covers, differences=differences, rest=rest)

@@ -122,9 +122,6 @@ class _Found:
         return _Found(self.starts[which], self.kinds[which], self.at[which], self.targets[which], self.bases[which])
 
 
-_COLUMNS = "starts", "kinds", "at", "targets", "bases"
-
-
 def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tuple[list[Fields], Numbers]:
     """Return the references in instructions, and the offsets of their opcodes.
 
@@ -134,15 +131,21 @@ def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tu
         labels: Whether it is in label form.
         skip: Offsets of opcodes that do not count.
     """
-    parts = [part for section in layout.code() for part in _find(data, layout, section, labels=labels, skip=skip)]
-    if not parts:
-        return [], skip[:0]
-    starts, kinds, at, targets, bases = (np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS)
+    starts: list[Numbers] = [skip[:0]]
+    groups: dict[int, list[_Found]] = {kind: [] for kind in _FORMS}
+    for section in layout.code():
+        for found in _find(data, layout, section, labels=labels, skip=skip):
+            starts.append(found.starts)
+            for kind, group in groups.items():
+                group.append(found.chosen(found.kinds == kind))
     fields = []
     for kind, form in _FORMS.items():
-        chosen = kinds == kind
-        fields.append(Fields(form=form, at=at[chosen], targets=targets[chosen], bases=bases[chosen], slot=WORD))
-    return fields, starts
+        parts = groups.pop(kind)
+        at, targets, bases = (
+            np.concatenate([skip[:0], *(getattr(part, name) for part in parts)]) for name in ("at", "targets", "bases")
+        )
+        fields.append(Fields(form=form, at=at, targets=targets, bases=bases, slot=WORD))
+    return fields, np.concatenate(starts)
 
 
 def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool, skip: Numbers) -> Iterator[_Found]:

@@ -184,3 +184,9 @@ def shuffled_program(rng: random.Random, program: Program) -> Program:
     """Return a program whose functions are in another order."""
     functions: Sequence[Function] = rng.sample(program.functions, k=len(program.functions))
     return replace(program, functions=tuple(functions))
+
+
+def overlapping_code(rng: random.Random, size: int) -> bytes:
+    """Return bytes in which many opcodes with a near target overlap."""
+    opcodes = bytes.fromhex("e8e8e9e90f0f84848b0505010102c5c462c70425 94 90")
+    return bytes(rng.choices(opcodes + bytes(2 * len(opcodes)), k=size))

@@ -16,7 +16,15 @@ from nixoci.delta.elf.covers import patch_covers
 from nixoci.delta.elf.label_form import from_labels, to_labels
 from nixoci.delta.elf.layout import read_layout
 from nixoci.errors import DeltaError
-from tests.delta.elf.linker import AARCH64, X86_64, changed_program, link, random_program, shuffled_program
+from tests.delta.elf.linker import (
+    AARCH64,
+    X86_64,
+    changed_program,
+    link,
+    overlapping_code,
+    random_program,
+    shuffled_program,
+)
 
 machines = st.sampled_from([X86_64, AARCH64])
 
@@ -73,18 +81,32 @@ def test_what_was_coded_is_decoded(seed: int, machine: int, low: int, count: int
 @given(st.integers(min_value=0, max_value=999), machines, st.binary(min_size=1, max_size=400))
 @settings(deadline=None, max_examples=60)
 def test_label_form_is_undone_whatever_the_code_is(seed: int, machine: int, code: bytes) -> None:
-    """Opcodes overlap in random bytes of few kinds, so that some must not count."""
     rng = random.Random(seed)
-    few = bytes([0xE8, 0xE9, 0x0F, 0x84, 0x8B, 0x05, 0x00, 0x00, 0x01, 0xFF, 0x90, 0xC5, 0xC4])
     file = bytearray(link(random_program(rng, machine, 20)))
     layout = read_layout(bytes(file))
     assert layout is not None
     (text,) = layout.code()
-    body = (code + bytes(rng.choices(few, k=text.size)))[: text.size]
+    body = (code + overlapping_code(rng, text.size))[: text.size]
     file[text.offset : text.offset + text.size] = body
     data = np.frombuffer(bytes(file), np.uint8)
     labels, skip = to_labels(data, layout)
     assert np.array_equal(from_labels(labels, layout, skip), data)
+
+
+def test_opcodes_that_label_form_would_add_are_skipped() -> None:
+    skipped = 0
+    for seed in range(30):
+        rng = random.Random(seed)
+        file = bytearray(link(random_program(rng, X86_64, 40)))
+        layout = read_layout(bytes(file))
+        assert layout is not None
+        (text,) = layout.code()
+        file[text.offset : text.offset + text.size] = overlapping_code(rng, text.size)
+        data = np.frombuffer(bytes(file), np.uint8)
+        labels, skip = to_labels(data, layout)
+        assert np.array_equal(from_labels(labels, layout, skip), data)
+        skipped += len(skip)
+    assert skipped
 
 
 def test_files_that_it_does_not_know_are_left_to_others() -> None:

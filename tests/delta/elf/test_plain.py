@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.elf.codec import encode
 from tests.delta.elf import plain
-from tests.delta.elf.linker import AARCH64, X86_64, changed_program, link, random_program, shuffled_program
+from tests.delta.elf.linker import (
+    AARCH64,
+    X86_64,
+    changed_program,
+    link,
+    overlapping_code,
+    random_program,
+    shuffled_program,
+)
 
 
 @given(
@@ -32,15 +40,14 @@ def test_a_receiver_that_is_written_from_the_text_makes_the_same(seed: int, mach
 @pytest.mark.parametrize("machine", [X86_64, AARCH64])
 def test_it_does_so_for_code_of_any_bytes(machine: int) -> None:
     rng = random.Random(machine)
-    few = bytes([0xE8, 0xE9, 0x0F, 0x84, 0x8B, 0x05, 0x00, 0x00, 0x01, 0xFF, 0x90, 0xC5, 0xC4, 0xC7, 0x04, 0x25, 0x94])
     for _ in range(5):
-        body = rng.choices(few, k=600)
+        body = overlapping_code(rng, 600)
         program = random_program(rng, machine, 8, low=rng.choice((0, 0x400000)))
         old = bytearray(link(program))
         new = bytearray(link(changed_program(rng, program)))
         for data, shift in ((old, 0), (new, 40)):
             at = data.index(program.functions[0].body) + shift
-            data[at : at + 300 - shift] = bytes(body)[: 300 - shift]
+            data[at : at + 300 - shift] = body[: 300 - shift]
         made = encode(bytes(old), bytes(new), patch(bytes(old), bytes(new)), patch)
         assert made is not None
         assert plain.apply(made, bytes(old)) == new

@@ -7,7 +7,8 @@ from nixoci.delta.elf.fields import Fields, Form
 from nixoci.delta.elf.label_form import find_references
 from nixoci.delta.elf.layout import Layout, read_layout
 from nixoci.delta.elf.tables import find_addresses
-from tests.delta.elf.linker import AARCH64, X86_64, Function, Program, link, random_program
+from nixoci.delta.elf.x86 import find_code
+from tests.delta.elf.linker import AARCH64, X86_64, Function, Program, link, overlapping_code, random_program
 
 CALLER = Function("caller", b"\x90" * 8, ("callee", "caller"), ("object",))
 CALLEE = Function("callee", b"\x90" * 20)
@@ -72,6 +73,28 @@ def test_absolute_addresses_count_in_a_file_with_fixed_addresses_only() -> None:
         (text,) = layout.code()
         addresses = found(fields, Form.ADDRESS, first=text.offset, end=text.offset + text.size)
         assert addresses == ({text.offset + 3: 0xB0, text.offset + 11: 0xB8} if expected else {})
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+@pytest.mark.parametrize("low", [0, 0x400000])
+def test_code_is_read_block_by_block(block: int, low: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(block + low)
+    file = bytearray(link(Program(X86_64, (Function("f", b"\x90" * 3000),), {}, low=low)))
+    at = file.index(b"\x90" * 3000)
+    file[at : at + 3000] = overlapping_code(rng, 3000)
+    data, layout = np.frombuffer(bytes(file), np.uint8), read_layout(bytes(file))
+    assert layout is not None
+    skip = np.array([at + 100, at + 700])
+
+    def read() -> list[list[int]]:
+        fields, starts = find_code(data, layout, labels=False, skip=skip)
+        return [starts.tolist(), *(column.tolist() for one in fields for column in (one.at, one.targets, one.bases))]
+
+    whole = read()
+    assert len(whole[0]) > 50
+    assert not {at + 100, at + 700} & set(whole[0])
+    monkeypatch.setattr("nixoci.delta.elf.x86._BLOCK", block)
+    assert read() == whole
 
 
 def test_the_references_of_arm64_are_found() -> None:
