@@ -19,6 +19,8 @@ from nixoci.errors import DeltaError
 from tests.delta.elf.linker import (
     AARCH64,
     X86_64,
+    Function,
+    Program,
     changed_program,
     link,
     overlapping_code,
@@ -53,6 +55,25 @@ def test_code_that_moved_costs_little(machine: int, low: int) -> None:
     assert made is not None
     assert decode(made, old, len(new)) == new
     assert packed(made) < 0.25 * packed(patch(old, new))
+
+
+@pytest.mark.parametrize("machine", [X86_64, AARCH64])
+def test_functions_that_look_alike_are_told_apart(machine: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a table of procedure linkage: its entries look the same, and a new linker has them in another order."""
+    rng = random.Random(4)
+    stubs = [Function(f"stub_{number}", b"\x90" * 12) for number in range(41)]
+    names = [stub.name for stub in stubs[1:]]
+    callers = [Function(f"caller_{number}", rng.randbytes(40), tuple(rng.choices(names, k=6))) for number in range(400)]
+    old = link(Program(machine, (*callers, *stubs[1:]), {}))
+    new = link(Program(machine, (*callers, *rng.sample(stubs, k=41)), {}))
+    made = payload(old, new)
+    assert made is not None
+    assert decode(made, old, len(new)) == new
+    monkeypatch.setattr("nixoci.delta.elf.prediction._WORTH", 1 << 30)
+    uncorrected = payload(old, new)
+    assert uncorrected is not None
+    assert packed(made) < 0.6 * packed(uncorrected)
+    assert packed(made) < 0.5 * packed(patch(old, new))
 
 
 def test_the_sender_chooses_it_where_it_is_smaller() -> None:
