@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from nixoci.delta import reupnix
 from nixoci.delta.cds import codec as cds
-from nixoci.delta.codecs.elf import ELF
+from nixoci.delta.codecs.elf import ELF, refine
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held
 from nixoci.delta.effort import Effort
-from nixoci.delta.elf import codec as elf
 from nixoci.delta.jimage import codec as jimage
 from nixoci.delta.recompress import codec as recompress
 from tests.delta.cds.samples import archive, names
@@ -113,7 +112,7 @@ def elf_patches(random: Random, folder: Path) -> list[Step]:
     """Patches of ELF files with a changed patch or a changed old file."""
     program = random_program(random, random.choice((X86_64, AARCH64)), random.randrange(3, 20))
     old, new = link(program), link(changed_program(random, program))
-    payload = elf.encode(old, new, patch(old, new), patch) or b""
+    payload = refine(old, new, patch(old, new)) or b""
     if random.random() < 0.7:
         payload = changed_bytes(random, payload)
     else:

@@ -3,10 +3,12 @@
 import threading
 from contextlib import nullcontext
 
-from nixoci.delta.codecs.hdiff import patch
+from nixoci.delta.codecs.hdiff import patch, patch_covers
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 
 ELF_MAGIC = b"\x7fELF"
+_SMALL = 256
+"""Bytes of the largest patch by HDiffPatch that is not worth the work."""
 _LARGE = 8 << 20
 """Bytes of both files together from which on no two are worked on at the same time, to bound memory."""
 _large = threading.Lock()
@@ -14,12 +16,12 @@ _large = threading.Lock()
 
 def refine(old: bytes, new: bytes, patched: bytes) -> bytes | None:
     """Return the payload of `new`, or None if it suits no ELF codec; `patched` is the payload by HDiffPatch."""
-    if not (old.startswith(ELF_MAGIC) and new.startswith(ELF_MAGIC)):
+    if len(patched) <= _SMALL or not (old.startswith(ELF_MAGIC) and new.startswith(ELF_MAGIC)):
         return None
     from nixoci.delta.elf.codec import encode  # noqa: PLC0415 - numpy takes longer to load than all of the rest
 
     with _large if len(old) + len(new) > _LARGE else nullcontext():
-        return encode(old, new, patched, patch)
+        return encode(old, new, patch_covers(patched), lambda one, other: patch_covers(patch(one, other)))
 
 
 def _decode(payload: bytes, old: bytes, limit: int) -> bytes:

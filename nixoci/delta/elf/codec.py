@@ -1,30 +1,32 @@
 """Both directions of the codec."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from nixoci.delta.elf.address_map import AddressMap
-from nixoci.delta.elf.covers import Covers, patch_covers
+from nixoci.delta.elf.covers import Covers
 from nixoci.delta.elf.label_form import from_labels, to_labels
 from nixoci.delta.elf.layout import Bytes, Layout, read_layout
 from nixoci.delta.elf.payload import MAX_FILE, Payload, difference
 from nixoci.delta.elf.prediction import Old
 
-_SMALL = 256
-"""Bytes of the largest patch by HDiffPatch that is not worth the work."""
+Match = tuple[int, int, int]
+"""A part of an old file that a part of a new one is made from: its offset in either, and its length."""
 
 
-def encode(old: bytes, new: bytes, patched: bytes, patch: Callable[[bytes, bytes], bytes]) -> bytes | None:
+def encode(
+    old: bytes, new: bytes, first: Iterable[Match], match: Callable[[bytes, bytes], Iterable[Match]]
+) -> bytes | None:
     """Return the payload of `new`, or None if one of the files is no ELF file that the codec knows.
 
     Args:
         old: The old file.
         new: The new file.
-        patched: The patch by HDiffPatch from one to the other, whose covers are where the search begins.
-        patch: Makes such a patch.
+        first: The parts of the old file that the new one is made from, where the search begins.
+        match: Finds such parts in two other files.
     """
-    if len(patched) <= _SMALL or max(len(old), len(new)) > MAX_FILE:
+    if max(len(old), len(new)) > MAX_FILE:
         return None
     old_layout, new_layout = read_layout(old), read_layout(new)
     if old_layout is None or new_layout is None or old_layout.machine != new_layout.machine:
@@ -36,8 +38,8 @@ def encode(old: bytes, new: bytes, patched: bytes, patch: Callable[[bytes, bytes
         return None
     held = labels.tobytes()
     labels = np.frombuffer(held, np.uint8)
-    move = _map(before, labels, new_layout, patch_covers(patched))
-    covers = patch_covers(patch(before.predict(move, new_layout).tobytes(), held))
+    move = _map(before, labels, new_layout, Covers.of(first))
+    covers = Covers.of(match(before.predict(move, new_layout).tobytes(), held))
     move = _map(before, labels, new_layout, covers)
     differences, rest = difference(covers, before.data, before.predict(move, new_layout), labels, new_layout)
     parts = Payload(size=len(new), skip=skip, exact=move.exact, covers=covers, differences=differences, rest=rest)

@@ -1,5 +1,6 @@
-"""The covers of a patch: found by HDiffPatch, packed in columns."""
+"""The covers of a patch, packed in columns."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,6 @@ from nixoci.delta.elf.layout import Bytes, Numbers
 from nixoci.delta.elf.numbers import fold, pack_column, unfold, unpack_column
 
 _MAX_COVERS = 1 << 20
-_HEADER_NUMBERS = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,12 @@ class Covers:
         shifts = self.old - self.new
         gaps = self.new - np.concatenate([[0], self.new + self.length])[:-1]
         return [pack_column(column) for column in (fold(np.diff(shifts, prepend=0)), gaps, self.length)]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, int, int]]) -> "Covers":
+        """Return covers of their old offset, new offset and length; those of no bytes are left out."""
+        columns = np.array([row for row in rows if row[2]], np.int64).reshape(-1, 3)
+        return cls(old=columns[:, 0], new=columns[:, 1], length=columns[:, 2])
 
     @classmethod
     def unpack(cls, columns: list[bytes], old_size: int, new_size: int) -> "Covers":
@@ -67,33 +73,3 @@ class Covers:
         starts = [*self.new.tolist(), len(new)]
         source = new.data
         return b"".join(source[end:start] for end, start in zip(ends, starts, strict=True))
-
-
-def patch_covers(patch: bytes) -> Covers:
-    """Return the covers of a patch by HDiffPatch (`HDIFF13`, without its magic number and not compressed)."""
-    at = 0
-
-    def number(tag_bits: int = 0) -> tuple[int, int]:
-        """Return a number with the highest bits first, and the tag in the first bits."""
-        nonlocal at
-        first, bits = patch[at], 7 - tag_bits
-        value, more = first & (1 << bits) - 1, first >> bits & 1
-        at += 1
-        while more:
-            value, more = value << 7 | patch[at] & 0x7F, patch[at] >> 7
-            at += 1
-        return value, first >> (8 - tag_bits)
-
-    header = [number()[0] for _ in range(_HEADER_NUMBERS)]
-    rows = []
-    old = new = 0
-    for _ in range(header[2]):
-        step, backward = number(1)
-        old += -step if backward else step
-        new += number()[0]
-        length = number()[0]
-        rows.append((old, new, length))
-        old, new = old + length, new + length
-    columns = np.array(rows, np.int64).reshape(-1, 3)
-    kept = columns[columns[:, 2] > 0]
-    return Covers(old=kept[:, 0], new=kept[:, 1], length=kept[:, 2])

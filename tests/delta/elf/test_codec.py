@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.codecs.choose import encode as choose
-from nixoci.delta.codecs.elf import ELF
-from nixoci.delta.codecs.hdiff import patch
+from nixoci.delta.codecs.elf import ELF, refine
+from nixoci.delta.codecs.hdiff import patch, patch_covers
 from nixoci.delta.codecs.registry import decode as decode_any
 from nixoci.delta.effort import Effort
-from nixoci.delta.elf.codec import decode, encode
-from nixoci.delta.elf.covers import patch_covers
+from nixoci.delta.elf.codec import decode
+from nixoci.delta.elf.covers import Covers
 from nixoci.delta.elf.label_form import from_labels, to_labels
 from nixoci.delta.elf.layout import read_layout
 from nixoci.errors import DeltaError
@@ -36,7 +36,7 @@ def packed(data: bytes) -> int:
 
 
 def payload(old: bytes, new: bytes) -> bytes | None:
-    return encode(old, new, patch(old, new), patch)
+    return refine(old, new, patch(old, new))
 
 
 def pair(seed: int, machine: int = X86_64, count: int = 60) -> tuple[bytes, bytes]:
@@ -140,7 +140,7 @@ def test_files_that_it_does_not_know_are_left_to_others() -> None:
 
 def test_covers_are_those_of_the_patch() -> None:
     old, new = pair(2)
-    covers = patch_covers(patch(old, new))
+    covers = Covers.of(patch_covers(patch(old, new)))
     assert int(covers.length.sum()) > len(new) // 2
     same = sum(
         a == b
