@@ -2,7 +2,6 @@
 
 import io
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -13,12 +12,14 @@ from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
 
 _MAX_NUMBERS = 1 << 22
 _COLUMNS = 9
+_SHORT, _RUNS = 64, 1 << 14
+"""Bytes of the longest run of differences that is short, and the number of such runs that are added together."""
 
 MAX_FILE = 32 << 20
 """Bytes of the largest file; the memory for its references takes some times as many."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Differences:
     """Runs of bytes that differ from the prediction.
 
@@ -32,11 +33,20 @@ class Differences:
     lengths: Numbers
     values: Bytes
 
-    @cached_property
-    def places(self) -> Numbers:
-        """The offsets of all bytes that differ."""
-        starts = np.cumsum(self.lengths) - self.lengths
-        return np.repeat(self.at - starts, self.lengths) + np.arange(len(self.values))
+    def add_to(self, new: Bytes) -> None:
+        """Change the bytes of a prediction to what is there; short runs together, some at a time to bound memory."""
+        ends = np.cumsum(self.lengths)
+        starts = ends - self.lengths
+        for run in np.flatnonzero(self.lengths > _SHORT).tolist():
+            at = self.at[run]
+            new[at : at + self.lengths[run]] += self.values[starts[run] : ends[run]]
+        short = np.flatnonzero(self.lengths <= _SHORT)
+        for first in range(0, len(short), _RUNS):
+            runs = short[first : first + _RUNS]
+            lengths = self.lengths[runs]
+            inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            values = self.values[np.repeat(starts[runs], lengths) + inside]
+            new[np.repeat(self.at[runs], lengths) + inside] += values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +87,7 @@ class Payload:
     def apply(self, predicted: Bytes) -> Bytes:
         """Return the new file, made from an old one."""
         new = np.frombuffer(self.covers.filled(predicted, self.rest), np.uint8)
-        new[self.differences.places] += self.differences.values
+        self.differences.add_to(new)
         return new
 
     @classmethod
