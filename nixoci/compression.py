@@ -87,8 +87,11 @@ def detect(head: bytes) -> Compression:
 MAX_INFLATED = 1 << 20
 """Bytes that one step of a decompressor may return, so that memory stays bounded."""
 
-_MAX_XZ_MEMORY = 1 << 28
-"""Bytes of memory for a decompressor of xz; `xz -9` needs 65 MiB."""
+_MAX_MEMORY = 1 << 28
+"""Bytes of memory for a decompressor; `xz -9` needs 65 MiB."""
+
+_MAX_WINDOW_LOG = 27
+"""The binary logarithm of the largest window of zstd that decoders read without being asked to (RFC 8878, 3.1.1.1)."""
 
 _NEEDS_MEMORY = ("too much memory for decoding", "Memory usage limit")
 """Parts of zstd's and of xz's message about a window that is too large."""
@@ -114,20 +117,26 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /, max_length: int = ...) -> bytes: ...
 
 
-_DECOMPRESSORS: Mapping[Compression, Callable[[], _Decompressor]] = {
-    Compression.GZIP: lambda: IgzipDecompressor(flag=DECOMP_GZIP),
-    Compression.ZSTD: ZstdDecompressor,
-    Compression.XZ: lambda: LZMADecompressor(FORMAT_XZ, memlimit=_MAX_XZ_MEMORY),
-    Compression.BZIP2: BZ2Decompressor,
+_DECOMPRESSORS: Mapping[Compression, Callable[[int], _Decompressor]] = {
+    Compression.GZIP: lambda _: IgzipDecompressor(flag=DECOMP_GZIP),
+    Compression.ZSTD: lambda memory: ZstdDecompressor(
+        options={DecompressionParameter.window_log_max: min(memory.bit_length() - 1, _MAX_WINDOW_LOG)}
+    ),
+    Compression.XZ: lambda memory: LZMADecompressor(FORMAT_XZ, memlimit=memory),
+    Compression.BZIP2: lambda _: BZ2Decompressor(),
 }
 _PADDED = frozenset({Compression.XZ})
 
 
-def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def decompress(chunks: Iterable[bytes], *, memory: int = _MAX_MEMORY) -> Iterator[bytes]:
     """Yield the decompressed bytes of a stream, in pieces of at most `MAX_INFLATED`, by its first bytes.
 
     A stream that is not compressed passes as it is. Of gzip members, zstd frames and the like there may be several,
     one after another.
+
+    Args:
+        chunks: The stream.
+        memory: Bytes of memory that a stream may need; of zstd, for its window.
 
     Raises:
         DecompressError: The stream is damaged, or needs too much memory.
@@ -142,7 +151,7 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield from stream
         return
     try:
-        yield from _members(head, stream, compression)
+        yield from _members(head, stream, compression, memory)
     except (_IsalError, ZstdError, LZMAError, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the file; bz2 has one without a number
@@ -155,10 +164,10 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise DecompressError(f"cannot be decompressed: {error}", damaged=True) from error
 
 
-def _members(data: bytes, stream: Iterator[bytes], compression: Compression) -> Iterator[bytes]:
+def _members(data: bytes, stream: Iterator[bytes], compression: Compression, memory: int) -> Iterator[bytes]:
     """Inflate gzip members or zstd frames, one after another; skippable frames yield nothing."""
     while data:
-        decompressor = _DECOMPRESSORS[compression]()
+        decompressor = _DECOMPRESSORS[compression](memory)
         while True:
             if chunk := decompressor.decompress(data, MAX_INFLATED):
                 yield chunk

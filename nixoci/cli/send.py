@@ -22,7 +22,7 @@ from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.output import new_file
 
-_effort_option = click.option(
+effort_option = click.option(
     "--effort",
     type=click.Choice([effort.value for effort in Effort]),
     default=Effort.DEFAULT.value,
@@ -68,7 +68,7 @@ _effort_option = click.option(
     help="Write to FILE; by default, and for -, to standard output.",
 )
 @delta_format_option
-@_effort_option
+@effort_option
 @store_option
 @json_option
 def send(  # noqa: PLR0917 - click passes options by name
@@ -109,7 +109,7 @@ def send(  # noqa: PLR0917 - click passes options by name
 )
 @click.option("--to", "target", required=True, metavar="ssh://HOST", help="Machine to copy to.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", shell_complete=complete_closure)
-@_effort_option
+@effort_option
 @dry_run_option
 @json_option
 def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001

@@ -1,5 +1,6 @@
 """Rebuilding paths: the whole body of a delta is checked, then the NAR of any of its paths is written."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -45,13 +46,23 @@ class Rebuilder:
         real: The directory that holds the bases on this machine.
         folder: A directory for the payloads.
         segment_size: Bytes of a segment; the sender must have used the same.
+        most_payloads: Bytes of payloads that are allowed; by default, as many as the disk holds.
+
+    NARs may be written on several threads at a time.
 
     Raises:
-        DeltaError: The body is damaged; nothing but files in `folder` was written.
+        DeltaError: The body is damaged, or has more payloads; nothing but files in `folder` was written.
     """
 
     def __init__(
-        self, stream: DeltaReader, header: Header, real: Path, folder: Path, *, segment_size: int = SEGMENT_SIZE
+        self,
+        stream: DeltaReader,
+        header: Header,
+        real: Path,
+        folder: Path,
+        *,
+        segment_size: int = SEGMENT_SIZE,
+        most_payloads: int | None = None,
     ) -> None:
         self._what = stream.what
         self._bases = header.bases
@@ -63,6 +74,9 @@ class Rebuilder:
         self._uses: dict[str, list[int]] = {}
         self._recipes = self._split(body.recipes(), header, first_uses)
         self._payloads = folder / "payloads"
+        self._most_payloads = most_payloads
+        self.payload_size = 0
+        """Bytes of all payloads."""
         with self._payloads.open("wb") as out:
             self._contents = self._read_contents(body, out, first_uses)
         stream.finish()
@@ -96,7 +110,8 @@ class Rebuilder:
                 nar = NarWriter(sink, limit=info.nar_size, what=info.path)
                 slow = (number for number in self._uses[info.path] if CODECS[self._contents[number].codec].slow)
                 with DecodeAhead(slow, partial(self._read, payloads, bases), self._decode) as contents:
-                    Assembler(nar, bases, contents.content).write(self._recipes[info.path].node())
+                    recipe = copy(self._recipes[info.path])  # one thread reads it
+                    Assembler(nar, bases, contents.content).write(recipe.node())
             except (DeltaError, StoreError) as error:
                 self._blame_bases(info, bases.used)
                 text = str(error)
@@ -154,8 +169,11 @@ class Rebuilder:
                 need_space(self._payloads.parent, _SPARE, self._what)
             contents[number] = _Content(head.codec, old, offset, head.size)
             offset += head.size
+            if self._most_payloads is not None and offset > self._most_payloads:
+                raise DeltaError(f"{self._what}: its payloads have more than {self._most_payloads} bytes, all allowed")
             for block in body.payload(head):
                 out.write(block)
+        self.payload_size = offset
         return contents
 
     def _rewritten(self, number: int, old: OldSegment | None) -> OldSegment:

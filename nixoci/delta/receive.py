@@ -54,7 +54,7 @@ def receive_delta(
                 if accept is not None:
                     accept(header.roots)
                 valid = nix.valid([*(base.path for base in header.bases), *(info.path for info in header.paths)])
-                _check_bases(header.bases, valid)
+                check_bases(header.bases, valid)
                 _check_present(header.paths, valid)
                 wanted = [info for info in header.paths if info.path not in valid]
                 with byte_progress("reading", size) as advance:
@@ -102,8 +102,12 @@ class _Counted:
         return data
 
 
-def _check_bases(bases: tuple[Base, ...], valid: dict[str, PathInfo]) -> None:
-    """Refuse a store that lacks a base, or has another content under its name."""
+def check_bases(bases: tuple[Base, ...], valid: dict[str, PathInfo]) -> None:
+    """Refuse a store that lacks a base, or has another content under its name.
+
+    Raises:
+        DeltaError: It names the base.
+    """
     missing = sorted(base.path for base in bases if base.path not in valid)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -1,0 +1,87 @@
+"""`nixoci publish`: deltas beside a binary cache."""
+
+from pathlib import Path
+
+import click
+from rich.filesize import decimal
+
+from nixoci.cli.common import dry_run_option, json_option, print_json, store_option
+from nixoci.cli.completers import complete_closure
+from nixoci.cli.files import PATH
+from nixoci.cli.send import effort_option
+from nixoci.cli.verb import verb
+from nixoci.delta.effort import Effort
+from nixoci.publish.publish import KEEP, Published
+from nixoci.publish.publish import publish as publish_deltas
+
+
+@verb(
+    examples=[
+        "nixoci publish --cache /srv/cache --from $(readlink old) --to $(readlink new)",
+        "nixoci publish --cache /srv/cache --from $(readlink v1) --from $(readlink v2) --to $(readlink v3) --keep 2",
+    ],
+)
+@click.option("--cache", type=PATH, required=True, metavar="DIR", help="The binary cache: nix copy --to file://DIR.")
+@click.option(
+    "--from",
+    "old",
+    multiple=True,
+    required=True,
+    metavar="PATH",
+    help="A path that machines have; one delta is made from its closure.",
+    shell_complete=complete_closure,
+)
+@click.option(
+    "--to",
+    "new",
+    multiple=True,
+    required=True,
+    metavar="PATH",
+    help="A path that they will fetch; several are one release.",
+    shell_complete=complete_closure,
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=KEEP,
+    show_default=True,
+    metavar="N",
+    help="Keep the deltas to the last N releases of the same packages; remove older ones.",
+)
+@effort_option
+@store_option
+@dry_run_option
+@json_option
+def publish(  # noqa: PLR0917 - click passes options by name
+    cache: Path,
+    old: tuple[str, ...],
+    new: tuple[str, ...],
+    keep: int,
+    effort: str,
+    store: str | None,
+    dry_run: bool,  # noqa: FBT001 - click passes options by name
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Write deltas from --from to --to into a binary cache, for machines that run `nixoci substituter`.
+
+    --from and --to take one path each and may be given several times. The cache must have the paths of --to.
+    """
+    done = publish_deltas(cache, old, new, effort=Effort(effort), keep=keep, store=store, dry_run=dry_run)
+    if as_json:
+        print_json(done)
+    else:
+        _show(done, dry_run=dry_run)
+
+
+def _show(done: Published, *, dry_run: bool) -> None:
+    verb = "would publish" if dry_run else "published"
+    for delta in done.deltas:
+        size, download = decimal(delta.delta_size), decimal(delta.download)
+        if delta.published:
+            click.echo(f"{verb} a delta of {size} from {delta.base}: {delta.paths} paths, {download} in the cache")
+        elif delta.paths == 0:
+            click.echo(f"no delta from {delta.base}: it has all paths of the release")
+        else:
+            click.echo(f"no delta from {delta.base}: it has {size}, and its paths {download} in the cache")
+    for name in done.removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} the old delta {name}")

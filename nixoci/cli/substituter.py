@@ -1,0 +1,50 @@
+"""`nixoci substituter`: a binary cache on this machine that rebuilds NARs from published deltas."""
+
+import logging
+import sys
+from contextlib import ExitStack
+
+import click
+
+from nixoci.cli.common import store_option
+from nixoci.cli.verb import verb
+from nixoci.substituter.server import Server, listen, passed_socket
+from nixoci.substituter.service import Service
+from nixoci.substituter.shelf import Shelf
+from nixoci.substituter.upstream import Upstream
+
+ADDRESS = "127.0.0.1:8642"
+
+
+@verb(
+    examples=[
+        "nixoci substituter --upstream https://cache.example",
+        "nixoci substituter --upstream https://cache.example --listen 127.0.0.1:9000",
+    ],
+)
+@click.option("--upstream", "url", required=True, metavar="URL", help="The binary cache that has the deltas.")
+@click.option(
+    "--listen",
+    "address",
+    default=ADDRESS,
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help="Address on this machine; a socket that systemd passes comes first.",
+)
+@store_option
+def substituter(url: str, address: str, store: str | None) -> None:
+    """Serve a binary cache to the Nix of this machine, with updates as deltas from the paths that are here.
+
+    nix.conf names it before the cache itself: substituters = http://127.0.0.1:8642 URL
+    """
+    if not logging.getLogger().handlers:  # otherwise --verbose has set it up
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+        logging.getLogger("nixoci.process").setLevel(logging.WARNING)
+    upstream = Upstream(url)
+    with ExitStack() as cleanup:
+        listener = passed_socket()
+        listener = cleanup.enter_context(listener or listen(address))
+        shelf = cleanup.enter_context(Shelf(upstream, store=store))
+        service = Service(upstream, shelf, store=store)
+        with Server(listener, service, upstream) as server:
+            server.serve_forever()

@@ -1,0 +1,1 @@
+"""Publishing: deltas beside an ordinary binary cache, and the index by which machines find them."""

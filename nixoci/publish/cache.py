@@ -1,0 +1,46 @@
+"""A binary cache in a directory, as `nix copy --to file://DIR` makes it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nixoci.errors import StoreError
+from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
+from nixoci.nix_store.path import PathInfo, store_path_hash
+
+
+def check_cache(cache: Path) -> None:
+    """Refuse a directory that is no binary cache.
+
+    Raises:
+        StoreError: It names the directory.
+    """
+    if not (cache / "nix-cache-info").is_file():
+        raise StoreError(
+            f"{cache}: no binary cache: it has no nix-cache-info; make it with nix copy --to file://{cache}"
+        )
+
+
+def downloads(cache: Path, infos: Iterable[PathInfo]) -> dict[str, int]:
+    """Return the compressed size in bytes that each path has in a binary cache.
+
+    Raises:
+        StoreError: The cache lacks one of them, or has it with another content.
+    """
+    sizes = {}
+    for info in infos:
+        file = cache / f"{store_path_hash(info.path)}.narinfo"
+        try:
+            with file.open("rb") as opened:
+                data = opened.read(MAX_NARINFO)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{info.path}: not in the binary cache {cache}; run nix copy --to file://{cache} {info.path}"
+            ) from error
+        found = NarInfo.parse(data, what=str(file))
+        if (found.path, found.nar_hash) != (info.path, info.nar_hash):
+            raise StoreError(
+                f"{info.path}: the binary cache {cache} has {found.path} with narHash {found.nar_hash}, the store has "
+                f"narHash {info.nar_hash}; copy it there again"
+            )
+        sizes[info.path] = found.file_size
+    return sizes

@@ -1,0 +1,140 @@
+"""The index of the deltas in a binary cache: `deltas/index.json` (docs/substituter.md, Index)."""
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+from nixoci.document import dump, key, load, structure
+from nixoci.errors import DocumentError, UnsupportedVersionError
+from nixoci.nix_store.hashes import NIX32, from_sri, is_sri, to_nix32
+from nixoci.nix_store.path import STORE_DIR, STORE_PATH
+
+DIRECTORY = "deltas"
+"""The directory of a binary cache that has the index and the deltas."""
+
+INDEX_NAME = "index.json"
+VERSION = 1
+
+MAX_INDEX = 1 << 20
+"""Bytes of the largest index that is read."""
+
+DIGITS = 6
+"""Digits of a hash part that stand for a path in the index. Another path has the same ones once in 2^30 times."""
+
+DELTA_NAME = re.compile(rf"[{NIX32}]{{52}}\.nxd")
+"""Matches the name of a delta's file."""
+
+_PATHS = re.compile(rf"(?:[{NIX32}]{{{DIGITS}}})*")
+_MAX_SIZE = (1 << 63) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedDelta:
+    """A delta to a release.
+
+    Attributes:
+        bases: The names of the paths whose closure it is made from: store paths without the store.
+        size: Bytes of the delta.
+        sha256: Its SHA-256, as SRI; its file is named after it.
+        download: Bytes of the NARs, as the cache has them compressed, that it takes the place of.
+    """
+
+    bases: tuple[str, ...] = field(metadata=key("from"))
+    size: int
+    sha256: str
+    download: int
+
+    @property
+    def file(self) -> str:
+        """The name of its file, beside the index."""
+        return delta_name(from_sri(self.sha256))
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is smaller than the NARs that it takes the place of."""
+        return self.size < self.download
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A closure that deltas make.
+
+    Attributes:
+        roots: The names of its roots.
+        paths: The first digits of the hash part of each path that one of the deltas makes, sorted and joined.
+        deltas: The deltas to it.
+    """
+
+    roots: tuple[str, ...] = field(metadata=key("to"))
+    paths: str
+    deltas: tuple[PublishedDelta, ...]
+
+    def makes(self, hash_part: str) -> bool:
+        """Return whether a delta may make the path with this hash part."""
+        return hash_part[:DIGITS] in self.starts
+
+    @cached_property
+    def starts(self) -> frozenset[str]:
+        """The first digits of each path."""
+        return frozenset(self.paths[at : at + DIGITS] for at in range(0, len(self.paths), DIGITS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """The releases to which a binary cache has deltas, the newest first."""
+
+    version: int
+    releases: tuple[Release, ...] = ()
+
+    @classmethod
+    def parse(cls, text: bytes, *, what: str) -> Self:
+        """Read an index; `what` names it in errors.
+
+        Raises:
+            DocumentError: It is not one, or declares what no delta can be.
+            UnsupportedVersionError: It has another version.
+        """
+        value = load(text, what=what)
+        version = value.get("version") if isinstance(value, dict) else None
+        if type(version) is int and version != VERSION:
+            raise UnsupportedVersionError(f"{what}: version {version}, this nixoci reads {VERSION}; update it")
+        index = structure(cls, value, what=what, strict=True)
+        for number, release in enumerate(index.releases):
+            _check_release(release, f"{what}: releases[{number}]")
+        return index
+
+    def render(self) -> str:
+        """Return the text of the index."""
+        return dump(self)
+
+
+def delta_name(digest: bytes) -> str:
+    """Return the name of the file of a delta with this SHA-256."""
+    return f"{to_nix32(digest).decode()}.nxd"
+
+
+def _check_release(release: Release, where: str) -> None:
+    _check_names(release.roots, f"{where}.to")
+    if not _PATHS.fullmatch(release.paths):
+        raise _wrong(f"{where}.paths", f"the first {DIGITS} digits of each path", release.paths)
+    for place, delta in enumerate(release.deltas):
+        at = f"{where}.deltas[{place}]"
+        _check_names(delta.bases, f"{at}.from")
+        if not is_sri(delta.sha256):
+            raise _wrong(f"{at}.sha256", "sha256-<base64>", delta.sha256)
+        for name, size in (("size", delta.size), ("download", delta.download)):
+            if not 0 <= size <= _MAX_SIZE:
+                raise _wrong(f"{at}.{name}", "a number of bytes", size)
+
+
+def _check_names(names: tuple[str, ...], where: str) -> None:
+    if not names:
+        raise _wrong(where, "names of store paths", [])
+    for name in names:
+        if not STORE_PATH.fullmatch(f"{STORE_DIR}/{name}"):
+            raise _wrong(where, "<hash>-<name>", name)
+
+
+def _wrong(where: str, expected: str, found: Any) -> DocumentError:
+    return DocumentError(f"{where}: expected {expected}, got {str(found)[:60]!r}; publish again")

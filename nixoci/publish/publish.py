@@ -1,0 +1,243 @@
+"""Publishing a release: a delta from each older one, and the index that names them."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixoci.delta.closure import Closure, closures_from_store
+from nixoci.delta.effort import Effort
+from nixoci.delta.pairing import package_name
+from nixoci.delta.send import send_shown
+from nixoci.nix_store.hashes import to_sri
+from nixoci.nix_store.path import STORE_DIR, store_path_basename, store_path_hash
+from nixoci.output import exclusive_directory, flush_directory, full_disk_names, temporary_directory, write_if_changed
+from nixoci.publish.cache import check_cache, downloads
+from nixoci.publish.index import (
+    DELTA_NAME,
+    DIGITS,
+    DIRECTORY,
+    INDEX_NAME,
+    MAX_INDEX,
+    VERSION,
+    Index,
+    PublishedDelta,
+    Release,
+)
+from nixoci.streams import Data, NullSink, Sink
+
+KEEP = 3
+"""Releases of the same packages whose deltas stay."""
+
+_MODE = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeDelta:
+    """A delta that was made.
+
+    Attributes:
+        base: The store path whose closure it is made from.
+        paths: The number of paths that it makes.
+        nar_size: Bytes of their NARs.
+        download: Bytes of their NARs, as the cache has them compressed.
+        delta_size: Bytes of the delta.
+        published: Whether the index names it; one that is not smaller than `download` is left out.
+    """
+
+    base: str
+    paths: int
+    nar_size: int
+    download: int
+    delta_size: int
+    published: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The outcome: the deltas, the bytes of the index, and the files of old deltas that nothing names any more."""
+
+    deltas: tuple[MadeDelta, ...]
+    index_size: int
+    removed: tuple[str, ...]
+
+
+def publish(
+    cache: Path,
+    old: Sequence[str],
+    new: Sequence[str],
+    *,
+    effort: Effort = Effort.DEFAULT,
+    keep: int = KEEP,
+    store: str | None = None,
+    dry_run: bool = False,
+) -> Published:
+    """Write a delta from the closure of each old path to that of the new ones into a binary cache, and name it there.
+
+    Each delta is complete before the index names it, and files go after the index no longer names them: a reader finds
+    a working cache at any time, also after this process was killed.
+
+    Args:
+        cache: The directory of a binary cache that has the new closure.
+        old: Paths that machines may have; one delta is made from the closure of each.
+        new: The roots of the release.
+        effort: Time spent for fewer bytes.
+        keep: Releases of the same packages whose deltas stay, this one included.
+        store: The store that has all of them; a Nix store URL on this machine.
+        dry_run: Make the deltas for their sizes, and write nothing.
+
+    Raises:
+        StoreError: A path is not valid, or not in the cache.
+        DeltaError: A delta cannot be made.
+        DocumentError: The cache has an index that this nixoci cannot read.
+    """
+    check_cache(cache)
+    after, *befores = closures_from_store(new, *([path] for path in old), store=store)
+    sizes = downloads(cache, after.paths.values())
+    folder = cache / DIRECTORY
+    with _workplace(folder, dry_run=dry_run) as work, full_disk_names(folder):
+        index = read_index(folder)
+        made: list[MadeDelta] = []
+        listed: list[PublishedDelta] = []
+        for before in befores:
+            new_paths = after.paths.keys() - before.paths.keys()
+            delta, described = _make(before, after, work, effort, sum(sizes[path] for path in new_paths))
+            made.append(described)
+            if described.published:
+                listed.append(delta)
+        release = _release(after, befores, listed)
+        index = Index(version=VERSION, releases=_kept(_merged(release, index.releases), keep))
+        text = index.render()
+        removed = _unnamed(folder, index)
+        if work is not None:
+            for delta in listed:
+                (work / delta.file).replace(folder / delta.file)
+            flush_directory(folder)
+            write_if_changed(folder / INDEX_NAME, text)
+            for name in removed:
+                (folder / name).unlink(missing_ok=True)
+    return Published(deltas=tuple(made), index_size=len(text.encode()), removed=tuple(removed))
+
+
+def read_index(folder: Path) -> Index:
+    """Return the index in a directory of deltas, an empty one if there is none.
+
+    Raises:
+        DocumentError: It is not an index.
+    """
+    file = folder / INDEX_NAME
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(MAX_INDEX)
+    except FileNotFoundError:
+        return Index(version=VERSION)
+    return Index.parse(text, what=str(file))
+
+
+@contextmanager
+def _workplace(folder: Path, *, dry_run: bool) -> Iterator[Path | None]:
+    """Keep other publishers out, and give a directory for deltas that no reader sees; None in a dry run."""
+    if dry_run:
+        yield None
+        return
+    with exclusive_directory(folder), temporary_directory(prefix=".nixoci-publish-", parent=folder) as work:
+        yield work
+
+
+def _make(
+    before: Closure, after: Closure, work: Path | None, effort: Effort, download: int
+) -> tuple[PublishedDelta, MadeDelta]:
+    """Make one delta, as a file of its final name in `work`."""
+    (base,) = before.roots
+    label = f"making the delta from {store_path_basename(base)}"
+    if work is None:
+        out = _Hashed(NullSink())
+        summary = send_shown(before, after, out, effort=effort, label=label)
+    else:
+        file = work / "new"
+        with file.open("wb") as opened:
+            out = _Hashed(opened)
+            summary = send_shown(before, after, out, effort=effort, label=label)
+            os.fchmod(opened.fileno(), _MODE)
+            opened.flush()
+            os.fsync(opened.fileno())
+    delta = PublishedDelta(
+        bases=(store_path_basename(base),), size=summary.delta_size, sha256=out.sri, download=download
+    )
+    if work is not None:
+        file.replace(work / delta.file)
+    described = MadeDelta(
+        base=base,
+        paths=summary.paths,
+        nar_size=summary.nar_size,
+        download=download,
+        delta_size=summary.delta_size,
+        published=delta.pays,
+    )
+    return delta, described
+
+
+class _Hashed:
+    """A sink that hashes what it passes on."""
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self._hash = hashlib.sha256()
+
+    def write(self, data: Data, /) -> None:
+        self._hash.update(data)
+        self._out.write(data)
+
+    @property
+    def sri(self) -> str:
+        return to_sri(self._hash.digest())
+
+
+def _release(after: Closure, befores: Iterable[Closure], listed: Sequence[PublishedDelta]) -> Release:
+    names = {name for delta in listed for name in delta.bases}
+    paths: set[str] = set()
+    for before in befores:
+        if names.issuperset(map(store_path_basename, before.roots)):
+            paths |= after.paths.keys() - before.paths.keys()
+    return Release(
+        roots=tuple(map(store_path_basename, after.roots)),
+        paths="".join(sorted({store_path_hash(path)[:DIGITS] for path in paths})),
+        deltas=tuple(listed),
+    )
+
+
+def _merged(release: Release, releases: Sequence[Release]) -> list[Release]:
+    """Put a release before the others; if it is among them, its other deltas stay."""
+    others = [other for other in releases if set(other.roots) != set(release.roots)]
+    deltas, starts = list(release.deltas), release.starts
+    for same in releases:
+        if set(same.roots) == set(release.roots):
+            bases = {delta.bases for delta in deltas}
+            deltas += (delta for delta in same.deltas if delta.bases not in bases)
+            starts |= same.starts
+    if not deltas:
+        return others
+    return [Release(roots=release.roots, paths="".join(sorted(starts)), deltas=tuple(deltas)), *others]
+
+
+def _kept(releases: Sequence[Release], keep: int) -> tuple[Release, ...]:
+    """Return the newest releases of each set of packages."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    kept = []
+    for release in releases:
+        packages = tuple(sorted(package_name(f"{STORE_DIR}/{name}") for name in release.roots))
+        seen[packages] += 1
+        if seen[packages] <= keep:
+            kept.append(release)
+    return tuple(kept)
+
+
+def _unnamed(folder: Path, index: Index) -> list[str]:
+    """Return the files of deltas that the index does not name."""
+    named = {delta.file for release in index.releases for delta in release.deltas}
+    with suppress(FileNotFoundError):
+        return sorted(file.name for file in folder.iterdir() if DELTA_NAME.fullmatch(file.name) and file.name not in named)
+    return []

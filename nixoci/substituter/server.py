@@ -1,0 +1,275 @@
+"""The HTTP server: one thread for each of a bounded number of connections, with a time limit on everything.
+
+It is made of the standard library's: Nix is its only kind of client and speaks plain HTTP/1.1 on loopback. Servers of
+the web put an answer into buffers of their own and promise its end; this one has to leave off the end of an answer
+that is wrong, and to notice a client that does not read.
+"""
+
+import logging
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import BoundedSemaphore
+from typing import Any
+
+from nixoci.errors import NixociError, StoreError
+from nixoci.nix_store.hashes import NIX32
+from nixoci.nix_store.narinfo import NARINFO_NAME, NarInfo
+from nixoci.nix_store.path import HASH_PART_DIGITS
+from nixoci.streams import Data, Sink
+from nixoci.substituter.body import PAUSE
+from nixoci.substituter.service import REBUILT, AbsentError, Service
+from nixoci.substituter.upstream import ABSENT, Upstream
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 128
+"""Connections at a time; one more is told to come again. Nix opens up to 25 (http-connections)."""
+
+_BACKLOG = 128
+_IDLE = 30.0
+"""Seconds for which a connection waits for a request, and a request for its end."""
+_UNREAD = 300.0
+"""Seconds for which Nix may leave an answer unread, as long as Nix itself waits for one (stalled-download-timeout)."""
+_PIECE = 1 << 16
+
+_FIRST_PASSED = 3
+"""The descriptor of the first socket that systemd passes (sd_listen_fds(3))."""
+
+_NAR = re.compile(rf"/{REBUILT}/([{NIX32}]{{{HASH_PART_DIGITS}}})\.nar")
+_PATH = re.compile(r"/[!-~]*")
+_ADDRESS = re.compile(r"(127\.[0-9.]+|\[::1\]):([0-9]{1,5})")
+_PASSED_ON = ("Content-Type", "Content-Length", "Content-Encoding", "ETag", "Last-Modified")
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection, or does not read."""
+
+
+class Server(ThreadingHTTPServer):
+    """The server of one service.
+
+    Args:
+        listener: A socket that listens.
+        service: Answers.
+        upstream: The cache behind it, for everything that is passed on.
+        pause: Seconds between signs of life while a NAR is prepared.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket, service: Service, upstream: Upstream, *, pause: float = PAUSE) -> None:
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_address = listener.getsockname()
+        self.service = service
+        self.upstream = upstream
+        self.pause = pause
+        self._free = BoundedSemaphore(CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer the requests of a connection on a thread of its own, or turn it away."""
+        if not self._free.acquire(blocking=False):
+            request.settimeout(0.0)
+            try:
+                request.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            except OSError:
+                log.debug("a connection too many has gone")
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer the requests of a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
+        """Log the failure of one connection."""
+        log.error("a connection failed: %r", sys.exc_info()[1])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE
+
+    def setup(self) -> None:
+        """Send everything at once: the last byte of a NAR comes by itself."""
+        super().setup()
+        if self.connection.family != socket.AF_UNIX:
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def do_GET(self) -> None:
+        self.connection.settimeout(_UNREAD)
+        try:
+            self._answer()
+        except ClientGoneError:
+            self.close_connection = True
+        finally:
+            self.connection.settimeout(_IDLE)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def version_string(self) -> str:
+        return "nixoci"
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's name
+        log.debug("%r: %r", self.path if hasattr(self, "path") else "", format % arguments)
+
+    def _answer(self) -> None:
+        self._begun = False
+        path = self.path
+        try:
+            self._check()
+            if path == "/nix-cache-info":
+                self._document(self.server.service.cache_info(), "text/x-nix-cache-info")
+            elif found := NARINFO_NAME.fullmatch(path[1:]):
+                self._document(self.server.service.narinfo(found[1]), "text/x-nix-narinfo")
+            elif found := _NAR.fullmatch(path):
+                self.server.service.nar(found[1], self._begin_nar, self.server.pause)
+            else:
+                self._pass_on(path[1:])
+        except AbsentError as error:
+            self._fail(HTTPStatus.NOT_FOUND, str(error))
+        except _RefusedError as error:
+            self._fail(error.status, str(error))
+        except NixociError as error:
+            log.warning("%s: %s", path[:200], error)
+            self._fail(HTTPStatus.BAD_GATEWAY, str(error))
+
+    def _check(self) -> None:
+        """Refuse a request that no binary cache answers."""
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # its body is not read
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, "a request with a body")
+        if not _PATH.fullmatch(self.path) or self.path.startswith("//") or _climbs(self.path):
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, "not a path of a binary cache")
+
+    def _document(self, data: bytes, kind: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self._end_headers(b"" if self.command == "HEAD" else data)
+
+    def _begin_nar(self, info: NarInfo) -> Sink:
+        if self.command == "HEAD":
+            raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "ask for the NAR itself")
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/x-nix-nar")
+        self.send_header("Content-Length", str(info.nar_size))
+        self._end_headers()
+        return _Socket(self.connection)
+
+    def _pass_on(self, path: str) -> None:
+        with self.server.upstream.open(path, method=self.command) as download:
+            status = download.status
+            if status != HTTPStatus.OK:
+                absent = HTTPStatus.NOT_FOUND if status in ABSENT else HTTPStatus.BAD_GATEWAY
+                raise _RefusedError(absent, f"the cache answers {status}")
+            sized = "Content-Length" in download.headers
+            self.send_response(HTTPStatus.OK)
+            for name in _PASSED_ON:
+                if name in download.headers:
+                    self.send_header(name, download.headers[name])
+            if not sized:
+                self.send_header("Connection", "close")
+            self._end_headers()
+            if self.command == "HEAD":
+                return
+            out = _Socket(self.connection)
+            for piece in download.pieces(_PIECE):
+                out.write(piece)
+
+    def _fail(self, status: HTTPStatus, text: str) -> None:
+        """Send an error; if the answer has begun, end the connection, so that Nix sees that it is incomplete."""
+        if self._begun:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        data = f"{text}\n".encode("utf-8", "replace")
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self._end_headers(b"" if self.command == "HEAD" else data)
+
+    def _end_headers(self, data: bytes = b"") -> None:
+        self._begun = True
+        try:
+            self.end_headers()
+        except OSError as error:
+            raise ClientGoneError from error
+        if data:
+            _Socket(self.connection).write(data)
+
+
+class _RefusedError(NixociError):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Socket:
+    """A socket as a sink."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def write(self, data: Data, /) -> None:
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise ClientGoneError from error
+
+
+def _climbs(path: str) -> bool:
+    return any(
+        part in {".", "..", "%2e", "%2e%2e"} for part in re.split(r"[/\\]|%2f|%5c", path.partition("?")[0].lower())
+    )
+
+
+@contextmanager
+def listen(address: str) -> Iterator[socket.socket]:
+    """Listen on `127.0.0.1:PORT` or `[::1]:PORT`; port 0 is any that is free.
+
+    Raises:
+        StoreError: The address is of another form, or cannot be had.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None or int(found[2]) > 65535:
+        raise StoreError(f"{address}: not an address of this machine alone; give 127.0.0.1:PORT or [::1]:PORT")
+    family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((found[1].strip("[]"), int(found[2])))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise StoreError(f"{address}: cannot listen: {error.strerror}; choose another port") from error
+        yield listener
+
+
+def passed_socket() -> socket.socket | None:
+    """Return the socket that systemd has passed to this process, or None (sd_listen_fds(3)).
+
+    Raises:
+        StoreError: It has passed several.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.get("LISTEN_FDS", "0")
+    if count != "1":
+        raise StoreError(f"systemd passes {count} sockets; give the socket unit one ListenStream=")
+    listener = socket.socket(fileno=_FIRST_PASSED)
+    listener.settimeout(None)
+    return listener

@@ -1,0 +1,235 @@
+"""The answers of the substituter, apart from HTTP: narinfos that point to it, and the NARs behind them."""
+
+import logging
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
+
+from nixoci.compression import Compression, DecompressError, decompress
+from nixoci.delta.format.model import SEGMENT_SIZE
+from nixoci.errors import DeltaError, NixociError, StoreError
+from nixoci.nix_store.commands import real_store_dir
+from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
+from nixoci.nix_store.path import store_path_hash
+from nixoci.publish.index import DIRECTORY, INDEX_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release
+from nixoci.streams import Sink
+from nixoci.substituter.body import NarBody, Waiting
+from nixoci.substituter.memory import Memory
+from nixoci.substituter.shelf import Shelf
+from nixoci.substituter.upstream import ABSENT, UnchangedError, Upstream
+
+log = logging.getLogger(__name__)
+
+REBUILT = "rebuilt"
+"""The directory, in the addresses of the substituter, of NARs that it makes."""
+
+MEMORY = 160 << 20
+"""Bytes that all requests together use for NARs at a time."""
+
+_ORDINARY = 72 << 20
+"""Bytes for the decompression of one ordinary NAR: enough for `xz -9`."""
+
+_LITTLE = 4 << 20
+"""Bytes for a NAR that is rebuilt from small files."""
+
+_SEGMENTS = 2.5
+"""Segments of a large file that are in memory while it is rebuilt: the old, the new, and parts of both."""
+
+_COMPRESSIONS = {each.value for each in Compression}
+_PIECE = 1 << 17
+
+_FRESH = 30.0
+"""Seconds for which the index is not asked for again; of a narinfo, while Nix fetches what it describes."""
+_NARINFOS = 4096
+"""Narinfos that are kept for so long."""
+
+_PRIORITY = re.compile(r"Priority: *(-?[0-9]{1,8}) *")
+_DEFAULT_PRIORITY = 0
+"""The priority of a cache that names none; the lowest comes first (Nix, src/libstore/store-api.hh)."""
+
+
+class AbsentError(StoreError):
+    """The cache behind the substituter does not have the path."""
+
+
+@dataclass(slots=True)
+class _Cached:
+    """The index as it was at a time, and its validator."""
+
+    index: Index
+    at: float
+    validator: tuple[str, str] | None
+
+
+class Service:
+    """Answers requests; several threads may ask.
+
+    Args:
+        upstream: The cache behind it.
+        shelf: The deltas that are in use.
+        store: The store that has the bases; a Nix store URL on this machine.
+        memory: The bound of the memory that all requests use.
+    """
+
+    def __init__(self, upstream: Upstream, shelf: Shelf, *, store: str | None, memory: Memory | None = None) -> None:
+        self._upstream = upstream
+        self._shelf = shelf
+        self._real = real_store_dir(store)
+        self._memory = memory or Memory(MEMORY)
+        self._index_lock = Lock()
+        self._index: _Cached | None = None
+        self._narinfos: OrderedDict[str, tuple[float, NarInfo]] = OrderedDict()
+        self._narinfos_lock = Lock()
+
+    def cache_info(self) -> bytes:
+        """Return the description of the cache, with a priority over the one behind it.
+
+        Raises:
+            AbsentError: It has none.
+            UpstreamError: It cannot be reached.
+        """
+        document = self._upstream.document("nix-cache-info", MAX_NARINFO)
+        if document is None:
+            raise AbsentError(f"{self._upstream.url}nix-cache-info: does not exist")
+        return raise_priority(document.data)
+
+    def narinfo(self, hash_part: str) -> bytes:
+        """Return the narinfo of a path: that of the cache, with another address if a delta can make its NAR.
+
+        Raises:
+            AbsentError: The cache does not have the path.
+            UpstreamError: It cannot be reached.
+        """
+        data = self._fetch_narinfo(hash_part)
+        try:
+            info = NarInfo.parse(data, what=f"{hash_part}.narinfo")
+        except StoreError as error:
+            log.info("%s", error)
+            return data  # Nix says better what is wrong with it
+        if self.delta_for(info) is None:
+            return data
+        self._remember(hash_part, info)
+        return info.from_url(f"{REBUILT}/{hash_part}.nar")
+
+    def delta_for(self, info: NarInfo) -> PublishedDelta | None:
+        """Return the smallest delta that makes a path from paths that are here, or None."""
+        hash_part = store_path_hash(info.path)
+        if info.compression not in _COMPRESSIONS:
+            return None  # the ordinary NAR could not take the place of the rebuilt one
+        found = [
+            delta
+            for release in self._releases()
+            if release.makes(hash_part)
+            for delta in release.deltas
+            if delta.pays and all(os.path.lexists(self._real / name) for name in delta.bases)
+        ]
+        return min(found, key=lambda delta: delta.size, default=None)
+
+    def nar(self, hash_part: str, begin: Callable[[NarInfo], Sink], pause: float) -> None:
+        """Send the NAR of a path: rebuilt, or else the ordinary one.
+
+        Args:
+            hash_part: The hash part of the path.
+            begin: Sends the head of the answer and returns the sink for its body.
+            pause: Seconds between signs of life to Nix.
+
+        Raises:
+            AbsentError: The cache does not have the path.
+            NixociError: The NAR cannot be had, or not to its end.
+        """
+        info = self._known(hash_part)
+        body = NarBody(info.nar_hash, info.nar_size, lambda: begin(info))
+        waiting = Waiting(body, pause=pause)
+        delta = self.delta_for(info)
+        if delta is not None:
+            try:
+                self._rebuild(info, delta, body, waiting)
+            except NixociError as error:
+                log.warning("%s: fetched whole: %s", info.path, error)
+                body.restart()
+            else:
+                return
+        self._send_ordinary(info, body, waiting)
+
+    def _rebuild(self, info: NarInfo, delta: PublishedDelta, body: NarBody, waiting: Waiting) -> None:
+        with self._shelf.use(delta, waiting) as opened:
+            made = opened.infos.get(info.path)
+            if made is None:
+                raise DeltaError(f"{delta.file}: does not make it")
+            if (made.nar_hash, made.nar_size) != (info.nar_hash, info.nar_size):
+                raise DeltaError(f"{delta.file}: makes it with narHash {made.nar_hash}, not {info.nar_hash}")
+            size = _LITTLE + int(_SEGMENTS * min(info.nar_size, SEGMENT_SIZE))
+            with self._memory.reserve(size, waiting):
+                try:
+                    opened.rebuilder.write(made, body)
+                    body.finish()
+                except NixociError as error:
+                    self._shelf.fail(delta, opened, error)
+                    raise
+        log.info("%s: rebuilt", info.path)
+
+    def _send_ordinary(self, info: NarInfo, body: NarBody, waiting: Waiting) -> None:
+        with self._memory.reserve(_ORDINARY, waiting), self._upstream.open(info.url) as download:
+            if download.status in ABSENT:
+                raise AbsentError(f"{info.url}: the cache does not have it")
+            download.check()
+            try:
+                for piece in decompress(download.pieces(_PIECE), memory=_ORDINARY):
+                    body.write(piece)
+            except DecompressError as error:
+                raise StoreError(f"{info.url}: {error}") from error
+            body.finish()
+
+    def _releases(self) -> tuple[Release, ...]:
+        with self._index_lock:  # one asks, the others wait
+            cached = self._index
+            if cached is not None and monotonic() - cached.at < _FRESH:
+                return cached.index.releases
+            validator = None if cached is None else cached.validator
+            what = f"{DIRECTORY}/{INDEX_NAME}"
+            index, found = Index(version=VERSION), None
+            try:
+                document = self._upstream.document(what, MAX_INDEX, unless=validator)
+                if document is not None:
+                    index, found = Index.parse(document.data, what=f"{self._upstream.url}{what}"), document.validator
+            except UnchangedError:
+                if cached is not None:
+                    index, found = cached.index, cached.validator
+            except NixociError as error:
+                log.warning("no deltas: %s", error)
+            self._index = _Cached(index, monotonic(), found)
+            return index.releases
+
+    def _known(self, hash_part: str) -> NarInfo:
+        with self._narinfos_lock:
+            at, info = self._narinfos.get(hash_part, (0.0, None))
+        if info is None or monotonic() - at > _FRESH:
+            info = NarInfo.parse(self._fetch_narinfo(hash_part), what=f"{hash_part}.narinfo")
+            self._remember(hash_part, info)
+        return info
+
+    def _remember(self, hash_part: str, info: NarInfo) -> None:
+        with self._narinfos_lock:
+            self._narinfos[hash_part] = monotonic(), info
+            self._narinfos.move_to_end(hash_part)
+            while len(self._narinfos) > _NARINFOS:
+                self._narinfos.popitem(last=False)
+
+    def _fetch_narinfo(self, hash_part: str) -> bytes:
+        document = self._upstream.document(f"{hash_part}.narinfo", MAX_NARINFO)
+        if document is None:
+            raise AbsentError(f"{self._upstream.url}{hash_part}.narinfo: does not exist")
+        return document.data
+
+
+def raise_priority(cache_info: bytes) -> bytes:
+    """Return the nix-cache-info of a cache that Nix prefers to the one with this nix-cache-info."""
+    lines = cache_info.decode("utf-8", "replace").splitlines()
+    found = [_PRIORITY.fullmatch(line) for line in lines]
+    before = next((int(match[1]) for match in found if match), _DEFAULT_PRIORITY)
+    lines = [line for line in lines if not line.startswith("Priority:")]
+    return "".join(f"{line}\n" for line in [*lines, f"Priority: {before - 1}"]).encode()

@@ -1,0 +1,251 @@
+"""The deltas that are in use: each is fetched once, checked, and kept while its NARs are asked for."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Self
+
+from nixoci.delta.format.stream import DeltaReader
+from nixoci.delta.rebuild import Rebuilder
+from nixoci.delta.receive import check_bases
+from nixoci.delta.spool import spool
+from nixoci.errors import DeltaError, NixociError
+from nixoci.nix_store.commands import real_store_dir
+from nixoci.nix_store.hashes import to_sri
+from nixoci.nix_store.path import PathInfo
+from nixoci.nix_store.serve import serve
+from nixoci.process import HungUpError
+from nixoci.publish.index import DIRECTORY, PublishedDelta
+from nixoci.substituter.body import Waiting
+from nixoci.substituter.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Bounds of what is kept.
+
+    Attributes:
+        payloads: Bytes of the decompressed deltas on disk, all together.
+        deltas: Deltas at a time.
+        idle: Seconds after which a delta goes that nothing asked for.
+        retry: Seconds after which a delta that failed is tried again.
+    """
+
+    payloads: int = 2 << 30
+    deltas: int = 4
+    idle: float = 300.0
+    retry: float = 300.0
+
+
+_BOUNDS = Bounds()
+
+_SWEEP = 10.0
+"""Seconds between two looks for deltas that nothing asks for."""
+
+
+class OpenDelta:
+    """A delta that was fetched: the paths that it makes, their rebuilder, and bytes that it has on disk."""
+
+    def __init__(self, infos: dict[str, PathInfo], rebuilder: Rebuilder, cleanup: ExitStack) -> None:
+        self.infos = infos
+        self.rebuilder = rebuilder
+        self.size = rebuilder.payload_size
+        self._cleanup = cleanup
+
+    def close(self) -> None:
+        """Remove its files, and let the garbage collector have its bases."""
+        with self._cleanup:
+            pass
+
+
+@dataclass(slots=True)
+class _Place:
+    """A delta on the shelf: being fetched, open, or failed."""
+
+    future: "Future[OpenDelta]" = field(default_factory=Future)
+    users: int = 0
+    used: float = field(default_factory=monotonic)
+
+
+class Shelf:
+    """Fetches deltas, one at a time, and keeps a few of them.
+
+    Args:
+        upstream: The cache that has them.
+        store: The store that has the bases; a Nix store URL on this machine.
+        bounds: Bounds of what is kept.
+    """
+
+    def __init__(self, upstream: Upstream, *, store: str | None, bounds: Bounds = _BOUNDS) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._real = real_store_dir(store)
+        self._bounds = bounds
+        self._places: dict[str, _Place] = {}
+        self._failed: list[_Place] = []
+        self._lock = Lock()
+        self._closing = Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="fetch")
+        self._sweeper = Thread(target=self._sweep, name="sweep", daemon=True)
+        self._sweeper.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the fetching, and remove all files."""
+        self._closing.set()
+        self._pool.shutdown(cancel_futures=True)
+        self._sweeper.join()
+        _close([*self._places.values(), *self._failed])
+
+    @contextmanager
+    def use(self, delta: PublishedDelta, waiting: Waiting) -> Iterator[OpenDelta]:
+        """Give a delta to the block, fetched now or before.
+
+        Raises:
+            DeltaError: It cannot be fetched, is damaged, or its bases are not here; now or a while ago.
+            TooLateError: It takes too long; the next to ask may find it here.
+        """
+        with self._lock:
+            surplus = []
+            place = self._places.get(delta.file)
+            if place is None:
+                surplus = self._surplus()
+                if self._closing.is_set() or len(self._places) >= self._bounds.deltas:
+                    raise DeltaError(f"{delta.file}: too many other deltas are in use")
+                place = self._places[delta.file] = _Place()
+                self._pool.submit(self._fetch, delta, place, surplus)
+            place.users += 1
+        try:
+            waiting.until(lambda timeout: bool(wait_for([place.future], timeout).done))
+            yield place.future.result()
+        finally:
+            with self._lock:
+                place.users -= 1
+                place.used = monotonic()
+
+    def fail(self, delta: PublishedDelta, opened: OpenDelta, error: NixociError) -> None:
+        """Take a delta for a damaged one, because a NAR that it makes came out wrong."""
+        with self._lock:
+            place = self._places.get(delta.file)
+            if place is not None and _is_open(place) and place.future.result() is opened:
+                self._failed.append(place)
+                self._places[delta.file] = _Place()
+                self._places[delta.file].future.set_exception(DeltaError(str(error)))
+
+    def _fetch(self, delta: PublishedDelta, place: _Place, surplus: "list[_Place]") -> None:
+        _close(surplus)
+        try:
+            opened = self._open(delta)
+        except (NixociError, HungUpError, OSError) as error:
+            text = str(error) or "Nix hung up"
+            log.warning("%s: not used: %s", delta.file, text)
+            place.future.set_exception(DeltaError(text))
+        except BaseException as error:
+            place.future.set_exception(error)
+            raise
+        else:
+            log.info("%s: fetched %d bytes, for %d paths", delta.file, delta.size, len(opened.infos))
+            place.future.set_result(opened)
+
+    def _open(self, delta: PublishedDelta) -> OpenDelta:
+        with ExitStack() as cleanup:
+            folder = cleanup.enter_context(spool())
+            nix = cleanup.enter_context(serve(store=self._store, write=True))
+            download = cleanup.enter_context(self._upstream.open(f"{DIRECTORY}/{delta.file}"))
+            download.check()
+            reader = _Checked(download.read, delta, self._closing)
+            stream = DeltaReader(reader.read, what=delta.file)
+            header = stream.header()
+            bases = [base.path for base in header.bases]
+            check_bases(header.bases, nix.path_infos(nix.valid_paths(bases)))  # from now on, they stay valid
+            rebuilder = Rebuilder(stream, header, self._real, folder, most_payloads=self._room())
+            reader.finish()
+            return OpenDelta({info.path: info for info in header.paths}, rebuilder, cleanup.pop_all())
+
+    def _room(self) -> int:
+        with self._lock:
+            places = [*self._places.values(), *self._failed]
+            return self._bounds.payloads - sum(place.future.result().size for place in places if _is_open(place))
+
+    def _surplus(self) -> "list[_Place]":
+        """Take deltas that are not in use, so that there is room for one more."""
+        unused = sorted(
+            (place.used, name) for name, place in self._places.items() if place.future.done() and not place.users
+        )
+        return [self._places.pop(name) for _, name in unused[: len(self._places) + 1 - self._bounds.deltas]]
+
+    def _sweep(self) -> None:
+        """Let deltas go that nothing asks for."""
+        while not self._closing.wait(min(self._bounds.idle, self._bounds.retry, _SWEEP)):
+            with self._lock:
+                gone = [place for place in self._failed if not place.users]
+                self._failed = [place for place in self._failed if place.users]
+                for name, place in list(self._places.items()):
+                    limit = self._bounds.idle if _is_open(place) else self._bounds.retry
+                    if place.future.done() and not place.users and monotonic() - place.used > limit:
+                        gone.append(self._places.pop(name))
+            _close(gone)
+
+
+def _is_open(place: _Place) -> bool:
+    return place.future.done() and place.future.exception() is None
+
+
+def _close(places: Iterable[_Place]) -> None:
+    for place in places:
+        if _is_open(place):
+            try:
+                place.future.result().close()
+            except (NixociError, HungUpError) as error:
+                log.warning("%s", error)
+
+
+class _Checked:
+    """Reads a delta, of which the size and the hash are known."""
+
+    def __init__(self, read: Callable[[int], bytes], delta: PublishedDelta, closing: Event) -> None:
+        self._read = read
+        self._delta = delta
+        self._closing = closing
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes.
+
+        Raises:
+            DeltaError: It is larger than the index says, or nothing wants it any more.
+        """
+        if self._closing.is_set():
+            raise DeltaError(f"{self._delta.file}: the substituter ends")
+        data = self._read(count)
+        self._hash.update(data)
+        self._size += len(data)
+        if self._size > self._delta.size:
+            raise DeltaError(
+                f"{self._delta.file}: larger than the {self._delta.size} bytes of the index; publish again"
+            )
+        return data
+
+    def finish(self) -> None:
+        """Check that this is the delta which the index names.
+
+        Raises:
+            DeltaError: It is another one.
+        """
+        found = to_sri(self._hash.digest())
+        if found != self._delta.sha256:
+            raise DeltaError(f"{self._delta.file}: its SHA-256 is {found}, not that of its name; publish again")

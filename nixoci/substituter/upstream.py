@@ -1,0 +1,207 @@
+"""The binary cache behind the substituter, over HTTP. Nothing here waits for it without a bound."""
+
+import logging
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError
+
+from nixoci.errors import StoreError
+
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 32
+"""Connections that stay open between requests; more are opened for as many requests at a time."""
+
+_OK, _NOT_MODIFIED = 200, 304
+ABSENT = (403, 404, 410)
+"""Answers for a file that a cache does not have; a bucket that cannot be listed answers 403, as Nix knows too."""
+
+
+class UpstreamError(StoreError):
+    """The binary cache behind the substituter cannot be reached, or fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Bounds of waiting for the cache, in seconds.
+
+    Attributes:
+        connect: For a connection.
+        stall: For the next bytes of an answer.
+        document: For a whole narinfo or index.
+        pause: After a failure, during which other requests fail at once.
+    """
+
+    connect: float = 5.0
+    stall: float = 20.0
+    document: float = 30.0
+    pause: float = 10.0
+
+
+_PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small file of the cache, and the value of its ETag or Last-Modified header, if it has one."""
+
+    data: bytes
+    validator: tuple[str, str] | None
+
+
+class Upstream:
+    """A binary cache.
+
+    Args:
+        url: Its address, `http://` or `https://`.
+        patience: Bounds of waiting.
+
+    Raises:
+        UpstreamError: The address is of another form.
+    """
+
+    def __init__(self, url: str, *, patience: Patience = _PATIENCE) -> None:
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            known = None
+        if not known or parts.query or parts.fragment or not url.isprintable():
+            raise UpstreamError(f"{url!r}: not the address of a binary cache; give http://HOST or https://HOST")
+        self.url = url.rstrip("/") + "/"
+        self.patience = patience
+        proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+        trusted = ssl.create_default_context()
+        if proxy:
+            self._pool: urllib3.PoolManager = urllib3.ProxyManager(proxy, ssl_context=trusted, maxsize=_CONNECTIONS)
+        else:
+            self._pool = urllib3.PoolManager(ssl_context=trusted, maxsize=_CONNECTIONS)
+        self._times = urllib3.Timeout(connect=patience.connect, read=patience.stall)
+        self._lock = Lock()
+        self._down_until = 0.0
+
+    def document(self, path: str, limit: int, *, unless: tuple[str, str] | None = None) -> Document | None:
+        """Return a file of at most `limit` bytes, or None if the cache does not have it.
+
+        Args:
+            path: The file, relative to the cache.
+            limit: Bytes that it may have.
+            unless: The validator of a copy that is here.
+
+        Raises:
+            UnchangedError: The cache has the same file as `unless`.
+            UpstreamError: The cache fails, or the file is larger.
+        """
+        condition = {} if unless is None else {_CONDITIONS[unless[0]]: unless[1]}
+        end = monotonic() + self.patience.document
+        with self.open(path, headers=condition) as download:
+            if download.status == _NOT_MODIFIED:
+                raise UnchangedError
+            if download.status in ABSENT:
+                return None
+            download.check()
+            parts, size = [], 0
+            while part := download.read(limit + 1 - size):
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    raise UpstreamError(f"{self.url}{path}: larger than {limit} bytes")
+                if monotonic() > end:
+                    raise self._failed(path, f"not complete after {self.patience.document:g} seconds")
+            return Document(b"".join(parts), download.validator)
+
+    @contextmanager
+    def open(self, path: str, *, headers: Mapping[str, str] | None = None, method: str = "GET") -> Iterator["Download"]:
+        """Ask for a path, relative to the cache or a whole URL, and close the answer after the block.
+
+        Raises:
+            UpstreamError: There is no answer.
+        """
+        with self._lock:
+            if monotonic() < self._down_until:
+                raise UpstreamError(f"{self.url}: failed a moment ago")
+        own = {"User-Agent": "nixoci", "Accept-Encoding": "identity", **(headers or {})}
+        try:
+            response = self._pool.request(
+                method,
+                urljoin(self.url, path),
+                headers=own,
+                preload_content=False,
+                decode_content=False,
+                retries=urllib3.Retry(total=5, connect=0, read=0, status=0, other=0),  # redirects
+                timeout=self._times,
+            )
+        except (HTTPError, LocationParseError, OSError, ValueError) as error:
+            raise self._failed(path, str(getattr(error, "reason", None) or error)) from error
+        try:
+            yield Download(self, path, response)
+        finally:
+            response.close()  # a connection that was read to its end goes back to the pool by itself
+
+    def _failed(self, path: str, reason: str) -> UpstreamError:
+        """Let other requests fail at once for a while, and return the error."""
+        with self._lock:
+            self._down_until = monotonic() + self.patience.pause
+        return UpstreamError(f"{urljoin(self.url, path)}: cannot be fetched: {reason}")
+
+
+_CONDITIONS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+
+
+class UnchangedError(Exception):
+    """The cache still has the file that is here."""
+
+
+class Download:
+    """An answer of the cache, whose body is read by pieces."""
+
+    def __init__(self, upstream: Upstream, path: str, response: "BaseHTTPResponse") -> None:
+        self._upstream = upstream
+        self._path = path
+        self._response = response
+        self.status = response.status
+        self.headers = response.headers
+
+    @property
+    def validator(self) -> tuple[str, str] | None:
+        """The header that a later request can name to ask for changes."""
+        return next(((name, self.headers[name]) for name in _CONDITIONS if name in self.headers), None)
+
+    def check(self) -> None:
+        """Refuse an answer that is not the file.
+
+        Raises:
+            UpstreamError: It names the answer.
+        """
+        if self.status != _OK:
+            raise UpstreamError(f"{self._upstream.url}{self._path}: the cache answers {self.status}")
+        if self.headers.get("Content-Encoding", "identity") != "identity":
+            raise UpstreamError(f"{self._upstream.url}{self._path}: comes in an encoding that was not asked for")
+
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes as soon as there are some; none at the end.
+
+        Raises:
+            UpstreamError: The connection broke or stalled.
+        """
+        try:
+            return self._response.read1(count)
+        except (HTTPError, OSError, ValueError) as error:
+            raise self._upstream._failed(self._path, str(error)) from error  # noqa: SLF001 - one module
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Yield the body by pieces of at most `size` bytes."""
+        while piece := self.read(size):
+            yield piece
