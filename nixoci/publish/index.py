@@ -19,8 +19,8 @@ VERSION = 1
 MAX_INDEX = 1 << 20
 """Bytes of the largest index that is read."""
 
-DIGITS = 6
-"""Digits of a hash part that stand for a path in the index. Another path has the same ones once in 2^30 times."""
+DIGITS = 5
+"""Digits of a hash part that stand for a path in the index. Another path has the same ones once in 2^25 times."""
 
 DELTA_NAME = re.compile(rf"[{NIX32}]{{52}}\.nxd")
 """Matches the name of a delta's file."""
@@ -40,7 +40,7 @@ class PublishedDelta:
         download: Bytes of the NARs, as the cache has them compressed, that it takes the place of.
     """
 
-    bases: tuple[str, ...] = field(metadata=key("from"))
+    bases: list[str] = field(metadata=key("from"))
     size: int
     sha256: str
     download: int
@@ -52,8 +52,8 @@ class PublishedDelta:
 
     @property
     def pays(self) -> bool:
-        """Whether it is smaller than the NARs that it takes the place of."""
-        return self.size < self.download
+        """Whether it saves a tenth of the NARs that it takes the place of; less is not worth the rebuilding."""
+        return self.size * 10 <= self.download * 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +66,9 @@ class Release:
         deltas: The deltas to it.
     """
 
-    roots: tuple[str, ...] = field(metadata=key("to"))
+    roots: list[str] = field(metadata=key("to"))
     paths: str
-    deltas: tuple[PublishedDelta, ...]
+    deltas: list[PublishedDelta]
 
     def makes(self, hash_part: str) -> bool:
         """Return whether a delta may make the path with this hash part."""
@@ -85,7 +85,7 @@ class Index:
     """The releases to which a binary cache has deltas, the newest first."""
 
     version: int
-    releases: tuple[Release, ...] = ()
+    releases: list[Release] = field(default_factory=list)
 
     @classmethod
     def parse(cls, text: bytes, *, what: str) -> Self:
@@ -128,7 +128,7 @@ def _check_release(release: Release, where: str) -> None:
                 raise _wrong(f"{at}.{name}", "a number of bytes", size)
 
 
-def _check_names(names: tuple[str, ...], where: str) -> None:
+def _check_names(names: list[str], where: str) -> None:
     if not names:
         raise _wrong(where, "names of store paths", [])
     for name in names:

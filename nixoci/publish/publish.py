@@ -45,7 +45,7 @@ class MadeDelta:
         nar_size: Bytes of their NARs.
         download: Bytes of their NARs, as the cache has them compressed.
         delta_size: Bytes of the delta.
-        published: Whether the index names it; one that is not smaller than `download` is left out.
+        published: Whether the index names it; one that saves less than a tenth of `download` is left out.
     """
 
     base: str
@@ -165,7 +165,7 @@ def _make(
             opened.flush()
             os.fsync(opened.fileno())
     delta = PublishedDelta(
-        bases=(store_path_basename(base),), size=summary.delta_size, sha256=out.sri, download=download
+        bases=[store_path_basename(base)], size=summary.delta_size, sha256=out.sri, download=download
     )
     if work is not None:
         file.replace(work / delta.file)
@@ -203,9 +203,9 @@ def _release(after: Closure, befores: Iterable[Closure], listed: Sequence[Publis
         if names.issuperset(map(store_path_basename, before.roots)):
             paths |= after.paths.keys() - before.paths.keys()
     return Release(
-        roots=tuple(map(store_path_basename, after.roots)),
+        roots=[*map(store_path_basename, after.roots)],
         paths="".join(sorted({store_path_hash(path)[:DIGITS] for path in paths})),
-        deltas=tuple(listed),
+        deltas=list(listed),
     )
 
 
@@ -215,15 +215,15 @@ def _merged(release: Release, releases: Sequence[Release]) -> list[Release]:
     deltas, starts = list(release.deltas), release.starts
     for same in releases:
         if set(same.roots) == set(release.roots):
-            bases = {delta.bases for delta in deltas}
+            bases = [delta.bases for delta in deltas]
             deltas += (delta for delta in same.deltas if delta.bases not in bases)
             starts |= same.starts
     if not deltas:
         return others
-    return [Release(roots=release.roots, paths="".join(sorted(starts)), deltas=tuple(deltas)), *others]
+    return [Release(roots=release.roots, paths="".join(sorted(starts)), deltas=deltas), *others]
 
 
-def _kept(releases: Sequence[Release], keep: int) -> tuple[Release, ...]:
+def _kept(releases: Sequence[Release], keep: int) -> list[Release]:
     """Return the newest releases of each set of packages."""
     seen: Counter[tuple[str, ...]] = Counter()
     kept = []
@@ -232,12 +232,14 @@ def _kept(releases: Sequence[Release], keep: int) -> tuple[Release, ...]:
         seen[packages] += 1
         if seen[packages] <= keep:
             kept.append(release)
-    return tuple(kept)
+    return kept
 
 
 def _unnamed(folder: Path, index: Index) -> list[str]:
     """Return the files of deltas that the index does not name."""
     named = {delta.file for release in index.releases for delta in release.deltas}
     with suppress(FileNotFoundError):
-        return sorted(file.name for file in folder.iterdir() if DELTA_NAME.fullmatch(file.name) and file.name not in named)
+        return sorted(
+            file.name for file in folder.iterdir() if DELTA_NAME.fullmatch(file.name) and file.name not in named
+        )
     return []

@@ -24,7 +24,7 @@ from nixoci.nix_store.path import HASH_PART_DIGITS
 from nixoci.streams import Data, Sink
 from nixoci.substituter.body import PAUSE
 from nixoci.substituter.service import REBUILT, AbsentError, Service
-from nixoci.substituter.upstream import ABSENT, Upstream
+from nixoci.substituter.upstream import ABSENT, EncodedError, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             if path == "/nix-cache-info":
                 self._document(self.server.service.cache_info(), "text/x-nix-cache-info")
             elif found := NARINFO_NAME.fullmatch(path[1:]):
-                self._document(self.server.service.narinfo(found[1]), "text/x-nix-narinfo")
+                self._narinfo(found[1])
             elif found := _NAR.fullmatch(path):
                 self.server.service.nar(found[1], self._begin_nar, self.server.pause)
             else:
@@ -154,6 +154,14 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "a request with a body")
         if not _PATH.fullmatch(self.path) or self.path.startswith("//") or _climbs(self.path):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "not a path of a binary cache")
+
+    def _narinfo(self, hash_part: str) -> None:
+        try:
+            data = self.server.service.narinfo(hash_part)
+        except EncodedError:
+            self._pass_on(self.path[1:])
+        else:
+            self._document(data, "text/x-nix-narinfo")
 
     def _document(self, data: bytes, kind: str) -> None:
         self.send_response(HTTPStatus.OK)

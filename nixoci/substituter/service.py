@@ -47,6 +47,9 @@ _FRESH = 30.0
 _NARINFOS = 4096
 """Narinfos that are kept for so long."""
 
+_URL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+=?&%-]*")
+"""Matches the address of a NAR in the cache itself. Nix fetches those elsewhere without the substituter."""
+
 _PRIORITY = re.compile(r"Priority: *(-?[0-9]{1,8}) *")
 _DEFAULT_PRIORITY = 0
 """The priority of a cache that names none; the lowest comes first (Nix, src/libstore/store-api.hh)."""
@@ -118,8 +121,8 @@ class Service:
     def delta_for(self, info: NarInfo) -> PublishedDelta | None:
         """Return the smallest delta that makes a path from paths that are here, or None."""
         hash_part = store_path_hash(info.path)
-        if info.compression not in _COMPRESSIONS:
-            return None  # the ordinary NAR could not take the place of the rebuilt one
+        if info.compression not in _COMPRESSIONS or not _URL.fullmatch(info.url) or ".." in info.url:
+            return None  # then the ordinary NAR could not take the place of the rebuilt one
         found = [
             delta
             for release in self._releases()
@@ -184,7 +187,7 @@ class Service:
                 raise StoreError(f"{info.url}: {error}") from error
             body.finish()
 
-    def _releases(self) -> tuple[Release, ...]:
+    def _releases(self) -> list[Release]:
         with self._index_lock:  # one asks, the others wait
             cached = self._index
             if cached is not None and monotonic() - cached.at < _FRESH:

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+)
 
 from nixoci.errors import StoreError
 
@@ -39,13 +46,14 @@ class Patience:
 
     Attributes:
         connect: For a connection.
-        stall: For the next bytes of an answer.
+        stall: For the next bytes of an answer; twice that for the first ones, since a connection that was kept open may
+            have been closed by the cache.
         document: For a whole narinfo or index.
-        pause: After a failure, during which other requests fail at once.
+        pause: After a request that had no answer, during which others of its kind fail at once.
     """
 
     connect: float = 5.0
-    stall: float = 20.0
+    stall: float = 15.0
     document: float = 30.0
     pause: float = 10.0
 
@@ -90,7 +98,7 @@ class Upstream:
             self._pool = urllib3.PoolManager(ssl_context=trusted, maxsize=_CONNECTIONS)
         self._times = urllib3.Timeout(connect=patience.connect, read=patience.stall)
         self._lock = Lock()
-        self._down_until = 0.0
+        self._down_until: dict[str, float] = {}
 
     def document(self, path: str, limit: int, *, unless: tuple[str, str] | None = None) -> Document | None:
         """Return a file of at most `limit` bytes, or None if the cache does not have it.
@@ -119,45 +127,62 @@ class Upstream:
                 if size > limit:
                     raise UpstreamError(f"{self.url}{path}: larger than {limit} bytes")
                 if monotonic() > end:
-                    raise self._failed(path, f"not complete after {self.patience.document:g} seconds")
+                    raise self.failed(path, f"not complete after {self.patience.document:g} seconds")
             return Document(b"".join(parts), download.validator)
 
     @contextmanager
     def open(self, path: str, *, headers: Mapping[str, str] | None = None, method: str = "GET") -> Iterator["Download"]:
-        """Ask for a path, relative to the cache or a whole URL, and close the answer after the block.
+        """Ask for a path, relative to the cache, and close the answer after the block.
 
         Raises:
             UpstreamError: There is no answer.
         """
+        kind = _kind(path)
         with self._lock:
-            if monotonic() < self._down_until:
-                raise UpstreamError(f"{self.url}: failed a moment ago")
+            if monotonic() < self._down_until.get(kind, 0.0):
+                raise UpstreamError(f"{self.url}{path}: not asked for, since the cache did not answer a moment ago")
         own = {"User-Agent": "nixoci", "Accept-Encoding": "identity", **(headers or {})}
         try:
             response = self._pool.request(
                 method,
-                urljoin(self.url, path),
+                f"{self.url}{path}",
                 headers=own,
                 preload_content=False,
                 decode_content=False,
-                retries=urllib3.Retry(total=5, connect=0, read=0, status=0, other=0),  # redirects
+                retries=urllib3.Retry(total=5, connect=0, read=1, status=0, other=0),  # the others are redirects
                 timeout=self._times,
             )
         except (HTTPError, LocationParseError, OSError, ValueError) as error:
-            raise self._failed(path, str(getattr(error, "reason", None) or error)) from error
+            reason = getattr(error, "reason", None) or error
+            unreachable = isinstance(
+                reason, ConnectTimeoutError | NewConnectionError | ProxyError | NameResolutionError
+            )
+            with self._lock:
+                for each in _KINDS if unreachable else (kind,):
+                    self._down_until[each] = monotonic() + self.patience.pause
+            raise self.failed(path, str(reason)) from error
         try:
             yield Download(self, path, response)
         finally:
             response.close()  # a connection that was read to its end goes back to the pool by itself
 
-    def _failed(self, path: str, reason: str) -> UpstreamError:
-        """Let other requests fail at once for a while, and return the error."""
-        with self._lock:
-            self._down_until = monotonic() + self.patience.pause
-        return UpstreamError(f"{urljoin(self.url, path)}: cannot be fetched: {reason}")
+    def failed(self, path: str, reason: str) -> UpstreamError:
+        """Return the error for a path that cannot be fetched."""
+        return UpstreamError(f"{self.url}{path}: cannot be fetched: {reason}")
 
 
+def _kind(path: str) -> str:
+    """Return the directory of the cache that fails for itself: a mirror may have some of them only."""
+    first = path.partition("/")[0]
+    return first if first in _KINDS else ""
+
+
+_KINDS = ("", "nar", "deltas")
 _CONDITIONS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+
+
+class EncodedError(UpstreamError):
+    """The cache has the file in an encoding that was not asked for, and that Nix may know."""
 
 
 class UnchangedError(Exception):
@@ -188,7 +213,7 @@ class Download:
         if self.status != _OK:
             raise UpstreamError(f"{self._upstream.url}{self._path}: the cache answers {self.status}")
         if self.headers.get("Content-Encoding", "identity") != "identity":
-            raise UpstreamError(f"{self._upstream.url}{self._path}: comes in an encoding that was not asked for")
+            raise EncodedError(f"{self._upstream.url}{self._path}: has an encoding that was not asked for")
 
     def read(self, count: int) -> bytes:
         """Return up to `count` bytes as soon as there are some; none at the end.
@@ -199,7 +224,7 @@ class Download:
         try:
             return self._response.read1(count)
         except (HTTPError, OSError, ValueError) as error:
-            raise self._upstream._failed(self._path, str(error)) from error  # noqa: SLF001 - one module
+            raise self._upstream.failed(self._path, str(error)) from error
 
     def pieces(self, size: int) -> Iterator[bytes]:
         """Yield the body by pieces of at most `size` bytes."""

@@ -8,17 +8,13 @@ import pytest
 
 from tests.host.binary_cache import BinaryCache
 from tests.host.images import INSIDE, images_dir
-from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
 from tests.host.network import allow_ssh, join
-from tests.host.registry import Registry
 from tests.host.test_delta import build_pair, infos
-from tests.host.test_nix import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.host.images import Pair
 
 ADDRESS = "http://127.0.0.1:8642"
 

@@ -1,0 +1,232 @@
+"""Deltas are published beside a binary cache, which serves at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.delta.effort import Effort
+from nixoci.errors import StoreError, UnsupportedVersionError
+from nixoci.nix_store.hashes import to_sri
+from nixoci.publish import publish as module
+from nixoci.publish.index import VERSION, Index, PublishedDelta, Release
+from nixoci.publish.publish import Published, publish, read_index
+from tests.delta.forgery import OTHER_HASH
+from tests.delta.trees import closure, rebuild, store_path
+from tests.publish.cache import make_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from nixoci.delta.closure import Closure
+
+LIB = [store_path(f"lib-{version}", letter) for version, letter in enumerate("abcd")]
+APP = [store_path(f"app-{version}", letter) for version, letter in enumerate("fghi")]
+RANDOM = random.Random(1).randbytes(50_000)
+
+
+@pytest.fixture
+def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Closure]:
+    """Four versions of an application and its library, in a store that has nothing but them."""
+    real = tmp_path / "store"
+    real.mkdir()
+    made = []
+    for version, (lib, app) in enumerate(zip(LIB, APP, strict=True)):
+        specs = {lib: {b"lib.so": RANDOM + b"%d" % version}, app: {b"run": b"%s %d" % (lib.encode(), version)}}
+        made.append(replace(closure(real, specs, {app: (lib,)}), roots=(app,)))
+
+    def find(*groups: Sequence[str], store: str | None) -> list[Closure]:
+        assert store is None
+        return [next(release for release in made if release.roots == tuple(group)) for group in groups]
+
+    monkeypatch.setattr(module, "closures_from_store", find)
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path: Path, releases: list[Closure]) -> Path:
+    for release in releases:
+        make_cache(tmp_path / "cache", release)
+    return tmp_path / "cache"
+
+
+def files(cache: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (cache / "deltas").iterdir()}
+
+
+def test_a_published_delta_makes_the_release(cache: Path, releases: list[Closure], tmp_path: Path) -> None:
+    done = publish(cache, [APP[0]], [APP[1]])
+    (release,) = read_index(cache / "deltas").releases
+    (delta,) = release.deltas
+    stream = files(cache)[delta.file]
+    assert (len(stream), to_sri(hashlib.sha256(stream).digest())) == (delta.size, delta.sha256)
+    assert (release.roots, delta.bases) == ([APP[1][11:]], [APP[0][11:]])
+    assert sorted(rebuild(stream, releases[0].real, tmp_path)) == sorted([LIB[1], APP[1]])
+    assert [release.makes(path[11:43]) for path in (LIB[1], APP[1], LIB[0])] == [True, True, False]
+    (made,) = done.deltas
+    assert (made.base, made.paths, made.published, made.delta_size) == (APP[0], 2, True, delta.size)
+    assert (
+        made.download
+        == delta.download
+        == sum(
+            int(line.split()[1])
+            for path in (LIB[1], APP[1])
+            for line in (cache / f"{path[11:43]}.narinfo").read_text().splitlines()
+            if line.startswith("FileSize")
+        )
+    )
+    assert done.index_size == (cache / "deltas/index.json").stat().st_size
+
+
+def test_each_old_release_has_its_delta(cache: Path) -> None:
+    publish(cache, APP[:2], [APP[2]])
+    (release,) = read_index(cache / "deltas").releases
+    assert [delta.bases for delta in release.deltas] == [[APP[0][11:]], [APP[1][11:]]]
+    publish(cache, [APP[3]], [APP[2]])
+    (release,) = read_index(cache / "deltas").releases
+    assert sorted(delta.bases for delta in release.deltas) == sorted([APP[old][11:]] for old in (0, 1, 3))
+    assert len(files(cache)) == 4
+
+
+def test_old_releases_go(cache: Path) -> None:
+    removed: list[str] = []
+    for new in (1, 2, 3):
+        before = set(files(cache)) if new > 1 else set()
+        removed += publish(cache, [APP[new - 1]], [APP[new]], keep=2).removed
+        assert before - set(files(cache)) == set(removed if new == 3 else [])
+    assert len(removed) == 1
+    assert [release.roots for release in read_index(cache / "deltas").releases] == [[APP[3][11:]], [APP[2][11:]]]
+
+
+def test_releases_of_other_packages_stay(cache: Path, releases: list[Closure], monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(cache, [APP[0]], [APP[1]], keep=1)
+    others = [replace(release, roots=(lib,)) for release, lib in zip(releases, LIB, strict=True)]
+    monkeypatch.setattr(module, "closures_from_store", lambda *_, **__: [others[1], others[0]])
+    publish(cache, [LIB[0]], [LIB[1]], keep=1)
+    assert [release.roots for release in read_index(cache / "deltas").releases] == [[LIB[1][11:]], [APP[1][11:]]]
+
+
+def test_a_delta_that_saves_little_is_left_out(cache: Path, releases: list[Closure], tmp_path: Path) -> None:
+    old, new = (
+        closure(tmp_path / "store", {store_path("noise-1", letter): {b"x": random.Random(letter).randbytes(9000)}})
+        for letter in "xy"
+    )
+    releases += [old, new]
+    make_cache(cache, new)
+    done = publish(cache, old.roots, new.roots)
+    assert [made.published for made in done.deltas] == [False]
+    assert done.deltas[0].delta_size > 0.9 * done.deltas[0].download
+    assert not read_index(cache / "deltas").releases
+    assert set(files(cache)) == {"index.json"}
+
+
+def test_a_closure_that_has_everything_needs_no_delta(cache: Path) -> None:
+    done = publish(cache, [APP[1]], [APP[1]])
+    assert [(made.paths, made.published) for made in done.deltas] == [(0, False)]
+
+
+def test_content_that_moved_between_paths_does_not_travel(cache: Path, releases: list[Closure], tmp_path: Path) -> None:
+    path = store_path("elsewhere-7", "y")
+    moved = closure(tmp_path / "store", {path: {b"data": RANDOM + b"0"}})
+    make_cache(cache, moved)
+    releases.append(moved)
+    (made,) = publish(cache, [APP[0]], [path]).deltas
+    assert made.published
+    assert made.delta_size < 500
+
+
+def test_a_dry_run_writes_nothing(cache: Path) -> None:
+    would = publish(cache, [APP[0]], [APP[1]], dry_run=True)
+    assert not (cache / "deltas").exists()
+    assert publish(cache, [APP[0]], [APP[1]]) == would
+    before = files(cache)
+    again = publish(cache, [APP[1]], [APP[2]], keep=1, dry_run=True)
+    assert len(again.removed) == 1
+    assert files(cache) == before
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", ["send_shown", "flush_directory", "write_if_changed"])
+def test_a_publisher_that_is_killed_leaves_what_was_there(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """It is killed while it makes the second of two deltas, before the index, or in its place."""
+    publish(cache, [APP[0]], [APP[1]], keep=1)
+    index = read_index(cache / "deltas")
+    real: Callable[..., object] = getattr(module, at)
+    calls = 0
+
+    def die(*arguments: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if at == "send_shown" and calls == 1:
+            return real(*arguments, **options)
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, at, die)
+        with pytest.raises(KilledError):
+            publish(cache, APP[:2], [APP[2]], keep=1)
+    assert read_index(cache / "deltas") == index
+    left = files(cache)
+    assert {delta.file for release in index.releases for delta in release.deltas} <= set(left)
+    done: Published = publish(cache, APP[:2], [APP[2]], keep=1)
+    assert len(done.deltas) == 2
+    named = {delta.file for release in read_index(cache / "deltas").releases for delta in release.deltas}
+    assert set(files(cache)) == {"index.json"} | named
+
+
+def test_the_release_must_be_in_the_cache(cache: Path) -> None:
+    (cache / f"{LIB[1][11:43]}.narinfo").unlink()
+    with pytest.raises(StoreError, match=rf"^{LIB[1]}: not in the binary cache .*; run nix copy --to file://"):
+        publish(cache, [APP[0]], [APP[1]])
+    assert not (cache / "deltas").exists()
+
+
+def test_the_cache_must_have_the_same_content(cache: Path, releases: list[Closure]) -> None:
+    lib = releases[1].paths[LIB[1]]
+    releases[1].paths[LIB[1]] = replace(lib, nar_hash=OTHER_HASH)
+    with pytest.raises(
+        StoreError, match=rf"^{LIB[1]}: the binary cache .* has .* with narHash {lib.nar_hash}".replace("+", r"\+")
+    ):
+        publish(cache, [APP[0]], [APP[1]])
+
+
+def test_a_directory_that_is_no_cache_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no binary cache: it has no nix-cache-info"):
+        publish(tmp_path, ["x"], ["y"])
+
+
+def test_an_index_of_a_later_version_stays(cache: Path) -> None:
+    (cache / "deltas").mkdir()
+    (cache / "deltas/index.json").write_text('{"version": 2}', encoding="ascii")
+    with pytest.raises(UnsupportedVersionError):
+        publish(cache, [APP[0]], [APP[1]])
+    assert files(cache) == {"index.json": b'{"version": 2}'}
+
+
+def test_an_index_of_a_large_closure_is_small() -> None:
+    """A thousand new paths, from three old releases: one request for less than 20 kB."""
+    name = f"{'a' * 32}-nixos-system-edge-26.05.20261129.abcdef0"
+    delta = PublishedDelta(bases=[name], size=1 << 25, sha256=to_sri(bytes(32)), download=1 << 30)
+    release = Release(roots=[name], paths="abcdf" * 1000, deltas=[delta] * 3)
+    assert len(Index(version=VERSION, releases=[release] * 3).render()) < 20_000
+
+
+def test_the_effort_is_the_senders(cache: Path, releases: list[Closure], tmp_path: Path) -> None:
+    lines = [[b"%d\n" % (number * factor) for number in range(5000)] for factor in (7, 11)]
+    paths = [store_path("lines-1", letter) for letter in "xy"]
+    for path, content in zip(paths, lines, strict=True):
+        releases.append(closure(tmp_path / "store", {path: {b"x": b"".join(content)}}))
+    make_cache(cache, releases[-1])
+    efforts = (Effort.FAST, Effort.DEFAULT)
+    fast, default = (publish(cache, paths[:1], paths[1:], effort=each, dry_run=True).deltas[0] for each in efforts)
+    assert fast.delta_size > default.delta_size
