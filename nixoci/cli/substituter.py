@@ -8,6 +8,7 @@ import click
 
 from nixoci.cli.common import store_option
 from nixoci.cli.verb import verb
+from nixoci.substituter.body import PAUSE
 from nixoci.substituter.server import Server, listen, passed_socket
 from nixoci.substituter.service import Service
 from nixoci.substituter.shelf import Shelf
@@ -31,8 +32,16 @@ ADDRESS = "127.0.0.1:8642"
     metavar="ADDRESS:PORT",
     help="Address on this machine; a socket that systemd passes comes first.",
 )
+@click.option(
+    "--keep-alive",
+    type=click.FloatRange(min=0, min_open=True),
+    default=PAUSE,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between signs of life to Nix; less than its stalled-download-timeout.",
+)
 @store_option
-def substituter(url: str, address: str, store: str | None) -> None:
+def substituter(url: str, address: str, keep_alive: float, store: str | None) -> None:
     """Serve a binary cache to the Nix of this machine, with updates as deltas from the paths that are here.
 
     nix.conf names it before the cache itself: substituters = http://127.0.0.1:8642 URL
@@ -46,5 +55,5 @@ def substituter(url: str, address: str, store: str | None) -> None:
         listener = cleanup.enter_context(listener or listen(address))
         shelf = cleanup.enter_context(Shelf(upstream, store=store))
         service = Service(upstream, shelf, store=store)
-        with Server(listener, service, upstream) as server:
+        with Server(listener, service, upstream, pause=keep_alive) as server:
             server.serve_forever()

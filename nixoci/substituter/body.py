@@ -11,6 +11,9 @@ from nixoci.streams import Data, Sink
 START = b"".join(map(pack_string, (b"nix-archive-1", b"(", b"type")))
 """The bytes with which every NAR begins."""
 
+_WHOLE = 1 << 20
+"""Bytes up to which a NAR is sent only once it is whole and right, so that another can take its place until then."""
+
 _PULSE = 8
 """Bytes of them that are sent at a time: more than one a second, over the five that curl averages."""
 
@@ -30,7 +33,7 @@ class NarBody:
     """The body of an answer: a NAR of known size and hash.
 
     It can be written several times, from the start, until once it is complete. What was sent before must then come
-    again; it is compared, and not sent again. The last byte is sent once the hash of all is right.
+    again; it is compared, and not sent again. The last byte, of a small NAR all, is sent once the hash is right.
 
     Args:
         nar_hash: SRI of the NAR.
@@ -45,7 +48,7 @@ class NarBody:
         self._out: Sink | None = None
         self._sent = 0
         self._sent_hash = hashlib.sha256()
-        self._last = b""
+        self._held_from = 0 if size <= _WHOLE else size - 1
         self.restart()
 
     @property
@@ -57,7 +60,7 @@ class NarBody:
         """Begin to write the NAR from its start."""
         self._at = 0
         self._again = hashlib.sha256()
-        self._last = b""
+        self._held = bytearray()
 
     def write(self, data: Data, /) -> None:
         """Write the next bytes of the NAR.
@@ -75,24 +78,25 @@ class NarBody:
             view = view[len(seen) :]
             if self._at == self._sent and self._again.digest() != self._sent_hash.digest():
                 raise WrongNarError(f"a NAR that differs in the {self._sent} bytes that were sent")
+        free = max(0, self._held_from - self._at)
         self._at += len(view)
-        if view and self._at == self._size:
-            view, self._last = view[:-1], bytes(view[-1:])
-        if view:
-            self._send(view)
+        if free and view:
+            self._send(view[:free])
+        self._held += view[free:]
 
     def finish(self) -> None:
-        """Send the last byte.
+        """Send what was held.
 
         Raises:
             WrongNarError: The NAR is incomplete, or its hash is not the one that was promised.
         """
         if self._at != self._size:
             raise WrongNarError(f"a NAR of {self._at} bytes, expected {self._size}")
-        self._sent_hash.update(self._last)
-        if self._sent_hash.digest() != self._digest:
+        found = self._sent_hash.copy()
+        found.update(self._held)
+        if found.digest() != self._digest:
             raise WrongNarError("a NAR of another hash")
-        self._begun().write(self._last)
+        self._begun().write(bytes(self._held))
 
     def pulse(self) -> None:
         """Send some of the bytes with which every NAR begins, so that Nix goes on waiting.

@@ -149,10 +149,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check(self) -> None:
         """Refuse a request that no binary cache answers."""
+        if self.request_version == "HTTP/0.9":
+            raise ClientGoneError  # its answers have no status
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # its body is not read
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "a request with a body")
-        if not _PATH.fullmatch(self.path) or self.path.startswith("//") or _climbs(self.path):
+        if not _PATH.fullmatch(self.path) or _climbs(self.path):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "not a path of a binary cache")
 
     def _narinfo(self, hash_part: str) -> None:

@@ -1,22 +1,78 @@
-"""Nix on one machine updates from a binary cache on another, through `nixoci substituter`."""
+"""Nix on one machine updates from a binary cache on another, through `nixoci substituter`; no check is switched off."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.host.binary_cache import BinaryCache
 from tests.host.images import INSIDE, images_dir
+from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
 from tests.host.network import allow_ssh, join
-from tests.host.test_delta import build_pair, infos
+from tests.host.registry import Registry
+from tests.host.test_delta import SMALL, build_pair, infos, valid, verify
+from tests.host.test_nix import build
+from tests.support.pages import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from tests.host.images import Pair
 
+UNITS = "/etc/systemd/system/nixoci-substituter"
 ADDRESS = "http://127.0.0.1:8642"
+
+
+class Far:
+    """A machine whose Nix trusts the cache's key, and asks the substituter first."""
+
+    def __init__(self, machine: Machine, near: Machine, cache: BinaryCache) -> None:
+        self.machine = machine
+        address, self.address = join(near, machine)
+        self.cache = cache
+        self.near = near
+        self.upstream = f"http://{address}:{cache.port}"
+        allow_ssh(machine, by=near)
+        pages = [block.text for block in blocks() if block.page == "docs/substituter.md"]
+        (conf,) = (text for text in pages if text.startswith("substituters ="))
+        conf = conf.replace("https://cache.example https://cache.nixos.org", self.upstream)
+        conf += f"\ntrusted-public-keys = {cache.public_key}\n"
+        machine.run(["tee", "--append", "/etc/nix/nix.conf"], input=conf)
+        machine.run(["systemctl", "restart", "nix-daemon.service"])
+        machine.run(["ln", "--symbolic", "/opt/nixoci/bin/nixoci", "/usr/local/bin/nixoci"])
+        for kind in ("socket", "service"):
+            (text,) = (page for page in pages if page.startswith(f"# {UNITS}.{kind}"))
+            text = text.replace("https://cache.example", self.upstream).replace("#Supp", "Supp")
+            machine.run(["tee", f"{UNITS}.{kind}"], input=text)
+        machine.run(["systemctl", "daemon-reload"])
+        machine.run(["systemctl", "enable", "--now", "nixoci-substituter.socket"])
+
+    def give(self, path: str) -> None:
+        """Copy a closure to the machine without the cache."""
+        command = ["nix", "copy", "--to", f"ssh://{self.address}", "--no-check-sigs", path]
+        self.near.run(command, timeout=300)
+
+    def forget(self, *paths: str) -> None:
+        """Delete paths and everything that anyone remembers of the cache."""
+        self.machine.run(["systemctl", "stop", "nixoci-substituter.service"])
+        there = valid(self.machine, "daemon")
+        if gone := [path for path in paths if path in there]:
+            users = self.machine.run(["nix-store", "--query", "--referrers-closure", *gone]).stdout.split()
+            self.machine.run(["nix-store", "--delete", *users])
+        self.machine.run(["rm", "--recursive", "--force", "/root/.cache/nix", "/home/alice/.cache/nix"])
+        self.cache.answers()
+
+    def realise(self, path: str, *, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """Fetch a path as an ordinary user does, and return what Nix said."""
+        return self.machine.run(["nix-store", "--realise", path], user="alice", check=False, timeout=timeout)
+
+    def log(self) -> str:
+        return self.machine.journal("nixoci-substituter.service")
 
 
 @pytest.fixture(scope="module")
@@ -32,37 +88,235 @@ def cache(near: Machine) -> Iterator[BinaryCache]:
 
 
 @pytest.fixture(scope="module")
-def far(near: Machine, cache: BinaryCache) -> Iterator[Machine]:
-    """A machine whose Nix trusts the cache's key, and asks the substituter first."""
+def far(near: Machine, cache: BinaryCache) -> Iterator[Far]:
     with Machine() as machine:
-        address, there = join(near, machine)
-        allow_ssh(machine, by=near)
-        upstream = f"http://{address}:{cache.port}"
-        conf = f"substituters = {ADDRESS} {upstream}\ntrusted-public-keys = {cache.public_key}\n"
-        machine.run(["tee", "--append", "/etc/nix/nix.conf"], input=conf)
-        machine.run(["systemctl", "restart", "nix-daemon.service"])
-        machine.run(["tee", "/root/there"], input=there)
-        unit = ["systemd-run", "--quiet", "--unit=substituter", "--collect", "--setenv=PATH=/usr/bin:/opt/nixoci/bin"]
-        machine.run([*unit, "/opt/nixoci/bin/nixoci", "substituter", "--upstream", upstream])
-        yield machine
+        yield Far(machine, near, cache)
 
 
-def give(near: Machine, far: Machine, path: str) -> None:
-    """Copy a closure to the far machine without the cache."""
-    there = far.run(["cat", "/root/there"]).stdout
-    near.run(["nix", "copy", "--to", f"ssh://{there}", "--no-check-sigs", path], timeout=300)
-
-
-def test_an_update_travels_as_a_delta(near: Machine, far: Machine, cache: BinaryCache) -> None:
+@pytest.fixture(scope="module")
+def pair(near: Machine, far: Far, cache: BinaryCache) -> tuple[str, str]:
+    """A published update of an application and its library; the far machine has the old release."""
     old, new = build_pair(near)
-    give(near, far, old)
+    far.give(old)
     cache.add(new)
-    published = cache.publish(old, new)
-    cache.answers()
-    done = far.run(["nix-store", "--realise", new], user="alice", check=False)
-    print(done.stderr)
-    print(far.journal("substituter"))
+    cache.publish(old, new)
+    return old, new
+
+
+@pytest.fixture
+def new(pair: tuple[str, str], far: Far, near: Machine, cache: BinaryCache) -> str:
+    """The new release, which the far machine does not have; what it has is sound."""
+    cache.fail()
+    far.forget(*reversed(closure(near, pair[1])))
+    return pair[1]
+
+
+def closure(machine: Machine, path: str) -> list[str]:
+    """Return a path and what it needs, what is needed first."""
+    return machine.run(["nix-store", "--query", "--requisites", path]).stdout.split()
+
+
+def assert_right(far: Far, near: Machine, path: str) -> None:
+    """The path is there as it was built, signed, and nothing else is wrong."""
+    there = infos(far.machine, path)
+    assert all(info.pop("signatures") for info in there.values())
+    here = infos(near, path)
+    for info in here.values():
+        info.pop("signatures")
+    assert there == here
+    verify(far.machine, "daemon")
+
+
+def test_an_update_travels_as_a_delta(near: Machine, far: Far, cache: BinaryCache, new: str) -> None:
+    done = far.realise(new)
+    assert done.returncode == 0, done.stderr
     answers = cache.answers()
-    print(published, answers)
-    assert infos(far, new) == infos(near, new)
-    assert 0
+    assert sum(answer.path.endswith(".nxd") for answer in answers) == 1, far.log()
+    assert not [answer for answer in answers if answer.path.startswith("/nar/")], far.log()
+    nars = sum(info["narSize"] for info in infos(near, new).values())  # type: ignore[misc]
+    assert sum(answer.size for answer in answers) < 0.001 * nars
+    assert_right(far, near, new)
+    assert far.log().count(": rebuilt") == 2
+
+
+def test_a_build_takes_its_inputs_from_it(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
+    """A build that needs the release, by an ordinary user, who evaluates a path that is not there yet."""
+    expression = f"""
+      derivation {{
+        name = "uses"; system = builtins.currentSystem; builder = "/bin/sh";
+        args = [ "-c" "echo $input > $out" ]; input = builtins.storePath {new};
+      }}
+    """
+    done = far.machine.run(["nix-build", "--no-out-link", "--expr", expression], user="alice")
+    assert far.machine.run(["cat", done.stdout.strip()]).stdout == f"{new}\n"
+    assert not [answer for answer in cache.answers() if answer.path.startswith("/nar/")]
+    assert_right(far, near, new)
+
+
+def test_nix_copy_needs_no_other_cache(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
+    far.machine.run(["nix", "copy", "--from", ADDRESS, new], user="alice")
+    assert not [answer for answer in cache.answers() if answer.path.startswith("/nar/")]
+    assert_right(far, near, new)
+
+
+DELTA = r"\.nxd$"
+
+
+@pytest.mark.parametrize("kind", ["404", "500", "cut", "altered", "swapped", "stall"])
+def test_a_delta_that_fails_is_the_ordinary_nar(
+    far: Far, near: Machine, cache: BinaryCache, new: str, kind: str
+) -> None:
+    near.run(["sh", "-c", f"cp {cache.folder}/deltas/index.json {cache.folder}.other"])
+    cache.fail(DELTA, kind)
+    begin = time.monotonic()
+    done = far.machine.run(["nix", "copy", "--from", ADDRESS, new], user="alice", check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begin < 60
+    assert sum(answer.path.startswith("/nar/") for answer in cache.answers()) == 2
+    assert_right(far, near, new)
+
+
+@pytest.mark.parametrize("kind", ["404", "500", "cut", "altered"])
+def test_a_cache_that_fails_is_an_error_of_nix(far: Far, cache: BinaryCache, new: str, kind: str) -> None:
+    """Neither a delta nor a NAR can be had."""
+    before = valid(far.machine, "daemon")
+    cache.fail(rf"{DELTA}|^/nar/", kind)
+    done = far.realise(new)
+    assert done.returncode != 0
+    assert valid(far.machine, "daemon") == before
+    verify(far.machine, "daemon")
+
+
+def test_a_wrong_delta_is_a_substitution_that_failed(far: Far, near: Machine, new: str) -> None:
+    """What it makes has another hash: Nix goes on to the next cache."""
+    library = next(path for path in closure(near, new) if "-lib-" in path)
+    old_library = library_of_old(far)
+    file = f"/nix/store/{old_library}/file200"
+    try:
+        far.machine.run(
+            [
+                "sh",
+                "-c",
+                f"cp -p {file} /root/kept && chmod u+w {file} && printf X | dd of={file} bs=1 seek=9000 conv=notrunc",
+            ]
+        )
+        done = far.realise(new)
+        assert done.returncode == 0, done.stderr
+        assert f"copying path '{library}' from '{ADDRESS}'" in done.stderr
+        assert f"copying path '{library}' from '{far.upstream}'" in done.stderr
+    finally:
+        far.machine.run(["sh", "-c", f"cp -p /root/kept {file}"])
+        far.machine.run(["touch", "--date=@1", file])
+    assert_right(far, near, new)
+
+
+def library_of_old(far: Far) -> str:
+    listed = far.machine.run(["ls", "/nix/store"]).stdout.split()
+    (found,) = (name for name in listed if name.endswith("-lib-1"))
+    return found
+
+
+def test_a_signature_is_asked_for_as_ever(far: Far, near: Machine, cache: BinaryCache) -> None:
+    """An update that is not signed by a trusted key comes by no way."""
+    old, new = build_pair(near, SMALL)
+    far.give(old)
+    before = valid(far.machine, "daemon")
+    near.run(["sh", "-c", "nix-store --generate-binary-cache-key test-1 /root/other.key /root/other.pub"])
+    cache.add(new, key="/root/other.key")
+    cache.publish(old, new)
+    done = far.realise(new)
+    assert done.returncode != 0
+    assert valid(far.machine, "daemon") == before
+    done = far.machine.run(["nix", "copy", "--from", ADDRESS, new], user="alice", check=False)
+    assert "lacks a signature by a trusted key" in done.stderr
+    assert valid(far.machine, "daemon") == before
+
+
+def test_a_substituter_that_is_killed_is_started_again(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
+    """It is killed while it waits for the second half of the delta; Nix asks again, or the next cache."""
+    cache.fail(DELTA, "slow", seconds=3.0)
+    command = far.machine.command(["nix-store", "--realise", new], user="alice")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: fetches(far), 20)
+    far.machine.run(["systemctl", "kill", "--signal=KILL", "--kill-whom=all", "nixoci-substituter.service"])
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert_right(far, near, new)
+    spool = far.machine.run(["find", "/var/cache/private/nixoci-substituter", "-name", "nixoci-receive-*"]).stdout
+    assert len(spool.split()) <= 1
+
+
+def fetches(far: Far) -> bool:
+    found = far.machine.run(["sh", "-c", "ls -d /var/cache/private/nixoci-substituter/nixoci-receive-*"], check=False)
+    return found.returncode == 0
+
+
+def wait_for(happened: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_nix_does_without_a_substituter_that_is_gone(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
+    far.machine.run(["systemctl", "stop", "nixoci-substituter.socket", "nixoci-substituter.service"])
+    try:
+        done = far.realise(new)
+        assert done.returncode == 0, done.stderr
+    finally:
+        far.machine.run(["systemctl", "start", "nixoci-substituter.socket"])
+    assert sum(answer.path.startswith("/nar/") for answer in cache.answers()) == 2
+    assert_right(far, near, new)
+
+
+def test_a_delta_that_comes_slowly_is_waited_for(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
+    """Nix drops a download that stalls; it must not take this for one."""
+    far.machine.run(["sh", "-c", "echo stalled-download-timeout = 3 >> /etc/nix/nix.conf"])
+    far.machine.run(["sed", "-i", "s/^ExecStart=.*/& --keep-alive 2/", f"{UNITS}.service"])
+    far.machine.run(["systemctl", "daemon-reload"])
+    far.machine.run(["systemctl", "restart", "nix-daemon.service"])
+    try:
+        cache.fail(DELTA, "slow", seconds=8.0)
+        done = far.realise(new)
+        assert done.returncode == 0, done.stderr
+    finally:
+        far.machine.run(["sed", "-i", "/^stalled/d", "/etc/nix/nix.conf"])
+        far.machine.run(["sed", "-i", "s/ --keep-alive 2//", f"{UNITS}.service"])
+        far.machine.run(["systemctl", "daemon-reload"])
+        far.machine.run(["systemctl", "restart", "nix-daemon.service"])
+    assert not [answer for answer in cache.answers() if answer.path.startswith("/nar/")]
+    assert_right(far, near, new)
+
+
+def test_the_bases_are_kept_from_the_garbage_collector(far: Far, new: str) -> None:
+    """Of a delta that is in use."""
+    done = far.realise(new)
+    assert done.returncode == 0
+    old = f"/nix/store/{library_of_old(far)}"
+    roots = far.machine.run(["nix-store", "--query", "--roots", old]).stdout
+    deleted = far.machine.run(["nix-store", "--delete", old], check=False)
+    assert deleted.returncode != 0, roots
+    assert old in valid(far.machine, "daemon")
+
+
+def test_an_image_is_updated(far: Far, near: Machine, cache: BinaryCache, images: dict[str, Pair]) -> None:
+    """An image store with nginx, before and after its security updates."""
+    built = []
+    with Registry(near) as registry:
+        for version in (images["nginx"].old, images["nginx"].new):
+            folder = f"/root/{version.tag}"
+            write_lock(near, folder, {"nginx": locked(version, registry.push(version))})
+            built += build(near, folder, "imageStore")
+    old, new = built
+    far.give(old)
+    cache.add(new)
+    (published,) = cache.publish(old, new)["deltas"]
+    cache.answers()
+    done = far.realise(new)
+    assert done.returncode == 0, done.stderr
+    sent = sum(answer.size for answer in cache.answers())
+    assert published["deltaSize"] < sent < published["deltaSize"] + 20_000
+    assert sent < 0.03 * published["download"]
+    assert_right(far, near, new)
+    memory = far.machine.run(["systemctl", "show", "--property=MemoryPeak", "nixoci-substituter.service"]).stdout
+    assert re.fullmatch(r"MemoryPeak=([0-9]+|\[not set\])\n", memory)

@@ -1,0 +1,85 @@
+# services.nixoci.substituter for NixOS: updates as deltas, docs/substituter.md.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.nixoci.substituter;
+in
+{
+  options.services.nixoci.substituter = {
+    enable = lib.mkEnableOption "a binary cache on this machine that rebuilds updates from the store and small deltas";
+    package = lib.mkPackageOption pkgs "nixoci" { };
+    upstream = lib.mkOption {
+      type = lib.types.strMatching "https?://[!-~]+";
+      example = "https://cache.example";
+      description = ''
+        The binary cache that has the deltas, published there by `nixoci publish`. It stays a substituter itself, for
+        what the one on this machine cannot make. Its key belongs into `nix.settings.trusted-public-keys`.
+      '';
+    };
+    listenAddress = lib.mkOption {
+      type = lib.types.strMatching "(127\\.[0-9.]+|\\[::1]):[0-9]+";
+      default = "127.0.0.1:8642";
+      description = "The address on this machine at which Nix asks it.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    nix.settings.substituters = lib.mkBefore [
+      "http://${cfg.listenAddress}"
+      cfg.upstream
+    ];
+
+    systemd.sockets.nixoci-substituter = {
+      description = "Updates as deltas, for Nix";
+      wantedBy = [ "sockets.target" ];
+      listenStreams = [ cfg.listenAddress ];
+    };
+
+    systemd.services.nixoci-substituter = {
+      description = "Updates as deltas, for Nix";
+      after = [ "network.target" ];
+      unitConfig.StartLimitIntervalSec = 0; # otherwise the socket would close for good after five starts in ten seconds
+      path = [ config.nix.package ];
+      environment = {
+        TMPDIR = "%C/nixoci-substituter";
+        HOME = "%C/nixoci-substituter";
+      };
+      serviceConfig = {
+        ExecStart = lib.escapeShellArgs [
+          "${cfg.package}/bin/nixoci"
+          "substituter"
+          "--upstream"
+          # systemd expands both in the arguments of ExecStart
+          (lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] cfg.upstream)
+        ];
+        CacheDirectory = "nixoci-substituter";
+        DynamicUser = true;
+        KillMode = "mixed";
+        SuccessExitStatus = 143;
+        Restart = "on-failure";
+        MemoryMax = "500M";
+        CapabilityBoundingSet = "";
+        LockPersonality = true;
+        MemoryDenyWriteExecute = true;
+        PrivateDevices = true;
+        ProtectControlGroups = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectProc = "invisible";
+        RestrictAddressFamilies = [
+          "AF_UNIX"
+          "AF_INET"
+          "AF_INET6"
+        ];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        SystemCallArchitectures = "native";
+        SystemCallFilter = "@system-service";
+      };
+    };
+  };
+}

@@ -1,0 +1,157 @@
+"""A published update and a machine that has the old release: everything but Nix itself is real."""
+
+from __future__ import annotations
+
+import random
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPConnection, HTTPResponse
+from typing import TYPE_CHECKING
+
+from nixoci.publish import publish as publishing
+from nixoci.publish.index import Index
+from nixoci.substituter.server import Server, listen
+from nixoci.substituter.service import Service
+from nixoci.substituter.shelf import Bounds, Shelf
+from nixoci.substituter.upstream import Patience, Upstream
+from tests.delta.trees import closure, nar, store_path
+from tests.nix_store.fake import Fake
+from tests.publish.cache import make_cache
+from tests.substituter.web import Web, serve
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
+
+    from nixoci.delta.closure import Closure
+
+OLD_LIB, NEW_LIB = store_path("lib-1.0", "a"), store_path("lib-1.1", "b")
+OLD_APP, NEW_APP = store_path("app-1.0", "f"), store_path("app-1.1", "g")
+OTHER = store_path("other-1.0", "x")
+"""A path of the cache that no delta makes."""
+
+NOISE = random.Random(1).randbytes(1_500_000)
+QUICK = Patience(connect=1.0, stall=0.3, document=1.0, pause=0.2)
+
+
+@dataclass(kw_only=True)
+class Site:
+    """The cache, the store, and the substituter between them.
+
+    Attributes:
+        web: The web server of the cache.
+        folder: The cache.
+        nars: The NAR of each path of the cache.
+        shelf: The deltas in use.
+        address: Host and port of the substituter.
+        real: The store.
+        nix: The stand-in for Nix.
+    """
+
+    web: Web
+    folder: Path
+    nars: dict[str, bytes]
+    shelf: Shelf
+    address: tuple[str, int]
+    real: Path
+    nix: Fake
+    old: Closure
+    new: Closure
+    download: int
+
+    @property
+    def delta(self) -> str:
+        """The delta's file in the cache."""
+        (found,) = (self.folder / "deltas").glob("*.nxd")
+        return f"deltas/{found.name}"
+
+    def index(self) -> Index:
+        return Index.parse((self.folder / "deltas/index.json").read_bytes(), what="index")
+
+    def ask(self, path: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """Return the status and the body of an answer; a body that breaks off is an error."""
+        connection = HTTPConnection(*self.address, timeout=20)
+        try:
+            connection.request(method, f"/{path}", headers=headers or {})
+            response: HTTPResponse = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def narinfo(self, path: str) -> dict[str, str]:
+        status, text = self.ask(f"{path[11:43]}.narinfo")
+        assert status == 200, text
+        return dict(reversed([line.split(": ", 1) for line in text.decode().splitlines()]))
+
+    def fetch(self, path: str) -> bytes:
+        """Fetch the NAR of a path as Nix does, by the URL of its narinfo."""
+        status, data = self.ask(self.narinfo(path)["URL"])
+        assert status == 200, data
+        return data
+
+
+@contextmanager
+def site(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    bounds: Bounds | None = None,
+    patience: Patience = QUICK,
+    pause: float = 200.0,
+    listener: socket.socket | None = None,
+) -> Iterator[Site]:
+    """Publish an update, serve it, and run a substituter on a machine that has the old release."""
+    nix = Fake(tmp_path, monkeypatch)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    specs = {
+        OLD_LIB: {b"lib.so": NOISE, b"data": b"1" * 1000},
+        OLD_APP: {b"run": OLD_LIB.encode()},
+        NEW_LIB: {b"lib.so": NOISE[:-1] + b"x", b"data": b"2" * 1000},
+        NEW_APP: {b"run": NEW_LIB.encode()},
+        OTHER: {b"file": b"other"},
+    }
+    every = closure(elsewhere, specs, {OLD_APP: (OLD_LIB,), NEW_APP: (NEW_LIB,)})
+
+    def part(root: str, *paths: str) -> Closure:
+        return replace(every, roots=(root,), paths={path: every.paths[path] for path in (root, *paths)})
+
+    old, new = part(OLD_APP, OLD_LIB), part(NEW_APP, NEW_LIB)
+    closure(nix.real, {path: specs[path] for path in old.paths}, {OLD_APP: (OLD_LIB,)})
+    nix.know(*old.paths.values())
+    folder = tmp_path / "cache"
+    download = make_cache(folder, new)
+    make_cache(folder, part(OTHER))
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "closures_from_store", lambda *_, **__: [new, old])
+        publishing.publish(folder, old.roots, new.roots)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with ExitStack() as stack:
+        web = stack.enter_context(serve(folder))
+        upstream = Upstream(web.url, patience=patience)
+        shelf = stack.enter_context(Shelf(upstream, store=nix.store, bounds=bounds or Bounds()))
+        service = Service(upstream, shelf, store=nix.store)
+        bound = listener or stack.enter_context(listen("127.0.0.1:0"))
+        server = stack.enter_context(Server(bound, service, upstream, pause=pause))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        yield Site(
+            web=web,
+            folder=folder,
+            nars={path: nar(elsewhere / path[11:])[0] for path in specs},
+            shelf=shelf,
+            address=bound.getsockname(),
+            real=nix.real,
+            nix=nix,
+            old=old,
+            new=new,
+            download=download,
+        )

@@ -1,0 +1,290 @@
+"""The HTTP server: what it passes on, what it refuses, and that nothing keeps it busy for ever."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nixoci.errors import StoreError
+from nixoci.substituter import server as module
+from nixoci.substituter.server import listen
+from nixoci.substituter.upstream import Upstream, UpstreamError
+from tests.substituter.site import NEW_LIB, OTHER, Site, site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with pytest.MonkeyPatch.context() as patched, site(tmp_path_factory.mktemp("site"), patched) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(machine: Site) -> tuple[str, int]:
+    return machine.address
+
+
+def raw(address: tuple[str, int], request: bytes) -> bytes:
+    """Send bytes, and return all that comes until the connection ends."""
+    with closing(socket.create_connection(address, timeout=10)) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def test_files_are_passed_on_with_their_headers(machine: Site) -> None:
+    (machine.folder / "log").mkdir(exist_ok=True)
+    (machine.folder / "log/x.drv").write_bytes(b"built")
+    machine.web.headers = {"Content-Type": "text/plain", "Set-Cookie": "x"}
+    connection = HTTPConnection(*machine.address, timeout=10)
+    with closing(connection):
+        for method, body in (("GET", b"built"), ("HEAD", b""), ("GET", b"built")):  # on one connection
+            connection.request(method, "/log/x.drv?a=b")
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (200, body)
+            assert (response.headers["Content-Type"], response.headers["Content-Length"]) == ("text/plain", "5")
+            assert "Set-Cookie" not in response.headers
+            assert "Accept-Ranges" not in response.headers
+    assert machine.web.asked[-1] == "log/x.drv?a=b"
+    machine.web.headers = {}
+
+
+def test_the_head_of_a_narinfo_tells_whether_it_is_there(machine: Site) -> None:
+    assert machine.ask(f"{NEW_LIB[11:43]}.narinfo", method="HEAD") == (200, b"")
+    assert machine.ask(f"{'z' * 32}.narinfo", method="HEAD") == (404, b"")
+    assert machine.ask(f"rebuilt/{NEW_LIB[11:43]}.nar", method="HEAD")[0] == 405
+
+
+def test_narinfos_in_an_encoding_are_passed_on(machine: Site) -> None:
+    machine.web.headers = {"Content-Encoding": "br"}
+    status, text = machine.ask(f"{OTHER[11:43]}.narinfo")
+    machine.web.headers = {}
+    assert (status, text) == (200, (machine.folder / f"{OTHER[11:43]}.narinfo").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret",
+        "nar/../../secret",
+        "nar/%2e%2E/secret",
+        "nar/..%2fsecret",
+        "nar\\..\\secret",
+    ],
+)
+def test_nothing_outside_of_the_cache_is_asked_for(machine: Site, path: str) -> None:
+    before = len(machine.web.asked)
+    answer = raw(machine.address, f"GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert len(machine.web.asked) == before
+
+
+def test_another_host_is_not_asked(machine: Site) -> None:
+    """This is the proxy of one cache."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        other.settimeout(0.2)
+        assert machine.ask(f"http://127.0.0.1:{other.getsockname()[1]}/x")[0] == 404
+        with pytest.raises(TimeoutError):
+            other.accept()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "CONNECT"])
+def test_nothing_can_be_written(machine: Site, method: str) -> None:
+    answer = raw(machine.address, f"{method} /nar/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx".encode())
+    assert answer.startswith(b"HTTP/1.1 501 ")
+
+
+def test_a_request_with_a_body_ends_the_connection(machine: Site) -> None:
+    smuggled = b"GET /nix-cache-info HTTP/1.1\r\nHost: x\r\n\r\n"
+    for header in (b"Content-Length: %d" % len(smuggled), b"Transfer-Encoding: chunked"):
+        answer = raw(machine.address, b"GET /nar/x HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n" + smuggled)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+@given(
+    st.binary(max_size=300)
+    | st.text(st.characters(codec="latin-1"), max_size=60).map(
+        lambda path: b"GET /" + path.encode("latin-1") + b" HTTP/1.1\r\n\r\n"
+    )
+)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_request_has_an_answer_or_an_end(address: tuple[str, int], request_bytes: bytes) -> None:
+    answer = raw(address, request_bytes + b"\r\n\r\n")
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ", b"<!DOCTYPE"))  # of the library, to HTTP/0.9
+
+
+def test_a_client_that_asks_for_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._Handler, "timeout", 0.1)
+    with site(tmp_path, monkeypatch) as machine, closing(socket.create_connection(machine.address)) as connection:
+        connection.settimeout(5)
+        connection.sendall(b"GET /nar/x HTTP/1.1\r\nHo")
+        assert connection.recv(1000) == b""
+
+
+def test_a_client_that_does_not_read_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds memory that the next ones need."""
+    monkeypatch.setattr(module, "_UNREAD", 0.2)
+    monkeypatch.setattr("nixoci.substituter.service.MEMORY", 1)
+    with site(tmp_path, monkeypatch) as machine:
+        machine.fetch(NEW_LIB)
+        with closing(socket.socket()) as lazy:
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            lazy.connect(machine.address)
+            lazy.sendall(f"GET /rebuilt/{NEW_LIB[11:43]}.nar HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            lazy.recv(100)
+            begin = time.monotonic()
+            assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+            assert time.monotonic() - begin < 5
+
+
+def test_a_connection_too_many_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS", 3)
+    with site(tmp_path, monkeypatch) as machine, ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(closing(socket.create_connection(machine.address)))
+        time.sleep(0.1)
+        assert machine.ask("nix-cache-info")[0] == 503
+        stack.close()
+        deadline = time.monotonic() + 5
+        while machine.ask("nix-cache-info")[0] != 200:
+            assert time.monotonic() < deadline
+
+
+def test_a_unix_socket_serves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = os.path.relpath(tmp_path / "socket")
+
+    with ExitStack() as stack:
+        listener, client = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
+        listener.bind(place)
+        listener.listen(8)
+        stack.enter_context(site(tmp_path, monkeypatch, listener=listener))
+        client.connect(place)
+        client.sendall(b"GET /nix-cache-info HTTP/1.1\r\nHost: x\r\n\r\n")
+        response = HTTPResponse(client)
+        response.begin()
+        assert (response.status, response.read()[:8]) == (200, b"StoreDir")
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:80", "8642", "localhost:1", "127.0.0.1:99999", "127.0.0.1", "[::]:1", "example.org:1"]
+)
+def test_only_this_machine_is_served(address: str) -> None:
+    with pytest.raises(StoreError, match="not an address of this machine alone"), listen(address):
+        pass
+
+
+def test_an_address_in_use_is_named() -> None:
+    with listen("127.0.0.1:0") as first:
+        address = f"127.0.0.1:{first.getsockname()[1]}"
+        with pytest.raises(StoreError, match=f"^{address}: cannot listen: Address already in use"), listen(address):
+            pass
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "x", "http://", "http://x/?a", "http://x/#a", "file:///x", "http://[x", "http://x\n"]
+)
+def test_the_cache_must_be_on_the_web(url: str) -> None:
+    with pytest.raises(UpstreamError, match="not the address of a binary cache"):
+        Upstream(url)
+
+
+PASSED = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if listener.fileno() != 3:
+    os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[2])
+os.execv(sys.executable, [sys.executable, "-m", "nixoci", *sys.argv[3:]])
+"""
+
+
+def test_systemd_may_pass_a_socket(machine: Site) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", PASSED, str(port), "1", "substituter", "--upstream", machine.web.url]
+    process = subprocess.Popen([*command, "--store", machine.nix.store], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                    connection.request("GET", "/nix-cache-info")
+                    assert connection.getresponse().status == 200
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (143, b"")
+
+
+def test_one_socket_is_enough(machine: Site) -> None:
+    command = [sys.executable, "-c", PASSED, "0", "2", "substituter", "--upstream", machine.web.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr == "error: systemd passes 2 sockets; give the socket unit one ListenStream=\n"
+
+
+def test_the_memory_of_many_at_once_is_bounded(machine: Site) -> None:
+    """64 clients that read slowly, in a process of its own."""
+    place = f"127.0.0.1:{_free_port()}"
+    command = [sys.executable, "-m", "nixoci", "substituter", "--upstream", machine.web.url, "--listen", place]
+    process = subprocess.Popen([*command, "--store", machine.nix.store], stderr=subprocess.DEVNULL)
+    try:
+        host, port = place.split(":")
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if not probe.connect_ex((host, int(port))):
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        results: list[bool] = []
+
+        def client() -> None:
+            connection = HTTPConnection(host, int(port), timeout=60)
+            with closing(connection):
+                connection.request("GET", f"/rebuilt/{NEW_LIB[11:43]}.nar")
+                response = connection.getresponse()
+                parts = []
+                while part := response.read(100_000):
+                    parts.append(part)
+                    time.sleep(0.01)
+                results.append(b"".join(parts) == machine.nars[NEW_LIB])
+
+        threads = [threading.Thread(target=client) for _ in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+    assert results == [True] * 64
+    assert peak < 250_000, f"{peak} kB"
+
+
+def _free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port: int = free.getsockname()[1]
+        return port

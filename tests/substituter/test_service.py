@@ -1,0 +1,319 @@
+"""Whatever the cache, the deltas and the store do, Nix gets the right NAR or an error, and soon."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from http.client import HTTPException, IncompleteRead
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nixoci.nix_store.hashes import to_sri
+from nixoci.substituter.service import raise_priority
+from nixoci.substituter.shelf import Bounds
+from nixoci.substituter.upstream import Patience
+from tests.delta.forgery import OTHER_HASH
+from tests.delta.trees import delta as make_delta
+from tests.delta.trees import store_path
+from tests.substituter.site import NEW_APP, NEW_LIB, OLD_APP, OLD_LIB, OTHER, Site, site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.substituter.web import Fault
+
+NEW = (NEW_LIB, NEW_APP)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with site(tmp_path, monkeypatch) as running:
+        yield running
+
+
+def spooled(machine: Site) -> list[str]:
+    return [file.name for file in (machine.real.parent / "spool").iterdir()]
+
+
+def test_the_description_has_a_priority_over_the_cache(machine: Site) -> None:
+    assert machine.ask("nix-cache-info") == (200, b"StoreDir: /nix/store\nPriority: 39\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"", -1), (b"Priority: 0\n", -1), (b"Priority:7", 6), (b"Priority: x", -1)]
+)
+def test_priorities(before: bytes, after: int) -> None:
+    assert raise_priority(b"StoreDir: /nix/store\n" + before) == b"StoreDir: /nix/store\nPriority: %d\n" % after
+
+
+def test_narinfos_of_a_delta_point_here_and_stay_signed(machine: Site) -> None:
+    for path in NEW:
+        info = machine.narinfo(path)
+        assert info["URL"] == f"rebuilt/{path[11:43]}.nar"
+        assert info["Compression"] == "none"
+        original = (machine.folder / f"{path[11:43]}.narinfo").read_text(encoding="ascii").splitlines()
+        kept = [
+            line for line in original if line.split(":")[0] in {"StorePath", "NarHash", "NarSize", "References", "Sig"}
+        ]
+        assert len(kept) == 5
+        assert {f"{key}: {info[key]}" for key in ("StorePath", "NarHash", "NarSize", "References", "Sig")} == set(kept)
+
+
+def test_an_update_is_one_delta(machine: Site) -> None:
+    for path in NEW:
+        assert machine.fetch(path) == machine.nars[path]
+    assert machine.web.count("deltas/index.json") == 1
+    assert machine.web.count(machine.delta) == 1
+    assert machine.web.count("nar/") == 0
+    assert len(spooled(machine)) == 1
+
+
+def test_other_paths_pass_through(machine: Site) -> None:
+    status, text = machine.ask(f"{OTHER[11:43]}.narinfo")
+    assert (status, text) == (200, (machine.folder / f"{OTHER[11:43]}.narinfo").read_bytes())
+    assert machine.fetch(OTHER) == (machine.folder / machine.narinfo(OTHER)["URL"]).read_bytes()
+    assert machine.ask("z" * 32 + ".narinfo")[0] == 404
+    assert machine.ask("nar/nothing.nar.xz")[0] == 404
+    assert machine.ask(f"rebuilt/{'z' * 32}.nar")[0] == 404
+
+
+def test_a_url_works_for_a_machine_that_remembers_the_narinfo(machine: Site) -> None:
+    """Nix caches narinfos for weeks: their addresses mean the same to a substituter that has never seen them."""
+    assert machine.ask(f"rebuilt/{NEW_LIB[11:43]}.nar") == (200, machine.nars[NEW_LIB])
+    assert machine.ask(f"rebuilt/{OTHER[11:43]}.nar") == (200, machine.nars[OTHER])
+    (machine.folder / "deltas/index.json").unlink()
+    assert machine.ask(f"rebuilt/{NEW_APP[11:43]}.nar") == (200, machine.nars[NEW_APP])
+
+
+def test_many_at_once(machine: Site) -> None:
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(machine.fetch, NEW * 16))
+    assert found == [machine.nars[path] for path in NEW * 16]
+    assert machine.web.count(machine.delta) == 1
+
+
+def drop_base(machine: Site) -> None:
+    machine.nix.know(*(info for path, info in machine.old.paths.items() if path != OLD_LIB))
+
+
+def overwrite(file: Path, at: int) -> None:
+    file.chmod(0o644)
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(b"?")
+
+
+def damage_small(machine: Site) -> None:
+    overwrite(machine.real / OLD_APP[11:] / "run", 0)
+
+
+def lose_base(machine: Site) -> None:
+    (machine.real / OLD_LIB[11:] / "lib.so").unlink()
+
+
+def no_nix(machine: Site) -> None:
+    machine.nix.set(VERSION="199")
+
+
+def index(machine: Site, change: Callable[[Any], None]) -> None:
+    file = machine.folder / "deltas/index.json"
+    value = json.loads(file.read_text())
+    change(value["releases"][0]["deltas"][0])
+    file.write_text(json.dumps(value), encoding="ascii")
+
+
+def swap(machine: Site) -> None:
+    """Another delta, made well, in the place of the right one."""
+    stream, _ = make_delta(
+        machine.old, replace(machine.new, roots=(NEW_LIB,), paths={NEW_LIB: machine.new.paths[NEW_LIB]})
+    )
+    (machine.folder / machine.delta).write_bytes(stream)
+
+
+def name_anew(machine: Site, stream: bytes) -> None:
+    """Publish another delta in the place of the right one, under its own hash."""
+    (machine.folder / machine.delta).unlink()
+    index(machine, lambda delta: delta.update(sha256=to_sri(hashlib.sha256(stream).digest()), size=len(stream)))
+    (machine.folder / "deltas" / machine.index().releases[0].deltas[0].file).write_bytes(stream)
+
+
+def of_another_path(machine: Site) -> None:
+    """A delta that makes other paths than the index says."""
+    path = store_path("app-1.1", "w")
+    info = replace(machine.new.paths[NEW_APP], path=path, references=())
+    (machine.new.real / path[11:]).symlink_to(machine.new.real / NEW_APP[11:])
+    name_anew(machine, make_delta(machine.old, replace(machine.new, roots=(path,), paths={path: info}))[0])
+
+
+def of_another_hash(machine: Site) -> None:
+    """A delta that makes a path of this name with another content, and says so."""
+    infos = {path: replace(info, nar_hash=OTHER_HASH) for path, info in machine.new.paths.items()}
+    name_anew(machine, make_delta(machine.old, replace(machine.new, paths=infos))[0])
+
+
+def fault(kind: Fault, start: str = "deltas/0") -> Callable[[Site], None]:
+    def set_fault(machine: Site) -> None:
+        of = machine.delta if start == "deltas/0" else start
+        machine.web.fault = lambda path: kind if path.startswith(of) else None
+
+    return set_fault
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        drop_base,
+        damage_small,
+        lose_base,
+        no_nix,
+        swap,
+        of_another_path,
+        of_another_hash,
+        fault(404),
+        fault(500),
+        fault("cut"),
+        fault("stall"),
+        fault("stall before"),
+        fault(b""),
+        fault(b"<html>"),
+        fault(404, "deltas/index"),
+        fault(500, "deltas/index"),
+        fault(b"{", "deltas/index"),
+        fault(b'{"version": 2}', "deltas/index"),
+        fault("stall", "deltas/index"),
+        fault("drip", "deltas/index"),
+        lambda machine: index(machine, lambda delta: delta.update(size=delta["download"])),
+        lambda machine: index(machine, lambda delta: delta.update(size=delta["size"] - 1)),
+    ],
+)
+def test_the_ordinary_nar_comes_instead(machine: Site, damage: Callable[[Site], None]) -> None:
+    damage(machine)
+    begin = time.monotonic()
+    for path in NEW:
+        assert machine.ask(f"rebuilt/{path[11:43]}.nar") == (200, machine.nars[path])
+    assert time.monotonic() - begin < 5
+    assert machine.web.count("nar/") >= 1
+    assert machine.web.count(machine.delta) <= 2
+
+
+def test_without_its_base_a_narinfo_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch) as machine:
+        (machine.real / OLD_APP[11:]).rename(machine.real / "gone")
+        assert (
+            machine.ask(f"{NEW_APP[11:43]}.narinfo")[1] == (machine.folder / f"{NEW_APP[11:43]}.narinfo").read_bytes()
+        )
+        assert machine.web.count("deltas/0") == 0
+
+
+@pytest.mark.parametrize("url", ["http://elsewhere.example/x.nar", "//elsewhere/x", "../x.nar", "/x.nar"])
+def test_a_nar_elsewhere_is_left_to_nix(machine: Site, url: str) -> None:
+    file = machine.folder / f"{NEW_APP[11:43]}.narinfo"
+    lines = [f"URL: {url}" if line.startswith("URL") else line for line in file.read_text().splitlines()]
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    assert machine.narinfo(NEW_APP)["URL"] == url
+
+
+def test_a_compression_that_is_not_known_is_left_to_nix(machine: Site) -> None:
+    file = machine.folder / f"{NEW_APP[11:43]}.narinfo"
+    file.write_text(file.read_text().replace("Compression: zstd", "Compression: br"), encoding="ascii")
+    assert machine.narinfo(NEW_APP)["Compression"] == "br"
+
+
+def test_a_wrong_content_never_ends_and_is_not_made_again(machine: Site) -> None:
+    """Nix goes on to the next cache; asked again, the substituter passes the ordinary NAR."""
+    overwrite(machine.real / OLD_LIB[11:] / "lib.so", 5000)
+    with pytest.raises(IncompleteRead) as caught:
+        machine.fetch(NEW_LIB)
+    assert 0 < len(caught.value.partial) < len(machine.nars[NEW_LIB])
+    assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+    assert machine.web.count(machine.delta) == 1
+    assert machine.web.count("nar/") == 2
+
+
+def test_an_ordinary_nar_that_is_wrong_never_ends(machine: Site) -> None:
+    fault(404)(machine)
+    url = next(
+        line[5:]
+        for line in (machine.folder / f"{NEW_LIB[11:43]}.narinfo").read_text().splitlines()
+        if line[:5] == "URL: "
+    )
+    other = next(
+        line[5:]
+        for line in (machine.folder / f"{OTHER[11:43]}.narinfo").read_text().splitlines()
+        if line[:5] == "URL: "
+    )
+    for data in ((machine.folder / other).read_bytes(), (machine.folder / url).read_bytes()[:-9], b"x" * 1_000_000):
+        answers: dict[str, Fault] = {"nar": data, "deltas": 404}
+        machine.web.fault = lambda path, answers=answers: answers.get(path.partition("/")[0])  # type: ignore[misc]
+        try:
+            status, body = machine.ask(f"rebuilt/{NEW_LIB[11:43]}.nar")
+        except HTTPException:
+            continue
+        assert status == 502, body
+
+
+@pytest.mark.parametrize("kind", [500, "cut", "stall", "stall before", 404])
+def test_a_cache_that_fails_is_an_error_and_no_wait(machine: Site, kind: Fault) -> None:
+    machine.web.fault = lambda _: kind
+    begin = time.monotonic()
+    for path in ("nix-cache-info", f"{OTHER[11:43]}.narinfo", f"rebuilt/{NEW_LIB[11:43]}.nar", "nar/x"):
+        status, _ = machine.ask(path)
+        assert status == (404 if kind == 404 or (path == "nar/x" and kind in {"cut", "stall"}) else 502)
+    assert time.monotonic() - begin < 6
+
+
+def test_a_cache_that_is_down_is_an_error_at_once(machine: Site) -> None:
+    machine.fetch(NEW_LIB)
+    machine.shelf._upstream.url = "http://127.0.0.1:1/"
+    begin = time.monotonic()
+    assert [machine.ask(path)[0] for path in ("nix-cache-info", f"{OTHER[11:43]}.narinfo", "nar/x")] == [502, 502, 502]
+    assert machine.ask(f"rebuilt/{NEW_APP[11:43]}.nar")[0] == 502
+    assert time.monotonic() - begin < 2
+
+
+def test_nix_is_kept_waiting_while_a_delta_comes_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch, patience=Patience(stall=5.0), pause=0.2) as machine:
+        machine.web.fault = lambda path: "drip" if path == machine.delta else None
+        size = (machine.folder / machine.delta).stat().st_size
+        assert size * 0.05 < 20
+        begin = time.monotonic()
+        assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+        assert time.monotonic() - begin < 4, "it gives up, and fetches the ordinary one"
+        assert machine.web.count("nar/") == 1
+
+
+def test_a_full_disk_means_the_ordinary_nar(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.delta.spool.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+    assert machine.web.count("nar/") == 1
+    assert not spooled(machine)
+
+
+def test_a_delta_may_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch, bounds=Bounds(payloads=5)) as machine:
+        assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+        assert machine.web.count("nar/") == 1
+        assert not spooled(machine)
+
+
+def test_a_delta_goes_when_nothing_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch, bounds=Bounds(idle=0.05)) as machine:
+        machine.fetch(NEW_LIB)
+        deadline = time.monotonic() + 5
+        while spooled(machine) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not spooled(machine)
+        assert machine.fetch(NEW_APP) == machine.nars[NEW_APP]
+        assert machine.web.count(machine.delta) == 2
+
+
+def test_nothing_is_left_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch) as machine:
+        machine.fetch(NEW_LIB)
+        assert spooled(machine)
+    assert not spooled(machine)

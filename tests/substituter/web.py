@@ -1,0 +1,120 @@
+"""A binary cache behind a web server on loopback, which fails in the ways that real ones do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+Fault = str | int | bytes | None
+"""An error's number; bytes to answer instead; `cut` or `stall` in the middle; `stall before`; `drip`; None for none."""
+
+
+@dataclass(kw_only=True)
+class Web:
+    """A running web server.
+
+    Attributes:
+        url: Its address.
+        fault: Called with a path.
+        asked: The paths that were asked for.
+        headers: More headers of each answer.
+    """
+
+    url: str = ""
+    fault: Callable[[str], Fault] = lambda _: None
+    asked: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    ending: threading.Event = field(default_factory=threading.Event)
+
+    def count(self, start: str) -> int:
+        """Return how often paths with this start were asked for."""
+        return sum(path.startswith(start) for path in self.asked)
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Web]:
+    """Serve a folder while the block runs."""
+    web = Web()
+
+    class Handler(_Handler):
+        state = web
+        root = folder
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of clients that have gone."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    web.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield web
+    finally:
+        web.ending.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state: Web
+    root: Path
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def do_GET(self) -> None:
+        path = self.path[1:]
+        self.state.asked.append(path)
+        fault = self.state.fault(path)
+        file = self.root / path.partition("?")[0]
+        if fault == "stall before":
+            self.state.ending.wait(20)
+        if isinstance(fault, int) or not file.is_file():
+            self._head(fault if isinstance(fault, int) else 404, 0)
+            return
+        data = fault if isinstance(fault, bytes) else file.read_bytes()
+        validator = f'"{hash(data)}"'
+        if self.headers.get("If-None-Match") == validator:
+            self._head(304, 0)
+            return
+        self._head(200, len(data), {"ETag": validator, **self.state.headers})
+        if self.command == "HEAD":
+            return
+        middle = len(data) // 2
+        if fault in {"cut", "stall"}:
+            self.wfile.write(data[:middle])
+            if fault == "stall":
+                self.state.ending.wait(20)
+            self.close_connection = True
+        elif fault == "drip":
+            for at in range(len(data)):
+                if self.state.ending.is_set():
+                    break
+                self.wfile.write(data[at : at + 1])
+                time.sleep(0.05)
+        else:
+            self.wfile.write(data)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _head(self, status: int, size: int, more: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(size))
+        for name, value in (more or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
