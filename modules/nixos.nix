@@ -2,7 +2,10 @@
 import ./module.nix {
   user = false;
   podman = { config, ... }: config.virtualisation.podman.package;
-  imports = [ ./users.nix ];
+  imports = [
+    ./users.nix
+    ./substituter.nix
+  ];
 
   definitions =
     {

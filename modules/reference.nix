@@ -19,7 +19,7 @@ let
     option:
     option.visible
     && !option.internal
-    && lib.hasPrefix "virtualisation." option.name
+    && (lib.hasPrefix "virtualisation." option.name || lib.hasPrefix "services.nixoci." option.name)
     && !lib.hasPrefix "virtualisation.nixoci.users.<name>." option.name;
 
   shown = lib.filter isShown (lib.optionAttrSetToDocList options);
@@ -49,7 +49,8 @@ in
 ''
   # Options
 
-  The NixOS module and the home-manager module have the same options, except `users`, which only NixOS has.
+  The NixOS module and the home-manager module have the same options, except `users` and
+  `services.nixoci.substituter`, which only NixOS has.
   `nix eval --raw .#lib.options` writes this page.
 
 ''

@@ -1,17 +1,17 @@
 # services.nixoci.substituter for NixOS: updates as deltas, docs/substituter.md.
-{
-  config,
-  lib,
-  pkgs,
-  ...
-}:
+{ config, lib, ... }:
 let
   cfg = config.services.nixoci.substituter;
 in
 {
   options.services.nixoci.substituter = {
     enable = lib.mkEnableOption "a binary cache on this machine that rebuilds updates from the store and small deltas";
-    package = lib.mkPackageOption pkgs "nixoci" { };
+    package = lib.mkOption {
+      type = lib.types.package;
+      default = config.virtualisation.nixoci.package;
+      defaultText = lib.literalExpression "config.virtualisation.nixoci.package";
+      description = "The package of `nixoci`.";
+    };
     upstream = lib.mkOption {
       type = lib.types.strMatching "https?://[!-~]+";
       example = "https://cache.example";

@@ -16,6 +16,7 @@ DEPLOYMENTS = "tests/test_documented_blocks.py::test_json_on_the_page_on_contain
 BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
 DOCKER = "tests/host/test_docker.py::test_the_commands_of_the_documentation"
 CRI = "tests/host/test_containerd.py"
+SUBSTITUTER = "tests/host/test_substituter.py::test_an_update_travels_as_a_delta"
 COMPOSE = "tests/host/test_readme.py::test_a_project_of_compose_becomes_units_and_a_module"
 
 RUN = {
@@ -57,6 +58,11 @@ RUN = {
         "tests/host/test_rootless.py::test_the_commands_of_the_documentation"
     ),
     ("docs/rootless.md", "{ virtualisation.nixoci = {"): MODULES,
+    ("docs/substituter.md", "$ nix copy --to 'file:///srv/cache"): SUBSTITUTER,
+    ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter."): SUBSTITUTER,
+    ("docs/substituter.md", "substituters = "): SUBSTITUTER,
+    ("docs/substituter.md", "services.nixoci.substituter = {"): "tests/host/test_modules.py::test_the_substituter",
+    ("docs/substituter.md", '{ "version": 1,'): "tests/publish/test_index.py::test_the_index_of_the_documentation",
 }
 """The test that runs a block, by its page and the start of its text."""
 

@@ -67,6 +67,7 @@ SLOW = {
     "image-store": "image-store out image",
     "outdated": "outdated --lock pinned.json",
     "prefetch": "prefetch --lock pinned.json",
+    "publish": f"publish --cache cache --from /nix/store/{'a' * 32}-app --to /nix/store/{'b' * 32}-app",
     "receive": "receive",
     "send": f"send --to /nix/store/{'a' * 32}-app --output delta",
     "units": "units deployment.json out --seccomp=unconfined",
@@ -85,6 +86,8 @@ def slow(tmp_path: Path) -> Path:
         program.write_text('#!/bin/sh\ntouch "$STARTED"\nexec sleep 30\n', encoding="utf-8")
         program.chmod(0o755)
     (tmp_path / "temporary").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/nix-cache-info").touch()
     image = image_path(tmp_path / "image", small_tree())
     container = {"image": "i", "backend": "bundle", "networks": ["none"]}
     document = {"images": {"i": str(image.path)}, "containers": {"web": container}}

@@ -23,6 +23,7 @@ from tests.gc_roots.test_podman import stand_in
 from tests.image_store.trees import image_path, small_tree
 from tests.layer_cache.samples import mkfs
 from tests.nix_store.fake import Fake
+from tests.publish.cache import make_cache
 from tests.support.layout import tar_stream, write_layout
 from tests.support.skopeo import install_skopeo
 from tests.units.samples import MKCOMPOSEFS, executable
@@ -43,8 +44,8 @@ _TYPES = {
     "boolean": (bool,),
     "any": (object,),
 }
-WITHOUT_JSON = {"completion", "fetch-blob", "fetch-image", "man"}
-"""A script for a shell, a builder whose output is a file, and manual pages."""
+WITHOUT_JSON = {"completion", "fetch-blob", "fetch-image", "man", "substituter"}
+"""A script for a shell, a builder whose output is a file, manual pages, and a service."""
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
 
@@ -269,6 +270,20 @@ def test_send(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind
     sent = nixoci("send", *ends, "--output=delta", f"--format={kind}", "--json").json
     assert sent["deltaSize"] == (tmp_path / "delta").stat().st_size
     check("send", sent)
+
+
+def test_publish(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nix = Fake(tmp_path, monkeypatch)
+    old = closure(nix.real, {OLD: {b"file": bytes(99_000)}})
+    new = closure(nix.real, {NEW: {b"file": bytes(99_000) + b"new"}})
+    nix.know(old.paths[OLD], new.paths[NEW])
+    nix.set(WRITE="")
+    make_cache(tmp_path / "cache", new)
+    (tmp_path / "cache/deltas").mkdir()
+    (tmp_path / f"cache/deltas/{'0' * 52}.nxd").touch()
+    done = nixoci("publish", "--cache=cache", "--from", OLD, "--to", NEW, "--store", nix.store, "--json").json
+    assert len(done["removed"]) == 1
+    check("publish", done)
 
 
 def test_copy(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:

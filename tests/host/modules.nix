@@ -80,6 +80,13 @@ let
       type = types.attrsOf types.unspecified;
       default = { };
     };
+    systemd.sockets = mkOption {
+      type = types.attrsOf types.unspecified;
+      default = { };
+    };
+    nix.settings.substituters = mkOption {
+      type = types.listOf types.str;
+    };
     nix.package = mkOption {
       type = types.package;
       default = program;
@@ -160,7 +167,11 @@ in
 lib.evalModules {
   specialArgs = { inherit pkgs; };
   modules = [
-    { options = common // (if home then homeManager else nixos); }
+    {
+      options = common // (if home then homeManager else nixos);
+      # with the priority that NixOS gives its own cache
+      config = lib.optionalAttrs (!home) { nix.settings.substituters = lib.mkAfter [ "https://cache.nixos.org/" ]; };
+    }
     (checkout + (if home then "/modules/home-manager.nix" else "/modules/nixos.nix"))
   ]
   ++ modules;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import shutil
 import tomllib
@@ -670,3 +671,45 @@ def test_images_of_containers_are_kept_before_garbage_is_collected(project: Modu
     assert service["serviceConfig"] == {"Type": "oneshot", "ExecStart": "/opt/nixoci/bin/nixoci gc-roots"}
     assert set(service["wantedBy"]) == {"multi-user.target", "nix-gc.service"}
     assert service["before"] == ["nix-gc.service"]
+
+
+def test_the_substituter(modules: Modules) -> None:
+    """Its units are those of the documentation, but for paths; the cache itself stays behind it."""
+    declared = block("docs/substituter.md", "services.nixoci.substituter").text
+    assert modules.value(declared, select="it.config.nix.settings.substituters") == [
+        "http://127.0.0.1:8642",
+        "https://cache.example",
+        "https://cache.nixos.org/",
+    ]
+    (socket,) = modules.value(declared, select="lib.attrValues it.config.systemd.sockets")
+    assert (socket["listenStreams"], socket["wantedBy"]) == (["127.0.0.1:8642"], ["sockets.target"])
+    service = modules.value(declared, select="it.config.systemd.services.nixoci-substituter")
+    shown = configparser.ConfigParser(interpolation=None, comment_prefixes="#")
+    shown.optionxform = str  # type: ignore[assignment,method-assign]
+    shown.read_string(block("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.service").text)
+    expected = dict(shown["Service"])
+    environment = dict(each.split("=") for each in expected.pop("Environment").split())
+    assert service["environment"] == environment
+    assert {name: str(value) for name, value in service["unitConfig"].items()} == {
+        "StartLimitIntervalSec": shown["Unit"]["StartLimitIntervalSec"]
+    }
+    found = {name: _plain(value) for name, value in service["serviceConfig"].items()}
+    assert found.pop("ExecStart") == "/opt/nixoci/bin/nixoci substituter --upstream https://cache.example"
+    assert expected.pop("ExecStart").endswith("/nixoci substituter --upstream https://cache.example")
+    assert found == expected
+
+
+def test_a_substituter_of_another_address(modules: Modules) -> None:
+    select = "it.config.systemd.services.nixoci-substituter.serviceConfig.ExecStart"
+    base = "services.nixoci.substituter.enable = true;"
+    odd = modules.value(base, 'services.nixoci.substituter.upstream = "https://x/%20$a";', select=select)
+    assert odd.endswith(" --upstream 'https://x/%%20$$a'")
+    assert modules.value(select="it.config.systemd.sockets") == {}
+    said = modules.refusal(base, 'services.nixoci.substituter.upstream = "s3://x";', select=select)
+    assert "services.nixoci.substituter.upstream" in said
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(value) if isinstance(value, list) else str(value)

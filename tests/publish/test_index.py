@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nixoci.errors import DocumentError, NixociError, UnsupportedVersionError
 from nixoci.nix_store.hashes import NIX32, to_sri
 from nixoci.publish.index import DELTA_NAME, DIGITS, VERSION, Index, PublishedDelta, Release
+from tests.support.pages import block
 
 NAME = f"{'a' * 32}-app-1.0"
 DELTA = {"from": [NAME], "size": 5, "sha256": to_sri(bytes(32)), "download": 9}
@@ -89,6 +90,13 @@ def test_what_no_publisher_writes_is_refused(value: Any, message: str) -> None:
     with pytest.raises(DocumentError) as caught:
         parse(value)
     assert str(caught.value).startswith(message)
+
+
+def test_the_index_of_the_documentation() -> None:
+    (release,) = Index.parse(block("docs/substituter.md", '{ "version": 1').text.encode(), what="it").releases
+    assert all(release.makes(root) for root in release.roots)
+    (delta,) = release.deltas
+    assert delta.pays
 
 
 def test_a_later_version_is_named() -> None:
