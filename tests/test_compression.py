@@ -10,7 +10,16 @@ import tarfile
 
 import pytest
 
-from nixoci.compression import HEAD, Compression, compress, detect
+from nixoci.compression import (
+    HEAD,
+    Compression,
+    CompressionParameter,
+    DecompressError,
+    ZstdCompressor,
+    compress,
+    decompress,
+    detect,
+)
 
 
 def tar(name: str) -> bytes:
@@ -38,3 +47,23 @@ def tar(name: str) -> bytes:
 def test_the_first_bytes_decide(data: bytes, compression: Compression) -> None:
     assert detect(data) is compression
     assert detect(data[:HEAD]) is compression
+
+
+def with_window(log: int) -> bytes:
+    compressor = ZstdCompressor(options={CompressionParameter.window_log: log})
+    return compressor.compress(b"x" * (9 << 20)) + compressor.flush()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lzma.compress(b"x" * 100, preset=9),
+        with_window(23),
+    ],
+    ids=["xz", "zstd"],
+)
+def test_the_memory_of_a_stream_may_be_bounded(data: bytes) -> None:
+    assert set(b"".join(decompress([data]))) == {ord("x")}
+    with pytest.raises(DecompressError, match="needs too much memory") as caught:
+        list(decompress([data], memory=4 << 20))
+    assert not caught.value.damaged

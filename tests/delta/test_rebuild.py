@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,3 +215,32 @@ def test_a_nar_shorter_than_declared_is_refused_here(forger: Forger, real: Path,
     rebuilder = Rebuilder(stream, stream.header(), real, tmp_path)
     with pytest.raises(DeltaError, match=f"^{NEW}: rebuilt with 120 bytes, expected 1048576"):
         rebuilder.write(info, io.BytesIO())
+
+
+def rebuilder(stream: bytes, real: Path, folder: Path, **options: int) -> Rebuilder:
+    reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
+    return Rebuilder(reader, reader.header(), real, folder, **options)
+
+
+def test_payloads_may_be_bounded(closures: tuple[Closure, Closure], tmp_path: Path) -> None:
+    old, new = closures
+    stream = delta(old, new)[0]
+    size = rebuilder(stream, old.real, tmp_path).payload_size
+    assert size == (tmp_path / "payloads").stat().st_size > 2_200_000
+    rebuilder(stream, old.real, tmp_path, most_payloads=size)
+    with pytest.raises(DeltaError, match=rf"^the delta: its payloads have more than {size - 1} bytes"):
+        rebuilder(stream, old.real, tmp_path, most_payloads=size - 1)
+
+
+def test_one_path_is_rebuilt_on_several_threads(closures: tuple[Closure, Closure], tmp_path: Path) -> None:
+    old, new = closures
+    one = rebuilder(delta(old, new)[0], old.real, tmp_path)
+    expected = nar(new.on_disk(NEW))[0]
+
+    def write(_: int) -> bool:
+        out = io.BytesIO()
+        one.write(new.paths[NEW], out)
+        return out.getvalue() == expected
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(write, range(24))) == [True] * 24
