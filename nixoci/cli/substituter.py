@@ -9,6 +9,7 @@ import click
 from nixoci.cli.common import store_option
 from nixoci.cli.verb import verb
 from nixoci.substituter.body import PAUSE
+from nixoci.substituter.memory import return_freed_memory
 from nixoci.substituter.server import Server, listen, passed_socket
 from nixoci.substituter.service import Service
 from nixoci.substituter.shelf import Shelf
@@ -49,6 +50,7 @@ def substituter(url: str, address: str, keep_alive: float, store: str | None) ->
     if not logging.getLogger().handlers:  # otherwise --verbose has set it up
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
+    return_freed_memory()
     upstream = Upstream(url)
     with ExitStack() as cleanup:
         listener = passed_socket()

@@ -1,11 +1,27 @@
 """A bound of the memory that requests use at a time."""
 
+import ctypes
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Condition
 
 from nixoci.substituter.body import Waiting
+
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_ARENAS = 2
+_LARGE = 1 << 18
+
+
+def return_freed_memory() -> None:
+    """Let glibc return large buffers to the system when they are freed (mallopt(3)).
+
+    Otherwise each of the threads keeps what it once used for the NAR of one request. Other C libraries do not.
+    """
+    with suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, _ARENAS)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 class Memory:

@@ -34,7 +34,8 @@ OLD_APP, NEW_APP = store_path("app-1.0", "f"), store_path("app-1.1", "g")
 OTHER = store_path("other-1.0", "x")
 """A path of the cache that no delta makes."""
 
-NOISE = random.Random(1).randbytes(1_500_000)
+NOISE = 1_500_000
+"""Bytes of the library, which do not compress."""
 QUICK = Patience(connect=1.0, stall=0.3, document=1.0, pause=0.2)
 
 
@@ -102,16 +103,18 @@ def site(
     bounds: Bounds | None = None,
     patience: Patience = QUICK,
     pause: float = 200.0,
+    noise: int = NOISE,
     listener: socket.socket | None = None,
 ) -> Iterator[Site]:
     """Publish an update, serve it, and run a substituter on a machine that has the old release."""
     nix = Fake(tmp_path, monkeypatch)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
+    content = random.Random(1).randbytes(noise)
     specs = {
-        OLD_LIB: {b"lib.so": NOISE, b"data": b"1" * 1000},
+        OLD_LIB: {b"lib.so": content, b"data": b"1" * 1000},
         OLD_APP: {b"run": OLD_LIB.encode()},
-        NEW_LIB: {b"lib.so": NOISE[:-1] + b"x", b"data": b"2" * 1000},
+        NEW_LIB: {b"lib.so": content[:-1] + b"x", b"data": b"2" * 1000},
         NEW_APP: {b"run": NEW_LIB.encode()},
         OTHER: {b"file": b"other"},
     }
