@@ -52,8 +52,8 @@ class PublishedDelta:
 
     @property
     def pays(self) -> bool:
-        """Whether it saves a tenth of the NARs that it takes the place of; less is not worth the rebuilding."""
-        return self.size * 10 <= self.download * 9
+        """Whether it is worth its size, if all that it makes is wanted."""
+        return pays(self.size, self.download)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +107,11 @@ class Index:
     def render(self) -> str:
         """Return the text of the index."""
         return dump(self)
+
+
+def pays(size: int, download: int) -> bool:
+    """Return whether a delta saves a tenth of the NARs that it takes the place of; less is not worth the rebuilding."""
+    return size * 10 <= download * 9
 
 
 def delta_name(digest: bytes) -> str:

@@ -5,7 +5,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import monotonic
 
@@ -18,6 +18,7 @@ from nixoci.nix_store.path import store_path_hash
 from nixoci.publish.index import DIRECTORY, INDEX_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release
 from nixoci.streams import Sink
 from nixoci.substituter.body import NarBody, Waiting
+from nixoci.substituter.demand import Demand
 from nixoci.substituter.memory import Memory
 from nixoci.substituter.shelf import Shelf
 from nixoci.substituter.upstream import ABSENT, UnchangedError, Upstream
@@ -46,6 +47,8 @@ _FRESH = 30.0
 """Seconds for which the index is not asked for again; of a narinfo, while Nix fetches what it describes."""
 _NARINFOS = 4096
 """Narinfos that are kept for so long."""
+_MAX_REMEMBERED = 1000
+"""Characters of what varies in size in one of them."""
 
 _URL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+=?&%-]*")
 """Matches the address of a NAR in the cache itself. Nix fetches those elsewhere without the substituter."""
@@ -87,6 +90,7 @@ class Service:
         self._index: _Cached | None = None
         self._narinfos: OrderedDict[str, tuple[float, NarInfo]] = OrderedDict()
         self._narinfos_lock = Lock()
+        self._demand = Demand()
 
     def cache_info(self) -> bytes:
         """Return the description of the cache, with a priority over the one behind it.
@@ -113,8 +117,10 @@ class Service:
         except StoreError as error:
             log.info("%s", error)
             return data  # Nix says better what is wrong with it
-        if self.delta_for(info) is None:
+        delta = self.delta_for(info)
+        if delta is None:
             return data
+        self._demand.note(delta, hash_part, info.file_size)
         self._remember(hash_part, info)
         return info.from_url(f"{REBUILT}/{hash_part}.nar")
 
@@ -148,15 +154,19 @@ class Service:
         body = NarBody(info.nar_hash, info.nar_size, lambda: begin(info))
         waiting = Waiting(body, pause=pause)
         delta = self.delta_for(info)
-        if delta is not None:
+        if delta is not None and self._pays(delta, info):
             try:
                 self._rebuild(info, delta, body, waiting)
-            except NixociError as error:
+            except (NixociError, OSError) as error:
                 log.warning("%s: fetched whole: %s", info.path, error)
                 body.restart()
             else:
                 return
         self._send_ordinary(info, body, waiting)
+
+    def _pays(self, delta: PublishedDelta, info: NarInfo) -> bool:
+        self._demand.note(delta, store_path_hash(info.path), info.file_size)
+        return self._shelf.has(delta) or self._demand.pays(delta)
 
     def _rebuild(self, info: NarInfo, delta: PublishedDelta, body: NarBody, waiting: Waiting) -> None:
         with self._shelf.use(delta, waiting) as opened:
@@ -170,8 +180,8 @@ class Service:
                 try:
                     opened.rebuilder.write(made, body)
                     body.finish()
-                except NixociError as error:
-                    self._shelf.fail(delta, opened, error)
+                except (NixociError, OSError) as error:
+                    self._shelf.fail(delta, opened, str(error))
                     raise
         log.info("%s: rebuilt", info.path)
 
@@ -203,7 +213,9 @@ class Service:
                 if cached is not None:
                     index, found = cached.index, cached.validator
             except NixociError as error:
-                log.warning("no deltas: %s", error)
+                log.warning("%s", error)
+                if cached is not None:  # what was there is there still, or its delta turns out to be missing
+                    index, found = cached.index, cached.validator
             self._index = _Cached(index, monotonic(), found)
             return index.releases
 
@@ -216,6 +228,9 @@ class Service:
         return info
 
     def _remember(self, hash_part: str, info: NarInfo) -> None:
+        if len(info.url) + len(info.compression) > _MAX_REMEMBERED:
+            return
+        info = replace(info, others=())
         with self._narinfos_lock:
             self._narinfos[hash_part] = monotonic(), info
             self._narinfos.move_to_end(hash_part)

@@ -136,14 +136,20 @@ class Shelf:
                 place.users -= 1
                 place.used = monotonic()
 
-    def fail(self, delta: PublishedDelta, opened: OpenDelta, error: NixociError) -> None:
+    def has(self, delta: PublishedDelta) -> bool:
+        """Return whether a delta was fetched, and can be used."""
+        with self._lock:
+            place = self._places.get(delta.file)
+            return place is not None and _is_open(place)
+
+    def fail(self, delta: PublishedDelta, opened: OpenDelta, reason: str) -> None:
         """Take a delta for a damaged one, because a NAR that it makes came out wrong."""
         with self._lock:
             place = self._places.get(delta.file)
             if place is not None and _is_open(place) and place.future.result() is opened:
                 self._failed.append(place)
                 self._places[delta.file] = _Place()
-                self._places[delta.file].future.set_exception(DeltaError(str(error)))
+                self._places[delta.file].future.set_exception(DeltaError(reason))
 
     def _fetch(self, delta: PublishedDelta, place: _Place, surplus: "list[_Place]") -> None:
         _close(surplus)

@@ -317,3 +317,47 @@ def test_nothing_is_left_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         machine.fetch(NEW_LIB)
         assert spooled(machine)
     assert not spooled(machine)
+
+
+def test_a_delta_of_more_than_is_wanted_is_not_fetched(machine: Site) -> None:
+    """Nix wants a small path of a large update, and then the rest."""
+    small = int(next(line for line in narinfo_lines(machine, NEW_APP) if line.startswith("FileSize")).split()[1])
+    index(machine, lambda delta: delta.update(size=small * 2))
+    stream = (machine.folder / machine.delta).read_bytes()
+    assert len(stream) < small * 2
+    assert machine.fetch(NEW_APP) == machine.nars[NEW_APP]
+    assert (machine.web.count("nar/"), machine.web.count(machine.delta)) == (1, 0)
+    assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+    assert (machine.web.count("nar/"), machine.web.count(machine.delta)) == (1, 1)
+    assert machine.fetch(NEW_APP) == machine.nars[NEW_APP]
+    assert machine.web.count("nar/") == 1
+
+
+def test_an_index_that_cannot_be_had_now_is_the_last_one(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.fetch(NEW_LIB)
+    monkeypatch.setattr("nixoci.substituter.service._FRESH", 0.0)
+    fault(500, "deltas/index")(machine)
+    assert machine.narinfo(NEW_APP)["URL"].startswith("rebuilt/")
+    assert machine.web.count("deltas/index") >= 2
+
+
+def test_an_index_is_asked_for_again_only_if_it_changed(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.substituter.service._FRESH", 0.0)
+    for _ in range(3):
+        assert machine.narinfo(NEW_APP)["URL"].startswith("rebuilt/")
+    assert machine.web.statuses("deltas/index") == [200, 304, 304]
+    (machine.folder / "deltas/index.json").write_text('{"version": 1, "releases": []}', encoding="ascii")
+    assert machine.narinfo(NEW_APP)["URL"].startswith("nar/")
+    assert machine.web.statuses("deltas/index")[-1] == 200
+
+
+def test_a_spool_that_is_gone_means_the_ordinary_nar(machine: Site) -> None:
+    machine.fetch(NEW_LIB)
+    (folder,) = (machine.real.parent / "spool").iterdir()
+    (folder / "payloads").unlink()
+    assert machine.fetch(NEW_APP) == machine.nars[NEW_APP]
+    assert machine.web.count("nar/") == 1
+
+
+def narinfo_lines(machine: Site, path: str) -> list[str]:
+    return (machine.folder / f"{path[11:43]}.narinfo").read_text(encoding="ascii").splitlines()

@@ -25,14 +25,20 @@ class Web:
         url: Its address.
         fault: Called with a path.
         asked: The paths that were asked for.
+        answered: Paths and statuses of the answers that began.
         headers: More headers of each answer.
     """
 
     url: str = ""
     fault: Callable[[str], Fault] = lambda _: None
     asked: list[str] = field(default_factory=list)
+    answered: list[tuple[str, int]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     ending: threading.Event = field(default_factory=threading.Event)
+
+    def statuses(self, start: str) -> list[int]:
+        """Return the statuses of the answers for paths with this start."""
+        return [status for path, status in self.answered if path.startswith(start)]
 
     def count(self, start: str) -> int:
         """Return how often paths with this start were asked for."""
@@ -113,6 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _head(self, status: int, size: int, more: dict[str, str] | None = None) -> None:
+        self.state.answered.append((self.path[1:], status))
         self.send_response(status)
         self.send_header("Content-Length", str(size))
         for name, value in (more or {}).items():
