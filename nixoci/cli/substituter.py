@@ -1,12 +1,11 @@
 """`nixoci substituter`: a binary cache on this machine that rebuilds NARs from published deltas."""
 
 import logging
-import sys
 from contextlib import ExitStack
 
 import click
 
-from nixoci.cli.common import store_option
+from nixoci.cli.common import one_line, store_option
 from nixoci.cli.verb import verb
 from nixoci.substituter.body import PAUSE
 from nixoci.substituter.memory import return_freed_memory
@@ -16,6 +15,14 @@ from nixoci.substituter.shelf import Shelf
 from nixoci.substituter.upstream import Upstream
 
 ADDRESS = "127.0.0.1:8642"
+
+
+class _OneLine(logging.Formatter):
+    """Writes each message as one line of printable characters: parts of it come from the cache."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return one_line(record.getMessage())
 
 
 @verb(
@@ -48,7 +55,9 @@ def substituter(url: str, address: str, keep_alive: float, store: str | None) ->
     nix.conf names it before the cache itself: substituters = http://127.0.0.1:8642 URL
     """
     if not logging.getLogger().handlers:  # otherwise --verbose has set it up
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(_OneLine())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
     return_freed_memory()
     upstream = Upstream(url)

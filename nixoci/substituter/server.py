@@ -16,6 +16,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import BoundedSemaphore
 from typing import Any
+from urllib.parse import unquote
 
 from nixoci.errors import NixociError, StoreError
 from nixoci.nix_store.hashes import NIX32
@@ -83,7 +84,11 @@ class Server(ThreadingHTTPServer):
                 log.debug("a connection too many has gone")
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no more threads
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer the requests of a connection."""
@@ -135,7 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._document(self.server.service.cache_info(), "text/x-nix-cache-info")
             elif found := NARINFO_NAME.fullmatch(path[1:]):
                 self._narinfo(found[1])
-            elif found := _NAR.fullmatch(path):
+            elif (found := _NAR.fullmatch(path)) and self.command == "HEAD":  # Nix asks for heads of narinfos only
+                self._fail(HTTPStatus.METHOD_NOT_ALLOWED, "ask for the NAR itself")
+            elif found:
                 self.server.service.nar(found[1], self._begin_nar, self.server.pause)
             else:
                 self._pass_on(path[1:])
@@ -172,8 +179,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._end_headers(b"" if self.command == "HEAD" else data)
 
     def _begin_nar(self, info: NarInfo) -> Sink:
-        if self.command == "HEAD":
-            raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "ask for the NAR itself")
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/x-nix-nar")
         self.send_header("Content-Length", str(info.nar_size))
@@ -243,9 +248,7 @@ class _Socket:
 
 
 def _climbs(path: str) -> bool:
-    return any(
-        part in {".", "..", "%2e", "%2e%2e"} for part in re.split(r"[/\\]|%2f|%5c", path.partition("?")[0].lower())
-    )
+    return any(part in {".", ".."} for part in re.split(r"[/\\]", unquote(path.partition("?")[0])))
 
 
 @contextmanager

@@ -84,6 +84,8 @@ def test_narinfos_in_an_encoding_are_passed_on(machine: Site) -> None:
         "nar/../../secret",
         "nar/%2e%2E/secret",
         "nar/..%2fsecret",
+        "nar/.%2e/secret",
+        "./nar/x",
         "nar\\..\\secret",
     ],
 )

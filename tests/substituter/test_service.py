@@ -224,6 +224,13 @@ def test_a_compression_that_is_not_known_is_left_to_nix(machine: Site) -> None:
     assert machine.narinfo(NEW_APP)["Compression"] == "br"
 
 
+def test_a_question_for_the_head_of_a_nar_spoils_nothing(machine: Site) -> None:
+    machine.fetch(NEW_LIB)
+    assert machine.ask(f"rebuilt/{NEW_LIB[11:43]}.nar", method="HEAD")[0] == 405
+    assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+    assert machine.web.count("nar/") == 0
+
+
 def test_a_wrong_content_never_ends_and_is_not_made_again(machine: Site) -> None:
     """Nix goes on to the next cache; asked again, the substituter passes the ordinary NAR."""
     overwrite(machine.real / OLD_LIB[11:] / "lib.so", 5000)
