@@ -104,6 +104,9 @@ from nixoci.oci.resolve import resolve_image_platforms as resolve_image_platform
 from nixoci.oci.sources import LocalSource as LocalSource
 from nixoci.oci.sources import open_source as open_source
 from nixoci.oci.sources import parse_source as parse_source
+from nixoci.publish.publish import MadeDelta as MadeDelta
+from nixoci.publish.publish import Published as Published
+from nixoci.publish.publish import publish_deltas as publish_deltas
 from nixoci.tree.limits import Limits as Limits
 from nixoci.units.build import build_units as build_units
 from nixoci.units.tools import Tools as Tools

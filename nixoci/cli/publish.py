@@ -11,8 +11,7 @@ from nixoci.cli.files import PATH
 from nixoci.cli.send import effort_option
 from nixoci.cli.verb import verb
 from nixoci.delta.effort import Effort
-from nixoci.publish.publish import KEEP, Published
-from nixoci.publish.publish import publish as publish_deltas
+from nixoci.publish.publish import KEEP, Published, publish_deltas
 
 
 @verb(

@@ -65,7 +65,7 @@ class Published:
     removed: tuple[str, ...]
 
 
-def publish(
+def publish_deltas(
     cache: Path,
     old: Sequence[str],
     new: Sequence[str],

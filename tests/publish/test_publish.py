@@ -14,7 +14,7 @@ from nixoci.errors import StoreError, UnsupportedVersionError
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish import publish as module
 from nixoci.publish.index import VERSION, Index, PublishedDelta, Release
-from nixoci.publish.publish import Published, publish, read_index
+from nixoci.publish.publish import Published, publish_deltas, read_index
 from tests.delta.forgery import OTHER_HASH
 from tests.delta.trees import closure, rebuild, store_path
 from tests.publish.cache import make_cache
@@ -60,7 +60,7 @@ def files(cache: Path) -> dict[str, bytes]:
 
 
 def test_a_published_delta_makes_the_release(cache: Path, releases: list[Closure], tmp_path: Path) -> None:
-    done = publish(cache, [APP[0]], [APP[1]])
+    done = publish_deltas(cache, [APP[0]], [APP[1]])
     (release,) = read_index(cache / "deltas").releases
     (delta,) = release.deltas
     stream = files(cache)[delta.file]
@@ -84,10 +84,10 @@ def test_a_published_delta_makes_the_release(cache: Path, releases: list[Closure
 
 
 def test_each_old_release_has_its_delta(cache: Path) -> None:
-    publish(cache, APP[:2], [APP[2]])
+    publish_deltas(cache, APP[:2], [APP[2]])
     (release,) = read_index(cache / "deltas").releases
     assert [delta.bases for delta in release.deltas] == [[APP[0][11:]], [APP[1][11:]]]
-    publish(cache, [APP[3]], [APP[2]])
+    publish_deltas(cache, [APP[3]], [APP[2]])
     (release,) = read_index(cache / "deltas").releases
     assert sorted(delta.bases for delta in release.deltas) == sorted([APP[old][11:]] for old in (0, 1, 3))
     assert len(files(cache)) == 4
@@ -97,17 +97,17 @@ def test_old_releases_go(cache: Path) -> None:
     removed: list[str] = []
     for new in (1, 2, 3):
         before = set(files(cache)) if new > 1 else set()
-        removed += publish(cache, [APP[new - 1]], [APP[new]], keep=2).removed
+        removed += publish_deltas(cache, [APP[new - 1]], [APP[new]], keep=2).removed
         assert before - set(files(cache)) == set(removed if new == 3 else [])
     assert len(removed) == 1
     assert [release.roots for release in read_index(cache / "deltas").releases] == [[APP[3][11:]], [APP[2][11:]]]
 
 
 def test_releases_of_other_packages_stay(cache: Path, releases: list[Closure], monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(cache, [APP[0]], [APP[1]], keep=1)
+    publish_deltas(cache, [APP[0]], [APP[1]], keep=1)
     others = [replace(release, roots=(lib,)) for release, lib in zip(releases, LIB, strict=True)]
     monkeypatch.setattr(module, "closures_from_store", lambda *_, **__: [others[1], others[0]])
-    publish(cache, [LIB[0]], [LIB[1]], keep=1)
+    publish_deltas(cache, [LIB[0]], [LIB[1]], keep=1)
     assert [release.roots for release in read_index(cache / "deltas").releases] == [[LIB[1][11:]], [APP[1][11:]]]
 
 
@@ -118,7 +118,7 @@ def test_a_delta_that_saves_little_is_left_out(cache: Path, releases: list[Closu
     )
     releases += [old, new]
     make_cache(cache, new)
-    done = publish(cache, old.roots, new.roots)
+    done = publish_deltas(cache, old.roots, new.roots)
     assert [made.published for made in done.deltas] == [False]
     assert done.deltas[0].delta_size > 0.9 * done.deltas[0].download
     assert not read_index(cache / "deltas").releases
@@ -126,7 +126,7 @@ def test_a_delta_that_saves_little_is_left_out(cache: Path, releases: list[Closu
 
 
 def test_a_closure_that_has_everything_needs_no_delta(cache: Path) -> None:
-    done = publish(cache, [APP[1]], [APP[1]])
+    done = publish_deltas(cache, [APP[1]], [APP[1]])
     assert [(made.paths, made.published) for made in done.deltas] == [(0, False)]
 
 
@@ -135,17 +135,17 @@ def test_content_that_moved_between_paths_does_not_travel(cache: Path, releases:
     moved = closure(tmp_path / "store", {path: {b"data": RANDOM + b"0"}})
     make_cache(cache, moved)
     releases.append(moved)
-    (made,) = publish(cache, [APP[0]], [path]).deltas
+    (made,) = publish_deltas(cache, [APP[0]], [path]).deltas
     assert made.published
     assert made.delta_size < 500
 
 
 def test_a_dry_run_writes_nothing(cache: Path) -> None:
-    would = publish(cache, [APP[0]], [APP[1]], dry_run=True)
+    would = publish_deltas(cache, [APP[0]], [APP[1]], dry_run=True)
     assert not (cache / "deltas").exists()
-    assert publish(cache, [APP[0]], [APP[1]]) == would
+    assert publish_deltas(cache, [APP[0]], [APP[1]]) == would
     before = files(cache)
-    again = publish(cache, [APP[1]], [APP[2]], keep=1, dry_run=True)
+    again = publish_deltas(cache, [APP[1]], [APP[2]], keep=1, dry_run=True)
     assert len(again.removed) == 1
     assert files(cache) == before
 
@@ -159,7 +159,7 @@ def test_a_publisher_that_is_killed_leaves_what_was_there(
     cache: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """It is killed while it makes the second of two deltas, before the index, or in its place."""
-    publish(cache, [APP[0]], [APP[1]], keep=1)
+    publish_deltas(cache, [APP[0]], [APP[1]], keep=1)
     index = read_index(cache / "deltas")
     real: Callable[..., object] = getattr(module, at)
     calls = 0
@@ -174,11 +174,11 @@ def test_a_publisher_that_is_killed_leaves_what_was_there(
     with monkeypatch.context() as patched:
         patched.setattr(module, at, die)
         with pytest.raises(KilledError):
-            publish(cache, APP[:2], [APP[2]], keep=1)
+            publish_deltas(cache, APP[:2], [APP[2]], keep=1)
     assert read_index(cache / "deltas") == index
     left = files(cache)
     assert {delta.file for release in index.releases for delta in release.deltas} <= set(left)
-    done: Published = publish(cache, APP[:2], [APP[2]], keep=1)
+    done: Published = publish_deltas(cache, APP[:2], [APP[2]], keep=1)
     assert len(done.deltas) == 2
     named = {delta.file for release in read_index(cache / "deltas").releases for delta in release.deltas}
     assert set(files(cache)) == {"index.json"} | named
@@ -187,7 +187,7 @@ def test_a_publisher_that_is_killed_leaves_what_was_there(
 def test_the_release_must_be_in_the_cache(cache: Path) -> None:
     (cache / f"{LIB[1][11:43]}.narinfo").unlink()
     with pytest.raises(StoreError, match=rf"^{LIB[1]}: not in the binary cache .*; run nix copy --to file://"):
-        publish(cache, [APP[0]], [APP[1]])
+        publish_deltas(cache, [APP[0]], [APP[1]])
     assert not (cache / "deltas").exists()
 
 
@@ -197,19 +197,19 @@ def test_the_cache_must_have_the_same_content(cache: Path, releases: list[Closur
     with pytest.raises(
         StoreError, match=rf"^{LIB[1]}: the binary cache .* has .* with narHash {lib.nar_hash}".replace("+", r"\+")
     ):
-        publish(cache, [APP[0]], [APP[1]])
+        publish_deltas(cache, [APP[0]], [APP[1]])
 
 
 def test_a_directory_that_is_no_cache_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no binary cache: it has no nix-cache-info"):
-        publish(tmp_path, ["x"], ["y"])
+        publish_deltas(tmp_path, ["x"], ["y"])
 
 
 def test_an_index_of_a_later_version_stays(cache: Path) -> None:
     (cache / "deltas").mkdir()
     (cache / "deltas/index.json").write_text('{"version": 2}', encoding="ascii")
     with pytest.raises(UnsupportedVersionError):
-        publish(cache, [APP[0]], [APP[1]])
+        publish_deltas(cache, [APP[0]], [APP[1]])
     assert files(cache) == {"index.json": b'{"version": 2}'}
 
 
@@ -228,5 +228,7 @@ def test_the_effort_is_the_senders(cache: Path, releases: list[Closure], tmp_pat
         releases.append(closure(tmp_path / "store", {path: {b"x": b"".join(content)}}))
     make_cache(cache, releases[-1])
     efforts = (Effort.FAST, Effort.DEFAULT)
-    fast, default = (publish(cache, paths[:1], paths[1:], effort=each, dry_run=True).deltas[0] for each in efforts)
+    fast, default = (
+        publish_deltas(cache, paths[:1], paths[1:], effort=each, dry_run=True).deltas[0] for each in efforts
+    )
     assert fast.delta_size > default.delta_size

@@ -131,7 +131,7 @@ def site(
     make_cache(folder, part(OTHER))
     with monkeypatch.context() as patched:
         patched.setattr(publishing, "closures_from_store", lambda *_, **__: [new, old])
-        publishing.publish(folder, old.roots, new.roots)
+        publishing.publish_deltas(folder, old.roots, new.roots)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)

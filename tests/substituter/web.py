@@ -24,6 +24,7 @@ class Web:
     Attributes:
         url: Its address.
         fault: Called with a path.
+        redirect: Called with a path; the address to go to instead.
         asked: The paths that were asked for.
         answered: Paths and statuses of the answers that began.
         headers: More headers of each answer.
@@ -31,6 +32,7 @@ class Web:
 
     url: str = ""
     fault: Callable[[str], Fault] = lambda _: None
+    redirect: Callable[[str], str | None] = lambda _: None
     asked: list[str] = field(default_factory=list)
     answered: list[tuple[str, int]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
@@ -86,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path[1:]
         self.state.asked.append(path)
         fault = self.state.fault(path)
+        if place := self.state.redirect(path):
+            self._head(302, 0, {"Location": place})
+            return
         file = self.root / path.partition("?")[0]
         if fault == "stall before":
             self.state.ending.wait(20)
@@ -98,8 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(304, 0)
             return
         self._head(200, len(data), {"ETag": validator, **self.state.headers})
-        if self.command == "HEAD":
-            return
+        if self.command != "HEAD":
+            self._body(data, fault)
+
+    def _body(self, data: bytes, fault: Fault) -> None:
         middle = len(data) // 2
         if fault in {"cut", "stall"}:
             self.wfile.write(data[:middle])

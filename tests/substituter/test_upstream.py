@@ -1,0 +1,96 @@
+"""The cache behind the substituter: it fails in a bounded time, and what fails does not hold up the rest."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.substituter.upstream import Patience, UnchangedError, Upstream, UpstreamError
+from tests.substituter.web import Web, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+QUICK = Patience(connect=1.0, stall=0.2, document=0.5, pause=0.5)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    (tmp_path / "deltas").mkdir()
+    for name in ("a", "deltas/a"):
+        (tmp_path / name).write_bytes(name.encode() * 100)
+    with serve(tmp_path) as running:
+        yield running
+
+
+def test_a_document_is_read_once(web: Web) -> None:
+    upstream = Upstream(f"{web.url}//", patience=QUICK)
+    found = upstream.document("a", 100)
+    assert found is not None
+    assert found.data == b"a" * 100
+    with pytest.raises(UnchangedError):
+        upstream.document("a", 100, unless=found.validator)
+    assert upstream.document("b", 100) is None
+    assert web.asked == ["a", "a", "b"]
+
+
+def test_a_document_is_not_larger_than_it_may_be(web: Web) -> None:
+    with pytest.raises(UpstreamError, match="/a: larger than 99 bytes"):
+        Upstream(web.url, patience=QUICK).document("a", 99)
+
+
+@pytest.mark.parametrize("fault", ["stall", "stall before", "drip", "cut", 500])
+def test_a_document_fails_in_a_bounded_time(web: Web, fault: str) -> None:
+    web.fault = lambda _: fault
+    begin = time.monotonic()
+    with pytest.raises(UpstreamError, match="/a: "):
+        Upstream(web.url, patience=QUICK).document("a", 100)
+    assert time.monotonic() - begin < 2
+
+
+def test_what_does_not_answer_is_not_asked_again_for_a_while(web: Web) -> None:
+    web.fault = lambda path: "stall before" if path.startswith("deltas") else None
+    upstream = Upstream(web.url, patience=QUICK)
+    for _ in range(5):
+        with pytest.raises(UpstreamError):
+            upstream.document("deltas/a", 1000)
+    assert web.count("deltas") == 2, "the second time over a new connection"
+    assert upstream.document("a", 100) is not None, "narinfos are not held up by deltas"
+    time.sleep(0.6)
+    web.fault = lambda _: None
+    assert upstream.document("deltas/a", 1000) is not None
+
+
+def test_nothing_is_asked_of_a_cache_that_is_down() -> None:
+    upstream = Upstream("http://127.0.0.1:1", patience=QUICK)
+    with pytest.raises(UpstreamError, match=r"/a: cannot be fetched: .*refused"):
+        upstream.document("a", 100)
+    for path in ("a", "nar/a", "deltas/a"):
+        with pytest.raises(UpstreamError, match="not asked for"):
+            upstream.document(path, 100)
+
+
+def test_an_answer_that_breaks_off_is_an_error(web: Web) -> None:
+    web.fault = lambda _: "cut"
+    with (
+        Upstream(web.url, patience=QUICK).open("a") as download,
+        pytest.raises(UpstreamError, match="/a: cannot be fetched"),
+    ):
+        list(download.pieces(10))
+
+
+def test_a_redirect_is_followed(web: Web) -> None:
+    """Caches send those who want a file to a network of servers."""
+    web.redirect = lambda path: "/a" if path == "moved" else None
+    with Upstream(web.url, patience=QUICK).open("moved") as download:
+        assert b"".join(download.pieces(1000)) == b"a" * 100
+
+
+def test_redirects_end(web: Web) -> None:
+    web.redirect = lambda path: f"/{path}x"
+    with pytest.raises(UpstreamError, match="too many redirects"):
+        Upstream(web.url, patience=QUICK).document("a", 100)
+    assert len(web.asked) < 10
