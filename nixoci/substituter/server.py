@@ -98,8 +98,9 @@ class Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
-        """Log the failure of one connection."""
-        log.error("a connection failed: %r", sys.exc_info()[1])
+        """Log the failure of one connection, unless it is the client that has gone."""
+        error = sys.exc_info()[1]
+        log.log(logging.DEBUG if isinstance(error, OSError) else logging.ERROR, "a connection failed: %r", error)
 
 
 class _Handler(BaseHTTPRequestHandler):

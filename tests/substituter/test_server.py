@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -137,6 +139,19 @@ def test_a_client_that_asks_for_nothing_is_let_go(tmp_path: Path, monkeypatch: p
         connection.settimeout(5)
         connection.sendall(b"GET /nar/x HTTP/1.1\r\nHo")
         assert connection.recv(1000) == b""
+
+
+def test_a_client_that_goes_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with site(tmp_path, monkeypatch) as machine:
+        for request in (b"GET /nix-cache-info HTTP/1.1\r\n", b"GET /nix-cache-info HTTP/1.1\r\nHost: x\r\n\r\n"):
+            with closing(socket.create_connection(machine.address)) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not end
+                connection.sendall(request)
+                time.sleep(0.1)
+        time.sleep(0.2)
+    assert not [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
 
 
 def test_a_client_that_does_not_read_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
