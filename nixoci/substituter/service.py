@@ -37,8 +37,8 @@ _ORDINARY = 72 << 20
 _LITTLE = 4 << 20
 """Bytes for a NAR that is rebuilt from small files."""
 
-_SEGMENTS = 2.5
-"""Segments of a large file that are in memory while it is rebuilt: the old, the new, and parts of both."""
+_TIMES = 8
+"""Bytes of memory for each byte of a file that is rebuilt: the old and the new one, and the tables of some codecs."""
 
 _COMPRESSIONS = {each.value for each in Compression}
 _PIECE = 1 << 17
@@ -175,7 +175,7 @@ class Service:
                 raise DeltaError(f"{delta.file}: does not make it")
             if (made.nar_hash, made.nar_size) != (info.nar_hash, info.nar_size):
                 raise DeltaError(f"{delta.file}: makes it with narHash {made.nar_hash}, not {info.nar_hash}")
-            size = _LITTLE + int(_SEGMENTS * min(info.nar_size, SEGMENT_SIZE))
+            size = _LITTLE + _TIMES * min(info.nar_size, SEGMENT_SIZE)
             with self._memory.reserve(size, waiting):
                 try:
                     opened.rebuilder.write(made, body)
