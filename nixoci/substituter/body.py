@@ -25,6 +25,10 @@ class WrongNarError(DeltaError):
     """The NAR that was written is not the one that was promised; Nix must not get the end of it."""
 
 
+class ClientGoneError(Exception):
+    """The client has closed the connection, or does not read."""
+
+
 class TooLateError(DeltaError):
     """The NAR did not begin in the time for which Nix can be kept waiting."""
 

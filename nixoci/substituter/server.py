@@ -23,7 +23,7 @@ from nixoci.nix_store.hashes import NIX32
 from nixoci.nix_store.narinfo import NARINFO_NAME, NarInfo
 from nixoci.nix_store.path import HASH_PART_DIGITS
 from nixoci.streams import Data, Sink
-from nixoci.substituter.body import PAUSE
+from nixoci.substituter.body import PAUSE, ClientGoneError
 from nixoci.substituter.service import REBUILT, AbsentError, Service
 from nixoci.substituter.upstream import ABSENT, EncodedError, Upstream
 
@@ -46,10 +46,6 @@ _NAR = re.compile(rf"/{REBUILT}/([{NIX32}]{{{HASH_PART_DIGITS}}})\.nar")
 _PATH = re.compile(r"/[!-~]*")
 _ADDRESS = re.compile(r"(127\.[0-9.]+|\[::1\]):([0-9]{1,5})")
 _PASSED_ON = ("Content-Type", "Content-Length", "Content-Encoding", "ETag", "Last-Modified")
-
-
-class ClientGoneError(Exception):
-    """The client has closed the connection, or does not read."""
 
 
 class Server(ThreadingHTTPServer):

@@ -17,7 +17,7 @@ from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
 from nixoci.nix_store.path import store_path_hash
 from nixoci.publish.index import DIRECTORY, INDEX_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release
 from nixoci.streams import Sink
-from nixoci.substituter.body import NarBody, Waiting
+from nixoci.substituter.body import ClientGoneError, NarBody, Waiting
 from nixoci.substituter.demand import Demand
 from nixoci.substituter.memory import Memory
 from nixoci.substituter.shelf import Shelf
@@ -157,8 +157,10 @@ class Service:
         if delta is not None and self._pays(delta, info):
             try:
                 self._rebuild(info, delta, body, waiting)
-            except (NixociError, OSError) as error:
-                log.warning("%s: fetched whole: %s", info.path, error)
+            except ClientGoneError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the ordinary NAR can take its place
+                log.warning("%s: fetched whole: %s", info.path, str(error) or repr(error))
                 body.restart()
             else:
                 return
@@ -180,7 +182,9 @@ class Service:
                 try:
                     opened.rebuilder.write(made, body)
                     body.finish()
-                except (NixociError, OSError) as error:
+                except ClientGoneError:
+                    raise
+                except Exception as error:
                     self._shelf.fail(delta, opened, str(error))
                     raise
         log.info("%s: rebuilt", info.path)

@@ -22,7 +22,7 @@ from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.serve import serve
 from nixoci.process import HungUpError
 from nixoci.publish.index import DIRECTORY, PublishedDelta
-from nixoci.substituter.body import Waiting
+from nixoci.substituter.body import TooLateError, Waiting
 from nixoci.substituter.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,14 @@ class Bounds:
     Attributes:
         payloads: Bytes of the decompressed deltas on disk, all together.
         deltas: Deltas at a time.
+        fetch: Seconds that a delta may take to come.
         idle: Seconds after which a delta goes that nothing asked for.
         retry: Seconds after which a delta that failed is tried again.
     """
 
     payloads: int = 2 << 30
     deltas: int = 4
+    fetch: float = 7200.0
     idle: float = 300.0
     retry: float = 300.0
 
@@ -68,10 +70,11 @@ class OpenDelta:
 
 @dataclass(slots=True)
 class _Place:
-    """A delta on the shelf: being fetched, open, or failed."""
+    """A delta on the shelf: being fetched, open, or failed; `late` if somebody has waited in vain."""
 
     future: "Future[OpenDelta]" = field(default_factory=Future)
     users: int = 0
+    late: bool = False
     used: float = field(default_factory=monotonic)
 
 
@@ -129,7 +132,13 @@ class Shelf:
                 self._pool.submit(self._fetch, delta, place, surplus)
             place.users += 1
         try:
-            waiting.until(lambda timeout: bool(wait_for([place.future], timeout).done))
+            if place.late and not place.future.done():
+                raise TooLateError(f"{delta.file}: still on its way")
+            try:
+                waiting.until(lambda timeout: bool(wait_for([place.future], timeout).done))
+            except TooLateError:
+                place.late = True
+                raise
             yield place.future.result()
         finally:
             with self._lock:
@@ -155,13 +164,10 @@ class Shelf:
         _close(surplus)
         try:
             opened = self._open(delta)
-        except (NixociError, HungUpError, OSError) as error:
-            text = str(error) or "Nix hung up"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the ordinary NARs come
+            text = str(error) or repr(error)
             log.warning("%s: not used: %s", delta.file, text)
             place.future.set_exception(DeltaError(text))
-        except BaseException as error:
-            place.future.set_exception(error)
-            raise
         else:
             log.info("%s: fetched %d bytes, for %d paths", delta.file, delta.size, len(opened.infos))
             place.future.set_result(opened)
@@ -170,15 +176,15 @@ class Shelf:
         with ExitStack() as cleanup:
             folder = cleanup.enter_context(spool())
             nix = cleanup.enter_context(serve(store=self._store, write=True))
-            download = cleanup.enter_context(self._upstream.open(f"{DIRECTORY}/{delta.file}"))
-            download.check()
-            reader = _Checked(download.read, delta, self._closing)
-            stream = DeltaReader(reader.read, what=delta.file)
-            header = stream.header()
-            bases = [base.path for base in header.bases]
-            check_bases(header.bases, nix.path_infos(nix.valid_paths(bases)))  # from now on, they stay valid
-            rebuilder = Rebuilder(stream, header, self._real, folder, most_payloads=self._room())
-            reader.finish()
+            with self._upstream.open(f"{DIRECTORY}/{delta.file}") as download:
+                download.check()
+                reader = _Checked(download.read, delta, self._closing, self._bounds.fetch)
+                stream = DeltaReader(reader.read, what=delta.file)
+                header = stream.header()
+                bases = [base.path for base in header.bases]
+                check_bases(header.bases, nix.path_infos(nix.valid_paths(bases)))  # from now on, they stay valid
+                rebuilder = Rebuilder(stream, header, self._real, folder, most_payloads=self._room())
+                reader.finish()
             return OpenDelta({info.path: info for info in header.paths}, rebuilder, cleanup.pop_all())
 
     def _room(self) -> int:
@@ -222,8 +228,10 @@ def _close(places: Iterable[_Place]) -> None:
 class _Checked:
     """Reads a delta, of which the size and the hash are known."""
 
-    def __init__(self, read: Callable[[int], bytes], delta: PublishedDelta, closing: Event) -> None:
+    def __init__(self, read: Callable[[int], bytes], delta: PublishedDelta, closing: Event, seconds: float) -> None:
         self._read = read
+        self._seconds = seconds
+        self._end = monotonic() + seconds
         self._delta = delta
         self._closing = closing
         self._hash = hashlib.sha256()
@@ -233,10 +241,12 @@ class _Checked:
         """Return up to `count` bytes.
 
         Raises:
-            DeltaError: It is larger than the index says, or nothing wants it any more.
+            DeltaError: It is larger than the index says, takes too long, or nothing wants it any more.
         """
         if self._closing.is_set():
             raise DeltaError(f"{self._delta.file}: the substituter ends")
+        if monotonic() > self._end:
+            raise DeltaError(f"{self._delta.file}: not complete after {self._seconds:g} seconds; use a faster cache")
         data = self._read(count)
         self._hash.update(data)
         self._size += len(data)

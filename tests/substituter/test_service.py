@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nixoci.delta.rebuild import Rebuilder
 from nixoci.nix_store.hashes import to_sri
 from nixoci.substituter.service import raise_priority
 from nixoci.substituter.shelf import Bounds
@@ -292,6 +293,41 @@ def test_nix_is_kept_waiting_while_a_delta_comes_slowly(tmp_path: Path, monkeypa
         assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
         assert time.monotonic() - begin < 4, "it gives up, and fetches the ordinary one"
         assert machine.web.count("nar/") == 1
+
+
+def test_after_one_has_waited_in_vain_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch, patience=Patience(stall=30.0), pause=0.05) as machine:
+        machine.web.fault = lambda path: "stall" if path == machine.delta else None
+        assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+        machine.ask(f"{NEW_APP[11:43]}.narinfo")
+        begin = time.monotonic()
+        assert machine.ask(f"rebuilt/{NEW_APP[11:43]}.nar") == (200, machine.nars[NEW_APP])
+        assert time.monotonic() - begin < 0.3
+        assert machine.web.count(machine.delta) == 1
+        machine.web.ending.set()
+
+
+def test_a_delta_that_takes_hours_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch, bounds=Bounds(fetch=0.3), patience=Patience(stall=5.0)) as machine:
+        machine.web.fault = lambda path: "drip" if path == machine.delta else None
+        begin = time.monotonic()
+        assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+        assert time.monotonic() - begin < 4
+        assert machine.web.count("nar/") == 1
+
+
+@pytest.mark.parametrize("method", ["__init__", "write"])
+def test_any_failure_of_a_decoder_means_the_ordinary_nar(
+    machine: Site, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(Rebuilder, method, fail)
+    for path in NEW:
+        assert machine.fetch(path) == machine.nars[path]
+    assert machine.web.count("nar/") == 2
+    assert machine.web.count(machine.delta) == 1
 
 
 def test_a_full_disk_means_the_ordinary_nar(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
