@@ -170,7 +170,9 @@ lib.evalModules {
     {
       options = common // (if home then homeManager else nixos);
       # with the priority that NixOS gives its own cache
-      config = lib.optionalAttrs (!home) { nix.settings.substituters = lib.mkAfter [ "https://cache.nixos.org/" ]; };
+      config = lib.optionalAttrs (!home) {
+        nix.settings.substituters = lib.mkAfter [ "https://cache.nixos.org/" ];
+      };
     }
     (checkout + (if home then "/modules/home-manager.nix" else "/modules/nixos.nix"))
   ]
