@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
 _BYTES = 16 << 20
-"""Bytes of old segments and payloads that wait or are decoded at a time; one content may have more."""
+"""Bytes of old segments and payloads that wait or are decoded at a time. A content with more is decoded alone."""
 
 
 class DecodeAhead:
@@ -28,6 +28,7 @@ class DecodeAhead:
         self._read = read
         self._decode = decode
         self._started: dict[int, tuple[int, Future[bytes]]] = {}
+        self._waits = False  # whether the next one is decoded alone, when it is asked for
         self._pool = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
@@ -44,7 +45,12 @@ class DecodeAhead:
         """
         self._start()
         if number not in self._started:
+            if self._order and self._order[0] == number:
+                self._order.popleft()
+                self._waits = False
             payload, old = self._read(number)
+            if len(payload) + len(old) > _BYTES:
+                wait([future for _, future in self._started.values()])
             return self._decode(number, payload, old)
         content = self._started[number][1].result()
         del self._started[number]
@@ -53,8 +59,12 @@ class DecodeAhead:
 
     def _start(self) -> None:
         size = sum(bytes_read for bytes_read, _ in self._started.values())
-        while self._order and (not self._started or size < _BYTES):
-            number = self._order.popleft()
+        while self._order and not self._waits and size < _BYTES:
+            number = self._order[0]
             payload, old = self._read(number)
+            if len(payload) + len(old) > _BYTES:
+                self._waits = True
+                return
+            self._order.popleft()
             self._started[number] = len(payload) + len(old), self._pool.submit(self._decode, number, payload, old)
             size += len(payload) + len(old)

@@ -42,10 +42,26 @@ def test_little_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(50):
             assert decoded.content(number) == b"%d" % number
             assert len(contents.read) <= number + 3
-    large = Contents(1000)
-    with large.ahead([0, 1]) as decoded:
-        decoded.content(0)
-        assert large.read == [0, 1]
+
+
+def test_a_large_content_is_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "_BYTES", 200)
+    busy = threading.Lock()
+    sizes = {0: 9, 1: 1000, 2: 9, 3: 9, 7: 1000}
+
+    def decode(number: int, payload: bytes, _old: bytes) -> bytes:
+        if sizes[number] > 200:
+            assert busy.acquire(blocking=False)
+            assert threading.current_thread() is threading.main_thread()
+            busy.release()
+            return payload
+        with busy:
+            threading.Event().wait(0.02)
+        return payload
+
+    with DecodeAhead([0, 1, 2, 3], lambda number: (b"p" * sizes[number], b""), decode) as decoded:
+        for number in (0, 1, 2, 7, 3):
+            assert len(decoded.content(number)) == sizes[number]
 
 
 def test_an_error_is_raised_for_the_content_that_is_damaged() -> None:
