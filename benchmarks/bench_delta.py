@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from benchmarks.cost import run
+from benchmarks.delta_driver import METHODS
+from benchmarks.figures import remembered
 from benchmarks.pairs import PAIRS, PATHS, SYSTEM, SYSTEM_PACKAGES, package_pair
+from benchmarks.peers import INSIDE as PEERS
+from benchmarks.peers import LIBRARIES, packages, peers, pinned
+from tests.host.cache import cache_dir
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import ENVIRONMENT, Machine
+from tests.host.python import CHECKOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from benchmarks.figures import Row
     from tests.host.images import Image, Pair
-    from tests.host.machine import Machine
 
 WORK = "/mnt/bench"
 MEMORY = 300_000_000
 """The memory limit of either end, with the programs that it runs, for closures without a large file."""
 
-ROUNDS = 3
-LONG = 3600.0
+LONG = 7200.0
+FIGURES = "/figures"
+"""Where the machine sees the cache of the figures of other programs."""
 
 # In memory, as in bench_extract.py; the store of the machine itself is on a disk, in the page cache.
 FRESH = """
@@ -90,66 +105,119 @@ for number in range(1000):
             file.write(content)
 """
 
-Pairing = tuple[str, str, int | None]
-"""Two store paths on the machine, and the bytes of the layers by which the registry's images differ."""
+Record: TypeAlias = "Callable[[str, list[Row]], None]"
+
+
+class Comparison:
+    """Compares store paths of a machine by each method, or by those that the command line names."""
+
+    def __init__(self, machine: Machine, rounds: int, only: list[str]) -> None:
+        self.machine, self.rounds, self.only = machine, rounds, only
+
+    def images(self, pair: Pair) -> list[Row]:
+        paths = [add_image(self.machine, image) for image in (pair.old, pair.new)]
+        had = layers(pair.old)
+        changed = sum(size for digest, size in layers(pair.new).items() if digest not in had)
+        return self.paths(*paths, "--layers", str(changed))
+
+    def paths(self, old: str, new: str, *options: str, only: list[str] | None = None) -> list[Row]:
+        machine, methods = self.machine, only or self.only
+        machine.run(["sh", "-c", FRESH, WORK])
+        driver = ["python3", "-m", "benchmarks.delta_driver", "--work", WORK, "--figures", FIGURES]
+        chosen = [part for name in methods if name not in LIBRARIES for part in ("--only", name)]
+        env = {"TMPDIR": WORK, "PATH": f"{PEERS}:{ENVIRONMENT['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [*driver, "--rounds", str(self.rounds), *chosen, *options, old, new]
+        rows: list[Row] = []
+        if chosen or not methods:
+            lines = machine.run(command, env=env, cwd="/src", timeout=LONG).stdout.splitlines()
+            rows = [json.loads(line) for line in lines]
+        rows += [self._library(name, old, new) for name in LIBRARIES if not methods or name in methods]
+        machine.run(["umount", "--recursive", WORK])
+        machine.run(["nix-store", "--delete", "--ignore-liveness", old, new], check=False)
+        return rows
+
+    def _library(self, name: str, old: str, new: str) -> Row:
+        """Measure a Python library outside of the machine, whose Python is not the one that it is installed for."""
+        package = LIBRARIES[name]
+        version = next(each for each in pinned() if each.startswith(f"{package}=="))
+        query = ["nix-store", "--query", "--requisites"]
+        had, wanted = (self.machine.run([*query, path]).stdout.split() for path in (old, new))
+        outside = [[f"{self.machine.root}{path}" for path in paths] for paths in (had, sorted({*wanted} - {*had}))]
+
+        def measure() -> Row:
+            env = {**os.environ, "PYTHONPATH": f"{packages()}:{CHECKOUT}"}
+            command = [sys.executable, "-m", "benchmarks.library_peers", package, "--had", *outside[0], "--paths"]
+            with tempfile.TemporaryFile() as out:
+                cost = run([*command, *outside[1]], stdout=out.fileno(), env=env)
+                out.seek(0)
+                size = int(out.read())
+            return {"method": name, "version": version, "size": size, "send": asdict(cost), "receive": None}
+
+        source = Path(__file__).with_name("library_peers.py").read_text(encoding="utf-8")
+        return remembered(figures(), [Path(old).name, Path(new).name, name, version, source], measure)
+
+
+def figures() -> Path:
+    folder = cache_dir() / "delta-figures"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    binds = {images_dir(): INSIDE, **peers().binds}
+    with Machine(binds=binds, writable={figures(): FIGURES}) as booted:
+        yield booted
+
+
+@pytest.fixture
+def comparison(machine: Machine, pytestconfig: pytest.Config) -> Comparison:
+    option = pytestconfig.option
+    every = [*METHODS, *LIBRARIES]
+    chosen = [name for name in every if any(name.startswith(start) for start in option.delta_only)]
+    if option.delta_only and not chosen:
+        raise pytest.UsageError(f"--delta-only: none of the methods starts so: {', '.join(every)}")
+    return Comparison(machine, option.delta_rounds, chosen)
 
 
 @pytest.mark.parametrize("name", ["nginx", "redis", "postgres", "python"])
-def test_image(
-    machine: Machine, images: dict[str, Pair], record_delta: Callable[[str, list[dict[str, Any]]], None], name: str
-) -> None:
-    record_delta(name, compare_images(machine, images[name]))
+def test_image(comparison: Comparison, images: dict[str, Pair], record_delta: Record, name: str) -> None:
+    record_delta(name, comparison.images(images[name]))
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_packages(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None], name: str) -> None:
-    record_delta(name, compare_images(machine, package_pair(name)))
+def test_packages(comparison: Comparison, record_delta: Record, name: str) -> None:
+    record_delta(name, comparison.images(package_pair(name)))
 
 
-def test_node_application(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]) -> None:
-    paths = [add_made(machine, NODE, f"application-{version}", version) for version in ("8000", "8001")]
-    record_delta("node application", compare(machine, *paths, "--rounds", str(ROUNDS)))
+def test_node_application(comparison: Comparison, record_delta: Record) -> None:
+    paths = [add_made(comparison.machine, NODE, f"application-{version}", version) for version in ("8000", "8001")]
+    record_delta("node application", comparison.paths(*paths))
 
 
-def test_closure_with_references(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]) -> None:
-    paths = machine.run(["nix-build", "--no-out-link", "--expr", CLOSURE], timeout=LONG).stdout.split()
-    record_delta("closure", compare(machine, *paths, "--rounds", str(ROUNDS)))
+def test_closure_with_references(comparison: Comparison, record_delta: Record) -> None:
+    build = ["nix-build", "--no-out-link", "--expr", CLOSURE]
+    paths = comparison.machine.run(build, timeout=LONG).stdout.split()
+    record_delta("closure", comparison.paths(*paths))
 
 
-def test_system(machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]) -> None:
-    packages = machine.run(["python3", "-c", SYSTEM_PACKAGES, str(PATHS)], timeout=LONG).stdout
-    machine.run(["tee", "/root/packages.json"], input=packages)
+def test_system(comparison: Comparison, record_delta: Record) -> None:
+    machine = comparison.machine
+    listed = machine.run(["python3", "-c", SYSTEM_PACKAGES, str(PATHS)], timeout=LONG).stdout
+    machine.run(["tee", "/root/packages.json"], input=listed)
     build = ["nix-build", "--no-out-link", "--max-jobs", "2", "--expr", SYSTEM]
     paths = machine.run(build, env={"PACKAGES": "/root/packages.json"}, timeout=LONG).stdout.split()
-    record_delta("system", compare(machine, *paths, "--rounds", str(ROUNDS)))
+    record_delta("system", comparison.paths(*paths))
 
 
-def test_two_gigabytes_of_small_files(
-    machine: Machine, record_delta: Callable[[str, list[dict[str, Any]]], None]
-) -> None:
-    paths = [add_made(machine, SMALL_FILES, f"small-{version}", version) for version in ("0", "1")]
-    efforts = [part for effort in ("", " --effort fast", " --effort best") for part in ("--only", f"nixoci{effort}")]
-    rows = compare(machine, *paths, *efforts, "--only", "nix copy, zstd")
+def test_two_gigabytes_of_small_files(comparison: Comparison, record_delta: Record) -> None:
+    paths = [add_made(comparison.machine, SMALL_FILES, f"small-{version}", version) for version in ("0", "1")]
+    efforts = ["nixoci", "nixoci --effort fast", "nixoci --effort best"]
+    rows = comparison.paths(*paths, only=[*efforts, "nix copy, zstd"])
     record_delta("2 GB of small files", rows)
     for row in rows:
         if row["method"].startswith("nixoci"):
             assert max(row[end][peak] for end in ("send", "receive") for peak in ("peak", "own")) < MEMORY, row
-
-
-def compare_images(machine: Machine, pair: Pair) -> list[dict[str, Any]]:
-    paths = [add_image(machine, image) for image in (pair.old, pair.new)]
-    had = layers(pair.old)
-    changed = sum(size for digest, size in layers(pair.new).items() if digest not in had)
-    return compare(machine, *paths, "--rounds", str(ROUNDS), "--layers", str(changed))
-
-
-def compare(machine: Machine, old: str, new: str, *options: str) -> list[dict[str, Any]]:
-    machine.run(["sh", "-c", FRESH, WORK])
-    driver = ["python3", "/src/benchmarks/delta_driver.py", "--work", WORK]
-    rows = machine.run([*driver, *options, old, new], env={"TMPDIR": WORK}, timeout=LONG).stdout.splitlines()
-    machine.run(["umount", "--recursive", WORK])
-    machine.run(["nix-store", "--delete", "--ignore-liveness", old, new], check=False)
-    return [json.loads(row) for row in rows]
 
 
 def add_image(machine: Machine, image: Image) -> str:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.delta_report import merge, table
+from benchmarks.peers import packages
 from tests.host.conftest import images, machine
+from tests.host.python import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from benchmarks.delta_report import Figures
+    from benchmarks.figures import Row
 
 __all__ = ["images", "machine", "record_delta", "report"]
 
@@ -24,17 +33,23 @@ def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return request.config.stash.setdefault(_LINES, []).append
 
 
-_DELTAS = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
+_DELTAS = pytest.StashKey["Figures"]()
 
 
 @pytest.fixture
-def record_delta(request: pytest.FixtureRequest) -> Callable[[str, list[dict[str, Any]]], None]:
+def record_delta(request: pytest.FixtureRequest) -> Callable[[str, list[Row]], None]:
     """Put the output of delta_driver.py for a pair into the table."""
     return request.config.stash.setdefault(_DELTAS, {}).__setitem__
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--delta-json", type=Path, help="where bench_delta.py writes its figures")
+    parser.addoption(
+        "--delta-json", type=Path, help="bench_delta.py adds its figures to this file, and draws them beside it"
+    )
+    parser.addoption(
+        "--delta-rounds", type=int, default=3, help="how often bench_delta.py repeats what competes in time"
+    )
+    parser.addoption("--delta-only", action="append", default=[], help="measure the methods whose names start so")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -48,10 +63,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for name, rows in pairs.items():
         _show_pair(terminalreporter, name, rows)
     if pairs and config.option.delta_json:
-        config.option.delta_json.write_text(json.dumps(pairs, indent=2) + "\n", encoding="utf-8")
+        pairs = _keep(config.option.delta_json, pairs)
+    if pairs:
+        terminalreporter.section("deltas: all methods")
+        terminalreporter.write(table(pairs))
 
 
-def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[dict[str, Any]]) -> None:
+def _keep(file: Path, pairs: Figures) -> Figures:
+    """Add figures to those that a file has, write it and the picture beside it, and return all."""
+    if file.exists():
+        pairs = merge(json.loads(file.read_text(encoding="utf-8")), pairs)
+    rows = [
+        "".join((f"{json.dumps(pair)}: [\n", ",\n".join(map(json.dumps, found)), "\n]"))
+        for pair, found in pairs.items()
+    ]
+    file.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": f"{packages()}:{CHECKOUT}"}
+    draw = [sys.executable, "-m", "benchmarks.delta_picture", str(file), str(file.with_suffix(".svg"))]
+    subprocess.run(draw, check=True, env=env)
+    return pairs
+
+
+def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[Row]) -> None:
     ends = "".join(f"{end:>8} {'cpu':>7} {'MB':>6} {'own':>6}" for end in ("send", "receive"))
     terminalreporter.write_line(f"{name:26} {'bytes':>10} {'ratio':>7} {ends}")
     ours = next((row["size"] for row in rows if row["method"] == "nixoci"), None)
@@ -61,7 +94,7 @@ def _show_pair(terminalreporter: pytest.TerminalReporter, name: str, rows: list[
             terminalreporter.write_line(f"  files that differ: {', '.join(parts)}")
             continue
         if "missing" in row:
-            terminalreporter.write_line(f"  {row['method']:24} not measured: {row['missing']} is not installed")
+            terminalreporter.write_line(f"  {row['method']:24} not measured: {row['missing']}")
             continue
         ratio = f"{row['size'] / ours:7.2f}" if ours else f"{'':7}"
         costs = "".join(

@@ -3,65 +3,38 @@
 Runs where Nix and the other programs are, on the test host by way of bench_delta.py, with a Python of its own and
 nothing but the standard library. Prints a JSON object with the kinds of files that differ, and one per method.
 
-    python3 delta_driver.py [--layers BYTES] [--rounds N] [--only METHOD]... --work FOLDER OLD NEW
+    python3 -m benchmarks.delta_driver [--layers BYTES] [--rounds N] [--only METHOD]... [--figures FOLDER]
+        --work FOLDER OLD NEW
 
-OLD and NEW are valid store paths; their closures are compared.
+OLD and NEW are valid store paths; their closures are compared. FOLDER keeps the figures of other programs, for the
+next run with the same paths and the same versions of the programs.
 """
 
 from __future__ import annotations
 
 import argparse
-import filecmp
 import functools
+import inspect
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.cost import FREE, Cost, NotMeasuredError, output, run
+from benchmarks.figures import remembered
+from benchmarks.file_pairs import differing, kind, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.figures import Row
 
 NIX = ("nix", "--extra-experimental-features", "nix-command", "--offline")
-MAGIC = {
-    b"\x7fELF": "ELF",
-    b"!<arch>\n": "ar",
-    b"PK\x03\x04": "zip",
-    b"\x1f\x8b": "gzip",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"BC\xc0\xde": "LLVM bitcode",
-}
-DIGITS = re.compile(r"[0-9]+")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds on the clock and of processors, and two peaks of memory in bytes.
-
-    `peak` is the resident set of the largest process, including the files that it maps. `own` is the private memory of
-    all processes together, which the kernel cannot drop; it is sampled.
-    """
-
-    seconds: float
-    cpu: float
-    peak: int
-    own: int
-
-    def __add__(self, other: Cost) -> Cost:
-        peaks = max(self.peak, other.peak), max(self.own, other.own)
-        return Cost(self.seconds + other.seconds, self.cpu + other.cpu, *peaks)
-
-
-FREE = Cost(0.0, 0.0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -69,10 +42,6 @@ class Result:
     size: int
     send: Cost | None
     receive: Cost | None
-
-
-class MissingProgramError(Exception):
-    """A program that a method needs is not on this machine."""
 
 
 class Bench:
@@ -107,9 +76,9 @@ class Bench:
         run([*NIX, "copy", "--no-check-sigs", "--to", str(store), self.old])
         return str(store)
 
-    def best(self, once: Callable[[], Cost]) -> Cost:
+    def best(self, once: Callable[[], Cost], rounds: int | None = None) -> Cost:
         """Repeat the measurement; keep the shortest times and the largest peak."""
-        costs = [once() for _ in range(self.rounds)]
+        costs = [once() for _ in range(rounds or self.rounds)]
         times = min(cost.seconds for cost in costs), min(cost.cpu for cost in costs)
         return Cost(*times, max(cost.peak for cost in costs), max(cost.own for cost in costs))
 
@@ -150,17 +119,18 @@ class Bench:
         size = sum(nar.stat().st_size for nar in (cache / "nar").iterdir())
         return Result(size, sent, self.best(receive))
 
-    def zstd(self) -> Result:
+    def zstd(self, level: int) -> Result:
+        rounds = self.rounds if level < 10 else 1
         old, new = self.archives
         delta, again = self.file("delta.zst"), self.file("again.nar")
         flags = ["zstd", "-q", "-f", "--long=31"]
 
         def send() -> Cost:
             made = self.archive(self.paths, again)
-            return made + run([*flags, "-3", f"--patch-from={old}", again, "-o", delta])
+            return made + run([*flags, f"-{level}", f"--patch-from={old}", again, "-o", delta])
 
-        sent = self.best(send)
-        receive = self.best(lambda: run([*flags, "-d", f"--patch-from={old}", delta, "-o", again]))
+        sent = self.best(send, rounds)
+        receive = self.best(lambda: run([*flags, "-d", f"--patch-from={old}", delta, "-o", again]), rounds)
         check_equal(again, new)
         return Result(delta.stat().st_size, sent, receive)
 
@@ -207,9 +177,9 @@ class Bench:
         patch, again = self.file("patch"), self.file("again")
         size, receive = 0, FREE
         start, cpu = time.perf_counter(), time.process_time()
-        differing = self.differing()
+        pairs = differing(self.had, self.paths)
         send = Cost(time.perf_counter() - start, time.process_time() - cpu, 0, 0)
-        for before, file in differing:
+        for before, file in pairs:
             commands: tuple[list[str | Path], list[str | Path]]
             if before is None:
                 commands = (["zstd", "-q", "-f", "-19", file, "-o", patch], ["zstd", "-qfd", patch, "-o", again])
@@ -220,77 +190,51 @@ class Bench:
             size += patch.stat().st_size
         return Result(size, send, receive)
 
+    def ostree(self) -> Result:
+        """Two commits in a repository as servers have it, and the static delta between them as one file."""
+        repository, device, delta = self.file("ostree"), self.file("ostree-device"), self.file("delta.ostree")
+        for each, mode in ((repository, "archive"), (device, "bare-user")):
+            shutil.rmtree(each, ignore_errors=True)
+            run(["ostree", "init", f"--repo={each}", f"--mode={mode}"])
+        commit = [*("ostree", "commit", f"--repo={repository}"), "--owner-uid=0", "--owner-gid=0", "--no-xattrs"]
+        for branch, tree in zip(("old", "new"), self.trees(), strict=True):
+            run([*commit, f"--branch={branch}", f"--subject={branch}", f"--tree=dir={tree}"])
+        run(["ostree", "pull-local", f"--repo={device}", repository, "old"])
+        # without fallbacks, which are whole files beside the delta
+        generate = ["ostree", "static-delta", "generate", f"--repo={repository}", "--inline", "--min-fallback-size=0"]
+        send = run([*generate, "--from=old", "--to=new", f"--filename={delta}"])
+        receive = run(["ostree", "static-delta", "apply-offline", f"--repo={device}", delta])
+        wanted = output(["ostree", "rev-parse", f"--repo={repository}", "new"]).strip()
+        again = self.file("ostree-tree")
+        shutil.rmtree(again, ignore_errors=True)
+        run(["ostree", "checkout", f"--repo={device}", "--user-mode", wanted, again])
+        run(["diff", "--recursive", "--no-dereference", again, self.trees()[1]])
+        return Result(delta.stat().st_size, send, receive)
+
+    def tar_diff(self) -> Result:
+        """The delta between tar files of the trees, by the library that oci-delta calls for each layer."""
+        files = self.file("old.tar"), self.file("new.tar")
+        for file, tree in zip(files, self.trees(), strict=True):
+            run(["tar", "--create", f"--file={file}", "--sort=name", f"--directory={tree}", "."])
+        delta, again = self.file("delta.tardiff"), self.file("again.tar")
+        send = run(["tar-diff", *files, delta])
+        receive = run(["tar-patch", delta, self.trees()[0], again])
+        check_equal(again, files[1])
+        return Result(delta.stat().st_size, send, receive)
+
+    def trees(self) -> tuple[Path, Path]:
+        """Return the old and the new path, of closures of one directory each."""
+        if len(self.had) == len(self.paths) == 1 and Path(self.old).is_dir():
+            return Path(self.old), Path(self.new)
+        raise NotMeasuredError("it compares two directories, not closures")
+
     def kinds(self) -> dict[str, tuple[int, int]]:
         """Return the number and the bytes of the new files that equal no old file, by kind, largest first."""
         found: dict[str, list[int]] = defaultdict(list)
-        for _, file in self.differing():
+        for _, file in differing(self.had, self.paths):
             found[kind(file)].append(file.stat().st_size)
         sums = {name: (len(sizes), sum(sizes)) for name, sizes in found.items()}
         return dict(sorted(sums.items(), key=lambda item: -item[1][1]))
-
-    def differing(self) -> list[tuple[Path | None, Path]]:
-        """Return the new files that equal no old file, each with its old version."""
-        pairs = Pairs(self.had)
-        files = [(root, file) for root in self.paths for file in regular_files(Path(root))]
-        return [(pairs.partner(root, file), file) for root, file in files if not pairs.has(root, file)]
-
-
-class Pairs:
-    """The files of old paths, found by package and path, by content or by name with digits masked."""
-
-    def __init__(self, old: list[str]) -> None:
-        self._at: dict[tuple[str, str], Path] = {}
-        self._masked: dict[str, list[Path]] = defaultdict(list)
-        self._sizes: dict[int, list[Path]] = defaultdict(list)
-        for root in old:
-            for file in regular_files(Path(root)):
-                self._at[package(root), str(file.relative_to(root))] = file
-                self._masked[DIGITS.sub("0", self._name(root, file))].append(file)
-                self._sizes[file.stat().st_size].append(file)
-
-    def has(self, root: str, file: Path) -> bool:
-        """Tell whether an old file is the same, at the same path first."""
-        exact = self._exact(root, file)
-        if exact is not None and same(exact, file):
-            return True
-        size = file.stat().st_size
-        return size == 0 or any(same(other, file) for other in self._sizes[size] if other != exact)
-
-    def partner(self, root: str, file: Path) -> Path | None:
-        size = file.stat().st_size
-        named = self._masked.get(DIGITS.sub("0", self._name(root, file)), [])
-        nearest = min(named, key=lambda other: abs(other.stat().st_size - size), default=None)
-        return self._exact(root, file) or nearest
-
-    def _exact(self, root: str, file: Path) -> Path | None:
-        return self._at.get((package(root), str(file.relative_to(root))))
-
-    def _name(self, root: str, file: Path) -> str:
-        return file.name if file != Path(root) else package(root)
-
-
-def package(path: str) -> str:
-    """Return a store path's name without hash and version."""
-    return re.split(r"-[0-9]", Path(path).name[33:], maxsplit=1)[0]
-
-
-def regular_files(root: Path) -> list[Path]:
-    found = [root] if root.is_file() and not root.is_symlink() else []
-    for folder, _, names in os.walk(root):
-        found += [file for name in names if not (file := Path(folder, name)).is_symlink()]
-    return sorted(found)
-
-
-def kind(file: Path) -> str:
-    """Name the kind of a file by its first bytes."""
-    with file.open("rb") as opened:
-        head = opened.read(4096)
-    named = next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
-    return named or ("data" if b"\0" in head else "text")
-
-
-def same(one: Path, other: Path) -> bool:
-    return filecmp.cmp(one, other, shallow=False)  # by blocks: a child's peak starts from what its parent holds
 
 
 def check_equal(one: Path, other: Path) -> None:
@@ -298,67 +242,40 @@ def check_equal(one: Path, other: Path) -> None:
         sys.exit(f"{one}: not what {other} is")
 
 
-def run(argv: Sequence[str | Path], stdout: int | None = None) -> Cost:
-    """Run a program to its end."""
-    if shutil.which(argv[0]) is None:
-        raise MissingProgramError(str(argv[0]))
-    start = time.perf_counter()
-    to = subprocess.DEVNULL if stdout is None else stdout
-    process = subprocess.Popen(argv, stdout=to, stderr=subprocess.PIPE)
-    with sampled(process.pid) as samples:
-        errors = process.stderr.read() if process.stderr else b""
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{argv[0]}: exit code {process.returncode}: {errors.decode(errors='replace')}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, max(samples))
+@dataclass(frozen=True)
+class Method:
+    """One way to update store paths.
+
+    Attributes:
+        measure: Measures it.
+        arguments: The arguments of `measure` after the pair.
+        version: A command that prints its version, which stands for the figures; without one it is always measured.
+    """
+
+    measure: Callable[..., Result]
+    arguments: tuple[Any, ...] = ()
+    version: tuple[str, ...] = ()
 
 
-@contextmanager
-def sampled(pid: int) -> Iterator[list[int]]:
-    """Sample the private memory of a process and its children in bytes while the block runs."""
-    samples, ended = [0], threading.Event()
-
-    def sample() -> None:
-        while not ended.wait(0.03):
-            samples.append(anonymous(pid))
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        ended.set()
-        thread.join()
-
-
-def anonymous(pid: int) -> int:
-    total = 0
-    with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-        total += sum(int(size) * 1024 for size in re.findall(r"RssAnon:\s+(\d+)", status))
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(anonymous(int(child)) for child in (task / "children").read_text(encoding="ascii").split())
-    return total
-
-
-def output(argv: Sequence[str | Path]) -> str:
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+def package_version(name: str) -> tuple[str, ...]:
+    return ("dpkg-query", "--show", "--showformat=${Package} ${Version}", name)
 
 
 DIFFERS = "what differs"
 
-METHODS: dict[str, Callable[[Bench], Result]] = {
-    "nixoci": lambda bench: bench.nixoci("default"),
-    "nixoci --effort fast": lambda bench: bench.nixoci("fast"),
-    "nixoci --effort best": lambda bench: bench.nixoci("best"),
-    "nix copy, zstd": Bench.nix_copy,
-    "NAR, desync": Bench.desync,
-    "NAR, rdiff, zstd -19": Bench.rdiff,
-    "NAR, zstd -3 --patch-from": Bench.zstd,
-    "NAR, xdelta3 -9": Bench.xdelta3,
-    "files, bsdiff": Bench.bsdiff,
+METHODS = {
+    "nixoci": Method(Bench.nixoci, ("default",)),
+    "nixoci --effort fast": Method(Bench.nixoci, ("fast",)),
+    "nixoci --effort best": Method(Bench.nixoci, ("best",)),
+    "nix copy, zstd": Method(Bench.nix_copy, version=package_version("nix-bin")),
+    "NAR, desync": Method(Bench.desync, version=package_version("desync")),
+    "NAR, rdiff, zstd -19": Method(Bench.rdiff, version=package_version("rdiff")),
+    "NAR, zstd -3 --patch-from": Method(Bench.zstd, (3,), package_version("zstd")),
+    "NAR, zstd -19 --patch-from": Method(Bench.zstd, (19,), package_version("zstd")),
+    "NAR, xdelta3 -9": Method(Bench.xdelta3, version=package_version("xdelta3")),
+    "files, bsdiff": Method(Bench.bsdiff, version=package_version("bsdiff")),
+    "tree, ostree static delta": Method(Bench.ostree, version=("ostree", "--version")),
+    "tree, tar-diff": Method(Bench.tar_diff, version=("tar-diff", "-version")),
 }
 
 
@@ -367,23 +284,50 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="bytes of the changed layers that a registry pull fetches")
     parser.add_argument("--rounds", type=int, default=1, help="how often fast methods are repeated")
     parser.add_argument("--only", action="append", choices=METHODS)
+    parser.add_argument("--figures", type=Path, help="folder of figures that are measured once")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("old")
     parser.add_argument("new")
     options = parser.parse_args()
     bench = Bench(options.old, options.new, options.work, options.rounds)
-    sys.stdout.write(json.dumps({"method": DIFFERS, "kinds": bench.kinds()}) + "\n")
+    pair = [Path(path).name for path in (options.old, options.new)]
+    show(remembered(options.figures, [*pair, DIFFERS], lambda: {"method": DIFFERS, "kinds": bench.kinds()}))
     if options.layers:
-        show("registry, changed layers", Result(options.layers, None, None))
+        show({"method": "registry, changed layers", **asdict(Result(options.layers, None, None))})
     for name in options.only or METHODS:
-        try:
-            show(name, METHODS[name](bench))
-        except MissingProgramError as missing:
-            sys.stdout.write(json.dumps({"method": name, "missing": str(missing)}) + "\n")
+        show(row(bench, name, pair, options.figures))
 
 
-def show(name: str, result: Result) -> None:
-    sys.stdout.write(json.dumps({"method": name, **asdict(result)}) + "\n")
+def row(bench: Bench, name: str, pair: list[str], figures: Path | None) -> Row:
+    """Return the figures of a method, measured now or before, or the reason why there are none."""
+    method = METHODS[name]
+    try:
+        if not method.version:
+            return {"method": name, **asdict(method.measure(bench, *method.arguments))}
+        version = printed_version(method.version)
+        shown = " ".join(version[:2])
+        source = inspect.getsource(method.measure)  # the options of the programs are in it
+
+        def measure() -> Row:
+            return {"method": name, "version": shown, **asdict(method.measure(bench, *method.arguments))}
+
+        return remembered(figures, [*pair, name, *version, source], measure)
+    except NotMeasuredError as reason:
+        return {"method": name, "missing": str(reason)}
+
+
+def printed_version(command: Sequence[str]) -> list[str]:
+    """Return the lines by which a program states its version."""
+    if shutil.which(command[0]) is None:
+        raise NotMeasuredError(f"{command[0]} is not installed")
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise NotMeasuredError(f"{command[-1]} is not installed")
+    return done.stdout.strip().splitlines()
+
+
+def show(row: Row) -> None:
+    sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
 
 

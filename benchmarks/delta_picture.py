@@ -1,0 +1,74 @@
+"""The figures of bench_delta.py as a picture.
+
+    python -m benchmarks.delta_picture FIGURES.json PICTURE.svg
+
+Runs with the packages of the dependency group `benchmarks`. It has a row for each method, a small dot for each pair and
+a large one for the geometric mean. The text takes the colour that suits a light or dark background.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from io import StringIO
+from pathlib import Path
+from statistics import geometric_mean
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+from benchmarks.delta_report import OURS, methods, ratios
+
+if TYPE_CHECKING:
+    from benchmarks.delta_report import Figures
+
+INK = "#123456"
+"""Drawn in this colour, and then in that of the reader's theme."""
+
+LIGHT, DARK = "#1f2328", "#e6edf3"
+COLOURS = {True: "#d55e00", False: "#4a90c4"}
+"""Our methods and the others, in two colours that all readers tell apart, on white as on black."""
+
+STYLE = f"<style>svg {{ color: {LIGHT} }} @media (prefers-color-scheme: dark) {{ svg {{ color: {DARK} }} }}</style>"
+
+
+def draw(figures: Figures) -> str:
+    """Return the picture as SVG."""
+    found = {method: each for method in methods(figures) if (each := ratios(figures, method))}
+    order = sorted(found, key=lambda method: geometric_mean(found[method]), reverse=True)
+    plain = {"svg.fonttype": "none", "svg.hashsalt": OURS, "font.size": 11, "font.family": "sans-serif"}
+    inks = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
+    with mpl.rc_context({**plain, **inks}):
+        figure, axes = plt.subplots(figsize=(9, 0.38 * len(order) + 1.1), layout="constrained")
+        for row, method in enumerate(order):
+            colour, mean = COLOURS[method.startswith(OURS)], geometric_mean(found[method])
+            axes.plot(found[method], [row] * len(found[method]), "o", color=colour, markersize=4, alpha=0.6)
+            axes.plot([mean], [row], "o", color=colour, markersize=10)
+            beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 9}
+            axes.annotate(f"{mean:.2f}", (mean, row), **beside)
+        axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_yticks(range(len(order)), order)
+        axes.set_ylim(-0.6, len(order) - 0.2)
+        axes.set_xlabel("bytes over those of nixoci: each pair, and the geometric mean")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        out = StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return out.getvalue().replace(INK, "currentColor").replace("<defs>", f"{STYLE}\n <defs>", 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", type=Path)
+    parser.add_argument("picture", type=Path)
+    options = parser.parse_args()
+    figures: Figures = json.loads(options.figures.read_text(encoding="utf-8"))
+    options.picture.write_text(draw(figures), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
