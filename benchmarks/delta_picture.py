@@ -3,7 +3,8 @@
     python -m benchmarks.delta_picture FIGURES.json PICTURE.svg
 
 Runs with the packages of the dependency group `benchmarks`. It has a row for each method, a small dot for each pair and
-a large one for the geometric mean. The text takes the colour that suits a light or dark background.
+a large one for the geometric mean over the pairs that all methods have. The text takes the colour that suits a light or
+dark background.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
-from benchmarks.delta_report import OURS, methods, ratios
+from benchmarks.delta_report import OURS, common, methods, ratios
 
 if TYPE_CHECKING:
     from benchmarks.delta_report import Figures
@@ -36,13 +37,15 @@ STYLE = f"<style>svg {{ color: {LIGHT} }} @media (prefers-color-scheme: dark) {{
 def draw(figures: Figures) -> str:
     """Return the picture as SVG."""
     found = {method: each for method in methods(figures) if (each := ratios(figures, method))}
-    order = sorted(found, key=lambda method: geometric_mean(found[method]), reverse=True)
+    shared = common(figures)
+    means = {method: geometric_mean(ratios(shared, method) or found[method]) for method in found}
+    order = sorted(found, key=lambda method: means[method], reverse=True)
     plain = {"svg.fonttype": "none", "svg.hashsalt": OURS, "font.size": 11, "font.family": "sans-serif"}
     inks = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
     with mpl.rc_context({**plain, **inks}):
         figure, axes = plt.subplots(figsize=(9, 0.38 * len(order) + 1.1), layout="constrained")
         for row, method in enumerate(order):
-            colour, mean = COLOURS[method.startswith(OURS)], geometric_mean(found[method])
+            colour, mean = COLOURS[method.startswith(OURS)], means[method]
             axes.plot(found[method], [row] * len(found[method]), "o", color=colour, markersize=4, alpha=0.6)
             axes.plot([mean], [row], "o", color=colour, markersize=10)
             beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 9}
@@ -52,7 +55,7 @@ def draw(figures: Figures) -> str:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_yticks(range(len(order)), order)
         axes.set_ylim(-0.6, len(order) - 0.2)
-        axes.set_xlabel("bytes over those of nixoci: each pair, and the geometric mean")
+        axes.set_xlabel("bytes over those of nixoci: each pair, and the mean of those that all methods have")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         out = StringIO()

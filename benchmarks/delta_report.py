@@ -44,12 +44,21 @@ def ratios(figures: Figures, method: str) -> list[float]:
     return [pair[method] / pair[OURS] for pair in pairs if method in pair and OURS in pair]
 
 
+def common(figures: Figures) -> Figures:
+    """Return the pairs that have all methods, over which means compare, or all pairs if there is none."""
+    wanted = set(methods(figures))
+    return {pair: rows for pair, rows in figures.items() if wanted <= sizes(rows).keys()} or figures
+
+
 def table(figures: Figures) -> str:
-    """Return a table in Markdown; a bar stands where a method was not measured, the last row has geometric means."""
+    """Return a table in Markdown.
+
+    A bar stands where a method was not measured. The last row has geometric means over the common pairs.
+    """
     columns = methods(figures)
     lines = [_line(["MB (ratio)", *columns]), _line(["---"] * (len(columns) + 1))]
     lines += [_line([pair, *(_cell(sizes(rows), method) for method in columns)]) for pair, rows in figures.items()]
-    means = [ratios(figures, method) for method in columns]
+    means = [ratios(common(figures), method) for method in columns]
     lines.append(_line(["mean ratio", *(f"{geometric_mean(each):.2f}" if each else "-" for each in means)]))
     return "\n".join(lines) + "\n"
 

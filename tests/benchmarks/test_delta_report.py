@@ -45,6 +45,14 @@ def test_a_method_that_was_not_measured_is_left_open() -> None:
     assert ratios(figures, "tar-diff") == [2.0]
 
 
+def test_means_are_of_the_pairs_that_have_all_methods() -> None:
+    figures = {
+        "go": [row("nixoci", 1), row("bsdiff", 9)],
+        "php": [row("nixoci", 1), row("bsdiff", 2), row("ostree", 3)],
+    }
+    assert table(figures).splitlines()[-1] == "| mean ratio | 1.00 | 2.00 | 3.00 |"
+
+
 def test_rows_that_are_no_method_have_no_column() -> None:
     assert methods({"go": [{"method": "what differs", "kinds": {}}, row("nixoci", 1)]}) == ["nixoci"]
 
