@@ -212,7 +212,7 @@ def test_system(comparison: Comparison, record_delta: Record) -> None:
 
 def test_two_gigabytes_of_small_files(comparison: Comparison, record_delta: Record) -> None:
     paths = [add_made(comparison.machine, SMALL_FILES, f"small-{version}", version) for version in ("0", "1")]
-    efforts = ["nixoci", "nixoci --effort fast", "nixoci --effort best"]
+    efforts = ["nixoci", "nixoci --effort fast"]
     rows = comparison.paths(*paths, only=[*efforts, "nix copy, zstd"])
     record_delta("2 GB of small files", rows)
     for row in rows:

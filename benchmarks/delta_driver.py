@@ -266,7 +266,6 @@ DIFFERS = "what differs"
 METHODS = {
     "nixoci": Method(Bench.nixoci, ("default",)),
     "nixoci --effort fast": Method(Bench.nixoci, ("fast",)),
-    "nixoci --effort best": Method(Bench.nixoci, ("best",)),
     "nix copy, zstd": Method(Bench.nix_copy, version=package_version("nix-bin")),
     "NAR, desync": Method(Bench.desync, version=package_version("desync")),
     "NAR, rdiff, zstd -19": Method(Bench.rdiff, version=package_version("rdiff")),

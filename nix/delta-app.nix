@@ -7,7 +7,7 @@
 writeShellScript "nixoci-delta" ''
   set -eu
   if [ $# -lt 2 ]; then
-    echo "usage: delta FROM TO [--argstr effort fast|default|best] [nix-build option...]" >&2
+    echo "usage: delta FROM TO [--argstr effort fast|default] [nix-build option...]" >&2
     exit 2
   fi
   from=$(realpath -e -- "$1")

@@ -8,7 +8,7 @@
   from,
   to,
   name ? "delta",
-  # fast, default or best
+  # default or fast
   effort ? "default",
 }:
 let

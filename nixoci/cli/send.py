@@ -104,7 +104,7 @@ def send(  # noqa: PLR0917 - click passes options by name
 @verb(
     examples=[
         "nixoci copy --to ssh://edge $(readlink result)",
-        "nixoci copy --to ssh://root@edge:2222 $(readlink result) --effort best --dry-run",
+        "nixoci copy --to ssh://root@edge:2222 $(readlink result) --effort fast --dry-run",
     ],
 )
 @click.option("--to", "target", required=True, metavar="ssh://HOST", help="Machine to copy to.")

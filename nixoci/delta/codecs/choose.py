@@ -92,7 +92,6 @@ class Refiner(NamedTuple):
 _PATCHERS = {
     Effort.FAST: (Patcher(ZSTD, partial(compress_against, level=3)),),
     Effort.DEFAULT: (*_OF_FORMATS, Patcher(HDIFF, patch)),
-    Effort.BEST: (*_OF_FORMATS, Patcher(HDIFF, patch)),
 }
 """The codecs that are tried besides plain and splice."""
 
