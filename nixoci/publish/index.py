@@ -52,7 +52,7 @@ class PublishedDelta:
 
     @property
     def pays(self) -> bool:
-        """Whether it is worth its size, if all that it makes is wanted."""
+        """Say whether it is worth its size, if all that it makes is wanted."""
         return pays(self.size, self.download)
 
 

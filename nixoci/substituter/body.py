@@ -57,7 +57,7 @@ class NarBody:
 
     @property
     def begun(self) -> bool:
-        """Whether the head of the answer is sent."""
+        """Say whether the head of the answer is sent."""
         return self._out is not None
 
     def restart(self) -> None:

@@ -67,13 +67,8 @@ def deflate_payloads(random: Random, folder: Path) -> list[Step]:
     if random.random() < 0.3:
         old, new = (gzip_file(text(seed, size), level=6) for seed in (1, 2))
     payload = recompress.encode(old, new) or b"z\x06\0\0"
-    if random.random() < 0.3:
-        old = changed_bytes(random, old)
-    for _ in range(random.choice((0, 1, 1, 3))):
-        payload = changed_bytes(random, payload) or b"z"
-    (folder / "payload").write_bytes(payload)
     limit = random.choice((100, 10_000, 1 << 20))
-    return [Step(run=lambda: _decode(payload, old, limit, recompress.DEFLATE))]
+    return _attack(random, folder, recompress.DEFLATE, payload, old, limit=limit)
 
 
 def cds_payloads(random: Random, folder: Path) -> list[Step]:
@@ -82,26 +77,26 @@ def cds_payloads(random: Random, folder: Path) -> list[Step]:
     old = archive(names(count), buckets=70, objects=200)
     new = archive(names(count, more=random.randrange(9)), buckets=random.choice((70, 90)), objects=200)
     payload = cds.encode(old, new) or b""
-    if random.random() < 0.3:
-        old = changed_bytes(random, old)
-    for _ in range(random.choice((0, 1, 1, 3))):
-        payload = changed_bytes(random, payload) or b"\0"
-    (folder / "payload").write_bytes(payload)
     limit = random.choice((100, len(new)))
-    return [Step(run=lambda: _decode(payload, old, limit, cds.CDS))]
+    return _attack(random, folder, cds.CDS, payload, old, limit=limit)
 
 
 def jimage_payloads(random: Random, folder: Path) -> list[Step]:
     """Payloads of the codec jimage with changed bytes, also on another old content than their own."""
     old, new = (modules(resources(60, grown=grown)) for grown in (0, random.randrange(1, 50)))
     payload = jimage.encode(Held(old), Held(new)) or b""
+    limit = random.choice((100, len(new)))
+    return _attack(random, folder, jimage.JIMAGE, payload, old, limit=limit)
+
+
+def _attack(random: Random, folder: Path, codec: Codec, payload: bytes, old: bytes, *, limit: int) -> list[Step]:
+    """Decode a payload with changed bytes, at times on another old content than its own."""
     if random.random() < 0.3:
         old = changed_bytes(random, old)
     for _ in range(random.choice((0, 1, 1, 3))):
         payload = changed_bytes(random, payload) or b"\0"
     (folder / "payload").write_bytes(payload)
-    limit = random.choice((100, len(new)))
-    return [Step(run=lambda: _decode(payload, old, limit, jimage.JIMAGE))]
+    return [Step(run=lambda: _decode(payload, old, limit, codec))]
 
 
 def _rebuild(stream: bytes, folder: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_cache_that_fails_is_an_error_of_nix(far: Far, cache: BinaryCache, new
 
 
 def test_a_wrong_delta_is_a_substitution_that_failed(far: Far, near: Machine, new: str) -> None:
-    """What it makes has another hash: Nix goes on to the next cache."""
+    """Its NAR has another hash, so Nix goes on to the next cache."""
     library = next(path for path in closure(near, new) if "-lib-" in path)
     old_library = library_of_old(far)
     file = f"/nix/store/{old_library}/file200"

@@ -23,7 +23,7 @@ chunk_sizes = st.lists(st.integers(1, 120), max_size=20)
 
 
 class Out(io.BytesIO):
-    """What Nix reads."""
+    """The connection that Nix reads from."""
 
     begun = 0
 

@@ -83,10 +83,12 @@ class Refiner(NamedTuple):
         codec: The codec.
         make: Takes an old segment, the content and the payload by HDiffPatch; returns the payload, or None if the codec
             does not suit them.
+        starts: The first bytes of the large contents that it is tried on.
     """
 
     codec: Codec
     make: Callable[[bytes, bytes, bytes], bytes | None]
+    starts: tuple[bytes, ...] = ()
 
 
 _PATCHERS = {
@@ -95,7 +97,7 @@ _PATCHERS = {
 }
 """The codecs that are tried besides plain and splice."""
 
-_REFINERS = (Refiner(ELF, refine),)
+_REFINERS = (Refiner(ELF, refine, starts=(ELF_MAGIC,)),)
 """The codecs that are tried where HDiffPatch is."""
 
 
@@ -186,17 +188,18 @@ def _patch_large(new: Source, old: Source, effort: Effort) -> Encoded:
     whole = old.size + new.size <= _WHOLE
     start = new.read(0, _START)
     for patcher in _OF_FORMATS if whole else ():
-        if patcher.starts and start.startswith(patcher.starts):
+        if start.startswith(patcher.starts):
             with _one_whole:
                 payload = patcher.make(old.read(0, old.size), new.read(0, new.size))
             if payload is not None:
                 return Encoded(patcher.codec, payload)
-    patched = Encoded(HDIFF, patch_by_windows(old, new))
-    if whole and start == ELF_MAGIC:
-        refined = refine(old.read(0, old.size), new.read(0, new.size), patched.payload)
-        if refined is not None:
-            return _smallest([patched, Encoded(ELF, refined)])
-    return patched
+    candidates = [Encoded(HDIFF, patch_by_windows(old, new))]
+    for refiner in _REFINERS if whole else ():
+        if start.startswith(refiner.starts):
+            refined = refiner.make(old.read(0, old.size), new.read(0, new.size), candidates[0].payload)
+            if refined is not None:
+                candidates.append(Encoded(refiner.codec, refined))
+    return _smallest(candidates)
 
 
 def _middles_are_unrelated(old: Source, new: Source) -> bool:

@@ -19,9 +19,14 @@ _MIN_UNLIKE = 1 << 12
 
 def patch(old: bytes, new: bytes) -> bytes:
     """Return the payload of `new`."""
-    if len(old) > WINDOW:
-        return patch_by_windows(Held(old), Held(new))
-    return _diff(old, new).removeprefix(MAGIC)
+    return patch_source(Held(old), Held(new))
+
+
+def patch_source(old: Source, new: Source) -> bytes:
+    """Return the payload of `new`: by windows if `old` is larger than one, else with both in memory."""
+    if old.size > WINDOW:
+        return patch_by_windows(old, new)
+    return _diff(old.read(0, old.size), new.read(0, new.size)).removeprefix(MAGIC)
 
 
 def patch_by_windows(old: Source, new: Source) -> bytes:

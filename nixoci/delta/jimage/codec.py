@@ -2,10 +2,9 @@
 
 import io
 
-from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_by_windows
+from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_source
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 from nixoci.delta.codecs.source import Rest, Source
-from nixoci.delta.codecs.windows import WINDOW
 from nixoci.delta.format.numbers import pack_text, read_varint
 from nixoci.delta.jimage.index import HEAD, MAX_SHORT, index_size, restore, shorten
 
@@ -20,10 +19,7 @@ def encode(old: Source, new: Source) -> bytes | None:
         index_patch = patch(shorten(old_index), short)
     except ValueError:
         return None
-    content = Rest(new, len(index))
-    if old.size > WINDOW:
-        return pack_text(index_patch) + patch_by_windows(old, content)
-    return pack_text(index_patch) + patch(old.read(0, old.size), content.read(0, content.size))
+    return pack_text(index_patch) + patch_source(old, Rest(new, len(index)))
 
 
 def _decode(data: bytes, old: bytes, limit: int) -> bytes:
