@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from nixoci.document import dump, key, load, parse, structure, unstructure
 from nixoci.errors import DocumentError
 from nixoci.oci.digest import Digest
+from tests.support.hang import no_hang
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -47,11 +47,9 @@ def refused(text: str | bytes, message: str, *, strict: bool = True) -> None:
 
 
 def test_a_key_that_appears_twice_is_found_among_many() -> None:
-    keys = [*range(100_000), 99_999]
-    started = time.process_time()
-    with pytest.raises(DocumentError, match="key 'k99999' appears twice"):
+    keys = [*range(400_000), 99_999]
+    with no_hang(), pytest.raises(DocumentError, match="key 'k99999' appears twice"):
         load("{" + ",".join(f'"k{number}":0' for number in keys) + "}", what="it")
-    assert time.process_time() - started < 10
 
 
 def test_a_document_is_read() -> None:

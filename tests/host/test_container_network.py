@@ -21,12 +21,12 @@ SERVE = (
 )
 LOOK = (
     "import json, os, urllib.request;"
-    " page = urllib.request.urlopen('http://store:8000/page', timeout=5).read().decode();"
+    " page = urllib.request.urlopen('http://store:8000/page', timeout=60).read().decode();"
     " size = os.statvfs('/scratch'); kind = [line.split()[2] for line in open('/proc/mounts') if ' /scratch ' in line];"
     " print('SEEN', json.dumps({'page': page, 'environment': {name: os.environ[name] for name in ('OWN', 'FILE')},"
     " 'scratch': [*kind, size.f_blocks * size.f_frsize]}), flush=True)"
 )
-ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())"
 UP = {
     "test": ["CMD", "python3", "-c", ASK, "http://127.0.0.1:8000/page"],
     "interval": "1s",

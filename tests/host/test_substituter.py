@@ -168,10 +168,8 @@ def test_a_delta_that_fails_is_the_ordinary_nar(
 ) -> None:
     near.run(["sh", "-c", f"cp {cache.folder}/deltas/index.json {cache.folder}.other"])
     cache.fail(DELTA, kind)
-    begin = time.monotonic()
     done = far.machine.run(["nix", "copy", "--from", ADDRESS, new], user="alice", check=False)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begin < 60
     assert sum(answer.path.startswith("/nar/") for answer in cache.answers()) == 2
     assert_right(far, near, new)
 

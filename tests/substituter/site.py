@@ -75,7 +75,7 @@ class Site:
 
     def ask(self, path: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Return the status and the body of an answer; a body that breaks off is an error."""
-        connection = HTTPConnection(*self.address, timeout=20)
+        connection = HTTPConnection(*self.address, timeout=60)
         try:
             connection.request(method, f"/{path}", headers=headers or {})
             response: HTTPResponse = connection.getresponse()

@@ -9,6 +9,7 @@ import pytest
 
 from nixoci.substituter.upstream import Patience, UnchangedError, Upstream, UpstreamError
 from tests.substituter.web import Web, serve
+from tests.support.hang import no_hang
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,10 +46,8 @@ def test_a_document_is_not_larger_than_it_may_be(web: Web) -> None:
 @pytest.mark.parametrize("fault", ["stall", "stall before", "drip", "cut", 500])
 def test_a_document_fails_in_a_bounded_time(web: Web, fault: str) -> None:
     web.fault = lambda _: fault
-    begin = time.monotonic()
-    with pytest.raises(UpstreamError, match="/a: "):
+    with no_hang(), pytest.raises(UpstreamError, match="/a: "):
         Upstream(web.url, patience=QUICK).document("a", 100)
-    assert time.monotonic() - begin < 2
 
 
 def test_what_does_not_answer_is_not_asked_again_for_a_while(web: Web) -> None:

@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         file = self.root / path.partition("?")[0]
         if fault == "stall before":
-            self.state.ending.wait(20)
+            self.state.ending.wait(600)
         if isinstance(fault, int) or not file.is_file():
             self._head(fault if isinstance(fault, int) else 404, 0)
             return
@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in {"cut", "stall"}:
             self.wfile.write(data[:middle])
             if fault == "stall":
-                self.state.ending.wait(20)
+                self.state.ending.wait(600)
             self.close_connection = True
         elif fault == "drip":
             for at in range(len(data)):

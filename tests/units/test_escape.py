@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import string
-import time
 
 import pytest
 from hypothesis import given
@@ -157,13 +156,3 @@ def test_a_noncharacter_is_refused_since_systemd_drops_the_line(code: int) -> No
     for write in (word, lambda value: quadlet_argument("o", value), lambda value: verbatim("o", value)):
         with pytest.raises(ContainerError, match=f"noncharacter U\\+{code:04X}"):
             write(f"a{chr(code)}b")
-
-
-def test_a_unit_is_rendered_without_compiling_anything() -> None:
-    unit = UnitFile("a.service")
-    for number in range(20):
-        unit.add("Service", "Environment", word(f"A{number}=b c"))
-    before = time.process_time()
-    for _ in range(500):
-        unit.render()
-    assert time.process_time() - before < 1  # a template that is compiled for each takes twice that
