@@ -31,13 +31,12 @@ from nixoci.image_store.names import big_data_file, link_id, listed_name, manife
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
 from nixoci.image_store.rewrite import rewrite
 from nixoci.image_store.rootless import METADATA, MOUNT_PROGRAM, mount_program, write_metadata
-from nixoci.image_store.tar_split import write_tar_split
+from nixoci.image_store.tar_split import contents_size, write_tar_split
 from nixoci.oci.digest import Digest
 from nixoci.output import new_directory
 from nixoci.process import run
 from nixoci.progress import byte_progress
 from nixoci.tree.model import Inode, walk
-from nixoci.tree.tar_writer import tar_size
 
 _FILE_MODE = 0o444
 _PROGRAM_MODE = 0o555
@@ -177,7 +176,10 @@ class _Writer:
     def _add_layer(self, image: ImagePath, created: str) -> LayerRecord:
         root = image.tree()
         partial = self._layers / "new"
-        with partial.open("xb") as file, byte_progress(f"hashing {image.document.name}", tar_size(root)) as advance:
+        with (
+            partial.open("xb") as file,
+            byte_progress(f"hashing {image.document.name}", contents_size(root)) as advance,
+        ):
             content = write_tar_split(root, image.rootfs, file, advance=advance)
         partial.chmod(_FILE_MODE)
         identifier = content.diff_id.hex
@@ -186,14 +188,14 @@ class _Writer:
             partial.unlink()
             return known
         partial.rename(self._layers / f"{identifier}.tar-split.gz")
-        inodes = [inode for _, inode in walk(root)]
+        owners = {(inode.uid, inode.gid) for _, inode in walk(root)}
         record = LayerRecord(
             id=identifier,
             created=created,
             diff_digest=content.diff_id,
             diff_size=content.size,
-            uidset=sorted({inode.uid for inode in inodes}),
-            gidset=sorted({inode.gid for inode in inodes}),
+            uidset=sorted({uid for uid, _ in owners}),
+            gidset=sorted({gid for _, gid in owners}),
         )
         self._layer_records[identifier] = record
         self._write_overlay(image, identifier, root)

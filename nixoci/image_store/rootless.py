@@ -10,7 +10,7 @@ import zlib
 from importlib.resources import files
 from typing import BinaryIO
 
-from nixoci.tree.model import DEVICES, Inode, Kind, walk
+from nixoci.tree.model import DEVICES, Inode, Kind, walk_names
 from nixoci.tree.tar_format import END_OF_ARCHIVE, HARDLINK_FLAG, KIND_FLAGS, XATTR, padding
 from nixoci.tree.tar_writer import headers
 
@@ -37,14 +37,12 @@ def write_metadata(root: Inode, file: BinaryIO) -> None:
     """
     # not zlib-ng or ISA-L, whose output depends on the processor
     gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    first: dict[int, bytes] = {}
-    for path, inode in walk(root):
+    for path, inode, first, _ in walk_names(root):
         if inode.kind in DEVICES:
             continue
-        canonical = first.setdefault(id(inode), path)
         name = (path or b".") + b"/" if inode.is_directory else path
-        if canonical != path:
-            file.write(gzip.compress(headers(name, inode, HARDLINK_FLAG, canonical, 0, records={})))
+        if first != path:
+            file.write(gzip.compress(headers(name, inode, HARDLINK_FLAG, first, 0, records={})))
             continue
         records = {XATTR + _keyword(key): value for key, value in _xattrs(inode).items()}
         content = b""

@@ -27,7 +27,7 @@ from nixoci.errors import StoreError
 from nixoci.oci.digest import Digest
 from nixoci.openat import TreeOpener, with_child
 from nixoci.progress import Advance, ignore
-from nixoci.tree.model import Inode
+from nixoci.tree.model import Inode, walk_names
 from nixoci.tree.tar_format import END_OF_ARCHIVE, padding
 from nixoci.tree.tar_writer import TarEntry, tar_entries
 
@@ -59,7 +59,7 @@ def write_tar_split(root: Inode, rootfs: Path, file: BinaryIO, *, advance: Advan
         root: The tree, with all metadata.
         rootfs: The directory that has the content; symlinks in it are never followed.
         file: The file to write the gzip bytes to.
-        advance: Called with the number of tar bytes that were processed.
+        advance: Called with the number of bytes of files that were read, `contents_size` in all.
 
     Raises:
         StoreError: A file is missing in the rootfs, or is not as long as the tree says.
@@ -80,6 +80,11 @@ def write_tar_split(root: Inode, rootfs: Path, file: BinaryIO, *, advance: Advan
         lines.segment(gap + END_OF_ARCHIVE)
         lines.close()
         return tar.finish()
+
+
+def contents_size(root: Inode) -> int:
+    """Return the bytes of all files of a tree, each counted once."""
+    return sum(name.inode.size for name in walk_names(root) if name.path == name.first)
 
 
 class _Lines:
@@ -147,6 +152,7 @@ class _TarHash:
         self._buffer = self._buffers[0]
         self._used = 0
         self._size = 0
+        self._read = 0
 
     @property
     def space(self) -> memoryview:
@@ -154,7 +160,11 @@ class _TarHash:
         return self._buffer[self._used :]
 
     def filled(self, count: int) -> None:
-        """Take the first `count` bytes of `space` as the next of the tar."""
+        """Take the first `count` bytes of `space`, which were read from a file, as the next of the tar."""
+        self._read += count
+        self._take(count)
+
+    def _take(self, count: int) -> None:
         self._used += count
         if self._used == _BUFFER:
             self._send()
@@ -166,7 +176,7 @@ class _TarHash:
             space = self.space
             count = min(len(space), len(data) - position)
             space[:count] = data[position : position + count]
-            self.filled(count)
+            self._take(count)
             position += count
 
     def finish(self) -> LayerContent:
@@ -178,7 +188,8 @@ class _TarHash:
     def _send(self) -> None:
         self._hashing.call(self._hash.update, self._buffer[: self._used])
         self._size += self._used
-        self._advance(self._used)
+        self._advance(self._read)
+        self._read = 0
         # one buffer may wait now, and one be hashed; the third is free
         self._buffers.append(self._buffers.pop(0))
         self._buffer = self._buffers[0]

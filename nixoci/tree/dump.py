@@ -8,12 +8,11 @@ its mode, and the file's first name as its payload.
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from nixoci.errors import StoreError
 from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR
-from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, walk
+from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, walk_names
 from nixoci.tree.tar_format import show
 
 _FORMAT_BITS = {
@@ -50,14 +49,10 @@ _UNESCAPES = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 def write_dump(root: Inode) -> Iterator[bytes]:
     """Yield the lines of a tree's dump, each with its newline, parents before children."""
-    names = Counter(id(inode) for _, inode in walk(root))
-    first: dict[int, bytes] = {}
-    for path, inode in walk(root):
-        canonical = first.setdefault(id(inode), path)
-        links = names[id(inode)]
+    for path, inode, first, links in walk_names(root):
         if inode.is_directory:
-            links = 2 + sum(child.is_directory for child in inode.children.values())
-        yield _line(path, inode, links, None if canonical == path else canonical)
+            links = 2 + sum(child.is_directory for child in inode.children.values())  # noqa: PLW2901
+        yield _line(path, inode, links, None if first == path else first)
 
 
 def read_dump(lines: Iterable[bytes], *, what: str = "metadata dump") -> Inode:
@@ -91,33 +86,38 @@ class _Reader:
 
     def __init__(self) -> None:
         self.root: Inode | None = None
-        self._files: dict[bytes, Inode] = {}
-        """Files by their first name, the only one that a hardlink may refer to."""
+        self._directories: dict[bytes, Inode] = {}
+        self._further: set[bytes] = set()
+        """Names of files that are not their first, the only one that a hardlink may refer to."""
 
     def add(self, line: bytes) -> None:
         path, inode, target = _parse(line)
-        if target is None:
-            self._files.setdefault(path, inode)
-        else:
-            inode = self._same(self._files[target], inode)
+        if target is not None:
+            inode = self._first(target, inode)
+            self._further.add(path)
         if path:
             self._add_name(path, inode)
         elif self.root is not None or target is not None or not inode.is_directory:
             raise ValueError("a second root, or one that is not a directory")
         else:
             self.root = inode
+        if inode.is_directory:
+            self._directories[path] = inode
 
-    @staticmethod
-    def _same(first: Inode, inode: Inode) -> Inode:
+    def _first(self, target: bytes, inode: Inode) -> Inode:
+        directory, _, name = target.rpartition(b"/")
+        first = self._directories[directory].children[name]
+        if target in self._further:
+            raise ValueError("a hardlink to another than a first name")
         if first.is_directory or (first.kind, first.mode) != (inode.kind, inode.mode):
             raise ValueError("a hardlink to a directory, or to another kind of file")
         return first
 
     def _add_name(self, path: bytes, inode: Inode) -> None:
         directory, _, name = path.rpartition(b"/")
-        parent = self._files[directory]
-        if not parent.is_directory or name in parent.children:
-            raise ValueError("a name below a file, or one that is there already")
+        parent = self._directories[directory]
+        if name in parent.children:
+            raise ValueError("a name that is there already")
         parent.children[name] = inode
 
 
@@ -193,10 +193,11 @@ def _parse(line: bytes) -> tuple[bytes, Inode, bytes | None]:
         uid=int(uid),
         gid=int(gid),
         mtime=int(seconds) * NANOSECONDS + int(nanoseconds),
-        xattrs=_parse_xattrs(xattrs) if xattrs else {},
         size=int(size) if kind is Kind.REGULAR else 0,
         device=(os.major(device), os.minor(device)) if kind in DEVICES else (0, 0),
     )
+    if xattrs:
+        inode.xattrs = _parse_xattrs(xattrs)
     if max(inode.uid, inode.gid) > MAX_ID or abs(inode.mtime) > (MAX_SECONDS + 1) * NANOSECONDS:
         raise ValueError("an owner or a time out of range")
     if inode.size > _MAX_SIZE or device > (_MAX_DEVICE if kind in DEVICES else 0):

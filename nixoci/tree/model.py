@@ -1,8 +1,12 @@
 """The merged tree in memory: names, attributes, and the place where each file's content was put aside."""
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 NANOSECONDS = 1_000_000_000
 """Nanoseconds in a second."""
@@ -21,6 +25,9 @@ class Kind(Enum):
 
 DEVICES = frozenset({Kind.CHARACTER, Kind.BLOCK})
 
+_NOTHING: Any = MappingProxyType({})
+"""The xattrs and children of nearly all files: one object, since an image may have a million files."""
+
 
 @dataclass(slots=True, eq=False)
 class Inode:
@@ -29,7 +36,7 @@ class Inode:
     `mode` holds the permission, suid, sgid and sticky bits (0o7777), `mtime` nanoseconds since the epoch,
     `device` the major and minor numbers of a device node. `content` is the path of the bytes of a regular file
     (`nixoci.tree.contents`). It is None if they are all zeros, or if they were not put aside (a tree that was read
-    from a dump).
+    from a dump). Only a directory's `children` can be changed.
     """
 
     kind: Kind
@@ -37,12 +44,16 @@ class Inode:
     uid: int = 0
     gid: int = 0
     mtime: int = 0
-    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    xattrs: dict[bytes, bytes] = field(default_factory=lambda: _NOTHING)
     size: int = 0
     target: bytes = b""
     device: tuple[int, int] = (0, 0)
     content: bytes | None = None
-    children: dict[bytes, "Inode"] = field(default_factory=dict)
+    children: dict[bytes, "Inode"] = field(default_factory=lambda: _NOTHING)
+
+    def __post_init__(self) -> None:
+        if self.kind is Kind.DIRECTORY and self.children is _NOTHING:
+            self.children = {}
 
     @property
     def is_directory(self) -> bool:
@@ -53,8 +64,7 @@ class Inode:
 def walk(root: Inode) -> Iterator[tuple[bytes, Inode]]:
     """Yield `(path, inode)` for every name in the tree, parents first, siblings in byte order.
 
-    Paths are relative; the root's is `b""`. A hardlinked file is yielded once for each name, and the first is its
-    canonical name.
+    Paths are relative; the root's is `b""`. A hardlinked file is yielded once for each name.
     """
     stack: list[tuple[bytes, Inode]] = [(b"", root)]
     while stack:
@@ -63,3 +73,38 @@ def walk(root: Inode) -> Iterator[tuple[bytes, Inode]]:
         if inode.is_directory:
             prefix = path + b"/" if path else b""
             stack.extend((prefix + name, inode.children[name]) for name in sorted(inode.children, reverse=True))
+
+
+class Name(NamedTuple):
+    """A name of a file: `first` is the first of the file's names, `links` their number."""
+
+    path: bytes
+    inode: Inode
+    first: bytes
+    links: int
+
+
+def walk_names(root: Inode) -> Iterator[Name]:
+    """Yield every name in the tree in the order of `walk`, with the first name of its file."""
+    links = _hardlinked(root)
+    first: dict[int, bytes] = {}
+    for path, inode in walk(root):
+        number = id(inode)
+        if number in links:
+            yield Name(path, inode, first.setdefault(number, path), links[number])
+        else:
+            yield Name(path, inode, path, 1)
+
+
+def _hardlinked(root: Inode) -> dict[int, int]:
+    """Return the number of names of each file that has several, by the `id` of its inode."""
+    found = array("Q")  # a dict of a million files would take ten times the memory
+    directories = [root]
+    while directories:
+        for child in directories.pop().children.values():
+            if child.is_directory:
+                directories.append(child)
+            else:
+                found.append(id(child))
+    counts = ((number, sum(1 for _ in same)) for number, same in groupby(sorted(found)))
+    return {number: count for number, count in counts if count > 1}

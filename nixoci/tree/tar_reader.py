@@ -24,7 +24,7 @@ from nixoci.tree.xattrs import read_xattrs
 WHITEOUT = b".wh."
 
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
-_KINDS = {flag: kind for kind, flag in KIND_FLAGS.items() if kind is not Kind.REGULAR}
+_KINDS = {flag: kind for kind, flag in KIND_FLAGS.items()} | dict.fromkeys(_REGULAR_FLAGS, Kind.REGULAR)
 _SUMMED = BLOCK // 2
 _FIELDS = 4096
 """Fields of headers whose values are kept: most entries have the mode, the owner and the time of others."""
@@ -183,13 +183,12 @@ class TarReader:
         link = long.get(b"K") or records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0]
         if flag == HARDLINK_FLAG:
             return Entry(path, None, link=self.normalize(link))
-        inode = self._inode(block, records, path)
-        if flag in _REGULAR_FLAGS:
-            return Entry(path, inode, offset=self._content(inode, block, size, sparse, path))
         kind = _KINDS.get(flag)
         if kind is None:
             raise self._error(f"type {show(flag)} is not a type that a layer can hold", path)
-        inode.kind = kind
+        inode = self._inode(kind, block, records, path)
+        if kind is Kind.REGULAR:
+            return Entry(path, inode, offset=self._content(inode, block, size, sparse, path))
         if kind is Kind.SYMLINK:
             if b"\0" in link:
                 raise self._error("a NUL byte in its symlink target", path)
@@ -215,20 +214,22 @@ class TarReader:
     def _malformed(self, error: ValueError, path: bytes) -> LayerError:
         return self._error(f"its sparse map is malformed: {error}", path)
 
-    def _inode(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
+    def _inode(self, kind: Kind, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
         uid, gid = self._number(block, 108, 8, "uid"), self._number(block, 116, 8, "gid")
         if records:
             uid, gid = self._pax_number(records, b"uid", uid, path), self._pax_number(records, b"gid", gid, path)
         if max(uid, gid) > MAX_ID:
             raise self._error(f"owner {uid}:{gid}; Linux ids end at {MAX_ID}", path)
-        return Inode(
-            Kind.REGULAR,
+        inode = Inode(
+            kind,
             mode=self._number(block, 100, 8, "mode") & 0o7777,
             uid=uid,
             gid=gid,
             mtime=self._mtime(block, records, path),
-            xattrs=self._xattrs(records, path) if records else {},
         )
+        if records and (xattrs := self._xattrs(records, path)):
+            inode.xattrs = xattrs
+        return inode
 
     def _device(self, block: bytes, path: bytes) -> tuple[int, int]:
         major, minor = self._number(block, 329, 8, "device major"), self._number(block, 337, 8, "device minor")

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
-from nixoci.tree.model import NANOSECONDS, Inode, Kind, walk
-from nixoci.tree.tar_format import END_OF_ARCHIVE, HARDLINK_FLAG, KIND_FLAGS, LIBARCHIVE_XATTR, PAX_FLAG, XATTR, padding
+from nixoci.tree.model import NANOSECONDS, Inode, Kind, walk_names
+from nixoci.tree.tar_format import HARDLINK_FLAG, KIND_FLAGS, LIBARCHIVE_XATTR, PAX_FLAG, XATTR, padding
 
 _NAME_LENGTH = 100
 _MAX_ID = 0o7777777
@@ -40,24 +40,16 @@ class TarEntry:
 
 def tar_entries(root: Inode) -> Iterator[TarEntry]:
     """Yield the entries of the canonical tar of a tree; `END_OF_ARCHIVE` follows the last."""
-    first: dict[int, bytes] = {}
-    for path, inode in walk(root):
-        canonical = first.setdefault(id(inode), path)
+    for path, inode, first, _ in walk_names(root):
         name = (path or b".") + b"/" if inode.is_directory else path
-        if canonical == path:
+        if first == path:
             size = inode.size if inode.kind is Kind.REGULAR else 0
             xattrs = dict(map(_xattr, inode.xattrs.items()))
             yield TarEntry(
                 path, name, headers(name, inode, KIND_FLAGS[inode.kind], inode.target, size, records=xattrs), size
             )
         else:
-            yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, canonical, 0, records={}), 0)
-
-
-def tar_size(root: Inode) -> int:
-    """Return the bytes of the tar of a tree."""
-    entries = sum(len(entry.header) + entry.size + len(padding(entry.size)) for entry in tar_entries(root))
-    return entries + len(END_OF_ARCHIVE)
+            yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, first, 0, records={}), 0)
 
 
 def _xattr(xattr: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

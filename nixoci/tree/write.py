@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from nixoci.tree.contents import create
-from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.model import Inode, Kind, walk_names
 
 _DIRECTORY = 0o755
 
@@ -28,16 +28,15 @@ def write_rootfs(root: Inode, dest: Path) -> None:
         OSError: The disk is full, or `dest` exists.
     """
     base = os.fsencode(dest)
-    first: dict[int, bytes] = {}
-    for path, inode in walk(root):
+    written: dict[bytes, bytes] = {}
+    for path, inode, first, _ in walk_names(root):
         target = base + b"/" + path if path else base
-        canonical = first.setdefault(id(inode), target)
         if inode.is_directory:
             os.mkdir(target)
             os.chmod(target, _DIRECTORY)
-        elif canonical != target:
+        elif path != first:
             if inode.kind in (Kind.REGULAR, Kind.SYMLINK):
-                first[id(inode)] = _write_name(canonical, target)
+                written[first] = _write_name(written.get(first) or base + b"/" + first, target)
         elif inode.kind is Kind.SYMLINK:
             os.symlink(inode.target, target)
         elif inode.kind is Kind.REGULAR:

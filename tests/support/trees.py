@@ -53,7 +53,9 @@ def _files(draw: st.DrawFn) -> Inode:
     elif inode.kind is Kind.SYMLINK:
         inode.target = draw(TARGETS)
     elif inode.kind in (Kind.CHARACTER, Kind.BLOCK):
-        inode.device = draw(st.tuples(st.integers(0, 4095), st.integers(0, (1 << 20) - 1)))
+        # a character device 0:0 is a whiteout, which no merged tree has
+        first = 1 if inode.kind is Kind.CHARACTER else 0
+        inode.device = draw(st.tuples(st.integers(first, 4095), st.integers(0, (1 << 20) - 1)))
     return inode
 
 
