@@ -21,6 +21,7 @@ from nixoci.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_L
 from tests.container.samples import make_image
 from tests.fuzz.documents import DEPLOYMENT, IMAGE_CONFIG, LABELS
 from tests.fuzz.projects import projects, switches
+from tests.fuzz.round_trips import round_trips
 from tests.fuzz.step import Step, command
 from tests.fuzz.streams import (
     cds_payloads,
@@ -321,6 +322,7 @@ TARGETS = {
         jimage_payloads,
         elf_patches,
         reupnix_streams,
+        round_trips,
         texts,
     )
 }
