@@ -153,12 +153,15 @@ def _read(data: bytes) -> Layout | None:
     if sum(one[5] for one in raw if one[1] not in {_NULL, _NO_BITS}) > len(data):
         return None  # some of them overlap: looking at all could take long
     start, end = raw[names][4], raw[names][4] + raw[names][5]
+    found = _sections(data, raw, data[start:end], None if relocatable else low)
+    if found is None:
+        return None
     return Layout(
         machine=machine,
         fixed=kind == _EXECUTABLE,
         low=low,
         segments=tuple((address - low, offset, held, memory) for address, offset, held, memory in loaded),
-        sections=_sections(data, raw, data[start:end], None if relocatable else low),
+        sections=found,
         headers=(
             (0, _HEADER.size),
             (programs, programs + count * _PROGRAM.size),
@@ -178,13 +181,23 @@ def _segments(data: bytes, start: int, count: int) -> list[tuple[int, int, int, 
     return sorted(loaded)
 
 
-def _sections(data: bytes, raw: Iterable[tuple[int, ...]], strings: bytes, low: int | None) -> dict[int, Section]:
-    """Return the sections with bytes in the file; without a lowest address, those of a file that is not linked."""
+def _sections(
+    data: bytes, raw: Iterable[tuple[int, ...]], strings: bytes, low: int | None
+) -> dict[int, Section] | None:
+    """Return the sections with bytes in the file; without a lowest address, those of a file that is not linked.
+
+    Return None if their names have more bytes than the file: they overlap, and could take all memory.
+    """
     found = {}
+    left = len(data)
     for number, (name, kind, flags, address, offset, size, link, _, _, _) in enumerate(raw):
         start = offset if low is None else address - low
         if kind in {_NULL, _NO_BITS} or not size or offset + size > len(data) or abs(start) > _MAX_ADDRESS:
             continue
-        label = strings[name : max(strings.find(b"\0", name), name)] if name < len(strings) else b""
+        end = strings.find(b"\0", name, name + left + 1)
+        left -= max(end if end >= 0 else len(strings), name) - name
+        if left < 0:
+            return None
+        label = strings[name : max(end, name)] if name < len(strings) else b""
         found[number] = Section(label, kind, flags, start, offset, size, link)
     return found

@@ -1,5 +1,6 @@
 import random
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -30,6 +31,30 @@ def test_segments_and_sections_are_read(data: bytes, machine: int, low: int) -> 
     assert (code.name, code.address, code.offset) == (b".text", code.offset, code.offset)
     assert held.address == held.offset + 0x1000
     assert layout.span == layout.file_end + 64 == held.address + held.size + 64
+
+
+def named_sections(length: int, count: int) -> bytes:
+    """Return a file with sections that share one name."""
+    names_at = 64 + 56
+    table = names_at + length + 1
+    file = bytearray(names_at) + b"n" * length + bytes(1)
+    file += bytes(64) + struct.pack("<IIQQQQIIQQ", 0, 3, 0, 0, names_at, length + 1, 0, 0, 1, 0)
+    file += struct.pack("<IIQQQQIIQQ", 0, 7, 0, 0, 0, 1, 0, 0, 1, 0) * count
+    head = b"\x7fELF", 2, 1, 1, 3, X86_64, 1, 0, 64, table, 0, 64, 56, 1, 64, count + 2, 1
+    struct.pack_into("<4sBBB9xHHIQQQIHHHHHH", file, 0, *head)
+    struct.pack_into("<IIQQQQQQ", file, 64, 1, 5, 0, 0, 0, len(file), len(file), 4096)
+    return bytes(file)
+
+
+def test_names_of_sections_do_not_take_more_than_the_file() -> None:
+    short, long = read_layout(named_sections(20, 4000)), named_sections(1 << 20, 4000)
+    assert short is not None
+    assert {section.name for section in short.sections.values()} == {b"n" * 20}
+    tracemalloc.start()
+    assert read_layout(long) is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 def test_addresses_and_offsets_are_each_others_inverse() -> None:
