@@ -9,6 +9,8 @@ from nixoci.delta.elf.layout import Bytes, Numbers
 from nixoci.delta.elf.numbers import fold, pack_column, unfold, unpack_column
 
 _MAX_COVERS = 1 << 20
+_SOME = 1 << 14
+"""Covers that are objects of Python at a time: each takes some hundred bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +60,17 @@ class Covers:
 
     def filled(self, old: Bytes, rest: bytes) -> bytearray:
         """Return the new file: the covered parts are from the old one, the others from `rest`, one after another."""
-        parts: list[memoryview] = []
         source, others = old.data, memoryview(rest)
+        made = bytearray(int(self.length.sum()) + len(rest))
         end = used = 0
-        for start, at, length in zip(self.old.tolist(), self.new.tolist(), self.length.tolist(), strict=True):
-            parts += others[used : used + at - end], source[start : start + length]
-            used, end = used + at - end, at + length
-        parts.append(others[used:])
-        return bytearray().join(parts)
+        for first in range(0, len(self.length), _SOME):
+            rows = (column[first : first + _SOME].tolist() for column in (self.old, self.new, self.length))
+            for start, at, length in zip(*rows, strict=True):
+                made[end:at] = others[used : used + at - end]
+                made[at : at + length] = source[start : start + length]
+                used, end = used + at - end, at + length
+        made[end:] = others[used:]
+        return made
 
     def rest(self, new: Bytes) -> bytes:
         """Return the parts of the new file that are in no cover, joined."""

@@ -29,9 +29,11 @@ def unpack_column(data: bytes, most: int) -> Numbers:
         ValueError: They are more than `most`, cut short or too large.
     """
     packed = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(packed < 0x80)
-    if len(ends) > most or (len(packed) and (not len(ends) or ends[-1] != len(packed) - 1)):
-        raise ValueError(f"a column of {len(data)} bytes with {len(ends)} numbers")
+    last = packed < 0x80
+    count = int(np.count_nonzero(last))
+    if count > most or (len(packed) and not last[-1]):  # before there is an array of them
+        raise ValueError(f"a column of {len(data)} bytes with {count} numbers")
+    ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[: len(ends)]
     lengths = ends - starts + 1
     if len(lengths) and lengths.max() > _MAX_BYTES:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,6 +29,16 @@ def test_signed_numbers_are_folded(values: list[int]) -> None:
 def test_a_damaged_column_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="column"):
         unpack_column(data, 2)
+
+
+def test_a_column_of_too_many_numbers_takes_no_memory_for_them() -> None:
+    column = bytes(1 << 22)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="a column of 4194304 bytes with 4194304 numbers"):
+        unpack_column(column, 1 << 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * len(column)
 
 
 @given(st.binary(max_size=30))

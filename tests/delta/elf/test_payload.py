@@ -1,4 +1,5 @@
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -68,6 +69,19 @@ def test_a_payload_is_read_as_it_was_written(
     ):
         assert one.tolist() == other.tolist()
     assert (read.size, read.rest) == (made.size, rest)
+
+
+def test_many_covers_take_little_memory() -> None:
+    count = 1 << 17
+    new = np.arange(count, dtype=np.int64) * 2
+    covers = Covers(old=new % 7, new=new, length=np.ones(count, np.int64))
+    old, rest = np.frombuffer(b"ABCDEFG", np.uint8), b"r" * count
+    tracemalloc.start()
+    made = covers.filled(old, rest)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made == (b"ArCrErGrBrDrFr" * count)[: 2 * count]
+    assert peak < 64 * count
 
 
 def packed(size: int = 4, rest: bytes = b"rest", **columns: bytes) -> bytes:
