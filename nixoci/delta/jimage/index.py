@@ -15,7 +15,7 @@ sizes: for each resource, in the order of the resources, four names and two word
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 _HEADER = struct.Struct("<7I")
@@ -106,12 +106,13 @@ def restore(short: bytes) -> bytes:
     at = header.redirects.stop + header.strings
     strings = short[header.redirects.stop : at]
     names_end = at + _WORD + int.from_bytes(short[at : at + _WORD], "little")
-    names = short[at + _WORD : names_end].split(b"\0")
     sizes = _words(short[names_end:])
     count = _OFFSET - _MODULE
-    if len(names) != count * header.slots + 1 or len(sizes) != 2 * header.slots:
-        raise ValueError(f"an index of {header.slots} resources with {len(names)} names and {len(sizes)} sizes")
-    places = _places(strings)
+    ends = short.count(b"\0", at + _WORD, names_end)  # before there is a list of them
+    if ends != count * header.slots or len(sizes) != 2 * header.slots:
+        raise ValueError(f"an index of {header.slots} resources with {ends} names and {len(sizes)} sizes")
+    names = short[at + _WORD : names_end].split(b"\0")
+    places = _places(strings, set(names))
     redirects = _words(short[header.redirects])
     slots = [b""] * header.slots
     offset = 0
@@ -184,13 +185,17 @@ def _string(strings: bytes, at: int) -> bytes:
     return strings[at:end]
 
 
-def _places(strings: bytes) -> dict[bytes, int]:
-    """Return the offset of each string; of equal ones that of the first."""
+def _places(strings: bytes, wanted: Container[bytes]) -> dict[bytes, int]:
+    """Return the offset of each string that is wanted; of equal ones that of the first."""
     places: dict[bytes, int] = {}
     at = 0
-    for text in strings.split(b"\0"):
-        places.setdefault(text, at)
-        at += len(text) + 1
+    while at <= len(strings):
+        end = strings.find(b"\0", at)
+        end = len(strings) if end < 0 else end
+        text = strings[at:end]
+        if text in wanted:
+            places.setdefault(text, at)
+        at = end + 1
     return places
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import assume, given, settings
@@ -77,7 +78,7 @@ def test_what_has_no_such_index_is_refused(content: bytes, refusal: str) -> None
     ("short", "refusal"),
     [
         (b"", "an index of 0 bytes"),
-        (SHORT[:-1], "with 209 names and 103 sizes"),
+        (SHORT[:-1], "with 208 names and 103 sizes"),
         (SHORT.replace(b"packages\0", b"packages", 1), r"with [0-9]+ names and"),
         (SHORT.replace(b"\0packages\0", b"\0packagex\0", 1), "an index without the string b'packages'"),
         (_changed(SHORT, 5, 9), "locations of [0-9]+ bytes, expected 9"),
@@ -88,6 +89,34 @@ def test_what_has_no_such_index_is_refused(content: bytes, refusal: str) -> None
 def test_what_is_no_short_form_is_refused(short: bytes, refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         restore(short)
+
+
+def _short_form(strings: bytes, names: bytes) -> bytes:
+    """Return the short form of an index of one resource."""
+    head = struct.pack("<8I", 0xCAFEDADA, 1 << 16, 0, 1, 1, 64, len(strings), 0)
+    return head + strings + struct.pack("<I", len(names)) + names + bytes(8)
+
+
+def test_the_first_of_equal_strings_counts() -> None:
+    index = restore(_short_form(b"\0p\0b\0m\0b\0e", b"m\0p\0b\0e\0"))
+    assert index[36:46] == b"\0" + b"\x08\x05" + b"\x10\x01" + b"\x18\x03" + b"\x20\x09" + b"\0"
+
+
+@pytest.mark.parametrize(
+    ("strings", "names", "refusal"),
+    [
+        (b"".join(b"%05x\0" % number for number in range(1 << 17)), b"x\0" * 4, "without the string"),
+        (b"x\0", b"xy\0" * (1 << 18), "with 262144 names"),
+    ],
+)
+def test_many_strings_or_names_take_little_memory(strings: bytes, names: bytes, refusal: str) -> None:
+    short = _short_form(strings, names)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=refusal):
+        restore(short)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * len(short)
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SHORT) - 1), st.integers(0, 255)), max_size=3))
