@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
 _BYTES = 16 << 20
-"""Bytes of old segments and payloads that wait or are decoded at a time. A content with more is decoded alone."""
+"""Bytes of payloads, old segments and contents that wait at a time. A content with more is decoded alone."""
 
 
 class DecodeAhead:
@@ -16,6 +16,8 @@ class DecodeAhead:
         order: The numbers of the contents that are decoded ahead.
         read: Returns the payload and the old segment of a content.
         decode: Returns a content.
+        declared: Returns the bytes of a content, judging by its payload. A small payload may make a large one, and
+            contents wait as long as their reader does not take them.
     """
 
     def __init__(
@@ -23,10 +25,12 @@ class DecodeAhead:
         order: Iterable[int],
         read: Callable[[int], tuple[bytes, bytes]],
         decode: Callable[[int, bytes, bytes], bytes],
+        declared: Callable[[int, bytes], int],
     ) -> None:
         self._order = deque(order)
         self._read = read
         self._decode = decode
+        self._declared = declared
         self._started: dict[int, tuple[int, Future[bytes]]] = {}
         self._waits = False  # whether the next one is decoded alone, when it is asked for
         self._pool = ThreadPoolExecutor(1)
@@ -49,7 +53,7 @@ class DecodeAhead:
                 self._order.popleft()
                 self._waits = False
             payload, old = self._read(number)
-            if len(payload) + len(old) > _BYTES:
+            if self._size(number, payload, old) > _BYTES:
                 wait([future for _, future in self._started.values()])
             return self._decode(number, payload, old)
         content = self._started[number][1].result()
@@ -58,13 +62,17 @@ class DecodeAhead:
         return content
 
     def _start(self) -> None:
-        size = sum(bytes_read for bytes_read, _ in self._started.values())
-        while self._order and not self._waits and size < _BYTES:
+        waiting = sum(size for size, _ in self._started.values())
+        while self._order and not self._waits and waiting < _BYTES:
             number = self._order[0]
             payload, old = self._read(number)
-            if len(payload) + len(old) > _BYTES:
+            size = self._size(number, payload, old)
+            if size > _BYTES:
                 self._waits = True
                 return
             self._order.popleft()
-            self._started[number] = len(payload) + len(old), self._pool.submit(self._decode, number, payload, old)
-            size += len(payload) + len(old)
+            self._started[number] = size, self._pool.submit(self._decode, number, payload, old)
+            waiting += size
+
+    def _size(self, number: int, payload: bytes, old: bytes) -> int:
+        return len(payload) + len(old) + self._declared(number, payload)

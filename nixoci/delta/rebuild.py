@@ -9,6 +9,7 @@ from typing import IO
 
 from nixoci.delta.ahead import DecodeAhead
 from nixoci.delta.assemble import Assembler, Bases
+from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.registry import CODECS, decode
 from nixoci.delta.format.body import BodyReader
 from nixoci.delta.format.model import SEGMENT_SIZE, Header
@@ -108,8 +109,9 @@ class Rebuilder:
             bases = Bases(self._roots, self._rewrite, opener)
             try:
                 nar = NarWriter(sink, limit=info.nar_size, what=info.path)
-                slow = (number for number in self._uses[info.path] if CODECS[self._contents[number].codec].slow)
-                with DecodeAhead(slow, partial(self._read, payloads, bases), self._decode) as contents:
+                slow = (number for number in self._uses[info.path] if self._codec(number).declared is not None)
+                read = partial(self._read, payloads, bases)
+                with DecodeAhead(slow, read, self._decode, self._declared) as contents:
                     recipe = copy(self._recipes[info.path])  # one thread reads it
                     Assembler(nar, bases, contents.content).write(recipe.node())
             except (DeltaError, StoreError) as error:
@@ -186,6 +188,13 @@ class Rebuilder:
         content = self._contents[number]
         payloads.seek(content.offset)
         return payloads.read(content.size), bases.segment(content.old) if content.old is not None else b""
+
+    def _codec(self, number: int) -> Codec:
+        return CODECS[self._contents[number].codec]
+
+    def _declared(self, number: int, payload: bytes) -> int:
+        declared = self._codec(number).declared
+        return declared(payload) if declared is not None else 0
 
     def _decode(self, number: int, payload: bytes, old: bytes) -> bytes:
         return decode(self._contents[number].codec, payload, old, self._segment_size)

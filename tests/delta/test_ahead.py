@@ -7,6 +7,10 @@ from nixoci.delta.ahead import DecodeAhead
 from nixoci.errors import DeltaError
 
 
+def nothing(_number: int, _payload: bytes) -> int:
+    return 0
+
+
 class Contents:
     """Contents of which each is its number; notes what is read and decoded."""
 
@@ -25,7 +29,7 @@ class Contents:
         return old
 
     def ahead(self, order: list[int]) -> DecodeAhead:
-        return DecodeAhead(order, self.reads, self.decodes)
+        return DecodeAhead(order, self.reads, self.decodes, nothing)
 
 
 def test_those_in_order_are_decoded_on_another_thread_and_others_at_once() -> None:
@@ -44,6 +48,22 @@ def test_little_waits(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(contents.read) <= number + 3
 
 
+def test_little_waits_of_contents_that_are_larger_than_their_payloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "_BYTES", 2000)
+    contents = Contents()
+    with DecodeAhead(range(50), contents.reads, contents.decodes, lambda *_: 990) as decoded:
+        for number in range(50):
+            assert decoded.content(number) == b"%d" % number
+            assert len(contents.read) <= number + 4
+
+
+def test_a_content_that_is_large_itself_is_decoded_alone() -> None:
+    contents = Contents()
+    with DecodeAhead(range(3), contents.reads, contents.decodes, lambda *_: 17 << 20) as decoded:
+        assert [decoded.content(number) for number in range(3)] == [b"0", b"1", b"2"]
+    assert contents.decoded == [(0, True), (1, True), (2, True)]
+
+
 def test_a_large_content_is_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "_BYTES", 200)
     busy = threading.Lock()
@@ -59,7 +79,7 @@ def test_a_large_content_is_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> No
             threading.Event().wait(0.02)
         return payload
 
-    with DecodeAhead([0, 1, 2, 3], lambda number: (b"p" * sizes[number], b""), decode) as decoded:
+    with DecodeAhead([0, 1, 2, 3], lambda number: (b"p" * sizes[number], b""), decode, nothing) as decoded:
         for number in (0, 1, 2, 7, 3):
             assert len(decoded.content(number)) == sizes[number]
 
@@ -70,7 +90,7 @@ def test_an_error_is_raised_for_the_content_that_is_damaged() -> None:
             raise DeltaError("content 1 is damaged")
         return b""
 
-    with DecodeAhead([0, 1, 2], Contents().reads, decode) as decoded:
+    with DecodeAhead([0, 1, 2], Contents().reads, decode, nothing) as decoded:
         assert decoded.content(0) == b""
         with pytest.raises(DeltaError, match="content 1 is damaged"):
             decoded.content(1)
@@ -86,7 +106,7 @@ def test_nothing_more_is_decoded_after_the_end() -> None:
         free.wait(9)
         return contents.decodes(number, payload, old)
 
-    with DecodeAhead(list(range(9)), contents.reads, decode) as decoded:
+    with DecodeAhead(list(range(9)), contents.reads, decode, nothing) as decoded:
         decoded._start()
         begun.wait(9)
         threading.Timer(0.05, free.set).start()

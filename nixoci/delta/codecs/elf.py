@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 from nixoci.delta.codecs.hdiff import patch, patch_covers
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
+from nixoci.delta.format.numbers import MAX_VARINT, read_varint
 
 ELF_MAGIC = b"\x7fELF"
 _SMALL = 256
@@ -33,4 +34,11 @@ def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
         raise CorruptPayloadError(f"a patch of an ELF file does not apply ({error})") from error
 
 
-ELF = Codec(number=4, name="elf", version=2, slow=True, decode=_decode)
+def _declared(payload: bytes) -> int:
+    try:
+        return read_varint(iter(payload[:MAX_VARINT]).__next__)
+    except (StopIteration, OverflowError):
+        return 0  # decoding refuses it
+
+
+ELF = Codec(number=4, name="elf", version=2, declared=_declared, decode=_decode)

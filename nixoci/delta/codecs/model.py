@@ -18,7 +18,8 @@ class Codec:
         name: Its name in summaries.
         version: The first version of the format that has it.
         uses_old: Whether decoding takes an old segment.
-        slow: Whether decoding takes so long that it is worth a second thread.
+        declared: Returns the size that a payload declares for its content, which decoding does not exceed. A codec has
+            it if decoding takes so long that it is worth a second thread; None for others.
         decode: The receiver's half.
     """
 
@@ -26,7 +27,7 @@ class Codec:
     name: str
     version: int = 1
     uses_old: bool = True
-    slow: bool = False
+    declared: Callable[[bytes], int] | None = None
     decode: Decode
 
 

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nixoci.delta.codecs.elf import ELF
 from nixoci.delta.codecs.registry import CODECS, decode
 from nixoci.errors import DeltaError
 
@@ -27,3 +28,15 @@ def test_any_payload_is_decoded_or_refused(number: int, payload: bytes) -> None:
 def test_an_unknown_codec_is_refused() -> None:
     with pytest.raises(DeltaError, match="codec 9 is not known"):
         decode(9, b"", b"", 1)
+
+
+def test_a_slow_codec_declares_the_size_of_a_content() -> None:
+    declaring = {codec.name: codec.declared for codec in CODECS.values() if codec.declared is not None}
+    assert list(declaring) == ["elf"]
+    assert declaring["elf"](b"\xac\x02" + bytes(9)) == 300
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff", b"\xff" * 12])
+def test_a_payload_that_is_cut_declares_nothing(payload: bytes) -> None:
+    assert ELF.declared is not None
+    assert ELF.declared(payload) == 0
