@@ -1,31 +1,32 @@
-"""The index of the deltas in a binary cache: `deltas/index.json` (docs/substituter.md, Index)."""
+"""The index of the deltas in a binary cache: `deltas/index.json.zst` (docs/substituter.md, Index)."""
 
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
+from nixoci.compression import DecompressError, compress, decompress
 from nixoci.document import dump, key, load, structure
 from nixoci.errors import DocumentError, UnsupportedVersionError
 from nixoci.nix_store.hashes import NIX32, from_sri, is_sri, to_nix32
 from nixoci.nix_store.path import STORE_DIR, STORE_PATH
+from nixoci.publish.path_set import decode, member
 
 DIRECTORY = "deltas"
 """The directory of a binary cache that has the index and the deltas."""
 
-INDEX_NAME = "index.json"
+INDEX_NAME = "index.json.zst"
 VERSION = 1
 
 MAX_INDEX = 1 << 20
-"""Bytes of the largest index that is read."""
+"""Bytes of the largest index that is read, compressed and decompressed."""
 
-DIGITS = 5
-"""Digits of a hash part that stand for a path in the index. Another path has the same ones once in 2^25 times."""
+_LEVEL = 19
+_PIECE = 1 << 12
 
 DELTA_NAME = re.compile(rf"[{NIX32}]{{52}}\.nxd")
 """Matches the name of a delta's file."""
 
-_PATHS = re.compile(rf"(?:[{NIX32}]{{{DIGITS}}})*")
 _MAX_SIZE = (1 << 63) - 1
 
 
@@ -62,7 +63,7 @@ class Release:
 
     Attributes:
         roots: The names of its roots.
-        paths: The first digits of the hash part of each path that one of the deltas makes, sorted and joined.
+        paths: The paths that the deltas make, as a set of `path_set`.
         deltas: The deltas to it.
     """
 
@@ -72,12 +73,12 @@ class Release:
 
     def makes(self, hash_part: str) -> bool:
         """Return whether a delta may make the path with this hash part."""
-        return hash_part[:DIGITS] in self.starts
+        return member(hash_part) in self.members
 
     @cached_property
-    def starts(self) -> frozenset[str]:
-        """The first digits of each path."""
-        return frozenset(self.paths[at : at + DIGITS] for at in range(0, len(self.paths), DIGITS))
+    def members(self) -> frozenset[int]:
+        """The numbers that stand for the paths."""
+        return decode(self.paths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +89,14 @@ class Index:
     releases: list[Release] = field(default_factory=list)
 
     @classmethod
-    def parse(cls, text: bytes, *, what: str) -> Self:
-        """Read an index; `what` names it in errors.
+    def parse(cls, data: bytes, *, what: str) -> Self:
+        """Read the file of an index; `what` names it in errors.
 
         Raises:
             DocumentError: It is not one, or declares what no delta can be.
             UnsupportedVersionError: It has another version.
         """
-        value = load(text, what=what)
+        value = load(_decompressed(data, what), what=what)
         version = value.get("version") if isinstance(value, dict) else None
         if type(version) is int and version != VERSION:
             raise UnsupportedVersionError(f"{what}: version {version}, this nixoci reads {VERSION}; update it")
@@ -104,9 +105,9 @@ class Index:
             _check_release(release, f"{what}: releases[{number}]")
         return index
 
-    def render(self) -> str:
-        """Return the text of the index."""
-        return dump(self)
+    def render(self) -> bytes:
+        """Return the file of the index."""
+        return compress(dump(self).encode(), _LEVEL)
 
 
 def pays(size: int, download: int) -> bool:
@@ -119,10 +120,24 @@ def delta_name(digest: bytes) -> str:
     return f"{to_nix32(digest).decode()}.nxd"
 
 
+def _decompressed(data: bytes, what: str) -> bytes:
+    text = b""
+    try:
+        for piece in decompress((data[at : at + _PIECE] for at in range(0, len(data), _PIECE)), memory=MAX_INDEX):
+            text += piece
+            if len(text) > MAX_INDEX:
+                raise DocumentError(f"{what}: larger than {MAX_INDEX} bytes; publish with a smaller --keep")
+    except DecompressError as error:
+        raise DocumentError(f"{what}: {error}; publish again") from error
+    return text
+
+
 def _check_release(release: Release, where: str) -> None:
     _check_names(release.roots, f"{where}.to")
-    if not _PATHS.fullmatch(release.paths):
-        raise _wrong(f"{where}.paths", f"the first {DIGITS} digits of each path", release.paths)
+    try:
+        decode(release.paths)
+    except ValueError as error:
+        raise _wrong(f"{where}.paths", f"a set of paths ({error})", release.paths) from error
     for place, delta in enumerate(release.deltas):
         at = f"{where}.deltas[{place}]"
         _check_names(delta.bases, f"{at}.from")

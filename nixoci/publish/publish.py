@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from nixoci.delta.closure import Closure, closures_from_store
 from nixoci.delta.effort import Effort
@@ -14,11 +15,10 @@ from nixoci.delta.pairing import package_name
 from nixoci.delta.send import send_shown
 from nixoci.nix_store.hashes import to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_basename, store_path_hash
-from nixoci.output import exclusive_directory, flush_directory, full_disk_names, temporary_directory, write_if_changed
+from nixoci.output import exclusive_directory, flush_directory, full_disk_names, temporary_directory
 from nixoci.publish.cache import check_cache, downloads
 from nixoci.publish.index import (
     DELTA_NAME,
-    DIGITS,
     DIRECTORY,
     INDEX_NAME,
     MAX_INDEX,
@@ -27,6 +27,7 @@ from nixoci.publish.index import (
     PublishedDelta,
     Release,
 )
+from nixoci.publish.path_set import encode, member
 from nixoci.streams import Data, NullSink, Sink
 
 KEEP = 3
@@ -110,16 +111,16 @@ def publish_deltas(
                 listed.append(delta)
         release = _release(after, befores, listed)
         index = Index(version=VERSION, releases=_kept(_merged(release, index.releases), keep))
-        text = index.render()
+        data = index.render()
         removed = _unnamed(folder, index)
         if work is not None:
             for delta in listed:
                 (work / delta.file).replace(folder / delta.file)
             flush_directory(folder)
-            write_if_changed(folder / INDEX_NAME, text)
+            _replace_index(folder, data, work)
             for name in removed:
                 (folder / name).unlink(missing_ok=True)
-    return Published(deltas=tuple(made), index_size=len(text.encode()), removed=tuple(removed))
+    return Published(deltas=tuple(made), index_size=len(data), removed=tuple(removed))
 
 
 def read_index(folder: Path) -> Index:
@@ -131,10 +132,10 @@ def read_index(folder: Path) -> Index:
     file = folder / INDEX_NAME
     try:
         with file.open("rb") as opened:
-            text = opened.read(MAX_INDEX)
+            data = opened.read(MAX_INDEX)
     except FileNotFoundError:
         return Index(version=VERSION)
-    return Index.parse(text, what=str(file))
+    return Index.parse(data, what=str(file))
 
 
 @contextmanager
@@ -161,9 +162,7 @@ def _make(
         with file.open("wb") as opened:
             out = _Hashed(opened)
             summary = send_shown(before, after, out, effort=effort, label=label)
-            os.fchmod(opened.fileno(), _MODE)
-            opened.flush()
-            os.fsync(opened.fileno())
+            _complete(opened)
     delta = PublishedDelta(
         bases=[store_path_basename(base)], size=summary.delta_size, sha256=out.sri, download=download
     )
@@ -178,6 +177,26 @@ def _make(
         published=delta.pays,
     )
     return delta, described
+
+
+def _replace_index(folder: Path, data: bytes, work: Path) -> None:
+    """Put an index in the place of the one that is there, unless it is the same: readers ask for changes only."""
+    file = folder / INDEX_NAME
+    with suppress(FileNotFoundError):
+        if file.read_bytes() == data:
+            return
+    with (work / INDEX_NAME).open("wb") as opened:
+        opened.write(data)
+        _complete(opened)
+    (work / INDEX_NAME).replace(file)
+    flush_directory(folder)
+
+
+def _complete(file: BinaryIO) -> None:
+    """Let everyone read a file, and write it to the disk."""
+    os.fchmod(file.fileno(), _MODE)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class _Hashed:
@@ -204,7 +223,7 @@ def _release(after: Closure, befores: Iterable[Closure], listed: Sequence[Publis
             paths |= after.paths.keys() - before.paths.keys()
     return Release(
         roots=[*map(store_path_basename, after.roots)],
-        paths="".join(sorted({store_path_hash(path)[:DIGITS] for path in paths})),
+        paths=encode(member(store_path_hash(path)) for path in paths),
         deltas=list(listed),
     )
 
@@ -212,15 +231,15 @@ def _release(after: Closure, befores: Iterable[Closure], listed: Sequence[Publis
 def _merged(release: Release, releases: Sequence[Release]) -> list[Release]:
     """Put a release before the others; if it is among them, its other deltas stay."""
     others = [other for other in releases if set(other.roots) != set(release.roots)]
-    deltas, starts = list(release.deltas), release.starts
+    deltas, members = list(release.deltas), release.members
     for same in releases:
         if set(same.roots) == set(release.roots):
             bases = [delta.bases for delta in deltas]
             deltas += (delta for delta in same.deltas if delta.bases not in bases)
-            starts |= same.starts
+            members |= same.members
     if not deltas:
         return others
-    return [Release(roots=release.roots, paths="".join(sorted(starts)), deltas=deltas), *others]
+    return [Release(roots=release.roots, paths=encode(members), deltas=deltas), *others]
 
 
 def _kept(releases: Sequence[Release], keep: int) -> list[Release]:

@@ -166,7 +166,7 @@ DELTA = r"\.nxd$"
 def test_a_delta_that_fails_is_the_ordinary_nar(
     far: Far, near: Machine, cache: BinaryCache, new: str, kind: str
 ) -> None:
-    near.run(["sh", "-c", f"cp {cache.folder}/deltas/index.json {cache.folder}.other"])
+    near.run(["sh", "-c", f"cp {cache.folder}/deltas/index.json.zst {cache.folder}.other"])
     cache.fail(DELTA, kind)
     done = far.machine.run(["nix", "copy", "--from", ADDRESS, new], user="alice", check=False)
     assert done.returncode == 0, done.stderr

@@ -71,7 +71,7 @@ class Site:
         return f"deltas/{found.name}"
 
     def index(self) -> Index:
-        return Index.parse((self.folder / "deltas/index.json").read_bytes(), what="index")
+        return Index.parse((self.folder / "deltas/index.json.zst").read_bytes(), what="index")
 
     def ask(self, path: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Return the status and the body of an answer; a body that breaks off is an error."""

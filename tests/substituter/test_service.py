@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nixoci.compression import compress, decompress
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.nix_store.hashes import to_sri
+from nixoci.publish.index import VERSION, Index
 from nixoci.substituter.service import raise_priority
 from nixoci.substituter.shelf import Bounds
 from nixoci.substituter.upstream import Patience
@@ -68,7 +70,7 @@ def test_narinfos_of_a_delta_point_here_and_stay_signed(machine: Site) -> None:
 def test_an_update_is_one_delta(machine: Site) -> None:
     for path in NEW:
         assert machine.fetch(path) == machine.nars[path]
-    assert machine.web.count("deltas/index.json") == 1
+    assert machine.web.count("deltas/index.json.zst") == 1
     assert machine.web.count(machine.delta) == 1
     assert machine.web.count("nar/") == 0
     assert len(spooled(machine)) == 1
@@ -87,7 +89,7 @@ def test_a_url_works_for_a_machine_that_remembers_the_narinfo(machine: Site) -> 
     """Nix caches narinfos for weeks: their addresses mean the same to a substituter that has never seen them."""
     assert machine.ask(f"rebuilt/{NEW_LIB[11:43]}.nar") == (200, machine.nars[NEW_LIB])
     assert machine.ask(f"rebuilt/{OTHER[11:43]}.nar") == (200, machine.nars[OTHER])
-    (machine.folder / "deltas/index.json").unlink()
+    (machine.folder / "deltas/index.json.zst").unlink()
     assert machine.ask(f"rebuilt/{NEW_APP[11:43]}.nar") == (200, machine.nars[NEW_APP])
 
 
@@ -122,10 +124,10 @@ def no_nix(machine: Site) -> None:
 
 
 def index(machine: Site, change: Callable[[Any], None]) -> None:
-    file = machine.folder / "deltas/index.json"
-    value = json.loads(file.read_text())
+    file = machine.folder / "deltas/index.json.zst"
+    value = json.loads(b"".join(decompress([file.read_bytes()])))
     change(value["releases"][0]["deltas"][0])
-    file.write_text(json.dumps(value), encoding="ascii")
+    file.write_bytes(compress(json.dumps(value).encode()))
 
 
 def swap(machine: Site) -> None:
@@ -377,7 +379,7 @@ def test_an_index_is_asked_for_again_only_if_it_changed(machine: Site, monkeypat
     for _ in range(3):
         assert machine.narinfo(NEW_APP)["URL"].startswith("rebuilt/")
     assert machine.web.statuses("deltas/index") == [200, 304, 304]
-    (machine.folder / "deltas/index.json").write_text('{"version": 1, "releases": []}', encoding="ascii")
+    (machine.folder / "deltas/index.json.zst").write_bytes(Index(version=VERSION).render())
     assert machine.narinfo(NEW_APP)["URL"].startswith("nar/")
     assert machine.web.statuses("deltas/index")[-1] == 200
 
