@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from tests.host.machine import Machine
 
 SERVER = r"""
-import json, os, re, sys, time
+import collections, json, os, re, sys, threading, time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 folder, port = sys.argv[1], int(sys.argv[2])
+used = collections.Counter()
+lock = threading.Lock()
+
+def fault_of(path):
+    with lock, open(folder + ".faults") as file:
+        for fault in json.load(file):
+            if re.search(fault["path"], path) and used[fault["id"]] < fault["times"]:
+                used[fault["id"]] += 1
+                return fault
+    return {"kind": ""}
 
 class Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -24,12 +37,8 @@ class Handler(SimpleHTTPRequestHandler):
         super().__init__(*arguments, directory=folder)
 
     def do_GET(self):
-        try:
-            with open(folder + ".fault") as file:
-                fault = json.load(file)
-        except FileNotFoundError:
-            fault = {}
-        kind = fault.get("kind") if re.search(fault.get("path", "$^"), self.path) else None
+        fault = fault_of(self.path)
+        kind = fault["kind"]
         sent = 0
         path = self.translate_path(self.path)
         if kind in {"404", "500"}:
@@ -40,30 +49,28 @@ class Handler(SimpleHTTPRequestHandler):
             status = 404
         else:
             status = 200
-            with open(path, "rb") as file:
+            with open(fault["other"] if kind == "swapped" else path, "rb") as file:
                 data = file.read()
+            middle = int(len(data) * fault.get("at", 0.5))
             if kind == "altered":
-                data = data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]
-            if kind == "swapped":
-                with open(folder + ".other", "rb") as file:
-                    data = file.read()
+                data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:]
+            if kind == "resigned":
+                data = re.sub(rb"(?m)^(Sig: [^:]*:)(.*)$", lambda found: found[1] + found[2][::-1], data)
             if kind == "stall before":
-                time.sleep(3600)
+                time.sleep(fault["seconds"])
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if kind in {"cut", "stall", "slow"}:
-                head = data[: len(data) // 2]
-                self.wfile.write(head)
+                self.wfile.write(data[:middle])
                 self.wfile.flush()
-                if kind == "stall":
-                    time.sleep(3600)
-                if kind == "cut":
+                if kind != "cut":
+                    time.sleep(fault["seconds"])
+                if kind == "slow":
+                    self.wfile.write(data[middle:])
+                else:
                     self.close_connection = True
                     self.connection.close()
-                else:
-                    time.sleep(fault["seconds"])
-                    self.wfile.write(data[len(head):])
             else:
                 self.wfile.write(data)
             sent = len(data)
@@ -85,6 +92,28 @@ class Answer(NamedTuple):
     size: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A way in which the web server fails.
+
+    Attributes:
+        path: A pattern of the paths for which it does.
+        kind: `404`, `500`, `cut`, `altered`, `resigned` (a narinfo with other signatures), `swapped`, `stall before`,
+            `stall`, or `slow`, which goes on after the stall.
+        at: The place of the cut, the stall or the altered byte, as a part of the whole.
+        seconds: Seconds of the stall.
+        times: Requests for which it fails.
+        other: The file that takes the place of the right one.
+    """
+
+    path: str
+    kind: str
+    at: float = 0.5
+    seconds: float = 3600.0
+    times: int = 1 << 30
+    other: str = ""
+
+
 class BinaryCache:
     """A binary cache in a folder of a machine, signed by a key of its own, as a context manager."""
 
@@ -102,6 +131,7 @@ class BinaryCache:
         )
         self.machine.run(["sh", "-c", make])
         self.machine.run(["tee", f"{self.folder}.py"], input=SERVER)
+        self.inject([])
         unit = ["systemd-run", "--quiet", f"--unit={self._unit}", "--collect"]
         self.machine.run([*unit, "/usr/bin/python3", f"{self.folder}.py", self.folder, str(self.port)])
         probe = ["curl", "--silent", "--output", "/dev/null", f"http://127.0.0.1:{self.port}/"]
@@ -130,11 +160,14 @@ class BinaryCache:
         done: dict[str, Any] = json.loads(self.machine.run(command, timeout=300).stdout)
         return done
 
-    def fail(self, path: str = "$^", kind: str = "", *, seconds: float = 0.0) -> None:
+    def fail(self, path: str = "$^", kind: str = "", *, seconds: float = 3600.0, other: str = "") -> None:
         """Fail from now on for paths that match a pattern; without arguments, work again."""
-        self.machine.run(
-            ["tee", f"{self.folder}.fault"], input=json.dumps({"path": path, "kind": kind, "seconds": seconds})
-        )
+        self.inject([Fault(path=path, kind=kind, seconds=seconds, other=other)])
+
+    def inject(self, faults: Sequence[Fault]) -> None:
+        """Fail from now on in these ways, the first that matches a path and is not used up."""
+        text = json.dumps([{"id": uuid.uuid4().hex, **asdict(fault)} for fault in faults])
+        self.machine.run(["sh", "-c", "cat > $0.new && mv $0.new $0", f"{self.folder}.faults"], input=text)
 
     def answers(self) -> list[Answer]:
         """Return the answers since the last call, or since the start."""
