@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from nixoci.errors import StoreError
-from nixoci.nix_store.hashes import NIX32, printed_to_sri
-from nixoci.nix_store.path import HASH_PART_DIGITS, check_store_path
+from nixoci.nix_store.hashes import NIX32, from_sri, printed_to_sri, to_nix32
+from nixoci.nix_store.path import HASH_PART_DIGITS, PathInfo, check_store_path, store_path_basename
 
 MAX_NARINFO = 1 << 20
 """Bytes of the largest narinfo that is read; a reference takes some 60 of them."""
@@ -80,6 +80,21 @@ class NarInfo:
         """Return the narinfo of the same path with its NAR at another address, uncompressed."""
         lines = [*self.others[:1], f"URL: {url}", "Compression: none", *self.others[1:]]
         return "".join(f"{line}\n" for line in lines).encode()
+
+
+def render_unavailable(info: PathInfo) -> str:
+    """Return the narinfo of a path whose NAR is nowhere, for questions about its signatures."""
+    lines = [
+        f"StorePath: {info.path}",
+        "URL: none",
+        "Compression: none",
+        f"NarHash: sha256:{to_nix32(from_sri(info.nar_hash)).decode()}",
+        f"NarSize: {info.nar_size}",
+        f"References: {' '.join(map(store_path_basename, info.references))}",
+        *(f"Sig: {signature}" for signature in info.signatures),
+        *([f"CA: {info.content_address}"] if info.content_address else []),
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _size(text: str) -> int:

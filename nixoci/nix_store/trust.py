@@ -5,8 +5,8 @@ from pathlib import Path
 
 from nixoci.errors import StoreError
 from nixoci.nix_store.commands import must_be_signed, untrusted_paths
-from nixoci.nix_store.hashes import from_sri, to_nix32
-from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename, store_path_hash
+from nixoci.nix_store.narinfo import render_unavailable
+from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_hash
 
 ADVICE = "receive it as root or as one of nix.conf's trusted-users, or sign it with a trusted key"
 
@@ -31,24 +31,9 @@ def check_trust(infos: Sequence[PathInfo], *, store: str | None, folder: Path) -
     cache.mkdir()
     (cache / "nix-cache-info").write_text(f"StoreDir: {STORE_DIR}\n", encoding="ascii")
     for info in infos:
-        (cache / f"{store_path_hash(info.path)}.narinfo").write_text(narinfo(info), encoding="utf-8")
+        (cache / f"{store_path_hash(info.path)}.narinfo").write_text(render_unavailable(info), encoding="utf-8")
     untrusted = untrusted_paths(cache)
     refused = [info.path for info in infos if info.path in untrusted]
     if refused:
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
         raise StoreError(f"{refused[0]}{more}: Nix would not register it: no trusted key has signed it; {ADVICE}")
-
-
-def narinfo(info: PathInfo) -> str:
-    """Return the description of a path in a binary cache, without contents (Nix, src/libstore/nar-info.cc)."""
-    lines = [
-        f"StorePath: {info.path}",
-        "URL: none",
-        "Compression: none",
-        f"NarHash: sha256:{to_nix32(from_sri(info.nar_hash)).decode()}",
-        f"NarSize: {info.nar_size}",
-        f"References: {' '.join(map(store_path_basename, info.references))}",
-        *(f"Sig: {signature}" for signature in info.signatures),
-        *([f"CA: {info.content_address}"] if info.content_address else []),
-    ]
-    return "".join(f"{line}\n" for line in lines)

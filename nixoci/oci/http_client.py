@@ -20,7 +20,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import make_headers, parse_url
 
 from nixoci.errors import BlobError
-from nixoci.oci.http_proxy import Proxy, proxy_for
+from nixoci.http_proxy import Proxy, proxy_for
 
 CERTIFICATES_VARIABLE = "NIX_SSL_CERT_FILE"
 """The variable of a file of trusted certificates, which Nix and its fetchers read."""
@@ -38,6 +38,8 @@ _MOVED = frozenset({301, 302, 303, 307, 308})
 _TIMES = urllib3.Timeout(connect=30.0, read=60.0)
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _SHOWN = 100
+_REFUSED = re.compile(r"Tunnel connection failed: (4(?!08|29)[0-9]{2})\b")
+"""Matches the message of http.client about a proxy that will not connect next time either."""
 
 
 class NoAnswerError(HTTPError):
@@ -73,10 +75,7 @@ class Answer:
     @property
     def said(self) -> str:
         """The status in words, such as `404 Not Found`; the server's own words may be any."""
-        try:
-            return f"{self.status} {HTTPStatus(self.status).phrase}"
-        except ValueError:
-            return str(self.status)
+        return _said(self.status)
 
     @property
     def pause(self) -> float:
@@ -175,6 +174,11 @@ class Client:
             raise BlobError(f"{urlsplit(url).netloc} is not the address of a server: {error}") from error
         except (HTTPError, OSError) as error:
             host = urlsplit(url).netloc
+            if found := _REFUSED.search(str(error)):
+                raise BlobError(
+                    f"{host} cannot be reached: the proxy answers {_said(int(found[1]))}; see docs/registries.md,"
+                    " Environment"
+                ) from error
             if error.args and isinstance(error.args[0], ssl.SSLCertVerificationError):
                 raise BlobError(
                     f"{host} is not trusted: {error.args[0].verify_message}; builds trust the certificates in the file"
@@ -225,6 +229,13 @@ def parse_address(text: str, *, base: str = "") -> str | None:
     if not text or parsed.scheme not in {"http", "https"} or not parsed.host:
         return None
     return parsed._replace(auth=None, fragment=None).url
+
+
+def _said(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _server(url: str) -> tuple[str, str | None, int]:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.errors import StoreError
-from nixoci.nix_store.narinfo import NarInfo
+from nixoci.nix_store.narinfo import NarInfo, render_unavailable
+from nixoci.nix_store.path import PathInfo
 
 SRI = "sha256-EFUdrtf6Rn0LWIJufrmg8q99aT3jGfLvd1//zaJEufY="
 PATH = f"/nix/store/{'a' * 32}-app-1.0"
@@ -56,6 +57,23 @@ def test_another_address_leaves_everything_that_is_signed() -> None:
         SRI,
         parse(WHOLE).others,
     )
+
+
+def test_a_path_is_described_as_in_a_binary_cache() -> None:
+    described = PathInfo(
+        path=PATH,
+        nar_hash=SRI,
+        nar_size=120,
+        references=(f"/nix/store/{'b' * 32}-lib-2.0", PATH),
+        signatures=("cache-1:c2lnbmF0dXJl", "other-1:c2lnbmF0dXJl"),
+        content_address="fixed:r:sha256:1xmr8jicvzszfzpz46g37mlpvbzjl2wpwvl2b05psipssyp1sm8h",
+    )
+    text = render_unavailable(described)
+    left_out = {"URL", "Compression", "FileHash", "FileSize", "Deriver"}
+    kept = [line for line in WHOLE.splitlines() if line.split(":")[0] not in left_out]
+    assert text.splitlines() == [kept[0], "URL: none", "Compression: none", *kept[1:]]
+    info = parse(text)
+    assert (info.path, info.nar_hash, info.nar_size) == (PATH, SRI, 120)
 
 
 @pytest.mark.parametrize(

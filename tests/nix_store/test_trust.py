@@ -9,7 +9,7 @@ import pytest
 
 from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.path import PathInfo
-from nixoci.nix_store.trust import check_trust, narinfo
+from nixoci.nix_store.trust import check_trust
 from tests.nix_store.fake import Fake
 
 if TYPE_CHECKING:
@@ -60,19 +60,3 @@ def test_a_nix_that_fails_is_an_error(nix: Fake, tmp_path: Path) -> None:
     (nix.folder / "bin/nix").write_text("#!/bin/sh\necho error: out of order >&2; exit 1\n", encoding="utf-8")
     with pytest.raises(ProcessError, match="out of order"):
         check_trust([UNSIGNED], store=nix.store, folder=tmp_path)
-
-
-def test_a_path_is_described_as_in_a_binary_cache() -> None:
-    references = (UNSIGNED.path, SIGNED.path)
-    described = replace(ADDRESSED, references=references, signatures=("a:1", "b:2"))
-    assert narinfo(described).splitlines() == [
-        f"StorePath: {ADDRESSED.path}",
-        "URL: none",
-        "Compression: none",
-        f"NarHash: sha256:{DIGITS}",
-        "NarSize: 120",
-        f"References: {'a' * 32}-unsigned {'b' * 32}-signed",
-        "Sig: a:1",
-        "Sig: b:2",
-        f"CA: fixed:r:sha256:{DIGITS}",
-    ]

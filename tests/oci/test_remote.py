@@ -385,6 +385,23 @@ def test_a_proxy_over_https_is_trusted_as_a_registry_is(
         assert proxy.requests == [("GET", served.host), ("CONNECT", f"localhost:{port(store)}")]
 
 
+def test_a_proxy_that_refuses_is_asked_once(layout: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it was tried again"))
+    blob = opened_layers(layout)[0]
+    with (
+        serve(layout, Behavior(redirect="https://localhost:1")) as served,
+        proxying(login=login("user:secret")) as proxy,
+    ):
+        monkeypatch.setenv("https_proxy", f"user:wrong@{proxy.host}")
+        remote = Remote(Reference.parse(served.repository), certificates=certificates)
+        with (
+            remote.open_blob(blob.digest, size=blob.size) as stream,
+            pytest.raises(BlobError, match=r"localhost:1 cannot be reached: the proxy answers 407") as caught,
+        ):
+            stream.read()
+    assert "wrong" not in str(caught.value)
+
+
 def test_another_certificate_is_refused_at_once(
     layout: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 """The proxy of a request, as the environment names it: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
@@ -35,9 +37,25 @@ def proxy_for(url: str) -> Proxy | None:
     parts = urlsplit(url)
     for variable in (f"{parts.scheme}_proxy", "all_proxy"):
         if text := _value(variable):
-            direct = proxy_bypass_environment(parts.netloc, {"no": _value("no_proxy")})
+            exceptions = _value("no_proxy")
+            direct = proxy_bypass_environment(parts.netloc, {"no": exceptions}) or _in_network(
+                parts.hostname or "", exceptions
+            )
             return None if direct else parse_proxy(text, variable=variable)
     return None
+
+
+def _in_network(host: str, exceptions: str) -> bool:
+    """Return whether a host is an IP address in one of the networks, such as `10.0.0.0/8`, that have no proxy."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    for exception in exceptions.split(","):
+        with suppress(ValueError):
+            if "/" in exception and address in ip_network(exception.strip(), strict=False):
+                return True
+    return False
 
 
 def parse_proxy(text: str, *, variable: str) -> Proxy:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from urllib3.util import make_headers
 
 from nixoci.errors import BlobError
-from nixoci.oci.http_proxy import Proxy, parse_proxy, proxy_for
+from nixoci.http_proxy import Proxy, parse_proxy, proxy_for
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -90,6 +90,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ({"HTTPS_PROXY": "one:1", "no_proxy": "", "NO_PROXY": "r.example"}, "https://r.example/", None),
         ({"https_proxy": "one:1", "HTTPS_PROXY": "two:2"}, "https://r.example/", "http://one:1"),
         ({"https_proxy": "one:1", "no_proxy": "*"}, "https://r.example/", None),
+        ({"https_proxy": "one:1", "no_proxy": "a.example, 10.1.0.0/16"}, "https://10.1.2.3:5000/", None),
+        ({"https_proxy": "one:1", "no_proxy": "10.1.0.0/16"}, "https://10.2.2.3/", "http://one:1"),
+        ({"https_proxy": "one:1", "no_proxy": "10.1.2.9/16"}, "https://10.1.2.3/", None),
+        ({"https_proxy": "one:1", "no_proxy": "fd00::/8,::1"}, "https://[fd12::3]:5000/", None),
+        ({"https_proxy": "one:1", "no_proxy": "fd00::/8,10.0.0.0/8"}, "https://[fe12::3]/", "http://one:1"),
+        ({"https_proxy": "one:1", "no_proxy": "10.0.0.0/99,x/8,/"}, "https://10.1.2.3/", "http://one:1"),
+        ({"https_proxy": "one:1", "no_proxy": "0.0.0.0/0"}, "https://r.example/", "http://one:1"),
     ],
 )
 def test_the_environment_names_the_proxy(
