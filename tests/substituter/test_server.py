@@ -262,7 +262,7 @@ def test_one_socket_is_enough(machine: Site) -> None:
 def test_the_memory_of_many_at_once_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 clients, in a process of its own."""
     place = f"127.0.0.1:{_free_port()}"
-    with site(tmp_path, monkeypatch, noise=20_000_000) as machine:
+    with site(tmp_path, monkeypatch, noise=8_000_000) as machine:
         command = [sys.executable, "-m", "nixoci", "substituter", "--upstream", machine.web.url, "--listen", place]
         process = subprocess.Popen([*command, "--store", machine.nix.store], stderr=subprocess.DEVNULL)
         try:
