@@ -65,6 +65,8 @@ class NarInfo:
             file_size = _size(values["FileSize"]) if "FileSize" in values else nar_size
         except (KeyError, ValueError, StoreError) as error:
             raise StoreError(f"{what}: not a narinfo that can be used: {error}") from error
+        if not nar_size:
+            raise StoreError(f"{what}: not a narinfo that can be used: NarSize is 0")
         check_store_path(path)
         return cls(
             path=path,

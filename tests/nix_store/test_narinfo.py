@@ -82,6 +82,7 @@ def test_a_path_is_described_as_in_a_binary_cache() -> None:
         ("StorePath: ", "Path: ", "'StorePath'"),
         (PATH, "/nix/store/x", "'/nix/store/x'"),
         ("URL: ", "Url: ", "'URL'"),
+        ("NarSize: 120", "NarSize: 0", "NarSize is 0"),
         ("NarSize: 120", "NarSize: -1", "'-1' is not a size"),
         ("NarSize: 120", "NarSize: \N{ARABIC-INDIC DIGIT ONE}", "is not a size"),
         ("FileSize: 70", "FileSize: 7e1", "'7e1' is not a size"),
