@@ -59,6 +59,7 @@ def substituter(url: str, address: str, keep_alive: float, store: str | None) ->
         handler.setFormatter(_OneLine())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of connections that it does not keep open
     return_freed_memory()
     upstream = Upstream(url)
     with ExitStack() as cleanup:

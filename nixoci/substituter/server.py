@@ -45,7 +45,8 @@ _FIRST_PASSED = 3
 _NAR = re.compile(rf"/{REBUILT}/([{NIX32}]{{{HASH_PART_DIGITS}}})\.nar")
 _PATH = re.compile(r"/[!-~]*")
 _ADDRESS = re.compile(r"(127\.[0-9.]+|\[::1\]):([0-9]{1,5})")
-_PASSED_ON = ("Content-Type", "Content-Length", "Content-Encoding", "ETag", "Last-Modified")
+_PASSED_ON = ("Content-Type", "Content-Encoding", "ETag", "Last-Modified")
+_SIZE = re.compile(r"[0-9]{1,18}")
 
 
 class Server(ThreadingHTTPServer):
@@ -160,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "a request with a body")
         if not _PATH.fullmatch(self.path) or _climbs(self.path):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "not a path of a binary cache")
+        if self.server.upstream.name in self.headers.get("Via", ""):
+            raise _RefusedError(HTTPStatus.LOOP_DETECTED, "--upstream leads back to this substituter; name the cache")
 
     def _narinfo(self, hash_part: str) -> None:
         try:
@@ -188,12 +191,14 @@ class _Handler(BaseHTTPRequestHandler):
             if status != HTTPStatus.OK:
                 absent = HTTPStatus.NOT_FOUND if status in ABSENT else HTTPStatus.BAD_GATEWAY
                 raise _RefusedError(absent, f"the cache answers {status}")
-            sized = "Content-Length" in download.headers
             self.send_response(HTTPStatus.OK)
             for name in _PASSED_ON:
                 if name in download.headers:
                     self.send_header(name, download.headers[name])
-            if not sized:
+            size = download.headers.get("Content-Length", "")
+            if _SIZE.fullmatch(size) and "Transfer-Encoding" not in download.headers:
+                self.send_header("Content-Length", size)
+            else:  # the body ends with the connection
                 self.send_header("Connection", "close")
             self._end_headers()
             if self.command == "HEAD":

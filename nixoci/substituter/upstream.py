@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from secrets import token_hex
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -89,6 +90,8 @@ class Upstream:
         if not known or parts.query or parts.fragment or not url.isprintable():
             raise UpstreamError(f"{url!r}: not the address of a binary cache; give http://HOST or https://HOST")
         self.url = url.rstrip("/") + "/"
+        self.name = f"nixoci-{token_hex(8)}"
+        """The name of this client among all proxies on the way (Via, RFC 9110, 7.6.3)."""
         self.patience = patience
         proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
         trusted = ssl.create_default_context()
@@ -141,7 +144,7 @@ class Upstream:
         with self._lock:
             if monotonic() < self._down_until.get(kind, 0.0):
                 raise UpstreamError(f"{self.url}{path}: not asked for, since the cache did not answer a moment ago")
-        own = {"User-Agent": "nixoci", "Accept-Encoding": "identity", **(headers or {})}
+        own = {"User-Agent": "nixoci", "Accept-Encoding": "identity", "Via": f"1.1 {self.name}", **(headers or {})}
         try:
             response = self._pool.request(
                 method,

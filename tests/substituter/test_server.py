@@ -9,9 +9,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,10 @@ from hypothesis import strategies as st
 from nixoci.errors import StoreError
 from nixoci.substituter import server as module
 from nixoci.substituter.server import listen
+from nixoci.substituter.service import Service
+from nixoci.substituter.shelf import Shelf
 from nixoci.substituter.upstream import Upstream, UpstreamError
-from tests.substituter.site import NEW_LIB, OTHER, Site, site
+from tests.substituter.site import NEW_LIB, OTHER, QUICK, Site, site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +108,72 @@ def test_another_host_is_not_asked(machine: Site) -> None:
         assert machine.ask(f"http://127.0.0.1:{other.getsockname()[1]}/x")[0] == 404
         with pytest.raises(TimeoutError):
             other.accept()
+
+
+@contextmanager
+def answered(answer: bytes) -> Iterator[str]:
+    """Answer all requests with the same bytes; give the address."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    with closing(listener.accept()[0]) as connection:
+                        connection.recv(1 << 16)
+                        connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def substituter(url: str, listener: socket.socket) -> Iterator[None]:
+    """Run a substituter of a cache."""
+    upstream = Upstream(url, patience=QUICK)
+    with Shelf(upstream, store=None) as shelf:
+        server = module.Server(listener, Service(upstream, shelf, store=None), upstream)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"Content-Length: -5\r\n\r\nhello",
+        b"Content-Length: x\r\n\r\nhello",
+        b"Content-Length: 5, 5\r\n\r\nhello",
+        b"\r\nhello",
+    ],
+)
+def test_a_body_without_a_right_size_ends_with_the_connection(head: bytes) -> None:
+    with answered(b"HTTP/1.1 200 OK\r\n" + head) as url, listen("127.0.0.1:0") as listener, substituter(url, listener):
+        answer = raw(listener.getsockname(), b"GET /nar/x HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.endswith(b"\r\nConnection: close\r\n\r\nhello")
+    assert b"Content-Length" not in answer
+
+
+def test_a_substituter_does_not_ask_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections: list[object] = []
+    process = module.Server.process_request
+
+    def count(server: module.Server, request: object, client: object) -> None:
+        connections.append(client)
+        process(server, request, client)
+
+    monkeypatch.setattr(module.Server, "process_request", count)
+    with listen("127.0.0.1:0") as listener:
+        address = "{}:{}".format(*listener.getsockname())
+        with substituter(f"http://{address}", listener):
+            for path in ("nix-cache-info", "nar/x"):
+                answer = raw(listener.getsockname(), f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert answer.startswith(b"HTTP/1.1 502 ")
+                assert answer.endswith(b"the cache answers 508\n")
+    assert len(connections) <= 4
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "CONNECT"])
