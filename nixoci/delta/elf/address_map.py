@@ -30,6 +30,8 @@ class AddressMap:
         starts = np.maximum(starts, before)
         kept = starts < ends
         self._starts, self._ends, self._shifts = starts[kept], ends[kept], shifts[kept]
+        # offsets from which on the next cover is nearer
+        self._turns = np.minimum((self._starts[1:] + self._ends[:-1]) // 2 + 1, self._starts[1:])
         self._old, self._new = old, new
         self.exact: tuple[Numbers, Numbers] = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
@@ -55,13 +57,6 @@ class AddressMap:
         moved = addresses + np.where(addresses >= self._old.file_end, self._new.file_end - self._old.file_end, 0)
         if not len(self._starts):
             return moved
-        found = self._new.addresses(offsets + self._shift(offsets))
+        shifts = self._shifts[np.searchsorted(self._turns, offsets, side="right")]
+        found = self._new.addresses(offsets + shifts)
         return np.where((offsets >= 0) & (found >= 0), found, moved)
-
-    def _shift(self, offsets: Numbers) -> Numbers:
-        before = np.searchsorted(self._starts, offsets, side="right") - 1
-        after = np.minimum(before + 1, len(self._starts) - 1)
-        before = np.maximum(before, 0)
-        nearer = (self._starts[after] > offsets) & (self._starts[after] - offsets < offsets - self._ends[before])
-        shifts: Numbers = self._shifts[np.where(nearer, after, before)]
-        return shifts

@@ -1,9 +1,21 @@
 """References in the instructions of 64-bit ARM: branches, and addresses made of a page and an offset in it."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nixoci.delta.elf.fields import PAGE, Fields, Form, Slot, label_fields, read_word, signed, within, write_word
-from nixoci.delta.elf.layout import Bytes, Flags, Layout, Numbers
+from nixoci.delta.elf.fields import (
+    PAGE,
+    Fields,
+    Form,
+    Slot,
+    label_fields,
+    numbers_at_each_offset,
+    read_word,
+    signed,
+    within,
+    write_word,
+)
+from nixoci.delta.elf.layout import Bytes, Flags, Layout, Numbers, Section
 
 _MAX_SPAN = 1 << 27
 """Bytes from the lowest to the highest address up to which each target fits into a call."""
@@ -46,7 +58,8 @@ def _write_page(data: Bytes, at: Numbers, values: Numbers) -> None:
 def _scale(word: Numbers) -> Numbers:
     """Return the binary logarithm of the unit of offsets: for ADD one byte, for a load the size of what it loads."""
     vector = (word >> 26 & 1 == 1) & (word >> 23 & 1 == 1)
-    return np.where(_is(word, _ADD), 0, np.where(vector, 4, word >> 30))
+    mask, value = _ADD
+    return np.where(word & mask == value, 0, np.where(vector, 4, word >> 30))
 
 
 def _read_offset(data: Bytes, at: Numbers) -> Numbers:
@@ -62,9 +75,9 @@ def _write_offset(data: Bytes, at: Numbers, values: Numbers) -> None:
 _PAGE_SLOT, _OFFSET_SLOT = Slot(_read_page, _write_page), Slot(_read_offset, _write_offset)
 
 
-def _is(word: Numbers, kind: tuple[int, int]) -> Flags:
+def _is(words: NDArray[np.uint32], kind: tuple[int, int]) -> Flags:
     mask, value = kind
-    found: Flags = word & mask == value
+    found: Flags = words & np.uint32(mask) == np.uint32(value)
     return found
 
 
@@ -73,47 +86,56 @@ def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tu
     fields: list[Fields] = []
     if layout.span < _MAX_SPAN and layout.low % PAGE == 0:
         for section in layout.code():
-            first = section.offset + -section.address % 4
-            at = np.arange(first, section.offset + section.size - 3, 4)
-            fields += _find(data, layout, at, at - section.offset + section.address, labels=labels)
+            fields += _find(data, layout, section, labels=labels)
     return fields, skip[:0]
 
 
-def _find(data: Bytes, layout: Layout, at: Numbers, addresses: Numbers, *, labels: bool) -> list[Fields]:
-    word = read_word(data, at)
-    call, page = _is(word, _CALL), _is(word, _PAGE_ADDRESS)
-    calls = label_fields(data, layout, at[call], addresses[call], labels=labels, slot=_bits(0, 26), unit=4)
-    starts = addresses[page] & -PAGE
-    pages = label_fields(data, layout, at[page], starts, labels=labels, slot=_PAGE_SLOT, unit=PAGE)
+def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool) -> list[Fields]:
+    first = section.offset + -section.address % 4
+    stop = max(0, section.offset + section.size - 3)
+    words = numbers_at_each_offset(data, "<u4")[first:stop:4].astype(np.uint32)
+    moved = section.address - section.offset
+    calls, pages = (first + 4 * np.flatnonzero(_is(words, kind)) for kind in (_CALL, _PAGE_ADDRESS))
+    of_calls = label_fields(data, layout, calls, calls + moved, labels=labels, slot=_bits(0, 26), unit=4)
+    of_pages = label_fields(data, layout, pages, pages + moved & -PAGE, labels=labels, slot=_PAGE_SLOT, unit=PAGE)
     if labels:
-        return [calls, pages]
-    fields = [calls, *_pairs(word, at, page, pages)]
-    for mask, value, first, bits in (*_BRANCHES, *_NEAR_BRANCHES):
-        chosen = _is(word, (mask, value))
-        slot = _bits(first, bits)
-        bases = addresses[chosen]
-        targets = bases + slot.read(data, at[chosen]) * 4
+        return [of_calls, of_pages]
+    fields = [of_calls, *_pairs(words, first, of_pages)]
+    for mask, value, bit, bits in (*_BRANCHES, *_NEAR_BRANCHES):
+        at = first + 4 * np.flatnonzero(_is(words, (mask, value)))
+        slot = _bits(bit, bits)
+        bases = at + moved
+        targets = bases + slot.read(data, at) * 4
         targets = np.where(within(targets, layout.span), targets, -1)
-        fields.append(Fields(form=Form.DISTANCE, at=at[chosen], targets=targets, bases=bases, slot=slot, unit=4))
+        fields.append(Fields(form=Form.DISTANCE, at=at, targets=targets, bases=bases, slot=slot, unit=4))
     return fields
 
 
-def _pairs(word: Numbers, at: Numbers, page: Flags, pages: Fields) -> list[Fields]:
-    """Return the pages with the targets that their offsets complete, and the offsets."""
+def _pairs(words: NDArray[np.uint32], first: int, pages: Fields) -> list[Fields]:
+    """Return the pages with the targets that their offsets complete, and the offsets.
+
+    Args:
+        words: The instructions of a section.
+        first: The offset of the first one in the file.
+        pages: The instructions that make the address of a page.
+    """
+    users = np.flatnonzero(_is(words, _ADD) | _is(words, _LOAD))
+    word = words[users].astype(np.int64)
     offsets = (word >> 10 & 0xFFF) << _scale(word)
-    users = np.flatnonzero((_is(word, _ADD) | _is(word, _LOAD)) & (offsets < PAGE))
-    wanted = word[users] >> 5 & 31
-    found = np.full(len(users), -1, np.int64)
-    for back in range(1, _NEAR + 1):
-        before = np.maximum(users - back, 0)
-        fits = (found < 0) & (users >= back) & page[before] & (word[before] & 31 == wanted)
-        found[fits] = before[fits]
-    users, found = users[found >= 0], found[found >= 0]
-    number = np.searchsorted(pages.at, at[found])
-    targets = np.where(pages.targets[number] >= 0, pages.targets[number] + offsets[users], -1)
+    # numbers in which the nearest page of the same register is the one before
+    apart = len(words) + _NEAR + 1
+    numbers = (pages.at - first) // 4
+    keys = (words[numbers] & 31).astype(np.int64) * apart + numbers
+    order = np.argsort(keys)
+    keys, wanted = np.append(-apart, keys[order]), (word >> 5 & 31) * apart + users
+    nearest = np.searchsorted(keys, wanted)
+    known = np.flatnonzero((offsets < PAGE) & (wanted - keys[nearest - 1] <= _NEAR))
+    users, offsets, number = users[known], offsets[known], order[nearest[known] - 2]
+    targets = np.where(pages.targets[number] >= 0, pages.targets[number] + offsets, -1)
     complete = pages.targets.copy()
     complete[number[::-1]] = targets[::-1]  # of several offsets, the first one counts
+    at, bases = first + 4 * users, pages.at[number]
     return [
         Fields(form=Form.LABEL, at=pages.at, targets=complete, bases=pages.bases, slot=pages.slot, unit=pages.unit),
-        Fields(form=Form.LOW, at=at[users], targets=targets, bases=at[found], slot=_OFFSET_SLOT, page=_PAGE_SLOT),
+        Fields(form=Form.LOW, at=at, targets=targets, bases=bases, slot=_OFFSET_SLOT, page=_PAGE_SLOT),
     ]

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nixoci.delta.elf.layout import Bytes, Flags, Layout, Numbers
 
@@ -70,23 +72,26 @@ class Fields:
 
     def chosen(self, which: Flags) -> "Fields":
         """Return some of the references."""
-        if which.all():
+        index = np.flatnonzero(which)  # taking by numbers is much faster than by flags
+        if len(index) == len(which):
             return self
-        return replace(self, at=self.at[which], targets=self.targets[which], bases=self.bases[which])
+        return replace(self, at=self.at[index], targets=self.targets[index], bases=self.bases[index])
+
+
+def numbers_at_each_offset(data: Bytes, kind: str) -> NDArray[Any]:
+    """Return a view of the numbers of a kind, such as `<u4`, that begin at each offset of a file."""
+    width = np.dtype(kind).itemsize
+    return np.ndarray(max(0, len(data) - width + 1), kind, data.data, strides=(1,))
 
 
 def read_word(data: Bytes, at: Numbers) -> Numbers:
     """Return the unsigned little-endian numbers of 32 bits at these offsets."""
-    value = data[at].astype(np.int64)
-    for byte in range(1, 4):
-        value |= data[at + byte].astype(np.int64) << (8 * byte)
-    return value
+    return numbers_at_each_offset(data, "<u4")[at].astype(np.int64)
 
 
 def write_word(data: Bytes, at: Numbers, values: Numbers) -> None:
     """Write the low 32 bits of numbers at these offsets."""
-    for byte in range(4):
-        data[at + byte] = (values >> (8 * byte) & 0xFF).astype(np.uint8)
+    numbers_at_each_offset(data, "<u4")[at] = values.astype(np.uint32)
 
 
 def signed(values: Numbers, bits: int) -> Numbers:
@@ -96,16 +101,15 @@ def signed(values: Numbers, bits: int) -> Numbers:
 
 
 def _read_signed_word(data: Bytes, at: Numbers) -> Numbers:
-    return signed(read_word(data, at), 32)
+    return numbers_at_each_offset(data, "<i4")[at].astype(np.int64)
 
 
 def _read_long(data: Bytes, at: Numbers) -> Numbers:
-    return read_word(data, at) | _read_signed_word(data, at + 4) << 32
+    return numbers_at_each_offset(data, "<i8")[at].astype(np.int64)
 
 
 def _write_long(data: Bytes, at: Numbers, values: Numbers) -> None:
-    write_word(data, at, values)
-    write_word(data, at + 4, values >> 32)
+    numbers_at_each_offset(data, "<i8")[at] = values
 
 
 WORD = Slot(_read_signed_word, write_word)

@@ -16,6 +16,7 @@ from nixoci.delta.elf.layout import (
     SYMBOLS,
     WRITABLE,
     Bytes,
+    Flags,
     Layout,
     Numbers,
     Section,
@@ -47,19 +48,23 @@ def find_jump_tables(data: Bytes, layout: Layout, operands: Numbers, *, labels: 
     starts = np.sort(operands[within(operands - first, end - 3 - first) & (operands % 4 == 0)])
     if not len(starts):
         return []
-    starts = starts[np.diff(starts, prepend=-1) != 0]
-    words = np.arange(starts[0], end - 3, 4)
-    opens = (starts - starts[0]) // 4
-    counts = np.diff(opens, append=len(words))
-    bases = np.repeat(starts, counts)
-    at = words - section.address + section.offset
-    values = WORD.read(data, at)
-    targets = values if labels else values + bases
+    starts = starts[np.flatnonzero(np.diff(starts, prepend=-1))]
+    moved = section.offset - section.address
     low, high = min(one.address for one in code), max(one.address + one.size for one in code)
-    other = (targets < low) | (targets >= high)
-    before = np.cumsum(other) - other
-    chosen = before == np.repeat(before[opens], counts)
-    return [label_fields(data, layout, at[chosen], bases[chosen], labels=labels)]
+
+    def elsewhere(at: Numbers, bases: Numbers) -> Flags:
+        targets = WORD.read(data, at + moved) + (0 if labels else bases)
+        return (targets < low) | (targets >= high)
+
+    counts = np.diff(starts, append=starts[0] + (end - starts[0]) // 4 * 4) // 4
+    counts[elsewhere(starts, starts)] = 1  # most are no tables
+    bases = np.repeat(starts, counts)
+    opens = np.cumsum(counts) - counts
+    words = bases + 4 * (np.arange(len(bases)) - np.repeat(opens, counts))
+    other = elsewhere(words, bases)
+    before: Numbers = np.cumsum(other) - other
+    chosen = np.flatnonzero(before == np.repeat(before[opens], counts))
+    return [label_fields(data, layout, words[chosen] + moved, bases[chosen], labels=labels)]
 
 
 def find_addresses(data: Bytes, layout: Layout) -> Iterator[Fields]:

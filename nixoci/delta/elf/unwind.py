@@ -71,13 +71,16 @@ def read_unwind(data: Bytes, layout: Layout) -> Unwind:
     if section is not None:
         start, moved = section.offset, section.address - section.offset
         held = data[start : start + section.size].tobytes()
-        while at + _SHORTEST <= len(held):
-            length, cie = _RECORD.unpack_from(held, at)
-            if length < 8 or at + 4 + length > len(held):
+        read, last = _RECORD.unpack_from, len(held) - _SHORTEST
+        while at <= last:
+            length, cie = read(held, at)
+            after = at + 4 + length
+            if length < 8 or after > len(held):
                 break
             if cie and length >= _SHORTEST - 4:
-                records.append(start + at)
+                records.append(at)
                 if length > _SHORTEST and held[at + 16] == 4:
-                    handlers.append(start + at + 17)
-            at += 4 + length
-    return Unwind(records=np.array(records, np.int64), handlers=np.array(handlers, np.int64), start=start, moved=moved)
+                    handlers.append(at + 17)
+            at = after
+    at_records, at_handlers = (np.array(found, np.int64) + start for found in (records, handlers))
+    return Unwind(records=at_records, handlers=at_handlers, start=start, moved=moved)

@@ -11,8 +11,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nixoci.delta.elf.fields import WORD, Fields, Form, read_word, signed, within
-from nixoci.delta.elf.layout import Bytes, Layout, Numbers, Section
+from nixoci.delta.elf.fields import WORD, Fields, Form, numbers_at_each_offset, read_word, signed, within
+from nixoci.delta.elf.layout import Bytes, Flags, Layout, Numbers, Section
 
 _CALL, _JUMP, _OPERAND, _ADDRESS = range(1, 5)
 _FORMS = {_CALL: Form.LABEL, _JUMP: Form.DISTANCE, _OPERAND: Form.LABEL, _ADDRESS: Form.ADDRESS}
@@ -41,6 +41,8 @@ _ABSOLUTE = bytes.fromhex(
 )
 """Opcodes before a ModRM byte in whose operand an absolute address is likely."""
 _RIP, _MODRM_MASK = 0x05, 0xC7
+_CLASSES = 8
+"""Classes of opcodes with the same second bytes, each a bit of a byte."""
 _SIB_MASK = 0x07
 
 
@@ -73,6 +75,36 @@ class _Shapes:
             self.kind[pair], self.at[pair], self.after[pair] = kind, at, after
             self.checked[pair] = at - 1 if sib or (kind == _OPERAND and at > 2) else 0
             self.mask[pair] = _SIB_MASK if sib else _MODRM_MASK
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """A filter of pairs of bytes: a pair passes if the classes of its first and its second byte share a bit."""
+
+    first: bytes
+    second: bytes
+
+    @classmethod
+    def of(cls, kind: NDArray[np.uint8]) -> "_Pairs":
+        """Return the filter of the pairs with a kind, in a table over `first | second << 8`."""
+        seconds, number = np.unique((kind.reshape(256, 256) != 0).T, axis=0, return_inverse=True)
+        bits = np.left_shift(1, np.arange(len(seconds)))
+        if len(seconds) > _CLASSES:
+            raise ValueError(f"{len(seconds)} classes of opcodes, at most {_CLASSES} fit into a byte")
+        first = bits[number.reshape(-1)].astype(np.uint8)
+        return cls(first.tobytes(), (bits @ seconds).astype(np.uint8).tobytes())
+
+    def places(self, data: bytes) -> Numbers:
+        """Return the offsets of the pairs in some bytes that pass."""
+        first, second = data.translate(self.first), data.translate(self.second)
+        passes: Numbers = np.flatnonzero(np.frombuffer(first, np.uint8)[:-1] & np.frombuffer(second, np.uint8)[1:] != 0)
+        return passes
+
+
+@cache
+def _pairs(*, absolute: bool) -> _Pairs:
+    """Return the filter of the first two bytes of instructions with a reference."""
+    return _Pairs.of(_shapes(absolute=absolute).kind)
 
 
 @cache
@@ -112,14 +144,17 @@ class _Found:
     """Instructions: offsets of their opcodes, kinds, offsets of their references, targets and bases of these."""
 
     starts: Numbers
-    kinds: Numbers
+    kinds: NDArray[np.uint8]
     at: Numbers
     targets: Numbers
     bases: Numbers
 
-    def chosen(self, which: NDArray[np.generic]) -> "_Found":
+    def chosen(self, which: Flags) -> "_Found":
         """Return some of the instructions."""
-        return _Found(self.starts[which], self.kinds[which], self.at[which], self.targets[which], self.bases[which])
+        index = np.flatnonzero(which)  # taking by numbers is much faster than by flags
+        if len(index) == len(which):
+            return self
+        return _Found(self.starts[index], self.kinds[index], self.at[index], self.targets[index], self.bases[index])
 
 
 def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tuple[list[Fields], Numbers]:
@@ -161,43 +196,38 @@ def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool, skip: 
         ends = found.at + 4
         before = np.maximum(np.maximum.accumulate(np.concatenate([[0], ends[:-1]])), highest)
         free = found.starts >= before
-        chosen = free.copy()
+        overlapping = np.flatnonzero(~free)
         last = -1
-        for index in np.flatnonzero(~free).tolist():
+        for index, first in zip(overlapping.tolist(), found.starts[overlapping].tolist(), strict=True):
             if index - 1 != last:
-                end = ends[index - 1] if index else end
+                end = int(ends[index - 1]) if index else end
             last = index
-            if found.starts[index] >= end:
-                chosen[index] = True
-                end = ends[index]
+            if first >= end:
+                free[index] = True
+                end = int(ends[index])
         highest = max(highest, int(ends.max()))
-        found = found.chosen(chosen)
-        end = found.at[-1] + 4 if len(found.at) else end
+        found = found.chosen(free)
+        end = int(found.at[-1]) + 4 if len(found.at) else end
         yield found
 
 
 def _candidates(data: Bytes, start: int, stop: int, layout: Layout, section: Section, *, labels: bool) -> _Found:
     """Return what looks like instructions that begin in a part of the file."""
     shapes = _shapes(absolute=layout.fixed)
-    pairs = data[start:stop].astype(np.uint16)
-    pairs |= data[start + 1 : stop + 1].astype(np.uint16) << np.uint16(8)
-    starts = np.flatnonzero(shapes.kind[pairs] != 0)
-    pairs, starts = pairs[starts], starts + start
+    starts = _pairs(absolute=layout.fixed).places(data[start : stop + 1].tobytes()) + start
+    pairs = numbers_at_each_offset(data, "<u2")[starts]
     checked = shapes.checked[pairs]
-    fits = (checked == 0) | (data[starts + checked] & shapes.mask[pairs] == _RIP)
+    fits = np.flatnonzero((checked == 0) | (data[starts + checked] & shapes.mask[pairs] == _RIP))
     pairs, starts = pairs[fits], starts[fits]
-    kinds, at = shapes.kind[pairs].astype(np.int64), starts + shapes.at[pairs]
-    bases = at + 4 + shapes.after[pairs] + section.address - section.offset
+    kinds, at = shapes.kind[pairs], starts + shapes.at[pairs]
+    bases = at + shapes.after[pairs] + (4 + section.address - section.offset)
     values = read_word(data, at)
-    absolute, label = kinds == _ADDRESS, (kinds == _CALL) | (kinds == _OPERAND)
     distances = signed(values, 32)
     ends = distances + bases
-    if labels:
-        targets, others = np.where(label, distances, ends), ends
-    else:
-        targets, others = ends, distances
+    label = (kinds == _CALL) | (kinds == _OPERAND)
+    targets, others = (np.where(label, distances, ends), ends) if labels else (ends, distances)
     if layout.fixed:
-        targets = np.where(absolute, values - layout.low, targets)
+        targets = np.where(kinds == _ADDRESS, values - layout.low, targets)
     known = within(targets, layout.span)
     # a value that label form replaces counts too, so that the same opcodes count on the way back
     replaced = within(others, layout.span) & label
