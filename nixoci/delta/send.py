@@ -5,12 +5,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from nixoci.delta.budget import MemoryBudget
 from nixoci.delta.closure import Closure
-from nixoci.delta.codecs.choose import encode, encode_large, newest_version
-from nixoci.delta.codecs.hdiff import SUFFIX_SIZE
+from nixoci.delta.codecs.choose import START, encode, encode_large, is_large, needed_memory, newest_version
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
-from nixoci.delta.codecs.windows import WINDOW
 from nixoci.delta.compare import Content
 from nixoci.delta.effort import Effort, body_packing, incompressible_packing
 from nixoci.delta.format.body import ContentHead, pack_body_start, pack_content_head
@@ -26,9 +25,9 @@ from nixoci.streams import NullSink, Sink
 _WORKERS = 2
 _IN_FLIGHT = 32
 _MEMORY = 120 << 20
-"""Bytes of memory for the contents that wait or are encoded at a time; one content may take more."""
-_LARGE = 16 << 20
-"""Bytes of a content and its old segment up to which both are in memory as a whole."""
+"""Bytes of memory for the contents that are encoded at a time; one content may take more."""
+_WAITING = 48 << 20
+"""Bytes of payloads that are in memory at a time, where each has as many as its content until it is there."""
 _LITTLE = 1 << 20
 """Size of all contents up to which they are encoded in every way."""
 
@@ -86,18 +85,14 @@ def send_plan(plan: Plan, out: Sink, *, effort: Effort, advance: Advance = ignor
 
 def _encode_all(plan: Plan, effort: Effort) -> Iterator[_Encoded]:
     """Encode the contents on both cores and yield them in order, with few of them in memory."""
+    budget = MemoryBudget(_MEMORY)
     with ThreadPoolExecutor(_WORKERS) as pool:
         running: deque[tuple[int, Future[_Encoded]]] = deque()
-        memory_used = 0
         try:
             for content in plan.contents:
-                memory = _memory(content, plan.segment_size)
-                while running and (len(running) >= _IN_FLIGHT or memory_used + memory > _MEMORY):
-                    done, future = running.popleft()
-                    memory_used -= done
-                    yield future.result()
-                running.append((memory, pool.submit(_encode, plan, content, effort)))
-                memory_used += memory
+                while running and (len(running) >= _IN_FLIGHT or _held(running) + content.size > _WAITING):
+                    yield running.popleft()[1].result()
+                running.append((content.size, pool.submit(_encode, plan, content, effort, budget)))
             while running:
                 yield running.popleft()[1].result()
         finally:
@@ -105,11 +100,9 @@ def _encode_all(plan: Plan, effort: Effort) -> Iterator[_Encoded]:
                 future.cancel()
 
 
-def _memory(content: Content, segment_size: int) -> int:
-    """Return the bytes of memory that encoding a content takes, about."""
-    old_size = min(content.predecessor.size - content.offset, segment_size) if content.predecessor is not None else 0
-    size = content.size + old_size
-    return (size if size <= _LARGE or not old_size else 2 * WINDOW) + SUFFIX_SIZE * min(old_size, WINDOW)
+def _held(running: Iterable[tuple[int, Future[_Encoded]]]) -> int:
+    """Return the bytes of payloads, and of contents whose payload is not there yet."""
+    return sum(len(future.result().payload) if future.done() else size for size, future in running)
 
 
 class _OldSegment:
@@ -144,17 +137,18 @@ class _OldSegment:
         return read_below(self._root, self._path, self._offset + start, stop - start)
 
 
-def _encode(plan: Plan, content: Content, effort: Effort) -> _Encoded:
-    if content.predecessor is None:
-        return _Encoded(content, PLAIN, rewritten=False, payload=content.read())
-    old = _OldSegment(plan, content, content.predecessor)
-    if content.size + old.size > _LARGE:
-        made = encode_large(content, old, effort, incompressible=content.incompressible, limit=plan.segment_size)
-    else:
-        before = old.read(0, old.size)
-        made = encode(content.read(), before, effort, incompressible=content.incompressible, limit=plan.segment_size)
-    codec, payload = made
-    return _Encoded(content, codec, old.rewritten and codec.uses_old, payload)
+def _encode(plan: Plan, content: Content, effort: Effort, budget: MemoryBudget) -> _Encoded:
+    old = _OldSegment(plan, content, content.predecessor) if content.predecessor is not None else None
+    with budget.take(needed_memory(content.read(0, START), old.size if old is not None else 0, content.size, effort)):
+        if old is None:
+            return _Encoded(content, PLAIN, rewritten=False, payload=content.read())
+        incompressible, limit = content.incompressible, plan.segment_size
+        if is_large(old.size, content.size):
+            made = encode_large(content, old, effort, incompressible=incompressible, limit=limit)
+        else:
+            before = old.read(0, old.size)
+            made = encode(content.read(), before, effort, incompressible=incompressible, limit=limit)
+        return _Encoded(content, made.codec, old.rewritten and made.codec.uses_old, made.payload)
 
 
 def _smallest(plan: Plan, effort: Effort) -> list[_Encoded]:

@@ -136,7 +136,7 @@ def test_a_file_of_several_segments(tmp_path: Path, effort: Effort) -> None:
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every content a large one, and windows small."""
-    monkeypatch.setattr("nixoci.delta.send._LARGE", 0)
+    monkeypatch.setattr("nixoci.delta.codecs.choose._LARGE", 0)
     for name, value in {"_BLOCK": 256, "PIECE": 3072, "_BESIDE": 4, "_MORE": 4, "_RARITY": 64}.items():
         monkeypatch.setattr(f"nixoci.delta.codecs.windows.{name}", value)
 

@@ -67,7 +67,7 @@ def _payloads(old: bytes, new: bytes) -> Iterator[tuple[Codec, bytes]]:
     patched = patch(old, new)
     yield HDIFF, patched
     for codec, payload in (
-        (ELF, refine(old, new, patched)),
+        (ELF, refine(Held(old), Held(new), patched)),
         (cds.CDS, cds.encode(old, new)),
         (jimage.JIMAGE, jimage.encode(Held(old), Held(new))),
         (recompress.DEFLATE, recompress.encode(old, new)),

@@ -107,7 +107,7 @@ def elf_patches(random: Random, folder: Path) -> list[Step]:
     """Patches of ELF files with a changed patch or a changed old file."""
     program = random_program(random, random.choice((X86_64, AARCH64)), random.randrange(3, 20))
     old, new = link(program), link(changed_program(random, program))
-    payload = refine(old, new, patch(old, new)) or b""
+    payload = refine(Held(old), Held(new), patch(old, new)) or b""
     if random.random() < 0.7:
         payload = changed_bytes(random, payload)
     else:

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from threading import Lock
 from typing import NamedTuple
 
 from nixoci.compression import ZstdCompressor, compress
 from nixoci.delta.cds.codec import CDS, CDS_MAGIC
 from nixoci.delta.cds.codec import encode as patch_archive
-from nixoci.delta.codecs.elf import ELF, ELF_MAGIC, refine
-from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_by_windows
+from nixoci.delta.codecs.elf import ELF, ELF_MAGIC, decoding_cost, is_promising, refine
+from nixoci.delta.codecs.hdiff import HDIFF, SUFFIX_SIZE, patch, patch_by_windows
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.source import Held, Source
 from nixoci.delta.codecs.splice import SPLICE, splice
+from nixoci.delta.codecs.windows import WINDOW
 from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against, compress_source
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.model import SEGMENT_SIZE
@@ -55,25 +55,27 @@ class Patcher(NamedTuple):
         last: Whether no further codec is tried on contents that this one suits: its payload has a patch of more alike
             contents in it than they are.
         starts: The first bytes of the large contents that it is tried on.
+        memory: Bytes of memory that it takes for each byte of both, besides those of HDiffPatch.
     """
 
     codec: Codec
     make: Callable[[bytes, bytes], bytes | None]
     last: bool = False
     starts: tuple[bytes, ...] = ()
+    memory: int = 1
 
 
 _OF_FORMATS = (
-    Patcher(CDS, patch_archive, last=True, starts=(CDS_MAGIC,)),
+    Patcher(CDS, patch_archive, last=True, starts=(CDS_MAGIC,), memory=5),
     Patcher(JIMAGE, lambda old, new: patch_modules(Held(old), Held(new)), last=True),
-    Patcher(DEFLATE, patch_inflated, last=True, starts=(ZIP_MEMBER, GZIP_MEMBER)),
+    Patcher(DEFLATE, patch_inflated, last=True, starts=(ZIP_MEMBER, GZIP_MEMBER), memory=4),
 )
+_LARGE = 16 << 20
+"""Bytes of a content and its old segment up to which both are in memory as a whole."""
 _WHOLE = 48 << 20
 """Bytes of a large content and its old segment up to which both are in memory for a codec of their format."""
-_START = 4
+START = 4
 """Bytes at the start of a content that tell its format."""
-_one_whole = Lock()
-"""Held while they are: one pair takes a few times their size."""
 
 
 class Refiner(NamedTuple):
@@ -83,12 +85,18 @@ class Refiner(NamedTuple):
         codec: The codec.
         make: Takes an old segment, the content and the payload by HDiffPatch; returns the payload, or None if the codec
             does not suit them.
-        starts: The first bytes of the large contents that it is tried on.
+        tries: Takes the same, and returns whether the codec is tried.
+        cost: Returns the bytes that it has to save to be worth its time, from the size of both.
+        starts: The first bytes of the contents that it is tried on.
+        memory: Bytes of memory that it takes for each byte of both, besides those of HDiffPatch.
     """
 
     codec: Codec
-    make: Callable[[bytes, bytes, bytes], bytes | None]
+    make: Callable[[Source, Source, bytes], bytes | None]
+    tries: Callable[[Source, Source, bytes], bool]
+    cost: Callable[[int], int]
     starts: tuple[bytes, ...] = ()
+    memory: int = 1
 
 
 _PATCHERS = {
@@ -97,7 +105,7 @@ _PATCHERS = {
 }
 """The codecs that are tried besides plain and splice."""
 
-_REFINERS = (Refiner(ELF, refine, starts=(ELF_MAGIC,)),)
+_REFINERS = (Refiner(ELF, refine, is_promising, decoding_cost, starts=(ELF_MAGIC,), memory=3),)
 """The codecs that are tried where HDiffPatch is."""
 
 
@@ -107,6 +115,29 @@ def newest_version(effort: Effort) -> int:
     if HDIFF in codecs:
         codecs += [refiner.codec for refiner in _REFINERS]
     return max(codec.version for codec in codecs)
+
+
+def is_large(old_size: int, size: int) -> bool:
+    """Return whether a content is encoded by `encode_large`, and not by `encode`."""
+    return old_size + size > _LARGE
+
+
+def needed_memory(start: bytes, old_size: int, size: int, effort: Effort) -> int:
+    """Return the bytes of memory that encoding a content takes, about.
+
+    Args:
+        start: The first `START` bytes of the content.
+        old_size: The size of its old segment.
+        size: The size of the content.
+        effort: The sender's effort.
+    """
+    both = old_size + size
+    if not old_size or effort is Effort.FAST:
+        return both
+    times = max(one.memory if start.startswith(one.starts) else 1 for one in (*_OF_FORMATS, *_REFINERS))
+    if is_large(old_size, size) and (times == 1 or both > _WHOLE):
+        both = 2 * WINDOW
+    return times * both + SUFFIX_SIZE * min(old_size, WINDOW)
 
 
 def is_incompressible(sample: bytes) -> bool:
@@ -155,14 +186,25 @@ def _patches(old: bytes, new: bytes, effort: Effort, limit: int) -> Iterator[Enc
         payload = patcher.make(old, new)
         if payload is None:
             continue
-        if len(payload) <= limit:
-            yield Encoded(patcher.codec, payload)
+        made = Encoded(patcher.codec, payload)
+        if patcher.codec is HDIFF:
+            made = _refined(made, Held(old), Held(new))
+        if len(made.payload) <= limit:
+            yield made
             if patcher.last:
                 return
-        for refiner in _REFINERS if patcher.codec is HDIFF else ():
-            refined = refiner.make(old, new, payload)
-            if refined is not None and len(refined) <= limit:
-                yield Encoded(refiner.codec, refined)
+
+
+def _refined(patched: Encoded, old: Source, new: Source) -> Encoded:
+    """Return a payload by HDiffPatch, or the one that another codec makes of it if that saves enough."""
+    for refiner in _REFINERS:
+        if not refiner.tries(old, new, patched.payload):
+            continue
+        payload = refiner.make(old, new, patched.payload)
+        least = refiner.cost(old.size + new.size)
+        if payload is not None and estimated_size(payload) + least <= estimated_size(patched.payload):
+            return Encoded(refiner.codec, payload)
+    return patched
 
 
 def encode_large(
@@ -186,20 +228,14 @@ def _patch_large(new: Source, old: Source, effort: Effort) -> Encoded:
     if modules is not None:
         return Encoded(JIMAGE, modules)
     whole = old.size + new.size <= _WHOLE
-    start = new.read(0, _START)
+    start = new.read(0, START)
     for patcher in _OF_FORMATS if whole else ():
         if start.startswith(patcher.starts):
-            with _one_whole:
-                payload = patcher.make(old.read(0, old.size), new.read(0, new.size))
+            payload = patcher.make(old.read(0, old.size), new.read(0, new.size))
             if payload is not None:
                 return Encoded(patcher.codec, payload)
-    candidates = [Encoded(HDIFF, patch_by_windows(old, new))]
-    for refiner in _REFINERS if whole else ():
-        if start.startswith(refiner.starts):
-            refined = refiner.make(old.read(0, old.size), new.read(0, new.size), candidates[0].payload)
-            if refined is not None:
-                candidates.append(Encoded(refiner.codec, refined))
-    return _smallest(candidates)
+    patched = Encoded(HDIFF, patch_by_windows(old, new))
+    return _refined(patched, old, new) if whole else patched
 
 
 def _middles_are_unrelated(old: Source, new: Source) -> bool:

@@ -36,7 +36,7 @@ class Rest:
 class Held:
     """Bytes in memory."""
 
-    data: bytes
+    data: bytes | memoryview
 
     @property
     def size(self) -> int:
@@ -45,4 +45,4 @@ class Held:
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from `start` to `stop`, fewer at the end."""
-        return self.data[start:stop]
+        return bytes(self.data[start:stop])

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from nixoci.delta.codecs.source import Held, Source
 from nixoci.delta.elf.address_map import AddressMap
 from nixoci.delta.elf.covers import Covers
 from nixoci.delta.elf.label_form import from_labels, to_labels
 from nixoci.delta.elf.layout import Bytes, Layout, read_layout
-from nixoci.delta.elf.payload import MAX_FILE, Payload, difference
+from nixoci.delta.elf.payload import MAX_FILE, Payload, difference, held_headers, write_headers
 from nixoci.delta.elf.prediction import Old
 
 Match = tuple[int, int, int]
@@ -16,7 +17,7 @@ Match = tuple[int, int, int]
 
 
 def encode(
-    old: bytes, new: bytes, first: Iterable[Match], match: Callable[[bytes, bytes], Iterable[Match]]
+    old: Source, new: Source, first: Iterable[Match], match: Callable[[Source, Source], Iterable[Match]]
 ) -> bytes | None:
     """Return the payload of `new`, or None if one of the files is no ELF file that the codec knows.
 
@@ -26,26 +27,31 @@ def encode(
         first: The parts of the old file that the new one is made from, where the search begins.
         match: Finds such parts in two other files.
     """
-    if max(len(old), len(new)) > MAX_FILE:
+    if max(old.size, new.size) > MAX_FILE:
         return None
-    old_layout, new_layout = read_layout(old), read_layout(new)
-    if old_layout is None or new_layout is None or old_layout.machine != new_layout.machine:
+    data, old_layout = _read(old)
+    labels, layout = _read(new)
+    if old_layout is None or layout is None or old_layout.machine != layout.machine:
         return None
-    before = Old(np.frombuffer(old, np.uint8), old_layout)
     try:
-        labels, skip = to_labels(np.frombuffer(new, np.uint8), new_layout)
+        labels, skip = to_labels(labels, layout)
     except ValueError:
         return None
-    held = labels.tobytes()
-    labels = np.frombuffer(held, np.uint8)
-    move = _map(before, labels, new_layout, Covers.of(first))
-    covers = Covers.of(match(before.predict(move, new_layout).tobytes(), held))
-    move = _map(before, labels, new_layout, covers)
-    differences, rest = difference(covers, before.data, before.predict(move, new_layout), labels, new_layout)
-    parts = Payload(size=len(new), skip=skip, exact=move.exact, covers=covers, differences=differences, rest=rest)
+    before = Old(data, old_layout)
+    move = _map(before, labels, layout, Covers.of(first))
+    covers = Covers.of(match(Held(before.predict(move, layout).data), Held(labels.data)))
+    move = _map(before, labels, layout, covers)
+    differences, rest = difference(covers, before.data, before.predict(move, layout), labels, layout)
+    parts = Payload(size=new.size, skip=skip, exact=move.exact, covers=covers, differences=differences, rest=rest)
     payload = parts.pack()
-    made = _labels(Payload.unpack(payload, len(old), len(new)), before)
-    return payload if made is not None and made[1] == new_layout and np.array_equal(made[0], labels) else None
+    made = _labels(Payload.unpack(payload, old.size, new.size), before)
+    return payload if made is not None and made[1] == layout and np.array_equal(made[0], labels) else None
+
+
+def _read(source: Source) -> tuple[Bytes, Layout | None]:
+    """Return a file and its layout."""
+    data = source.read(0, source.size)
+    return np.frombuffer(data, np.uint8), read_layout(data)
 
 
 def decode(payload: bytes, old: bytes, limit: int) -> bytes:
@@ -65,7 +71,10 @@ def decode(payload: bytes, old: bytes, limit: int) -> bytes:
     if made is None:
         raise ValueError("a patch of an ELF file that is none")
     labels, layout = made
-    return from_labels(labels, layout, parts.skip).tobytes()
+    del made
+    new = from_labels(labels, layout, parts.skip)
+    del labels
+    return new.tobytes()
 
 
 def _map(before: Old, labels: Bytes, new: Layout, covers: Covers) -> AddressMap:
@@ -78,12 +87,13 @@ def _map(before: Old, labels: Bytes, new: Layout, covers: Covers) -> AddressMap:
 def _labels(parts: Payload, before: Old) -> tuple[Bytes, Layout] | None:
     """Return the new file in label form, and its layout; None if it has none."""
     raw = parts.apply(before.data)
-    layout = read_layout(raw.tobytes())
+    layout = read_layout(raw.data)
     if layout is None:
         return None
+    headers = held_headers(raw, layout)
+    del raw
     move = AddressMap(parts.covers, before.layout, layout)
     move.exact = parts.exact
     labels = parts.apply(before.predict(move, layout))
-    for start, end in layout.headers:
-        labels[start:end] = raw[start:end]
+    write_headers(labels, layout, headers)
     return labels, layout

@@ -1,5 +1,6 @@
 """Label form: a file whose calls, operands and tables hold targets instead of distances, and the way back."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,8 @@ def find_references(data: Bytes, layout: Layout, *, labels: bool = False, skip: 
         operands = [one.targets for one in fields if one.form is Form.LABEL]
         fields += find_jump_tables(data, layout, np.concatenate([_NONE, *operands]), labels=labels)
     unwind = read_unwind(data, layout)
-    return References(fields + unwind.fields(data, layout, labels=labels), opcodes, unwind)
+    fields += unwind.fields(data, layout, labels=labels)
+    return References([one.compact() for one in fields], opcodes, unwind)
 
 
 def to_labels(data: Bytes, layout: Layout) -> tuple[Bytes, Numbers]:
@@ -102,5 +104,5 @@ def label_values(fields: Fields, values: Numbers, bases: Numbers, span: int) -> 
     return reversed_backward(values, bases)
 
 
-def _changed(fields: list[Fields]) -> list[Fields]:
-    return [one for one in fields if one.form in {Form.LABEL, Form.BACKWARD}]
+def _changed(fields: list[Fields]) -> Iterator[Fields]:
+    return (block for one in fields if one.form in {Form.LABEL, Form.BACKWARD} for block in one.blocks())

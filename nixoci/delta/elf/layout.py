@@ -124,7 +124,7 @@ class Layout:
         return [section for section in self.sections.values() if section.kind == PROGRAM and section.flags & EXECUTABLE]
 
 
-def read_layout(data: bytes) -> Layout | None:
+def read_layout(data: bytes | memoryview) -> Layout | None:
     """Return the layout of an ELF file; None if data are none, damaged, or not of 64 bits and little-endian."""
     try:
         return _read(data)
@@ -132,7 +132,7 @@ def read_layout(data: bytes) -> Layout | None:
         return None
 
 
-def _read(data: bytes) -> Layout | None:
+def _read(data: bytes | memoryview) -> Layout | None:
     magic, bits, order, _, kind, machine, _, _, programs, headers, _, _, program_size, count, size, sections, names = (
         _HEADER.unpack_from(data)
     )
@@ -153,7 +153,7 @@ def _read(data: bytes) -> Layout | None:
     if sum(one[5] for one in raw if one[1] not in {_NULL, _NO_BITS}) > len(data):
         return None  # some of them overlap: looking at all could take long
     start, end = raw[names][4], raw[names][4] + raw[names][5]
-    found = _sections(data, raw, data[start:end], None if relocatable else low)
+    found = _sections(len(data), raw, bytes(data[start:end]), None if relocatable else low)
     if found is None:
         return None
     return Layout(
@@ -171,7 +171,7 @@ def _read(data: bytes) -> Layout | None:
     )
 
 
-def _segments(data: bytes, start: int, count: int) -> list[tuple[int, int, int, int]]:
+def _segments(data: bytes | memoryview, start: int, count: int) -> list[tuple[int, int, int, int]]:
     """Return address, offset, bytes in the file and in memory of each loaded segment, in the order of addresses."""
     loaded = []
     for number in range(count):
@@ -181,18 +181,16 @@ def _segments(data: bytes, start: int, count: int) -> list[tuple[int, int, int, 
     return sorted(loaded)
 
 
-def _sections(
-    data: bytes, raw: Iterable[tuple[int, ...]], strings: bytes, low: int | None
-) -> dict[int, Section] | None:
-    """Return the sections with bytes in the file; without a lowest address, those of a file that is not linked.
+def _sections(held: int, raw: Iterable[tuple[int, ...]], strings: bytes, low: int | None) -> dict[int, Section] | None:
+    """Return the sections with bytes in a file of `held` bytes; without a lowest address, it is not linked.
 
     Return None if their names have more bytes than the file: they overlap, and could take all memory.
     """
     found = {}
-    left = len(data)
+    left = held
     for number, (name, kind, flags, address, offset, size, link, _, _, _) in enumerate(raw):
         start = offset if low is None else address - low
-        if kind in {_NULL, _NO_BITS} or not size or offset + size > len(data) or abs(start) > _MAX_ADDRESS:
+        if kind in {_NULL, _NO_BITS} or not size or offset + size > held or abs(start) > _MAX_ADDRESS:
             continue
         end = strings.find(b"\0", name, name + left + 1)
         left -= max(end if end >= 0 else len(strings), name) - name

@@ -1,6 +1,7 @@
 """The payload: covers, corrections, the differences from the prediction, and the bytes in no cover."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,16 +143,26 @@ def difference(covers: Covers, old: Bytes, predicted: Bytes, labels: Bytes, new:
     In the headers they are the differences from the old file itself, because the prediction depends on the new headers.
     """
     rest = covers.rest(labels)
-    made = np.frombuffer(covers.filled(predicted, rest), np.uint8)
-    raw = np.frombuffer(covers.filled(old, rest), np.uint8)
-    for start, end in new.headers:
-        made[start:end] = raw[start:end]
-    values = labels - made
+    headers = held_headers(np.frombuffer(covers.filled(old, rest), np.uint8), new)
+    values = np.frombuffer(covers.filled(predicted, rest), np.uint8)
+    write_headers(values, new, headers)
+    np.subtract(labels, values, out=values)  # each copy of a file may take 32 MiB
     changed = np.flatnonzero(values)
     first = np.flatnonzero(np.diff(changed, prepend=-2) > 1)
     lengths = np.diff(np.append(first, len(changed)))
     differences = Differences(at=changed[first], lengths=lengths, values=values[changed])
     return differences, rest
+
+
+def held_headers(data: Bytes, layout: Layout) -> list[Bytes]:
+    """Return copies of the headers of a file."""
+    return [data[start:end].copy() for start, end in layout.headers]
+
+
+def write_headers(data: Bytes, layout: Layout, headers: Iterable[Bytes]) -> None:
+    """Write the headers of a file."""
+    for (start, end), header in zip(layout.headers, headers, strict=True):
+        data[start:end] = header
 
 
 def _pack_ascending(numbers: Numbers) -> bytes:

@@ -1,5 +1,7 @@
 """The prediction of a new file from an old one, and the corrections that make its address map right."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from nixoci.delta.elf.address_map import AddressMap
@@ -9,6 +11,8 @@ from nixoci.delta.elf.layout import Bytes, Layout, Numbers
 from nixoci.delta.elf.tables import find_addresses
 
 _NONE = np.zeros(0, np.int64)
+_TARGET_BITS = 32
+"""Bits for the lower one of two targets in one number."""
 _WORTH = 2
 """References by which a correction has to be right more often than the address map."""
 
@@ -20,14 +24,14 @@ class Old:
         self.data = data
         self.layout = layout
         found = find_references(data, layout)
-        self.fields = [*found.fields, *find_addresses(data, layout)]
+        self.fields = [*found.fields, *(one.compact() for one in find_addresses(data, layout))]
         self._unwind = found.unwind
 
     def predict(self, move: AddressMap, new: Layout) -> Bytes:
         """Return the old file in label form, its references as they are in the new file by an address map."""
         predicted = self.data.copy()
         relative_index(self._unwind, self.data, self.layout, predicted)
-        for one in self.fields:
+        for one in self._blocks():
             known = one.targets >= 0
             self._write(predicted, one.chosen(known), move, new)
             if one.form is Form.LABEL and not known.all():
@@ -44,13 +48,12 @@ class Old:
             labels: The new file in label form.
             new: Its layout.
         """
-        pairs = [_seen(one, move, labels, new, self.layout) for one in self.fields]
-        old, found = (np.concatenate([_NONE, *column]) for column in zip(*pairs, strict=True))
-        order = np.lexsort((found, old))
-        old, found = old[order], found[order]
-        first = np.flatnonzero(np.concatenate([[True], (old[1:] != old[:-1]) | (found[1:] != found[:-1])])[: len(old)])
-        counts = np.diff(np.append(first, len(old)))
-        old, found = old[first], found[first]
+        pairs = np.concatenate([_NONE, *(_seen(one, move, labels, new, self.layout) for one in self._blocks())])
+        pairs.sort()
+        first = np.flatnonzero(np.diff(pairs, prepend=-1))
+        counts = np.diff(first, append=len(pairs))
+        pairs = pairs[first]
+        old, found = pairs >> _TARGET_BITS, pairs & (1 << _TARGET_BITS) - 1
         expected = move(old)
         order = np.lexsort((found, -counts, old))
         best = order[np.concatenate([[True], np.diff(old[order]) != 0])[: len(order)]]
@@ -61,6 +64,9 @@ class Old:
         pays = (counts[best] >= agreeing + _WORTH) & (found[best] != expected[best])
         best = best[pays]
         return old[best], found[best] - expected[best]
+
+    def _blocks(self) -> Iterator[Fields]:
+        return (block for one in self.fields for block in one.blocks())
 
     @staticmethod
     def _write(predicted: Bytes, fields: Fields, move: AddressMap, new: Layout) -> None:
@@ -85,11 +91,11 @@ class Old:
         fields.slot.write(predicted, fields.at, values)
 
 
-def _seen(fields: Fields, move: AddressMap, labels: Bytes, new: Layout, old: Layout) -> tuple[Numbers, Numbers]:
-    """Return the targets of references in the old file, and those of the same references in the new file."""
+def _seen(fields: Fields, move: AddressMap, labels: Bytes, new: Layout, old: Layout) -> Numbers:
+    """Return the targets of references in the old file in the high bits, and below them those in the new file."""
     exact = fields.form in {Form.DISTANCE, Form.ADDRESS, Form.LOW} or (fields.form is Form.LABEL and fields.unit < PAGE)
     if not exact:
-        return _NONE, _NONE
+        return _NONE
     places = move.places(fields.at, fields.slot.width)
     known = (places >= 0) & (fields.targets >= 0)
     if fields.page is not None:
@@ -104,4 +110,4 @@ def _seen(fields: Fields, move: AddressMap, labels: Bytes, new: Layout, old: Lay
     elif fields.page is not None:
         found += fields.page.read(labels, pages[known]) * PAGE
     known = within(found, new.span + 1)
-    return targets[known], found[known]
+    return targets[known] << _TARGET_BITS | found[known]

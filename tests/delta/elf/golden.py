@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nixoci.delta.codecs.elf import refine
 from nixoci.delta.codecs.hdiff import patch
+from nixoci.delta.codecs.source import Held
 from tests.delta.elf.linker import AARCH64, X86_64, changed_program, link, random_program, shuffled_program
 
 FILES = {machine: Path(__file__).with_name(f"golden-{machine}.payload") for machine in (X86_64, AARCH64)}
@@ -23,7 +24,7 @@ def files(machine: int) -> tuple[bytes, bytes]:
 def write() -> None:
     for machine, file in FILES.items():
         old, new = files(machine)
-        payload = refine(old, new, patch(old, new))
+        payload = refine(Held(old), Held(new), patch(old, new))
         assert payload is not None
         file.write_bytes(payload)
 

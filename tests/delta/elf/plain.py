@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def jump_tables(file: File, labelled: Iterable[Field], *, labels: bool) -> Itera
     end = section.address + section.size
     targets = {one.target for one in labelled if one.form == "label" and one.target is not None}
     starts = sorted(target for target in targets if section.address <= target < end and target % 4 == 0)
-    for start, stop in zip(starts, [*starts[1:], end], strict=True):
+    for start, stop in pairwise([*starts, end]):
         for address in range(start, min(stop, end - 3), 4):
             at = address - section.address + section.offset
             value = signed(word(file.data, at), 32)

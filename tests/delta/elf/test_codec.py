@@ -1,15 +1,18 @@
 import lzma
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nixoci.delta.codecs.choose import _REFINERS, START, estimated_size, needed_memory
 from nixoci.delta.codecs.choose import encode as choose
-from nixoci.delta.codecs.elf import ELF, refine
-from nixoci.delta.codecs.hdiff import patch, patch_covers
+from nixoci.delta.codecs.elf import ELF, is_promising, refine
+from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_covers
 from nixoci.delta.codecs.registry import decode as decode_any
+from nixoci.delta.codecs.source import Held
 from nixoci.delta.effort import Effort
 from nixoci.delta.elf.codec import decode
 from nixoci.delta.elf.covers import Covers
@@ -36,7 +39,7 @@ def packed(data: bytes) -> int:
 
 
 def payload(old: bytes, new: bytes) -> bytes | None:
-    return refine(old, new, patch(old, new))
+    return refine(Held(old), Held(new), patch(old, new))
 
 
 def pair(seed: int, machine: int = X86_64, count: int = 60) -> tuple[bytes, bytes]:
@@ -135,7 +138,39 @@ def test_files_that_it_does_not_know_are_left_to_others() -> None:
     assert payload(old, b"\x7fELF" + new[4:50] + random.Random(1).randbytes(3000)) is None
     assert payload(random.Random(1).randbytes(3000), new) is None
     assert payload(old, link(random_program(random.Random(1), AARCH64, 60))) is None
-    assert payload(old, old) is None
+
+
+def test_it_is_not_tried_where_it_can_save_little() -> None:
+    old, new = pair(1)
+    relocatable = new[:16] + b"\1\0" + new[18:]
+    assert is_promising(Held(old), Held(new), bytes(3000))
+    assert not is_promising(Held(old), Held(new), bytes(500))
+    assert not is_promising(Held(old), Held(new + bytes(4 << 20)), bytes(3000))
+    assert not is_promising(Held(old), Held(relocatable), bytes(3000))
+    assert is_promising(Held(old), Held(relocatable), bytes(30_000))
+
+
+def test_it_is_not_chosen_where_it_saves_less_than_its_decoding_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = pair(1)
+    saved = estimated_size(patch(old, new)) - estimated_size(payload(old, new) or b"")
+    for cost, chosen in ((saved, ELF), (saved + 1, HDIFF)):
+        monkeypatch.setattr("nixoci.delta.codecs.choose._REFINERS", (_REFINERS[0]._replace(cost=lambda _: cost),))  # noqa: B023
+        assert choose(new, old, Effort.DEFAULT).codec is chosen
+
+
+@pytest.mark.parametrize("machine", [X86_64, AARCH64])
+def test_it_takes_no_more_memory_than_is_counted(machine: int) -> None:
+    old, new = pair(3, machine, 4000)
+    patched = patch(old, new)
+    assert payload(*pair(1, machine)) is not None  # tables are made once
+    tracemalloc.start()
+    try:
+        assert refine(Held(old), Held(new), patched) is not None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    both = len(old) + len(new)
+    assert both + peak < needed_memory(new[:START], len(old), len(new), Effort.DEFAULT)
 
 
 def test_covers_are_those_of_the_patch() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from nixoci.delta.codecs.elf import refine
 from nixoci.delta.codecs.hdiff import patch
+from nixoci.delta.codecs.source import Held
 from tests.delta.elf import plain
 from tests.delta.elf.linker import (
     AARCH64,
@@ -32,7 +33,7 @@ def test_a_receiver_that_is_written_from_the_text_makes_the_same(seed: int, mach
     old, new = bytearray(link(program)), bytearray(link(change(rng, program)))
     for data in (old, new):
         data[18:20] = machine.to_bytes(2, "little")
-    made = refine(bytes(old), bytes(new), patch(bytes(old), bytes(new)))
+    made = refine(Held(bytes(old)), Held(bytes(new)), patch(bytes(old), bytes(new)))
     if made is not None:
         assert plain.apply(made, bytes(old)) == new
 
@@ -48,6 +49,6 @@ def test_it_does_so_for_code_of_any_bytes(machine: int) -> None:
         for data, shift in ((old, 0), (new, 40)):
             at = data.index(program.functions[0].body) + shift
             data[at : at + 300 - shift] = body[: 300 - shift]
-        made = refine(bytes(old), bytes(new), patch(bytes(old), bytes(new)))
+        made = refine(Held(bytes(old)), Held(bytes(new)), patch(bytes(old), bytes(new)))
         assert made is not None
         assert plain.apply(made, bytes(old)) == new
