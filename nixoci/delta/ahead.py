@@ -1,12 +1,16 @@
-"""Decoding contents before they are used, on a second thread, with bounded memory."""
+"""Decoding contents before they are used, on both cores, with bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
 _BYTES = 16 << 20
 """Bytes of payloads, old segments and contents that wait at a time. A content with more is decoded alone."""
+
+_KEPT = 8 << 20
+"""Bytes of contents that are kept for their next use."""
+_WORKERS = 2
 
 
 class DecodeAhead:
@@ -14,6 +18,7 @@ class DecodeAhead:
 
     Args:
         order: The numbers of the contents that are decoded ahead.
+        repeated: The numbers of contents that may be asked for again.
         read: Returns the payload and the old segment of a content.
         decode: Returns a content.
         declared: Returns the bytes of a content, judging by its payload. A small payload may make a large one, and
@@ -23,17 +28,21 @@ class DecodeAhead:
     def __init__(
         self,
         order: Iterable[int],
+        repeated: Container[int],
         read: Callable[[int], tuple[bytes, bytes]],
         decode: Callable[[int, bytes, bytes], bytes],
         declared: Callable[[int, bytes], int],
     ) -> None:
         self._order = deque(order)
+        self._repeated = {number for number in self._order if number in repeated}
+        self._kept: dict[int, bytes] = {}
+        self._kept_size = 0
         self._read = read
         self._decode = decode
         self._declared = declared
         self._started: dict[int, tuple[int, Future[bytes]]] = {}
         self._waits = False  # whether the next one is decoded alone, when it is asked for
-        self._pool = ThreadPoolExecutor(1)
+        self._pool = ThreadPoolExecutor(_WORKERS)
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +56,17 @@ class DecodeAhead:
         Raises:
             Exception: Whatever `read` and `decode` raise, `read` for one of the contents that follow too.
         """
+        if number in self._kept:
+            return self._kept[number]
+        content = self._decoded(number)
+        if number in self._repeated and len(content) <= _KEPT:
+            self._kept[number] = content
+            self._kept_size += len(content)
+            while self._kept_size > _KEPT:
+                self._kept_size -= len(self._kept.pop(next(iter(self._kept))))
+        return content
+
+    def _decoded(self, number: int) -> bytes:
         self._start()
         if number not in self._started:
             if self._order and self._order[0] == number:

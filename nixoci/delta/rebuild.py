@@ -73,6 +73,7 @@ class Rebuilder:
         body = BodyReader(stream, segment_size=segment_size)
         first_uses: dict[int, OldSegment | None] = {}
         self._uses: dict[str, list[int]] = {}
+        self._repeated: set[int] = set()
         self._recipes = self._split(body.recipes(), header, first_uses)
         self._payloads = folder / "payloads"
         self._most_payloads = most_payloads
@@ -111,7 +112,7 @@ class Rebuilder:
                 nar = NarWriter(sink, limit=info.nar_size, what=info.path)
                 slow = (number for number in self._uses[info.path] if self._codec(number).declared is not None)
                 read = partial(self._read, payloads, bases)
-                with DecodeAhead(slow, read, self._decode, self._declared) as contents:
+                with DecodeAhead(slow, self._repeated, read, self._decode, self._declared) as contents:
                     recipe = copy(self._recipes[info.path])  # one thread reads it
                     Assembler(nar, bases, contents.content).write(recipe.node())
             except (DeltaError, StoreError) as error:
@@ -135,7 +136,7 @@ class Rebuilder:
                 segment_size=self._segment_size,
             )
             uses = len(first_uses)
-            split[info.path], at = recipe, recipe.check(first_uses)
+            split[info.path], at = recipe, recipe.check(first_uses, self._repeated)
             self._uses[info.path] = list(islice(reversed(first_uses), len(first_uses) - uses))[::-1]
         if at != len(recipes):
             raise DeltaError(f"{self._what}: bytes after its last recipe; make the delta again")

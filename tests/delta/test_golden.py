@@ -61,7 +61,7 @@ def test_they_have_every_kind_of_node_and_codec() -> None:
     first_uses: dict[int, OldSegment | None] = {}
     for info, predecessor in zip(header.paths, header.predecessors, strict=True):
         recipe = RecipeReader(recipes, at, predecessor=predecessor, bases=len(header.bases), what=info.path)
-        at = recipe.check(first_uses)
+        at = recipe.check(first_uses, set())
         for node in walk(recipe.node()):
             match node:
                 case Copy():

@@ -200,20 +200,22 @@ class RecipeReader(Cursor):
         self._bases = bases
         self._segment_size = segment_size
         self._first_uses: dict[int, OldSegment | None] = {}
+        self._repeated: set[int] = set()
 
-    def check(self, first_uses: dict[int, OldSegment | None]) -> int:
+    def check(self, first_uses: dict[int, OldSegment | None], repeated: set[int]) -> int:
         """Check the recipe and return the offset of its end.
 
         Args:
             first_uses: The old segment at the first use of each content; those of this recipe are added.
+            repeated: The contents that are used again; those of this recipe are added.
 
         Raises:
             DeltaError: It is not a recipe.
         """
-        self._first_uses = first_uses
+        self._first_uses, self._repeated = first_uses, repeated
         for _ in walk(self.node()):
             pass
-        self._first_uses = {}
+        self._first_uses, self._repeated = {}, set()
         return self._at
 
     def node(self) -> Node:
@@ -287,6 +289,8 @@ class RecipeReader(Cursor):
             raise self._broken(f"content {number}, at most {MAX_CONTENTS} are allowed")
         if number not in self._first_uses:
             self._first_uses[number] = OldSegment(old, index) if old is not None else None
+        else:
+            self._repeated.add(number)
         return number
 
     def _existing(self, old: OldNode | None) -> OldNode:

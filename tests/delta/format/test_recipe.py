@@ -76,7 +76,7 @@ def read(node: Node | Drop, inherited: OldNode | None) -> Node | Drop:
 def test_a_recipe_is_read_as_it_was_written(node: Node) -> None:
     data = RecipeWriter(lambda number: number).pack(node)
     recipe = reader(data)
-    assert recipe.check({}) == len(data)
+    assert recipe.check({}, set()) == len(data)
     assert read(recipe.node(), None) == node
     assert read(recipe.node(), None) == node  # again
 
@@ -104,7 +104,7 @@ def test_the_letters_are_those_of_the_format(node: Node, data: bytes) -> None:
 def test_a_counterpart_is_inherited() -> None:
     first_uses: dict[int, OldSegment | None] = {}
     data = b"D\2\1ad\1\1bf\0\1c@\1\1zF\x0b\4\2"
-    assert reader(data, predecessor=3).check(first_uses) == len(data)
+    assert reader(data, predecessor=3).check(first_uses, set()) == len(data)
     assert {number: (old.node.base, old.node.path, old.index) for number, old in first_uses.items() if old} == {
         0: (3, b"a/b", 0),
         1: (1, b"z", 0),
@@ -127,10 +127,10 @@ def test_the_paths_in_a_recipe_take_little_memory() -> None:
     files = b"".join(pack_text(b"%06d" % number) + b"f" + pack_varint(number) for number in range(count))
     data = b"@\0" + pack_text(b"a/" * 2000 + b"a") + deep * 200 + b"d" + pack_varint(count) + files
     first_uses: dict[int, OldSegment | None] = {}
-    assert peak(lambda: reader(data).check(first_uses)) < 2 << 20
+    assert peak(lambda: reader(data).check(first_uses, set())) < 2 << 20
     assert len(first_uses) == count
 
 
 def test_a_file_of_more_segments_than_bytes_is_refused() -> None:
     with pytest.raises(DeltaError, match="segments of a file where 1 bytes are left"):
-        reader(b"F" + pack_varint(1 << 60) + b"\3").check({})
+        reader(b"F" + pack_varint(1 << 60) + b"\3").check({}, set())
