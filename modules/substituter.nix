@@ -20,6 +20,15 @@ in
         what the one on this machine cannot make. Its key belongs into `nix.settings.trusted-public-keys`.
       '';
     };
+    netrcFile = lib.mkOption {
+      type = lib.types.nullOr (lib.types.strMatching "/[^:]+");
+      default = null;
+      example = "/etc/nix/netrc";
+      description = ''
+        The file with the login to the cache, as Nix itself has it by `nix.settings.netrc-file`. It is read when the
+        service starts, as root.
+      '';
+    };
     listenAddress = lib.mkOption {
       type = lib.types.strMatching "(127\\.[0-9.]+|\\[::1]):[0-9]+";
       default = "127.0.0.1:8642";
@@ -49,13 +58,18 @@ in
         HOME = "%C/nixoci-substituter";
       };
       serviceConfig = {
-        ExecStart = lib.escapeShellArgs [
-          "${cfg.package}/bin/nixoci"
-          "substituter"
-          "--upstream"
-          # systemd expands both in the arguments of ExecStart
-          (lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] cfg.upstream)
-        ];
+        ExecStart = lib.concatStringsSep " " (
+          [
+            (lib.escapeShellArgs [
+              "${cfg.package}/bin/nixoci"
+              "substituter"
+              "--upstream"
+              # systemd expands both in the arguments of ExecStart
+              (lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] cfg.upstream)
+            ])
+          ]
+          ++ lib.optional (cfg.netrcFile != null) "--netrc-file \${CREDENTIALS_DIRECTORY}/netrc"
+        );
         CacheDirectory = "nixoci-substituter";
         DynamicUser = true;
         KillMode = "mixed";
@@ -79,6 +93,9 @@ in
         RestrictRealtime = true;
         SystemCallArchitectures = "native";
         SystemCallFilter = "@system-service";
+      }
+      // lib.optionalAttrs (cfg.netrcFile != null) {
+        LoadCredential = [ "netrc:${lib.replaceStrings [ "%" ] [ "%%" ] cfg.netrcFile}" ];
       };
     };
   };

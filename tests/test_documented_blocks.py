@@ -59,7 +59,11 @@ RUN = {
     ),
     ("docs/rootless.md", "{ virtualisation.nixoci = {"): MODULES,
     ("docs/substituter.md", "$ nix copy --to 'file:///srv/cache"): SUBSTITUTER,
-    ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter."): SUBSTITUTER,
+    ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.socket"): SUBSTITUTER,
+    ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.service [Unit]"): SUBSTITUTER,
+    ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.service.d/login.conf"): (
+        "tests/host/test_substituter.py::test_a_private_cache"
+    ),
     ("docs/substituter.md", "substituters = "): SUBSTITUTER,
     ("docs/substituter.md", "services.nixoci.substituter = {"): "tests/host/test_modules.py::test_the_substituter",
     ("docs/substituter.md", '{ "version": 1,'): "tests/publish/test_index.py::test_the_index_of_the_documentation",

@@ -2,10 +2,12 @@
 
 import logging
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
 from nixoci.cli.common import one_line, store_option
+from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
 from nixoci.substituter.body import PAUSE
 from nixoci.substituter.memory import return_freed_memory
@@ -48,8 +50,15 @@ class _OneLine(logging.Formatter):
     metavar="SECONDS",
     help="Time between signs of life to Nix; less than its stalled-download-timeout.",
 )
+@click.option(
+    "--netrc-file",
+    "netrc",
+    type=PATH,
+    metavar="FILE",
+    help="Logins to a private cache, in place of /etc/nix/netrc.",
+)
 @store_option
-def substituter(url: str, address: str, keep_alive: float, store: str | None) -> None:
+def substituter(url: str, address: str, keep_alive: float, netrc: Path | None, store: str | None) -> None:
     """Serve a binary cache to the Nix of this machine, with updates as deltas from the paths that are here.
 
     nix.conf names it before the cache itself: substituters = http://127.0.0.1:8642 URL
@@ -61,7 +70,7 @@ def substituter(url: str, address: str, keep_alive: float, store: str | None) ->
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of connections that it does not keep open
     return_freed_memory()
-    upstream = Upstream(url)
+    upstream = Upstream(url, netrc=netrc)
     with ExitStack() as cleanup:
         listener = passed_socket()
         listener = cleanup.enter_context(listener or listen(address))

@@ -5,12 +5,12 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import (
@@ -21,8 +21,11 @@ from urllib3.exceptions import (
     NewConnectionError,
     ProxyError,
 )
+from urllib3.util import make_headers
 
 from nixoci.errors import StoreError
+from nixoci.http_proxy import proxy_for
+from nixoci.substituter.login import login_for
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -32,7 +35,7 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 32
 """Connections that stay open between requests; more are opened for as many requests at a time."""
 
-_OK, _NOT_MODIFIED = 200, 304
+_OK, _NOT_MODIFIED, _UNAUTHORIZED = 200, 304, 401
 ABSENT = (403, 404, 410)
 """Answers for a file that a cache does not have; a bucket that cannot be listed answers 403, as Nix knows too."""
 
@@ -74,31 +77,43 @@ class Upstream:
     """A binary cache.
 
     Args:
-        url: Its address, `http://` or `https://`.
+        url: Its address, `http://` or `https://`; the attribute `url` is without its login.
         patience: Bounds of waiting.
+        netrc: The file of logins; None for Nix's own, if it can be read.
 
     Raises:
         UpstreamError: The address is of another form.
+        StoreError: The file of logins cannot be read.
+        BlobError: The environment names a proxy that cannot be used.
     """
 
-    def __init__(self, url: str, *, patience: Patience = _PATIENCE) -> None:
+    def __init__(self, url: str, *, patience: Patience = _PATIENCE, netrc: Path | None = None) -> None:
         try:
             parts = urlsplit(url)
             known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
         except ValueError:
             known = None
         if not known or parts.query or parts.fragment or not url.isprintable():
-            raise UpstreamError(f"{url!r}: not the address of a binary cache; give http://HOST or https://HOST")
-        self.url = url.rstrip("/") + "/"
+            shown = f"...@{url.rpartition('@')[2]}" if "@" in url else url
+            raise UpstreamError(f"{shown!r}: not the address of a binary cache; give http://HOST or https://HOST")
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/") + "/"
         self.name = f"nixoci-{token_hex(8)}"
         """The name of this client among all proxies on the way (Via, RFC 9110, 7.6.3)."""
         self.patience = patience
-        proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+        login = login_for(parts, netrc)
+        self._login = {} if login is None else make_headers(basic_auth=login.encode().decode("latin-1"))
+        proxy = proxy_for(self.url)
         trusted = ssl.create_default_context()
-        if proxy:
-            self._pool: urllib3.PoolManager = urllib3.ProxyManager(proxy, ssl_context=trusted, maxsize=_CONNECTIONS)
-        else:
+        if proxy is None:
             self._pool = urllib3.PoolManager(ssl_context=trusted, maxsize=_CONNECTIONS)
+        else:
+            self._pool = urllib3.ProxyManager(
+                proxy.url,
+                proxy_headers=None if proxy.login is None else make_headers(proxy_basic_auth=proxy.login),
+                proxy_ssl_context=trusted,
+                ssl_context=trusted,
+                maxsize=_CONNECTIONS,
+            )
         self._times = urllib3.Timeout(connect=patience.connect, read=patience.stall)
         self._lock = Lock()
         self._down_until: dict[str, float] = {}
@@ -144,7 +159,8 @@ class Upstream:
         with self._lock:
             if monotonic() < self._down_until.get(kind, 0.0):
                 raise UpstreamError(f"{self.url}{path}: not asked for, since the cache did not answer a moment ago")
-        own = {"User-Agent": "nixoci", "Accept-Encoding": "identity", "Via": f"1.1 {self.name}", **(headers or {})}
+        own = {"User-Agent": "nixoci", "Accept-Encoding": "identity", "Via": f"1.1 {self.name}"}
+        own |= {**self._login, **(headers or {})}
         try:
             response = self._pool.request(
                 method,
@@ -213,6 +229,10 @@ class Download:
         Raises:
             UpstreamError: It names the answer.
         """
+        if self.status == _UNAUTHORIZED:
+            raise UpstreamError(
+                f"{self._upstream.url}{self._path}: the cache wants another login; name its netrc file by --netrc-file"
+            )
         if self.status != _OK:
             raise UpstreamError(f"{self._upstream.url}{self._path}: the cache answers {self.status}")
         if self.headers.get("Content-Encoding", "identity") != "identity":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import uuid
@@ -37,6 +38,12 @@ class Handler(SimpleHTTPRequestHandler):
         super().__init__(*arguments, directory=folder)
 
     def do_GET(self):
+        with open(folder + ".login") as file:
+            login = file.read()
+        if login and self.headers["Authorization"] != login:
+            self.send_error(401)
+            print(json.dumps([self.path, 401, 0]), flush=True)
+            return
         fault = fault_of(self.path)
         kind = fault["kind"]
         sent = 0
@@ -132,6 +139,7 @@ class BinaryCache:
         self.machine.run(["sh", "-c", make])
         self.machine.run(["tee", f"{self.folder}.py"], input=SERVER)
         self.inject([])
+        self.ask_login("")
         unit = ["systemd-run", "--quiet", f"--unit={self._unit}", "--collect"]
         self.machine.run([*unit, "/usr/bin/python3", f"{self.folder}.py", self.folder, str(self.port)])
         probe = ["curl", "--silent", "--output", "/dev/null", f"http://127.0.0.1:{self.port}/"]
@@ -168,6 +176,11 @@ class BinaryCache:
         """Fail from now on in these ways, the first that matches a path and is not used up."""
         text = json.dumps([{"id": uuid.uuid4().hex, **asdict(fault)} for fault in faults])
         self.machine.run(["sh", "-c", "cat > $0.new && mv $0.new $0", f"{self.folder}.faults"], input=text)
+
+    def ask_login(self, login: str) -> None:
+        """Answer from now on those only who send this as `USER:PASSWORD`; everyone, if it is empty."""
+        header = f"Basic {base64.b64encode(login.encode()).decode()}" if login else ""
+        self.machine.run(["tee", f"{self.folder}.login"], input=header)
 
     def answers(self) -> list[Answer]:
         """Return the answers since the last call, or since the start."""

@@ -704,6 +704,11 @@ def test_a_substituter_of_another_address(modules: Modules) -> None:
     base = "services.nixoci.substituter.enable = true;"
     odd = modules.value(base, 'services.nixoci.substituter.upstream = "https://x/%20$a";', select=select)
     assert odd.endswith(" --upstream 'https://x/%%20$$a'")
+    upstream = 'services.nixoci.substituter.upstream = "https://x";'
+    login = 'services.nixoci.substituter.netrcFile = "/a/100%";'
+    service = modules.value(base, upstream, login, select="it.config.systemd.services.nixoci-substituter.serviceConfig")
+    assert service["ExecStart"].endswith(" --upstream https://x --netrc-file ${CREDENTIALS_DIRECTORY}/netrc")
+    assert service["LoadCredential"] == ["netrc:/a/100%%"]
     assert modules.value(select="it.config.systemd.sockets") == {}
     said = modules.refusal(base, 'services.nixoci.substituter.upstream = "s3://x";', select=select)
     assert "services.nixoci.substituter.upstream" in said

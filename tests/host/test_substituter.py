@@ -46,7 +46,7 @@ class Far:
         machine.run(["systemctl", "restart", "nix-daemon.service"])
         machine.run(["ln", "--symbolic", "/opt/nixoci/bin/nixoci", "/usr/local/bin/nixoci"])
         for kind in ("socket", "service"):
-            (text,) = (page for page in pages if page.startswith(f"# {UNITS}.{kind}"))
+            (text,) = (page for page in pages if page.startswith(f"# {UNITS}.{kind}\n"))
             text = text.replace("https://cache.example", self.upstream).replace("#Supp", "Supp")
             machine.run(["tee", f"{UNITS}.{kind}"], input=text)
         machine.run(["systemctl", "daemon-reload"])
@@ -294,6 +294,38 @@ def test_the_bases_are_kept_from_the_garbage_collector(far: Far, new: str) -> No
     deleted = far.machine.run(["nix-store", "--delete", old], check=False)
     assert deleted.returncode != 0, roots
     assert old in valid(far.machine, "daemon")
+
+
+def test_a_private_cache(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
+    """Nix and the substituter have the login from the same file, which only root reads."""
+    (page,) = (block.text for block in blocks() if block.text.startswith(f"# {UNITS}.service.d/login.conf"))
+    text = page.replace("https://cache.example", far.upstream)
+    drop_in = f"{UNITS}.service.d/login.conf"
+    cache.ask_login("alice:s3cret")
+    try:
+        done = far.realise(new)
+        assert done.returncode != 0, "nobody can read the cache"
+        far.machine.run(["mkdir", f"{UNITS}.service.d"])
+        far.machine.run(["tee", drop_in], input=text)
+        login = f"machine {far.upstream.split('/')[2].split(':')[0]} login alice password s3cret\n"
+        far.machine.run(["sh", "-c", "umask 077 && cat > /etc/nix/netrc"], input=login)
+        far.machine.run(["systemctl", "daemon-reload"])
+        far.forget(new)
+        done = far.realise(new)
+        assert done.returncode == 0, done.stderr
+        answers = cache.answers()
+        assert 401 not in {answer.status for answer in answers}
+        assert sum(answer.path.endswith(".nxd") for answer in answers) == 1, far.log()
+        assert not [answer for answer in answers if answer.path.startswith("/nar/")], far.log()
+        assert "s3cret" not in far.log()
+        processes = far.machine.run(["ps", "-e", "-o", "args"]).stdout
+        assert "netrc" in processes
+        assert "s3cret" not in processes
+    finally:
+        cache.ask_login("")
+        far.machine.run(["rm", "--recursive", "--force", f"{UNITS}.service.d", "/etc/nix/netrc"])
+        far.machine.run(["systemctl", "daemon-reload"])
+    assert_right(far, near, new)
 
 
 def test_an_image_is_updated(far: Far, near: Machine, cache: BinaryCache, images: dict[str, Pair]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from nixoci.substituter.upstream import Patience, UnchangedError, Upstream, UpstreamError
 from tests.substituter.web import Web, serve
 from tests.support.hang import no_hang
+from tests.support.http_proxy import proxying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,46 @@ def test_an_answer_that_breaks_off_is_an_error(web: Web) -> None:
         pytest.raises(UpstreamError, match="/a: cannot be fetched"),
     ):
         list(download.pieces(10))
+
+
+BASIC = "Basic YWxpY2U6czNjcmV0"
+
+
+def test_a_login_is_sent_and_never_shown(web: Web) -> None:
+    web.login = BASIC
+    upstream = Upstream(web.url.replace("//", "//alice:s3cret@"), patience=QUICK)
+    assert upstream.url == f"{web.url}/"
+    assert upstream.document("a", 100) is not None
+    web.login = "another"
+    with pytest.raises(UpstreamError, match="/a: the cache wants another login; name its netrc file") as caught:
+        upstream.document("a", 100)
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(UpstreamError) as caught:
+        Upstream("ftp://alice:s3cret@cache.example")
+    assert str(caught.value).startswith("'...@cache.example': not the address of a binary cache")
+
+
+def test_a_login_of_a_netrc_file(web: Web, tmp_path: Path) -> None:
+    web.login = BASIC
+    file = tmp_path / "netrc"
+    file.write_text("machine 127.0.0.1 login alice password s3cret", encoding="ascii")
+    assert Upstream(web.url, patience=QUICK, netrc=file).document("a", 100) is not None
+
+
+def test_no_other_server_gets_the_login(web: Web, tmp_path: Path) -> None:
+    with serve(tmp_path) as other:
+        web.redirect = lambda path: f"{other.url}/{path}"
+        upstream = Upstream(web.url.replace("//", "//alice:s3cret@"), patience=QUICK)
+        assert upstream.document("a", 100) is not None
+        assert (web.logins, other.logins) == ([BASIC], [None])
+
+
+def test_a_proxy_has_its_login(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxying(login=BASIC) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://alice:s3cret@{proxy.host}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert Upstream(web.url, patience=QUICK).document("a", 100) is not None
+        assert [method for method, _ in proxy.requests] == ["GET"]
 
 
 def test_a_redirect_is_followed(web: Web) -> None:

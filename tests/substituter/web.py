@@ -26,8 +26,10 @@ class Web:
         fault: Called with a path.
         redirect: Called with a path; the address to go to instead.
         asked: The paths that were asked for.
+        logins: The `Authorization` of each request.
         answered: Paths and statuses of the answers that began.
         headers: More headers of each answer.
+        login: The `Authorization` without which it answers 401; None for anyone.
     """
 
     url: str = ""
@@ -36,6 +38,8 @@ class Web:
     asked: list[str] = field(default_factory=list)
     answered: list[tuple[str, int]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    login: str | None = None
+    logins: list[str | None] = field(default_factory=list)
     ending: threading.Event = field(default_factory=threading.Event)
 
     def statuses(self, start: str) -> list[int]:
@@ -87,6 +91,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path[1:]
         self.state.asked.append(path)
+        self.state.logins.append(self.headers.get("Authorization"))
+        if self.state.login is not None and self.state.logins[-1] != self.state.login:
+            self._head(401, 0)
+            return
         fault = self.state.fault(path)
         if place := self.state.redirect(path):
             self._head(302, 0, {"Location": place})
