@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.system_closure import PATHS, build_systems
 from tests.host.binary_cache import BinaryCache
 from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
@@ -22,54 +24,106 @@ if TYPE_CHECKING:
     from tests.host.images import Pair
 
 NAMES = ("nginx", "postgres")
+SYSTEM = f"a system of {PATHS} paths"
 ROUNDS = 5
+SLOW_ROUNDS = 3
 SERVICE = "nixoci-substituter.service"
 AT_ONCE = 64
 MANY = "for number in $(seq {count}); do curl --silent --show-error --fail --output /dev/null {url} & done; wait"
 
+LINK_PORT, MBIT, ROUND_TRIP = 8090, 20, 40
+LINK = ["python3", "/src/benchmarks/slow_link.py", str(LINK_PORT), "8080", str(MBIT), str(ROUND_TRIP)]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A build server with a binary cache, and a machine that updates from it."""
+
+    near: Machine
+    far: Far
+    cache: BinaryCache
+
+
+@dataclass(frozen=True)
+class Update:
+    """A published update; the far machine has the old release."""
+
+    name: str
+    new: str
+    made: list[str]
+    delta: int
+
 
 @pytest.fixture(scope="module")
-def machines() -> Iterator[tuple[Machine, Far, BinaryCache]]:
-    """Boot a build server with a binary cache, and a machine that updates from it over a link without a limit."""
+def site() -> Iterator[Site]:
     with Machine(binds={images_dir(): INSIDE}) as near, BinaryCache(near) as cache, Machine() as machine:
-        yield near, Far(machine, near, cache), cache
+        near.run(["systemd-run", "--quiet", "--unit=link", "--collect", *LINK])
+        yield Site(near, Far(machine, near, cache), cache)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_update(
-    machines: tuple[Machine, Far, BinaryCache], images: dict[str, Pair], report: Callable[[str], None], name: str
-) -> None:
-    near, far, cache = machines
-    old, new = stores(near, images[name])
-    far.give(old)
-    cache.add(new)
-    (published,) = cache.publish(old, new)["deltas"]
-    made = [path for path in closure(near, new) if path not in closure(near, old)]
-    taken: dict[str, list[float]] = {ADDRESS: [], far.upstream: []}
-    sizes = {}
-    for _ in range(ROUNDS):
-        for source, seconds in taken.items():
-            far.forget(*reversed(made))
-            far.machine.run(["systemctl", "restart", SERVICE])
-            begin = time.monotonic()
-            far.machine.run(["nix", "copy", "--from", source, new], user="alice", timeout=600)
-            seconds.append(time.monotonic() - begin)
-            sizes[source] = sum(answer.size for answer in cache.answers())
-    largest = max(made, key=lambda path: int(size_of(near, path)))
-    far.forget(*reversed(made))
+@pytest.fixture(scope="module", params=[*NAMES, SYSTEM])
+def update(site: Site, images: dict[str, Pair], request: pytest.FixtureRequest) -> Update:
+    name: str = request.param
+    old, new = build_systems(site.near) if name == SYSTEM else stores(site.near, images[name])
+    site.far.give(old)
+    site.cache.add(new)
+    (published,) = site.cache.publish(old, new)["deltas"]
+    there = set(closure(site.near, old))
+    made = [path for path in closure(site.near, new) if path not in there]
+    return Update(name, new, made, published["deltaSize"])
+
+
+def test_update(site: Site, update: Update, report: Callable[[str], None]) -> None:
+    taken, sizes = measured(site, update, site.far.upstream, ROUNDS)
+    ours, theirs = sizes
+    report(
+        f"{update.name}, {len(update.made)} paths: {ours} bytes, {theirs} from the cache, ratio {ours / theirs:.4f};"
+        f" the delta alone {update.delta}"
+    )
+    show(report, update.name, "a link without a limit", taken)
+
+
+def test_update_over_a_slow_link(site: Site, update: Update, report: Callable[[str], None]) -> None:
+    slow = site.far.upstream.replace(":8080", f":{LINK_PORT}")
+    site.far.move(slow)
+    try:
+        taken, _ = measured(site, update, slow, SLOW_ROUNDS)
+    finally:
+        site.far.move(site.far.upstream)
+    show(report, update.name, f"{MBIT} Mbit/s, {ROUND_TRIP} ms", taken)
+
+
+def test_memory(site: Site, update: Update, report: Callable[[str], None]) -> None:
+    far = site.far
+    largest = max(update.made, key=lambda path: int(size_of(site.near, path)))
+    far.forget(*reversed(update.made))
     far.machine.run(["systemctl", "restart", SERVICE])
     many = MANY.format(count=AT_ONCE, url=f"{ADDRESS}/rebuilt/{largest[11:43]}.nar")
     far.machine.run(["bash", "-c", many], timeout=900)
-    ratios = [ours / theirs for ours, theirs in zip(*taken.values(), strict=True)]
+    report(f"{update.name}: peak of memory with {AT_ONCE} NARs at once {peak(far.machine)} kB")
+
+
+def measured(site: Site, update: Update, upstream: str, rounds: int) -> tuple[list[list[float]], list[int]]:
+    """Update in turn through the substituter and without it; return the seconds of each round, and the bytes."""
+    taken: list[list[float]] = [[], []]
+    sizes = [0, 0]
+    for _ in range(rounds):
+        for way, source in enumerate((ADDRESS, upstream)):
+            site.far.forget(*reversed(update.made))
+            site.far.machine.run(["systemctl", "restart", SERVICE])
+            begin = time.monotonic()
+            site.far.machine.run(["nix", "copy", "--from", source, update.new], user="alice", timeout=600)
+            taken[way].append(time.monotonic() - begin)
+            sizes[way] = sum(answer.size for answer in site.cache.answers())
+    return taken, sizes
+
+
+def show(report: Callable[[str], None], name: str, link: str, taken: list[list[float]]) -> None:
+    ratios = [ours / theirs for ours, theirs in zip(*taken, strict=True)]
     report(
-        f"{name}: {sizes[ADDRESS]} bytes, {sizes[far.upstream]} from the cache, ratio"
-        f" {sizes[ADDRESS] / sizes[far.upstream]:.4f}; the delta alone {published['deltaSize']}"
+        f"{name}, {link}: median seconds {' and '.join(f'{median(each):.2f}' for each in taken)}, ratio of each round"
+        f" {' '.join(f'{ratio:.2f}' for ratio in ratios)}, median {median(ratios):.2f}"
     )
-    report(
-        f"{name}: median seconds {' and '.join(f'{median(each):.2f}' for each in taken.values())}, ratio of each round"
-        f" {' '.join(f'{ratio:.2f}' for ratio in ratios)}"
-    )
-    report(f"{name}: peak of memory with {AT_ONCE} NARs at once {peak(far.machine)} kB")
 
 
 def stores(near: Machine, pair: Pair) -> list[str]:

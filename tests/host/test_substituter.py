@@ -52,6 +52,13 @@ class Far:
         machine.run(["systemctl", "daemon-reload"])
         machine.run(["systemctl", "enable", "--now", "nixoci-substituter.socket"])
 
+    def move(self, upstream: str) -> None:
+        """Let Nix and the substituter ask a cache of another address."""
+        files = ["/etc/nix/nix.conf", f"{UNITS}.service"]
+        self.machine.run(["sed", "--in-place", f"s|http://[0-9.]*:80[0-9]*|{upstream}|", *files])
+        self.machine.run(["systemctl", "daemon-reload"])
+        self.machine.run(["systemctl", "restart", "nix-daemon.service"])
+
     def give(self, path: str) -> None:
         """Copy a closure to the machine without the cache."""
         command = ["nix", "copy", "--to", f"ssh://{self.address}", "--no-check-sigs", path]
