@@ -17,6 +17,7 @@ BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
 DOCKER = "tests/host/test_docker.py::test_the_commands_of_the_documentation"
 CRI = "tests/host/test_containerd.py"
 SUBSTITUTER = "tests/host/test_substituter.py::test_an_update_travels_as_a_delta"
+HOOK = "tests/host/test_publish_hook.py::test_each_build_is_published"
 COMPOSE = "tests/host/test_readme.py::test_a_project_of_compose_becomes_units_and_a_module"
 
 RUN = {
@@ -64,6 +65,8 @@ RUN = {
     ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.service.d/login.conf"): (
         "tests/host/test_substituter.py::test_a_private_cache"
     ),
+    ("docs/substituter.md", "#!/bin/sh # /etc/nix/post-build-hook"): HOOK,
+    ("docs/substituter.md", "# /etc/nix/nix.conf post-build-hook"): HOOK,
     ("docs/substituter.md", "substituters = "): SUBSTITUTER,
     ("docs/substituter.md", "services.nixoci.substituter = {"): "tests/host/test_modules.py::test_the_substituter",
     ("docs/substituter.md", '{ "version": 1,'): "tests/publish/test_index.py::test_the_index_of_the_documentation",
