@@ -7,6 +7,7 @@ of the Nix sandbox.
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -65,25 +66,7 @@ def extract(
         contents = made / _CONTENTS
         save = Contents(contents).save
         root, warnings = merge_layers(image, source, save, limits=limits or Limits(), advance=advance)
-        document = ImageDocument(
-            version=FORMAT_VERSION,
-            name=name,
-            reference=reference,
-            digest=digest or image.digest,
-            platform=image.platform,
-            manifest=_text_blob(image.manifest),
-            config=_text_blob(image.config),
-            layers=[
-                LayerDocument(
-                    media_type=layer.descriptor.media_type,
-                    digest=layer.descriptor.digest,
-                    size=layer.descriptor.size,
-                    diff_id=layer.diff_id,
-                )
-                for layer in image.layers
-            ],
-            warnings=warnings,
-        )
+        document = image_document(image, name=name, reference=reference, digest=digest, warnings=warnings)
         with (made / METADATA).open("wb") as file:
             file.writelines(write_dump(root))
         execution = image.parsed_config.config or ExecutionConfig()
@@ -94,6 +77,31 @@ def extract(
         for part in (METADATA, DOCUMENT):
             (made / part).chmod(_FILE_MODE)
     return document
+
+
+def image_document(
+    image: Image, *, name: str, reference: str | None, digest: Digest | None, warnings: Sequence[str]
+) -> ImageDocument:
+    """Return the document of an image's path; `warnings` are those of its layers, the others as for `extract`."""
+    return ImageDocument(
+        version=FORMAT_VERSION,
+        name=name,
+        reference=reference,
+        digest=digest or image.digest,
+        platform=image.platform,
+        manifest=_text_blob(image.manifest),
+        config=_text_blob(image.config),
+        layers=[
+            LayerDocument(
+                media_type=layer.descriptor.media_type,
+                digest=layer.descriptor.digest,
+                size=layer.descriptor.size,
+                diff_id=layer.diff_id,
+            )
+            for layer in image.layers
+        ],
+        warnings=list(warnings),
+    )
 
 
 def total_bytes(image: Image) -> int:

@@ -37,7 +37,7 @@ GROUPS = {
         "fetch-image",
     ),
     "Installing": ("switch", "register", "gc-roots", "completion", "man"),
-    "Deltas": ("send", "receive", "copy", "publish", "substituter"),
+    "Deltas": ("send", "receive", "copy", "delta", "publish", "substituter"),
     "Looking": ("list", "show", "outdated", "verify", "doctor"),
 }
 """The verbs as `--help` shows them."""

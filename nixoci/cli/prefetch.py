@@ -21,7 +21,8 @@ from nixoci.cli.common import (
     warn,
 )
 from nixoci.cli.verb import verb
-from nixoci.errors import LockError
+from nixoci.errors import LockError, NixociError
+from nixoci.image_delta.pull import pull_first, usable_deltas
 from nixoci.lock.context import LockContext
 from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
@@ -55,6 +56,8 @@ class PinnedHash:
     platform: str
     nar_hash: str
     path: str | None
+    delta_size: int | None = None
+    """The bytes of the delta that the image path was made from, or with `--dry-run` would be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,9 @@ def prefetch(
     build then makes them again. A layer cache, and builds of images without a pinned hash, need the blobs:
     --no-nar-hash.
 
+    An image path whose hash is pinned is made from an older one in the store if the image's repository has a delta
+    between them (nixoci delta push); if the delta is wrong, the layers are fetched.
+
     An image that fails is a warning, and the command fails after it has done all others.
     """
     with exclusive_access(lock):
@@ -126,12 +132,18 @@ def prefetch(
         targets = prefetch_targets(content, names, platforms)
         store_names = {} if no_nar_hash or no_image_paths else image_path_names(content)
         result, left = _known(targets, store_names)
+        context = LockContext.of(lock, access)
+        left = [
+            target
+            for target in left
+            if target.name not in store_names
+            or not _from_delta(target, store_names[target.name], context, result, dry_run=dry_run)
+        ]
         if not (dry_run or no_nar_hash or all(target.nar_hash for target in left)):
             check_file(lock)
         missing = missing_blobs(left)
         result.blobs.extend(map(str, missing))
         if not dry_run:
-            context = LockContext.of(lock, access)
             if no_nar_hash:
                 _add_blobs(left, missing, context, result)
             else:
@@ -159,6 +171,30 @@ def _known(
         else:
             result.nar_hashes.append(_pinned_hash(target, added))
     return result, left
+
+
+def _from_delta(
+    target: PrefetchTarget, store_name: str, context: LockContext, result: Prefetched, *, dry_run: bool
+) -> bool:
+    """Add an image path by a delta, if there is one from an image path that is here; return whether it was."""
+    if target.nar_hash is None:
+        return False
+    try:
+        usable = usable_deltas(target, store_name, context)
+    except NixociError:  # no delta, or a registry that the download of layers will complain about
+        return False
+    if dry_run:
+        nar_hash, path, size = target.nar_hash.hash, None, usable[0].delta.manifest.size
+    else:
+        with byte_progress(f"fetching a delta of {target.name}", usable[0].delta.manifest.size) as advance:
+            pulled = pull_first(target, store_name, usable, access=context.access, warn=warn, advance=advance)
+        if pulled is None:
+            return False
+        nar_hash, path, size = pulled.added.nar_hash.hash, pulled.added.path, pulled.delta.manifest.size
+    result.nar_hashes.append(
+        PinnedHash(name=target.name, platform=target.platform, nar_hash=nar_hash, path=path, delta_size=size)
+    )
+    return True
 
 
 def _add_blobs(
@@ -233,6 +269,7 @@ def _print(result: Prefetched, size: int, *, no_nar_hash: bool, dry_run: bool, a
         done = "added" if no_nar_hash else "fetched"
         click.echo(f"blobs: {len(result.blobs)} {'would be ' if dry_run else ''}{done}, {decimal(size)}")
         for each in result.nar_hashes:
-            click.echo(f"{each.name}: {each.platform}: {each.nar_hash} {each.path or ''}".rstrip())
+            by = f" by a delta of {decimal(each.delta_size)}" if each.delta_size is not None else ""
+            click.echo(f"{each.name}: {each.platform}: {each.nar_hash} {each.path or ''}".rstrip() + by)
     for failure in result.failures:
         warn(f"image {failure.name}, {failure.platform}: {failure.message}")

@@ -1,5 +1,6 @@
 """Rebuilding paths: the whole body of a delta is checked, then the NAR of any of its paths is written."""
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.spool import need_space
 from nixoci.errors import DeltaError, StoreError
 from nixoci.nix_store.nar import NarHash, NarWriter
-from nixoci.nix_store.path import PathInfo, store_path_basename
+from nixoci.nix_store.path import PathInfo
 from nixoci.openat import TreeOpener, open_below
 from nixoci.progress import Advance, ignore
 from nixoci.streams import ProgressSink, Sink, ThreadedSink
@@ -44,7 +45,7 @@ class Rebuilder:
     Args:
         stream: The delta, after its header.
         header: The header.
-        real: The directory that holds the bases on this machine.
+        bases: The bases on this machine, in the order of the header.
         folder: A directory for the payloads.
         segment_size: Bytes of a segment; the sender must have used the same.
         most_payloads: Bytes of payloads that are allowed; by default, as many as the disk holds.
@@ -59,7 +60,7 @@ class Rebuilder:
         self,
         stream: DeltaReader,
         header: Header,
-        real: Path,
+        bases: Sequence[Path],
         folder: Path,
         *,
         segment_size: int = SEGMENT_SIZE,
@@ -67,7 +68,7 @@ class Rebuilder:
     ) -> None:
         self._what = stream.what
         self._bases = header.bases
-        self._roots = [real / store_path_basename(base.path) for base in header.bases]
+        self._roots = bases
         self._segment_size = segment_size
         self._rewrite = Rewriter(header.successions(), segment_size=segment_size)
         body = BodyReader(stream, segment_size=segment_size)

@@ -59,7 +59,7 @@ def receive_delta(
                 wanted = [info for info in header.paths if info.path not in valid]
                 with byte_progress("reading", size) as advance:
                     counted.report(advance)
-                    rebuilder = Rebuilder(stream, header, real, folder)
+                    rebuilder = Rebuilder(stream, header, header.bases_below(real), folder)
                 with byte_progress("rebuilding", sum(info.nar_size for info in wanted)) as advance:
                     for info in wanted:
                         if dry_run:

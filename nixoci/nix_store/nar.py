@@ -15,7 +15,9 @@ def _tokens(*tokens: bytes) -> bytes:
     return b"".join(map(pack_string, tokens))
 
 
-_MAGIC = pack_string(b"nix-archive-1")
+NAR_MAGIC = pack_string(b"nix-archive-1")
+"""The start of an archive; its node follows."""
+
 _REGULAR = _tokens(b"(", b"type", b"regular", b"contents")
 _EXECUTABLE = _tokens(b"(", b"type", b"regular", b"executable", b"", b"contents")
 _SYMLINK = _tokens(b"(", b"type", b"symlink", b"target")
@@ -65,14 +67,18 @@ class NarWriter:
         self._what = what
         self.size = 0
         self._blocks = BlockReader()
-        self.write(_MAGIC)
+        self.write(NAR_MAGIC)
 
     def write(self, data: Data) -> None:
         """Append raw bytes, such as the content of a regular file between `begin_regular` and `end_regular`."""
-        self.size += len(data)
+        self.skip(len(data))
+        self._out.write(data)
+
+    def skip(self, count: int) -> None:
+        """Count raw bytes that are not written, to know the size of an archive."""
+        self.size += count
         if self.size > self._limit:
             raise StoreError(f"{self._what}: its NAR is larger than the {self._limit} bytes declared for it")
-        self._out.write(data)
 
     def begin_regular(self, size: int, *, executable: bool) -> None:
         """Begin a regular file of `size` bytes."""

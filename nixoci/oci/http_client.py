@@ -131,8 +131,8 @@ class Client:
         self._pools: dict[tuple[str, Proxy | None], urllib3.PoolManager] = {}
         self._lock = Lock()
 
-    def get(self, url: str, headers: Mapping[str, str], *, token: str | None = None) -> Answer:
-        """Ask for `url` with the method GET, and follow redirects; no other server gets the token.
+    def get(self, url: str, headers: Mapping[str, str], *, authorization: str | None = None) -> Answer:
+        """Ask for `url` with the method GET, and follow redirects; no other server gets `authorization`.
 
         Raises:
             NoAnswerError: No server answers.
@@ -144,8 +144,8 @@ class Client:
         for _ in range(_REDIRECTS + 1):
             redirected = _server(at) != _server(first)
             own = {"User-Agent": "nixoci", "Accept-Encoding": "identity", **headers}
-            if token is not None and not redirected:
-                own["Authorization"] = f"Bearer {token}"
+            if authorization is not None and not redirected:
+                own["Authorization"] = authorization
             host = urlsplit(at).netloc
             answer = Answer(host=host, redirected=redirected, _response=self._request(at, own))
             if answer.status not in _MOVED:

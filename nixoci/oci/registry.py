@@ -24,6 +24,10 @@ from nixoci.process import run
 SKOPEO = "skopeo"
 _RETRIES = "--retry-times=2"
 _FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"')
+_UNKNOWN = re.compile(
+    r"manifest unknown|name unknown|(?:manifest|repository) not found|StatusCode: 404|tag .* not found"
+)
+"""Matches skopeo's words for a tag that is not there, as registries word it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ class RegistryAccess:
     tls_verify: bool | None = None
 
     def options(self, *, prefix: str = "") -> list[str]:
-        """Return skopeo's options; `prefix` is `src-` for `skopeo copy`."""
+        """Return skopeo's options; `prefix` is `src-` or `dest-` for `skopeo copy`."""
         options = [f"--{prefix}authfile={self.authfile}"] if self.authfile is not None else []
         if self.tls_verify is not None:
             options.append(f"--{prefix}tls-verify={str(self.tls_verify).lower()}")
@@ -115,6 +119,19 @@ class Registry:
                 self._manifests[Digest.parse(config)] = digest
 
 
+def read_tagged(reference: Reference, access: RegistryAccess) -> bytes | None:
+    """Return the manifest or index that a tag names; None if the repository has no such tag.
+
+    Errors are those of `Registry.open`.
+    """
+    try:
+        return _inspect(reference, access)
+    except ImageError as error:
+        if _UNKNOWN.search(str(error)):
+            return None
+        raise
+
+
 def list_tags(reference: Reference, access: RegistryAccess) -> list[str]:
     """Return the tags of a reference's repository, in the registry's order; errors as for `Registry.open`."""
     text = _skopeo(reference, ["list-tags", _RETRIES, *access.options(), f"docker://{reference.repository}"])
@@ -136,6 +153,38 @@ def copy_layers(reference: Reference, access: RegistryAccess, layout: Path) -> N
     flags = ["--quiet", "--remove-signatures", "--dest-oci-accept-uncompressed-layers", _RETRIES]
     source = [*access.options(prefix="src-"), f"docker://{reference.exact}"]
     _skopeo(reference, ["copy", *flags, *source, f"oci:{layout}:{reference.short_name}"])
+
+
+def push_artifact(layout: Path, tag: str, reference: Reference, access: RegistryAccess) -> None:
+    """Copy an artifact, or an index without the manifests that it lists, from a layout to a repository as it is.
+
+    Args:
+        layout: An OCI layout.
+        tag: The tag of the artifact there.
+        reference: Where it goes: the digest that it has, or a tag.
+        access: How to reach the registry.
+
+    Raises:
+        ImageError: The registry cannot be reached, or does not let the user write.
+    """
+    # the artifact is this user's own, and no image for policy.json to judge
+    command = ["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--multi-arch=index-only", _RETRIES]
+    _skopeo(
+        reference, [*command, *access.options(prefix="dest-"), f"oci:{layout}:{tag}", f"docker://{reference.exact}"]
+    )
+
+
+def fetch_artifact(reference: Reference, access: RegistryAccess, layout: Path) -> None:
+    """Copy an artifact as it is to an OCI layout; skopeo checks the digests of what it copies.
+
+    An artifact is no image, so policy.json does not judge it: trust nothing that it says.
+
+    Raises:
+        ImageError: The registry cannot be reached or refuses.
+    """
+    command = ["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-oci-accept-uncompressed-layers"]
+    source = [*access.options(prefix="src-"), f"docker://{reference.exact}"]
+    _skopeo(reference, [*command, _RETRIES, *source, f"oci:{layout}:artifact"])
 
 
 def _digest(text: bytes, reference: Reference) -> Digest:

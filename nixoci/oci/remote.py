@@ -1,4 +1,4 @@
-"""Images in registries over HTTP, as builds read them: without a login, and with no file in between.
+"""Images in registries over HTTP, as builds read them: with no file in between, and mostly without a login.
 
 A connection that breaks is resumed where it broke. Nothing here verifies what it reads: the reader of a blob does.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, Self
 from urllib.parse import urlencode, urlsplit
+
+from urllib3.exceptions import HTTPError
 
 from nixoci.document import load
 from nixoci.errors import BlobError, DocumentError
@@ -33,6 +35,7 @@ _TOKEN = re.compile(r"[!-~]+")
 _DOCUMENTS = INDEX_TYPES | MANIFEST_TYPES
 
 _OK, _PARTIAL, _UNAUTHORIZED = 200, 206, 401
+_ABSENT = (400, 404, 405)
 _BUSY = (429, 500, 502, 503, 504)
 
 _RETRIES = Retries()
@@ -41,12 +44,20 @@ _RETRIES = Retries()
 class Remote:
     """The repository of one image in a registry, read by several threads."""
 
-    def __init__(self, reference: Reference, *, certificates: Path | None = None, retries: Retries = _RETRIES) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        *,
+        certificates: Path | None = None,
+        login: str | None = None,
+        retries: Retries = _RETRIES,
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
             reference: The image; only its repository matters.
             certificates: A file of trusted certificates; by default those of OpenSSL (`SSL_CERT_FILE`).
+            login: The value of `Authorization` for a registry that asks for a login; None for no login.
             retries: Bounds of patience.
         """
         self.repository = reference.repository
@@ -57,7 +68,8 @@ class Remote:
         self.base = f"{self._scheme}://{self._host}/v2/{reference.path}/"
         self._scope = f"repository:{reference.path}:pull"
         self._client = Client(certificates=certificates)
-        self._token: str | None = None
+        self._login = login
+        self._authorization: str | None = None
         self._lock = Lock()
 
     def open_manifest(self, digest: Digest, *, size: int | None = None) -> BinaryIO:
@@ -67,6 +79,27 @@ class Remote:
     def open_blob(self, digest: Digest, *, size: int | None = None, ahead: bool = False) -> BinaryIO:
         """Open any other blob, which is asked for at the first read, or now if `ahead` is set."""
         return self._open(f"blobs/{digest}", {}, size, ahead=ahead)
+
+    def read_document(self, path: str, media_type: str) -> tuple[bytes, str] | None:
+        """Return a document at a path of the repository, and its header `Link`; None if the registry has no such path.
+
+        Raises:
+            BlobError: The registry cannot be reached, wants another login, or answers with another error.
+        """
+        try:
+            answer = self._ask(self.base + path, {"Accept": media_type})
+            if answer.status != _OK:
+                answer.close()
+                if answer.status in _ABSENT:
+                    return None
+                raise BlobError(f"{answer.host} answers {answer.said} for {path}")
+            text = answer.read_document(MAX_DOCUMENT + 1)
+            answer.close()
+        except HTTPError as error:
+            raise BlobError(f"{self._host}: {error}") from error
+        if len(text) > MAX_DOCUMENT:
+            raise BlobError(f"{self._host}: {path} has more than {MAX_DOCUMENT} bytes")
+        return text, answer.header("Link")
 
     def _open(self, path: str, headers: Mapping[str, str], size: int | None, *, ahead: bool = False) -> BinaryIO:
         return download(partial(self._get, path, headers), size=size, retries=self.retries, ahead=ahead)
@@ -79,44 +112,57 @@ class Remote:
             NoAnswerError: There is no answer.
             HTTPError: The connection broke.
         """
-        url, headers = self.base + path, {**headers, **more}
-        token = self._token
-        answer = self._client.get(url, headers, token=token)
-        if answer.status == _UNAUTHORIZED and not answer.redirected:
-            challenge = answer.header("WWW-Authenticate")
-            answer.drop()
-            answer = self._client.get(url, headers, token=self._log_in(challenge, token))
+        answer = self._ask(self.base + path, {**headers, **more})
         if answer.status not in {_OK, _PARTIAL}:
             answer.close()
             _refuse_busy(answer, path)
             raise BlobError(f"{answer.host} answers {answer.said} for {path}")
         return answer
 
-    def _log_in(self, header: str, refused: str | None) -> str:
-        """Get a token for anybody, as the registry's answer says; another thread may have got it meanwhile."""
+    def _ask(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Ask for an address, again with what the registry wants as `Authorization` if it wants something."""
+        tried = self._authorization
+        answer = self._client.get(url, headers, authorization=tried)
+        if answer.status == _UNAUTHORIZED and not answer.redirected:
+            challenge = answer.header("WWW-Authenticate")
+            answer.drop()
+            answer = self._client.get(url, headers, authorization=self._authorize(challenge, tried))
+        return answer
+
+    def _authorize(self, header: str, refused: str | None) -> str:
+        """Get what the registry's answer asks for: a token, or the login itself; another thread may have got it."""
         with self._lock:
-            if self._token is not None and self._token != refused:
-                return self._token
+            if self._authorization is not None and self._authorization != refused:
+                return self._authorization
         challenge = bearer_challenge(header)
-        if challenge is None:
+        if challenge is not None:
+            authorization = f"Bearer {self._token(challenge)}"
+        elif self._login is not None and self._login != refused:
+            authorization = self._login
+        else:
             raise BlobError(f"{self._host} wants a login")
+        with self._lock:
+            self._authorization = authorization
+        return authorization
+
+    def _token(self, challenge: Mapping[str, str]) -> str:
+        """Get a token, for anybody or for the login, where the registry's answer says."""
         realm = parse_address(challenge["realm"])
         if realm is None or urlsplit(realm).scheme not in {"https", self._scheme}:
             raise BlobError(
                 f"{self._host} gives tokens at {challenge['realm'][:100]!a}, which is no {self._scheme} address"
             )
         query = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or self._scope}
-        answer = self._client.get(f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}", {})
+        address = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
+        answer = self._client.get(address, {}, authorization=self._login)
         if answer.status != _OK:
             answer.close()
             _refuse_busy(answer, "a token")
-            raise BlobError(f"{answer.host} gives no token to anybody: {answer.said}")
+            whom = "anybody" if self._login is None else "this login"
+            raise BlobError(f"{answer.host} gives no token to {whom}: {answer.said}")
         text = answer.read_document(MAX_DOCUMENT)
         answer.close()
-        token = _token(text, what=f"token of {answer.host}")
-        with self._lock:
-            self._token = token
-        return token
+        return _parse_token(text, what=f"token of {answer.host}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +234,7 @@ def _refuse_busy(answer: Answer, what: str) -> None:
         raise NoAnswerError(f"{answer.host} answers {answer.said} for {what}", pause=answer.pause)
 
 
-def _token(text: bytes, *, what: str) -> str:
+def _parse_token(text: bytes, *, what: str) -> str:
     """Return the token of a server's answer (distribution, `docs/spec/auth/token.md`).
 
     Raises:

@@ -183,7 +183,9 @@ class Shelf:
                 header = stream.header()
                 bases = [base.path for base in header.bases]
                 check_bases(header.bases, nix.path_infos(nix.valid_paths(bases)))  # from now on, they stay valid
-                rebuilder = Rebuilder(stream, header, self._real, folder, most_payloads=self._room())
+                rebuilder = Rebuilder(
+                    stream, header, header.bases_below(self._real), folder, most_payloads=self._room()
+                )
                 reader.finish()
             return OpenDelta({info.path: info for info in header.paths}, rebuilder, cleanup.pop_all())
 

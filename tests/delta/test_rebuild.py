@@ -212,14 +212,16 @@ def test_a_nar_shorter_than_declared_is_refused_here(forger: Forger, real: Path,
     """Nix would wait for the rest of it, and never answer."""
     info = replace(forger.header.paths[0], nar_size=1 << 20)
     stream = DeltaReader(io.BytesIO(forger.stream(replace(forger.header, paths=(info,)))).read, what="the delta")
-    rebuilder = Rebuilder(stream, stream.header(), real, tmp_path)
+    header = stream.header()
+    rebuilder = Rebuilder(stream, header, header.bases_below(real), tmp_path)
     with pytest.raises(DeltaError, match=f"^{NEW}: rebuilt with 120 bytes, expected 1048576"):
         rebuilder.write(info, io.BytesIO())
 
 
 def rebuilder(stream: bytes, real: Path, folder: Path, **options: int) -> Rebuilder:
     reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
-    return Rebuilder(reader, reader.header(), real, folder, **options)
+    header = reader.header()
+    return Rebuilder(reader, header, header.bases_below(real), folder, **options)
 
 
 def test_payloads_may_be_bounded(closures: tuple[Closure, Closure], tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def rebuild(stream: bytes, real: Path, folder: Path, *, segment_size: int = SEGM
     reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
     header = reader.header()
     folder.mkdir(exist_ok=True)
-    rebuilder = Rebuilder(reader, header, real, folder, segment_size=segment_size)
+    rebuilder = Rebuilder(reader, header, header.bases_below(real), folder, segment_size=segment_size)
     made = {}
     for info in header.paths:
         out = io.BytesIO()

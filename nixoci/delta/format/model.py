@@ -1,11 +1,12 @@
 """The limits of the format, and the header: the store paths that a delta makes and needs (docs/delta-format.md)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nixoci.errors import DeltaError, StoreError
 from nixoci.nix_store.content_address import addressed_path, nar_address
 from nixoci.nix_store.hashes import is_sri
-from nixoci.nix_store.path import PathInfo, check_store_path, store_path_name
+from nixoci.nix_store.path import PathInfo, check_store_path, store_path_basename, store_path_name
 
 VERSIONS = {1: "0.1.0", 2: "0.2.0"}
 """The versions of the format, and the first release of nixoci that reads each."""
@@ -54,6 +55,10 @@ class Header:
         """Return the pairs of a predecessor and its path."""
         pairs = zip(self.predecessors, self.paths, strict=True)
         return [(self.bases[number].path, info.path) for number, info in pairs if number is not None]
+
+    def bases_below(self, real: Path) -> list[Path]:
+        """Return the bases on this machine, where the directory `real` holds the paths of the store."""
+        return [real / store_path_basename(base.path) for base in self.bases]
 
 
 def check_header(header: Header) -> None:

@@ -1,0 +1,296 @@
+"""`nixoci delta`: deltas between versions of an image in the image's repository."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.filesize import decimal
+
+from nixoci.cli.common import (
+    access_options,
+    dry_run_option,
+    json_option,
+    lock_option,
+    names_argument,
+    platform_option,
+    print_json,
+    warn,
+)
+from nixoci.cli.files import PATH
+from nixoci.cli.send import effort_option
+from nixoci.cli.table import print_table
+from nixoci.cli.verb import verb
+from nixoci.delta.effort import Effort
+from nixoci.errors import DeltaError, LockError
+from nixoci.image_delta.find import find_deltas, image_paths_like
+from nixoci.image_delta.pull import pull_first, usable_deltas
+from nixoci.image_delta.push import push_deltas
+from nixoci.image_path import ImagePath
+from nixoci.lock.context import LockContext
+from nixoci.lock.failures import UNREADABLE, failure_reason
+from nixoci.lock.file import read_lock
+from nixoci.lock.prefetch import PrefetchTarget, added_image_path, prefetch_targets
+from nixoci.nix_language.names import image_path_names
+from nixoci.oci.model import Platform
+from nixoci.oci.reference import Reference
+from nixoci.oci.registry import RegistryAccess
+from nixoci.progress import byte_progress
+
+PUSH, PULL, LIST = "push", "pull", "list"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaRow:
+    """A delta to an image of the lock."""
+
+    name: str
+    platform: str
+    kind: str
+    base: str
+    """The digest of the manifest of the image that it starts from."""
+    base_path: str | None
+    """The image path of that image, if it is in the store."""
+    size: int
+    digest: str | None
+    """The digest of the artifact; None if the delta does not pay, so that it is not pushed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PulledRow:
+    """An image path that a delta made, or with `--dry-run` would make."""
+
+    name: str
+    platform: str
+    path: str | None
+    base: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRow:
+    """An image without its image path."""
+
+    name: str
+    platform: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """The result of `nixoci delta pull`."""
+
+    present: list[str] = field(default_factory=list)
+    """Image paths that were in the store."""
+    added: list[PulledRow] = field(default_factory=list)
+    failures: list[FailedRow] = field(default_factory=list)
+
+
+@verb(
+    examples=[
+        "nixoci delta push web",
+        "nixoci delta push web --from $(readlink old) --dry-run",
+        "nixoci delta pull",
+        "nixoci delta list web --json",
+    ],
+)
+@click.argument("action", type=click.Choice([PUSH, PULL, LIST]))
+@names_argument()
+@platform_option("A platform, may be repeated; by default all that are locked.", multiple=True)
+@click.option(
+    "--from",
+    "bases",
+    type=PATH,
+    multiple=True,
+    metavar="PATH",
+    help="push: an older image path, may be repeated; by default all older ones of the image in the Nix store.",
+)
+@effort_option
+@lock_option
+@access_options
+@dry_run_option
+@json_option
+def delta(
+    *,
+    action: str,
+    names: tuple[str, ...],
+    platforms: tuple[Platform, ...],
+    bases: tuple[Path, ...],
+    effort: str,
+    lock: Path,
+    access: RegistryAccess,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Push, pull or list deltas between versions of an image, which are in the image's repository.
+
+    push makes deltas from older image paths to those of all images, or of the images NAME, and pushes them beside the
+    image. The image paths have to be in the Nix store: nixoci prefetch. pull makes the image paths of the lock from
+    older ones and such deltas, and fails where there is none; nixoci prefetch does the same and fetches the layers
+    instead. list shows the deltas to the images of the lock.
+
+    A delta needs no trust: Nix takes the image path that it makes only if it has the hash in the lock.
+    """
+    if bases and action != PUSH:
+        raise click.UsageError("--from is an option of `nixoci delta push`")
+    content = read_lock(lock)
+    targets = prefetch_targets(content, names, platforms)
+    if bases and len(targets) != 1:
+        raise click.UsageError("--from needs exactly one NAME with one platform")
+    store_names = image_path_names(content)
+    context = LockContext.of(lock, access)
+    if action == PUSH:
+        rows = [
+            row
+            for target in targets
+            for row in _push(target, store_names[target.name], bases, context, Effort(effort), dry_run=dry_run)
+        ]
+        _show_pushed(rows, dry_run=dry_run, as_json=as_json)
+    elif action == LIST:
+        _show_list(
+            [row for target in targets for row in _list(target, store_names[target.name], context)], as_json=as_json
+        )
+    else:
+        done = Pulled()
+        for target in targets:
+            _pull(target, store_names, context, done, dry_run=dry_run)
+        _show_pulled(done, dry_run=dry_run, as_json=as_json)
+        if done.failures:
+            failed = ", ".join(dict.fromkeys(each.name for each in done.failures))
+            raise LockError(f"{lock}: no delta made the image paths of {failed}; run `nixoci prefetch`")
+
+
+def _repository(target: PrefetchTarget, context: LockContext) -> Reference:
+    source = context.source(target.image.reference)
+    if not isinstance(source, Reference):
+        raise DeltaError(f"image {target.name}: pinned from local files, and deltas are in registries")
+    return source
+
+
+def _push(
+    target: PrefetchTarget,
+    store_name: str,
+    bases: tuple[Path, ...],
+    context: LockContext,
+    effort: Effort,
+    *,
+    dry_run: bool,
+) -> list[DeltaRow]:
+    repository = _repository(target, context)
+    added = added_image_path(target, store_name)
+    if added is None or added.path is None:
+        raise DeltaError(
+            f"image {target.name}: its image path is not in the Nix store with the hash in the lock; run"
+            f" `nixoci prefetch {target.name}` first"
+        )
+    new = ImagePath.open(added.path)
+    older = [ImagePath.open(base.resolve()) for base in bases] or [
+        image
+        for image in image_paths_like(store_name)
+        if image.document.platform == new.document.platform
+        and image.document.manifest.digest != new.document.manifest.digest
+    ]
+    if not older:
+        raise DeltaError(f"image {target.name}: the Nix store has no older image path of it; name one with --from PATH")
+    pushed = push_deltas(new, older, repository, context.access, effort=effort, dry_run=dry_run)
+    return [
+        DeltaRow(
+            name=target.name,
+            platform=target.platform,
+            kind="nixoci",
+            base=str(each.base_digest),
+            base_path=str(each.base),
+            size=each.size,
+            digest=str(each.digest) if each.digest is not None else None,
+        )
+        for each in pushed
+    ]
+
+
+def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list[DeltaRow]:
+    found = find_deltas(_repository(target, context), target.locked.manifest.digest, context.access)
+    here = {image.document.manifest.digest: str(image.path) for image in image_paths_like(store_name)}
+    return [
+        DeltaRow(
+            name=target.name,
+            platform=target.platform,
+            kind=each.kind,
+            base=str(each.base),
+            base_path=here.get(each.base),
+            size=each.manifest.size,
+            digest=str(each.reference.digest),
+        )
+        for each in found
+    ]
+
+
+def _pull(
+    target: PrefetchTarget, store_names: Mapping[str, str], context: LockContext, done: Pulled, *, dry_run: bool
+) -> None:
+    store_name = store_names[target.name]
+    try:
+        there = added_image_path(target, store_name)
+        if there is not None:
+            done.present.append(str(there.path))
+            return
+        usable = usable_deltas(target, store_name, context)
+        chosen, path = usable[0].delta, None
+        if not dry_run:
+            with byte_progress(f"fetching a delta of {target.name}", chosen.manifest.size) as advance:
+                pulled = pull_first(target, store_name, usable, access=context.access, warn=warn, advance=advance)
+            if pulled is None:
+                raise DeltaError("no delta of its repository makes it; see the warnings")
+            chosen, path = pulled.delta, pulled.added.path
+    except UNREADABLE as error:
+        message = failure_reason(target.name, error)
+        done.failures.append(FailedRow(name=target.name, platform=target.platform, message=message))
+        return
+    done.added.append(
+        PulledRow(
+            name=target.name,
+            platform=target.platform,
+            path=path,
+            base=str(chosen.base),
+            size=chosen.manifest.size,
+            digest=str(chosen.reference.digest),
+        )
+    )
+
+
+def _show_pushed(rows: list[DeltaRow], *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    verb = "would push" if dry_run else "pushed"
+    for row in rows:
+        if row.digest is None:
+            click.echo(f"{row.name}: {row.platform}: no delta from {row.base_path}: it has {decimal(row.size)}")
+        else:
+            click.echo(f"{row.name}: {row.platform}: {verb} a delta of {decimal(row.size)} from {row.base_path}")
+
+
+def _show_list(rows: list[DeltaRow], *, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(
+            ["name", "platform", "kind", "size", "from", "image path"],
+            [
+                [row.name, row.platform, row.kind, decimal(row.size), row.base, row.base_path or "not here"]
+                for row in rows
+            ],
+        )
+
+
+def _show_pulled(done: Pulled, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+    else:
+        for path in done.present:
+            click.echo(f"already there {path}")
+        for row in done.added:
+            what = "would be made" if dry_run else f"{row.path}"
+            click.echo(f"{row.name}: {row.platform}: {what} by a delta of {decimal(row.size)} from {row.base}")
+    for failure in done.failures:
+        warn(f"image {failure.name}, {failure.platform}: {failure.message}")

@@ -1,0 +1,158 @@
+"""The manifest and the config of a delta's artifact (docs/registry-deltas.md, Layout)."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from nixoci.delta.format.model import NEWEST
+from nixoci.document import dump, parse
+from nixoci.errors import BlobError, DeltaError, DocumentError
+from nixoci.image_path import FORMAT_VERSION
+from nixoci.oci.digest import Digest
+from nixoci.oci.media_types import OCI_MANIFEST
+from nixoci.oci.model import Descriptor
+
+ARTIFACT_TYPE = "application/vnd.nixoci.delta.v1"
+CONFIG_TYPE = "application/vnd.nixoci.delta.config.v1+json"
+STREAM_TYPE = "application/vnd.nixoci.delta.stream"
+
+BASE = "nixoci.delta.base"
+"""Annotation: the digest of the manifest of the image that the delta starts from."""
+EXTRACTION_FORMAT = "nixoci.delta.extraction-format"
+"""Annotation: the version of the extraction format of both images."""
+STREAM_FORMAT = "nixoci.delta.stream-format"
+"""Annotation: the version of the delta format of the stream."""
+
+_CONFIG_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactManifest:
+    """The manifest of an artifact that refers to an image (image-spec manifest.md)."""
+
+    schema_version: int
+    config: Descriptor
+    layers: list[Descriptor]
+    subject: Descriptor
+    artifact_type: str
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: bytes, *, what: str) -> Self:
+        """Read a manifest; `what` names it in errors.
+
+        Raises:
+            DeltaError: Not the manifest of an artifact with a subject.
+        """
+        try:
+            return parse(cls, text, what=what)
+        except DocumentError as error:
+            raise DeltaError(f"{error}; it is no delta") from error
+
+    @property
+    def size(self) -> int:
+        """The bytes of the config and the layers."""
+        return sum(max(blob.size, 0) for blob in (self.config, *self.layers))
+
+    @property
+    def base(self) -> Digest | None:
+        """The manifest of the image that a delta of nixoci starts from; None for another kind of artifact."""
+        return base_of(self.annotations)
+
+    def stream(self, *, what: str) -> Descriptor:
+        """Return the descriptor of the delta in an artifact of nixoci that this nixoci can apply.
+
+        Raises:
+            DeltaError: It is none, or needs another nixoci.
+        """
+        formats = (self.annotations.get(EXTRACTION_FORMAT), self.annotations.get(STREAM_FORMAT))
+        if formats[0] != str(FORMAT_VERSION):
+            raise DeltaError(f"{what}: its extraction format is {formats[0]}, this nixoci has {FORMAT_VERSION}")
+        if formats[1] not in {str(version + 1) for version in range(NEWEST)}:
+            raise DeltaError(f"{what}: its delta format is {formats[1]}, this nixoci reads up to {NEWEST}; update it")
+        if [layer.media_type for layer in self.layers] != [STREAM_TYPE]:
+            raise DeltaError(f"{what}: it has not the one layer of a delta; push it again")
+        return self.layers[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaConfig:
+    """The config of the artifact: the texts of the new image that are in its image.json, and its warnings."""
+
+    version: int
+    manifest: str
+    config: str
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, text: bytes, *, what: str) -> Self:
+        """Read a config; `what` names it in errors.
+
+        Raises:
+            DeltaError: Not a config, or one of another version.
+        """
+        try:
+            document = parse(cls, text, what=what, strict=True)
+        except DocumentError as error:
+            raise DeltaError(f"{error}; push the delta again") from error
+        if document.version != _CONFIG_VERSION:
+            raise DeltaError(f"{what}: version {document.version}, this nixoci reads {_CONFIG_VERSION}; update it")
+        return document
+
+    @classmethod
+    def of(cls, *, manifest: str, config: str, warnings: list[str]) -> Self:
+        """Return the config for the new image's texts."""
+        return cls(version=_CONFIG_VERSION, manifest=manifest, config=config, warnings=warnings)
+
+    def render(self) -> bytes:
+        """Return its text."""
+        return dump(self).encode()
+
+
+def base_of(annotations: dict[str, str]) -> Digest | None:
+    """Return the base that annotations of an artifact of nixoci name; None without a digest of the kind."""
+    named = annotations.get(BASE, "")
+    try:
+        return Digest.parse(named)
+    except BlobError:
+        return None
+
+
+def render_manifest(
+    *, subject: Descriptor, base: Digest, config: Descriptor, stream: Descriptor, stream_format: int
+) -> bytes:
+    """Return the text of the manifest of a delta's artifact."""
+    return render_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": ARTIFACT_TYPE,
+            "config": descriptor_json(config),
+            "layers": [descriptor_json(stream)],
+            "subject": descriptor_json(subject),
+            "annotations": {
+                BASE: str(base),
+                EXTRACTION_FORMAT: str(FORMAT_VERSION),
+                STREAM_FORMAT: str(stream_format),
+            },
+        }
+    )
+
+
+def descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
+    """Return the JSON value of a descriptor."""
+    value: dict[str, Any] = {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }
+    if descriptor.artifact_type:
+        value["artifactType"] = descriptor.artifact_type
+    if descriptor.annotations:
+        value["annotations"] = descriptor.annotations
+    return value
+
+
+def render_json(value: Any) -> bytes:
+    """Return JSON as registries have it: compact, in the order of its keys."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

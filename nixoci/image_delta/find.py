@@ -1,0 +1,101 @@
+"""The deltas to an image that its repository has, and the images on this machine that they may start from."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nixoci.delta.pairing import package_name
+from nixoci.errors import DeltaError, StoreError
+from nixoci.image_delta.artifact import ARTIFACT_TYPE, ArtifactManifest, base_of
+from nixoci.image_path import DOCUMENT, ImagePath
+from nixoci.nix_store import commands as nix
+from nixoci.nix_store.path import HASH_PART_DIGITS, STORE_DIR, STORE_PATH
+from nixoci.oci.digest import Digest
+from nixoci.oci.model import Descriptor
+from nixoci.oci.reference import Reference
+from nixoci.oci.referrers import list_referrers
+from nixoci.oci.registry import RegistryAccess, read_tagged
+
+Kind = Literal["nixoci", "oci-delta"]
+"""The kind of a delta: of nixoci, or of containers/oci-delta."""
+
+KINDS: Mapping[str, Kind] = {ARTIFACT_TYPE: "nixoci"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDelta:
+    """A delta in a repository.
+
+    Attributes:
+        kind: Its kind.
+        reference: The artifact.
+        manifest: Its manifest.
+        base: The manifest's digest of the image that it starts from.
+    """
+
+    kind: Kind
+    reference: Reference
+    manifest: ArtifactManifest
+    base: Digest
+
+
+def image_paths_like(store_name: str) -> list[ImagePath]:
+    """Return the valid image paths in the Nix store whose name differs from `store_name` at most in the version.
+
+    Raises:
+        ProcessError: Nix is missing or fails.
+    """
+    wanted = package_name(f"{STORE_DIR}/{'0' * HASH_PART_DIGITS}-{store_name}")
+    root = Path(STORE_DIR)
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if STORE_PATH.fullmatch(f"{STORE_DIR}/{entry.name}")]
+    like = [f"{STORE_DIR}/{name}" for name in sorted(names) if package_name(f"{STORE_DIR}/{name}") == wanted]
+    candidates = [path for path in like if Path(path, DOCUMENT).is_file()]
+    invalid = set(nix.invalid_paths(candidates)) if candidates else set()
+    found = []
+    for path in candidates:
+        with suppress(StoreError):  # another version of the format, or no image path at all
+            if path not in invalid:
+                found.append(ImagePath.open(path))
+    return found
+
+
+def find_deltas(reference: Reference, subject: Digest, access: RegistryAccess) -> list[FoundDelta]:
+    """Return the deltas to an image that its repository lists.
+
+    Args:
+        reference: An image in the repository.
+        subject: The image's manifest.
+        access: How to reach the registry.
+
+    Raises:
+        ImageError: The registry cannot be reached, or does not let the user in.
+        ProcessError: skopeo is missing.
+    """
+    found = []
+    for entry in list_referrers(reference, subject, access):
+        with suppress(DeltaError):  # an artifact of somebody else that is broken
+            delta = _found(reference, subject, entry, access)
+            if delta is not None:
+                found.append(delta)
+    return found
+
+
+def _found(reference: Reference, subject: Digest, entry: Descriptor, access: RegistryAccess) -> FoundDelta | None:
+    kind = KINDS.get(entry.artifact_type or "")
+    if kind is None:
+        return None
+    at = reference.at(entry.digest)
+    text = read_tagged(at, access)
+    if text is None:
+        return None
+    manifest = ArtifactManifest.parse(text, what=str(at))
+    base = base_of(manifest.annotations)
+    if base is None or manifest.subject.digest != subject or KINDS.get(manifest.artifact_type) != kind:
+        return None
+    return FoundDelta(kind=kind, reference=at, manifest=manifest, base=base)

@@ -1,0 +1,84 @@
+"""An artifact on disk: an OCI layout that holds its blobs, from which and to which skopeo copies it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixoci.errors import DeltaError
+from nixoci.image_delta.artifact import descriptor_json, render_json
+from nixoci.oci.digest import Digest
+from nixoci.oci.layout import REF_NAME
+from nixoci.oci.model import Descriptor
+from nixoci.oci.verify import MAX_DOCUMENT
+from nixoci.streams import Data
+
+TAG = "artifact"
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactLayout:
+    """A folder that is made when the first blob comes."""
+
+    folder: Path
+
+    def blob(self, digest: Digest) -> Path:
+        """Return the file of a blob."""
+        return self.folder / "blobs" / digest.algorithm / digest.hex
+
+    def add(self, data: bytes, media_type: str) -> Descriptor:
+        """Add a blob and return its descriptor."""
+        descriptor = Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
+        file = self.blob(descriptor.digest)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        return descriptor
+
+    def add_file(self, file: Path, digest: Digest, media_type: str) -> Descriptor:
+        """Move a file of this digest, on the same file system, into the layout and return its descriptor."""
+        descriptor = Descriptor(media_type=media_type, digest=digest, size=file.stat().st_size)
+        blob = self.blob(digest)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(blob)
+        return descriptor
+
+    def choose(self, descriptor: Descriptor) -> None:
+        """Make the manifest or index of this descriptor the one that `TAG` names."""
+        (self.folder / "oci-layout").write_bytes(_LAYOUT)
+        entry = {**descriptor_json(descriptor), "annotations": {REF_NAME: TAG}}
+        (self.folder / "index.json").write_bytes(render_json({"schemaVersion": 2, "manifests": [entry]}))
+
+    def read(self, descriptor: Descriptor, *, what: str) -> bytes:
+        """Return a small blob, such as a config.
+
+        Raises:
+            DeltaError: It is missing or large.
+        """
+        try:
+            with self.blob(descriptor.digest).open("rb") as file:
+                data = file.read(MAX_DOCUMENT + 1)
+        except FileNotFoundError as error:
+            raise DeltaError(f"{what}: it lacks the blob {descriptor.digest}; push the delta again") from error
+        if len(data) > MAX_DOCUMENT:
+            raise DeltaError(f"{what}: its blob {descriptor.digest} has more than {MAX_DOCUMENT} bytes")
+        return data
+
+
+class HashedFile:
+    """A new file that hashes what is written to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("xb")
+        self._hash = hashlib.sha256()
+
+    def write(self, data: Data, /) -> None:
+        """Append."""
+        self._hash.update(data)
+        self._file.write(data)
+
+    def close(self) -> Digest:
+        """Close the file and return its digest."""
+        self._file.close()
+        return Digest("sha256", self._hash.hexdigest())

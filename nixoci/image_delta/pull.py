@@ -1,0 +1,196 @@
+"""Pulling: an image path from an older one and a delta of the image's repository.
+
+Nothing in a repository is trusted: Nix takes the path only if it has the hash that is locked.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from nixoci.delta.format.stream import DeltaReader
+from nixoci.delta.rebuild import Rebuilder
+from nixoci.delta.spool import spool
+from nixoci.document import dump
+from nixoci.errors import DeltaError, NixociError, StoreError
+from nixoci.extraction import image_document
+from nixoci.image_delta.artifact import DeltaConfig
+from nixoci.image_delta.contents import PARTS, Part, bases_on_disk, image_nar_size, kept_part, write_image_nar
+from nixoci.image_delta.find import FoundDelta, find_deltas, image_paths_like
+from nixoci.image_delta.layout import ArtifactLayout
+from nixoci.image_path import ImagePath
+from nixoci.lock.context import LockContext
+from nixoci.lock.names import podman_name
+from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget
+from nixoci.nix_store.content_address import addressed_path, nar_address
+from nixoci.nix_store.path import PathInfo, store_path_name
+from nixoci.nix_store.registration import registration
+from nixoci.oci.model import Platform
+from nixoci.oci.reference import Reference
+from nixoci.oci.registry import RegistryAccess, fetch_artifact
+from nixoci.oci.resolve import resolve_image
+from nixoci.oci.sources import BlobsSource, open_source
+from nixoci.progress import Advance, folder_growth, ignore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsableDelta:
+    """A delta to an image, and the image path on this machine that it starts from."""
+
+    delta: FoundDelta
+    base: ImagePath
+
+
+def usable_deltas(target: PrefetchTarget, store_name: str, context: LockContext) -> list[UsableDelta]:
+    """Return the deltas by which this machine can make the image path of an image, the smallest first.
+
+    Args:
+        target: The image.
+        store_name: The name of its derivation, from `image_path_names`.
+        context: The lock's place.
+
+    Raises:
+        DeltaError: There is none; the message says why.
+        ImageError: The registry cannot be reached, or does not let the user in.
+        ProcessError: Nix or skopeo is missing or fails.
+    """
+    source = context.source(target.image.reference)
+    if not isinstance(source, Reference):
+        raise DeltaError(f"image {target.name}: pinned from local files, and deltas are in registries")
+    if target.nar_hash is None:
+        raise DeltaError(
+            f"image {target.name}: no hash of its image path is locked, by which a delta is checked; take a lock in"
+            f" which `nixoci prefetch {target.name}` has pinned it"
+        )
+    bases = {image.document.manifest.digest: image for image in image_paths_like(store_name)}
+    if not bases:
+        raise DeltaError(f"image {target.name}: the Nix store has no older image path of it, from which a delta starts")
+    download = sum(layer.size for layer in target.locked.layers)
+    found = find_deltas(source, target.locked.manifest.digest, context.access)
+    usable = [one for one in found if one.base in bases and one.manifest.size < download]
+    if not usable:
+        raise DeltaError(
+            f"image {target.name}: {source.repository} has no delta to it from an image path that is here;"
+            f" `nixoci delta list {target.name}` shows all"
+        )
+    ordered = sorted(usable, key=lambda one: one.manifest.size)
+    return [UsableDelta(delta=one, base=bases[one.base]) for one in ordered]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PulledImage:
+    """An image path that a delta made."""
+
+    added: AddedImagePath
+    delta: FoundDelta
+
+
+def pull_first(
+    target: PrefetchTarget,
+    store_name: str,
+    deltas: Sequence[UsableDelta],
+    *,
+    access: RegistryAccess,
+    warn: Callable[[str], None],
+    advance: Advance = ignore,
+) -> PulledImage | None:
+    """Pull the first of several deltas that makes the image path; None if none of them does.
+
+    Args:
+        target: The image, with a locked hash.
+        store_name: The name of its derivation, from `image_path_names`.
+        deltas: The deltas, from `usable_deltas`.
+        access: How to reach the registry.
+        warn: Called with a message for each delta that does not make it.
+        advance: Called with the bytes of artifacts as they arrive.
+    """
+    for usable in deltas:
+        try:
+            added = pull_delta(target, store_name, usable, access=access, advance=advance)
+        except NixociError as error:
+            warn(f"image {target.name}: the delta {usable.delta.reference} is not used: {error}")
+        else:
+            return PulledImage(added=added, delta=usable.delta)
+    return None
+
+
+def pull_delta(
+    target: PrefetchTarget,
+    store_name: str,
+    usable: UsableDelta,
+    *,
+    access: RegistryAccess,
+    advance: Advance = ignore,
+) -> AddedImagePath:
+    """Fetch a delta, make the image path of an image from it, and add that to the Nix store.
+
+    The path has no garbage collector root.
+
+    Args:
+        target: The image, with a locked hash.
+        store_name: The name of its derivation, from `image_path_names`.
+        usable: The delta and its base.
+        access: How to reach the registry.
+        advance: Called with the bytes of the artifact as they arrive.
+
+    Raises:
+        DeltaError: The delta is damaged or hostile, or makes another image path.
+        StoreError: Nix does not take the path.
+        ImageError: The registry cannot be reached, or the delta is of another image.
+        ProcessError: Nix or skopeo is missing or fails.
+    """
+    delta, base = usable.delta, usable.base
+    what = str(delta.reference)
+    nar_hash = target.nar_hash
+    if nar_hash is None:
+        raise DeltaError(f"image {target.name}: no hash of its image path is locked, so no delta can be checked")
+    address = nar_address(nar_hash.hash)
+    path = addressed_path(address, name=store_name, references=(), to_itself=False)
+    info = PathInfo(path=path, nar_hash=nar_hash.hash, nar_size=0, content_address=address)
+    stream = delta.manifest.stream(what=what)
+    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+        layout = ArtifactLayout(Path(folder))
+        with folder_growth(layout.folder, delta.manifest.size, advance):
+            fetch_artifact(delta.reference, access, layout.folder)
+        config = DeltaConfig.parse(layout.read(delta.manifest.config, what=what), what=what)
+        document = _image_document(target, config, layout.folder)
+        _add(info, document, layout.blob(stream.digest), base.path, what)
+    return AddedImagePath(nar_hash=nar_hash, path=info.path)
+
+
+def _image_document(target: PrefetchTarget, config: DeltaConfig, folder: Path) -> bytes:
+    """Return the image.json of an image, whose manifest and config are checked against the lock."""
+    files = {}
+    for blob, text in ((target.locked.manifest, config.manifest), (target.locked.config, config.config)):
+        files[blob.digest] = folder / blob.digest.hex
+        files[blob.digest].write_text(text, encoding="utf-8")
+    with open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source:
+        image = resolve_image(source, Platform.parse(target.platform))
+    document = image_document(
+        image,
+        name=target.name,
+        reference=podman_name(target.name, target.image.reference),
+        digest=target.image.digest,
+        warnings=config.warnings,
+    )
+    return dump(document).encode()
+
+
+def _add(info: PathInfo, document: bytes, stream: Path, base: Path, what: str) -> None:
+    """Rebuild an image path from a delta and its base while Nix takes it; `info` has all but the size."""
+    with spool() as folder, stream.open("rb") as opened, registration(store=None) as nix:
+        if str(base) not in nix.valid([str(base)]):
+            raise StoreError(f"{base}: not in the Nix store any more")
+        reader = DeltaReader(opened.read, what=what)
+        header = reader.header()
+        rebuilder = Rebuilder(reader, header, bases_on_disk(header, base), folder)
+        made = {store_path_name(each.path): each for each in header.paths}
+        parts = [
+            Part(nar_size=made[name].nar_size, write=partial(rebuilder.write, made[name]))
+            if name in made
+            else kept_part(base, name)
+            for name in PARTS
+        ]
+        sized = replace(info, nar_size=image_nar_size(document, parts))
+        nix.add(sized, lambda out: write_image_nar(out, document, parts))

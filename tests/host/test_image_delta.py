@@ -1,0 +1,202 @@
+"""Deltas between versions of an image, in a real registry beside the image."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nixoci.image_delta.artifact import ARTIFACT_TYPE
+from nixoci.oci.digest import Digest
+from nixoci.oci.referrers import referrers_tag
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
+from tests.host.registry import PASSWORD, USER, Registry
+from tests.host.test_lock import layer_requests, nixoci, read
+from tests.host.test_nix import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.host.images import Image, Pair
+
+PLATFORM = "linux/amd64"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    """A machine for these tests alone, which delete image paths."""
+    with Machine(binds={images_dir(): INSIDE}) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="module")
+def registry(machine: Machine) -> Iterator[Registry]:
+    with Registry(machine) as running:
+        yield running
+
+
+class Deployment:
+    """A lock of one image on a machine, whose tag in a registry moves."""
+
+    def __init__(self, machine: Machine, registry: Registry, folder: str, *, name: str, repository: str) -> None:
+        self.machine, self.registry, self.folder, self.name = machine, registry, folder, name
+        self.reference = f"{registry.host}/{repository}:1"
+        machine.run(["mkdir", "--parents", folder])
+
+    def serve(self, image: Image) -> None:
+        """Let the tag name an image."""
+        login = [f"--dest-creds={self.registry.credentials}"] if self.registry.credentials else []
+        copy = ["skopeo", "copy", "--quiet", *login, image.inside, f"docker://{self.reference}"]
+        self.machine.run(copy, timeout=300)
+
+    def run(self, *arguments: str) -> str:
+        return nixoci(self.machine, self.folder, *arguments)
+
+    def prefetch(self) -> str:
+        """Return the image path that the lock has, in the store."""
+        (pinned,) = json.loads(self.run("prefetch", "--json"))["narHashes"]
+        path: str = pinned["path"]
+        return path
+
+    def locked(self) -> dict[str, Any]:
+        entry: dict[str, Any] = read(self.machine, self.folder)[self.name]
+        return entry
+
+    def forget(self, path: str) -> None:
+        self.machine.run(["nix-store", "--delete", path])
+
+
+@pytest.fixture
+def updated(
+    machine: Machine, registry: Registry, images: dict[str, Pair], request: pytest.FixtureRequest
+) -> Iterator[tuple[Deployment, str, str]]:
+    """An image before and after an update, both in the store; the lock has the new one."""
+    name = request.node.name.split("[")[0].replace("_", "-")
+    made = Deployment(machine, registry, f"/root/{name}", name="web", repository=name)
+    pair = images["redis"]
+    made.serve(pair.old)
+    made.run("add", made.reference, "--name", "web")
+    old = made.prefetch()
+    made.serve(pair.new)
+    made.run("update")
+    new = made.prefetch()
+    assert old != new
+    yield made, old, new
+    machine.run(["nix-store", "--delete", old, new], check=False)
+
+
+def fallback(deployment: Deployment) -> list[dict[str, Any]]:
+    """Return the entries of the tag that lists referrers."""
+    subject = Digest.parse(deployment.locked()["platforms"][PLATFORM]["manifest"]["digest"])
+    repository = deployment.reference.rpartition(":")[0]
+    tag = f"docker://{repository}:{referrers_tag(subject)}"
+    index = json.loads(deployment.machine.run(["skopeo", "inspect", "--raw", tag]).stdout)
+    entries: list[dict[str, Any]] = index["manifests"]
+    return entries
+
+
+def test_an_update_comes_as_a_delta(updated: tuple[Deployment, str, str]) -> None:
+    web, old, new = updated
+    (pushed,) = json.loads(web.run("delta", "push", "web", "--json"))
+    assert pushed["basePath"] == old
+    layers = web.locked()["platforms"][PLATFORM]["layers"]
+    assert pushed["size"] < sum(layer["size"] for layer in layers) / 20
+    (entry,) = fallback(web)
+    assert (entry["artifactType"], entry["digest"]) == (ARTIFACT_TYPE, pushed["digest"])
+    web.forget(new)
+    web.registry.clear()
+    assert web.prefetch() == new
+    asked = web.registry.requests()
+    assert any(pushed["digest"] in request.path for request in asked)
+    assert layer_requests(asked, web.locked()) == []
+    web.machine.run(["nix-store", "--verify-path", new])
+    web.run("generate", "--output", "default.nix")
+    web.registry.clear()
+    assert build(web.machine, web.folder, "images.web") == [new]
+    assert layer_requests(web.registry.requests(), web.locked()) == []
+
+
+def test_a_delta_serves_locks_that_name_the_image_otherwise(
+    updated: tuple[Deployment, str, str], machine: Machine, registry: Registry, images: dict[str, Pair]
+) -> None:
+    web, _, _ = updated
+    web.run("delta", "push", "web")
+    repository = web.reference.rpartition("/")[2].partition(":")[0]
+    other = Deployment(machine, registry, "/root/other", name="cache", repository=repository)
+    other.serve(images["redis"].old)
+    other.run("add", other.reference, "--name", "cache")
+    other.prefetch()
+    other.serve(images["redis"].new)
+    other.run("update")
+    new = other.prefetch()
+    other.forget(new)
+    assert "already there" not in other.run("delta", "pull")
+    assert other.prefetch() == new
+    machine.run(["nix-store", "--verify-path", new])
+
+
+def test_pushing_again_lists_a_delta_once(updated: tuple[Deployment, str, str]) -> None:
+    web, old, _ = updated
+    first = json.loads(web.run("delta", "push", "web", "--from", old, "--json"))
+    assert json.loads(web.run("delta", "push", "--json")) == first
+    assert len(fallback(web)) == 1
+    (found,) = json.loads(web.run("delta", "list", "--json"))
+    assert found == first[0]
+
+
+def test_a_dry_run_pushes_and_pulls_nothing(updated: tuple[Deployment, str, str]) -> None:
+    web, _, new = updated
+    web.registry.clear()
+    web.run("delta", "push", "web", "--dry-run")
+    assert not [request for request in web.registry.requests() if request.method not in {"GET", "HEAD"}]
+    web.run("delta", "push", "web")
+    web.forget(new)
+    web.registry.clear()
+    (row,) = json.loads(web.run("delta", "pull", "--dry-run", "--json"))["added"]
+    (pinned,) = json.loads(web.run("prefetch", "--dry-run", "--json"))["narHashes"]
+    assert pinned["deltaSize"] == row["size"]
+    assert "/blobs/" not in "".join(request.path for request in web.registry.requests())
+    assert web.machine.run(["nix-store", "--check-validity", new], check=False).returncode
+
+
+def test_a_delta_that_makes_something_else_is_not_used(
+    updated: tuple[Deployment, str, str], images: dict[str, Pair]
+) -> None:
+    """The base of the name that the delta needs holds another tree: here because its file was damaged."""
+    web, old, new = updated
+    web.run("delta", "push", "web")
+    web.forget(new)
+    file = f"{old}/rootfs/etc/debian_version"
+    web.machine.run(["chmod", "u+w", file])
+    web.machine.run(["tee", file], input="damaged\n")
+    done = web.machine.run(["nixoci", "delta", "pull"], cwd=web.folder, check=False)
+    assert done.returncode == 1
+    assert "is not used" in done.stderr
+    assert web.machine.run(["nix-store", "--check-validity", new], check=False).returncode
+    done = web.machine.run(["nixoci", "prefetch"], cwd=web.folder, timeout=300)
+    assert done.stderr.startswith("warning: image web: the delta ")
+    assert done.stderr.count("\n") == 1
+    assert new in done.stdout
+    web.machine.run(["nix-store", "--verify-path", new])
+
+
+def test_a_registry_with_a_password(machine: Machine, images: dict[str, Pair]) -> None:
+    with Registry(machine, port=5003, auth=True) as private:
+        web = Deployment(machine, private, "/root/private", name="web", repository="private")
+        login = ["skopeo", "login", f"--authfile={web.folder}/auth.json", f"--username={USER}", "--password-stdin"]
+        machine.run([*login, "--tls-verify=false", private.host], input=PASSWORD)
+        web.serve(images["redis"].old)
+        web.run("add", web.reference, "--authfile", "auth.json")
+        json.loads(web.run("prefetch", "--authfile", "auth.json", "--json"))
+        web.serve(images["redis"].new)
+        web.run("update", "--authfile", "auth.json")
+        (pinned,) = json.loads(web.run("prefetch", "--authfile", "auth.json", "--json"))["narHashes"]
+        done = machine.run(["nixoci", "delta", "push"], cwd=web.folder, check=False)
+        assert done.returncode == 1
+        assert "log in with" in done.stderr
+        web.run("delta", "push", "--authfile", "auth.json")
+        web.forget(pinned["path"])
+        web.run("delta", "pull", "--authfile", "auth.json")
+        machine.run(["nix-store", "--verify-path", pinned["path"]])
