@@ -7,7 +7,7 @@ of the Nix sandbox.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nixoci.document import dump
 from nixoci.image_path import DOCUMENT, FORMAT_VERSION, METADATA, ROOTFS, ImageDocument, LayerDocument, TextBlob
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Blob, BlobSource, Image
-from nixoci.oci.layer_stream import layer_chunks
+from nixoci.oci.layer_stream import layer_chunks, tar_chunks
 from nixoci.oci.model import ExecutionConfig
 from nixoci.output import new_directory
 from nixoci.progress import Advance, ignore
@@ -28,6 +28,9 @@ from nixoci.tree.model import Inode
 from nixoci.tree.mount_points import with_mount_points
 from nixoci.tree.tar_reader import SaveContent, TarReader
 from nixoci.tree.write import write_rootfs
+
+LayerStreams = Mapping[Digest, Callable[[], Iterator[bytes]]]
+"""Functions that give the tar streams of layers, by the digests of their blobs."""
 
 _FILE_MODE = 0o444
 _CONTENTS = ".contents"
@@ -42,6 +45,7 @@ def extract(
     reference: str | None = None,
     digest: Digest | None = None,
     limits: Limits | None = None,
+    streams: LayerStreams | None = None,
     advance: Advance = ignore,
 ) -> ImageDocument:
     """Extract an image to the new directory `dest` and return its document.
@@ -55,6 +59,7 @@ def extract(
         digest: The digest that the reference has in the registry, if it is not the source's (a Nix build has the
             manifest, not the index).
         limits: Guards against decompression bombs.
+        streams: The tar streams of layers whose blobs are not read; they must have the diff ids.
         advance: Called with the number of blob bytes that were read (see `total_bytes`).
 
     Raises:
@@ -65,7 +70,7 @@ def extract(
     with new_directory(Path(dest)) as made:
         contents = made / _CONTENTS
         save = Contents(contents).save
-        root, warnings = merge_layers(image, source, save, limits=limits or Limits(), advance=advance)
+        root, warnings = merge_layers(image, source, save, limits=limits or Limits(), streams=streams, advance=advance)
         document = image_document(image, name=name, reference=reference, digest=digest, warnings=warnings)
         with (made / METADATA).open("wb") as file:
             file.writelines(write_dump(root))
@@ -110,7 +115,13 @@ def total_bytes(image: Image) -> int:
 
 
 def merge_layers(
-    image: Image, source: BlobSource, save: SaveContent, *, limits: Limits, advance: Advance = ignore
+    image: Image,
+    source: BlobSource,
+    save: SaveContent,
+    *,
+    limits: Limits,
+    streams: LayerStreams | None = None,
+    advance: Advance = ignore,
 ) -> tuple[Inode, list[str]]:
     """Read and verify all layers; return the merged tree, and warnings about what was dropped on purpose.
 
@@ -125,7 +136,9 @@ def merge_layers(
     for layer in image.layers:
         label = str(layer.descriptor.digest)
         meter = Meter(left, limits, label)
-        with closing(layer_chunks(source, layer, advance=advance)) as chunks:
+        stream = (streams or {}).get(layer.descriptor.digest)
+        verified = layer_chunks(source, layer, advance=advance) if stream is None else tar_chunks(stream(), layer)
+        with closing(verified) as chunks:
             reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
             merger.apply(reader, layer=label)
         left = meter.left

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nixoci.errors import BlobError, PlatformError, ProcessError
-from nixoci.extraction import extract
+from nixoci.extraction import LayerStreams, extract
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedBlob, LockedImage, LockedNarHash, LockedPlatform
@@ -196,6 +196,7 @@ def add_image_path(
     store_name: str,
     *,
     folder: Path | None = None,
+    streams: LayerStreams | None = None,
     warn: Callable[[str], None],
     advance: Advance = ignore,
 ) -> AddedImagePath:
@@ -207,6 +208,7 @@ def add_image_path(
         target: The image.
         store_name: The name of its derivation, from `image_path_names`.
         folder: The folder that `fetch_blobs` has filled; by default all blobs are in the Nix store.
+        streams: The tar streams of layers whose blobs are neither there nor in the store.
         warn: Called with a message if Nix cannot add the path.
         advance: Called with the layers' bytes that were read.
 
@@ -214,7 +216,7 @@ def add_image_path(
         ImageError: The image cannot be extracted.
         ProcessError: Nix is missing, or cannot hash the path.
     """
-    with _extracted(target, store_name, folder, advance) as image_path:
+    with _extracted(target, store_name, folder, advance, streams) as image_path:
         try:
             path = nix.add_tree(image_path)
         except ProcessError as error:
@@ -262,7 +264,13 @@ def blob_path(digest: Digest) -> Path:
 
 
 @contextmanager
-def _extracted(target: PrefetchTarget, directory: str, blobs: Path | None, advance: Advance) -> Iterator[Path]:
+def _extracted(
+    target: PrefetchTarget,
+    directory: str,
+    blobs: Path | None,
+    advance: Advance,
+    streams: LayerStreams | None = None,
+) -> Iterator[Path]:
     """Extract an image to a temporary directory of this name."""
     files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
     if blobs is not None:
@@ -280,6 +288,7 @@ def _extracted(target: PrefetchTarget, directory: str, blobs: Path | None, advan
             name=target.name,
             reference=podman_name(target.name, target.image.reference),
             digest=target.image.digest,
+            streams=streams,
             advance=advance,
         )
         yield image_path

@@ -56,6 +56,27 @@ def layer_chunks(source: BlobSource, layer: Layer, *, advance: Advance = ignore)
         )
 
 
+def tar_chunks(stream: Iterator[bytes], layer: Layer) -> Generator[bytes]:
+    """Yield a layer's tar stream that was made from something else than its blob, and verify it when it ends.
+
+    Rely on nothing that was yielded until the iterator has ended without an error.
+
+    Raises:
+        BlobError: The tar stream does not have the diff id.
+    """
+    tar_hash = layer.diff_id.hasher()
+    with BackgroundCalls(_AHEAD) as hashing, closing(read_ahead(stream, _AHEAD)) as chunks:
+        for chunk in chunks:
+            hashing.call(tar_hash.update, chunk)
+            yield chunk
+        hashing.finish()
+    if tar_hash.hexdigest() != layer.diff_id.hex:
+        raise BlobError(
+            f"layer {layer.descriptor.digest}: what it was made from gives a tar stream of digest"
+            f" {layer.diff_id.algorithm}:{tar_hash.hexdigest()}, the config promises the diff id {layer.diff_id}"
+        )
+
+
 def _blob_chunks(
     file: BinaryIO, layer: Layer, hashing: BackgroundCalls, blob_hash: Hasher, advance: Advance
 ) -> Iterator[bytes]:

@@ -13,13 +13,14 @@ from nixoci.oci.referrers import referrers_tag
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import PASSWORD, USER, Registry
+from tests.host.small import small_images
 from tests.host.test_lock import layer_requests, nixoci, read
 from tests.host.test_nix import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.host.images import Image, Pair
+    from tests.host.images import Image
 
 PLATFORM = "linux/amd64"
 
@@ -70,12 +71,12 @@ class Deployment:
 
 @pytest.fixture
 def updated(
-    machine: Machine, registry: Registry, images: dict[str, Pair], request: pytest.FixtureRequest
+    machine: Machine, registry: Registry, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Deployment, str, str]]:
     """An image before and after an update, both in the store; the lock has the new one."""
     name = request.node.name.split("[")[0].replace("_", "-")
     made = Deployment(machine, registry, f"/root/{name}", name="web", repository=name)
-    pair = images["redis"]
+    pair = small_images()
     made.serve(pair.old)
     made.run("add", made.reference, "--name", "web")
     old = made.prefetch()
@@ -119,16 +120,16 @@ def test_an_update_comes_as_a_delta(updated: tuple[Deployment, str, str]) -> Non
 
 
 def test_a_delta_serves_locks_that_name_the_image_otherwise(
-    updated: tuple[Deployment, str, str], machine: Machine, registry: Registry, images: dict[str, Pair]
+    updated: tuple[Deployment, str, str], machine: Machine, registry: Registry
 ) -> None:
     web, _, _ = updated
     web.run("delta", "push", "web")
     repository = web.reference.rpartition("/")[2].partition(":")[0]
     other = Deployment(machine, registry, "/root/other", name="cache", repository=repository)
-    other.serve(images["redis"].old)
+    other.serve(small_images().old)
     other.run("add", other.reference, "--name", "cache")
     other.prefetch()
-    other.serve(images["redis"].new)
+    other.serve(small_images().new)
     other.run("update")
     new = other.prefetch()
     other.forget(new)
@@ -161,14 +162,12 @@ def test_a_dry_run_pushes_and_pulls_nothing(updated: tuple[Deployment, str, str]
     assert web.machine.run(["nix-store", "--check-validity", new], check=False).returncode
 
 
-def test_a_delta_that_makes_something_else_is_not_used(
-    updated: tuple[Deployment, str, str], images: dict[str, Pair]
-) -> None:
+def test_a_delta_that_makes_something_else_is_not_used(updated: tuple[Deployment, str, str]) -> None:
     """The base of the name that the delta needs holds another tree: here because its file was damaged."""
     web, old, new = updated
     web.run("delta", "push", "web")
     web.forget(new)
-    file = f"{old}/rootfs/etc/debian_version"
+    file = f"{old}/rootfs/etc/group"
     web.machine.run(["chmod", "u+w", file])
     web.machine.run(["tee", file], input="damaged\n")
     done = web.machine.run(["nixoci", "delta", "pull"], cwd=web.folder, check=False)
@@ -182,15 +181,15 @@ def test_a_delta_that_makes_something_else_is_not_used(
     web.machine.run(["nix-store", "--verify-path", new])
 
 
-def test_a_registry_with_a_password(machine: Machine, images: dict[str, Pair]) -> None:
+def test_a_registry_with_a_password(machine: Machine) -> None:
     with Registry(machine, port=5003, auth=True) as private:
         web = Deployment(machine, private, "/root/private", name="web", repository="private")
         login = ["skopeo", "login", f"--authfile={web.folder}/auth.json", f"--username={USER}", "--password-stdin"]
         machine.run([*login, "--tls-verify=false", private.host], input=PASSWORD)
-        web.serve(images["redis"].old)
+        web.serve(small_images().old)
         web.run("add", web.reference, "--authfile", "auth.json")
         json.loads(web.run("prefetch", "--authfile", "auth.json", "--json"))
-        web.serve(images["redis"].new)
+        web.serve(small_images().new)
         web.run("update", "--authfile", "auth.json")
         (pinned,) = json.loads(web.run("prefetch", "--authfile", "auth.json", "--json"))["narHashes"]
         done = machine.run(["nixoci", "delta", "push"], cwd=web.folder, check=False)

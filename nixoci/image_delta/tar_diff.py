@@ -1,0 +1,235 @@
+"""The format of containers/tar-diff: a tar stream, described by files of an older tree (its file-format.md).
+
+Only version 1 (`tardf1`) is read and written. Integers are those of protocol buffers, the lowest seven bits first.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import IntEnum
+
+import numpy as np
+
+from nixoci.compression import CompressionParameter, DecompressError, ZstdCompressor, decompress
+from nixoci.errors import DeltaError
+
+MEDIA_TYPE = "application/vnd.tar-diff"
+MAGIC = b"tardf1\n\0"
+
+MAX_PATH = 4096
+"""Bytes of a path; tar-diff reads no longer ones."""
+MAX_ADDED = 16 << 20
+"""Bytes of one operation `ADD`, which readers take into memory."""
+
+_BLOCK = 1 << 20
+_MAX_SIZE = (1 << 63) - 1
+_VARINT = 10
+
+
+class Op(IntEnum):
+    """An operation; all but `COPY` and `SEEK` are followed by data."""
+
+    DATA = 0
+    OPEN = 1
+    COPY = 2
+    ADD = 3
+    SEEK = 4
+
+
+ReadOld = Callable[[bytes, int, int], bytes]
+"""Returns bytes of a file of the older tree: of its path, from an offset, so many, fewer only at its end."""
+
+
+def apply_tar_diff(diff: Iterable[bytes], old: ReadOld, *, what: str) -> Iterator[bytes]:
+    """Yield the tar stream that a tar-diff describes, in pieces of at most 1 MiB.
+
+    Nothing bounds its size; whoever reads it does.
+
+    Args:
+        diff: The bytes of the tar-diff.
+        old: Reads the files of the older tree; an error that it raises for a path that is not there is passed on.
+        what: Names the tar-diff in errors.
+
+    Raises:
+        DeltaError: It is not a tar-diff, is damaged, or reads beyond a file.
+    """
+    reader = _Reader(diff, what)
+    path: bytes | None = None
+    at = 0
+    while (kind := reader.op()) is not None:
+        op, size = kind
+        if op is Op.OPEN:
+            if size > MAX_PATH:
+                raise reader.broken(f"a path of {size} bytes")
+            path, at = _clean(reader.exactly(size), reader), 0
+            continue
+        if op is Op.SEEK:
+            at = size
+            continue
+        while size:
+            count = min(size, _BLOCK)
+            if op is Op.DATA:
+                piece = reader.some(count)
+            else:
+                if path is None:
+                    raise reader.broken("it copies before it has opened a file")
+                piece = old(path, at, count)
+                if not piece:
+                    raise DeltaError(f"{what}: reads beyond the end of the old file {path.decode(errors='replace')!a}")
+                at += len(piece)
+                if op is Op.ADD:
+                    piece = _added(reader.exactly(len(piece)), piece)
+            size -= len(piece)
+            yield piece
+
+
+def _added(change: bytes, old: bytes) -> bytes:
+    return (np.frombuffer(change, np.uint8) + np.frombuffer(old, np.uint8)).tobytes()
+
+
+def _clean(path: bytes, reader: "_Reader") -> bytes:
+    """Return a relative path; tar-diff writes none with `.` and `..`."""
+    names = [name for name in path.split(b"/") if name]
+    if not names or any(name in {b".", b".."} or b"\0" in name for name in names):
+        raise reader.broken(f"the path {path[:60]!r}")
+    return b"/".join(names)
+
+
+class _Reader:
+    """Reads operations and their data."""
+
+    def __init__(self, diff: Iterable[bytes], what: str) -> None:
+        self._what = what
+        self._plain = self._inflate(iter(diff))
+        self._buffer = b""
+
+    def op(self) -> tuple[Op, int] | None:
+        """Read an operation and its size; None at the end."""
+        if not self._buffer and not self._more():
+            return None
+        number = self.exactly(1)[0]
+        if number > max(Op):
+            raise self.broken(f"operation {number}")
+        return Op(number), self._varint()
+
+    def exactly(self, count: int) -> bytes:
+        """Read exactly that many bytes."""
+        parts = []
+        while count:
+            parts.append(self.some(count))
+            count -= len(parts[-1])
+        return b"".join(parts)
+
+    def some(self, limit: int) -> bytes:
+        """Read at least one and at most `limit` bytes."""
+        if not self._buffer and not self._more():
+            raise self.broken("it ends too early")
+        part, self._buffer = self._buffer[:limit], self._buffer[limit:]
+        return part
+
+    def broken(self, found: str) -> DeltaError:
+        """Return the error about a part that no tar-diff has."""
+        return DeltaError(f"{self._what}: damaged tar-diff: {found}")
+
+    def _more(self) -> bool:
+        self._buffer = next((chunk for chunk in self._plain if chunk), b"")
+        return bool(self._buffer)
+
+    def _varint(self) -> int:
+        value = 0
+        for place in range(_VARINT):
+            byte = self.exactly(1)[0]
+            value |= (byte & 0x7F) << 7 * place
+            if byte < 0x80:
+                break
+        else:
+            raise self.broken("a number without an end")
+        if value > _MAX_SIZE:
+            raise self.broken(f"the size {value}")
+        return value
+
+    def _inflate(self, diff: Iterator[bytes]) -> Iterator[bytes]:
+        head = b""
+        while len(head) < len(MAGIC) and (more := next(diff, b"")):
+            head += more
+        if not head.startswith(MAGIC):
+            raise DeltaError(
+                f"{self._what}: starts with {head[: len(MAGIC)]!r}; expected the tar-diff format {MAGIC!r}"
+            )
+
+        def rest() -> Iterator[bytes]:
+            yield head[len(MAGIC) :]
+            yield from diff
+
+        try:
+            yield from decompress(rest())
+        except DecompressError as error:
+            raise self.broken(str(error)) from error
+
+
+class TarDiffWriter:
+    """Writes a tar-diff: operations, and `finish` at the end.
+
+    Args:
+        out: Called with the bytes.
+        level: The level of zstd.
+    """
+
+    def __init__(self, out: Callable[[bytes], object], *, level: int) -> None:
+        self._out = out
+        # a window that every decoder reads without being asked to
+        options: dict[int, int] = {CompressionParameter.compression_level: level, CompressionParameter.window_log: 23}
+        self._zstd = ZstdCompressor(options=options)
+        self._data = bytearray()
+        self._path: bytes | None = None
+        self._at = 0
+        out(MAGIC)
+
+    def data(self, data: bytes) -> None:
+        """Emit new bytes."""
+        self._data += data
+        if len(self._data) >= _BLOCK:
+            self._flush()
+
+    def copy(self, path: bytes, at: int, size: int) -> None:
+        """Emit bytes of an old file."""
+        if size:
+            self._go(path, at)
+            self._op(Op.COPY, size)
+            self._at += size
+
+    def add(self, path: bytes, at: int, change: bytes) -> None:
+        """Emit bytes of an old file, with a number added to each."""
+        for start in range(0, len(change), MAX_ADDED):
+            part = change[start : start + MAX_ADDED]
+            self._go(path, at + start)
+            self._op(Op.ADD, len(part), part)
+            self._at += len(part)
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._flush()
+        self._out(self._zstd.flush())
+
+    def _go(self, path: bytes, at: int) -> None:
+        if path != self._path:
+            self._op(Op.OPEN, len(path), path)
+            self._path, self._at = path, 0
+        if at != self._at:
+            self._op(Op.SEEK, at)
+            self._at = at
+
+    def _op(self, op: Op, size: int, data: bytes = b"") -> None:
+        self._flush()
+        self._write(op, size, data)
+
+    def _flush(self) -> None:
+        if self._data:
+            self._write(Op.DATA, len(self._data), bytes(self._data))
+            self._data.clear()
+
+    def _write(self, op: Op, size: int, data: bytes) -> None:
+        head = bytearray([op])
+        while size >= 0x80:
+            head.append(size & 0x7F | 0x80)
+            size >>= 7
+        head.append(size)
+        self._out(self._zstd.compress(bytes(head) + data))

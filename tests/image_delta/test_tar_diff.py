@@ -1,0 +1,130 @@
+"""tar-diff, read and written; tests/host runs the real program."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixoci.compression import compress
+from nixoci.errors import DeltaError
+from nixoci.image_delta.tar_diff import MAGIC, MAX_PATH, Op, TarDiffWriter, apply_tar_diff
+
+OLD = {b"usr/bin/a": bytes(range(256)) * 20, b"etc/b": b"some text", b"empty": b""}
+
+
+def read_old(path: bytes, at: int, size: int) -> bytes:
+    return OLD[path][at : at + size]
+
+
+def written(operations: list[tuple[object, ...]]) -> tuple[bytes, bytes]:
+    """Return a tar-diff of calls of the writer, and what they mean."""
+    out, meant = bytearray(), bytearray()
+    writer = TarDiffWriter(out.extend, level=3)
+    for kind, *rest in operations:
+        if kind == "data":
+            (data,) = rest
+            assert isinstance(data, bytes)
+            writer.data(data)
+            meant += data
+            continue
+        path, at, last = rest
+        assert isinstance(path, bytes)
+        assert isinstance(at, int)
+        if kind == "copy":
+            assert isinstance(last, int)
+            writer.copy(path, at, last)
+            meant += OLD[path][at : at + last]
+        else:
+            assert isinstance(last, bytes)
+            writer.add(path, at, last)
+            meant += bytes((one + other) % 256 for one, other in zip(last, OLD[path][at:], strict=False))
+    writer.finish()
+    return bytes(out), bytes(meant)
+
+
+def applied(diff: bytes, pieces: int = 1 << 16) -> bytes:
+    chunks = (diff[start : start + pieces] for start in range(0, len(diff), pieces))
+    return b"".join(apply_tar_diff(chunks, read_old, what="the diff"))
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> tuple[bytes, int, int]:
+    path = draw(st.sampled_from(sorted(OLD)))
+    at = draw(st.integers(0, len(OLD[path])))
+    return path, at, draw(st.integers(0, len(OLD[path]) - at))
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> tuple[object, ...]:
+    kind = draw(st.sampled_from(["data", "copy", "add"]))
+    if kind == "data":
+        return kind, draw(st.binary(max_size=300))
+    path, at, size = draw(ranges())
+    return kind, path, at, size if kind == "copy" else draw(st.binary(min_size=size, max_size=size))
+
+
+@given(calls=st.lists(operations(), max_size=20), pieces=st.integers(1, 500))
+def test_what_is_written_is_read(calls: list[tuple[object, ...]], pieces: int) -> None:
+    diff, meant = written(calls)
+    assert applied(diff, pieces) == meant
+
+
+def diff_of(*operations: bytes) -> bytes:
+    return MAGIC + compress(b"".join(operations))
+
+
+def test_the_example_of_the_format() -> None:
+    """Numbers are varints as in protocol buffers: 300 is AC 02."""
+    opened = bytes([Op.OPEN, 9]) + b"usr/bin/a"
+    sought = bytes([Op.SEEK, 0xAC, 0x02])
+    copied = bytes([Op.COPY, 2])
+    added = bytes([Op.ADD, 2, 0xFF, 1])
+    assert applied(diff_of(opened, sought, copied, added)) == bytes([44, 45, 45, 48])
+    assert applied(diff_of(bytes([Op.OPEN, 6]) + b"/etc/b", copied)) == b"so"
+
+
+@pytest.mark.parametrize(
+    ("diff", "says"),
+    [
+        (b"", "the diff: starts with b''; expected the tar-diff format"),
+        (b"tardf2\n\0" + compress(b""), r"the diff: starts with b'tardf2\n\x00'"),
+        (diff_of(b"\5\1x"), "the diff: damaged tar-diff: operation 5"),
+        (diff_of(b"\0\5x"), "the diff: damaged tar-diff: it ends too early"),
+        (diff_of(b"\0"), "the diff: damaged tar-diff: it ends too early"),
+        (diff_of(b"\0" + b"\xff" * 10), "the diff: damaged tar-diff: a number without an end"),
+        (diff_of(b"\2" + b"\xff" * 9 + b"\1"), "the diff: damaged tar-diff: the size 18446744073709551615"),
+        (diff_of(b"\1\xff\xff\x03"), "the diff: damaged tar-diff: a path of 65535 bytes"),
+        (diff_of(b"\2\1"), "the diff: damaged tar-diff: it copies before it has opened a file"),
+        (diff_of(b"\1\x0b../etc/pass"), "the diff: damaged tar-diff: the path b'../etc/pass'"),
+        (diff_of(b"\1\1/"), "the diff: damaged tar-diff: the path b'/'"),
+        (diff_of(b"\1\3a\0b"), r"the diff: damaged tar-diff: the path b'a\x00b'"),
+        (diff_of(b"\1\5etc/b\2\x0a"), "the diff: reads beyond the end of the old file 'etc/b'"),
+        (MAGIC + compress(b"\0\1x")[:-2], "the diff: damaged tar-diff: cannot be decompressed"),
+    ],
+)
+def test_a_damaged_one_is_refused(diff: bytes, says: str) -> None:
+    with pytest.raises(DeltaError, match=re.escape(says)):
+        applied(diff)
+
+
+@given(diff=st.binary(max_size=200), plain=st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(diff: bytes, plain: bytes) -> None:
+    for each in (diff, MAGIC + diff, diff_of(plain)):
+        with suppress(DeltaError):
+            for _ in zip(range(1000), apply_tar_diff([each], _anything, what="the diff"), strict=False):
+                pass
+
+
+def _anything(_path: bytes, at: int, size: int) -> bytes:
+    return bytes(min(size, max(0, 5000 - at)))
+
+
+def test_a_path_may_be_long() -> None:
+    path = b"x" * MAX_PATH
+    head = bytes([Op.OPEN, 0x80 | MAX_PATH & 0x7F, MAX_PATH >> 7])
+    made = apply_tar_diff([diff_of(head + path + bytes([Op.COPY, 3]))], _anything, what="the diff")
+    assert b"".join(made) == bytes(3)
