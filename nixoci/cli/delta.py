@@ -29,8 +29,8 @@ from nixoci.image_delta.push import push_deltas
 from nixoci.image_path import ImagePath
 from nixoci.lock.context import LockContext
 from nixoci.lock.failures import UNREADABLE, failure_reason
-from nixoci.lock.file import read_lock
-from nixoci.lock.prefetch import PrefetchTarget, added_image_path, prefetch_targets
+from nixoci.lock.file import exclusive_access, read_lock, write_lock
+from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, added_image_path, prefetch_targets, with_nar_hash
 from nixoci.nix_language.names import image_path_names
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
@@ -130,7 +130,7 @@ def delta(
     older ones and such deltas, and fails where there is none; nixoci prefetch does the same and fetches the layers
     instead. list shows the deltas to the images of the lock.
 
-    A delta needs no trust: Nix takes the image path that it makes only if it has the hash in the lock.
+    A delta needs no trust: the image path that it makes has the hash in the lock, or every layer has its diff id.
     """
     if bases and action != PUSH:
         raise click.UsageError("--from is an option of `nixoci delta push`")
@@ -153,8 +153,13 @@ def delta(
         )
     else:
         done = Pulled()
-        for target in targets:
-            _pull(target, store_names, context, done, dry_run=dry_run)
+        with exclusive_access(lock):
+            content = read_lock(lock)
+            for target in prefetch_targets(content, names, platforms):
+                added = _pull(target, store_names, context, done, dry_run=dry_run)
+                if added is not None and added.nar_hash != target.nar_hash:
+                    content = with_nar_hash(content, target, added.nar_hash)
+                    write_lock(lock, content)
         _show_pulled(done, dry_run=dry_run, as_json=as_json)
         if done.failures:
             failed = ", ".join(dict.fromkeys(each.name for each in done.failures))
@@ -227,35 +232,37 @@ def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list
 
 def _pull(
     target: PrefetchTarget, store_names: Mapping[str, str], context: LockContext, done: Pulled, *, dry_run: bool
-) -> None:
+) -> AddedImagePath | None:
+    """Make an image path by a delta and note the outcome; return what was added."""
     store_name = store_names[target.name]
     try:
         there = added_image_path(target, store_name)
         if there is not None:
             done.present.append(str(there.path))
-            return
+            return None
         usable = usable_deltas(target, store_name, context)
-        chosen, path = usable[0].delta, None
+        chosen, added = usable[0], None
         if not dry_run:
-            with byte_progress(f"fetching a delta of {target.name}", chosen.manifest.size) as advance:
-                pulled = pull_first(target, store_name, usable, access=context.access, warn=warn, advance=advance)
+            with byte_progress(f"fetching a delta of {target.name}", chosen.size) as advance:
+                pulled = pull_first(target, store_name, usable, context=context, warn=warn, advance=advance)
             if pulled is None:
                 raise DeltaError("no delta of its repository makes it; see the warnings")
-            chosen, path = pulled.delta, pulled.added.path
+            chosen, added = pulled.by, pulled.added
     except UNREADABLE as error:
         message = failure_reason(target.name, error)
         done.failures.append(FailedRow(name=target.name, platform=target.platform, message=message))
-        return
+        return None
     done.added.append(
         PulledRow(
             name=target.name,
             platform=target.platform,
-            path=path,
-            base=str(chosen.base),
-            size=chosen.manifest.size,
-            digest=str(chosen.reference.digest),
+            path=added.path if added is not None else None,
+            base=str(chosen.delta.base),
+            size=chosen.size,
+            digest=str(chosen.delta.reference.digest),
         )
     )
+    return added
 
 
 def _show_pushed(rows: list[DeltaRow], *, dry_run: bool, as_json: bool) -> None:

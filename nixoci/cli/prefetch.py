@@ -50,11 +50,14 @@ from nixoci.progress import Advance, byte_progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedHash:
-    """The hash of an image path that is locked now; `path` is the image path if it is in the store."""
+    """The hash of an image path that is locked now; `path` is the image path if it is in the store.
+
+    With `--dry-run`, `nar_hash` is None if only the delta will tell it.
+    """
 
     name: str
     platform: str
-    nar_hash: str
+    nar_hash: str | None
     path: str | None
     delta_size: int | None = None
     """The bytes of the delta that the image path was made from, or with `--dry-run` would be."""
@@ -132,15 +135,12 @@ def prefetch(
         targets = prefetch_targets(content, names, platforms)
         store_names = {} if no_nar_hash or no_image_paths else image_path_names(content)
         result, left = _known(targets, store_names)
-        context = LockContext.of(lock, access)
-        left = [
-            target
-            for target in left
-            if target.name not in store_names
-            or not _from_delta(target, store_names[target.name], context, result, dry_run=dry_run)
-        ]
         if not (dry_run or no_nar_hash or all(target.nar_hash for target in left)):
             check_file(lock)
+        context = LockContext.of(lock, access)
+        pulled, left = _from_deltas(left, store_names, context, result, dry_run=dry_run)
+        for target, added in pulled:
+            content = with_nar_hash(content, target, added.nar_hash)
         missing = missing_blobs(left)
         result.blobs.extend(map(str, missing))
         if not dry_run:
@@ -149,7 +149,7 @@ def prefetch(
             else:
                 extract = partial(_extract, store_names=store_names)
                 for target, added in _pin(left, missing, context, extract, result):
-                    result.nar_hashes.append(_pinned_hash(target, added))
+                    result.nar_hashes.append(_pinned_hash(target, added.nar_hash.hash, added.path))
                     content = with_nar_hash(content, target, added.nar_hash)
                 write_lock(lock, content)
     size = sum(blob.size for digest, blob in missing.items() if str(digest) in result.blobs)
@@ -169,32 +169,42 @@ def _known(
         if added is None:
             left.append(target)
         else:
-            result.nar_hashes.append(_pinned_hash(target, added))
+            result.nar_hashes.append(_pinned_hash(target, added.nar_hash.hash, added.path))
     return result, left
 
 
-def _from_delta(
-    target: PrefetchTarget, store_name: str, context: LockContext, result: Prefetched, *, dry_run: bool
-) -> bool:
-    """Add an image path by a delta, if there is one from an image path that is here; return whether it was."""
-    if target.nar_hash is None:
-        return False
-    try:
-        usable = usable_deltas(target, store_name, context)
-    except NixociError:  # no delta, or a registry that the download of layers will complain about
-        return False
-    if dry_run:
-        nar_hash, path, size = target.nar_hash.hash, None, usable[0].delta.manifest.size
-    else:
-        with byte_progress(f"fetching a delta of {target.name}", usable[0].delta.manifest.size) as advance:
-            pulled = pull_first(target, store_name, usable, access=context.access, warn=warn, advance=advance)
-        if pulled is None:
-            return False
-        nar_hash, path, size = pulled.added.nar_hash.hash, pulled.added.path, pulled.delta.manifest.size
-    result.nar_hashes.append(
-        PinnedHash(name=target.name, platform=target.platform, nar_hash=nar_hash, path=path, delta_size=size)
-    )
-    return True
+def _from_deltas(
+    targets: Sequence[PrefetchTarget],
+    store_names: Mapping[str, str],
+    context: LockContext,
+    result: Prefetched,
+    *,
+    dry_run: bool,
+) -> tuple[list[tuple[PrefetchTarget, AddedImagePath]], list[PrefetchTarget]]:
+    """Make image paths by deltas from image paths in the store; return those that were made, and the images left."""
+    done, left = [], []
+    for target in targets:
+        try:
+            usable = usable_deltas(target, store_names[target.name], context) if target.name in store_names else []
+        except NixociError:  # no delta, or a registry that the download of layers will complain about
+            usable = []
+        if not usable:
+            left.append(target)
+        elif dry_run:
+            pinned = target.nar_hash.hash if target.nar_hash is not None else None
+            result.nar_hashes.append(_pinned_hash(target, pinned, None, delta_size=usable[0].size))
+        else:
+            with byte_progress(f"fetching a delta of {target.name}", usable[0].size) as advance:
+                pulled = pull_first(
+                    target, store_names[target.name], usable, context=context, warn=warn, advance=advance
+                )
+            if pulled is None:
+                left.append(target)
+                continue
+            added = pulled.added
+            result.nar_hashes.append(_pinned_hash(target, added.nar_hash.hash, added.path, delta_size=pulled.by.size))
+            done.append((target, added))
+    return done, left
 
 
 def _add_blobs(
@@ -258,8 +268,10 @@ def _extract(
     return add_image_path(target, store_names[target.name], folder=folder, warn=warn, advance=advance)
 
 
-def _pinned_hash(target: PrefetchTarget, added: AddedImagePath) -> PinnedHash:
-    return PinnedHash(name=target.name, platform=target.platform, nar_hash=added.nar_hash.hash, path=added.path)
+def _pinned_hash(
+    target: PrefetchTarget, nar_hash: str | None, path: str | None, *, delta_size: int | None = None
+) -> PinnedHash:
+    return PinnedHash(name=target.name, platform=target.platform, nar_hash=nar_hash, path=path, delta_size=delta_size)
 
 
 def _print(result: Prefetched, size: int, *, no_nar_hash: bool, dry_run: bool, as_json: bool) -> None:
@@ -270,6 +282,7 @@ def _print(result: Prefetched, size: int, *, no_nar_hash: bool, dry_run: bool, a
         click.echo(f"blobs: {len(result.blobs)} {'would be ' if dry_run else ''}{done}, {decimal(size)}")
         for each in result.nar_hashes:
             by = f" by a delta of {decimal(each.delta_size)}" if each.delta_size is not None else ""
-            click.echo(f"{each.name}: {each.platform}: {each.nar_hash} {each.path or ''}".rstrip() + by)
+            what = " ".join(filter(None, (each.nar_hash, each.path))) or "would be made"
+            click.echo(f"{each.name}: {each.platform}: {what}{by}")
     for failure in result.failures:
         warn(f"image {failure.name}, {failure.platform}: {failure.message}")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from nixoci.delta.pairing import package_name
 from nixoci.errors import DeltaError, StoreError
+from nixoci.image_delta import oci_delta
 from nixoci.image_delta.artifact import ARTIFACT_TYPE, ArtifactManifest, base_of
 from nixoci.image_path import DOCUMENT, ImagePath
 from nixoci.nix_store import commands as nix
@@ -22,7 +23,7 @@ from nixoci.oci.registry import RegistryAccess, read_tagged
 Kind = Literal["nixoci", "oci-delta"]
 """The kind of a delta: of nixoci, or of containers/oci-delta."""
 
-KINDS: Mapping[str, Kind] = {ARTIFACT_TYPE: "nixoci"}
+KINDS: Mapping[str, Kind] = {ARTIFACT_TYPE: "nixoci", oci_delta.ARTIFACT_TYPE: "oci-delta"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +35,19 @@ class FoundDelta:
         reference: The artifact.
         manifest: Its manifest.
         base: The manifest's digest of the image that it starts from.
+        base_config: The config's digest of that image, if the delta tells it.
     """
 
     kind: Kind
     reference: Reference
     manifest: ArtifactManifest
     base: Digest
+    base_config: Digest | None = None
+
+    def starts_from(self, image: ImagePath) -> bool:
+        """Return whether the delta starts from an image; tools may have rewritten its manifest, but not its config."""
+        document = image.document
+        return document.manifest.digest == self.base or document.config.digest == self.base_config
 
 
 def image_paths_like(store_name: str) -> list[ImagePath]:
@@ -95,7 +103,11 @@ def _found(reference: Reference, subject: Digest, entry: Descriptor, access: Reg
     if text is None:
         return None
     manifest = ArtifactManifest.parse(text, what=str(at))
-    base = base_of(manifest.annotations)
+    if kind == "nixoci":
+        base, base_config = base_of(manifest.annotations), None
+    else:
+        base = oci_delta.digest_in(manifest.annotations, oci_delta.SOURCE)
+        base_config = oci_delta.digest_in(manifest.annotations, oci_delta.SOURCE_CONFIG)
     if base is None or manifest.subject.digest != subject or KINDS.get(manifest.artifact_type) != kind:
         return None
-    return FoundDelta(kind=kind, reference=at, manifest=manifest, base=base)
+    return FoundDelta(kind=kind, reference=at, manifest=manifest, base=base, base_config=base_config)

@@ -1,10 +1,10 @@
 """Pulling: an image path from an older one and a delta of the image's repository.
 
-Nothing in a repository is trusted: Nix takes the path only if it has the hash that is locked.
+Nothing in a repository is trusted: the path has the hash that is locked, or each of its layers has its diff id.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,18 @@ from nixoci.image_delta.artifact import DeltaConfig
 from nixoci.image_delta.contents import PARTS, Part, bases_on_disk, image_nar_size, kept_part, write_image_nar
 from nixoci.image_delta.find import FoundDelta, find_deltas, image_paths_like
 from nixoci.image_delta.layout import ArtifactLayout
+from nixoci.image_delta.oci_delta import OldFiles, described_layers, layer_streams
 from nixoci.image_path import ImagePath
 from nixoci.lock.context import LockContext
 from nixoci.lock.names import podman_name
-from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget
+from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, add_image_path, fetch_blobs, missing_blobs
 from nixoci.nix_store.content_address import addressed_path, nar_address
 from nixoci.nix_store.path import PathInfo, store_path_name
 from nixoci.nix_store.registration import registration
+from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.registry import RegistryAccess, fetch_artifact
+from nixoci.oci.registry import fetch_artifact
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
 from nixoci.progress import Advance, folder_growth, ignore
@@ -36,10 +38,11 @@ from nixoci.progress import Advance, folder_growth, ignore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsableDelta:
-    """A delta to an image, and the image path on this machine that it starts from."""
+    """A delta to an image, the image path on this machine that it starts from, and the bytes to download for it."""
 
     delta: FoundDelta
     base: ImagePath
+    size: int
 
 
 def usable_deltas(target: PrefetchTarget, store_name: str, context: LockContext) -> list[UsableDelta]:
@@ -58,24 +61,34 @@ def usable_deltas(target: PrefetchTarget, store_name: str, context: LockContext)
     source = context.source(target.image.reference)
     if not isinstance(source, Reference):
         raise DeltaError(f"image {target.name}: pinned from local files, and deltas are in registries")
-    if target.nar_hash is None:
-        raise DeltaError(
-            f"image {target.name}: no hash of its image path is locked, by which a delta is checked; take a lock in"
-            f" which `nixoci prefetch {target.name}` has pinned it"
-        )
-    bases = {image.document.manifest.digest: image for image in image_paths_like(store_name)}
-    if not bases:
+    images = image_paths_like(store_name)
+    if not images:
         raise DeltaError(f"image {target.name}: the Nix store has no older image path of it, from which a delta starts")
-    download = sum(layer.size for layer in target.locked.layers)
-    found = find_deltas(source, target.locked.manifest.digest, context.access)
-    usable = [one for one in found if one.base in bases and one.manifest.size < download]
-    if not usable:
+    missing = missing_blobs([target])
+    layers = sum(layer.size for layer in target.locked.layers if layer.digest in missing)
+    smaller = []
+    for delta in find_deltas(source, target.locked.manifest.digest, context.access):
+        base = next((image for image in images if delta.starts_from(image)), None)
+        size = download_size(target, delta, missing)
+        checkable = delta.kind != "nixoci" or target.nar_hash is not None
+        if base is not None and checkable and size < layers:
+            smaller.append(UsableDelta(delta=delta, base=base, size=size))
+    if not smaller:
+        only = "" if target.nar_hash is not None else " that needs no hash of the image path in the lock"
         raise DeltaError(
-            f"image {target.name}: {source.repository} has no delta to it from an image path that is here;"
-            f" `nixoci delta list {target.name}` shows all"
+            f"image {target.name}: {source.repository} has no delta to it{only} from an image path that is here,"
+            f" smaller than its layers; `nixoci delta list {target.name}` shows all"
         )
-    ordered = sorted(usable, key=lambda one: one.manifest.size)
-    return [UsableDelta(delta=one, base=bases[one.base]) for one in ordered]
+    return sorted(smaller, key=lambda one: one.size)
+
+
+def download_size(target: PrefetchTarget, delta: FoundDelta, missing: Collection[Digest]) -> int:
+    """Return the bytes of a delta's artifact, and of the layers that have to be fetched besides."""
+    if delta.kind == "nixoci":
+        return delta.manifest.size
+    described = described_layers(delta.manifest)
+    besides = {layer.digest: layer.size for layer in target.locked.layers if layer.digest not in described}
+    return delta.manifest.size + sum(size for digest, size in besides.items() if digest in missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +96,7 @@ class PulledImage:
     """An image path that a delta made."""
 
     added: AddedImagePath
-    delta: FoundDelta
+    by: UsableDelta
 
 
 def pull_first(
@@ -91,71 +104,72 @@ def pull_first(
     store_name: str,
     deltas: Sequence[UsableDelta],
     *,
-    access: RegistryAccess,
+    context: LockContext,
     warn: Callable[[str], None],
     advance: Advance = ignore,
 ) -> PulledImage | None:
     """Pull the first of several deltas that makes the image path; None if none of them does.
 
     Args:
-        target: The image, with a locked hash.
+        target: The image.
         store_name: The name of its derivation, from `image_path_names`.
         deltas: The deltas, from `usable_deltas`.
-        access: How to reach the registry.
+        context: The lock's place.
         warn: Called with a message for each delta that does not make it.
         advance: Called with the bytes of artifacts as they arrive.
     """
     for usable in deltas:
         try:
-            added = pull_delta(target, store_name, usable, access=access, advance=advance)
+            added = _pull(target, store_name, usable, context=context, warn=warn, advance=advance)
         except NixociError as error:
             warn(f"image {target.name}: the delta {usable.delta.reference} is not used: {error}")
         else:
-            return PulledImage(added=added, delta=usable.delta)
+            return PulledImage(added=added, by=usable)
     return None
 
 
-def pull_delta(
+def _pull(
     target: PrefetchTarget,
     store_name: str,
     usable: UsableDelta,
     *,
-    access: RegistryAccess,
-    advance: Advance = ignore,
+    context: LockContext,
+    warn: Callable[[str], None],
+    advance: Advance,
 ) -> AddedImagePath:
-    """Fetch a delta, make the image path of an image from it, and add that to the Nix store.
+    """Fetch a delta, make the image path from it, and add that to the Nix store without a garbage collector root."""
+    delta = usable.delta
+    if delta.kind == "nixoci":
+        delta.manifest.stream(what=str(delta.reference))  # one that needs another nixoci is not worth its download
+    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+        layout = ArtifactLayout(Path(folder) / "artifact")
+        with folder_growth(layout.folder, delta.manifest.size, advance):
+            fetch_artifact(delta.reference, context.access, layout.folder)
+        if delta.kind == "nixoci":
+            return _from_contents(target, store_name, usable, layout)
+        described = described_layers(delta.manifest)
+        blobs = {digest: blob for digest, blob in missing_blobs([target]).items() if digest not in described}
+        fetch_blobs(target, blobs, Path(folder), context=context, advance=advance)
+        with OldFiles(usable.base.rootfs) as old:
+            streams = layer_streams(delta.manifest, layout, old, what=str(delta.reference))
+            return add_image_path(target, store_name, folder=Path(folder), streams=streams, warn=warn)
 
-    The path has no garbage collector root.
 
-    Args:
-        target: The image, with a locked hash.
-        store_name: The name of its derivation, from `image_path_names`.
-        usable: The delta and its base.
-        access: How to reach the registry.
-        advance: Called with the bytes of the artifact as they arrive.
-
-    Raises:
-        DeltaError: The delta is damaged or hostile, or makes another image path.
-        StoreError: Nix does not take the path.
-        ImageError: The registry cannot be reached, or the delta is of another image.
-        ProcessError: Nix or skopeo is missing or fails.
-    """
-    delta, base = usable.delta, usable.base
-    what = str(delta.reference)
+def _from_contents(
+    target: PrefetchTarget, store_name: str, usable: UsableDelta, layout: ArtifactLayout
+) -> AddedImagePath:
+    """Make an image path from a delta of nixoci: Nix takes it only if it has the hash that is locked."""
+    what = str(usable.delta.reference)
+    manifest = usable.delta.manifest
     nar_hash = target.nar_hash
     if nar_hash is None:
         raise DeltaError(f"image {target.name}: no hash of its image path is locked, so no delta can be checked")
     address = nar_address(nar_hash.hash)
     path = addressed_path(address, name=store_name, references=(), to_itself=False)
     info = PathInfo(path=path, nar_hash=nar_hash.hash, nar_size=0, content_address=address)
-    stream = delta.manifest.stream(what=what)
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
-        layout = ArtifactLayout(Path(folder))
-        with folder_growth(layout.folder, delta.manifest.size, advance):
-            fetch_artifact(delta.reference, access, layout.folder)
-        config = DeltaConfig.parse(layout.read(delta.manifest.config, what=what), what=what)
-        document = _image_document(target, config, layout.folder)
-        _add(info, document, layout.blob(stream.digest), base.path, what)
+    stream = layout.blob(manifest.stream(what=what).digest)
+    config = DeltaConfig.parse(layout.read(manifest.config, what=what), what=what)
+    _add(info, _image_document(target, config, layout.folder), stream, usable.base.path, what)
     return AddedImagePath(nar_hash=nar_hash, path=info.path)
 
 
