@@ -1,5 +1,6 @@
 """`nixoci delta`: deltas between versions of an image in the image's repository."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,21 +24,44 @@ from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.delta.effort import Effort
 from nixoci.errors import DeltaError, LockError
-from nixoci.image_delta.find import find_deltas, image_paths_like
+from nixoci.image_delta.find import KINDS, Kind, find_deltas, image_paths_like
+from nixoci.image_delta.make import make_contents_delta, make_oci_delta
 from nixoci.image_delta.pull import pull_first, usable_deltas
 from nixoci.image_delta.push import push_deltas
 from nixoci.image_path import ImagePath
 from nixoci.lock.context import LockContext
 from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
-from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, added_image_path, prefetch_targets, with_nar_hash
+from nixoci.lock.prefetch import (
+    AddedImagePath,
+    PrefetchTarget,
+    added_image_path,
+    fetch_blobs,
+    missing_blobs,
+    open_blobs,
+    prefetch_targets,
+    with_nar_hash,
+)
 from nixoci.nix_language.names import image_path_names
+from nixoci.oci.image import Image
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import RegistryAccess
+from nixoci.oci.resolve import resolve_image
 from nixoci.progress import byte_progress
 
 PUSH, PULL, LIST = "push", "pull", "list"
+
+OWN: Kind = "nixoci"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """The options of `nixoci delta push`."""
+
+    kind: Kind
+    effort: Effort
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +130,14 @@ class Pulled:
     metavar="PATH",
     help="push: an older image path, may be repeated; by default all older ones of the image in the Nix store.",
 )
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(KINDS.values())),
+    default=OWN,
+    show_default=True,
+    help="push: the format; of oci-delta are larger, and podman and bootc read them.",
+)
 @effort_option
 @lock_option
 @access_options
@@ -117,6 +149,7 @@ def delta(
     names: tuple[str, ...],
     platforms: tuple[Platform, ...],
     bases: tuple[Path, ...],
+    kind: Kind,
     effort: str,
     lock: Path,
     access: RegistryAccess,
@@ -126,7 +159,8 @@ def delta(
     """Push, pull or list deltas between versions of an image, which are in the image's repository.
 
     push makes deltas from older image paths to those of all images, or of the images NAME, and pushes them beside the
-    image. The image paths have to be in the Nix store: nixoci prefetch. pull makes the image paths of the lock from
+    image. The image paths have to be in the Nix store: nixoci prefetch. For --format oci-delta only the older ones have
+    to be there. pull makes the image paths of the lock from
     older ones and such deltas, and fails where there is none; nixoci prefetch does the same and fetches the layers
     instead. list shows the deltas to the images of the lock.
 
@@ -141,11 +175,8 @@ def delta(
     store_names = image_path_names(content)
     context = LockContext.of(lock, access)
     if action == PUSH:
-        rows = [
-            row
-            for target in targets
-            for row in _push(target, store_names[target.name], bases, context, Effort(effort), dry_run=dry_run)
-        ]
+        how = _How(kind=kind, effort=Effort(effort), dry_run=dry_run)
+        rows = [row for target in targets for row in _push(target, store_names[target.name], bases, how, context)]
         _show_pushed(rows, dry_run=dry_run, as_json=as_json)
     elif action == LIST:
         _show_list(
@@ -174,36 +205,26 @@ def _repository(target: PrefetchTarget, context: LockContext) -> Reference:
 
 
 def _push(
-    target: PrefetchTarget,
-    store_name: str,
-    bases: tuple[Path, ...],
-    context: LockContext,
-    effort: Effort,
-    *,
-    dry_run: bool,
+    target: PrefetchTarget, store_name: str, bases: tuple[Path, ...], how: _How, context: LockContext
 ) -> list[DeltaRow]:
     repository = _repository(target, context)
-    added = added_image_path(target, store_name)
-    if added is None or added.path is None:
-        raise DeltaError(
-            f"image {target.name}: its image path is not in the Nix store with the hash in the lock; run"
-            f" `nixoci prefetch {target.name}` first"
-        )
-    new = ImagePath.open(added.path)
-    older = [ImagePath.open(base.resolve()) for base in bases] or [
-        image
-        for image in image_paths_like(store_name)
-        if image.document.platform == new.document.platform
-        and image.document.manifest.digest != new.document.manifest.digest
-    ]
-    if not older:
-        raise DeltaError(f"image {target.name}: the Nix store has no older image path of it; name one with --from PATH")
-    pushed = push_deltas(new, older, repository, context.access, effort=effort, dry_run=dry_run)
+    new = _new_image_path(target, store_name) if how.kind == OWN else None
+    needed = [target.locked.manifest, target.locked.config] if new is not None else target.blobs
+    missing = {digest: blob for digest, blob in missing_blobs([target]).items() if blob in needed}
+    with tempfile.TemporaryDirectory(prefix="nixoci-") as name:
+        folder = Path(name)
+        with byte_progress(f"fetching {target.name}", sum(blob.size for blob in missing.values())) as advance:
+            fetch_blobs(target, missing, folder, context=context, advance=advance)
+        with open_blobs(target, folder) as source:
+            image = resolve_image(source, Platform.parse(target.platform))
+            older = _older(target, image, store_name, bases)
+            make = make_oci_delta(image, source, how.effort) if new is None else make_contents_delta(new, how.effort)
+            pushed = push_deltas(image, older, make, repository, context.access, dry_run=how.dry_run)
     return [
         DeltaRow(
             name=target.name,
             platform=target.platform,
-            kind="nixoci",
+            kind=how.kind,
             base=str(each.base_digest),
             base_path=str(each.base),
             size=each.size,
@@ -211,6 +232,31 @@ def _push(
         )
         for each in pushed
     ]
+
+
+def _new_image_path(target: PrefetchTarget, store_name: str) -> ImagePath:
+    added = added_image_path(target, store_name)
+    if added is None or added.path is None:
+        raise DeltaError(
+            f"image {target.name}: its image path is not in the Nix store with the hash in the lock; run"
+            f" `nixoci prefetch {target.name}` first"
+        )
+    return ImagePath.open(added.path)
+
+
+def _older(target: PrefetchTarget, image: Image, store_name: str, bases: tuple[Path, ...]) -> list[ImagePath]:
+    """Return the image paths that are named, or those of other versions of the image in the store."""
+    if bases:
+        return [ImagePath.open(base.resolve()) for base in bases]
+    older = [
+        path
+        for path in image_paths_like(store_name)
+        if path.document.platform == image.platform
+        and path.document.manifest.digest != image.manifest.descriptor.digest
+    ]
+    if not older:
+        raise DeltaError(f"image {target.name}: the Nix store has no older image path of it; name one with --from PATH")
+    return older
 
 
 def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list[DeltaRow]:

@@ -1,6 +1,8 @@
 """An artifact on disk: an OCI layout that holds its blobs, from which and to which skopeo copies it."""
 
 import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,14 @@ class ArtifactLayout:
     def blob(self, digest: Digest) -> Path:
         """Return the file of a blob."""
         return self.folder / "blobs" / digest.algorithm / digest.hex
+
+    def new_file(self) -> Path:
+        """Return the path of a file that does not exist, beside the blobs."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
+        os.close(handle)
+        Path(name).unlink()
+        return Path(name)
 
     def add(self, data: bytes, media_type: str) -> Descriptor:
         """Add a blob and return its descriptor."""

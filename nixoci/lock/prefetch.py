@@ -21,6 +21,7 @@ from nixoci.lock.names import blob_name, podman_name
 from nixoci.nix_store import commands as nix
 from nixoci.nix_store.content_address import addressed_path, nar_address
 from nixoci.oci.digest import Digest
+from nixoci.oci.image import ImageSource
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
@@ -264,6 +265,22 @@ def blob_path(digest: Digest) -> Path:
 
 
 @contextmanager
+def open_blobs(target: PrefetchTarget, folder: Path | None = None) -> Iterator[ImageSource]:
+    """Open an image whose blobs are in the Nix store, or in the folder that `fetch_blobs` has filled.
+
+    Raises:
+        ImageError: Its manifest is in neither.
+        ProcessError: Nix is missing or fails.
+    """
+    files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
+    if folder is not None:
+        fetched = {digest: _fetched(folder, digest) for digest in files}
+        files |= {digest: file for digest, file in fetched.items() if file.exists()}
+    with open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source:
+        yield source
+
+
+@contextmanager
 def _extracted(
     target: PrefetchTarget,
     directory: str,
@@ -272,14 +289,7 @@ def _extracted(
     streams: LayerStreams | None = None,
 ) -> Iterator[Path]:
     """Extract an image to a temporary directory of this name."""
-    files = {blob.digest: blob_path(blob.digest) for blob in target.blobs}
-    if blobs is not None:
-        fetched = {digest: _fetched(blobs, digest) for digest in files}
-        files |= {digest: file for digest, file in fetched.items() if file.exists()}
-    with (
-        tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
-        open_source(BlobsSource(target.locked.manifest.digest), blobs=files) as source,
-    ):
+    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder, open_blobs(target, blobs) as source:
         image_path = Path(folder) / directory
         extract(
             resolve_image(source, Platform.parse(target.platform)),
