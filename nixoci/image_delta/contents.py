@@ -6,10 +6,12 @@ paths of their own, so that it serves every lock that pins the image; each lock'
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nixoci.delta.closure import Closure
-from nixoci.delta.format.model import Header
+from nixoci.delta.format.stream import DeltaReader
+from nixoci.delta.rebuild import Rebuilder
 from nixoci.errors import DeltaError
 from nixoci.image_path import DOCUMENT, METADATA, ROOTFS, ImagePath
 from nixoci.nix_store.content_address import addressed_path, nar_address
@@ -43,18 +45,6 @@ class ImageContents(Closure):
         return self.image / store_path_name(path)
 
 
-def bases_on_disk(header: Header, image: Path) -> list[Path]:
-    """Return the bases of a delta of an image in the image path of its base.
-
-    Raises:
-        DeltaError: The delta is not one of an image.
-    """
-    names = [store_path_name(base.path) for base in header.bases]
-    if not set(names) <= set(PARTS) or sorted(map(store_path_name, header.roots)) != sorted(PARTS):
-        raise DeltaError("its paths are not the parts of an image")
-    return [image / name for name in names]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A part of an image path that is to be written: the size of its NAR, and a function that writes its NAR."""
@@ -63,8 +53,33 @@ class Part:
     write: Callable[[Sink], object]
 
 
-def kept_part(image: Path, name: str) -> Part:
-    """Return the part of this name of an image path, which stays as it is."""
+def rebuilt_parts(reader: DeltaReader, base: Path, folder: Path) -> list[Part]:
+    """Read a delta of an image to its end, and return the parts of the new image path.
+
+    Args:
+        reader: The delta.
+        base: The image path of its base.
+        folder: A directory for the payloads.
+
+    Raises:
+        DeltaError: The delta is damaged, or not one of an image.
+        StoreError: The base lacks what the delta takes from it.
+    """
+    header = reader.header()
+    names = [store_path_name(each.path) for each in header.bases]
+    if not set(names) <= set(PARTS) or sorted(map(store_path_name, header.roots)) != sorted(PARTS):
+        raise DeltaError(f"{reader.what}: its paths are not the parts of an image; it is no delta of one")
+    rebuilder = Rebuilder(reader, header, [base / name for name in names], folder)
+    made = {store_path_name(info.path): info for info in header.paths}
+    return [
+        Part(nar_size=made[name].nar_size, write=partial(rebuilder.write, made[name]))
+        if name in made
+        else _kept_part(base, name)
+        for name in PARTS
+    ]
+
+
+def _kept_part(image: Path, name: str) -> Part:
     return Part(nar_size=_dump(image, name, NullSink()), write=lambda out: _dump(image, name, out))
 
 

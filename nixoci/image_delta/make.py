@@ -84,7 +84,7 @@ def make_oci_delta(
             _with_role(layout.add(image.config.text, image.config.descriptor.media_type), oci_delta.IMAGE_CONFIG),
         ]
         old = OldImage(base.rootfs)
-        for layer in dict.fromkeys(changed):
+        for layer in {layer.descriptor.digest: layer for layer in changed}.values():
             described = _describe(layout, layer, source, old, effort)
             blobs.append(_with_role(described, oci_delta.IMAGE_LAYER, {oci_delta.TO: str(layer.descriptor.digest)}))
         annotations = {

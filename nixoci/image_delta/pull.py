@@ -6,17 +6,15 @@ Nothing in a repository is trusted: the path has the hash that is locked, or eac
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from nixoci.delta.format.stream import DeltaReader
-from nixoci.delta.rebuild import Rebuilder
 from nixoci.delta.spool import spool
 from nixoci.document import dump
 from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.extraction import image_document
 from nixoci.image_delta.artifact import DeltaConfig
-from nixoci.image_delta.contents import PARTS, Part, bases_on_disk, image_nar_size, kept_part, write_image_nar
+from nixoci.image_delta.contents import image_nar_size, rebuilt_parts, write_image_nar
 from nixoci.image_delta.find import FoundDelta, find_deltas, image_paths_like
 from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.oci_delta import OldFiles, described_layers, layer_streams
@@ -25,7 +23,7 @@ from nixoci.lock.context import LockContext
 from nixoci.lock.names import podman_name
 from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, add_image_path, fetch_blobs, missing_blobs
 from nixoci.nix_store.content_address import addressed_path, nar_address
-from nixoci.nix_store.path import PathInfo, store_path_name
+from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import registration
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
@@ -196,15 +194,6 @@ def _add(info: PathInfo, document: bytes, stream: Path, base: Path, what: str) -
     with spool() as folder, stream.open("rb") as opened, registration(store=None) as nix:
         if str(base) not in nix.valid([str(base)]):
             raise StoreError(f"{base}: not in the Nix store any more")
-        reader = DeltaReader(opened.read, what=what)
-        header = reader.header()
-        rebuilder = Rebuilder(reader, header, bases_on_disk(header, base), folder)
-        made = {store_path_name(each.path): each for each in header.paths}
-        parts = [
-            Part(nar_size=made[name].nar_size, write=partial(rebuilder.write, made[name]))
-            if name in made
-            else kept_part(base, name)
-            for name in PARTS
-        ]
+        parts = rebuilt_parts(DeltaReader(opened.read, what=what), base, folder)
         sized = replace(info, nar_size=image_nar_size(document, parts))
         nix.add(sized, lambda out: write_image_nar(out, document, parts))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nixoci.image_delta import oci_delta
 from nixoci.image_delta.artifact import ARTIFACT_TYPE
 from nixoci.oci.digest import Digest
 from nixoci.oci.referrers import referrers_tag
@@ -179,6 +180,46 @@ def test_a_delta_that_makes_something_else_is_not_used(updated: tuple[Deployment
     assert done.stderr.count("\n") == 1
     assert new in done.stdout
     web.machine.run(["nix-store", "--verify-path", new])
+
+
+def test_an_artifact_of_oci_delta_needs_no_locked_hash(updated: tuple[Deployment, str, str]) -> None:
+    """Both versions have their lowest layer in common, which no tar-diff has and the registry is asked for."""
+    web, _, new = updated
+    (pushed,) = json.loads(web.run("delta", "push", "--format", "oci-delta", "--json"))
+    (entry,) = fallback(web)
+    assert entry["artifactType"] == oci_delta.ARTIFACT_TYPE
+    platform = web.locked()["platforms"][PLATFORM]
+    manifest = artifact(web, pushed["digest"])
+    assert manifest["subject"]["digest"] == platform["manifest"]["digest"]
+    common, changed = platform["layers"]
+    assert json.loads(manifest["annotations"][oci_delta.REUSED_DIFF_ID]) == [common["diffId"]]
+    (described,) = (blob for blob in manifest["layers"] if oci_delta.TO in blob["annotations"])
+    assert described["annotations"][oci_delta.TO] == changed["digest"]
+    web.forget(new)
+    unpin(web)
+    web.registry.clear()
+    (pinned,) = json.loads(web.run("prefetch", "--json"))["narHashes"]
+    assert pinned["path"] == new
+    assert pinned["deltaSize"] == pushed["size"] + common["size"]
+    fetched = {request.path.rpartition("/")[2] for request in layer_requests(web.registry.requests(), web.locked())}
+    assert fetched == {common["digest"]}
+    assert web.locked()["platforms"][PLATFORM]["narHash"]["hash"] == pinned["narHash"]
+    web.machine.run(["nix-store", "--verify-path", new])
+
+
+def artifact(deployment: Deployment, digest: str) -> dict[str, Any]:
+    repository = deployment.reference.rpartition(":")[0]
+    text = deployment.machine.run(["skopeo", "inspect", "--raw", f"docker://{repository}@{digest}"]).stdout
+    manifest: dict[str, Any] = json.loads(text)
+    return manifest
+
+
+def unpin(deployment: Deployment) -> None:
+    """Take the hash of the image path out of the lock, as after an update."""
+    file = deployment.machine.root / deployment.folder.lstrip("/") / "nixoci.lock.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    del content["images"][deployment.name]["platforms"][PLATFORM]["narHash"]
+    deployment.machine.run(["tee", f"{deployment.folder}/nixoci.lock.json"], input=json.dumps(content))
 
 
 def test_a_registry_with_a_password(machine: Machine) -> None:

@@ -37,6 +37,8 @@ class Behavior:
         challenge: The value of `WWW-Authenticate`, if it wants a token; None for one that names itself.
         location: The value of `Location` of a redirect; None for the blob's place at `redirect`.
         token: What it answers where it gives tokens; None for the only one that it takes.
+        login: The only `Authorization` with which it gives tokens, or answers if it asks for no token; None for any.
+        referrers: Pages of the referrers API, of which each but the last names the next; none if it has no such API.
     """
 
     cut: Callable[[str, int], int | None] = lambda _path, _start: None
@@ -50,6 +52,8 @@ class Behavior:
     challenge: str | None = None
     location: str | None = None
     token: bytes | None = None
+    login: str | None = None
+    referrers: list[bytes] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -105,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._fill(behavior.filler)
         elif url.path == "/token":
             assert parse_qs(url.query) == {"service": ["test"], "scope": ["repository:some/web:pull"]}
-            self._answer(200, self._token())
+            self._answer(200 if behavior.login in {None, authorization} else 401, self._token())
         elif behavior.statuses:
             self._answer(behavior.statuses.pop(0), b"{}", {"Retry-After": "0"})
         elif behavior.bearer is not None and authorization != f"Bearer {behavior.bearer}":
@@ -113,6 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(
                 401, b"{}", {"WWW-Authenticate": challenge if behavior.challenge is None else behavior.challenge}
             )
+        elif behavior.bearer is None and behavior.login not in {None, authorization}:
+            self._answer(401, b"{}", {"WWW-Authenticate": 'Basic realm="test"'})
+        elif "/referrers/" in url.path and behavior.referrers:
+            number = int(url.query.removeprefix("page=") or 0)
+            more = number + 1 < len(behavior.referrers)
+            link = {"Link": f'<{url.path}?page={number + 1}>; rel="next"'} if more else {}
+            self._answer(200, behavior.referrers[number], link)
         elif behavior.location is not None:
             self._answer(307, b"moved", {"Location": behavior.location})
         elif "/blobs/" in url.path and behavior.redirect is not None:

@@ -1,0 +1,146 @@
+"""Lists of referrers: the API over HTTP, and the tag where there is none."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import ImageError
+from nixoci.oci.digest import Digest
+from nixoci.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from nixoci.oci.model import Descriptor
+from nixoci.oci.reference import Reference
+from nixoci.oci.referrers import list_referrers, merged_referrers, referrers_tag, served_referrers
+from nixoci.oci.registry import RegistryAccess
+from tests.support.http_registry import Behavior, serve
+from tests.support.layout import add_blob, encode, write_layout
+from tests.support.skopeo import Skopeo, install_skopeo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUBJECT = Digest.of(b"subject")
+LOGIN = f"Basic {b64encode(b'me:secret').decode()}"
+
+
+def entry(name: str) -> dict[str, object]:
+    return {
+        "mediaType": OCI_MANIFEST,
+        "digest": str(Digest.of(name.encode())),
+        "size": len(name),
+        "artifactType": "application/x",
+        "annotations": {"name": name},
+    }
+
+
+def index(*names: str) -> bytes:
+    return encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(name) for name in names]})
+
+
+def names(found: list[Descriptor] | None) -> list[str] | None:
+    return None if found is None else [each.annotations["name"] for each in found]
+
+
+@pytest.fixture
+def skopeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Skopeo:
+    """A registry for skopeo whose tag of referrers lists one artifact."""
+    layout = tmp_path / "tagged"
+    write_layout(layout, [])
+    described = add_blob(layout, index("tagged"), OCI_INDEX)
+    listed = json.loads((layout / "index.json").read_bytes())
+    listed["manifests"].append(
+        {**described, "annotations": {"org.opencontainers.image.ref.name": referrers_tag(SUBJECT)}}
+    )
+    (layout / "index.json").write_bytes(encode(listed))
+    return install_skopeo(monkeypatch, tmp_path, layout)
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> RegistryAccess:
+    (tmp_path / "auth.json").write_text("{}", encoding="utf-8")
+    return RegistryAccess(authfile=tmp_path / "auth.json")
+
+
+def test_pages_are_read_to_the_last(tmp_path: Path, access: RegistryAccess) -> None:
+    with serve(tmp_path, Behavior(referrers=[index("a", "b"), index("c"), index()])) as served:
+        found = served_referrers(Reference.parse(served.repository), SUBJECT, access)
+    assert names(found) == ["a", "b", "c"]
+
+
+def test_a_list_without_an_end_ends(tmp_path: Path, access: RegistryAccess) -> None:
+    with serve(tmp_path, Behavior(referrers=[index("a")] * 100)) as served:
+        found = served_referrers(Reference.parse(served.repository), SUBJECT, access)
+        assert found is not None
+        assert len(found) == len(served.requests) == 16
+
+
+@pytest.mark.parametrize(
+    "behavior",
+    [
+        Behavior(),
+        Behavior(referrers=[b"no list"]),
+        Behavior(statuses=[500] * 9),
+        Behavior(referrers=[index("a")], login=LOGIN),
+        Behavior(raw=[b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"]),
+    ],
+    ids=["no API", "no list", "busy", "no login", "cut"],
+)
+def test_without_the_api_there_is_the_tag(
+    tmp_path: Path, access: RegistryAccess, skopeo: Skopeo, behavior: Behavior
+) -> None:
+    with serve(tmp_path, behavior) as served:
+        reference = Reference.parse(served.repository)
+        assert served_referrers(reference, SUBJECT, access) is None
+        assert names(list_referrers(reference, SUBJECT, access)) == ["tagged"]
+    assert f"docker://{reference.repository}:{referrers_tag(SUBJECT)}" in skopeo.calls()[-1]
+
+
+def test_both_lists_are_read(tmp_path: Path, access: RegistryAccess, skopeo: Skopeo) -> None:
+    with serve(tmp_path, Behavior(referrers=[index("served", "tagged")])) as served:
+        found = list_referrers(Reference.parse(served.repository), SUBJECT, access)
+    assert names(found) == ["served", "tagged"]
+    assert skopeo.calls()
+
+
+def test_a_tag_that_is_missing_lists_nothing(tmp_path: Path, access: RegistryAccess, skopeo: Skopeo) -> None:
+    with serve(tmp_path) as served:
+        assert list_referrers(Reference.parse(served.repository), Digest.of(b"other"), access) == []
+    assert skopeo.calls()
+
+
+def test_a_tag_of_something_else_is_an_error(
+    tmp_path: Path, access: RegistryAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = tmp_path / "other"
+    write_layout(layout, [], tag=referrers_tag(SUBJECT))
+    text = layout / "index.json"
+    (blob,) = json.loads(text.read_bytes())["manifests"]
+    (layout / "blobs" / blob["digest"].replace(":", "/")).write_bytes(b"[]")
+    install_skopeo(monkeypatch, tmp_path, layout)
+    with serve(tmp_path) as served, pytest.raises(ImageError, match=referrers_tag(SUBJECT)):
+        list_referrers(Reference.parse(served.repository), SUBJECT, access)
+
+
+@pytest.mark.parametrize("bearer", [None, "a-token"])
+def test_the_login_of_the_user_is_used(tmp_path: Path, bearer: str | None) -> None:
+    with serve(tmp_path, Behavior(referrers=[index("a"), index("b")], login=LOGIN, bearer=bearer)) as served:
+        auth = tmp_path / "auth.json"
+        auth.write_text(json.dumps({"auths": {served.host: {"auth": LOGIN.split()[1]}}}), encoding="utf-8")
+        found = served_referrers(Reference.parse(served.repository), SUBJECT, RegistryAccess(authfile=auth))
+        assert names(found) == ["a", "b"]
+        sent = [authorization for path, _, authorization in served.requests if "/referrers/" in path]
+    # asked for only, and only once
+    assert sent == [None, *[LOGIN if bearer is None else "Bearer a-token"] * 2]
+
+
+def test_a_digest_is_listed_once() -> None:
+    one, other = (Descriptor(digest=Digest.of(name), size=1) for name in (b"one", b"other"))
+    assert merged_referrers([one], [other, one]) == [one, other]
+
+
+def test_the_tag_of_a_long_digest_is_cut_as_the_specification_says() -> None:
+    assert referrers_tag(Digest("sha512", "ab" * 64)) == "sha512-" + "ab" * 32
+    assert referrers_tag(Digest("sha256", "ab" * 32)) == "sha256-" + "ab" * 32
