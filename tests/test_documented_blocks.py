@@ -14,6 +14,7 @@ EXAMPLE = "tests/host/test_containers.py::test_the_worked_example_of_the_documen
 SCRIPT = "tests/host/test_python_example.py::test_it_says_what_it_made"
 DEPLOYMENTS = "tests/test_documented_blocks.py::test_json_on_the_page_on_containers_is_a_deployment"
 BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
+DELTAS = "tests/host/test_image_delta.py"
 DOCKER = "tests/host/test_docker.py::test_the_commands_of_the_documentation"
 CRI = "tests/host/test_containerd.py"
 SUBSTITUTER = "tests/host/test_substituter.py::test_an_update_travels_as_a_delta"
@@ -55,6 +56,11 @@ RUN = {
     ("docs/containers.md", "import sys from pathlib import Path"): EXAMPLE,
     ("docs/python.md", "import shutil import subprocess"): SCRIPT,
     ("docs/python.md", ">>> "): BY_DOCTESTS,
+    ("docs/registry-deltas.md", "$ nixoci update web"): f"{DELTAS}::test_an_update_comes_as_a_delta",
+    ("docs/registry-deltas.md", "$ nixoci prefetch web"): f"{DELTAS}::test_an_update_comes_as_a_delta",
+    ("docs/registry-deltas.md", "$ nixoci delta push web --format"): (
+        f"{DELTAS}::test_an_artifact_of_oci_delta_needs_no_locked_hash"
+    ),
     ("docs/rootless.md", "$ nixoci image-store --rootless"): (
         "tests/host/test_rootless.py::test_the_commands_of_the_documentation"
     ),

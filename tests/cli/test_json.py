@@ -13,7 +13,13 @@ import pytest
 
 from nixoci.cli import VERBS, cli
 from nixoci.delta.summary import SendSummary, Totals
-from nixoci.lock.prefetch import blob_path
+from nixoci.image_delta.artifact import ARTIFACT_TYPE, ArtifactManifest
+from nixoci.image_delta.find import FoundDelta
+from nixoci.image_delta.pull import PulledImage, UsableDelta
+from nixoci.lock.model import LockedNarHash
+from nixoci.lock.prefetch import AddedImagePath, blob_path
+from nixoci.oci.digest import Digest
+from nixoci.oci.reference import Reference
 from tests.container.samples import make_image
 from tests.delta.trees import closure, delta, store_path
 from tests.engines.containerd.engine import Containerd
@@ -178,6 +184,89 @@ def test_prefetch(nixoci: Run, tmp_path: Path) -> None:
         assert failed.code == 1
         assert {each["name"] for each in failed.json["failures"]} == {"gone", "web"}
         check("prefetch", done, failed.json)
+    finally:
+        blob_path.cache_clear()
+
+
+@pytest.mark.usefixtures("web")
+def test_prefetch_by_a_delta(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executable(tmp_path / "bin/nix-instantiate", NIX)
+    executable(tmp_path / "bin/nix-store", NIX)
+    blob_path.cache_clear()
+    pull = Pull(tmp_path, monkeypatch, "nixoci.cli.prefetch")
+    try:
+        planned = nixoci("prefetch", "--dry-run", "--json").json
+        done = nixoci("prefetch", "--json").json
+    finally:
+        blob_path.cache_clear()
+    assert planned["narHashes"][0] == {
+        "name": "web",
+        "platform": "linux/amd64",
+        "narHash": None,
+        "path": None,
+        "deltaSize": 9,
+    }
+    assert done["narHashes"][0] | {"narHash": None, "path": None} == planned["narHashes"][0]
+    assert done["narHashes"][0]["narHash"] == pull.added.nar_hash.hash
+    lock = json.loads((tmp_path / "nixoci.lock.json").read_bytes())
+    assert lock["images"]["web"]["platforms"]["linux/amd64"]["narHash"]["hash"] == pull.added.nar_hash.hash
+    check("prefetch", done, {"blobs": [str(Digest.of(b"layer"))]})
+
+
+class Pull:
+    """A stand-in for the deltas of a registry, whose result is the image path `/nix/store/…-web-1`."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+        base = image_path(folder / "base", small_tree())
+        text = {
+            "schemaVersion": 2,
+            "artifactType": ARTIFACT_TYPE,
+            "config": {"digest": str(Digest.of(b"c")), "size": 1},
+            "layers": [{"digest": str(Digest.of(b"l")), "size": 8}],
+            "subject": {"digest": str(Digest.of(b"s")), "size": 1},
+        }
+        found = FoundDelta(
+            kind="nixoci",
+            reference=Reference.parse("registry.example/web").at(Digest.of(b"artifact")),
+            manifest=ArtifactManifest.parse(json.dumps(text).encode(), what="x"),
+            base=base.document.manifest.digest,
+        )
+        self.usable = UsableDelta(delta=found, base=base, size=9)
+        self.added = AddedImagePath(nar_hash=LockedNarHash(format=1, hash=f"sha256-{'A' * 43}="), path=NEW)
+        monkeypatch.setattr(f"{module}.usable_deltas", lambda *_: [self.usable])
+        pulled = PulledImage(added=self.added, by=self.usable)
+        monkeypatch.setattr(f"{module}.pull_first", lambda *_, **__: pulled)
+
+
+@pytest.mark.usefixtures("web")
+def test_delta(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").mkdir()
+    for name in ("nix-store", "nix-instantiate"):
+        executable(tmp_path / "bin" / name, NIX)
+    monkeypatch.setattr("nixoci.image_delta.find.STORE_DIR", str(tmp_path / "store"))
+    monkeypatch.setattr("nixoci.image_delta.push.served_referrers", lambda *_: None)
+    monkeypatch.setattr("nixoci.oci.referrers.served_referrers", lambda *_: None)
+    blob_path.cache_clear()
+    try:
+        base = image_path(tmp_path / "base", small_tree())
+        push = ["delta", "push", "web", "--format=oci-delta", f"--from={base.path}", "--json"]
+        planned = nixoci(*push, "--dry-run").json
+        assert nixoci("delta", "list", "--json").json == []
+        pushed = nixoci(*push).json
+        assert pushed == planned
+        assert [row["digest"] is None for row in pushed] == [True], "a layer this small is no larger than its delta"
+        monkeypatch.setattr("nixoci.image_delta.push.pays", lambda *_: True)
+        pushed = nixoci(*push).json
+        listed = nixoci("delta", "list", "--json").json
+        assert listed == [pushed[0] | {"basePath": None}]
+        Pull(tmp_path / "store", monkeypatch, "nixoci.cli.delta")
+        planned = nixoci("delta", "pull", "--dry-run", "--json").json
+        done = nixoci("delta", "pull", "--json").json
+        assert planned["added"] == [done["added"][0] | {"path": None}]
+        monkeypatch.setattr("nixoci.cli.delta.pull_first", lambda *_, **__: None)
+        failed = nixoci("delta", "pull", "--json")
+        assert failed.code == 1
+        check("delta", pushed, listed, done, failed.json, {"present": [NEW]})
     finally:
         blob_path.cache_clear()
 

@@ -1,4 +1,4 @@
-"""A stand-in for skopeo that serves a layout; tests/host uses the real one."""
+"""A stand-in for skopeo that serves a layout, and pushes to it; tests/host uses the real one."""
 
 from __future__ import annotations
 
@@ -24,18 +24,30 @@ def blob(digest):
     return layout / "blobs" / digest.replace(":", "/")
 index = json.loads((layout / "index.json").read_bytes())
 known = {{entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in index["manifests"]}}
-verb, reference = sys.argv[1], [word for word in sys.argv if word.startswith("docker://")][0]
+verb = [word for word in sys.argv[1:] if not word.startswith("-")][0]
+reference = [word for word in sys.argv if word.startswith("docker://")][0]
 name, at, digest = reference.removeprefix("docker://").partition("@")
 if verb == "list-tags":
     print(json.dumps({{"Repository": name, "Tags": tags}}))
     sys.exit()
+if verb == "copy" and reference == sys.argv[-1]:
+    pushed = pathlib.Path(sys.argv[-2].split(":")[1])
+    shutil.copytree(pushed / "blobs", layout / "blobs", dirs_exist_ok=True)
+    (entry,) = json.loads((pushed / "index.json").read_bytes())["manifests"]
+    tag = name.rpartition(":")[2]
+    if not digest:
+        described = entry | {{"annotations": {{"org.opencontainers.image.ref.name": tag}}}}
+        others = [one for one in index["manifests"] if one["annotations"] != described["annotations"]]
+        (layout / "index.json").write_text(json.dumps(index | {{"manifests": [*others, described]}}))
+    sys.exit(digest not in ("", entry["digest"]))
 digest = digest or known.get(name.rpartition(":")[2])
 if digest is None or not blob(digest).exists():
     fail('reading manifest in "' + name + '": manifest unknown')
 text = blob(digest).read_bytes()
 if verb == "copy":
     target = pathlib.Path(sys.argv[-1].split(":")[1])
-    for layer in json.loads(text)["layers"]:
+    config = [json.loads(text)["config"]] if "--preserve-digests" in sys.argv else []
+    for layer in config + json.loads(text)["layers"]:
         copy = target / "blobs" / layer["digest"].replace(":", "/")
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
