@@ -49,6 +49,17 @@ from nixoci.errors import ProcessError as ProcessError
 from nixoci.errors import StoreError as StoreError
 from nixoci.errors import UnsupportedVersionError as UnsupportedVersionError
 from nixoci.extraction import extract as extract
+from nixoci.image_delta.find import FoundDelta as FoundDelta
+from nixoci.image_delta.find import find_deltas as find_deltas
+from nixoci.image_delta.find import image_paths_like as image_paths_like
+from nixoci.image_delta.make import make_contents_delta as make_contents_delta
+from nixoci.image_delta.make import make_oci_delta as make_oci_delta
+from nixoci.image_delta.pull import PulledImage as PulledImage
+from nixoci.image_delta.pull import UsableDelta as UsableDelta
+from nixoci.image_delta.pull import pull_image_path as pull_image_path
+from nixoci.image_delta.pull import usable_deltas as usable_deltas
+from nixoci.image_delta.push import PushedDelta as PushedDelta
+from nixoci.image_delta.push import push_deltas as push_deltas
 from nixoci.image_path import FORMAT_VERSION as FORMAT_VERSION
 from nixoci.image_path import ImageDocument as ImageDocument
 from nixoci.image_path import ImagePath as ImagePath

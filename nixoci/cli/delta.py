@@ -26,7 +26,7 @@ from nixoci.delta.effort import Effort
 from nixoci.errors import DeltaError, LockError
 from nixoci.image_delta.find import KINDS, Kind, find_deltas, image_paths_like
 from nixoci.image_delta.make import make_contents_delta, make_oci_delta
-from nixoci.image_delta.pull import pull_first, usable_deltas
+from nixoci.image_delta.pull import pull_image_path, usable_deltas
 from nixoci.image_delta.push import push_deltas
 from nixoci.image_path import ImagePath
 from nixoci.lock.context import LockContext
@@ -290,7 +290,7 @@ def _pull(
         chosen, added = usable[0], None
         if not dry_run:
             with byte_progress(f"fetching a delta of {target.name}", chosen.size) as advance:
-                pulled = pull_first(target, store_name, usable, context=context, warn=warn, advance=advance)
+                pulled = pull_image_path(target, store_name, usable, context=context, warn=warn, advance=advance)
             if pulled is None:
                 raise DeltaError("no delta of its repository makes it; see the warnings")
             chosen, added = pulled.by, pulled.added

@@ -22,7 +22,7 @@ from nixoci.cli.common import (
 )
 from nixoci.cli.verb import verb
 from nixoci.errors import LockError, NixociError
-from nixoci.image_delta.pull import pull_first, usable_deltas
+from nixoci.image_delta.pull import pull_image_path, usable_deltas
 from nixoci.lock.context import LockContext
 from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
@@ -195,7 +195,7 @@ def _from_deltas(
             result.nar_hashes.append(_pinned_hash(target, pinned, None, delta_size=usable[0].size))
         else:
             with byte_progress(f"fetching a delta of {target.name}", usable[0].size) as advance:
-                pulled = pull_first(
+                pulled = pull_image_path(
                     target, store_names[target.name], usable, context=context, warn=warn, advance=advance
                 )
             if pulled is None:

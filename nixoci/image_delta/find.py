@@ -20,6 +20,9 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.referrers import list_referrers
 from nixoci.oci.registry import RegistryAccess, read_tagged
 
+_MOST = 64
+"""Deltas to one image whose manifests are read."""
+
 Kind = Literal["nixoci", "oci-delta"]
 """The kind of a delta: of nixoci, or of containers/oci-delta."""
 
@@ -86,7 +89,8 @@ def find_deltas(reference: Reference, subject: Digest, access: RegistryAccess) -
         ProcessError: skopeo is missing.
     """
     found = []
-    for entry in list_referrers(reference, subject, access):
+    entries = [entry for entry in list_referrers(reference, subject, access) if entry.artifact_type in KINDS]
+    for entry in entries[-_MOST:]:  # the newest, where a tag lists them
         with suppress(DeltaError):  # an artifact of somebody else that is broken
             delta = _found(reference, subject, entry, access)
             if delta is not None:

@@ -97,7 +97,7 @@ class PulledImage:
     by: UsableDelta
 
 
-def pull_first(
+def pull_image_path(
     target: PrefetchTarget,
     store_name: str,
     deltas: Sequence[UsableDelta],

@@ -142,7 +142,7 @@ def fetch_blobs(
 
     Args:
         target: The image.
-        missing: The blobs that the store lacks, from `missing_blobs`.
+        missing: The blobs that the store lacks, from `missing_blobs`, without those that nobody needs.
         folder: A folder, in which earlier calls may have left blobs of other images.
         context: The lock's place.
         advance: Called with the bytes of blobs as they arrive.
@@ -325,8 +325,7 @@ def _open_blobs(
         for file in (_fetched(layout, digest) for digest in layers):
             file.parent.mkdir(parents=True, exist_ok=True)
         for digest in layers - needed.keys():
-            if not _fetched(layout, digest).exists():
-                _fetched(layout, digest).symlink_to(blob_path(digest))
+            _let_appear(_fetched(layout, digest), blob_path(digest))
         with folder_growth(layout, sum(blob.size for blob in downloaded.values()), advance):
             copy_layers(manifest, context.access, layout)
     with open_source(manifest, access=context.access) as registry:
@@ -366,6 +365,15 @@ def _add_blob(
         )
     nix.add_fixed_file(file, blob.digest.algorithm, blob.digest.hex, file.name)
     file.unlink()
+
+
+def _let_appear(file: Path, blob: Path) -> None:
+    """Let a layout have a blob that skopeo need not fetch: as it is in the store, or empty."""
+    if not file.exists():
+        if blob.exists():
+            file.symlink_to(blob)
+        else:
+            file.touch()
 
 
 def _fetched(folder: Path, digest: Digest) -> Path:

@@ -235,7 +235,7 @@ class Pull:
         self.added = AddedImagePath(nar_hash=LockedNarHash(format=1, hash=f"sha256-{'A' * 43}="), path=NEW)
         monkeypatch.setattr(f"{module}.usable_deltas", lambda *_: [self.usable])
         pulled = PulledImage(added=self.added, by=self.usable)
-        monkeypatch.setattr(f"{module}.pull_first", lambda *_, **__: pulled)
+        monkeypatch.setattr(f"{module}.pull_image_path", lambda *_, **__: pulled)
 
 
 @pytest.mark.usefixtures("web")
@@ -263,7 +263,7 @@ def test_delta(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         planned = nixoci("delta", "pull", "--dry-run", "--json").json
         done = nixoci("delta", "pull", "--json").json
         assert planned["added"] == [done["added"][0] | {"path": None}]
-        monkeypatch.setattr("nixoci.cli.delta.pull_first", lambda *_, **__: None)
+        monkeypatch.setattr("nixoci.cli.delta.pull_image_path", lambda *_, **__: None)
         failed = nixoci("delta", "pull", "--json")
         assert failed.code == 1
         check("delta", pushed, listed, done, failed.json, {"present": [NEW]})

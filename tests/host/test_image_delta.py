@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,25 +12,31 @@ from nixoci.image_delta import oci_delta
 from nixoci.image_delta.artifact import ARTIFACT_TYPE
 from nixoci.oci.digest import Digest
 from nixoci.oci.referrers import referrers_tag
-from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import PASSWORD, USER, Registry
-from tests.host.small import small_images
 from tests.host.test_lock import layer_requests, nixoci, read
 from tests.host.test_nix import build
+from tests.support.layers import directory, file, layer
+from tests.support.layout import write_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.host.images import Image
 
 PLATFORM = "linux/amd64"
+VERSIONS = ("oci:/root/layout:0", "oci:/root/layout:1")
+"""The versions of an image, of which the lower layer is the same."""
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    """A machine for these tests alone, which delete image paths."""
-    with Machine(binds={images_dir(): INSIDE}) as booted:
+    """A machine for these tests alone, which delete image paths; it has a layout with two versions of an image."""
+    with Machine() as booted:
+        content = random.Random(1).randbytes(1 << 20)  # noqa: S311 - the same bytes each time
+        common = layer(directory(b"etc"), file(b"etc/group", content[: 1 << 18]))
+        for version, more in enumerate((b"", b"more")):
+            program = file(b"usr/program", content[: 1 << 19] + more + content[1 << 19 :])
+            write_layout(booted.root / "root/layout", [common, layer(directory(b"usr"), program)], tag=f"{version}")
         yield booted
 
 
@@ -47,10 +54,10 @@ class Deployment:
         self.reference = f"{registry.host}/{repository}:1"
         machine.run(["mkdir", "--parents", folder])
 
-    def serve(self, image: Image) -> None:
+    def serve(self, source: str) -> None:
         """Let the tag name an image."""
         login = [f"--dest-creds={self.registry.credentials}"] if self.registry.credentials else []
-        copy = ["skopeo", "copy", "--quiet", *login, image.inside, f"docker://{self.reference}"]
+        copy = ["skopeo", "copy", "--quiet", *login, source, f"docker://{self.reference}"]
         self.machine.run(copy, timeout=300)
 
     def run(self, *arguments: str) -> str:
@@ -77,12 +84,11 @@ def updated(
     """An image before and after an update, both in the store; the lock has the new one."""
     name = request.node.name.split("[")[0].replace("_", "-")
     made = Deployment(machine, registry, f"/root/{name}", name="web", repository=name)
-    pair = small_images()
-    made.serve(pair.old)
+    made.serve(VERSIONS[0])
     made.run("add", made.reference, "--name", "web")
     old = made.prefetch()
-    made.serve(pair.new)
-    made.run("update")
+    made.serve(VERSIONS[1])
+    made.run("update", "web")
     new = made.prefetch()
     assert old != new
     yield made, old, new
@@ -127,10 +133,10 @@ def test_a_delta_serves_locks_that_name_the_image_otherwise(
     web.run("delta", "push", "web")
     repository = web.reference.rpartition("/")[2].partition(":")[0]
     other = Deployment(machine, registry, "/root/other", name="cache", repository=repository)
-    other.serve(small_images().old)
+    other.serve(VERSIONS[0])
     other.run("add", other.reference, "--name", "cache")
     other.prefetch()
-    other.serve(small_images().new)
+    other.serve(VERSIONS[1])
     other.run("update")
     new = other.prefetch()
     other.forget(new)
@@ -164,13 +170,13 @@ def test_a_dry_run_pushes_and_pulls_nothing(updated: tuple[Deployment, str, str]
 
 
 def test_a_delta_that_makes_something_else_is_not_used(updated: tuple[Deployment, str, str]) -> None:
-    """The base of the name that the delta needs holds another tree: here because its file was damaged."""
+    """The base has another tree, here because a file of it was damaged."""
     web, old, new = updated
     web.run("delta", "push", "web")
     web.forget(new)
-    file = f"{old}/rootfs/etc/group"
-    web.machine.run(["chmod", "u+w", file])
-    web.machine.run(["tee", file], input="damaged\n")
+    damaged = f"{old}/rootfs/usr/program"
+    web.machine.run(["chmod", "u+w", damaged])
+    web.machine.run(["tee", damaged], input="damaged\n")
     done = web.machine.run(["nixoci", "delta", "pull"], cwd=web.folder, check=False)
     assert done.returncode == 1
     assert "is not used" in done.stderr
@@ -227,10 +233,10 @@ def test_a_registry_with_a_password(machine: Machine) -> None:
         web = Deployment(machine, private, "/root/private", name="web", repository="private")
         login = ["skopeo", "login", f"--authfile={web.folder}/auth.json", f"--username={USER}", "--password-stdin"]
         machine.run([*login, "--tls-verify=false", private.host], input=PASSWORD)
-        web.serve(small_images().old)
+        web.serve(VERSIONS[0])
         web.run("add", web.reference, "--authfile", "auth.json")
         json.loads(web.run("prefetch", "--authfile", "auth.json", "--json"))
-        web.serve(small_images().new)
+        web.serve(VERSIONS[1])
         web.run("update", "--authfile", "auth.json")
         (pinned,) = json.loads(web.run("prefetch", "--authfile", "auth.json", "--json"))["narHashes"]
         done = machine.run(["nixoci", "delta", "push"], cwd=web.folder, check=False)

@@ -1,0 +1,85 @@
+"""`nixoci delta` as far as no store is needed; tests/host has tests with a real one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.document import dump
+from nixoci.lock.prefetch import blob_path
+from tests.image_store.trees import image_path, small_tree
+from tests.nix_language.locks import image, lock, platform
+from tests.support.skopeo import install_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.cli.conftest import Result
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A lock of two images, and a Nix store that has nothing."""
+    locked = lock(
+        web=image("registry.example/web:1", amd64=platform("web", "a"), arm64=platform("arm", "a")),
+        local=image("oci:layout:1", amd64=platform("local", "a")),
+    )
+    (tmp_path / "nixoci.lock.json").write_text(dump(locked), encoding="utf-8")
+    (tmp_path / "store").mkdir()
+    install_program(
+        monkeypatch, tmp_path, "nix-instantiate", '#!/bin/sh\necho \'{"web": "web-1", "local": "local-1"}\'\n'
+    )
+    install_program(
+        monkeypatch,
+        tmp_path,
+        "nix-store",
+        '#!/bin/sh\n[ "$1" = --print-fixed-path ] && echo "/store/$3" && exit\nshift 2; printf "%s\\n" "$@"\n',
+    )
+    monkeypatch.setattr("nixoci.image_delta.find.STORE_DIR", str(tmp_path / "store"))
+    yield
+    blob_path.cache_clear()
+
+
+@pytest.mark.parametrize("action", ["pull", "list"])
+def test_bases_are_only_pushed_from(nixoci: Callable[..., Result], action: str) -> None:
+    done = nixoci("delta", action, "web", "--from", "old")
+    assert done.code == 2
+    assert "--from is an option of `nixoci delta push`" in done.err
+
+
+@pytest.mark.parametrize("names", [[], ["web"], ["web", "local", "--platform=linux/amd64"]])
+def test_bases_are_those_of_one_image(nixoci: Callable[..., Result], names: list[str]) -> None:
+    done = nixoci("delta", "push", *names, "--from", "old")
+    assert done.code == 2
+    assert "--from needs exactly one NAME with one platform" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["push", "local"], "image local: pinned from local files, and deltas are in registries"),
+        (["list", "local"], "image local: pinned from local files, and deltas are in registries"),
+        (
+            ["push", "web", "--platform=linux/amd64"],
+            "image web: its image path is not in the Nix store with the hash in the lock; run `nixoci prefetch web`"
+            " first",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(nixoci: Callable[..., Result], arguments: list[str], says: str) -> None:
+    done = nixoci("delta", *arguments)
+    assert (done.code, done.err) == (1, f"error: {says}\n")
+
+
+def test_every_image_is_tried(nixoci: Callable[..., Result], tmp_path: Path) -> None:
+    image_path(tmp_path / "store/web", small_tree())
+    done = nixoci("delta", "pull", "--json")
+    assert done.code == 1
+    reasons = {each["name"]: each["message"] for each in done.json["failures"]}
+    assert reasons["web"].startswith("the Nix store has no older image path of it")
+    assert reasons["local"].startswith("pinned from local files")
+    assert done.err.count("warning: image web, linux/") == 2
+    summary = "nixoci.lock.json: no delta made the image paths of web, local; run `nixoci prefetch`"
+    assert done.err.endswith(f"error: {summary}\n")

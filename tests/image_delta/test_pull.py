@@ -1,0 +1,160 @@
+"""The choice of a delta; tests/host pulls from a real registry into a real store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixoci.errors import DeltaError, ImageError
+from nixoci.image_delta import oci_delta, pull
+from nixoci.image_delta.artifact import ARTIFACT_TYPE, BASE, EXTRACTION_FORMAT, STREAM_FORMAT, ArtifactManifest
+from nixoci.image_delta.find import FoundDelta
+from nixoci.image_delta.pull import UsableDelta, pull_image_path, usable_deltas
+from nixoci.lock.context import LockContext
+from nixoci.lock.model import LockedNarHash
+from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, prefetch_targets
+from nixoci.oci.digest import Digest
+from nixoci.oci.reference import Reference
+from tests.image_store.trees import image_path, small_tree
+from tests.nix_language.locks import image, lock, platform
+
+if TYPE_CHECKING:
+    from nixoci.image_path import ImagePath
+
+CONTEXT = LockContext(directory=Path("/"))
+HASH = LockedNarHash(format=1, hash="sha256-x")
+REPOSITORY = Reference.parse("registry.example/web:1")
+(TARGET,) = prefetch_targets(lock(web=image(str(REPOSITORY), amd64=platform("web", "a", "b"))))
+LAYERS = TARGET.locked.layers
+
+
+def pinned(target: PrefetchTarget = TARGET, nar_hash: LockedNarHash | None = HASH) -> PrefetchTarget:
+    platforms = {target.platform: replace(target.locked, nar_hash=nar_hash)}
+    return replace(target, image=replace(target.image, platforms=platforms))
+
+
+def found(base: Digest, size: int, *, kind: str = "nixoci", described: tuple[Digest, ...] = ()) -> FoundDelta:
+    layers = [
+        {
+            "digest": str(Digest.of(f"{digest}".encode())),
+            "size": 0,
+            "annotations": {oci_delta.CONTENT: oci_delta.IMAGE_LAYER, oci_delta.TO: str(digest)},
+        }
+        for digest in described
+    ]
+    text = {
+        "schemaVersion": 2,
+        "artifactType": ARTIFACT_TYPE if kind == "nixoci" else oci_delta.ARTIFACT_TYPE,
+        "config": {"digest": str(Digest.of(b"c")), "size": size},
+        "layers": layers,
+        "subject": {"digest": str(Digest.of(b"s")), "size": 1},
+        "annotations": {BASE: str(base), EXTRACTION_FORMAT: "1", STREAM_FORMAT: "1"},
+    }
+    return FoundDelta(
+        kind="nixoci" if kind == "nixoci" else "oci-delta",
+        reference=REPOSITORY.at(Digest.of(f"{kind} {size}".encode())),
+        manifest=ArtifactManifest.parse(json.dumps(text).encode(), what="x"),
+        base=base,
+    )
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImagePath:
+    """The one older image path in the store, which has none of the new image's blobs."""
+    older = image_path(tmp_path / "older", small_tree())
+    monkeypatch.setattr(pull, "image_paths_like", lambda _: [older])
+    monkeypatch.setattr(pull, "missing_blobs", lambda targets: {blob.digest: blob for blob in targets[0].blobs})
+    return older
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, *deltas: FoundDelta) -> None:
+    monkeypatch.setattr(pull, "find_deltas", lambda *_: list(deltas))
+
+
+def chosen(target: PrefetchTarget) -> list[tuple[str, int]]:
+    return [(each.delta.kind, each.size) for each in usable_deltas(target, "web-1", CONTEXT)]
+
+
+def test_the_smallest_download_comes_first(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, size = base.document.manifest.digest, sum(layer.size for layer in LAYERS)
+    assert size > 5
+    whole = tuple(layer.digest for layer in LAYERS)
+    offered(
+        monkeypatch,
+        found(here, 3),
+        found(here, 2),
+        found(here, size),
+        found(Digest.of(b"not here"), 1),
+        found(here, 1, kind="oci-delta", described=whole[:1]),
+        found(here, 4, kind="oci-delta", described=whole),
+    )
+    besides = ("oci-delta", 1 + LAYERS[1].size)
+    expected = sorted([("nixoci", 2), ("nixoci", 3), ("oci-delta", 4), besides], key=lambda one: one[1])
+    assert chosen(pinned()) == [one for one in expected if one[1] < size]
+    assert [kind for kind, _ in chosen(TARGET)] == ["oci-delta"] * len([one for one in (4, besides[1]) if one < size])
+
+
+def test_a_base_may_be_found_by_its_config(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewritten = found(Digest.of(b"rewritten"), 1, kind="oci-delta", described=tuple(each.digest for each in LAYERS))
+    offered(monkeypatch, replace(rewritten, base_config=base.document.config.digest))
+    assert chosen(TARGET) == [("oci-delta", 1)]
+
+
+def test_layers_that_are_in_the_store_cost_nothing(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered(monkeypatch, found(base.document.manifest.digest, 1))
+    assert chosen(pinned()) == [("nixoci", 1)]
+    monkeypatch.setattr(pull, "missing_blobs", lambda _: {})
+    with pytest.raises(DeltaError, match="smaller than its layers"):
+        chosen(pinned())
+
+
+@pytest.mark.usefixtures("base")
+def test_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered(monkeypatch)
+    with pytest.raises(DeltaError, match=r"^image web: registry.example/web has no delta to it from an image path"):
+        chosen(pinned())
+    with pytest.raises(DeltaError, match="has no delta to it that needs no hash of the image path in the lock from"):
+        chosen(TARGET)
+    monkeypatch.setattr(pull, "image_paths_like", lambda _: [])
+    with pytest.raises(DeltaError, match=r"^image web: the Nix store has no older image path"):
+        chosen(pinned())
+    local = replace(TARGET, image=replace(TARGET.image, reference="oci:layout:1"))
+    with pytest.raises(DeltaError, match=r"^image web: pinned from local files"):
+        chosen(local)
+
+
+def test_the_next_delta_is_tried_after_one_that_fails(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = base.document.manifest.digest
+    deltas = [UsableDelta(delta=found(here, size), base=base, size=size) for size in (1, 2, 3)]
+    warnings: list[str] = []
+    added = AddedImagePath(nar_hash=HASH, path="/nix/store/x")
+    tried: list[UsableDelta] = []
+
+    def make(_target: object, _name: str, usable: UsableDelta, **_: object) -> AddedImagePath:
+        tried.append(usable)
+        if len(tried) % 2:
+            raise ImageError("it is broken")
+        return added
+
+    monkeypatch.setattr(pull, "_pull", make)
+    pulled = pull_image_path(TARGET, "web-1", deltas, context=CONTEXT, warn=warnings.append)
+    assert pulled is not None
+    assert (pulled.added, pulled.by) == (added, deltas[1])
+    assert warnings == [f"image web: the delta {deltas[0].delta.reference} is not used: it is broken"]
+    assert pull_image_path(TARGET, "web-1", deltas[:1], context=CONTEXT, warn=warnings.append) is None
+
+
+def test_a_delta_that_needs_another_nixoci_is_not_fetched(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    delta = found(base.document.manifest.digest, 1)
+    fetched: list[object] = []
+    monkeypatch.setattr(pull, "fetch_artifact", lambda *each: fetched.append(each))
+    newer = replace(delta.manifest, annotations={**delta.manifest.annotations, STREAM_FORMAT: "99"})
+    usable = UsableDelta(delta=replace(delta, manifest=newer), base=base, size=1)
+    warnings: list[str] = []
+    assert pull_image_path(pinned(), "web-1", [usable], context=CONTEXT, warn=warnings.append) is None
+    assert "its delta format is 99" in warnings[0]
+    assert fetched == []
