@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.bench_install import INSTALL, LONG, RUN
+from benchmarks.bench_install import INSTALL, LONG, RUN, cgroup, processor_seconds
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import Registry
@@ -96,15 +96,18 @@ def test_update_over_a_slow_link(
     machine: tuple[Machine, Registry], images: dict[str, Pair], report: Callable[[str], None], name: str, mbit: int
 ) -> None:
     site = Site(*machine, images[name])
+    report(f"{name}: {' '.join(site.pushed.split())}")
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    group = cgroup(site.machine)
     with site.link(mbit, 20):
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             for way, script in WAYS.items():
                 site.forget()
-                begin = time.monotonic()
+                begin, before = time.monotonic(), processor_seconds(group)
                 site.run(script)
                 taken[way].append(time.monotonic() - begin)
-    report(f"{name}: {' '.join(site.pushed.split())}")
+                cpu = processor_seconds(group) - before
+                report(f"{name}, {mbit} Mbit/s, round {number + 1}: {way}: {taken[way][-1]:.2f} s, {cpu:.2f} s of cpu")
     peer = taken["podman pull"]
     for way, seconds in taken.items():
         ratios = sorted(ours / theirs for ours, theirs in zip(seconds, peer, strict=True))

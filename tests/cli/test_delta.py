@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Result
 
+NOT_THERE = (
+    "image web: its image path is not in the Nix store with the hash in the lock; run `nixoci prefetch web` first"
+)
+
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -63,8 +67,7 @@ def test_bases_are_those_of_one_image(nixoci: Callable[..., Result], names: list
         (["list", "local"], "image local: pinned from local files, and deltas are in registries"),
         (
             ["push", "web", "--platform=linux/amd64"],
-            "image web: its image path is not in the Nix store with the hash in the lock; run `nixoci prefetch web`"
-            " first",
+            NOT_THERE,
         ),
     ],
 )

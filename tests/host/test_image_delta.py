@@ -213,6 +213,22 @@ def test_an_artifact_of_oci_delta_needs_no_locked_hash(updated: tuple[Deployment
     web.machine.run(["nix-store", "--verify-path", new])
 
 
+def test_the_stream_is_a_delta_that_receive_takes(updated: tuple[Deployment, str, str]) -> None:
+    web, old, new = updated
+    (pushed,) = json.loads(web.run("delta", "push", "--json"))
+    stream = artifact(web, pushed["digest"])["layers"][0]["digest"].partition(":")[2]
+    repository = web.reference.rpartition(":")[0]
+    web.machine.run(
+        ["skopeo", "copy", "--quiet", f"docker://{repository}@{pushed['digest']}", f"oci:{web.folder}/copy"]
+    )
+    parts = [f"{old}/metadata.dump", f"{old}/rootfs"]
+    web.machine.run(["nix-store", "--add-fixed", "--recursive", "sha256", *parts])
+    received = web.run("receive", f"copy/blobs/sha256/{stream}").split()
+    assert sorted(path.partition("-")[2] for path in received) == ["metadata.dump", "rootfs"]
+    for path in received:
+        web.machine.run(["diff", "--recursive", path, f"{new}/{path.partition('-')[2]}"])
+
+
 def artifact(deployment: Deployment, digest: str) -> dict[str, Any]:
     repository = deployment.reference.rpartition(":")[0]
     text = deployment.machine.run(["skopeo", "inspect", "--raw", f"docker://{repository}@{digest}"]).stdout
