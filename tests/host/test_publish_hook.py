@@ -28,20 +28,24 @@ HOOK = "/etc/nix/post-build-hook"
 
 @pytest.fixture(scope="module")
 def builder() -> Iterator[Machine]:
-    """A machine with the hook, whose cache is a directory that is there."""
     with Machine() as machine:
-        pages = [block.text for block in blocks() if block.page == "docs/substituter.md"]
-        (hook,) = (text for text in pages if text.startswith("#!/bin/sh\n# /etc/nix/post-build-hook"))
-        (conf,) = (text for text in pages if text.startswith("# /etc/nix/nix.conf\npost-build-hook"))
-        machine.run(["tee", HOOK], input=hook)
-        machine.run(["chmod", "+x", HOOK])
-        machine.run(["tee", "--append", "/etc/nix/nix.conf"], input=conf)
-        machine.run(["ln", "--symbolic", "--force", "/opt/nixoci/bin/nixoci", "/usr/local/bin/nixoci"])
-        key = "nix-store --generate-binary-cache-key test-1 /etc/nix/cache.key /etc/nix/cache.pub"
-        machine.run(["sh", "-c", f"mkdir /srv/cache && {key}"])
+        set_up_hook(machine)
         machine.run(["tee", "/root/release.nix"], input=EXPRESSION)
-        machine.run(["systemctl", "restart", "nix-daemon.service"])
         yield machine
+
+
+def set_up_hook(machine: Machine) -> None:
+    """Give a machine the hook of the documentation, and the cache that it fills."""
+    pages = [block.text for block in blocks() if block.page == "docs/substituter.md"]
+    (hook,) = (text for text in pages if text.startswith("#!/bin/sh\n# /etc/nix/post-build-hook"))
+    (conf,) = (text for text in pages if text.startswith("# /etc/nix/nix.conf\npost-build-hook"))
+    machine.run(["tee", HOOK], input=hook)
+    machine.run(["chmod", "+x", HOOK])
+    machine.run(["tee", "--append", "/etc/nix/nix.conf"], input=conf)
+    machine.run(["ln", "--symbolic", "--force", "/opt/nixoci/bin/nixoci", "/usr/local/bin/nixoci"])
+    key = "nix-store --generate-binary-cache-key test-1 /etc/nix/cache.key /etc/nix/cache.pub"
+    machine.run(["sh", "-c", f"mkdir /srv/cache && {key}"])
+    machine.run(["systemctl", "restart", "nix-daemon.service"])
 
 
 def build(machine: Machine, release: str, *options: str) -> str:
