@@ -166,6 +166,16 @@ def test_nix_copy_needs_no_other_cache(far: Far, near: Machine, cache: BinaryCac
     assert_right(far, near, new)
 
 
+def test_a_deployment_lets_the_machine_substitute(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
+    """A build server that copies a release to a machine, as deployment tools do."""
+    copy = ["nix", "copy", "--substitute-on-destination", "--to", f"ssh-ng://root@{far.address}", new]
+    near.run(copy)
+    answers = cache.answers()
+    assert sum(answer.path.endswith(".nxd") for answer in answers) == 1, far.log()
+    assert not [answer for answer in answers if answer.path.startswith("/nar/")], far.log()
+    assert_right(far, near, new)
+
+
 DELTA = r"\.nxd$"
 
 
