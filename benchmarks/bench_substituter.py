@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -32,7 +33,7 @@ AT_ONCE = 64
 MANY = "for number in $(seq {count}); do curl --silent --show-error --fail --output /dev/null {url} & done; wait"
 
 LINK_PORT, MBIT, ROUND_TRIP = 8090, 20, 40
-LINK = ["python3", "/src/benchmarks/slow_link.py", str(LINK_PORT), "8080", str(MBIT), str(ROUND_TRIP)]
+LINK = ["python3", "/src/benchmarks/slow_link.py"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,11 @@ class Update:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Machine(binds={images_dir(): INSIDE}) as near, BinaryCache(near) as cache, Machine() as machine:
-        near.run(["systemd-run", "--quiet", "--unit=link", "--collect", *LINK])
-        yield Site(near, Far(machine, near, cache), cache)
+        far = Far(machine, near, cache)
+        listen = f"{urlsplit(far.upstream).hostname}:{LINK_PORT}"
+        link = [*LINK, listen, str(cache.port), str(MBIT), str(ROUND_TRIP)]
+        near.run(["systemd-run", "--quiet", "--unit=link", "--collect", *link])
+        yield Site(near, far, cache)
 
 
 @pytest.fixture(scope="module", params=[*NAMES, SYSTEM])

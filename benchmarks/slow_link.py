@@ -1,6 +1,6 @@
 """A link of limited rate and some delay, as a proxy before one TCP server: kernels without netem have no other.
 
-    python3 slow_link.py LISTEN_PORT SERVER_PORT MBIT_PER_SECOND ROUND_TRIP_MS
+    python3 slow_link.py [LISTEN_ADDRESS:]LISTEN_PORT SERVER_PORT MBIT_PER_SECOND ROUND_TRIP_MS
 
 All connections share the rate, each direction has its own. A connection waits one round trip, as its handshake would.
 """
@@ -51,7 +51,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dire
         writer.close()
 
 
-async def main(listen: int, server: int, mbit: float, round_trip: float) -> None:
+async def main(listen: str, server: int, mbit: float, round_trip: float) -> None:
     rate, delay = mbit * 1e6 / 8, round_trip / 2000
     there, back = Direction(rate, delay), Direction(rate, delay)
 
@@ -60,9 +60,10 @@ async def main(listen: int, server: int, mbit: float, round_trip: float) -> None
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server)
         await asyncio.gather(carry(reader, far_writer, there), carry(far_reader, writer, back))
 
-    async with await asyncio.start_server(connect, "127.0.0.1", listen) as listening:
+    address, _, port = listen.rpartition(":")
+    async with await asyncio.start_server(connect, address or "127.0.0.1", int(port)) as listening:
         await listening.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
