@@ -1,6 +1,6 @@
 """Rebuilding paths: the whole body of a delta is checked, then the NAR of any of its paths is written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -87,7 +87,7 @@ class Rebuilder:
     def check(self, info: PathInfo, advance: Advance = ignore) -> None:
         """Rebuild the NAR of a path, check its size and hash, and drop it."""
         hashed = NarHash()
-        size, used = self._rebuild(info, hashed, advance)
+        size, used = self._rebuild(info, hashed, advance, lambda: None)
         if size != info.nar_size or hashed.sri != info.nar_hash:
             self._blame_bases(info, used)
             raise DeltaError(
@@ -95,14 +95,22 @@ class Rebuilder:
                 f"{info.nar_size}; make the delta again"
             )
 
-    def write(self, info: PathInfo, out: Sink, advance: Advance = ignore) -> None:
-        """Write the NAR of a path and check its size; its hash is left to the reader of `out`."""
-        size, used = self._rebuild(info, out, advance)
+    def write(
+        self, info: PathInfo, out: Sink, advance: Advance = ignore, go_on: Callable[[], object] = lambda: None
+    ) -> None:
+        """Write the NAR of a path and check its size; its hash is left to the reader of `out`.
+
+        `go_on` is called before each content is decoded, which may take long and write nothing; an error that it raises
+        is passed on.
+        """
+        size, used = self._rebuild(info, out, advance, go_on)
         if size != info.nar_size:
             self._blame_bases(info, used)
             raise DeltaError(f"{info.path}: rebuilt with {size} bytes, expected {info.nar_size}; make the delta again")
 
-    def _rebuild(self, info: PathInfo, out: Sink, advance: Advance) -> tuple[int, set[int]]:
+    def _rebuild(
+        self, info: PathInfo, out: Sink, advance: Advance, go_on: Callable[[], object]
+    ) -> tuple[int, set[int]]:
         with (
             self._payloads.open("rb") as payloads,
             TreeOpener() as opener,
@@ -112,8 +120,8 @@ class Rebuilder:
             try:
                 nar = NarWriter(sink, limit=info.nar_size, what=info.path)
                 slow = (number for number in self._uses[info.path] if self._codec(number).declared is not None)
-                read = partial(self._read, payloads, bases)
-                with DecodeAhead(slow, self._repeated, read, self._decode, self._declared) as contents:
+                read, decode_one = partial(self._read, payloads, bases), partial(self._decode, go_on)
+                with DecodeAhead(slow, self._repeated, read, decode_one, self._declared) as contents:
                     recipe = copy(self._recipes[info.path])  # one thread reads it
                     Assembler(nar, bases, contents.content).write(recipe.node())
             except (DeltaError, StoreError) as error:
@@ -198,7 +206,8 @@ class Rebuilder:
         declared = self._codec(number).declared
         return declared(payload) if declared is not None else 0
 
-    def _decode(self, number: int, payload: bytes, old: bytes) -> bytes:
+    def _decode(self, go_on: Callable[[], object], number: int, payload: bytes, old: bytes) -> bytes:
+        go_on()
         return decode(self._contents[number].codec, payload, old, self._segment_size)
 
     def _blame_bases(self, info: PathInfo, used: set[int]) -> None:

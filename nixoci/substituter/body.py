@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable
+from time import monotonic
 
-from nixoci.errors import DeltaError
+from nixoci.errors import DeltaError, NixociError
 from nixoci.nix_store.hashes import from_sri
 from nixoci.nix_store.wire import pack_string
 from nixoci.streams import Data, Sink
@@ -29,8 +30,8 @@ class ClientGoneError(Exception):
     """The client has closed the connection, or does not read."""
 
 
-class TooLateError(DeltaError):
-    """The NAR did not begin in the time for which Nix can be kept waiting."""
+class TooLateError(NixociError):
+    """The NAR did not begin, or go on, in the time for which Nix can be kept waiting."""
 
 
 class NarBody:
@@ -53,12 +54,18 @@ class NarBody:
         self._sent = 0
         self._sent_hash = hashlib.sha256()
         self._held_from = 0 if size <= _WHOLE else size - 1
+        self._sent_at = monotonic()
         self.restart()
 
     @property
     def begun(self) -> bool:
         """Say whether the head of the answer is sent."""
         return self._out is not None
+
+    @property
+    def silent(self) -> float:
+        """The seconds for which nothing was sent."""
+        return monotonic() - self._sent_at
 
     def restart(self) -> None:
         """Begin to write the NAR from its start."""
@@ -117,6 +124,7 @@ class NarBody:
         self._sent_hash.update(view)
         self._sent += len(view)
         self._begun().write(view)
+        self._sent_at = monotonic()
 
     def _begun(self) -> Sink:
         if self._out is None:
@@ -144,3 +152,12 @@ class Waiting:
         """
         while not happened(self._pause):
             self._body.pulse()
+
+    def go_on(self) -> None:
+        """Refuse to work on if that has sent nothing for so long that Nix soon gives up.
+
+        Raises:
+            TooLateError: Another NAR has to come.
+        """
+        if self._body.silent > self._pause:
+            raise TooLateError(f"nothing was rebuilt in {self._pause:g} seconds")

@@ -180,7 +180,7 @@ class Service:
             size = _LITTLE + _TIMES * min(info.nar_size, SEGMENT_SIZE)
             with self._memory.reserve(size, waiting):
                 try:
-                    opened.rebuilder.write(made, body)
+                    opened.rebuilder.write(made, body, go_on=waiting.go_on)
                     body.finish()
                 except ClientGoneError:
                     raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.compression import compress, decompress
+from nixoci.delta.codecs.registry import decode
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish.index import VERSION, Index
@@ -318,6 +319,22 @@ def test_any_failure_of_a_decoder_means_the_ordinary_nar(
         assert machine.fetch(path) == machine.nars[path]
     assert machine.web.count("nar/") == 2
     assert machine.web.count(machine.delta) == 1
+
+
+def test_a_rebuilding_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+
+    def slowly(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
+        decoded.append(number)
+        time.sleep(0.5)
+        return decode(number, payload, old, limit)
+
+    monkeypatch.setattr("nixoci.delta.rebuild.decode", slowly)
+    with site(tmp_path, monkeypatch, pause=0.3) as machine:
+        assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+        assert (len(decoded), machine.web.count("nar/")) == (1, 1)
+        assert machine.fetch(NEW_APP) == machine.nars[NEW_APP], "the delta is not tried again"
+        assert len(decoded) == 1
 
 
 def test_a_full_disk_means_the_ordinary_nar(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
