@@ -94,6 +94,7 @@ class Shelf:
         self._bounds = bounds
         self._places: dict[str, _Place] = {}
         self._failed: list[_Place] = []
+        self._surplus: list[_Place] = []
         self._lock = Lock()
         self._closing = Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="fetch")
@@ -111,7 +112,7 @@ class Shelf:
         self._closing.set()
         self._pool.shutdown(cancel_futures=True)
         self._sweeper.join()
-        _close([*self._places.values(), *self._failed])
+        _close([*self._places.values(), *self._failed, *self._surplus])
 
     @contextmanager
     def use(self, delta: PublishedDelta, waiting: Waiting) -> Iterator[OpenDelta]:
@@ -122,14 +123,13 @@ class Shelf:
             TooLateError: It takes too long; the next to ask may find it here.
         """
         with self._lock:
-            surplus = []
             place = self._places.get(delta.file)
             if place is None:
-                surplus = self._surplus()
+                self._make_room()
                 if self._closing.is_set() or len(self._places) >= self._bounds.deltas:
                     raise DeltaError(f"{delta.file}: too many other deltas are in use")
                 place = self._places[delta.file] = _Place()
-                self._pool.submit(self._fetch, delta, place, surplus)
+                self._pool.submit(self._fetch, delta, place)
             place.users += 1
         try:
             if place.late and not place.future.done():
@@ -160,13 +160,15 @@ class Shelf:
                 self._places[delta.file] = _Place()
                 self._places[delta.file].future.set_exception(DeltaError(reason))
 
-    def _fetch(self, delta: PublishedDelta, place: _Place, surplus: "list[_Place]") -> None:
+    def _fetch(self, delta: PublishedDelta, place: _Place) -> None:
+        with self._lock:
+            surplus, self._surplus = self._surplus, []
         _close(surplus)
         try:
             opened = self._open(delta)
         except Exception as error:  # noqa: BLE001 - whatever it is, the ordinary NARs come
             text = str(error) or repr(error)
-            log.warning("%s: not used: %s", delta.file, text)
+            log.warning("%s: not used: %s", delta.file, text.removeprefix(f"{delta.file}: "))
             place.future.set_exception(DeltaError(text))
         else:
             log.info("%s: fetched %d bytes, for %d paths", delta.file, delta.size, len(opened.infos))
@@ -194,12 +196,13 @@ class Shelf:
             places = [*self._places.values(), *self._failed]
             return self._bounds.payloads - sum(place.future.result().size for place in places if _is_open(place))
 
-    def _surplus(self) -> "list[_Place]":
-        """Take deltas that are not in use, so that there is room for one more."""
+    def _make_room(self) -> None:
+        """Take deltas that are not in use away, so that there is room for one more; they are closed before it comes."""
         unused = sorted(
             (place.used, name) for name, place in self._places.items() if place.future.done() and not place.users
         )
-        return [self._places.pop(name) for _, name in unused[: len(self._places) + 1 - self._bounds.deltas]]
+        more = len(self._places) + 1 - self._bounds.deltas
+        self._surplus += [self._places.pop(name) for _, name in unused[: max(0, more)]]
 
     def _sweep(self) -> None:
         """Let deltas go that nothing asks for."""

@@ -1,0 +1,74 @@
+"""The deltas that are in use, without their contents."""
+
+from __future__ import annotations
+
+import io
+from contextlib import ExitStack
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from nixoci.nix_store.hashes import to_sri
+from nixoci.publish.index import PublishedDelta
+from nixoci.substituter.body import NarBody, Waiting
+from nixoci.substituter.shelf import Bounds, OpenDelta, Shelf
+from nixoci.substituter.upstream import Upstream
+
+if TYPE_CHECKING:
+    import pytest
+
+
+FIRST, SECOND, THIRD = (
+    PublishedDelta(bases=["x"], size=1, sha256=to_sri(bytes([number]) * 32), download=9) for number in range(3)
+)
+
+
+def opened(delta: PublishedDelta, closed: list[str]) -> OpenDelta:
+    """Return a delta without content, which notes that it is closed."""
+    cleanup = ExitStack()
+    cleanup.callback(closed.append, delta.file)
+    rebuilder: Any = SimpleNamespace(payload_size=1)
+    return OpenDelta({}, rebuilder, cleanup)
+
+
+def use(shelf: Shelf, delta: PublishedDelta) -> None:
+    waiting = Waiting(NarBody(delta.sha256, 1, io.BytesIO), pause=60)
+    with shelf.use(delta, waiting):
+        pass
+
+
+def test_a_delta_stays_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(Shelf, "_open", lambda _, delta: opened(delta, closed))
+    with Shelf(Upstream("http://127.0.0.1:1"), store=None, bounds=Bounds(deltas=4)) as shelf:
+        for delta in (FIRST, SECOND, THIRD):
+            use(shelf, delta)
+        assert [shelf.has(delta) for delta in (FIRST, SECOND, THIRD)] == [True, True, True]
+        assert closed == []
+    assert sorted(closed) == sorted([FIRST.file, SECOND.file, THIRD.file])
+
+
+def test_what_makes_room_for_a_delta_that_never_comes_is_closed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    stalled, go_on = Event(), Event()
+
+    def fetch(_: Shelf, delta: PublishedDelta) -> OpenDelta:
+        if delta is SECOND:
+            stalled.set()
+            go_on.wait(20)
+        return opened(delta, closed)
+
+    monkeypatch.setattr(Shelf, "_open", fetch)
+    with Shelf(Upstream("http://127.0.0.1:1"), store=None, bounds=Bounds(deltas=2)) as shelf:
+        use(shelf, FIRST)
+        for delta in (SECOND, THIRD):  # the third takes the place of the first, and waits for the second
+            Thread(target=use, args=(shelf, delta), daemon=True).start()
+            assert stalled.wait(20)
+        while THIRD.file not in shelf._places:
+            Event().wait(0.01)
+        ending = Thread(target=shelf.close)
+        ending.start()
+        assert shelf._closing.wait(20)
+        go_on.set()
+        ending.join(20)
+    assert sorted(set(closed)) == sorted([FIRST.file, SECOND.file])
