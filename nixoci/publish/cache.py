@@ -1,11 +1,14 @@
 """A binary cache in a directory, as `nix copy --to file://DIR` makes it."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from nixoci.errors import StoreError
 from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
 from nixoci.nix_store.path import PathInfo, store_path_hash
+
+_ADDRESS = re.compile("[a-z0-9+]+:/")
 
 
 def check_cache(cache: Path) -> None:
@@ -14,6 +17,8 @@ def check_cache(cache: Path) -> None:
     Raises:
         StoreError: It names the directory.
     """
+    if _ADDRESS.match(str(cache)):  # a path has one slash where an address has two
+        raise StoreError(f"{cache}: the address of a binary cache; give the directory that has its files")
     if not (cache / "nix-cache-info").is_file():
         raise StoreError(
             f"{cache}: no binary cache: it has no nix-cache-info; make it with nix copy --to file://{cache}"

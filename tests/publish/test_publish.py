@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from nixoci.delta.effort import Effort
 from nixoci.errors import StoreError, UnsupportedVersionError
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish import publish as module
+from nixoci.publish.cache import check_cache
 from nixoci.publish.publish import Published, publish_deltas, read_index
 from tests.delta.forgery import OTHER_HASH
 from tests.delta.trees import closure, rebuild, store_path
@@ -21,7 +23,6 @@ from tests.publish.cache import make_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from nixoci.delta.closure import Closure
 
@@ -203,6 +204,12 @@ def test_the_cache_must_have_the_same_content(cache: Path, releases: list[Closur
 def test_a_directory_that_is_no_cache_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no binary cache: it has no nix-cache-info"):
         publish_deltas(tmp_path, ["x"], ["y"])
+
+
+@pytest.mark.parametrize("address", ["file:///srv/cache", "https://cache.example", "s3://cache"])
+def test_an_address_is_no_directory(address: str) -> None:
+    with pytest.raises(StoreError, match="the address of a binary cache; give the directory that has its files"):
+        check_cache(Path(address))
 
 
 def test_an_index_of_a_later_version_stays(cache: Path) -> None:
