@@ -83,12 +83,21 @@ def sampled(pid: int) -> Iterator[list[int]]:
 
 
 def anonymous(pid: int) -> int:
+    """Return the private memory of a process and its children in bytes.
+
+    A child shares its parent's memory, and has its command line, until it executes a program.
+    """
     total = 0
     with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        process = Path(f"/proc/{pid}")
+        command = (process / "cmdline").read_bytes()
+        status = (process / "status").read_text(encoding="ascii")
         total += sum(int(size) * 1024 for size in re.findall(r"RssAnon:\s+(\d+)", status))
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(anonymous(int(child)) for child in (task / "children").read_text(encoding="ascii").split())
+        for task in (process / "task").iterdir():
+            for child in map(int, (task / "children").read_text(encoding="ascii").split()):
+                with suppress(OSError):
+                    if Path(f"/proc/{child}/cmdline").read_bytes() != command:
+                        total += anonymous(child)
     return total
 
 

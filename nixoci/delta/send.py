@@ -18,6 +18,7 @@ from nixoci.delta.pairing import Candidate
 from nixoci.delta.plan import Plan, plan_delta, scanned_bytes
 from nixoci.delta.rewrite import MAX_REFERENCE
 from nixoci.delta.summary import SendSummary
+from nixoci.malloc import return_free_memory
 from nixoci.openat import read_below
 from nixoci.progress import Advance, byte_progress, ignore
 from nixoci.streams import NullSink, Sink
@@ -26,6 +27,8 @@ _WORKERS = 2
 _IN_FLIGHT = 32
 _MEMORY = 120 << 20
 """Bytes of memory for the contents that are encoded at a time; one content may take more."""
+_MUCH = 32 << 20
+"""Bytes of memory for a content from which on it is given back to the system afterwards, which takes milliseconds."""
 _WAITING = 48 << 20
 """Bytes of payloads that are in memory at a time, where each has as many as its content until it is there."""
 _LITTLE = 1 << 20
@@ -139,16 +142,24 @@ class _OldSegment:
 
 def _encode(plan: Plan, content: Content, effort: Effort, budget: MemoryBudget) -> _Encoded:
     old = _OldSegment(plan, content, content.predecessor) if content.predecessor is not None else None
-    with budget.take(needed_memory(content.read(0, START), old.size if old is not None else 0, content.size, effort)):
-        if old is None:
-            return _Encoded(content, PLAIN, rewritten=False, payload=content.read())
-        incompressible, limit = content.incompressible, plan.segment_size
-        if is_large(old.size, content.size):
-            made = encode_large(content, old, effort, incompressible=incompressible, limit=limit)
-        else:
-            before = old.read(0, old.size)
-            made = encode(content.read(), before, effort, incompressible=incompressible, limit=limit)
-        return _Encoded(content, made.codec, old.rewritten and made.codec.uses_old, made.payload)
+    memory = needed_memory(content.read(0, START), old.size if old is not None else 0, content.size, effort)
+    with budget.take(memory):
+        made = _encode_against(plan, content, old, effort)
+        if memory >= _MUCH:
+            return_free_memory()
+        return made
+
+
+def _encode_against(plan: Plan, content: Content, old: _OldSegment | None, effort: Effort) -> _Encoded:
+    if old is None:
+        return _Encoded(content, PLAIN, rewritten=False, payload=content.read())
+    incompressible, limit = content.incompressible, plan.segment_size
+    if is_large(old.size, content.size):
+        made = encode_large(content, old, effort, incompressible=incompressible, limit=limit)
+    else:
+        before = old.read(0, old.size)
+        made = encode(content.read(), before, effort, incompressible=incompressible, limit=limit)
+    return _Encoded(content, made.codec, old.rewritten and made.codec.uses_old, made.payload)
 
 
 def _smallest(plan: Plan, effort: Effort) -> list[_Encoded]:

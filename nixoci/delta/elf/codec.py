@@ -7,6 +7,7 @@ import numpy as np
 from nixoci.delta.codecs.source import Held, Source
 from nixoci.delta.elf.address_map import AddressMap
 from nixoci.delta.elf.covers import Covers
+from nixoci.delta.elf.fields import are_equal
 from nixoci.delta.elf.label_form import from_labels, to_labels
 from nixoci.delta.elf.layout import Bytes, Layout, read_layout
 from nixoci.delta.elf.payload import MAX_FILE, Payload, difference, held_headers, write_headers
@@ -29,13 +30,15 @@ def encode(
     """
     if max(old.size, new.size) > MAX_FILE:
         return None
-    data, old_layout = _read(old)
     labels, layout = _read(new)
-    if old_layout is None or layout is None or old_layout.machine != layout.machine:
+    if layout is None:
         return None
     try:
         labels, skip = to_labels(labels, layout)
     except ValueError:
+        return None
+    data, old_layout = _read(old)  # only now: each file may take 32 MiB
+    if old_layout is None or old_layout.machine != layout.machine:
         return None
     before = Old(data, old_layout)
     move = _map(before, labels, layout, Covers.of(first))
@@ -45,7 +48,8 @@ def encode(
     parts = Payload(size=new.size, skip=skip, exact=move.exact, covers=covers, differences=differences, rest=rest)
     payload = parts.pack()
     made = _labels(Payload.unpack(payload, old.size, new.size), before)
-    return payload if made is not None and made[1] == layout and np.array_equal(made[0], labels) else None
+    same = made is not None and made[1] == layout and are_equal(made[0], labels)
+    return payload if same else None
 
 
 def _read(source: Source) -> tuple[Bytes, Layout | None]:

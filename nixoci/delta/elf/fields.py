@@ -46,6 +46,7 @@ class Form(Enum):
     LOW = auto()
 
 
+_HALF = 1 << 31
 _BLOCK = 1 << 16
 """References that are worked on together: their numbers fit into the caches of a processor."""
 
@@ -83,7 +84,7 @@ class Fields:
 
     def compact(self) -> "Fields":
         """Return the same references in half of the memory if they allow it, to be read by `blocks`."""
-        return replace(self, at=_compact(self.at), targets=_compact(self.targets), bases=_compact(self.bases))
+        return replace(self, at=compact(self.at), targets=compact(self.targets), bases=compact(self.bases))
 
     def blocks(self) -> Iterator["Fields"]:
         """Yield the references block by block."""
@@ -94,11 +95,16 @@ class Fields:
             yield replace(self, at=at, targets=targets, bases=bases)
 
 
-def _compact(numbers: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
+def compact(numbers: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
     """Return numbers as 32 bits if they fit."""
-    limits = np.iinfo(np.int32)
-    fit = not len(numbers) or (limits.min <= numbers.min() and numbers.max() <= limits.max)
+    fit = not len(numbers) or (numbers.min() >= -_HALF and numbers.max() < _HALF)
     return numbers.astype(np.int32) if fit else numbers
+
+
+def are_equal(one: Bytes, other: Bytes) -> bool:
+    """Return whether two files of the same size are equal, with little memory."""
+    starts = range(0, len(one), _BLOCK)
+    return all(np.array_equal(one[start : start + _BLOCK], other[start : start + _BLOCK]) for start in starts)
 
 
 def numbers_at_each_offset(data: Bytes, kind: str) -> NDArray[Any]:

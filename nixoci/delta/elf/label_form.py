@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nixoci.delta.elf import arm64, x86
-from nixoci.delta.elf.fields import WORD, Fields, Form, reversed_backward, to_distance, to_target
+from nixoci.delta.elf.fields import WORD, Fields, Form, are_equal, reversed_backward, to_distance, to_target
 from nixoci.delta.elf.layout import AARCH64, X86_64, Bytes, Layout, Numbers
 from nixoci.delta.elf.tables import find_jump_tables
 from nixoci.delta.elf.unwind import Unwind, read_unwind
@@ -64,10 +64,12 @@ def to_labels(data: Bytes, layout: Layout) -> tuple[Bytes, Numbers]:
         relative_index(found.unwind, data, layout, labels)
         for one in _changed(found.fields):
             one.slot.write(labels, one.at, label_values(one, one.slot.read(data, one.at), one.bases, layout.span))
+        known = found.opcodes
+        del found  # the references take as much memory as the file
         back, opcodes = _from_labels(labels, layout, skip)
-        if np.array_equal(back, data):
+        if are_equal(back, data):
             return labels, skip
-        skip = np.union1d(skip, np.setdiff1d(opcodes, found.opcodes, assume_unique=True))
+        skip = np.union1d(skip, np.setdiff1d(opcodes, known, assume_unique=True))
     raise ValueError("a file whose references overlap")
 
 

@@ -48,7 +48,7 @@ def find_jump_tables(data: Bytes, layout: Layout, operands: Numbers, *, labels: 
     starts = np.sort(operands[within(operands - first, end - 3 - first) & (operands % 4 == 0)])
     if not len(starts):
         return []
-    starts = starts[np.flatnonzero(np.diff(starts, prepend=-1))]
+    starts = starts[np.flatnonzero(np.diff(starts, prepend=-1))].astype(np.int64)
     moved = section.offset - section.address
     low, high = min(one.address for one in code), max(one.address + one.size for one in code)
 

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nixoci.delta.elf.fields import WORD, Fields, Form, numbers_at_each_offset, read_word, signed, within
+from nixoci.delta.elf.fields import WORD, Fields, Form, compact, numbers_at_each_offset, read_word, signed, within
 from nixoci.delta.elf.layout import Bytes, Flags, Layout, Numbers, Section
 
 _CALL, _JUMP, _OPERAND, _ADDRESS = range(1, 5)
@@ -166,21 +166,24 @@ def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tu
         labels: Whether it is in label form.
         skip: Offsets of opcodes that do not count.
     """
-    starts: list[Numbers] = [skip[:0]]
-    groups: dict[int, list[_Found]] = {kind: [] for kind in _FORMS}
+    none = compact(skip[:0])
+    starts: list[Numbers] = [none]
+    groups = {kind: [_fields(kind, none, none, none)] for kind in _FORMS}
     for section in layout.code():
         for found in _find(data, layout, section, labels=labels, skip=skip):
-            starts.append(found.starts)
+            starts.append(compact(found.starts))
             for kind, group in groups.items():
-                group.append(found.chosen(found.kinds == kind))
-    fields = []
-    for kind, form in _FORMS.items():
-        parts = groups.pop(kind)
-        at, targets, bases = (
-            np.concatenate([skip[:0], *(getattr(part, name) for part in parts)]) for name in ("at", "targets", "bases")
-        )
-        fields.append(Fields(form=form, at=at, targets=targets, bases=bases, slot=WORD))
+                which = np.flatnonzero(found.kinds == kind)
+                group.append(_fields(kind, found.at[which], found.targets[which], found.bases[which]).compact())
+    fields = [
+        _fields(kind, *(np.concatenate([getattr(one, name) for one in group]) for name in ("at", "targets", "bases")))
+        for kind, group in ((kind, groups.pop(kind)) for kind in _FORMS)
+    ]
     return fields, np.concatenate(starts)
+
+
+def _fields(kind: int, at: Numbers, targets: Numbers, bases: Numbers) -> Fields:
+    return Fields(form=_FORMS[kind], at=at, targets=targets, bases=bases, slot=WORD)
 
 
 def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool, skip: Numbers) -> Iterator[_Found]:

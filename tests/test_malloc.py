@@ -1,0 +1,37 @@
+import ctypes
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from nixoci.malloc import return_free_memory
+
+
+def resident() -> int:
+    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) << 10
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library has no malloc_trim")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_that_is_free_goes_back() -> None:
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+    size = 96 << 10  # less than what the C library always gives back
+    blocks = [library.malloc(size) for _ in range(600)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in blocks[:-1]:  # the last one keeps the others from being the end of the heap
+        library.free(block)
+    before = resident()
+    return_free_memory()
+    assert resident() < before - (40 << 20)
+    library.free(blocks[-1])
+
+
+def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    return_free_memory()
