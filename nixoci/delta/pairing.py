@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
@@ -50,20 +50,29 @@ def package_name(path: str) -> str:
     return _VERSION.split(store_path_name(path), maxsplit=1)[0]
 
 
-def pair_paths(new: str, old: Iterable[str]) -> list[str]:
-    """Return the old store paths that are older versions of `new`.
+class OldNames:
+    """An index of old store paths by their names."""
 
-    Those with the same name, else with the same name but for digits, else of the same package.
-    """
-    candidates = sorted(old)
-    for key in (store_path_name, _masked_name, package_name):
-        found = [path for path in candidates if key(path) == key(new)]
-        if found:
-            return found
-    return []
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._named: list[tuple[Callable[[str], str | bytes], dict[str | bytes, list[str]]]] = []
+        ordered = sorted(paths)
+        for key in (store_path_name, _masked_name, package_name):
+            named: dict[str | bytes, list[str]] = defaultdict(list)
+            for path in ordered:
+                named[key(path)].append(path)
+            self._named.append((key, named))
+
+    def versions(self, new: str) -> list[str]:
+        """Return the old store paths that are older versions of `new`.
+
+        Those with the same name, else with the same name but for digits, else of the same package.
+        """
+        return next((found for key, named in self._named if (found := named.get(key(new)))), [])
 
 
-def choose_predecessors(new: Iterable[PathInfo], old: dict[str, PathInfo], kept: Container[str]) -> list[str | None]:
+def choose_predecessors(
+    new: Iterable[PathInfo], old: dict[str, PathInfo], names: OldNames, kept: Container[str]
+) -> list[str | None]:
     """Return the predecessor of each new path, or None.
 
     Prefer one that no other path has and that is not in `kept`; then the nearest NAR size.
@@ -72,7 +81,7 @@ def choose_predecessors(new: Iterable[PathInfo], old: dict[str, PathInfo], kept:
     chosen: list[str | None] = []
     for info in new:
         best = min(
-            pair_paths(info.path, old),
+            names.versions(info.path),
             key=lambda path: (path in taken, path in kept, abs(old[path].nar_size - info.nar_size), path),
             default=None,
         )

@@ -8,7 +8,7 @@ from nixoci.delta.closure import Closure, in_dependency_order
 from nixoci.delta.compare import Comparison, Content
 from nixoci.delta.format.model import MAX_CONTENTS, SEGMENT_SIZE, Base, Header
 from nixoci.delta.format.recipe import RecipeWriter
-from nixoci.delta.pairing import OldTrees, choose_predecessors, pair_paths
+from nixoci.delta.pairing import OldNames, OldTrees, choose_predecessors
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.scan import Scanned, scan
 from nixoci.delta.summary import SendSummary
@@ -62,7 +62,8 @@ def plan_delta(
     """
     old_paths = sorted(old.paths)
     made = in_dependency_order([info for path, info in new.paths.items() if path not in old.paths])
-    predecessors = choose_predecessors(made, old.paths, new.paths.keys())
+    names = OldNames(old.paths)
+    predecessors = choose_predecessors(made, old.paths, names, new.paths.keys())
     successions = [(path, info.path) for path, info in zip(predecessors, made, strict=True) if path is not None]
     rewrite = Rewriter(successions, segment_size=segment_size)
     rewritten = {path for _, path in successions}
@@ -79,7 +80,7 @@ def plan_delta(
             index,
             by_hash,
             root,
-            paired=[bases.index(path) for path in _paired(info.path, predecessor, old)],
+            paired=[bases.index(path) for path in _paired(info.path, predecessor, names)],
             rewrite=rewrite if rewritten.intersection(info.references) else None,
             keep=lambda size: summary.add("kept", size),
             segment_size=segment_size,
@@ -147,9 +148,9 @@ class _Bases:
         return [self._paths[index] for index in self._numbers]
 
 
-def _paired(new: str, predecessor: str | None, old: Closure) -> list[str]:
+def _paired(new: str, predecessor: str | None, names: OldNames) -> list[str]:
     """Return the older versions of a path, its predecessor first."""
-    found = pair_paths(new, old.paths)
+    found = names.versions(new)
     return found if predecessor is None else [predecessor, *(path for path in found if path != predecessor)]
 
 

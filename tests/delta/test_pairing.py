@@ -1,6 +1,6 @@
 import pytest
 
-from nixoci.delta.pairing import choose_predecessors, package_name, pair_paths
+from nixoci.delta.pairing import OldNames, choose_predecessors, package_name
 from nixoci.nix_store.path import PathInfo
 from tests.delta.trees import store_path
 
@@ -24,7 +24,7 @@ def test_the_name_of_a_package_has_no_version(name: str, package: str) -> None:
 )
 def test_older_versions_are_found_by_name(old: list[str], found: list[str]) -> None:
     paths = [store_path(name, "a") for name in old]
-    assert pair_paths(store_path("app-1.27", "b"), paths) == sorted(store_path(name, "a") for name in found)
+    assert OldNames(paths).versions(store_path("app-1.27", "b")) == sorted(store_path(name, "a") for name in found)
 
 
 def test_each_path_has_a_predecessor_of_its_own() -> None:
@@ -34,6 +34,8 @@ def test_each_path_has_a_predecessor_of_its_own() -> None:
     old = {each.path: each for each in (info("a", 100), info("b", 200), info("c", 300))}
     kept = {store_path("app", "c")}
     new = [info("x", 290), info("y", 290), info("z", 290)]
-    chosen = choose_predecessors(new, old, kept)
+    names = OldNames(old)
+    chosen = choose_predecessors(new, old, names, kept)
     assert chosen == [store_path("app", letter) for letter in "bac"]
-    assert choose_predecessors([PathInfo(path=store_path("other", "x"), nar_hash="", nar_size=1)], old, kept) == [None]
+    other = PathInfo(path=store_path("other", "x"), nar_hash="", nar_size=1)
+    assert choose_predecessors([other], old, names, kept) == [None]

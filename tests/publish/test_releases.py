@@ -35,7 +35,8 @@ MAX_INDEX_SIZE = 20_000
 
 def path_of(number: int, release: int) -> str:
     digest = hashlib.sha256(b"%d %d" % (number, release)).digest()
-    return f"{STORE_DIR}/{''.join(NIX32[byte & 31] for byte in digest)}-part{number}-1.{release}"
+    name = "".join("abcdefghij"[int(digit)] for digit in str(number))
+    return f"{STORE_DIR}/{''.join(NIX32[byte & 31] for byte in digest)}-{name}-1.{release}"
 
 
 def make_release(real: Path, release: int, paths: int) -> Closure:
