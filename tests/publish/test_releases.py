@@ -32,10 +32,13 @@ RELEASES = 10
 MAX_INDEX_SIZE = 20_000
 """Bytes of an index that a machine can afford to ask for at every update."""
 
+LETTERS = str.maketrans("-0123456789", "kabcdefghij")
+"""Names that differ in digits only are taken for versions of one package."""
+
 
 def path_of(number: int, release: int) -> str:
     digest = hashlib.sha256(b"%d %d" % (number, release)).digest()
-    name = "".join("abcdefghij"[int(digit)] for digit in str(number))
+    name = str(number).translate(LETTERS)
     return f"{STORE_DIR}/{''.join(NIX32[byte & 31] for byte in digest)}-{name}-1.{release}"
 
 
