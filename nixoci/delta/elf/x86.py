@@ -11,7 +11,17 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nixoci.delta.elf.fields import WORD, Fields, Form, compact, numbers_at_each_offset, read_word, signed, within
+from nixoci.delta.elf.fields import (
+    WORD,
+    Fields,
+    Form,
+    are_among,
+    compact,
+    numbers_at_each_offset,
+    read_word,
+    signed,
+    within,
+)
 from nixoci.delta.elf.layout import Bytes, Flags, Layout, Numbers, Section
 
 _CALL, _JUMP, _OPERAND, _ADDRESS = range(1, 5)
@@ -193,7 +203,7 @@ def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool, skip: 
     for start in range(section.offset, stop, _BLOCK):
         found = _candidates(data, start, min(start + _BLOCK, stop), layout, section, labels=labels)
         if len(skip):
-            found = found.chosen(~np.isin(found.starts, skip))
+            found = found.chosen(~are_among(found.starts, skip))
         if not len(found.starts):
             continue
         ends = found.at + 4
