@@ -1,6 +1,6 @@
 r"""The first stream format of reUpNix's `nix-store-send` and `nix-store-recv`, written and read.
 
-A stream is a sequence of members, `NAME FLAGS SIZE\\n<bytes>\\n`. Files are named by the SHA-256 of their NAR, in Nix's
+A stream is a sequence of members, `NAME FLAGS SIZE\n<bytes>\n`. Files are named by the SHA-256 of their NAR, in Nix's
 base 32, as in `/nix/store/.links`. The format carries no hash of a path and no references: the reader checks each
 file against its name, and finds references as Nix does, by searching for the hash parts of known paths.
 """
