@@ -27,6 +27,8 @@ _WORKERS = 2
 _IN_FLIGHT = 32
 _MEMORY = 120 << 20
 """Bytes of memory for the contents that are encoded at a time; one content may take more."""
+_COUNTED = 1 << 20
+"""Bytes of a content from which on the memory for its format counts."""
 _MUCH = 32 << 20
 """Bytes of memory for a content from which on it is given back to the system afterwards, which takes milliseconds."""
 _WAITING = 48 << 20
@@ -142,7 +144,8 @@ class _OldSegment:
 
 def _encode(plan: Plan, content: Content, effort: Effort, budget: MemoryBudget) -> _Encoded:
     old = _OldSegment(plan, content, content.predecessor) if content.predecessor is not None else None
-    memory = needed_memory(content.read(0, START), old.size if old is not None else 0, content.size, effort)
+    start = content.read(0, START) if content.size >= _COUNTED else b""
+    memory = needed_memory(start, old.size if old is not None else 0, content.size, effort)
     with budget.take(memory):
         made = _encode_against(plan, content, old, effort)
         if memory >= _MUCH:

@@ -22,6 +22,7 @@ from nixoci.delta.jimage.codec import encode as patch_modules
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.delta.recompress.codec import encode as patch_inflated
 from nixoci.delta.recompress.streams import GZIP_MEMBER, ZIP_MEMBER
+from nixoci.malloc import return_free_memory
 
 _INCOMPRESSIBLE = 0.98
 """Smallest ratio of the size after `zstd -1` to the size before for which data count as incompressible."""
@@ -135,9 +136,8 @@ def needed_memory(start: bytes, old_size: int, size: int, effort: Effort) -> int
     if not old_size or effort is Effort.FAST:
         return both
     times = max(one.memory if start.startswith(one.starts) else 1 for one in (*_OF_FORMATS, *_REFINERS))
-    if is_large(old_size, size) and (times == 1 or both > _WHOLE):
-        both = 2 * WINDOW
-    return times * both + SUFFIX_SIZE * min(old_size, WINDOW)
+    by_windows = is_large(old_size, size) and (times == 1 or both > _WHOLE)
+    return (2 * WINDOW if by_windows else times * both) + SUFFIX_SIZE * min(old_size, WINDOW)
 
 
 def is_incompressible(sample: bytes) -> bool:
@@ -235,7 +235,10 @@ def _patch_large(new: Source, old: Source, effort: Effort) -> Encoded:
             if payload is not None:
                 return Encoded(patcher.codec, payload)
     patched = Encoded(HDIFF, patch_by_windows(old, new))
-    return _refined(patched, old, new) if whole else patched
+    if not whole:
+        return patched
+    return_free_memory()  # of HDiffPatch
+    return _refined(patched, old, new)
 
 
 def _middles_are_unrelated(old: Source, new: Source) -> bool:

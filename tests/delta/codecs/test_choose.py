@@ -4,11 +4,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nixoci.delta.codecs.choose import encode, estimated_size
+from nixoci.delta.cds.codec import CDS_MAGIC
+from nixoci.delta.codecs.choose import encode, estimated_size, needed_memory
+from nixoci.delta.codecs.elf import ELF_MAGIC
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.splice import SPLICE, splice
 from nixoci.delta.effort import Effort, body_packing
+from nixoci.delta.recompress.streams import ZIP_MEMBER
 from nixoci.errors import DeltaError
 
 parts = st.lists(
@@ -66,3 +69,16 @@ def in_body(payload: bytes) -> int:
     """Return the bytes of a payload in a body of its own."""
     compressor = body_packing(Effort.DEFAULT).compressor()
     return len(compressor.compress(payload) + compressor.flush())
+
+
+def test_what_is_counted_for_a_content_follows_its_format() -> None:
+    half = 10 << 20
+    counted = {
+        start: needed_memory(start, half, half, Effort.DEFAULT) for start in (ELF_MAGIC, CDS_MAGIC, ZIP_MEMBER, b"text")
+    }
+    assert counted[b"text"] < counted[ELF_MAGIC] < counted[ZIP_MEMBER] < counted[CDS_MAGIC]
+    assert needed_memory(ELF_MAGIC, 8 * half, 8 * half, Effort.DEFAULT) == needed_memory(
+        b"text", 8 * half, 8 * half, Effort.DEFAULT
+    )
+    assert needed_memory(ELF_MAGIC, half, half, Effort.FAST) == needed_memory(b"text", half, half, Effort.FAST)
+    assert needed_memory(ELF_MAGIC, 0, half, Effort.DEFAULT) == half
