@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.filesystem import mount_new
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import LockedNarHash
 from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine
-from tests.host.process import run
 from tests.host.registry import Registry
 
 if TYPE_CHECKING:
@@ -171,21 +170,11 @@ def measured(machine: Machine, script: str, reference: str, name: str) -> Taken:
 def make_fresh(machine: Machine) -> None:
     """Mount new file systems at the places of both stores.
 
-    They are in memory: on a disk a round pays for the files that the round before deleted. They are ext4, because the
-    kernel mounts no EROFS file of a tmpfs.
+    They are in memory: on a disk a round pays for the files that the round before deleted.
     """
     machine.run(["sh", "-c", STOP])
     for folder in FOLDERS:
-        image = machine.root / "dev/shm" / f"{Path(folder).name}.img"
-        image.unlink(missing_ok=True)
-        with image.open("wb") as file:
-            file.truncate(8 << 30)
-        run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1,lazy_journal_init=1", image])
-        # the kernel frees the loop device with the mount
-        device = run(["losetup", "--find", "--show", image]).stdout.strip()
-        number = os.minor(Path(device).stat().st_rdev)
-        machine.run(["sh", "-ec", f"mknod {device} b 7 {number}; mount -o noatime {device} {folder}; rm {device}"])
-        run(["losetup", "--detach", device])
+        mount_new(machine, folder)
     machine.run(["sh", "-ec", START])
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Row
 
+AT_ONCE = 500
+"""The number of files that one process compresses."""
+
 NIX = ("nix", "--extra-experimental-features", "nix-command", "--offline")
 
 
@@ -169,6 +172,17 @@ class Bench:
         check_equal(again, self.archives[1])
         return Result(sum(chunk.stat().st_size for chunk in lacked) + index.stat().st_size, send, receive)
 
+    def changed_files(self) -> Result:
+        """The files that equal no old file, each compressed for itself, as a client of zstd:chunked fetches them."""
+        changed = [file for _, file in differing(self.had, self.paths)]
+        send, size = FREE, 0
+        for first in range(0, len(changed), AT_ONCE):
+            with self.file("changed").open("wb") as out:
+                command: list[str | Path] = ["zstd", "-q", "-3", "--stdout", *changed[first : first + AT_ONCE]]
+                send += run(command, stdout=out.fileno())
+            size += self.file("changed").stat().st_size
+        return Result(size, send, None)
+
     def bsdiff(self) -> Result:
         """Per file: the old file at the same path, else of the same name with digits masked, else zstd -19.
 
@@ -272,6 +286,7 @@ METHODS = {
     "NAR, zstd -3 --patch-from": Method(Bench.zstd, (3,), package_version("zstd")),
     "NAR, zstd -19 --patch-from": Method(Bench.zstd, (19,), package_version("zstd")),
     "NAR, xdelta3 -9": Method(Bench.xdelta3, version=package_version("xdelta3")),
+    "changed files, zstd": Method(Bench.changed_files, version=package_version("zstd")),
     "files, bsdiff": Method(Bench.bsdiff, version=package_version("bsdiff")),
     "tree, ostree static delta": Method(Bench.ostree, version=("ostree", "--version")),
     "tree, tar-diff": Method(Bench.tar_diff, version=("tar-diff", "-version")),

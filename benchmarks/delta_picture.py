@@ -11,27 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from io import StringIO
 from pathlib import Path
 from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib import pyplot as plt
-
+from benchmarks import svg
 from benchmarks.delta_report import OURS, common, methods, ratios
 
 if TYPE_CHECKING:
     from benchmarks.delta_report import Figures
-
-INK = "#123456"
-"""Drawn in this colour, and then in that of the reader's theme."""
-
-LIGHT, DARK = "#1f2328", "#e6edf3"
-COLOURS = {True: "#d55e00", False: "#4a90c4"}
-"""Our methods and the others, in two colours that all readers tell apart, on white as on black."""
-
-STYLE = f"<style>svg {{ color: {LIGHT} }} @media (prefers-color-scheme: dark) {{ svg {{ color: {DARK} }} }}</style>"
 
 
 def draw(figures: Figures) -> str:
@@ -40,28 +28,20 @@ def draw(figures: Figures) -> str:
     shared = common(figures)
     means = {method: geometric_mean(ratios(shared, method) or found[method]) for method in found}
     order = sorted(found, key=lambda method: means[method], reverse=True)
-    plain = {"svg.fonttype": "none", "svg.hashsalt": OURS, "font.size": 11, "font.family": "sans-serif"}
-    inks = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
-    with mpl.rc_context({**plain, **inks}):
-        figure, axes = plt.subplots(figsize=(9, 0.38 * len(order) + 1.1), layout="constrained")
+    with svg.canvas(9, 0.38 * len(order) + 1.1, salt=OURS) as (figure, axes):
         for row, method in enumerate(order):
-            colour, mean = COLOURS[method.startswith(OURS)], means[method]
+            colour, mean = (svg.OURS if method.startswith(OURS) else svg.OTHERS), means[method]
             axes.plot(found[method], [row] * len(found[method]), "o", color=colour, markersize=4, alpha=0.6)
             axes.plot([mean], [row], "o", color=colour, markersize=10)
             beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 9}
             axes.annotate(f"{mean:.2f}", (mean, row), **beside)
-        axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
+        axes.axvline(1, color=svg.INK, linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_yticks(range(len(order)), order)
         axes.set_ylim(-0.6, len(order) - 0.2)
         axes.set_xlabel("bytes over those of nixoci: each pair, and the mean of those that all methods have")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        out = StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-    return out.getvalue().replace(INK, "currentColor").replace("<defs>", f"{STYLE}\n <defs>", 1)
+        return svg.text(figure)
 
 
 def main() -> None:

@@ -1,0 +1,214 @@
+"""Bandwidth: updates of images as each way sends them, with the time and memory of both ends."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from functools import partial
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import TYPE_CHECKING
+
+from benchmarks.bench_delta import FRESH, WORK, add_image, layers
+from benchmarks.evaluation.images import host_images
+from benchmarks.evaluation.model import Row
+from benchmarks.evaluation.parts import Part, Step
+from benchmarks.evaluation.tables import MEGABYTES, Shown, commands, line, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.evaluation.model import Result
+    from benchmarks.evaluation.parts import Lab
+    from benchmarks.figures import Row as FigureRow
+    from tests.host.images import Image
+    from tests.host.machine import Machine
+
+LONG = 1800.0
+PULL = "pull of changed layers"
+OURS = "nixoci"
+FAST = "nixoci --effort fast"
+FILES = "changed files, zstd"
+COPY = "nix copy, zstd"
+METHODS = (OURS, FAST, COPY, FILES)
+"""The methods of delta_driver.py that are measured here; bench_delta.py has more, and takes hours."""
+
+NAMES = (
+    *("apache", "gcc", "haproxy", "java", "lighttpd", "mariadb", "memcached", "nginx"),
+    *("node", "php", "postgres", "python", "redis", "ruby"),
+)
+QUICK_NAMES = ("nginx",)
+ROUNDS = 3
+LINKS = (5, 20, 100, 1000)
+"""Rates in Mbit/s."""
+
+SECONDS = Shown(unit="s", digits=2)
+INSTALL = "first install"
+
+# Prints the seconds of an update by skopeo from a layout in the page cache, after the old image was copied.
+UNPACK = """
+import json, subprocess, sys, time
+work, *images = sys.argv[1:]
+storage = f"containers-storage:[overlay@{work}/storage+{work}/run]localhost/image:"
+taken = []
+for number, image in enumerate(images):
+    start = time.perf_counter()
+    subprocess.run(["skopeo", "copy", "--quiet", image, f"{storage}{number}"], check=True)
+    taken.append(time.perf_counter() - start)
+print(json.dumps(taken))
+"""
+
+
+def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
+    """Yield the bytes and seconds of one image's update, and of its first install, by each method."""
+    machine, found = lab.machine, host_images()
+    old, new = found["old"][name], found["new"][name]
+    rounds = 1 if lab.quick else ROUNDS
+    unpacking = [unpack(machine, old, new) for _ in range(rounds)]
+    before, after = layers(old), layers(new)
+    pull = partial(Row, subject=name, variant=PULL, command="skopeo copy IMAGE containers-storage:NAME")
+    yield pull(table="update", unit="B", samples=(sum(size for each, size in after.items() if each not in before),))
+    yield pull(table="receive", unit="s", samples=tuple(update for _, update in unpacking))
+    yield pull(table=INSTALL, unit="B", samples=(sum(before.values()),))
+    paths = [add_image(machine, image) for image in (old, new)]
+    for row in driven(machine, paths, rounds):
+        measured = partial(Row, subject=name, variant=row["method"], command=command(row["method"]))
+        yield measured(table="update", unit="B", samples=(row["size"],))
+        for end in ("send", "receive"):
+            if row[end]:
+                yield measured(table=end, unit="s", samples=(row[end]["seconds"],))
+                yield measured(table=f"{end}, processor", unit="s", samples=(row[end]["cpu"],))
+                yield measured(table=f"{end}, memory", unit="B", samples=(row[end]["peak"],))
+    machine.run(["nix-store", "--delete", "--ignore-liveness", *paths], check=False)
+
+
+def unpack(machine: Machine, old: Image, new: Image) -> tuple[float, float]:
+    """Return the seconds of a first install and of an update after their download."""
+    machine.run(["sh", "-c", FRESH, WORK])
+    done = machine.run(["python3", "-c", UNPACK, WORK, old.inside, new.inside], timeout=LONG)
+    machine.run(["umount", "--recursive", WORK])
+    install, update = json.loads(done.stdout)
+    return install, update
+
+
+def driven(machine: Machine, paths: list[str], rounds: int) -> Iterator[FigureRow]:
+    """Yield the rows of delta_driver.py."""
+    machine.run(["sh", "-c", FRESH, WORK])
+    driver = ["python3", "-m", "benchmarks.delta_driver", "--work", WORK, "--rounds", str(rounds)]
+    chosen = [word for method in METHODS for word in ("--only", method)]
+    environment = {"TMPDIR": WORK, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = machine.run([*driver, *chosen, *paths], env=environment, cwd="/src", timeout=LONG)
+    machine.run(["umount", "--recursive", WORK])
+    rows = [json.loads(text) for text in done.stdout.splitlines()]
+    yield from (row for row in rows if "size" in row)
+
+
+def command(method: str) -> str:
+    return shlex.join(["python3", "-m", "benchmarks.delta_driver", "--work", WORK, "--only", method, "OLD", "NEW"])
+
+
+def steps(quick: bool) -> list[Step]:  # noqa: FBT001  # as all parts have it
+    """Return a step for each pair."""
+    names = QUICK_NAMES if quick else NAMES
+    return [Step(name=name, measure=partial(measure_pair, name)) for name in names]
+
+
+def time_to_ready(size: float, receive: float, rate: float) -> float:
+    """Return the seconds until an update is in the store: its transfer at a rate in Mbit/s, then the work after it."""
+    return size * 8 / (rate * 1e6) + receive
+
+
+def break_even(delta: tuple[float, float], whole: tuple[float, float]) -> float | None:
+    """Return the rate in Mbit/s above which a delta takes longer than the whole, each with its bytes and seconds.
+
+    None, if the delta is never slower.
+    """
+    saved, longer = whole[0] - delta[0], delta[1] - whole[1]
+    return saved * 8 / longer / 1e6 if longer > 0 and saved > 0 else None
+
+
+def figures(result: Result) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return the bytes and the seconds at the receiver of each method that has both, by pair."""
+    seconds = {row.key[1:3]: median(row.samples) for row in result.table("receive")}
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in result.table("update"):
+        if row.key[1:3] in seconds:
+            found.setdefault(row.subject, {})[row.variant] = median(row.samples), seconds[row.key[1:3]]
+    return found
+
+
+def links(result: Result) -> dict[int, dict[str, float]]:
+    """Return the geometric mean over all pairs of the seconds until an update is ready, by link and method."""
+    pairs = figures(result)
+    methods = list(dict.fromkeys(method for pair in pairs.values() for method in pair))
+    return {
+        rate: {
+            method: geometric_mean([time_to_ready(*pair[method], rate) for pair in pairs.values()])
+            for method in methods
+        }
+        for rate in LINKS
+    }
+
+
+def report(result: Result) -> str:
+    """Return the section."""
+    update = result.table("update")
+    lines = [
+        (
+            "Updates of images from a release of Debian to the same with its updates. A pull fetches the layers"
+            " that changed;"
+            f" *{FILES}* is what a client fetches that knows which files it lacks, as with zstd:chunked, without its"
+            " tables."
+        ),
+        "",
+        table(update, MEGABYTES, base=PULL),
+        commands(update, "`bandwidth`, table `update`"),
+        (
+            "More ways (DeltaNAR's chunks, tar-diff as oci-delta has it, ostree, bsdiff, xdelta3, rdiff,"
+            " desync), measured for"
+            " other pairs on another day, are in [benchmarks/README.md](../benchmarks/README.md#deltas)."
+        ),
+        "",
+        "Seconds at the receiver after the download, and at the sender:",
+        "",
+        table(result.table("receive"), SECONDS, base=PULL),
+        table(result.table("send"), SECONDS),
+        "Processor seconds and the memory of the largest process, at the receiver:",
+        "",
+        table(result.table("receive, processor"), SECONDS),
+        table(result.table("receive, memory"), MEGABYTES),
+    ]
+    means = links(result)
+    methods = list(next(iter(means.values())))
+    lines += [
+        (
+            "Seconds until an update is ready, computed from the bytes and from the seconds at the receiver,"
+            " with the delta made"
+            " beforehand; the geometric mean over all pairs:"
+        ),
+        "",
+        line(["Mbit/s", *methods]),
+        line(["---"] * (len(methods) + 1)),
+        *(line([str(rate), *(f"{means[rate][method]:.2f}" for method in methods)]) for rate in means),
+        "",
+        *_break_even(result),
+        "![Bytes of updates](evaluation/bandwidth.svg)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _break_even(result: Result) -> list[str]:
+    """Return the table of the rates above which deltas take longer."""
+    pairs = figures(result)
+    wholes = [method for method in (PULL, COPY) if all(method in pair for pair in pairs.values())]
+    lines = ["The rate in Mbit/s above which a delta, made beforehand, takes longer than the whole:", ""]
+    lines += [line(["", *(f"{ours} against {whole}" for ours in (OURS, FAST) for whole in wholes)])]
+    lines += [line(["---"] * (2 * len(wholes) + 1))]
+    for name, pair in pairs.items():
+        rates = [break_even(pair[ours], pair[whole]) for ours in (OURS, FAST) for whole in wholes]
+        lines.append(line([name, *("never" if rate is None else f"{rate:.0f}" for rate in rates)]))
+    return [*lines, ""]
+
+
+PART = Part(name="bandwidth", title="Bandwidth", source=Path(__file__), steps=steps, report=report)

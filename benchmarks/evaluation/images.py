@@ -1,0 +1,140 @@
+"""Images of a host: services and language runtimes on the base of the sample images, in three versions.
+
+Versions are a release of Debian (`old`), the same with its updates (`new`), and the next release (`major`).
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.host.apt import debootstrap
+from tests.host.cache import cached, key
+from tests.host.images import BASE_PACKAGES, INSIDE, PACKAGE, SLIM, Image, images, images_dir
+from tests.host.machine import Machine
+from tests.host.process import LONG
+
+if TYPE_CHECKING:
+    from tests.host.images import Pair
+
+RECIPE = Path(__file__).with_name("packages.Containerfile")
+
+SERVICES = {
+    "apache": "apache2",
+    "gcc": "gcc libc6-dev",
+    "haproxy": "haproxy",
+    "java": "openjdk-17-jre-headless",
+    "lighttpd": "lighttpd",
+    "mariadb": "mariadb-server",
+    "memcached": "memcached",
+    "mosquitto": "mosquitto",
+    "node": "nodejs",
+    "php": "php-fpm",
+    "rabbitmq": "rabbitmq-server",
+    "ruby": "ruby",
+}
+"""Images besides the sample images, and the packages that are installed in each."""
+
+MAJOR = ("apache", "haproxy", "mariadb", "memcached", "node", "ruby")
+"""Images that also exist on the next release of Debian."""
+
+NEXT_SUITE = "trixie"
+
+# Writes a layout of the lowest layer of an image alone.
+BASE = """
+import hashlib, json, shutil, sys
+from pathlib import Path
+source, tag, target = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+blobs = target / "blobs/sha256"
+blobs.mkdir(parents=True)
+
+def read(descriptor):
+    return json.loads((source / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes())
+
+def write(document, descriptor):
+    data = json.dumps(document).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    (blobs / digest).write_bytes(data)
+    return descriptor | {"digest": f"sha256:{digest}", "size": len(data)}
+
+index = json.loads((source / "index.json").read_bytes())
+named = "org.opencontainers.image.ref.name"
+described = next(each for each in index["manifests"] if each["annotations"][named] == tag)
+manifest = read(described)
+config = read(manifest["config"])
+layer = manifest["layers"][0]
+shutil.copy(source / "blobs" / layer["digest"].replace(":", "/"), blobs)
+config["rootfs"]["diff_ids"] = config["rootfs"]["diff_ids"][:1]
+config.pop("history", None)
+config["config"] = {"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}
+manifest = {**manifest, "config": write(config, manifest["config"]), "layers": [layer]}
+described = write(manifest, described) | {"annotations": {named: "base"}}
+(target / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
+shutil.copy(source / "oci-layout", target)
+"""
+
+
+BASES = ("old", "new", "major")
+"""The versions, and the tags of their bases."""
+
+
+def host_images() -> dict[str, dict[str, Image]]:
+    """Return all images by version and name, built if they are not in the cache."""
+    samples = images()
+    found = {version: dict[str, Image]() for version in BASES}
+    for name in PACKAGE:
+        found["old"][name], found["new"][name] = samples[name].old, samples[name].new
+    with ThreadPoolExecutor(2) as threads:
+        for name, layout in zip(SERVICES, threads.map(_layout, SERVICES), strict=True):
+            for version in _versions(name):
+                found[version][name] = Image(name=name, tag=version, layout=layout)
+    return found
+
+
+def _versions(name: str) -> tuple[str, ...]:
+    return BASES if name in MAJOR else BASES[:2]
+
+
+def _bases() -> Path:
+    """Return a layout of the bases: the lowest layers of the sample images, and a new one of the next release."""
+    nginx = images()["nginx"]
+    parts = json.dumps([BASE, NEXT_SUITE, BASE_PACKAGES, SLIM, nginx.old.layout.parent.name])
+    return cached(f"images/bases-{key(parts)}", lambda folder: _build_bases(folder, nginx)) / "base"
+
+
+def _build_bases(folder: Path, nginx: Pair) -> None:
+    debootstrap(folder / "major.tar", NEXT_SUITE, BASE_PACKAGES, updates=True, options=SLIM)
+    with Machine(binds={images_dir(): INSIDE}, writable={folder: "/out"}) as machine:
+        for version, image in (("old", nginx.old), ("new", nginx.new)):
+            layout = image.inside.split(":")[1]
+            machine.run(["python3", "-c", BASE, layout, image.tag, f"/root/{version}"])
+            machine.run(["skopeo", "copy", "--quiet", f"oci:/root/{version}:base", f"oci:/out/base:{version}"])
+        machine.run(["podman", "import", "/out/major.tar", "localhost/major"], timeout=LONG)
+        machine.run(["skopeo", "copy", "--quiet", "containers-storage:localhost/major", "oci:/out/base:major"])
+    (folder / "major.tar").unlink()
+
+
+def _layout(name: str) -> Path:
+    """Return the layout of an image in all of its versions."""
+    bases = _bases()
+    parts = json.dumps([name, SERVICES[name], _versions(name), bases.parent.name])
+    return cached(f"images/host-{key(RECIPE, parts)}", lambda folder: _build(folder, name, bases)) / name
+
+
+def _build(folder: Path, name: str, bases: Path) -> None:
+    binds = {RECIPE.parent: "/containerfiles", bases: "/base"}
+    with Machine(private_network=False, binds=binds, writable={folder: "/out"}) as machine:
+        machine.run(["mkdir", "--parents", "/var/empty"])
+        for version in _versions(name):
+            machine.run(
+                ["skopeo", "copy", "--quiet", f"oci:/base:{version}", f"containers-storage:localhost/{version}"],
+                timeout=LONG,
+            )
+            local = f"localhost/{name}-{version}"
+            arguments = [f"--build-arg=BASE=localhost/{version}", f"--build-arg=PACKAGES={SERVICES[name]}"]
+            build = ["buildah", "build", "--isolation=chroot", "--layers", f"--tag={local}", *arguments]
+            machine.run([*build, "--file=/containerfiles/packages.Containerfile", "/var/empty"], timeout=LONG)
+            copy = ["skopeo", "copy", "--quiet", f"containers-storage:{local}", f"oci:/out/{name}:{version}"]
+            machine.run(copy, timeout=LONG)

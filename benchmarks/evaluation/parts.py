@@ -1,0 +1,70 @@
+"""Parts of the evaluation, their steps, and the machine that they measure on."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from tests.host.images import INSIDE, images_dir
+from tests.host.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    from benchmarks.evaluation.model import Result, Row
+
+
+class Lab:
+    """The test host of one part, booted when a step first asks for it, as a context manager."""
+
+    def __init__(self, *, quick: bool = False) -> None:
+        self.quick = quick
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+    @cached_property
+    def machine(self) -> Machine:
+        return self._running.enter_context(Machine(binds={images_dir(): INSIDE}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A piece of a part that is measured as a whole, or not at all.
+
+    Attributes:
+        name: Its name within the part.
+        measure: Measures its rows.
+    """
+
+    name: str
+    measure: Callable[[Lab], Iterable[Row]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A part of the evaluation.
+
+    Attributes:
+        name: The name on the command line.
+        title: The heading of its section.
+        source: The file that measures it; a change of it makes the steps of an interrupted run invalid.
+        steps: Returns its steps, for a quick run or for a whole one.
+        report: Returns the text of its section, in Markdown.
+    """
+
+    name: str
+    title: str
+    source: Path
+    steps: Callable[[bool], list[Step]]
+    report: Callable[[Result], str]

@@ -1,0 +1,70 @@
+"""Medians and their confidence intervals, by order statistics, and comparisons of paired samples.
+
+The interval of a median needs no model of the noise and no random numbers: of independent samples the number that lie
+below the true median is binomial. From six samples on, the interval holds the median with at least 95 %. Fewer samples
+have their whole range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONFIDENCE = 0.95
+SMALLEST_CHANGE = 0.01
+"""Changes from run to run that are smaller are not reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A median, and the interval that holds it with the confidence above."""
+
+    value: float
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a value is within the interval."""
+        return self.low <= value <= self.high
+
+    def overlaps(self, other: Estimate) -> bool:
+        """Tell whether two intervals have a value in common."""
+        return self.low <= other.high and other.low <= self.high
+
+
+def estimate(samples: Sequence[float]) -> Estimate:
+    """Return the median of at least one sample, and its interval."""
+    ordered = sorted(samples)
+    skipped = _skipped(len(ordered))
+    return Estimate(median(ordered), ordered[skipped], ordered[-1 - skipped])
+
+
+def _skipped(count: int) -> int:
+    """Return the number of samples at each end that lie outside of the interval."""
+    outside, skipped = 0.0, 0
+    # the median lies below the k-th smallest sample if fewer than k samples lie below the median
+    while skipped < (count - 1) // 2:
+        outside += comb(count, skipped) / 2**count
+        if 1 - 2 * (outside + comb(count, skipped + 1) / 2**count) < CONFIDENCE:
+            break
+        skipped += 1
+    return skipped
+
+
+def ratio(samples: Sequence[float], base: Sequence[float]) -> Estimate:
+    """Return the median of the ratios of paired samples, and its interval.
+
+    Both must have the same number of samples. Without noise, one of each is enough.
+    """
+    return estimate([ours / theirs for ours, theirs in zip(samples, base, strict=True)])
+
+
+def moved(now: Sequence[float], before: Sequence[float]) -> bool:
+    """Tell whether a figure differs from that of an earlier run by more than the spread of both, and by one percent."""
+    current, former = estimate(now), estimate(before)
+    return not current.overlaps(former) and abs(current.value - former.value) > SMALLEST_CHANGE * abs(former.value)

@@ -1,0 +1,49 @@
+"""New file systems for a machine of the test host, so that no round pays for what the round before left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.host.process import run
+
+if TYPE_CHECKING:
+    from tests.host.machine import Machine
+
+PLACES = {"memory": "dev/shm", "disk": "var/tmp"}
+"""Where the files lie in which the file systems are."""
+
+
+def mount_new(machine: Machine, folder: str, *, on: str = "memory", gigabytes: int = 8) -> None:
+    """Mount a new ext4 file system at a folder of the machine.
+
+    It is ext4 because the kernel mounts no EROFS file of a tmpfs. On a disk the file system's own pages alone are
+    cached: to mount it again is to start with an empty page cache.
+    """
+    image = machine.root / PLACES[on] / f"{Path(folder).name}.img"
+    image.unlink(missing_ok=True)
+    with image.open("wb") as file:
+        file.truncate(gigabytes << 30)
+    run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1,lazy_journal_init=1", image])
+    machine.run(["mkdir", "--parents", folder])
+    mount(machine, folder, on=on)
+
+
+def mount(machine: Machine, folder: str, *, on: str = "memory") -> None:
+    """Mount a file system that `mount_new` made, and that was unmounted."""
+    image = machine.root / PLACES[on] / f"{Path(folder).name}.img"
+    direct = ["--direct-io=on"] if on == "disk" else []
+    # the kernel frees the loop device with the mount
+    device = run(["losetup", "--find", "--show", *direct, image]).stdout.strip()
+    number = os.minor(Path(device).stat().st_rdev)
+    machine.run(["sh", "-ec", f"mknod {device} b 7 {number}; mount -o noatime {device} {folder}; rm {device}"])
+    run(["losetup", "--detach", device])
+
+
+def used(machine: Machine, folder: str) -> tuple[int, int]:
+    """Return the bytes and the inodes that are in use in a mounted file system."""
+    machine.run(["sync", "--file-system", folder])
+    shown = machine.run(["df", "--block-size=1", "--output=used,iused", folder]).stdout
+    size, inodes = map(int, shown.splitlines()[1].split())
+    return size, inodes

@@ -1,0 +1,216 @@
+"""The evaluation's documents, runs and page, without a machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.evaluation.__main__ import main
+from benchmarks.evaluation.bandwidth import break_even, time_to_ready
+from benchmarks.evaluation.limits import LIMITS, PROBES
+from benchmarks.evaluation.model import Evaluation, Result, Row, read, read_rows, render, render_rows
+from benchmarks.evaluation.page import PARTS, render_page
+from benchmarks.evaluation.parts import Lab, Step
+from benchmarks.evaluation.run import compared, kept
+from benchmarks.evaluation.tables import Shown, commands, table
+from tests.support.pages import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FIGURES = ROOT / "docs/evaluation.json"
+MACHINE = {"processors": "2 x fast", "memory": "8 GB", "kernel": "6.18"}
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+ROWS = st.builds(
+    Row,
+    table=TEXT,
+    subject=TEXT,
+    variant=TEXT,
+    unit=TEXT,
+    samples=st.lists(st.integers(-(10**15), 10**15) | st.floats(1e-9, 1e9).map(lambda x: float(f"{x:.6g}"))).map(tuple),
+    command=TEXT,
+    missing=TEXT,
+)
+RESULTS = st.builds(
+    Result,
+    measured=TEXT,
+    seconds=st.integers(0, 9999),
+    quick=st.booleans(),
+    machine=st.dictionaries(TEXT, TEXT),
+    rows=st.lists(ROWS, max_size=4).map(tuple),
+    before=TEXT,
+    moved=st.lists(TEXT, max_size=3).map(tuple),
+)
+
+
+def row(variant: str, *samples: float, subject: str = "open", command: str = "") -> Row:
+    return Row(table="t", subject=subject, variant=variant, unit="s", samples=samples, command=command)
+
+
+def result(*rows: Row) -> Result:
+    return Result(measured="2026-11-29 12:00", seconds=5, machine=MACHINE, rows=rows)
+
+
+@given(st.dictionaries(TEXT, RESULTS, max_size=3))
+def test_a_document_is_read_as_it_was_written(parts: dict[str, Result]) -> None:
+    evaluation = Evaluation(parts=parts)
+    assert read(render(evaluation), what="it") == evaluation
+
+
+@given(st.lists(ROWS, max_size=5).map(tuple))
+def test_rows_are_read_as_they_were_written(rows: tuple[Row, ...]) -> None:
+    assert read_rows(render_rows(rows), what="it") == rows
+
+
+def test_a_document_has_a_line_for_each_row() -> None:
+    text = render(Evaluation(parts={"storage": result(row("a", 1), row("b", 0.25))}))
+    assert '{"table": "t", "subject": "open", "variant": "b", "unit": "s", "samples": [0.25]}' in text.splitlines()
+
+
+def test_a_table_has_ratios_of_pairs_and_says_what_is_within_the_spread() -> None:
+    rows = [row("ours", *(2.0, 4.0, 6.0)), row("theirs", *(1.0, 2.0, 3.0)), row("others", *(1.1, 1.9, 3.0))]
+    assert table(rows, Shown(unit="ms", scale=1e3, digits=0), base="theirs").splitlines() == [
+        "| ms | theirs | ours | others |",
+        "| --- | --- | --- | --- |",
+        "| open | 2000 ± 1000 | 4000 (2.00, 2.00–2.00) | 1900 (~1, 0.95–1.10) |",  # noqa: RUF001  # ranges
+    ]
+
+
+def test_a_table_leaves_open_what_was_not_measured() -> None:
+    rows = [row("theirs", 2.0), row("ours", 1.0), row("ours", 3.0, subject="stat"), replace(row("x"), missing="no x")]
+    assert table(rows, Shown(unit="s"), base="theirs").splitlines()[2:] == [
+        "| open | 2.0 | 1.0 (0.50) | - |",
+        "| stat |  | 3.0 |  |",
+    ]
+
+
+def test_commands_are_escaped_for_their_table() -> None:
+    assert "| ours | `a \\| b` |" in commands([row("ours", 1.0, command="a | b")], "`x`")
+
+
+def test_a_step_is_measured_once(tmp_path: Path) -> None:
+    calls = []
+
+    def measure(_: Lab) -> Iterator[Row]:
+        calls.append(1)
+        yield row("ours", 1.5, 2)
+
+    step = Step(name="step", measure=measure)
+    assert kept(tmp_path, step, Lab()) == kept(tmp_path, step, Lab()) == (row("ours", 1.5, 2),)
+    assert len(calls) == 1
+
+
+def test_a_step_that_was_interrupted_is_measured_again(tmp_path: Path) -> None:
+    def fails(_: Lab) -> Iterator[Row]:
+        yield row("ours", 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kept(tmp_path, Step(name="step", measure=fails), Lab())
+    again = Step(name="step", measure=lambda _: [row("ours", 2)])
+    assert kept(tmp_path, again, Lab()) == (row("ours", 2),)
+
+
+def test_a_second_run_names_what_moved() -> None:
+    before = result(row("ours", 1.0, 1.1), row("theirs", 1.0, 1.1), row("gone", 1))
+    now = compared(result(row("ours", 2.0, 2.2), row("theirs", 1.0, 1.2), row("new", 1)), before)
+    assert now.before == before.measured
+    assert now.moved == ("t, open, ours: 1.05 s to 2.1 (2.00 times)",)
+
+
+@pytest.mark.parametrize("fact", MACHINE)
+def test_runs_of_different_machines_are_not_compared(fact: str) -> None:
+    other = replace(result(row("ours", 1)), machine=MACHINE | {fact: "other"})
+    assert compared(result(row("ours", 2)), other).moved == ()
+
+
+def test_runs_of_different_length_are_not_compared() -> None:
+    assert compared(result(row("ours", 2)), replace(result(row("ours", 1)), quick=True)).before == ""
+
+
+def test_time_to_ready_is_transfer_and_work() -> None:
+    assert time_to_ready(10_000_000, 1.5, 20) == pytest.approx(5.5)
+
+
+@given(
+    delta=st.tuples(st.integers(1, 10**9), st.floats(0, 100)), whole=st.tuples(st.integers(1, 10**9), st.floats(0, 100))
+)
+def test_at_the_break_even_both_take_the_same_time(delta: tuple[int, float], whole: tuple[int, float]) -> None:
+    rate = break_even(delta, whole)
+    if rate is None:
+        assert delta[1] <= whole[1] or delta[0] >= whole[0]
+    else:
+        assert time_to_ready(*delta, rate) == pytest.approx(time_to_ready(*whole, rate), rel=1e-6)
+
+
+def test_an_unknown_part_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluate", "weather"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "weather: not a part; the parts are storage, bandwidth, runtime, limits" in capsys.readouterr().err
+
+
+def names_of_tests(file: Path) -> set[str]:
+    """Return the names of the test functions of a file."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.test)
+def test_each_limit_has_its_test(limit: object) -> None:
+    file, _, name = getattr(limit, "test", "").partition("::")
+    assert name in names_of_tests(ROOT / file)
+
+
+def test_there_are_many_limits_and_each_is_said_once() -> None:
+    said = Counter((each.about, each.says) for each in (*LIMITS, *PROBES))
+    assert len(said) >= 40
+    assert set(said.values()) == {1}
+
+
+@pytest.fixture(scope="module")
+def measured() -> Evaluation:
+    return read(FIGURES.read_text(encoding="utf-8"), what=str(FIGURES))
+
+
+def test_the_page_is_that_of_its_figures(measured: Evaluation) -> None:
+    assert FIGURES.with_suffix(".md").read_text(encoding="utf-8") == render_page(measured)
+    assert FIGURES.read_text(encoding="utf-8") == render(measured)
+
+
+def test_the_page_has_all_parts_of_whole_runs(measured: Evaluation) -> None:
+    assert list(measured.parts) == list(PARTS)
+    assert not any(each.quick for each in measured.parts.values())
+    for name, each in measured.parts.items():
+        assert each.rows, name
+        assert all(found.samples or found.missing for found in each.rows)
+        assert all(found.command for found in each.rows if found.samples)
+
+
+def test_the_pictures_of_the_page_suit_both_themes() -> None:
+    page = FIGURES.with_suffix(".md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+\.svg)\)", page)
+    assert len(pictures) >= 3
+    for picture in pictures:
+        drawn = (FIGURES.parent / picture).read_text(encoding="utf-8")
+        assert "prefers-color-scheme: dark" in drawn
+        assert "currentColor" in drawn
+
+
+def test_every_statement_of_the_page_was_true(measured: Evaluation) -> None:
+    assert [found.subject for found in measured.parts["limits"].table("probe") if found.samples != (1,)] == []
+
+
+def test_there_are_enough_images_and_updates(measured: Evaluation) -> None:
+    assert len({found.subject for found in measured.parts["bandwidth"].table("update")}) >= 12
+    hosts = {found.subject for found in measured.parts["storage"].table("host")}
+    assert "16 images and their updates" in hosts
