@@ -13,16 +13,8 @@ import nixoci
 if TYPE_CHECKING:
     from tests.host.machine import Machine
 
-PROGRAMS = {
-    "podman": ["podman", "--version"],
-    "crun": ["crun", "--version"],
-    "Nix": ["nix", "--version"],
-    "skopeo": ["skopeo", "--version"],
-    "mkfs.erofs": ["mkfs.erofs", "--version"],
-    "composefs": ["mkcomposefs", "--version"],
-    "systemd": ["systemctl", "--version"],
-}
-"""The commands by which programs of the test host state their version."""
+PACKAGES = ("podman", "crun", "nix-bin", "skopeo", "erofs-utils", "composefs", "systemd", "util-linux")
+"""Packages of the test host whose versions stand beside the figures."""
 
 
 def machine_facts() -> dict[str, str]:
@@ -38,9 +30,7 @@ def machine_facts() -> dict[str, str]:
 
 
 def versions(machine: Machine) -> dict[str, str]:
-    """Return the versions of nixoci and of the programs on the test host."""
-    found = {"nixoci": nixoci.__version__}
-    for name, command in PROGRAMS.items():
-        first = machine.run(command).stdout.splitlines()[0]
-        found[name] = re.findall(r"\d+(?:\.\d+)+|\d+", first)[-1 if name == "Nix" else 0]
-    return found
+    """Return the versions of nixoci and of the test host's packages."""
+    query = ["dpkg-query", "--show", "--showformat=${Package} ${Version}\n", *PACKAGES]
+    packages = dict(line.split(" ") for line in machine.run(query).stdout.splitlines())
+    return {"nixoci": nixoci.__version__, **packages}

@@ -89,7 +89,7 @@ PROBES = (
         says="copy files out of a container",
         outcome=Outcome.SAME,
         command="podman create --name=copied --network=none IMAGE true && podman cp copied:/etc/passwd /tmp/passwd"
-        " && podman export copied | tar --list | grep --quiet --line-regexp etc/passwd",
+        " && podman export copied | tar --list | grep --line-regexp etc/passwd",
     ),
     Probe(
         about="podman mount",
@@ -108,9 +108,10 @@ PROBES = (
     ),
     Probe(
         about="podman diff",
-        says="of a container that has ended, names all files of the image as added",
+        says="of a container that has ended, names all files of the image as added, unless the image is mounted",
         outcome=Outcome.FAILS,
-        command="podman run --name=ended --network=none IMAGE true && test $(podman diff ended | wc --lines) -gt 1000",
+        command="podman unmount --all && podman run --name=ended --network=none IMAGE true"
+        " && test $(podman diff ended | wc --lines) -gt 1000",
     ),
     Probe(
         about="podman volume create --driver=image",
@@ -123,14 +124,14 @@ PROBES = (
         about="podman image mount",
         says="`layer not known`: a read-only store has nothing to mount in",
         outcome=Outcome.FAILS,
-        command="podman image mount IMAGE 2>&1 | grep --quiet 'layer not known'",
+        command="(podman image mount IMAGE 2>&1 || true) | grep 'layer not known'",
     ),
     Probe(
         about="podman run --mount type=image",
         says="`layer not known`, as above",
         outcome=Outcome.FAILS,
-        command=f"{RUN} --mount=type=image,source=IMAGE,destination=/x IMAGE true 2>&1 | grep --quiet 'layer not"
-        " known'",
+        command=f"({RUN} --mount=type=image,source=IMAGE,destination=/x IMAGE true 2>&1 || true)"
+        " | grep 'layer not known'",
     ),
     Probe(
         about="podman save",

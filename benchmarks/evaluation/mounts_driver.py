@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import random
+import resource
 import shutil
 import stat
 import subprocess
@@ -183,6 +184,7 @@ class Bench:
 
     def all_operations(self, state: str) -> Iterator[tuple[str, float]]:
         """Yield the seconds of each operation on one file, directory, page or process."""
+        timed = SECONDS[state]
         names = [f"{TARGET}/{name}" for name in self.names]
         files = [f"{TARGET}/{name}" for name in self.files]
         folders = [f"{TARGET}/{name}" for name in self.folders]
@@ -192,22 +194,25 @@ class Bench:
             yield "open and read", timed(lambda: [read(name) for name in files]) / len(files)
         else:
             yield "open", timed(lambda: open_all(files)) / len(files)
-            yield "exec", self.executions()
-        yield "mmap fault", touch(f"{TARGET}/{self.largest}")
-
-    def executions(self) -> float:
-        loop = f"i=0; while [ $i -lt {EXECUTIONS} ]; do /bin/true; i=$((i+1)); done"
-        return timed(lambda: subprocess.run(["chroot", TARGET, "/bin/sh", "-c", loop], check=True)) / EXECUTIONS
+            yield "exec", timed(execute) / EXECUTIONS
+        with open(f"{TARGET}/{self.largest}", "rb") as file:  # noqa: PTH123  # as all others here
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        pages = range(0, len(mapped), mmap.PAGESIZE)
+        with mapped:
+            yield "mmap fault", timed(lambda: [mapped[offset] for offset in pages]) / len(pages)
 
     def work(self, rounds: int, job: str) -> None:
-        """Do a job in each way, cold at first, then warm."""
+        """Do a job in each way, cold at first, then warm; the latter also in processor seconds."""
         ways = WRITABLE | {"bind of the tree": bind} if job in WITHOUT_WRITING else WRITABLE
         for _ in range(rounds):
             for name in random.sample(list(ways), len(ways)):
                 self.forget()
                 with self.mounted(ways[name]), system():
                     for state in ("cold", "warm"):
+                        before = processor_seconds()
                         show(f"{TITLES[job]}, {state}", name, JOBS[job]())
+                        if state == "warm" and job in COUNTED:
+                            show(f"{TITLES[job]}, processor", name, processor_seconds() - before)
 
 
 @contextmanager
@@ -333,11 +338,36 @@ TITLES = {
 WITHOUT_WRITING = ("python", "node", "gcc", "postgres")
 """Jobs that write to /tmp and /run alone."""
 
+COUNTED = ("python", "node", "gcc")
+"""Jobs whose processes are all children of this one."""
+
 
 def timed(once: Callable[[], object]) -> float:
     start = time.perf_counter()
     once()
     return time.perf_counter() - start
+
+
+def counted(once: Callable[[], object]) -> float:
+    """Return the processor seconds of a call."""
+    start = processor_seconds()
+    once()
+    return processor_seconds() - start
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+SECONDS = {"cold": timed, "warm": counted}
+"""Cold operations wait for the disk; of warm ones the processor time does not depend on other work of the machine."""
+
+
+def execute() -> None:
+    loop = f"i=0; while [ $i -lt {EXECUTIONS} ]; do /bin/true; i=$((i+1)); done"
+    subprocess.run(["chroot", TARGET, "/bin/sh", "-c", loop], check=True)
 
 
 def open_all(names: Sequence[str]) -> None:
@@ -351,13 +381,6 @@ def read(name: str) -> int:
         while block := file.read(1 << 17):
             size += len(block)
     return size
-
-
-def touch(name: str) -> float:
-    """Return the seconds for one page of a file that is mapped anew."""
-    with open(name, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:  # noqa: PTH123
-        pages = range(0, len(mapped), mmap.PAGESIZE)
-        return timed(lambda: [mapped[offset] for offset in pages]) / len(pages)
 
 
 def show(subject: str, variant: str, seconds: float) -> None:

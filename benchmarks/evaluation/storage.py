@@ -66,7 +66,7 @@ for way in "$@"; do case $way in
       ln -s "$made" "/mnt/optimised/nix/var/nix/gcroots/$(basename "$path")"
     done ;;
   objects) mkcomposefs --digest-store=/mnt/objects/objects "/mnt/nix/$name/rootfs" "/mnt/objects/$name.cfs" ;;
-  lz4hc | zstd) mkfs.erofs --quiet "-z$way" -C65536 "/mnt/$way/$name.erofs" "/mnt/nix/$name/rootfs" ;;
+  lz4hc | zstd) mkfs.erofs --quiet "-z$way" -C65536 "/var/tmp/$way.erofs" "/mnt/nix/$name/rootfs" ;;
 esac; done
 """
 
@@ -78,7 +78,6 @@ for name in "$@"; do
   chmod -R u+w "/mnt/nix/$name" "/mnt/nix/store-$name"
   umount "/mnt/apart/$name/overlay" # which podman's storage binds to itself
   rm -r "/mnt/apart/$name" "/mnt/nix/$name" "/mnt/nix/store-$name" "/mnt/objects/$name.cfs"
-  rm -f "/mnt/lz4hc/$name.erofs" "/mnt/zstd/$name.erofs"
   rm "/mnt/optimised/nix/var/nix/gcroots/$name" "/mnt/optimised/nix/var/nix/gcroots/store-$name"
 done
 nix-store --store 'local?root=/mnt/optimised' --gc > /dev/null 2>&1
@@ -95,10 +94,20 @@ FOLDERS = {
     NIX_STORE: "nix",
     OPTIMISED: "optimised",
     "composefs objects": "objects",
-    "EROFS, lz4hc": "lz4hc",
-    "EROFS, zstd": "zstd",
 }
 """The file system of each way, below /mnt; flattened trees are part of the Nix store."""
+
+FILES = {"EROFS, lz4hc": "lz4hc", "EROFS, zstd": "zstd"}
+"""Ways that keep a file for each image, which shares nothing with others, and their compression."""
+
+NAMES = (
+    *("apache", "haproxy", "lighttpd", "memcached", "mosquitto", "nginx"),
+    *("node", "php", "python", "redis", "ruby"),
+)
+"""The images of the host; the larger ones would fill the disk of a small machine."""
+
+ACROSS = tuple(name for name in MAJOR if name in NAMES)
+"""Those that also exist on the next release."""
 
 LAYERS = ("storage", "apart", "registry")
 """Those that keep layers, and need no tree."""
@@ -175,9 +184,10 @@ class Stores:
         machine.run(["sh", "-c", "rm -rf /run/evaluation"])
         for way in self.ways:
             machine.run(["sh", "-c", 'umount "$0" 2> /dev/null; true', f"/mnt/{FOLDERS[way]}"])
-            mount_new(machine, f"/mnt/{FOLDERS[way]}", on="disk", gigabytes=40)
+            mount_new(machine, f"/mnt/{FOLDERS[way]}", on="disk", gigabytes=20)
         machine.run(["mkdir", "--parents", ROOTS])
         self.empty = {way: self._used(way) for way in self.ways}
+        self.files: dict[str, dict[str, int]] = {way: {} for way in FILES if way in ways}
 
     def add(self, image: Image, name: str) -> None:
         """Add an image; the ways that start from its tree beside those that do not."""
@@ -186,12 +196,19 @@ class Stores:
             self.machine.run(["sh", "-ec", ADD, "sh", image.inside, name, *folders], timeout=LONG)
 
         folders = [FOLDERS[way] for way in self.ways]
+        trees = [each for each in folders if each not in LAYERS] + [FILES[way] for way in self.files]
         with ThreadPoolExecutor() as threads:
-            groups = [each for each in folders if each in LAYERS], [each for each in folders if each not in LAYERS]
-            list(threads.map(run, groups))
+            list(threads.map(run, ([each for each in folders if each in LAYERS], trees)))
+        for way, sizes in self.files.items():
+            file = self.machine.root / f"var/tmp/{FILES[way]}.erofs"
+            sizes[name] = file.stat().st_blocks * 512
+            file.unlink()
 
     def remove(self, names: Sequence[str]) -> None:
         self.machine.run(["sh", "-ec", REMOVE, "sh", *names], timeout=LONG)
+        for sizes in self.files.values():
+            for name in names:
+                del sizes[name]
 
     def rows(self, name: str, subject: str) -> Iterator[Row]:
         """Yield the bytes and inodes of each way since the stores were empty."""
@@ -200,6 +217,10 @@ class Stores:
                 yield Row(
                     table=name, subject=subject, variant=way, unit=unit, samples=(now - before,), command=WAYS[way]
                 )
+        for way, sizes in self.files.items():
+            row = Row(table=name, subject=subject, variant=way, unit="B", command=WAYS[way])
+            yield replace(row, samples=(sum(sizes.values()),))
+            yield replace(row, unit="inodes", samples=(len(sizes),))
 
     def sidecars(self, name: str, subject: str) -> Iterator[Row]:
         """Yield the bytes and inodes of the trees alone, and those of each kind of sidecar."""
@@ -253,19 +274,18 @@ def measure_releases(lab: Lab) -> Iterator[Row]:
     """Add images of one release of Debian, and the same of the next."""
     stores = Stores(lab.machine, QUICK if lab.quick else tuple(WAYS))
     found = host_images()
-    for name in MAJOR:
+    for name in ACROSS:
         stores.add(found["new"][name], f"{name}-1")
-    yield from stores.rows("releases", f"{_images(len(MAJOR))} of one release")
-    for name in MAJOR:
+    yield from stores.rows("releases", f"{_images(len(ACROSS))} of one release")
+    for name in ACROSS:
         stores.add(found["major"][name], f"{name}-2")
-    yield from stores.rows("releases", f"{_images(len(MAJOR))} of two releases")
+    yield from stores.rows("releases", f"{_images(len(ACROSS))} of two releases")
 
 
 def _chosen(lab: Lab, version: str) -> dict[str, Image]:
-    """Return the images of a version in an order that mixes large and small ones; for a quick run, few."""
+    """Return the images of a version; for a quick run, few."""
     found = host_images()[version]
-    names = sorted(found)
-    return {name: found[name] for name in (("nginx", "redis", "python") if lab.quick else names)}
+    return {name: found[name] for name in (("nginx", "redis", "python") if lab.quick else NAMES)}
 
 
 def _images(count: int) -> str:
