@@ -30,6 +30,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./scripts/evaluate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="measure little, in some minutes, and write to the cache")
     parser.add_argument("--render", action="store_true", help="measure nothing, and write the page of earlier figures")
+    parser.add_argument(
+        "--rounds", type=int, help="samples of each figure that varies, instead of the part's own number"
+    )
     parser.add_argument("--output", type=Path, help="folder to write to, instead of docs")
     parser.add_argument("parts", metavar="PART", nargs="*", help=f"one of {', '.join(PARTS)}; all, if there is none")
     options = parser.parse_args()
@@ -41,15 +44,28 @@ def main() -> int:
     if options.render:
         write(output, former(output))
         return 0
-    for name in options.parts or PARTS:
-        result = run_part(PARTS[name], quick=options.quick, say=lambda text: print(text, file=sys.stderr, flush=True))
-        evaluation = former(output)
-        result = compared(result, evaluation.parts.get(name))
-        found = evaluation.parts | {name: result}
-        write(output, replace(evaluation, parts={each: found[each] for each in PARTS if each in found}))
-        print(f"{name}: {result.seconds} s, {len(result.rows)} figures, {len(result.moved)} moved", flush=True)
+    try:
+        for name in options.parts or PARTS:
+            measure(name, output, quick=options.quick, rounds=options.rounds)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on after the last step that ended")
+        return 130
     print(output / "evaluation.md")
     return 0
+
+
+def measure(name: str, output: Path, *, quick: bool, rounds: int | None) -> None:
+    """Measure a part, compare it with the figures in a folder, and add it to them."""
+    result = run_part(PARTS[name], quick=quick, rounds=rounds, say=say)
+    evaluation = former(output)
+    result = compared(result, evaluation.parts.get(name))
+    found = evaluation.parts | {name: result}
+    write(output, replace(evaluation, parts={each: found[each] for each in PARTS if each in found}))
+    print(f"{name}: {result.seconds} s, {len(result.rows)} figures, {len(result.moved)} moved", flush=True)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def former(output: Path) -> Evaluation:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import TYPE_CHECKING
 
+from benchmarks import delta_driver
 from benchmarks.bench_delta import FRESH, WORK, add_image, layers
 from benchmarks.evaluation.images import host_images
 from benchmarks.evaluation.model import Row
@@ -34,7 +35,7 @@ METHODS = (OURS, FAST, COPY, FILES)
 """The methods of delta_driver.py that are measured here; bench_delta.py has more, and takes hours."""
 
 NAMES = (
-    *("apache", "gcc", "haproxy", "java", "lighttpd", "mariadb", "memcached", "nginx"),
+    *("apache", "haproxy", "lighttpd", "mariadb", "memcached", "nginx"),
     *("node", "php", "postgres", "python", "redis", "ruby"),
 )
 QUICK_NAMES = ("nginx",)
@@ -63,7 +64,7 @@ def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
     """Yield the bytes and seconds of one image's update, and of its first install, by each method."""
     machine, found = lab.machine, host_images()
     old, new = found["old"][name], found["new"][name]
-    rounds = 1 if lab.quick else ROUNDS
+    rounds = lab.rounds(ROUNDS, 1)
     unpacking = [unpack(machine, old, new) for _ in range(rounds)]
     before, after = layers(old), layers(new)
     pull = partial(Row, subject=name, variant=PULL, command="skopeo copy IMAGE containers-storage:NAME")
@@ -71,14 +72,19 @@ def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
     yield pull(table="receive", unit="s", samples=tuple(update for _, update in unpacking))
     yield pull(table=INSTALL, unit="B", samples=(sum(before.values()),))
     paths = [add_image(machine, image) for image in (old, new)]
-    for row in driven(machine, paths, rounds):
-        measured = partial(Row, subject=name, variant=row["method"], command=command(row["method"]))
-        yield measured(table="update", unit="B", samples=(row["size"],))
+    taken: dict[str, list[FigureRow]] = {}
+    for _ in range(rounds):
+        for row in driven(machine, paths):
+            taken.setdefault(row["method"], []).append(row)
+    for method, rows in taken.items():
+        measured = partial(Row, subject=name, variant=method, command=command(method))
+        yield measured(table="update", unit="B", samples=(rows[0]["size"],))
         for end in ("send", "receive"):
-            if row[end]:
-                yield measured(table=end, unit="s", samples=(row[end]["seconds"],))
-                yield measured(table=f"{end}, processor", unit="s", samples=(row[end]["cpu"],))
-                yield measured(table=f"{end}, memory", unit="B", samples=(row[end]["peak"],))
+            if rows[0][end]:
+                costs = [row[end] for row in rows]
+                yield measured(table=end, unit="s", samples=tuple(cost["seconds"] for cost in costs))
+                yield measured(table=f"{end}, processor", unit="s", samples=tuple(cost["cpu"] for cost in costs))
+                yield measured(table=f"{end}, memory", unit="B", samples=tuple(cost["peak"] for cost in costs))
     machine.run(["nix-store", "--delete", "--ignore-liveness", *paths], check=False)
 
 
@@ -91,10 +97,10 @@ def unpack(machine: Machine, old: Image, new: Image) -> tuple[float, float]:
     return install, update
 
 
-def driven(machine: Machine, paths: list[str], rounds: int) -> Iterator[FigureRow]:
-    """Yield the rows of delta_driver.py."""
+def driven(machine: Machine, paths: list[str]) -> Iterator[FigureRow]:
+    """Yield the rows of delta_driver.py for one round."""
     machine.run(["sh", "-c", FRESH, WORK])
-    driver = ["python3", "-m", "benchmarks.delta_driver", "--work", WORK, "--rounds", str(rounds)]
+    driver = ["python3", "-m", "benchmarks.delta_driver", "--work", WORK]
     chosen = [word for method in METHODS for word in ("--only", method)]
     environment = {"TMPDIR": WORK, "PYTHONDONTWRITEBYTECODE": "1"}
     done = machine.run([*driver, *chosen, *paths], env=environment, cwd="/src", timeout=LONG)
@@ -211,4 +217,10 @@ def _break_even(result: Result) -> list[str]:
     return [*lines, ""]
 
 
-PART = Part(name="bandwidth", title="Bandwidth", source=Path(__file__), steps=steps, report=report)
+PART = Part(
+    name="bandwidth",
+    title="Bandwidth",
+    sources=(Path(__file__), Path(delta_driver.__file__)),
+    steps=steps,
+    report=report,
+)

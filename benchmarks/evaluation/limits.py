@@ -579,4 +579,4 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
-PART = Part(name="limits", title="Limits", source=Path(__file__), steps=steps, report=report)
+PART = Part(name="limits", title="Limits", sources=(Path(__file__),), steps=steps, report=report)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Lab:
     """The test host of one part, booted when a step first asks for it, as a context manager."""
 
-    def __init__(self, *, quick: bool = False) -> None:
+    def __init__(self, *, quick: bool = False, rounds: int | None = None) -> None:
         self.quick = quick
+        self._rounds = rounds
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -32,6 +33,10 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running.close()
+
+    def rounds(self, whole: int, quick: int) -> int:
+        """Return the number of samples of a figure: that of a whole or a quick run, unless the user chose one."""
+        return self._rounds or (quick if self.quick else whole)
 
     @cached_property
     def machine(self) -> Machine:
@@ -58,13 +63,13 @@ class Part:
     Attributes:
         name: The name on the command line.
         title: The heading of its section.
-        source: The file that measures it; a change of it makes the steps of an interrupted run invalid.
+        sources: The files that measure it; a change of one makes the steps of an interrupted run invalid.
         steps: Returns its steps, for a quick run or for a whole one.
         report: Returns the text of its section, in Markdown.
     """
 
     name: str
     title: str
-    source: Path
+    sources: tuple[Path, ...]
     steps: Callable[[bool], list[Step]]
     report: Callable[[Result], str]

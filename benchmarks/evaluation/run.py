@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from benchmarks.evaluation.parts import Part, Step
 
 
-def run_part(part: Part, *, quick: bool, say: Callable[[str], None]) -> Result:
+def run_part(part: Part, *, quick: bool, rounds: int | None, say: Callable[[str], None]) -> Result:
     """Measure a part, but for the steps that an interrupted run with the same code has measured."""
-    folder = unfinished(part, quick=quick)
+    folder = unfinished(part, quick=quick, rounds=rounds)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     started = time.monotonic()
     earlier = sum(float(file.read_text(encoding="ascii")) for file in folder.glob("*.seconds"))
-    with Lab(quick=quick) as lab:
+    with Lab(quick=quick, rounds=rounds) as lab:
         for step in part.steps(quick):
             say(f"{part.name}: {step.name}")
             rows += kept(folder, step, lab)
@@ -45,10 +45,10 @@ def run_part(part: Part, *, quick: bool, say: Callable[[str], None]) -> Result:
     return result
 
 
-def unfinished(part: Part, *, quick: bool) -> Path:
+def unfinished(part: Part, *, quick: bool, rounds: int | None) -> Path:
     """Return the folder of the steps of a part that have ended, by the code that measures and is measured."""
-    code = key(part.source, CHECKOUT / "nixoci", "quick" if quick else "whole")
-    return cache_dir() / "evaluation" / f"{part.name}-{code}"
+    parts = key(*part.sources, CHECKOUT / "nixoci", f"{quick} {rounds}")
+    return cache_dir() / "evaluation" / f"{part.name}-{parts}"
 
 
 def kept(folder: Path, step: Step, lab: Lab) -> tuple[Row, ...]:

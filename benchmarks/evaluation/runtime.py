@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench_start import measure_starts
+from benchmarks.evaluation import mounts_driver
 from benchmarks.evaluation.images import host_images
 from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.mounts_driver import JOBS, LAYERS, MANY
@@ -101,8 +102,7 @@ def prepare(machine: Machine, image: Image, layers: int) -> None:
 def measure(lab: Lab, what: str, name: str, image: Image) -> Iterator[Row]:
     """Yield the samples of a driver's run, one row for each subject and variant."""
     prepare(lab.machine, image, MANY)
-    rounds = QUICK_ROUNDS if lab.quick else ROUNDS
-    command = driver(what, rounds)
+    command = driver(what, lab.rounds(ROUNDS, QUICK_ROUNDS))
     done = lab.machine.run(command, cwd="/src", env={"PYTHONDONTWRITEBYTECODE": "1"}, timeout=LONG)
     found: dict[tuple[str, str], list[float]] = {}
     for line in done.stdout.splitlines():
@@ -131,7 +131,7 @@ def measure_job(name: str, lab: Lab) -> Iterator[Row]:
 
 def measure_start(lab: Lab) -> Iterator[Row]:
     """Yield the seconds from a unit's start until it was ready."""
-    for name, starts in measure_starts(QUICK_STARTS if lab.quick else STARTS).items():
+    for name, starts in measure_starts(lab.rounds(STARTS, QUICK_STARTS)).items():
         yield Row(
             table="start",
             subject="start of a container, until it is ready",
@@ -191,4 +191,6 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
-PART = Part(name="runtime", title="Run time", source=Path(__file__), steps=steps, report=report)
+PART = Part(
+    name="runtime", title="Run time", sources=(Path(__file__), Path(mounts_driver.__file__)), steps=steps, report=report
+)

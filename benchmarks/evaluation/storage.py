@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.evaluation import memory_driver
 from benchmarks.evaluation.images import MAJOR, host_images
 from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.parts import Part, Step
@@ -162,7 +163,8 @@ def tree(path, store):
 
 names = sys.argv[1:]
 roots = Path("/mnt/optimised/nix/var/nix/gcroots")
-optimised = {name: Path("/mnt/optimised" + os.readlink(roots / name)) for name in os.listdir(roots) if name != "auto"}
+known = [prefix + name for name in names for prefix in ("", "store-")]
+optimised = {name: Path("/mnt/optimised" + os.readlink(roots / name)) for name in known}
 print(json.dumps({
     "containers-storage": ["layers", [layers(Path("/mnt/storage/all"), name) for name in names]],
     "containers-storage, no base shared": ["layers", [layers(Path("/mnt/apart") / name, name) for name in names]],
@@ -345,4 +347,10 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
-PART = Part(name="storage", title="Storage and memory", source=Path(__file__), steps=steps, report=report)
+PART = Part(
+    name="storage",
+    title="Storage and memory",
+    sources=(Path(__file__), Path(memory_driver.__file__)),
+    steps=steps,
+    report=report,
+)
