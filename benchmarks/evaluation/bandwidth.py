@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -40,41 +41,34 @@ NAMES = (
 )
 QUICK_NAMES = ("nginx",)
 ROUNDS = 3
+PEERS = Path(__file__).parents[1] / "deltas.json"
+"""The figures of bench_delta.py."""
+
 LINKS = (5, 20, 100, 1000)
 """Rates in Mbit/s."""
 
 SECONDS = Shown(unit="s", digits=2)
-INSTALL = "first install"
 
-# Prints the seconds of an update by skopeo from a layout in the page cache, after the old image was copied.
+# Prints the cost of an update by skopeo from a layout in the page cache, after the old image was copied.
 UNPACK = """
-import json, subprocess, sys, time
-work, *images = sys.argv[1:]
+import dataclasses, json, sys
+from benchmarks.cost import run
+work, old, new = sys.argv[1:]
 storage = f"containers-storage:[overlay@{work}/storage+{work}/run]localhost/image:"
-taken = []
-for number, image in enumerate(images):
-    start = time.perf_counter()
-    subprocess.run(["skopeo", "copy", "--quiet", image, f"{storage}{number}"], check=True)
-    taken.append(time.perf_counter() - start)
-print(json.dumps(taken))
+run(["skopeo", "copy", "--quiet", old, f"{storage}old"])
+print(json.dumps(dataclasses.asdict(run(["skopeo", "copy", "--quiet", new, f"{storage}new"]))))
 """
 
 
 def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
-    """Yield the bytes and seconds of one image's update, and of its first install, by each method."""
+    """Yield the bytes of one image's update and the costs of both ends, by each method."""
     machine, found = lab.machine, host_images()
     old, new = found["old"][name], found["new"][name]
     rounds = lab.rounds(ROUNDS, 1)
-    unpacking = [unpack(machine, old, new) for _ in range(rounds)]
-    before, after = layers(old), layers(new)
-    pull = partial(Row, subject=name, variant=PULL, command="skopeo copy IMAGE containers-storage:NAME")
-    yield pull(table="update", unit="B", samples=(sum(size for each, size in after.items() if each not in before),))
-    yield pull(table="receive", unit="s", samples=tuple(update for _, update in unpacking))
-    yield pull(table=INSTALL, unit="B", samples=(sum(before.values()),))
     paths = [add_image(machine, image) for image in (old, new)]
     taken: dict[str, list[FigureRow]] = {}
     for _ in range(rounds):
-        for row in driven(machine, paths):
+        for row in (unpack(machine, old, new), *driven(machine, paths)):
             taken.setdefault(row["method"], []).append(row)
     for method, rows in taken.items():
         measured = partial(Row, subject=name, variant=method, command=command(method))
@@ -88,13 +82,15 @@ def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
     machine.run(["nix-store", "--delete", "--ignore-liveness", *paths], check=False)
 
 
-def unpack(machine: Machine, old: Image, new: Image) -> tuple[float, float]:
-    """Return the seconds of a first install and of an update after their download."""
+def unpack(machine: Machine, old: Image, new: Image) -> FigureRow:
+    """Return a row like those of delta_driver.py for a pull by podman's library, without its download."""
     machine.run(["sh", "-c", FRESH, WORK])
-    done = machine.run(["python3", "-c", UNPACK, WORK, old.inside, new.inside], timeout=LONG)
+    store = ["python3", "-c", UNPACK, WORK, old.inside, new.inside]
+    done = machine.run(store, env={"PYTHONDONTWRITEBYTECODE": "1"}, cwd="/src", timeout=LONG)
     machine.run(["umount", "--recursive", WORK])
-    install, update = json.loads(done.stdout)
-    return install, update
+    before = layers(old)
+    size = sum(size for each, size in layers(new).items() if each not in before)
+    return {"method": PULL, "size": size, "send": None, "receive": json.loads(done.stdout)}
 
 
 def driven(machine: Machine, paths: list[str]) -> Iterator[FigureRow]:
@@ -110,13 +106,32 @@ def driven(machine: Machine, paths: list[str]) -> Iterator[FigureRow]:
 
 
 def command(method: str) -> str:
+    if method == PULL:
+        return "skopeo copy IMAGE containers-storage:NAME"
     return shlex.join(["python3", "-m", "benchmarks.delta_driver", "--work", WORK, "--only", method, "OLD", "NEW"])
 
 
 def steps(quick: bool) -> list[Step]:  # noqa: FBT001  # as all parts have it
-    """Return a step for each pair."""
+    """Return a step for each pair, and one for the figures of bench_delta.py."""
     names = QUICK_NAMES if quick else NAMES
-    return [Step(name=name, measure=partial(measure_pair, name)) for name in names]
+    pairs = [Step(name=name, measure=partial(measure_pair, name)) for name in names]
+    return [*pairs, Step(name="peers", measure=read_peers)]
+
+
+def read_peers(_: Lab) -> Iterator[Row]:
+    """Yield the bytes of all methods that bench_delta.py measured; this takes it hours."""
+    measured: dict[str, list[FigureRow]] = json.loads(PEERS.read_text(encoding="utf-8"))
+    for name, rows in measured.items():
+        for row in rows:
+            if "size" in row:
+                yield Row(
+                    table="peers",
+                    subject=name,
+                    variant=row["method"],
+                    unit="B",
+                    samples=(row["size"],),
+                    command=f"pytest benchmarks/bench_delta.py -k {name}",
+                )
 
 
 def time_to_ready(size: float, receive: float, rate: float) -> float:
@@ -134,8 +149,8 @@ def break_even(delta: tuple[float, float], whole: tuple[float, float]) -> float 
 
 
 def figures(result: Result) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return the bytes and the seconds at the receiver of each method that has both, by pair."""
-    seconds = {row.key[1:3]: median(row.samples) for row in result.table("receive")}
+    """Return the bytes and the processor seconds at the receiver of each method that has both, by pair."""
+    seconds = {row.key[1:3]: median(row.samples) for row in result.table("receive, processor")}
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for row in result.table("update"):
         if row.key[1:3] in seconds:
@@ -170,27 +185,28 @@ def report(result: Result) -> str:
         table(update, MEGABYTES, base=PULL),
         commands(update, "`bandwidth`, table `update`"),
         (
-            "More ways (DeltaNAR's chunks, tar-diff as oci-delta has it, ostree, bsdiff, xdelta3, rdiff,"
-            " desync), measured for"
-            " other pairs on another day, are in [benchmarks/README.md](../benchmarks/README.md#deltas)."
+            "Other updates by more ways: tar-diff is oci-delta's library, and FastCDC chunks stand for DeltaNAR. They"
+            " were measured before, on other days and machines too;"
+            " [benchmarks/README.md](../benchmarks/README.md#deltas) describes them:"
         ),
         "",
+        table(result.table("peers"), replace(MEGABYTES, digits=3), base=OURS),
+        commands(result.table("peers"), "`bandwidth`, table `peers`"),
         "Seconds at the receiver after the download, and at the sender:",
         "",
         table(result.table("receive"), SECONDS, base=PULL),
         table(result.table("send"), SECONDS),
         "Processor seconds and the memory of the largest process, at the receiver:",
         "",
-        table(result.table("receive, processor"), SECONDS),
+        table(result.table("receive, processor"), SECONDS, base=PULL),
         table(result.table("receive, memory"), MEGABYTES),
     ]
     means = links(result)
     methods = list(next(iter(means.values())))
     lines += [
         (
-            "Seconds until an update is ready, computed from the bytes and from the seconds at the receiver,"
-            " with the delta made"
-            " beforehand; the geometric mean over all pairs:"
+            "Seconds until an update is ready, computed from the bytes and from the processor seconds at the receiver,"
+            " with the delta made beforehand; the geometric mean over all pairs:"
         ),
         "",
         line(["Mbit/s", *methods]),

@@ -52,6 +52,7 @@ def draw_storage(result: Result) -> str:
         axes.set_ylabel("GB on the disk")
         axes.set_ylim(0)
         axes.set_xlim(1)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         return svg.text(figure)
 
 
