@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import svg
 from benchmarks.evaluation import bandwidth, runtime, storage
+from benchmarks.evaluation.conclusions import measured_by
 from benchmarks.evaluation.model import read
 from benchmarks.evaluation.mounts_driver import LAYERS
 from benchmarks.evaluation.statistics import ratio
@@ -80,13 +81,13 @@ def draw_bandwidth(result: Result) -> str:
 
 
 def draw_runtime(result: Result) -> str:
-    """Return the time of work in each mount over that in the image's layers: a dot for each kind of work."""
+    """Return the time of warm work in each mount over that in the image's layers: a dot for each kind of work."""
     rows = {(row.subject, row.variant): row.samples for row in result.table("work") if row.unit == "s"}
     ratios: dict[str, list[float]] = {}
     for (subject, variant), samples in rows.items():
-        if subject.endswith("warm"):
+        if subject in measured_by(result):
             ratios.setdefault(variant, []).append(ratio(samples, rows[subject, LAYERS]).value)
-    return _dots(ratios, "seconds of real work over those in the image's own layers, by program", salt="runtime")
+    return _dots(ratios, "time of real work over that in the image's own layers, by program", salt="runtime")
 
 
 def _dots(ratios: dict[str, list[float]], label: str, *, salt: str) -> str:

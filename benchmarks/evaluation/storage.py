@@ -31,6 +31,7 @@ STORAGE = "containers-storage"
 OPTIMISED = "Nix store, optimised"
 NIX_STORE = "Nix store"
 TREES = "flattened trees"
+OBJECTS = "composefs objects"
 
 WAYS = {
     STORAGE: "skopeo copy IMAGE containers-storage:NAME",
@@ -39,7 +40,7 @@ WAYS = {
     TREES: "nixoci extract IMAGE PATH; du PATH/rootfs",
     NIX_STORE: "nixoci extract IMAGE PATH; nixoci image-store STORE PATH",
     OPTIMISED: "nix-store --option auto-optimise-store true --add PATH STORE",
-    "composefs objects": "mkcomposefs --digest-store=OBJECTS PATH/rootfs FILE",
+    OBJECTS: "mkcomposefs --digest-store=OBJECTS PATH/rootfs FILE",
     "EROFS, lz4hc": "mkfs.erofs -zlz4hc -C65536 FILE PATH/rootfs",
     "EROFS, zstd": "mkfs.erofs -zzstd -C65536 FILE PATH/rootfs",
 }
@@ -94,7 +95,7 @@ FOLDERS = {
     "registry layers": "registry",
     NIX_STORE: "nix",
     OPTIMISED: "optimised",
-    "composefs objects": "objects",
+    OBJECTS: "objects",
 }
 """The file system of each way, below /mnt; flattened trees are part of the Nix store."""
 

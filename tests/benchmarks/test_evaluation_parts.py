@@ -28,6 +28,7 @@ def stored() -> Result:
         "containers-storage, no base shared": (100, 900, 1800, 920),
         storage.NIX_STORE: (90, 800, 1600, 820),
         storage.OPTIMISED: (90, 300, 400, 310),
+        storage.OBJECTS: (80, 250, 300, 260),
     }
     subjects = ("1 image", "11 images", "11 images and their updates", "the updates, after garbage collection")
     host = [
