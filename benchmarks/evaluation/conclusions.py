@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.evaluation import bandwidth, storage
 from benchmarks.evaluation.mounts_driver import LAYERS
-from benchmarks.evaluation.statistics import ratio
+from benchmarks.evaluation.statistics import ENOUGH, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,10 @@ def _runtime(result: Result) -> list[str]:
     texts = []
     for subject in measured_by(result):
         compared = ratio(rows[subject, ours], rows[subject, LAYERS])
+        count = len(rows[subject, ours])
         verdict = "within the spread" if compared.holds(1) else f"{compared.value:.2f} times"
+        if count < ENOUGH and not compared.holds(1):
+            verdict += f" in {count} samples, too few to tell"
         texts.append(f"{subject}: {verdict} ({compared.low:.2f}–{compared.high:.2f})")  # noqa: RUF001  # a range
     return [
         (

@@ -18,7 +18,7 @@ PACKAGES = ("podman", "crun", "nix-bin", "skopeo", "erofs-utils", "composefs", "
 
 
 def machine_facts() -> dict[str, str]:
-    """Return the facts by which two runs are known to be of the same machine."""
+    """Return facts about the machine, and the load of its last quarter of an hour, which includes that of the run."""
     processors = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     models = re.findall(r"^model name\s*: (.*)$", processors, re.MULTILINE)
     memory = re.findall(r"^MemTotal:\s+(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
@@ -26,6 +26,7 @@ def machine_facts() -> dict[str, str]:
         "processors": f"{os.cpu_count()} x {models[0] if models else platform.machine()}",
         "memory": f"{int(memory[0]) / 1e6:.1f} GB",
         "kernel": platform.release(),
+        "load": f"{os.getloadavg()[2]:.1f}",
     }
 
 

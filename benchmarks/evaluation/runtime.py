@@ -36,7 +36,7 @@ NOTHING = "a program alone"
 
 SECONDS = {"warm": "processor time", "cold": "time on the clock"}
 MICROSECONDS = Shown(unit="µs", scale=1e6, digits=2)
-MILLISECONDS = Shown(unit="ms", scale=1e3, digits=1)
+MILLISECONDS = Shown(unit="ms", scale=1e3, digits=2)
 
 # Leaves an image in a folder: its image path, its image store, podman's storage of it, and a copy with all owners.
 PREPARE = """

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
+ENOUGH = 6
+"""The number of samples from which on an interval holds the median with that confidence."""
+
 SMALLEST_CHANGE = 0.01
 """Changes from run to run that are smaller are not reported."""
 

@@ -111,6 +111,12 @@ def test_work_within_the_spread_is_called_so() -> None:
     assert f"{TITLES['node']}, warm: 2.00 times (2.00–2.00)" in text  # noqa: RUF001
 
 
+def test_few_samples_establish_no_difference() -> None:
+    rows = [("work", f"{TITLES['gcc']}, warm", variant, "s", (s, s, s)) for variant, s in ((LAYERS, 1.0), (EROFS, 2.0))]
+    text = conclusions(Evaluation(parts={"runtime": made(*rows)}))
+    assert "2.00 times in 3 samples, too few to tell" in text
+
+
 @pytest.mark.parametrize("true", [True, False])
 def test_a_statement_that_is_not_true_is_named(true: bool) -> None:
     assert ("NOT TRUE HERE" in limits.report(probed(true=true))) != true
