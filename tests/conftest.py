@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 # how long an example takes depends on what else the machine does
 settings.register_profile("nixoci", deadline=None)
 settings.load_profile("nixoci")
+
+# a shell lets its background jobs ignore Ctrl-C, and the programs that tests interrupt would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
