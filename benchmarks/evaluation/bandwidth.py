@@ -182,7 +182,7 @@ def report(result: Result) -> str:
             " tables."
         ),
         "",
-        table(update, MEGABYTES, base=PULL),
+        table(update, replace(MEGABYTES, digits=2), base=PULL),
         commands(update, "`bandwidth`, table `update`"),
         (
             "Other updates by more ways: tar-diff is oci-delta's library, and FastCDC chunks stand for DeltaNAR. They"

@@ -66,7 +66,7 @@ def ratio_text(row: Row, base: Row) -> str:
     """Return the ratio of two rows with its interval, with `~1` for a ratio within the spread."""
     compared = ratio(row.samples, base.samples)
     if len(row.samples) == 1:
-        return f"{compared.value:.2f}"
+        return f"{compared.value:.2f}" if compared.value >= 0.1 else f"{compared.value:.2g}"
     interval = f"{compared.low:.2f}–{compared.high:.2f}"  # noqa: RUF001  # a range
     return f"~1, {interval}" if compared.holds(1) else f"{compared.value:.2f}, {interval}"
 
