@@ -2,7 +2,7 @@
 
 from nixoci.doctor.facts import Facts
 from nixoci.doctor.finding import Finding
-from nixoci.doctor.image_stores import check_config, check_hidden_images, check_image_stores
+from nixoci.doctor.image_stores import check_config, check_hidden_images, check_image_stores, check_space
 from nixoci.doctor.roots import check_container_roots, check_store_roots
 from nixoci.doctor.tools import check_kernel, check_mkcomposefs, check_nix, check_podman, check_skopeo, check_systemd
 from nixoci.doctor.users import check_id_tools, check_subordinate_ids
@@ -20,6 +20,7 @@ def examine(facts: Facts) -> list[Finding]:
         *check_config(facts),
         *check_image_stores(facts),
         *check_hidden_images(facts),
+        *check_space(facts),
         *check_subordinate_ids(facts),
         *check_id_tools(facts),
         *check_store_roots(facts),

@@ -71,6 +71,7 @@ class Facts:
         containers: The number of podman's containers that run from the Nix store.
         unrooted: Those of them without a garbage collector root, by name.
         roots_error: The reason that nothing is known about roots of containers.
+        optimised: Nix makes equal files of the store one file, or it is not known.
     """
 
     uid: int
@@ -86,6 +87,7 @@ class Facts:
     containers: int = 0
     unrooted: tuple[str, ...] = ()
     roots_error: str = ""
+    optimised: bool = True
 
     @property
     def rootless(self) -> bool:

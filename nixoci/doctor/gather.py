@@ -15,7 +15,7 @@ from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import Places, update_podman_roots
 from nixoci.image_store.records import image_names
-from nixoci.nix_store.commands import gc_roots_of
+from nixoci.nix_store.commands import gc_roots_of, stores_equal_files_once
 from nixoci.process import run
 from nixoci.user import user_account
 
@@ -66,7 +66,15 @@ def gather(podman: str = "podman") -> Facts:
         containers=engine.containers,
         unrooted=engine.unrooted,
         roots_error=engine.roots_error,
+        optimised="nix" not in programs or _optimised(),
     )
+
+
+def _optimised() -> bool:
+    try:
+        return stores_equal_files_once()
+    except (NixociError, OSError):
+        return True
 
 
 def subordinate_ids(lines: Iterable[str], user: str, uid: int) -> int:

@@ -62,6 +62,17 @@ def check_image_stores(facts: Facts) -> Iterator[Finding]:
         yield _judge(store, facts)
 
 
+def check_space(facts: Facts) -> Iterator[Finding]:
+    """Look for a Nix store with several images that keeps the files that they share once for each."""
+    images = {image for store in facts.image_stores if store.store_path is not None for image in store.images.values()}
+    if len(images) > 1 and not facts.optimised:
+        yield warning(
+            "space",
+            f"the Nix store has equal files of {len(images)} images several times",
+            "set auto-optimise-store = true in nix.conf, and run `nix-store --optimise` once",
+        )
+
+
 def check_hidden_images(facts: Facts) -> Iterator[Finding]:
     """Look for images in podman's own storage that podman prefers to an image store's image of the same name."""
     for store in facts.image_stores:

@@ -42,6 +42,18 @@ def must_be_signed(store: str | None) -> bool:
     return _either(["config", "show"], ["show-config"], ["require-sigs"]).strip() != b"false"
 
 
+def stores_equal_files_once() -> bool:
+    """Return whether Nix makes equal files of the store one file (`auto-optimise-store`, `nix-store --optimise`).
+
+    True as well if somebody has had it do so before, for example by a timer.
+    """
+    if _either(["config", "show"], ["show-config"], ["auto-optimise-store"]).strip() == b"true":
+        return True
+    with suppress(FileNotFoundError), os.scandir(f"{STORE_DIR}/.links") as links:
+        return next(links, None) is not None
+    return False
+
+
 def _either(new: Sequence[str], old: Sequence[str], arguments: Sequence[str]) -> bytes:
     """Run a command of Nix by its name, or by that in old versions."""
     try:

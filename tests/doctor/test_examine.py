@@ -241,6 +241,16 @@ def test_tested_versions_are_not_called_untried() -> None:
     assert not [finding for finding in examine(machine) if "untried" in finding.found]
 
 
+def test_a_store_of_several_images_keeps_equal_files_once() -> None:
+    several = replace(STORE, images={"a": "aa", "b": "bb"})
+    (finding,) = bad(replace(HEALTHY, image_stores=(several,), optimised=False))
+    assert (finding.status, finding.check) == (Status.WARNING, "space")
+    assert "auto-optimise-store" in finding.advice
+    one, elsewhere = replace(STORE, images={"a": "aa", "b": "aa"}), replace(several, store_path=None, roots=())
+    for store, optimised in ((several, True), (one, False), (elsewhere, False)):
+        assert bad(replace(HEALTHY, image_stores=(store,), optimised=optimised)) == []
+
+
 def test_one_image_in_both_places_is_not_hidden() -> None:
     assert bad(replace(HEALTHY, own_images=STORE.images)) == []
 

@@ -182,6 +182,15 @@ def test_an_image_that_was_collected_below_its_store(machine: Machine) -> None:
     assert doctor(machine) == []
 
 
+@pytest.mark.parametrize("asked", ["true", "false"])
+def test_nix_tells_whether_it_keeps_equal_files_once(machine: Machine, asked: str) -> None:
+    machine.run(["mkdir", "--parents", "/run/nix-conf"])
+    machine.run(["tee", "/run/nix-conf/nix.conf"], input=f"auto-optimise-store = {asked}\n")
+    code = "from nixoci.nix_store.commands import stores_equal_files_once as once; print(once())"
+    done = machine.run(["/opt/nixoci/bin/python3", "-c", code], env={"NIX_CONF_DIR": "/run/nix-conf"})
+    assert done.stdout == f"{asked == 'true'}\n"
+
+
 @pytest.fixture
 def name(machine: Machine, images: dict[str, Pair]) -> Iterator[str]:
     """Yield the name of an image in an image store that a drop-in names."""
