@@ -44,8 +44,10 @@ def listing(host: Host, volume: str) -> list[str]:
 def test_a_new_volume_behind_a_symlink_of_the_image_is_filled_from_the_image(host: Host) -> None:
     """In Debian's images /var/run is a symlink to /run, and /var/lock one to /run/lock."""
     volumes = ["one:/var/run/lock", "two:/var/lock", "three:/var/run"]
-    host.deploy("/var/volumes", {"volumes": job("ls -la /run/lock > /run/lock/seen", volumes=volumes)})
+    host.deploy("/var/volumes", {"volumes": job("sleep 1; ls -la /run/lock > /run/lock/seen", volumes=volumes)})
     host.machine.run(["systemctl", "start", "volumes"])
+    # the unit is started before its program has written the file
+    host.machine.run(["sh", "-c", "until grep -q . /var/lib/nixoci/volumes/*/seen; do sleep 0.1; done"])
     for name in ("one", "two", "three"):
         assert SECRET not in host.machine.run(["grep", "-r", "", f"/var/lib/nixoci/volumes/{name}"], check=False).stdout
     assert "lock root 1777" in listing(host, "three")
