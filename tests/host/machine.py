@@ -160,6 +160,14 @@ class Machine:
         enter = ["nsenter", f"--target={self._leader}", *NAMESPACES, "--", *become, *clean]
         return ["sh", "-c", ENTER, str(self._init_cgroup()), *enter, *argv]
 
+    def used_space(self, folder: str) -> int:
+        """Return the bytes on the disk below a directory, without what is mounted there.
+
+        Engines remove things in the background; of those that go meanwhile, du complains, and counts the rest.
+        """
+        command = ["du", "--summarize", "--block-size=1", "--one-file-system", folder]
+        return int(self.run(command, check=False).stdout.split()[0])
+
     def wait_for_unit(self, unit: str, *, user: str | None = None, timeout: float = 90.0) -> None:
         """Wait until a unit is active.
 

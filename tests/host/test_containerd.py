@@ -89,7 +89,7 @@ class Node:
 
 def used(node: Node) -> int:
     """Return the size of containerd's directory in KiB."""
-    return int(node.machine.run(["du", "--summarize", "--block-size=1K", "/var/lib/containerd"]).stdout.split()[0])
+    return node.machine.used_space("/var/lib/containerd") >> 10
 
 
 @pytest.fixture(scope="module")
