@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from nixoci.delta.codecs.hdiff import patch_covers, patch_source
 from nixoci.delta.codecs.hdiff13 import Cover
 from nixoci.delta.codecs.source import Held
@@ -133,6 +131,8 @@ def read_all(read: Callable[[int, int], bytes], size: int) -> bytes:
 
 
 def _differences(path: bytes, old: bytes, new: bytes, writer: TarDiffWriter) -> None:
+    import numpy as np  # noqa: PLC0415 - it takes longer to load than all of the rest
+
     covers = patch_covers(patch_source(Held(old), Held(new)))
     at = 0
     for cover in [*covers, Cover(0, len(new), 0)]:

@@ -6,8 +6,6 @@ Only version 1 (`tardf1`) is read and written. Integers are those of protocol bu
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
-import numpy as np
-
 from nixoci.compression import CompressionParameter, DecompressError, ZstdCompressor, decompress
 from nixoci.errors import DeltaError
 
@@ -82,6 +80,8 @@ def apply_tar_diff(diff: Iterable[bytes], old: ReadOld, *, what: str) -> Iterato
 
 
 def _added(change: bytes, old: bytes) -> bytes:
+    import numpy as np  # noqa: PLC0415 - it takes longer to load than all of the rest
+
     return (np.frombuffer(change, np.uint8) + np.frombuffer(old, np.uint8)).tobytes()
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +32,19 @@ def test_every_verb_is_called_what_its_command_says(name: str) -> None:
     command = command_of(name)
     assert command.name == name
     assert command.help
+
+
+def test_no_verb_loads_numpy_before_it_needs_it() -> None:
+    """It takes longer to load than all of the rest."""
+    code = """
+import sys, click
+from nixoci.cli import VERBS, cli
+for name in VERBS:
+    cli.get_command(click.Context(cli), name)
+print("numpy" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_an_unknown_verb_is_none() -> None:
