@@ -76,7 +76,7 @@ def extract(
             file.writelines(write_dump(root))
         execution = image.parsed_config.config or ExecutionConfig()
         mount_points = [*(execution.volumes or ()), execution.working_dir or "/"]
-        write_rootfs(with_mount_points(root, mount_points), made / ROOTFS)
+        write_rootfs(with_mount_points(root, mount_points), made / ROOTFS, contents=contents)
         shutil.rmtree(contents)
         (made / DOCUMENT).write_text(dump(document), encoding="utf-8")
         for part in (METADATA, DOCUMENT):

@@ -119,7 +119,7 @@ def _add(out: Path, given: SourceLayer, program: str, limits: Limits, advance: A
         reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
         changes = read_changes(reader, layer=label, limits=limits)
     file = _make_place(out, layer.diff_id)
-    write_erofs(changes.root, file, diff_id=layer.diff_id, program=program)
+    write_erofs(changes.root, file, diff_id=layer.diff_id, contents=contents, program=program)
     file.chmod(_FILE_MODE)
     shutil.rmtree(contents)
     warnings = reader.warnings if given.lowest else [*reader.warnings, *_warn_of_implied(label, changes.implied)]

@@ -51,13 +51,16 @@ def check_mkfs(program: str) -> None:
         raise ProcessError(f"{program}: its version is {version}; install {_PACKAGE} {oldest} or newer")
 
 
-def write_erofs(root: Inode, file: Path, *, diff_id: Digest, program: str, advance: Advance = ignore) -> None:
+def write_erofs(
+    root: Inode, file: Path, *, diff_id: Digest, contents: Path, program: str, advance: Advance = ignore
+) -> None:
     """Write a layer's tree to the new file `file`.
 
     Args:
-        root: The tree; the contents of its files are where `content` of their inodes says.
+        root: The tree.
         file: The file to make.
         diff_id: The layer's diff id, from which the UUID of the file system follows as in containerd.
+        contents: The directory of the contents of its files.
         program: A mkfs.erofs that `check_mkfs` accepts.
         advance: Called with the number of bytes of files that were written.
 
@@ -73,25 +76,25 @@ def write_erofs(root: Inode, file: Path, *, diff_id: Digest, program: str, advan
         with feed(argv, package=_PACKAGE, env=environment) as tar:
             for entry, (_, inode) in zip(tar_entries(root), walk(root), strict=True):
                 tar.write(entry.header)
-                _write_content(entry, inode, tar, advance)
+                _write_content(entry, inode, contents, tar, advance)
             tar.write(END_OF_ARCHIVE)
     except ProcessError as error:
         raise ProcessError(f"layer {diff_id}: {error}", stderr=error.stderr) from error
 
 
-def _write_content(entry: TarEntry, inode: Inode, tar: IO[bytes], advance: Advance) -> None:
-    for data in _contents(inode) if entry.size else ():
+def _write_content(entry: TarEntry, inode: Inode, contents: Path, tar: IO[bytes], advance: Advance) -> None:
+    for data in _contents(inode, contents) if entry.size else ():
         tar.write(data)
         advance(len(data))
     tar.write(padding(entry.size))
 
 
-def _contents(inode: Inode) -> Iterator[bytes]:
+def _contents(inode: Inode, folder: Path) -> Iterator[bytes]:
     """Yield the bytes of a regular file; one that has nothing put aside is all zeros."""
     if inode.content is None:
         for at in range(0, inode.size, _CHUNK):
             yield bytes(min(_CHUNK, inode.size - at))
         return
-    with open(inode.content, "rb") as file:  # noqa: PTH123 - a path of bytes
+    with (folder / os.fsdecode(inode.content)).open("rb") as file:
         while data := file.read(_CHUNK):
             yield data

@@ -29,14 +29,14 @@ class Contents:
         self._count = 0
 
     def save(self, inode: Inode, pieces: Pieces) -> bytes:
-        """Write the pieces of a regular file and return the path of the new file.
+        """Write the pieces of a regular file and return the name of the new file in the directory.
 
         Raises:
             OSError: The disk is full.
         """
         self._count += 1
-        path = b"%b/%d" % (self._folder, self._count)
-        file = create(path, inode)
+        name = b"%d" % self._count
+        file = create(b"%b/%b" % (self._folder, name), inode)
         try:
             end = 0
             for start, piece in pieces:
@@ -50,7 +50,7 @@ class Contents:
                 os.ftruncate(file, inode.size)
         finally:
             os.close(file)
-        return path
+        return name
 
 
 def create(path: bytes, inode: Inode) -> int:

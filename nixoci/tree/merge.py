@@ -39,8 +39,9 @@ class Merger:
         """Whiteouts through symlinks of lower layers, which this layer may yet replace."""
         self._aufs: dict[bytes, Inode] = {}
         """This layer's files in AUFS's directory of links."""
-        self._clean: set[Inode] = set()
-        """The purged directories; from then on they hold only names of this layer."""
+        self._own: set[Inode] = set()
+        """The directories that hold only names of this layer: those that it has made, and purged ones. They are not in
+        `_fresh`, and all below them are such directories too."""
         self._last: tuple[bytes, Inode] | None = None
         """The directory of the last entry, while nothing on its way can have changed: most entries share theirs."""
 
@@ -53,7 +54,7 @@ class Merger:
         """
         self._layer = layer
         self._fresh = {}
-        self._clean = set()
+        self._own = set()
         self._late = []
         self._aufs = {}
         self._last = None
@@ -106,7 +107,7 @@ class Merger:
         if trail is None:  # a loop of symlinks: there is nothing to hide
             return
         symlinks = trail.symlinks
-        if any(link in self._fresh.get(parent, ()) for parent, link in symlinks):
+        if any(self._is_fresh(parent, link) for parent, link in symlinks):
             return
         if symlinks and not last:
             self._late.append(entry)
@@ -131,7 +132,7 @@ class Merger:
             return
         if child.is_directory:
             self._purge(child)
-        if name not in self._fresh.get(parent, ()):
+        if not self._is_fresh(parent, name):
             self._hide(parent, name)
 
     def _hide(self, parent: Inode, name: bytes) -> None:
@@ -145,14 +146,14 @@ class Merger:
 
     def _purge(self, directory: Inode) -> None:
         """Remove everything in a directory that comes from lower layers, at any depth."""
-        found = [] if directory in self._clean else [directory]
+        found = [] if directory in self._own else [directory]
         for inode in found:
-            found += [child for child in inode.children.values() if child.is_directory and child not in self._clean]
+            found += [child for child in inode.children.values() if child.is_directory and child not in self._own]
         for inode in reversed(found):
             fresh = self._fresh.get(inode, ())
             for name in [name for name in inode.children if name not in fresh]:
                 self._hide(inode, name)
-        self._clean.update(found)
+        self._own.update(found)
 
     def _place(self, entry: Entry, directory: bytes, name: bytes) -> None:
         inode = entry.inode
@@ -164,6 +165,8 @@ class Merger:
             _take_attributes(old, inode)
         else:
             parent.children[name] = inode
+            if inode.is_directory:
+                self._own.add(inode)
             if old is not None and old.kind in _WAYS:
                 self._last = None
         self._mark(parent, name)
@@ -182,7 +185,12 @@ class Merger:
             raise self._error(entry.path, f"a hardlink to {show(entry.link or b'/')}, which is a directory")
         return inode
 
+    def _is_fresh(self, parent: Inode, name: bytes) -> bool:
+        return parent in self._own or name in self._fresh.get(parent, ())
+
     def _mark(self, parent: Inode, name: bytes) -> None:
+        if parent in self._own:
+            return
         names = self._fresh.get(parent)
         if names is None:
             self._fresh[parent] = names = set()
@@ -206,6 +214,7 @@ class Merger:
                 self._count(entry, 0)
                 inode = implied_directory()  # noqa: PLW2901
                 directory.children[name] = inode
+                self._own.add(inode)
                 self._mark(directory, name)
             directory = inode
         # through symlinks, each entry's own name is checked

@@ -25,8 +25,15 @@ class Kind(Enum):
 
 DEVICES = frozenset({Kind.CHARACTER, Kind.BLOCK})
 
+MODES = tuple(range(0o10000))
+"""Every value of `Inode.mode`: one object for all files that have it, since an image may have a million files."""
+
 _NOTHING: Any = MappingProxyType({})
-"""The xattrs and children of nearly all files: one object, since an image may have a million files."""
+"""The xattrs and children of nearly all files."""
+
+
+_PARTS = 61
+"""The number of parts in which files are sorted, a prime: sorting takes five times the memory of what is sorted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,9 +41,9 @@ class Inode:
     """A file of any kind with its attributes. Hardlinks are two names for one object.
 
     `mode` holds the permission, suid, sgid and sticky bits (0o7777), `mtime` nanoseconds since the epoch,
-    `device` the major and minor numbers of a device node. `content` is the path of the bytes of a regular file
-    (`nixoci.tree.contents`). It is None if they are all zeros, or if they were not put aside (a tree that was read
-    from a dump). Only a directory's `children` can be changed.
+    `device` the major and minor numbers of a device node. `content` is the name of the file that has the bytes of a
+    regular file (`nixoci.tree.contents`). It is None if they are all zeros, or if they were not put aside (a tree that
+    was read from a dump). Only a directory's `children` can be changed.
     """
 
     kind: Kind
@@ -98,13 +105,14 @@ def walk_names(root: Inode) -> Iterator[Name]:
 
 def _hardlinked(root: Inode) -> dict[int, int]:
     """Return the number of names of each file that has several, by the `id` of its inode."""
-    found = array("Q")  # a dict of a million files would take ten times the memory
+    parts = [array("Q") for _ in range(_PARTS)]  # a dict of a million files would take ten times the memory
     directories = [root]
     while directories:
         for child in directories.pop().children.values():
             if child.is_directory:
                 directories.append(child)
             else:
-                found.append(id(child))
-    counts = ((number, sum(1 for _ in same)) for number, same in groupby(sorted(found)))
+                number = id(child)
+                parts[number % _PARTS].append(number)
+    counts = ((number, sum(1 for _ in same)) for part in parts for number, same in groupby(sorted(part)))
     return {number: count for number, count in counts if count > 1}

@@ -16,7 +16,7 @@ from zlib import adler32
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.byte_stream import ByteStream
 from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, Limits
-from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind
+from nixoci.tree.model import DEVICES, MODES, NANOSECONDS, Inode, Kind
 from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu_map
 from nixoci.tree.tar_format import BLOCK, HARDLINK_FLAG, KIND_FLAGS, ZERO_BLOCK, show
 from nixoci.tree.xattrs import read_xattrs
@@ -54,7 +54,7 @@ Pieces = Iterator[tuple[int, memoryview]]
 """The bytes of a file with their positions in it, in order; everything between pieces is zeros."""
 
 SaveContent = Callable[[Inode, Pieces], bytes]
-"""Puts all pieces of a regular file aside and returns the path; the file's `mode` and `size` are final."""
+"""Puts all pieces of a regular file aside and returns its `content`; the file's `mode` and `size` are final."""
 
 
 class TarReader:
@@ -222,7 +222,7 @@ class TarReader:
             raise self._error(f"owner {uid}:{gid}; Linux ids end at {MAX_ID}", path)
         inode = Inode(
             kind,
-            mode=self._number(block, 100, 8, "mode") & 0o7777,
+            mode=MODES[self._number(block, 100, 8, "mode") & 0o7777],
             uid=uid,
             gid=gid,
             mtime=self._mtime(block, records, path),
@@ -245,7 +245,7 @@ class TarReader:
             seconds = _field(block[136:148])
             if seconds is None or abs(seconds) > MAX_SECONDS:
                 raise self._error(f"mtime {show(block[136:148])} is not a time of the tar format", path)
-            return seconds * NANOSECONDS
+            return _nanoseconds(seconds)
         match = _DECIMAL_TIME.fullmatch(text)
         if match is None or int(match[2]) > MAX_SECONDS:
             raise self._error(f"PAX mtime {show(text[:40])} is not a decimal number of seconds", path)
@@ -392,6 +392,11 @@ def _octal(field: bytes) -> int | None:
         return int(digits, 8) if digits.isdigit() else None
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=_FIELDS)
+def _nanoseconds(seconds: int) -> int:
+    return seconds * NANOSECONDS
 
 
 @lru_cache(maxsize=_FIELDS)

@@ -15,19 +15,20 @@ from nixoci.tree.model import Inode, Kind, walk_names
 _DIRECTORY = 0o755
 
 
-def write_rootfs(root: Inode, dest: Path) -> None:
+def write_rootfs(root: Inode, dest: Path, *, contents: Path) -> None:
     """Write the tree to the new directory `dest`, and move the contents that were put aside there.
 
     Files get mode 0444, or 0555 if the image sets any execute bit, and directories 0755, whatever the umask.
 
     Args:
         root: The merged tree.
-        dest: A path that does not exist; its parent does, on the same file system as the contents.
+        dest: A path that does not exist; its parent does.
+        contents: The directory of the contents, on the same file system.
 
     Raises:
         OSError: The disk is full, or `dest` exists.
     """
-    base = os.fsencode(dest)
+    base, aside = os.fsencode(dest), os.fsencode(contents)
     written: dict[bytes, bytes] = {}
     for path, inode, first, _ in walk_names(root):
         target = base + b"/" + path if path else base
@@ -43,7 +44,7 @@ def write_rootfs(root: Inode, dest: Path) -> None:
             if inode.content is None:
                 _write_zeros(target, inode)
             else:
-                os.rename(inode.content, target)
+                os.rename(b"%b/%b" % (aside, inode.content), target)
 
 
 def _write_name(canonical: bytes, target: bytes) -> bytes:

@@ -56,8 +56,8 @@ def test_it_gets_the_tree_as_one_tar(tmp_path: Path) -> None:
     for inode in (lookup(root, b"d/a"), lookup(root, b"e")):
         aside = tmp_path / str(id(inode))
         aside.write_bytes(content(inode))
-        inode.content = str(aside).encode()
-    write_erofs(root, tmp_path / "out", diff_id=DIFF_ID, program=mkfs(tmp_path))
+        inode.content = aside.name.encode()
+    write_erofs(root, tmp_path / "out", diff_id=DIFF_ID, contents=tmp_path, program=mkfs(tmp_path))
     written = merge((tmp_path / "out").read_bytes())
     assert description(written) == description(root)
     assert content(lookup(written, b"b")) == b"x" * 3_000_000
@@ -66,7 +66,7 @@ def test_it_gets_the_tree_as_one_tar(tmp_path: Path) -> None:
 def test_a_content_that_was_not_put_aside_is_zeros(tmp_path: Path) -> None:
     root = merge(layer(file(b"a", b"x" * 1_500_000)))
     lookup(root, b"a").content = None
-    write_erofs(root, tmp_path / "out", diff_id=DIFF_ID, program=mkfs(tmp_path))
+    write_erofs(root, tmp_path / "out", diff_id=DIFF_ID, contents=tmp_path, program=mkfs(tmp_path))
     assert content(lookup(merge((tmp_path / "out").read_bytes()), b"a")) == bytes(1_500_000)
 
 
@@ -74,7 +74,7 @@ def test_its_options_are_those_of_containerd_and_no_clock_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    write_erofs(merge(layer()), tmp_path / "out", diff_id=DIFF_ID, program=mkfs(tmp_path, RECORD))
+    write_erofs(merge(layer()), tmp_path / "out", diff_id=DIFF_ID, contents=tmp_path, program=mkfs(tmp_path, RECORD))
     arguments = (tmp_path / "arguments").read_text("ascii").splitlines()
     # containerd, core/images/converter/erofs/erofs.go and internal/erofsutils/mount.go
     identity = uuid.uuid5(uuid.NAMESPACE_URL, f"erofs:blobs/{DIFF_ID}")
@@ -88,4 +88,4 @@ def test_its_options_are_those_of_containerd_and_no_clock_is_read(
 def test_a_failure_names_the_layer(tmp_path: Path) -> None:
     program = mkfs(tmp_path, "#!/bin/sh\necho 'no space' >&2\nexit 1\n")
     with pytest.raises(ProcessError, match=rf"^layer {DIFF_ID}: .*mkfs\.erofs --tar=f .*: exit code 1: no space$"):
-        write_erofs(merge(layer()), tmp_path / "out", diff_id=DIFF_ID, program=program)
+        write_erofs(merge(layer()), tmp_path / "out", diff_id=DIFF_ID, contents=tmp_path, program=program)

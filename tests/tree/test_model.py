@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 
+from nixoci.tree.contents import Contents
+from nixoci.tree.dump import write_dump
 from nixoci.tree.model import Inode, Kind, walk, walk_names
+from tests.support.layers import file, layer, merge
 from tests.support.trees import trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @given(trees())
@@ -38,3 +43,17 @@ def test_files_hold_no_containers_of_their_own() -> None:
             yield from map(id, (file.xattrs, file.children))
 
     assert len(set(containers())) == 1
+
+
+def test_a_file_of_a_layer_takes_little_memory(tmp_path: Path) -> None:
+    files = 10_000
+    data = layer(*(file(b"d%d/%08d" % (number // 1000, number), b"x", mtime=10**9) for number in range(files)))
+    save = Contents(tmp_path / "contents").save
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in write_dump(merge(data, save=save)):
+            pass
+        assert tracemalloc.get_traced_memory()[1] - before < files * 280
+    finally:
+        tracemalloc.stop()

@@ -33,8 +33,8 @@ def umask_077() -> Iterator[None]:
 
 def write(dest: Path, *layers: bytes) -> Path:
     """Write the tree of these layers, with the contents put aside beside it."""
-    contents = Contents(dest.parent / "contents")
-    write_rootfs(merge(*layers, save=contents.save), dest)
+    contents = dest.parent / "contents"
+    write_rootfs(merge(*layers, save=Contents(contents).save), dest, contents=contents)
     return dest
 
 
@@ -231,5 +231,5 @@ def test_chunks_of_any_size_give_the_same_files(
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
     merger = Merger(Limits())
     merger.apply(TarReader(ChunkStream(chunks), what="layer L", limits=Limits(), save=save), layer="L")
-    write_rootfs(merger.root, dest)
+    write_rootfs(merger.root, dest, contents=dest.parent / "contents")
     assert {path.name: path.read_bytes() for path in dest.iterdir()} == dict(files)
