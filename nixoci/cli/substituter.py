@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from nixoci.cli.common import one_line, store_option
+from nixoci.cli.common import one_line, parsed_by, store_option
 from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
 from nixoci.substituter.body import PAUSE
+from nixoci.substituter.hosts import host_name
 from nixoci.substituter.memory import return_freed_memory
 from nixoci.substituter.server import Server, listen, passed_socket
 from nixoci.substituter.service import Service
@@ -57,8 +58,18 @@ class _OneLine(logging.Formatter):
     metavar="FILE",
     help="Logins to a private cache, in place of /etc/nix/netrc.",
 )
+@click.option(
+    "--host",
+    "hosts",
+    type=parsed_by(host_name),
+    multiple=True,
+    metavar="NAME",
+    help="Another name of this machine by which it is asked, for a socket that systemd passes; may be repeated.",
+)
 @store_option
-def substituter(url: str, address: str, keep_alive: float, netrc: Path | None, store: str | None) -> None:
+def substituter(  # noqa: PLR0917 - click passes options by name
+    url: str, address: str, keep_alive: float, netrc: Path | None, hosts: tuple[str, ...], store: str | None
+) -> None:
     """Serve a binary cache to the Nix of this machine, with updates as deltas from the paths that are here.
 
     nix.conf names it before the cache itself: substituters = http://127.0.0.1:8642 URL
@@ -76,5 +87,5 @@ def substituter(url: str, address: str, keep_alive: float, netrc: Path | None, s
         listener = cleanup.enter_context(listener or listen(address))
         shelf = cleanup.enter_context(Shelf(upstream, store=store))
         service = Service(upstream, shelf, store=store)
-        with Server(listener, service, upstream, pause=keep_alive) as server:
+        with Server(listener, service, upstream, pause=keep_alive, names=hosts) as server:
             server.serve_forever()

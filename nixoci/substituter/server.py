@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,7 @@ from nixoci.nix_store.narinfo import NARINFO_NAME, NarInfo
 from nixoci.nix_store.path import HASH_PART_DIGITS
 from nixoci.streams import Data, Sink
 from nixoci.substituter.body import PAUSE, ClientGoneError
+from nixoci.substituter.hosts import is_own_host
 from nixoci.substituter.service import REBUILT, AbsentError, Service
 from nixoci.substituter.upstream import ABSENT, EncodedError, Upstream
 
@@ -57,11 +58,20 @@ class Server(ThreadingHTTPServer):
         service: Answers.
         upstream: The cache behind it, for everything that is passed on.
         pause: Seconds between signs of life while a NAR is prepared.
+        names: Names of this machine by which it may be asked, besides those of loopback.
     """
 
     daemon_threads = True
 
-    def __init__(self, listener: socket.socket, service: Service, upstream: Upstream, *, pause: float = PAUSE) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        service: Service,
+        upstream: Upstream,
+        *,
+        pause: float = PAUSE,
+        names: Collection[str] = (),
+    ) -> None:
         super().__init__(("", 0), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
@@ -69,6 +79,7 @@ class Server(ThreadingHTTPServer):
         self.service = service
         self.upstream = upstream
         self.pause = pause
+        self.names = frozenset(name.lower() for name in names)
         self._free = BoundedSemaphore(CONNECTIONS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -156,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Refuse a request that no binary cache answers."""
         if self.request_version == "HTTP/0.9":
             raise ClientGoneError  # its answers have no status
+        self._check_host()
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # its body is not read
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "a request with a body")
@@ -163,6 +175,19 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "not a path of a binary cache")
         if self.server.upstream.name in self.headers.get("Via", ""):
             raise _RefusedError(HTTPStatus.LOOP_DETECTED, "--upstream leads back to this substituter; name the cache")
+
+    def _check_host(self) -> None:
+        """Refuse a request that a web page has sent here under its own name; such a page reaches no Unix socket."""
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, f"a request with {len(hosts)} headers Host")
+        if self.connection.family == socket.AF_UNIX or not hosts:
+            return
+        if not is_own_host(hosts[0], self.connection.getsockname()[0], self.server.names):
+            raise _RefusedError(
+                HTTPStatus.FORBIDDEN,
+                f"{hosts[0][:80]!r} is no name of this machine; ask 127.0.0.1, or allow the name by --host",
+            )
 
     def _narinfo(self, hash_part: str) -> None:
         try:

@@ -22,7 +22,7 @@ from tests.substituter.web import Web, serve
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pytest
@@ -105,6 +105,7 @@ def site(
     pause: float = 200.0,
     noise: int = NOISE,
     listener: socket.socket | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[Site]:
     """Publish an update, serve it, and run a substituter on a machine that has the old release."""
     nix = Fake(tmp_path, monkeypatch)
@@ -141,7 +142,7 @@ def site(
         shelf = stack.enter_context(Shelf(upstream, store=nix.store, bounds=bounds or Bounds()))
         service = Service(upstream, shelf, store=nix.store)
         bound = listener or stack.enter_context(listen("127.0.0.1:0"))
-        server = stack.enter_context(Server(bound, service, upstream, pause=pause))
+        server = stack.enter_context(Server(bound, service, upstream, pause=pause, names=names))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         stack.callback(thread.join)

@@ -96,9 +96,38 @@ def test_narinfos_in_an_encoding_are_passed_on(machine: Site) -> None:
 )
 def test_nothing_outside_of_the_cache_is_asked_for(machine: Site, path: str) -> None:
     before = len(machine.web.asked)
-    answer = raw(machine.address, f"GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = raw(machine.address, f"GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert len(machine.web.asked) == before
+
+
+@pytest.mark.parametrize("host", ["page.example", "page.example:8642", "127.0.0.1.page.example", "10.1.2.3", "", "a b"])
+def test_a_web_page_cannot_ask_under_its_own_name(machine: Site, host: str) -> None:
+    """Its name may have the address of this machine, after the page was loaded."""
+    before = len(machine.web.asked)
+    for path in ("nix-cache-info", f"{NEW_LIB[11:43]}.narinfo", f"rebuilt/{NEW_LIB[11:43]}.nar", "nar/x"):
+        status, text = machine.ask(path, headers={"Host": host})
+        assert (status, text.count(b"\n")) == (403, 1)
+        assert text.startswith(f"{host!r} is no name of this machine; ".encode())
+    assert len(machine.web.asked) == before
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.:80", "127.0.0.1:1", "127.8.9.1", "[::1]:8642", "[::1]"])
+def test_this_machine_is_asked_by_its_own_names(machine: Site, host: str) -> None:
+    assert machine.ask("nix-cache-info", headers={"Host": host})[0] == 200
+
+
+def test_other_names_of_this_machine_are_those_that_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch, names=["Cache.LAN"]) as machine:
+        assert machine.ask("nix-cache-info", headers={"Host": "cache.lan:8642"})[0] == 200
+        assert machine.ask("nix-cache-info", headers={"Host": "other.lan:8642"})[0] == 403
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: localhost\r\n"])
+def test_a_request_names_one_host(machine: Site, hosts: bytes) -> None:
+    answer = raw(machine.address, b"GET /nix-cache-info HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert raw(machine.address, b"GET /nix-cache-info HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 
 def test_another_host_is_not_asked(machine: Site) -> None:
@@ -152,7 +181,7 @@ def substituter(url: str, listener: socket.socket) -> Iterator[None]:
 )
 def test_a_body_without_a_right_size_ends_with_the_connection(head: bytes) -> None:
     with answered(b"HTTP/1.1 200 OK\r\n" + head) as url, listen("127.0.0.1:0") as listener, substituter(url, listener):
-        answer = raw(listener.getsockname(), b"GET /nar/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = raw(listener.getsockname(), b"GET /nar/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.endswith(b"\r\nConnection: close\r\n\r\nhello")
     assert b"Content-Length" not in answer
 
@@ -170,7 +199,7 @@ def test_a_substituter_does_not_ask_itself(monkeypatch: pytest.MonkeyPatch) -> N
         address = "{}:{}".format(*listener.getsockname())
         with substituter(f"http://{address}", listener):
             for path in ("nix-cache-info", "nar/x"):
-                answer = raw(listener.getsockname(), f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                answer = raw(listener.getsockname(), f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 assert answer.startswith(b"HTTP/1.1 502 ")
                 assert answer.endswith(b"the cache answers 508\n")
     assert len(connections) <= 4
@@ -178,14 +207,14 @@ def test_a_substituter_does_not_ask_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "CONNECT"])
 def test_nothing_can_be_written(machine: Site, method: str) -> None:
-    answer = raw(machine.address, f"{method} /nar/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx".encode())
+    answer = raw(machine.address, f"{method} /nar/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx".encode())
     assert answer.startswith(b"HTTP/1.1 501 ")
 
 
 def test_a_request_with_a_body_ends_the_connection(machine: Site) -> None:
-    smuggled = b"GET /nix-cache-info HTTP/1.1\r\nHost: x\r\n\r\n"
+    smuggled = b"GET /nix-cache-info HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for header in (b"Content-Length: %d" % len(smuggled), b"Transfer-Encoding: chunked"):
-        answer = raw(machine.address, b"GET /nar/x HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n" + smuggled)
+        answer = raw(machine.address, b"GET /nar/x HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n\r\n" + smuggled)
         assert answer.count(b"HTTP/1.1 ") == 1
         assert answer.startswith(b"HTTP/1.1 400 ")
 
@@ -214,7 +243,10 @@ def test_a_client_that_goes_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with site(tmp_path, monkeypatch) as machine:
-        for request in (b"GET /nix-cache-info HTTP/1.1\r\n", b"GET /nix-cache-info HTTP/1.1\r\nHost: x\r\n\r\n"):
+        for request in (
+            b"GET /nix-cache-info HTTP/1.1\r\n",
+            b"GET /nix-cache-info HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ):
             with closing(socket.create_connection(machine.address)) as connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not end
                 connection.sendall(request)
@@ -232,7 +264,7 @@ def test_a_client_that_does_not_read_is_let_go(tmp_path: Path, monkeypatch: pyte
         with closing(socket.socket()) as lazy:
             lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             lazy.connect(machine.address)
-            lazy.sendall(f"GET /rebuilt/{NEW_LIB[11:43]}.nar HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            lazy.sendall(f"GET /rebuilt/{NEW_LIB[11:43]}.nar HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             lazy.recv(100)
             assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
 
@@ -259,7 +291,7 @@ def test_a_unix_socket_serves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         listener.listen(8)
         stack.enter_context(site(tmp_path, monkeypatch, listener=listener))
         client.connect(place)
-        client.sendall(b"GET /nix-cache-info HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /nix-cache-info HTTP/1.1\r\nHost: page.example\r\n\r\n")  # no page reaches it
         response = HTTPResponse(client)
         response.begin()
         assert (response.status, response.read()[:8]) == (200, b"StoreDir")
