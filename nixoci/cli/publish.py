@@ -82,5 +82,7 @@ def _show(done: Published, *, dry_run: bool) -> None:
             click.echo(f"no delta from {delta.base}: it has all paths of the release")
         else:
             click.echo(f"no delta from {delta.base}: it has {size}, and its paths {download} in the cache")
+    for name in done.dropped:
+        click.echo(f"{'would drop' if dry_run else 'dropped'} the deltas to {name}: the index has no room for them")
     for name in done.removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} the old delta {name}")

@@ -1,7 +1,7 @@
 """The index of the deltas in a binary cache: `deltas/index.json.zst` (docs/substituter.md, Index)."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -28,6 +28,8 @@ DELTA_NAME = re.compile(rf"[{NIX32}]{{52}}\.nxd")
 """Matches the name of a delta's file."""
 
 _MAX_SIZE = (1 << 63) - 1
+
+_WAY_OUT = f"remove {DIRECTORY}/{INDEX_NAME} from the cache, then publish again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +108,26 @@ class Index:
         return index
 
     def render(self) -> bytes:
-        """Return the file of the index."""
+        """Return the file of the index, which has to fit into `MAX_INDEX` bytes (`fitting`)."""
         return compress(dump(self).encode(), _LEVEL)
+
+    def fitting(self) -> Self:
+        """Return the index without its oldest releases, as many as have to go for `MAX_INDEX` bytes.
+
+        Raises:
+            DocumentError: The newest release alone takes more.
+        """
+        left = MAX_INDEX - len(dump(replace(self, releases=[])).encode())
+        for number, release in enumerate(self.releases):
+            left -= len(dump(Index(version=self.version, releases=[release])).encode())
+            if left < 0:
+                if not number:
+                    raise DocumentError(
+                        f"{INDEX_NAME}: the release of {release.roots[0]} alone takes more than the {MAX_INDEX} bytes"
+                        " of an index; publish fewer roots at a time"
+                    )
+                return replace(self, releases=self.releases[:number])
+        return self
 
 
 def pays(size: int, download: int) -> bool:
@@ -126,9 +146,9 @@ def _decompressed(data: bytes, what: str) -> bytes:
         for piece in decompress((data[at : at + _PIECE] for at in range(0, len(data), _PIECE)), memory=MAX_INDEX):
             text += piece
             if len(text) > MAX_INDEX:
-                raise DocumentError(f"{what}: larger than {MAX_INDEX} bytes; publish with a smaller --keep")
+                raise DocumentError(f"{what}: larger than {MAX_INDEX} bytes; {_WAY_OUT}")
     except DecompressError as error:
-        raise DocumentError(f"{what}: {error}; publish again") from error
+        raise DocumentError(f"{what}: {error}; {_WAY_OUT}") from error
     return text
 
 
@@ -157,4 +177,4 @@ def _check_names(names: list[str], where: str) -> None:
 
 
 def _wrong(where: str, expected: str, found: Any) -> DocumentError:
-    return DocumentError(f"{where}: expected {expected}, got {str(found)[:60]!r}; publish again")
+    return DocumentError(f"{where}: expected {expected}, got {str(found)[:60]!r}; {_WAY_OUT}")

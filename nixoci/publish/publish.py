@@ -59,11 +59,19 @@ class MadeDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The outcome: the deltas, the bytes of the index, and the files of old deltas that nothing names any more."""
+    """The outcome.
+
+    Attributes:
+        deltas: The deltas.
+        index_size: Bytes of the index.
+        removed: The files of old deltas that nothing names any more.
+        dropped: The names of the roots of releases for which the index had no room, besides those beyond `keep`.
+    """
 
     deltas: tuple[MadeDelta, ...]
     index_size: int
     removed: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
 
 
 def publish_deltas(
@@ -93,7 +101,7 @@ def publish_deltas(
     Raises:
         StoreError: A path is not valid, or not in the cache.
         DeltaError: A delta cannot be made.
-        DocumentError: The cache has an index that this nixoci cannot read.
+        DocumentError: The cache has an index that this nixoci cannot read, or the release is too large for one.
     """
     check_cache(cache)
     after, *befores = closures_from_store(new, *([path] for path in old), store=store)
@@ -110,7 +118,9 @@ def publish_deltas(
             if described.published:
                 listed.append(delta)
         release = _release(after, befores, listed)
-        index = Index(version=VERSION, releases=_kept(_merged(release, index.releases), keep))
+        kept = Index(version=VERSION, releases=_kept(_merged(release, index.releases), keep))
+        index = kept.fitting()
+        dropped = [name for each in kept.releases[len(index.releases) :] for name in each.roots]
         data = index.render()
         removed = _unnamed(folder, index)
         if work is not None:
@@ -120,7 +130,7 @@ def publish_deltas(
             _replace_index(folder, data, work)
             for name in removed:
                 (folder / name).unlink(missing_ok=True)
-    return Published(deltas=tuple(made), index_size=len(data), removed=tuple(removed))
+    return Published(deltas=tuple(made), index_size=len(data), removed=tuple(removed), dropped=tuple(dropped))
 
 
 def read_index(folder: Path) -> Index:
@@ -132,7 +142,7 @@ def read_index(folder: Path) -> Index:
     file = folder / INDEX_NAME
     try:
         with file.open("rb") as opened:
-            data = opened.read(MAX_INDEX)
+            data = opened.read(MAX_INDEX + 1)
     except FileNotFoundError:
         return Index(version=VERSION)
     return Index.parse(data, what=str(file))

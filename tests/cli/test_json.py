@@ -18,8 +18,11 @@ from nixoci.image_delta.find import FoundDelta
 from nixoci.image_delta.pull import PulledImage, UsableDelta
 from nixoci.lock.model import LockedNarHash
 from nixoci.lock.prefetch import AddedImagePath, blob_path
+from nixoci.nix_store.hashes import to_sri
 from nixoci.oci.digest import Digest
 from nixoci.oci.reference import Reference
+from nixoci.publish.index import Index, PublishedDelta, Release
+from nixoci.publish.path_set import encode
 from tests.container.samples import make_image
 from tests.delta.trees import closure, delta, store_path
 from tests.engines.containerd.engine import Containerd
@@ -370,8 +373,17 @@ def test_publish(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     make_cache(tmp_path / "cache", new)
     (tmp_path / "cache/deltas").mkdir()
     (tmp_path / f"cache/deltas/{'0' * 52}.nxd").touch()
-    done = nixoci("publish", "--cache=cache", "--from", OLD, "--to", NEW, "--store", nix.store, "--json").json
+    delta = PublishedDelta(bases=[OLD[11:]], size=1, sha256=to_sri(b"x" * 32), download=9)
+    full = Index(version=1)
+    for count in (1 << 17, 8):
+        filler = Release(roots=[f"{'a' * 32}-{count}"], paths=encode(range(0, 8 * count, 8)), deltas=[delta])
+        while (more := Index(version=1, releases=[filler, *full.releases])).fitting() == more:
+            full = more
+    (tmp_path / "cache/deltas/index.json.zst").write_bytes(full.render())
+    options = ["--store", nix.store, "--keep=10000", "--json"]
+    done = nixoci("publish", "--cache=cache", "--from", OLD, "--to", NEW, *options).json
     assert len(done["removed"]) == 1
+    assert set(done["dropped"]) == {f"{'a' * 32}-{1 << 17}"}
     check("publish", done)
 
 

@@ -92,6 +92,34 @@ def test_what_no_publisher_writes_is_refused(value: Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+def large(letter: str, paths: int) -> Release:
+    """Return a release whose set of paths takes some 1.3 bytes for each."""
+    members = encode(range(0, 8 * paths, 8))
+    return Release(roots=[f"{letter * 32}-app"], paths=members, deltas=[PublishedDelta(**_of_delta())])
+
+
+def _of_delta() -> dict[str, Any]:
+    return {"bases": [NAME], "size": 5, "sha256": to_sri(bytes(32)), "download": 9}
+
+
+def test_the_oldest_releases_go_if_a_reader_would_refuse_all() -> None:
+    releases = [large(letter, 100_000) for letter in "abcdfghijklmnpqrs"]
+    kept = Index(version=VERSION, releases=releases).fitting()
+    assert 2 < len(kept.releases) < len(releases)
+    assert kept.releases == releases[: len(kept.releases)]
+    assert Index.parse(kept.render(), what="it") == kept
+    one_more = Index(version=VERSION, releases=releases[: len(kept.releases) + 1])
+    with pytest.raises(DocumentError):
+        Index.parse(one_more.render(), what="it")
+    assert kept.fitting() == kept
+
+
+def test_a_release_that_no_reader_would_take_is_refused() -> None:
+    release = Release(roots=[f"{'a' * 32}-{number}" for number in range(30_000)], paths=PATHS, deltas=[])
+    with pytest.raises(DocumentError, match=r"alone takes more than the 1048576 bytes of an index"):
+        Index(version=VERSION, releases=[release]).fitting()
+
+
 def test_the_index_of_the_documentation() -> None:
     (release,) = Index.parse(block("docs/substituter.md", '{ "version": 1').text.encode(), what="it").releases
     assert all(release.makes(root) for root in release.roots)
@@ -103,7 +131,10 @@ def test_the_index_of_the_documentation() -> None:
     ("bomb", "message"),
     [
         (compress(b" " * (MAX_INDEX + 1)), "its zstd stream needs too much memory"),
-        (compress(b" " * MAX_INDEX) * 2, "larger than 1048576 bytes; publish with a smaller --keep$"),
+        (
+            compress(b" " * MAX_INDEX) * 2,
+            "larger than 1048576 bytes; remove deltas/index.json.zst from the cache, then publish again$",
+        ),
     ],
 )
 def test_a_small_file_is_no_large_index(bomb: bytes, message: str) -> None:
@@ -113,7 +144,10 @@ def test_a_small_file_is_no_large_index(bomb: bytes, message: str) -> None:
 
 @pytest.mark.parametrize("end", [10, 60])
 def test_a_part_of_it_is_none(end: int) -> None:
-    with pytest.raises(DocumentError, match=r"^it: cannot be decompressed: .*; publish again$"):
+    with pytest.raises(
+        DocumentError,
+        match=r"^it: cannot be decompressed: .*; remove deltas/index.json.zst from the cache, then publish again$",
+    ):
         Index.parse(compress(json.dumps(VALUE).encode(), 3)[:end], what="it")
 
 

@@ -12,10 +12,12 @@ import pytest
 
 from nixoci.compression import compress
 from nixoci.delta.effort import Effort
-from nixoci.errors import StoreError, UnsupportedVersionError
+from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish import publish as module
 from nixoci.publish.cache import check_cache
+from nixoci.publish.index import VERSION, Index
+from nixoci.publish.path_set import encode
 from nixoci.publish.publish import Published, publish_deltas, read_index
 from tests.delta.forgery import OTHER_HASH
 from tests.delta.trees import closure, rebuild, store_path
@@ -210,6 +212,37 @@ def test_a_directory_that_is_no_cache_is_named(tmp_path: Path) -> None:
 def test_an_address_is_no_directory(address: str) -> None:
     with pytest.raises(StoreError, match="the address of a binary cache; give the directory that has its files"):
         check_cache(Path(address))
+
+
+def test_a_damaged_index_is_named_and_removing_it_is_enough(cache: Path) -> None:
+    publish_deltas(cache, [APP[0]], [APP[1]])
+    file = cache / "deltas/index.json.zst"
+    file.write_bytes(file.read_bytes()[:-3])
+    before = files(cache)
+    with pytest.raises(
+        DocumentError, match=r"remove deltas/index.json.zst from the cache, then publish again$"
+    ) as caught:
+        publish_deltas(cache, [APP[0]], [APP[1]])
+    assert str(caught.value).startswith(f"{file}: ")
+    assert files(cache) == before
+    file.unlink()
+    publish_deltas(cache, [APP[0]], [APP[1]])
+    assert [release.roots for release in read_index(cache / "deltas").releases] == [[APP[1][11:]]]
+
+
+def test_what_the_index_has_no_room_for_goes(cache: Path) -> None:
+    """Machines that read it get the newer deltas, instead of none."""
+    publish_deltas(cache, [APP[0]], [APP[1]])
+    (oldest,) = read_index(cache / "deltas").releases
+    large = replace(oldest, roots=[f"{'a' * 32}-large"], paths=encode(range(0, 1 << 20, 8)))
+    full = Index(version=VERSION, releases=[oldest])
+    for filler in (large, replace(oldest, roots=[f"{'b' * 32}-small"])):
+        while (more := replace(full, releases=[filler, *full.releases])).fitting() == more:
+            full = more
+    (cache / "deltas/index.json.zst").write_bytes(full.render())
+    done = publish_deltas(cache, [APP[1]], [APP[2]], keep=10_000)
+    assert done.dropped == (APP[1][11:],)
+    assert read_index(cache / "deltas").releases[1:] == full.releases[:-1]
 
 
 def test_an_index_of_a_later_version_stays(cache: Path) -> None:
