@@ -25,7 +25,7 @@ from nixoci.openat import TreeOpener, open_below
 from nixoci.progress import Advance, ignore
 from nixoci.streams import ProgressSink, Sink, ThreadedSink
 
-_SPARE = 64 << 20
+_SPARE = 1 << 20
 """Free bytes that are checked for at a time."""
 
 
@@ -178,7 +178,7 @@ class Rebuilder:
             if head.rewritten:
                 old = self._rewritten(number, old)
             if not contents or offset % _SPARE + head.size > _SPARE:
-                need_space(self._payloads.parent, _SPARE, self._what)
+                need_space(self._payloads.parent, max(head.size, _SPARE), self._what)
             contents[number] = _Content(head.codec, old, offset, head.size)
             offset += head.size
             if self._most_payloads is not None and offset > self._most_payloads:

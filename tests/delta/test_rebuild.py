@@ -7,6 +7,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -232,6 +233,21 @@ def test_payloads_may_be_bounded(closures: tuple[Closure, Closure], tmp_path: Pa
     rebuilder(stream, old.real, tmp_path, most_payloads=size)
     with pytest.raises(DeltaError, match=rf"^the delta: its payloads have more than {size - 1} bytes"):
         rebuilder(stream, old.real, tmp_path, most_payloads=size - 1)
+
+
+def test_a_small_delta_needs_little_space(
+    closures: tuple[Closure, Closure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that has the bytes of the payloads and a little more is enough."""
+    old, new = closures
+    stream = delta(old, new)[0]
+    size = rebuilder(stream, old.real, tmp_path).payload_size
+    free = [size + (1 << 20)]
+    monkeypatch.setattr("nixoci.delta.spool.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    assert rebuilder(stream, old.real, tmp_path).payload_size == size
+    free[0] = 1000
+    with pytest.raises(DeltaError, match=r"which has 1000; set TMPDIR to another directory$"):
+        rebuilder(stream, old.real, tmp_path)
 
 
 def test_one_path_is_rebuilt_on_several_threads(closures: tuple[Closure, Closure], tmp_path: Path) -> None:
