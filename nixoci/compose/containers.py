@@ -158,7 +158,7 @@ def _add_environment_files(service: Service, node: Node) -> None:
         required = "required" not in fields or fields["required"].truth(f"{path}.required")
         raw = "format" in fields and fields["format"].text(f"{path}.format") == "raw"
         try:
-            text = Path(file).read_text(encoding="utf-8", errors="replace")
+            text = Path(file).read_bytes().decode("utf-8", "replace")
         except OSError:
             if required:
                 service.append("environment_files", file)

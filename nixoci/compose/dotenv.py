@@ -23,7 +23,7 @@ def read_dotenv(file: Path, variables: Mapping[str, str]) -> dict[str, str]:
         OSError: The file cannot be read.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ComposeError(f"{file}: not UTF-8; write it in UTF-8") from error
     return parse_dotenv(text, str(file), variables)
@@ -64,7 +64,7 @@ def parse_dotenv(text: str, file: str, variables: Mapping[str, str]) -> dict[str
 
 def podman_reads_alike(text: str) -> bool:
     """Return whether podman reads a file of variables as Compose does: it knows no quotes, variables and comments."""
-    for line in text.splitlines():
+    for line in (each.removesuffix("\r") for each in text.split("\n")):
         name, equals, value = line.partition("=")
         if not line.strip() or line.startswith("#"):
             continue

@@ -42,9 +42,9 @@ class ImageTree:
         return None if found is None else f"/{os.fsdecode(found[0])}"
 
     def lines(self, path: str) -> list[str]:
-        """Return the lines of a text file of the tree; none if it is not there."""
+        """Return the lines of a text file of the tree, without their line feeds; none if it is not there."""
         found = lookup(self.root, path.encode())
         if found is None or found[1].kind is not Kind.REGULAR:
             return []
         file = self.image.rootfs / found[0].decode()
-        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return file.read_bytes().decode("utf-8", "replace").removesuffix("\n").split("\n")

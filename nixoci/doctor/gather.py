@@ -171,6 +171,6 @@ def _own_images(storage: Path) -> dict[str, str]:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return file.read_bytes().decode("utf-8", "replace").split("\n")
     except OSError:
         return []

@@ -180,7 +180,7 @@ def gc_roots_of(path: str, *, store: str | None) -> list[str]:
     Paths that a running process uses are left out, since they last no longer than the process.
     """
     printed = run(["nix-store", *_store(store), "--query", "--roots", path], package="nix").decode()
-    links = [line.partition(" -> ")[0] for line in printed.splitlines()]
+    links = [line.partition(" -> ")[0] for line in printed.split("\n")]
     return [link for link in links if link.startswith("/") and not link.startswith("/proc/")]
 
 

@@ -50,7 +50,7 @@ class NarInfo:
             StoreError: It is not a narinfo.
         """
         try:
-            lines = data.decode().splitlines()
+            lines = data.decode().removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
             raise StoreError(f"{what}: not a narinfo: {error}") from error
         values: dict[str, str] = {}

@@ -250,7 +250,7 @@ class Service:
 
 def raise_priority(cache_info: bytes) -> bytes:
     """Return the nix-cache-info of a cache that Nix prefers to the one with this nix-cache-info."""
-    lines = cache_info.decode("utf-8", "replace").splitlines()
+    lines = cache_info.decode("utf-8", "replace").removesuffix("\n").split("\n")
     found = [_PRIORITY.fullmatch(line) for line in lines]
     before = next((int(match[1]) for match in found if match), _DEFAULT_PRIORITY)
     lines = [line for line in lines if not line.startswith("Priority:")]

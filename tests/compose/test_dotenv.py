@@ -49,6 +49,8 @@ def test_a_wrong_line_is_named(text: str) -> None:
         ("A=1 # c\n", False),
         ("export A=1\n", False),
         ("A = 1\n", False),
+        ("A=1\vB\nC=1\u2028x\r\n", True),
+        ("A=1\rB\n", True),
     ],
 )
 def test_podman_knows_no_quotes_variables_and_comments(text: str, alike: bool) -> None:

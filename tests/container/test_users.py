@@ -30,6 +30,17 @@ def test_users_are_looked_up_in_the_tree(tmp_path: Path, text: str, user: User) 
     assert resolve_user("o", text, make_image(tmp_path)) == user
 
 
+@pytest.mark.parametrize("other", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_an_entry_ends_at_a_line_feed_only(tmp_path: Path, other: str) -> None:
+    """podman finds no other user in a name or a shell, so there is none."""
+    passwd = f"a:x:1:1:{other}new:x:5:5::/:/bin/sh\nb:x:2:3::/b:/bin/sh\r\n"
+    image = make_image(tmp_path)
+    (tmp_path / "rootfs/etc/real").write_bytes(passwd.encode())
+    with pytest.raises(ContainerError, match="no user 'new'"):
+        resolve_user("o", "new", image)
+    assert resolve_user("o", "b", image).home == "/b"
+
+
 @pytest.mark.parametrize("text", ["nemo", "web:nemo", "broken", "-1", "99999999999"])
 def test_a_user_that_is_not_there_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ContainerError, match=r"^containers\.c\.user: the image has no (user|group)"):

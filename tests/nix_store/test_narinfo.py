@@ -39,6 +39,15 @@ def test_the_facts_that_are_needed() -> None:
     assert (info.nar_hash, info.nar_size, info.file_size) == (SRI, 120, 70)
 
 
+@pytest.mark.parametrize("other", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_a_line_ends_at_a_line_feed_only(other: str) -> None:
+    """Nix ends it there; another text between the keys would be one that nobody signed."""
+    lines = WHOLE.replace("Sig: cache-1:", f"Sig: x{other}URL: elsewhere{other}Compression: none{other}:")
+    info = parse(lines)
+    assert (info.url, info.compression) == ("nar/0xyz.nar.zst", "zstd")
+    assert f"Sig: x{other}URL: elsewhere{other}Compression: none{other}:c2lnbmF0dXJl\n" in info.from_url("u").decode()
+
+
 def test_a_cache_may_leave_out_what_is_no_fact_about_the_path() -> None:
     info = parse("".join(f"{line}\n" for line in WHOLE.splitlines() if line[:4] not in {"File", "Comp"}))
     assert (info.compression, info.file_size) == ("bzip2", 120), "bzip2 is Nix's default"

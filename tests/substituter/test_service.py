@@ -55,6 +55,11 @@ def test_priorities(before: bytes, after: int) -> None:
     assert raise_priority(b"StoreDir: /nix/store\n" + before) == b"StoreDir: /nix/store\nPriority: %d\n" % after
 
 
+def test_a_line_of_the_description_of_a_cache_ends_at_a_line_feed_only() -> None:
+    text = "StoreDir: /nix/store\x0bPriority: 1\u2028x\n".encode()
+    assert raise_priority(text) == text + b"Priority: -1\n"
+
+
 def test_narinfos_of_a_delta_point_here_and_stay_signed(machine: Site) -> None:
     for path in NEW:
         info = machine.narinfo(path)

@@ -154,7 +154,7 @@ class Ctr:
 
     def _names(self, *filters: str) -> set[str]:
         # the whole table would take a second for some hundreds of images: each row reads its manifest and config
-        return set(self._run("images", "ls", "--quiet", *filters).splitlines())
+        return set(_lines(self._run("images", "ls", "--quiet", *filters)))
 
     def _run(self, *arguments: str, stdin: bytes | None = None) -> str:
         address = ["--address", self.address] if self.address is not None else []
@@ -185,8 +185,13 @@ def read_snapshots(table: str) -> dict[str, str]:
     return {row["key"]: row["kind"] for row in _rows(table, ("KEY", "PARENT", "KIND"), _SNAPSHOT)}
 
 
+def _lines(text: str) -> list[str]:
+    """Return the lines of what ctr printed: names may have all other characters at which `str.splitlines` splits."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def _rows(table: str, columns: Sequence[str], row: re.Pattern[str]) -> list[re.Match[str]]:
-    title, *lines = table.splitlines() or [""]
+    title, *lines = _lines(table) or [""]
     if title.split() != list(columns):
         expected = " ".join(columns)
         raise EngineError(

@@ -44,6 +44,15 @@ def test_empty_tables_are_read() -> None:
     assert read_snapshots("KEY PARENT KIND \n") == {}
 
 
+@pytest.mark.parametrize("other", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_a_row_ends_at_a_line_feed_only(other: str) -> None:
+    table = f"KEY PARENT KIND \nx{other}nixoci-1  Active \n{A}  Committed \n"
+    assert "nixoci-1" not in read_snapshots(table)
+    assert read_snapshots(table)[A] == "Committed"
+    table = f"DIGEST\tSIZE\tAGE\tLABELS\n{A}\t1B\t1 second\ta=b{other}{B}\t1B\t1 second\t-\n"
+    assert B not in read_blobs(table)
+
+
 @pytest.mark.parametrize("table", ["", "REF DIGEST\n", "KEY PARENT KIND EXTRA\n", "\n"])
 def test_other_columns_are_another_version(table: str) -> None:
     for read in (read_blobs, read_snapshots):
