@@ -67,7 +67,7 @@ def image_paths_like(store_name: str) -> list[ImagePath]:
         names = [entry.name for entry in entries if STORE_PATH.fullmatch(f"{STORE_DIR}/{entry.name}")]
     like = [f"{STORE_DIR}/{name}" for name in sorted(names) if package_name(f"{STORE_DIR}/{name}") == wanted]
     candidates = [path for path in like if Path(path, DOCUMENT).is_file()]
-    invalid = set(nix.invalid_paths(candidates)) if candidates else set()
+    invalid = set(nix.invalid_paths(candidates))
     found = []
     for path in candidates:
         with suppress(StoreError):  # another version of the format, or no image path at all

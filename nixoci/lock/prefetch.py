@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +18,7 @@ from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedBlob, LockedImage, LockedNarHash, LockedPlatform
 from nixoci.lock.names import blob_name, podman_name
 from nixoci.nix_store import commands as nix
-from nixoci.nix_store.content_address import addressed_path, nar_address
+from nixoci.nix_store.content_address import addressed_path, file_address, nar_address
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import ImageSource
 from nixoci.oci.model import Descriptor, Platform
@@ -254,14 +253,10 @@ def with_nar_hash(lock: Lock, target: PrefetchTarget, nar_hash: LockedNarHash | 
     return replace(lock, images={**lock.images, target.name: changed})
 
 
-@cache
 def blob_path(digest: Digest) -> Path:
-    """Return the path of a blob in the Nix store, which need not be there.
-
-    Raises:
-        ProcessError: Nix is missing or fails.
-    """
-    return Path(nix.fixed_path(digest.algorithm, digest.hex, blob_name(digest)))
+    """Return the path of a blob in the Nix store, which need not be there."""
+    address = file_address(digest.algorithm, bytes.fromhex(digest.hex))
+    return Path(addressed_path(address, name=blob_name(digest), references=(), to_itself=False))
 
 
 @contextmanager

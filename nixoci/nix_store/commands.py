@@ -131,12 +131,10 @@ def failure_reason(error: ProcessError) -> str:
 
 def invalid_paths(paths: Iterable[str]) -> list[str]:
     """Return the paths that are not valid (`nix-store --check-validity --print-invalid`)."""
-    return run(["nix-store", "--check-validity", "--print-invalid", *paths], package="nix").decode().split()
-
-
-def fixed_path(algorithm: str, digest: str, name: str) -> str:
-    """Return the store path of a file with this digest, in hexadecimal (`nix-store --print-fixed-path`)."""
-    return run(["nix-store", "--print-fixed-path", algorithm, digest, name], package="nix").decode().strip()
+    asked = list(paths)
+    if not asked:
+        return []
+    return run(["nix-store", "--check-validity", "--print-invalid", *asked], package="nix").decode().split()
 
 
 def add_fixed_file(file: Path, algorithm: str, digest: str, name: str) -> None:

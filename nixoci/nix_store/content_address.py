@@ -17,6 +17,11 @@ def nar_address(nar_hash: str) -> str:
     return f"fixed:r:sha256:{to_nix32(from_sri(nar_hash)).decode()}"
 
 
+def file_address(algorithm: str, digest: bytes) -> str:
+    """Return the content address of a file that was added as it is, or that a flat fixed-output derivation makes."""
+    return f"fixed:{algorithm}:{to_nix32(digest).decode()}"
+
+
 def addressed_path(address: str, *, name: str, references: Sequence[str], to_itself: bool) -> str:
     """Return the store path of a content address.
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.document import dump
-from nixoci.lock.prefetch import blob_path
 from tests.image_store.trees import image_path, small_tree
 from tests.nix_language.locks import image, lock, platform
 from tests.support.skopeo import install_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Result
@@ -24,7 +23,7 @@ NOT_THERE = (
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock of two images, and a Nix store that has nothing."""
     locked = lock(
         web=image("registry.example/web:1", amd64=platform("web", "a"), arm64=platform("arm", "a")),
@@ -39,11 +38,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch,
         tmp_path,
         "nix-store",
-        '#!/bin/sh\n[ "$1" = --print-fixed-path ] && echo "/store/$3" && exit\nshift 2; printf "%s\\n" "$@"\n',
+        '#!/bin/sh\nshift 2; printf "%s\\n" "$@"\n',
     )
     monkeypatch.setattr("nixoci.image_delta.find.STORE_DIR", str(tmp_path / "store"))
-    yield
-    blob_path.cache_clear()
 
 
 @pytest.mark.parametrize("action", ["pull", "list"])

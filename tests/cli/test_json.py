@@ -17,7 +17,8 @@ from nixoci.image_delta.artifact import ARTIFACT_TYPE, ArtifactManifest
 from nixoci.image_delta.find import FoundDelta
 from nixoci.image_delta.pull import PulledImage, UsableDelta
 from nixoci.lock.model import LockedNarHash
-from nixoci.lock.prefetch import AddedImagePath, blob_path
+from nixoci.lock.names import blob_name
+from nixoci.lock.prefetch import AddedImagePath
 from nixoci.nix_store.hashes import to_sri
 from nixoci.oci.digest import Digest
 from nixoci.oci.reference import Reference
@@ -158,9 +159,8 @@ def test_verbs_of_the_lock(nixoci: Run, web: Path, tmp_path: Path) -> None:
 
 NIX = """#!/bin/sh
 case "$0 $*" in
-*--print-fixed-path*) echo "$PWD/store/$3-$4" ;;
 *--check-validity*) shift 2; for path; do [ -e "$path" ] || echo "$path"; done ;;
-*nix-prefetch-url*) cp "${5#file://}" "$PWD/store/$6-$4" ;;
+*nix-prefetch-url*) cp "${5#file://}" "$PWD/store/$4" ;;
 *nix-hash*) printf %064d 0 ;;
 *nix-instantiate*) echo '{"web": "web-1"}' ;;
 esac
@@ -169,39 +169,32 @@ esac
 
 
 @pytest.mark.usefixtures("web")
-def test_prefetch(nixoci: Run, tmp_path: Path) -> None:
+def test_prefetch(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "store").mkdir()
+    monkeypatch.setattr("nixoci.lock.prefetch.blob_path", lambda digest: tmp_path / "store" / blob_name(digest))
     for name in ("nix-store", "nix-prefetch-url", "nix-hash", "nix-instantiate"):
         executable(tmp_path / "bin" / name, NIX)
-    blob_path.cache_clear()
-    try:
-        planned = nixoci("prefetch", "--dry-run", "--json").json
-        assert list((tmp_path / "store").iterdir()) == []
-        done = nixoci("prefetch", "--no-image-paths", "--json").json
-        assert (planned["narHashes"], planned["blobs"]) == ([], done["blobs"])
-        nixoci("add", "oci:layout:1.10", "--name", "gone", "--platform", "linux/amd64")
-        shutil.rmtree(tmp_path / "layout")
-        for blob in (tmp_path / "store").iterdir():
-            blob.unlink()
-        failed = nixoci("prefetch", "--no-image-paths", "--json")
-        assert failed.code == 1
-        assert {each["name"] for each in failed.json["failures"]} == {"gone", "web"}
-        check("prefetch", done, failed.json)
-    finally:
-        blob_path.cache_clear()
+    planned = nixoci("prefetch", "--dry-run", "--json").json
+    assert list((tmp_path / "store").iterdir()) == []
+    done = nixoci("prefetch", "--no-image-paths", "--json").json
+    assert (planned["narHashes"], planned["blobs"]) == ([], done["blobs"])
+    nixoci("add", "oci:layout:1.10", "--name", "gone", "--platform", "linux/amd64")
+    shutil.rmtree(tmp_path / "layout")
+    for blob in (tmp_path / "store").iterdir():
+        blob.unlink()
+    failed = nixoci("prefetch", "--no-image-paths", "--json")
+    assert failed.code == 1
+    assert {each["name"] for each in failed.json["failures"]} == {"gone", "web"}
+    check("prefetch", done, failed.json)
 
 
 @pytest.mark.usefixtures("web")
 def test_prefetch_by_a_delta(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executable(tmp_path / "bin/nix-instantiate", NIX)
     executable(tmp_path / "bin/nix-store", NIX)
-    blob_path.cache_clear()
     pull = Pull(tmp_path, monkeypatch, "nixoci.cli.prefetch")
-    try:
-        planned = nixoci("prefetch", "--dry-run", "--json").json
-        done = nixoci("prefetch", "--json").json
-    finally:
-        blob_path.cache_clear()
+    planned = nixoci("prefetch", "--dry-run", "--json").json
+    done = nixoci("prefetch", "--json").json
     assert planned["narHashes"][0] == {
         "name": "web",
         "platform": "linux/amd64",
@@ -249,29 +242,25 @@ def test_delta(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("nixoci.image_delta.find.STORE_DIR", str(tmp_path / "store"))
     monkeypatch.setattr("nixoci.image_delta.push.served_referrers", lambda *_: None)
     monkeypatch.setattr("nixoci.oci.referrers.served_referrers", lambda *_: None)
-    blob_path.cache_clear()
-    try:
-        base = image_path(tmp_path / "base", small_tree())
-        push = ["delta", "push", "web", "--format=oci-delta", f"--from={base.path}", "--json"]
-        planned = nixoci(*push, "--dry-run").json
-        assert nixoci("delta", "list", "--json").json == []
-        pushed = nixoci(*push).json
-        assert pushed == planned
-        assert [row["digest"] is None for row in pushed] == [True], "a layer this small is no larger than its delta"
-        monkeypatch.setattr("nixoci.image_delta.push.pays", lambda *_: True)
-        pushed = nixoci(*push).json
-        listed = nixoci("delta", "list", "--json").json
-        assert listed == [pushed[0] | {"basePath": None}]
-        Pull(tmp_path / "store", monkeypatch, "nixoci.cli.delta")
-        planned = nixoci("delta", "pull", "--dry-run", "--json").json
-        done = nixoci("delta", "pull", "--json").json
-        assert planned["added"] == [done["added"][0] | {"path": None}]
-        monkeypatch.setattr("nixoci.cli.delta.pull_image_path", lambda *_, **__: None)
-        failed = nixoci("delta", "pull", "--json")
-        assert failed.code == 1
-        check("delta", pushed, listed, done, failed.json, {"present": [NEW]})
-    finally:
-        blob_path.cache_clear()
+    base = image_path(tmp_path / "base", small_tree())
+    push = ["delta", "push", "web", "--format=oci-delta", f"--from={base.path}", "--json"]
+    planned = nixoci(*push, "--dry-run").json
+    assert nixoci("delta", "list", "--json").json == []
+    pushed = nixoci(*push).json
+    assert pushed == planned
+    assert [row["digest"] is None for row in pushed] == [True], "a layer this small is no larger than its delta"
+    monkeypatch.setattr("nixoci.image_delta.push.pays", lambda *_: True)
+    pushed = nixoci(*push).json
+    listed = nixoci("delta", "list", "--json").json
+    assert listed == [pushed[0] | {"basePath": None}]
+    Pull(tmp_path / "store", monkeypatch, "nixoci.cli.delta")
+    planned = nixoci("delta", "pull", "--dry-run", "--json").json
+    done = nixoci("delta", "pull", "--json").json
+    assert planned["added"] == [done["added"][0] | {"path": None}]
+    monkeypatch.setattr("nixoci.cli.delta.pull_image_path", lambda *_, **__: None)
+    failed = nixoci("delta", "pull", "--json")
+    assert failed.code == 1
+    check("delta", pushed, listed, done, failed.json, {"present": [NEW]})
 
 
 @pytest.mark.usefixtures("web")

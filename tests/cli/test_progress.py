@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.lock.prefetch import blob_path
+from nixoci.lock.names import blob_name
 from tests.gc_roots.test_podman import stand_in, write
 from tests.image_store.trees import image_path, small_tree
 from tests.support.layers import file, layer
@@ -65,7 +65,6 @@ def test_the_lock(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) 
 NIX_STORE = """\
 #!/bin/sh
 case $1 in
---print-fixed-path) echo "{store}/$4" ;;
 --check-validity) shift 2; for path; do [ -e "$path" ] || echo "$path"; done ;;
 esac
 """
@@ -80,7 +79,7 @@ def test_prefetch(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch, 
     write_layout(tmp_path / "layout", LAYERS, tag="1.0")
     install_skopeo(monkeypatch, tmp_path, tmp_path / "layout")
     (tmp_path / "store").mkdir()
-    blob_path.cache_clear()
+    monkeypatch.setattr("nixoci.lock.prefetch.blob_path", lambda digest: tmp_path / "store" / blob_name(digest))
     for name, script in (("nix-store", NIX_STORE), ("nix-prefetch-url", NIX_PREFETCH_URL)):
         install_program(monkeypatch, tmp_path, name, script.format(store=tmp_path / "store"))
     install_program(monkeypatch, tmp_path, "nix-hash", f"#!/bin/sh\necho {'0' * 64}\n")
@@ -90,7 +89,6 @@ def test_prefetch(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch, 
     bars = percentages(nixoci, *arguments)
     assert bars == {"fetching and extracting": 100}
     assert percentages(nixoci, "prefetch", "--no-nar-hash") == {"downloading": 100}
-    blob_path.cache_clear()
 
 
 def test_gc_roots(tmp_path: Path, nixoci: Run) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import LockError, PlatformError
+from nixoci.lock import prefetch as module
 from nixoci.lock.context import LockContext
 from nixoci.lock.model import EMPTY_LOCK, LockedNarHash
+from nixoci.lock.names import blob_name
 from nixoci.lock.pin import add_image
 from nixoci.lock.prefetch import (
     PrefetchTarget,
@@ -19,13 +21,13 @@ from nixoci.lock.prefetch import (
     prefetch_targets,
     with_nar_hash,
 )
+from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from tests.nix_language.locks import image, lock, platform
 from tests.support.layers import file, layer
 from tests.support.layout import write_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LOCK = lock(
@@ -71,6 +73,21 @@ def test_the_blobs_are_all_that_the_derivations_fetch() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("digest", "hash_part"),
+    [
+        (
+            Digest("sha256", "dc08d190a8e4908fd551e4148256dba333c6847d206b6d92bfcc39e6c6fa04ff"),
+            "vbpakd4w7vkdyq7zpyj5rm2xsq848ra0",
+        ),
+        (Digest("sha512", "ab" * 64), "q713srbapbygwmydbi7x5fq9q2pjnnaf"),
+    ],
+)
+def test_a_blob_is_at_the_path_that_nix_gives_a_file_of_its_digest(digest: Digest, hash_part: str) -> None:
+    """`nix-store --print-fixed-path` of Nix 2.34 printed these."""
+    assert str(blob_path(digest)) == f"/nix/store/{hash_part}-{digest.algorithm}-{digest.hex}"
+
+
 def test_a_hash_is_pinned_for_one_platform_only() -> None:
     web = prefetch_targets(LOCK, ["web"])[1]
     hashed = LockedNarHash(format=1, hash="sha256-x")
@@ -83,7 +100,6 @@ def test_a_hash_is_pinned_for_one_platform_only() -> None:
 NIX_STORE = """\
 #!/bin/sh
 case $1 in
---print-fixed-path) echo "$BLOBS/$4" ;;
 *) echo "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Connection refused" >&2; exit 1 ;;
 esac
 """
@@ -91,7 +107,7 @@ NIX_HASH = f"#!/bin/sh\necho {'0' * 64}\n"
 
 
 @pytest.fixture
-def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefetchTarget]:
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrefetchTarget:
     """An image whose blobs are there, with a Nix that cannot add paths."""
     write_layout(tmp_path / "web", [layer(file(b"data", b"x" * 1000)), layer(file(b"more", b"y" * 2000))])
     blobs = tmp_path / "blobs"
@@ -104,15 +120,14 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prefetch
         (programs / name).write_text(text, encoding="ascii")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("BLOBS", str(blobs))
+    monkeypatch.setattr(module, "blob_path", lambda digest: blobs / blob_name(digest))
     pinned, _ = add_image(
         EMPTY_LOCK,
         f"oci:{tmp_path}/web",
         context=LockContext(directory=tmp_path),
         platforms=[Platform.parse("linux/amd64")],
     )
-    yield prefetch_targets(pinned)[0]
-    blob_path.cache_clear()
+    return prefetch_targets(pinned)[0]
 
 
 def test_a_store_that_takes_no_path_is_a_warning(target: PrefetchTarget) -> None:
