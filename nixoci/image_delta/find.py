@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from nixoci.oci.registry import RegistryAccess, read_tagged
 
 _MOST = 64
 """Deltas to one image whose manifests are read."""
+_AT_ONCE = 4
+"""Manifests that are read at a time."""
 
 Kind = Literal["nixoci", "oci-delta"]
 """The kind of a delta: of nixoci, or of containers/oci-delta."""
@@ -88,17 +91,21 @@ def find_deltas(reference: Reference, subject: Digest, access: RegistryAccess) -
         ImageError: The registry cannot be reached, or does not let the user in.
         ProcessError: skopeo is missing.
     """
-    found = []
     entries = [entry for entry in list_referrers(reference, subject, access) if entry.artifact_type in KINDS]
-    for entry in entries[-_MOST:]:  # the newest, where a tag lists them
-        with suppress(DeltaError):  # an artifact of somebody else that is broken
-            delta = _found(reference, subject, entry, access)
-            if delta is not None:
-                found.append(delta)
-    return found
+    newest = entries[-_MOST:]  # where a tag lists them
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        found = threads.map(lambda entry: _found(reference, subject, entry, access), newest)
+        return [delta for delta in found if delta is not None]
 
 
 def _found(reference: Reference, subject: Digest, entry: Descriptor, access: RegistryAccess) -> FoundDelta | None:
+    """Return the delta that an entry lists; None if it is none, or one of somebody else that is broken."""
+    with suppress(DeltaError):
+        return _read(reference, subject, entry, access)
+    return None
+
+
+def _read(reference: Reference, subject: Digest, entry: Descriptor, access: RegistryAccess) -> FoundDelta | None:
     kind = KINDS.get(entry.artifact_type or "")
     if kind is None:
         return None

@@ -6,6 +6,7 @@ skopeo reads everything else.
 
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
@@ -35,7 +36,7 @@ def referrers_tag(digest: Digest) -> str:
 def list_referrers(reference: Reference, subject: Digest, access: RegistryAccess) -> list[Descriptor]:
     """Return the descriptors of the artifacts that refer to a manifest, with their types and annotations.
 
-    Both the API and the tag are asked: a registry that got the API later may still have the tag.
+    Both the API and the tag are asked, at once: a registry that got the API later may still have the tag.
 
     Args:
         reference: An image in the repository.
@@ -46,9 +47,12 @@ def list_referrers(reference: Reference, subject: Digest, access: RegistryAccess
         ImageError: The registry cannot be reached, does not let the user in, or its lists cannot be read.
         ProcessError: skopeo is missing.
     """
-    found = served_referrers(reference, subject, access) or []
+    with ThreadPoolExecutor(1) as thread:
+        served = thread.submit(served_referrers, reference, subject, access)
+        tagged = tagged_referrers(reference, subject, access)
+    found = served.result() or []
     listed = {entry.digest for entry in found}
-    return [*found, *(entry for entry in tagged_referrers(reference, subject, access) if entry.digest not in listed)]
+    return [*found, *(entry for entry in tagged if entry.digest not in listed)]
 
 
 def served_referrers(reference: Reference, subject: Digest, access: RegistryAccess) -> list[Descriptor] | None:
