@@ -45,7 +45,7 @@ class OldImage:
         self._trees = OldTrees([(rootfs, tree)])
         self._by_content: dict[tuple[bytes, ...], bytes] = {}
         for path, node in tree.walk():
-            if node.segments and node.size and len(path) <= MAX_PATH:
+            if node.segments and node.size and _can_be_named(path):
                 self._by_content.setdefault(node.segments, path)
 
     def same(self, content: bytes) -> bytes | None:
@@ -56,7 +56,16 @@ class OldImage:
     def predecessor(self, path: bytes, size: int) -> tuple[bytes, int] | None:
         """Return the path and the size of the file that is most likely an older version of one."""
         found = self._trees.file_predecessor(path, size, [0])
-        return None if found is None or len(found.path) > MAX_PATH else (found.path, found.size)
+        return None if found is None or not _can_be_named(found.path) else (found.path, found.size)
+
+
+def _can_be_named(path: bytes) -> bool:
+    """Return whether all readers of tar-diff take a path: that of composefs refuses what is not UTF-8."""
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return False
+    return len(path) <= MAX_PATH
 
 
 def describe_layer(

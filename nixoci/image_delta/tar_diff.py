@@ -1,21 +1,37 @@
 """The format of containers/tar-diff: a tar stream, described by files of an older tree (its file-format.md).
 
-Only version 1 (`tardf1`) is read and written. Integers are those of protocol buffers, the lowest seven bits first.
+Versions 1 (`tardf1`) and 2 (`tardf2`, which adds `ZSTD`) are read, and version 1 is written, which all readers know.
+Integers are those of protocol buffers, the lowest seven bits first.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
-from nixoci.compression import CompressionParameter, DecompressError, ZstdCompressor, decompress
+from nixoci.compression import (
+    CompressionParameter,
+    DecompressError,
+    DecompressionParameter,
+    ZstdCompressor,
+    ZstdDecompressor,
+    ZstdDict,
+    ZstdError,
+    decompress,
+)
 from nixoci.errors import DeltaError
 
 MEDIA_TYPE = "application/vnd.tar-diff"
 MAGIC = b"tardf1\n\0"
+MAGIC_2 = b"tardf2\n\0"
 
 MAX_PATH = 4096
 """Bytes of a path; tar-diff reads no longer ones."""
 MAX_ADDED = 16 << 20
 """Bytes of one operation `ADD`, which readers take into memory."""
+
+_MAX_PREFIX_LOG = 28
+"""The binary logarithm of the bytes of the largest old file that is the prefix of a zstd frame, and of its window."""
+_MIN_PREFIX = 8
+"""Bytes of the smallest prefix that zstd takes."""
 
 _BLOCK = 1 << 20
 _MAX_SIZE = (1 << 63) - 1
@@ -23,13 +39,17 @@ _VARINT = 10
 
 
 class Op(IntEnum):
-    """An operation; all but `COPY` and `SEEK` are followed by data."""
+    """An operation; all but `COPY` and `SEEK` are followed by data.
+
+    The data of `ZSTD`, in version 2 only, is a zstd frame with the whole old file as its prefix.
+    """
 
     DATA = 0
     OPEN = 1
     COPY = 2
     ADD = 3
     SEEK = 4
+    ZSTD = 5
 
 
 ReadOld = Callable[[bytes, int, int], bytes]
@@ -58,25 +78,63 @@ def apply_tar_diff(diff: Iterable[bytes], old: ReadOld, *, what: str) -> Iterato
             if size > MAX_PATH:
                 raise reader.broken(f"a path of {size} bytes")
             path, at = _clean(reader.exactly(size), reader), 0
-            continue
-        if op is Op.SEEK:
+        elif op is Op.SEEK:
             at = size
-            continue
-        while size:
-            count = min(size, _BLOCK)
-            if op is Op.DATA:
-                piece = reader.some(count)
-            else:
-                if path is None:
-                    raise reader.broken("it copies before it has opened a file")
-                piece = old(path, at, count)
-                if not piece:
-                    raise DeltaError(f"{what}: reads beyond the end of the old file {path.decode(errors='replace')!a}")
-                at += len(piece)
-                if op is Op.ADD:
-                    piece = _added(reader.exactly(len(piece)), piece)
-            size -= len(piece)
-            yield piece
+        elif op is Op.DATA:
+            yield from reader.pieces(size)
+        elif path is None:
+            raise reader.broken("it copies before it has opened a file")
+        elif op is Op.ZSTD:
+            prefix = _whole(old, path, reader)
+            yield from _unpacked(reader, size, prefix)
+            at = len(prefix)
+        else:
+            for piece in _old_pieces(old, path, at, size, reader):
+                yield _added(reader.exactly(len(piece)), piece) if op is Op.ADD else piece
+            at += size
+
+
+def _old_pieces(old: ReadOld, path: bytes, at: int, size: int, reader: "_Reader") -> Iterator[bytes]:
+    """Yield bytes of an old file."""
+    end = at + size
+    while at < end:
+        piece = old(path, at, min(end - at, _BLOCK))
+        if not piece:
+            raise DeltaError(f"{reader.what}: reads beyond the end of the old file {path.decode(errors='replace')!a}")
+        at += len(piece)
+        yield piece
+
+
+def _whole(old: ReadOld, path: bytes, reader: "_Reader") -> bytes:
+    """Return an old file."""
+    parts: list[bytes] = []
+    at = 0
+    while part := old(path, at, _BLOCK):
+        parts.append(part)
+        at += len(part)
+        if at > 1 << _MAX_PREFIX_LOG:
+            raise reader.broken(f"the prefix of a zstd frame has more than {1 << _MAX_PREFIX_LOG} bytes")
+    return b"".join(parts)
+
+
+def _unpacked(reader: "_Reader", size: int, prefix: bytes) -> Iterator[bytes]:
+    """Yield the content of a zstd frame that is within the next `size` bytes; what follows it there is skipped."""
+    zstd = ZstdDecompressor(
+        # the end of a prefix is what the frame refers to
+        zstd_dict=ZstdDict(prefix.rjust(_MIN_PREFIX, b"\0"), is_raw=True).as_prefix,
+        options={DecompressionParameter.window_log_max: _MAX_PREFIX_LOG},
+    )
+    try:
+        for data in reader.pieces(size):
+            left = data
+            while not zstd.eof and (left or not zstd.needs_input):
+                if piece := zstd.decompress(left, _BLOCK):
+                    yield piece
+                left = b""
+    except ZstdError as error:
+        raise reader.broken(f"a zstd frame ({error})") from error
+    if not zstd.eof:
+        raise reader.broken("a zstd frame that ends too early")
 
 
 def _added(change: bytes, old: bytes) -> bytes:
@@ -97,16 +155,17 @@ class _Reader:
     """Reads operations and their data."""
 
     def __init__(self, diff: Iterable[bytes], what: str) -> None:
-        self._what = what
+        self.what = what
         self._plain = self._inflate(iter(diff))
         self._buffer = b""
+        self._last_op = Op.SEEK
 
     def op(self) -> tuple[Op, int] | None:
         """Read an operation and its size; None at the end."""
         if not self._buffer and not self._more():
             return None
         number = self.exactly(1)[0]
-        if number > max(Op):
+        if number > self._last_op:
             raise self.broken(f"operation {number}")
         return Op(number), self._varint()
 
@@ -125,9 +184,16 @@ class _Reader:
         part, self._buffer = self._buffer[:limit], self._buffer[limit:]
         return part
 
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Yield exactly that many bytes by pieces."""
+        while size:
+            piece = self.some(min(size, _BLOCK))
+            size -= len(piece)
+            yield piece
+
     def broken(self, found: str) -> DeltaError:
         """Return the error about a part that no tar-diff has."""
-        return DeltaError(f"{self._what}: damaged tar-diff: {found}")
+        return DeltaError(f"{self.what}: damaged tar-diff: {found}")
 
     def _more(self) -> bool:
         self._buffer = next((chunk for chunk in self._plain if chunk), b"")
@@ -150,9 +216,12 @@ class _Reader:
         head = b""
         while len(head) < len(MAGIC) and (more := next(diff, b"")):
             head += more
-        if not head.startswith(MAGIC):
+        if head.startswith(MAGIC_2):
+            self._last_op = Op.ZSTD
+        elif not head.startswith(MAGIC):
             raise DeltaError(
-                f"{self._what}: starts with {head[: len(MAGIC)]!r}; expected the tar-diff format {MAGIC!r}"
+                f"{self.what}: starts with {head[: len(MAGIC)]!r}; expected the tar-diff format {MAGIC!r} or"
+                f" {MAGIC_2!r}"
             )
 
         def rest() -> Iterator[bytes]:

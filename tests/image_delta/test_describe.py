@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import tarfile
 from typing import TYPE_CHECKING
@@ -61,6 +62,20 @@ def described(rootfs: Path, tar: Path, effort: Effort = Effort.DEFAULT) -> bytes
 def applied(rootfs: Path, diff: bytes) -> bytes:
     with OldFiles(rootfs) as old:
         return b"".join(apply_tar_diff([diff], old.read, what="the diff"))
+
+
+def test_no_old_file_is_named_that_some_reader_refuses(tmp_path: Path) -> None:
+    """The reader of composefs takes paths in UTF-8 only."""
+    root = tmp_path / "rootfs"
+    root.mkdir()
+    (root / os.fsdecode(b"\xff.1.so")).write_bytes(PROGRAM)
+    tar = tmp_path / "layer.tar"
+    tar.write_bytes(tar_of({"moved": PROGRAM, "\udcff.2.so": CHANGED}))
+    diff = described(root, tar)
+    assert len(diff) > len(PROGRAM)
+    assert applied(root, diff) == tar.read_bytes()
+    (root / os.fsdecode(b"\xff.1.so")).rename(root / "x.1.so")
+    assert len(described(root, tar)) < len(PROGRAM)
 
 
 FILES = {

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixoci.compression import compress
+from nixoci.compression import ZstdCompressor, ZstdDict, compress
 from nixoci.errors import DeltaError
-from nixoci.image_delta.tar_diff import MAGIC, MAX_PATH, Op, TarDiffWriter, apply_tar_diff
+from nixoci.image_delta.tar_diff import MAGIC, MAGIC_2, MAX_PATH, Op, TarDiffWriter, apply_tar_diff
 
 OLD = {b"usr/bin/a": bytes(range(256)) * 20, b"etc/b": b"some text", b"empty": b""}
 
@@ -87,11 +87,59 @@ def test_the_example_of_the_format() -> None:
     assert applied(diff_of(bytes([Op.OPEN, 6]) + b"/etc/b", copied)) == b"so"
 
 
+def diff_2(*operations: bytes) -> bytes:
+    return MAGIC_2 + compress(b"".join(operations))
+
+
+def unpacks(path: bytes, new: bytes, after: bytes = b"") -> bytes:
+    """Return the operations that make `new` of an old file by a frame of zstd, which other bytes may follow."""
+    prefix = OLD[path].rjust(8, b"\0")
+    frame = ZstdCompressor(level=19, zstd_dict=ZstdDict(prefix, is_raw=True).as_prefix).compress(
+        new, ZstdCompressor.FLUSH_FRAME
+    )
+    size = len(frame + after)
+    return bytes([Op.OPEN, len(path)]) + path + bytes([Op.ZSTD, size & 0x7F | 0x80, size >> 7]) + frame + after
+
+
+@given(
+    path=st.sampled_from(sorted(OLD)), new=st.binary(max_size=500), after=st.binary(max_size=9), at=st.integers(0, 99)
+)
+def test_version_2_has_frames_against_old_files(path: bytes, new: bytes, after: bytes, at: int) -> None:
+    content = OLD[path][at:] + new + OLD[path][:at]
+    operations = unpacks(path, content, after)
+    assert len(operations) < len(new) + len(path) + len(after) + 60
+    copied = bytes([Op.SEEK, 0, Op.COPY, 2]) if len(OLD[path]) > 1 else b""
+    assert applied(diff_2(operations, copied), 7) == content + OLD[path][: 2 if copied else 0]
+
+
+def test_a_frame_leaves_the_place_at_the_end_of_the_old_file() -> None:
+    with pytest.raises(DeltaError, match="reads beyond the end of the old file 'etc/b'"):
+        applied(diff_2(unpacks(b"etc/b", b"new"), bytes([Op.COPY, 1])))
+
+
+def test_an_old_file_that_no_memory_takes_is_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.image_delta.tar_diff._MAX_PREFIX_LOG", 12)
+    assert applied(diff_2(unpacks(b"etc/b", b"new"))) == b"new"
+    with pytest.raises(DeltaError, match="the prefix of a zstd frame has more than 4096 bytes"):
+        applied(diff_2(unpacks(b"usr/bin/a", b"new")))
+
+
 @pytest.mark.parametrize(
     ("diff", "says"),
     [
         (b"", "the diff: starts with b''; expected the tar-diff format"),
-        (b"tardf2\n\0" + compress(b""), r"the diff: starts with b'tardf2\n\x00'"),
+        (b"tardf3\n\0" + compress(b""), r"the diff: starts with b'tardf3\n\x00'"),
+        (diff_2(b"\6\1x"), "the diff: damaged tar-diff: operation 6"),
+        (diff_2(b"\5\1x"), "the diff: damaged tar-diff: it copies before it has opened a file"),
+        (diff_2(b"\1\5etc/b\5\1x"), "the diff: damaged tar-diff: a zstd frame ("),
+        (diff_2(b"\1\5etc/b\5\2\x28\xb5"), "the diff: damaged tar-diff: a zstd frame that ends too early"),
+        (diff_2(b"\1\5etc/b\5\3\x28\xb5"), "the diff: damaged tar-diff: it ends too early"),
+        (diff_2(b"\1\5etc/b\5\0"), "the diff: damaged tar-diff: a zstd frame that ends too early"),
+        (diff_2(b"\1\5etc/b\5\x09xxxxxxxxx"), "the diff: damaged tar-diff: a zstd frame ("),
+        (
+            diff_2(b"\1\5etc/b\5\x09\x28\xb5\x2f\xfd\x00\x98\x01\0\0"),  # a window of 512 MiB
+            "the diff: damaged tar-diff: a zstd frame (",
+        ),
         (diff_of(b"\5\1x"), "the diff: damaged tar-diff: operation 5"),
         (diff_of(b"\0\5x"), "the diff: damaged tar-diff: it ends too early"),
         (diff_of(b"\0"), "the diff: damaged tar-diff: it ends too early"),
@@ -113,7 +161,7 @@ def test_a_damaged_one_is_refused(diff: bytes, says: str) -> None:
 
 @given(diff=st.binary(max_size=200), plain=st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(diff: bytes, plain: bytes) -> None:
-    for each in (diff, MAGIC + diff, diff_of(plain)):
+    for each in (diff, MAGIC + diff, MAGIC_2 + diff, diff_of(plain), diff_2(plain), diff_2(b"\1\1a", plain)):
         with suppress(DeltaError):
             for _ in zip(range(1000), apply_tar_diff([each], _anything, what="the diff"), strict=False):
                 pass
