@@ -261,14 +261,14 @@ def _older(target: PrefetchTarget, image: Image, store_name: str, bases: tuple[P
 
 def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list[DeltaRow]:
     found = find_deltas(_repository(target, context), target.locked.manifest.digest, context.access)
-    here = {image.document.manifest.digest: str(image.path) for image in image_paths_like(store_name)}
+    here = image_paths_like(store_name)
     return [
         DeltaRow(
             name=target.name,
             platform=target.platform,
             kind=each.kind,
             base=str(each.base),
-            base_path=here.get(each.base),
+            base_path=next((str(image.path) for image in here if each.starts_from(image)), None),
             size=each.manifest.size,
             digest=str(each.reference.digest),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from nixoci.delta.pairing import package_name
-from nixoci.errors import DeltaError, StoreError
+from nixoci.errors import DeltaError, ImageError, StoreError
 from nixoci.image_delta import oci_delta
 from nixoci.image_delta.artifact import ARTIFACT_TYPE, ArtifactManifest, base_of
 from nixoci.image_path import DOCUMENT, ImagePath
@@ -25,6 +25,8 @@ _MOST = 64
 """Deltas to one image whose manifests are read."""
 _AT_ONCE = 4
 """Manifests that are read at a time."""
+_FAILURES = 3
+"""Deltas whose manifests cannot be read, after which the registry is asked no further."""
 
 Kind = Literal["nixoci", "oci-delta"]
 """The kind of a delta: of nixoci, or of containers/oci-delta."""
@@ -88,21 +90,40 @@ def find_deltas(reference: Reference, subject: Digest, access: RegistryAccess) -
         access: How to reach the registry.
 
     Raises:
-        ImageError: The registry cannot be reached, or does not let the user in.
+        ImageError: The registry cannot be reached, or does not let the user in; or it lists deltas, and none can be
+            read.
         ProcessError: skopeo is missing.
     """
+    found: list[FoundDelta] = []
+    failures: list[ImageError] = []
     entries = [entry for entry in list_referrers(reference, subject, access) if entry.artifact_type in KINDS]
     newest = entries[-_MOST:]  # where a tag lists them
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        found = threads.map(lambda entry: _found(reference, subject, entry, access), newest)
-        return [delta for delta in found if delta is not None]
+        for start in range(0, len(newest), _AT_ONCE):
+            for result in threads.map(
+                lambda entry: _found(reference, subject, entry, access), newest[start : start + _AT_ONCE]
+            ):
+                if isinstance(result, ImageError):
+                    failures.append(result)
+                elif result is not None:
+                    found.append(result)
+            if len(failures) >= _FAILURES:
+                break
+    if failures and not found:
+        raise failures[0]
+    return found
 
 
-def _found(reference: Reference, subject: Digest, entry: Descriptor, access: RegistryAccess) -> FoundDelta | None:
-    """Return the delta that an entry lists; None if it is none, or one of somebody else that is broken."""
-    with suppress(DeltaError):
+def _found(
+    reference: Reference, subject: Digest, entry: Descriptor, access: RegistryAccess
+) -> FoundDelta | ImageError | None:
+    """Return the delta that an entry lists, or why the registry does not give it; None if it is no sound delta."""
+    try:
         return _read(reference, subject, entry, access)
-    return None
+    except DeltaError:
+        return None
+    except ImageError as error:  # damaged, or the registry fails
+        return error
 
 
 def _read(reference: Reference, subject: Digest, entry: Descriptor, access: RegistryAccess) -> FoundDelta | None:

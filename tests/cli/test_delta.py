@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.document import dump
+from nixoci.image_delta.artifact import CONFIG_TYPE, STREAM_TYPE, ArtifactManifest, render_manifest
+from nixoci.image_delta.find import FoundDelta
+from nixoci.oci.digest import Digest
+from nixoci.oci.media_types import OCI_MANIFEST
+from nixoci.oci.model import Descriptor
+from nixoci.oci.reference import Reference
 from tests.image_store.trees import image_path, small_tree
 from tests.nix_language.locks import image, lock, platform
 from tests.support.skopeo import install_program
@@ -83,3 +89,28 @@ def test_every_image_is_tried(nixoci: Callable[..., Result], tmp_path: Path) -> 
     assert done.err.count("warning: image web, linux/") == 2
     summary = "nixoci.lock.json: no delta made the image paths of web, local; run `nixoci prefetch`"
     assert done.err.endswith(f"error: {summary}\n")
+
+
+def test_the_list_finds_a_base_as_a_pull_does(
+    nixoci: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another tool wrote its manifest, so the delta has the config in common with it and nothing else."""
+    old = image_path(tmp_path / "store" / f"{'0' * 32}-web-0", small_tree())
+    monkeypatch.setattr("nixoci.cli.delta.image_paths_like", lambda _: [old])
+    text = render_manifest(
+        subject=Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(b"new"), size=3),
+        base=Digest.of(b"rewritten"),
+        config=Descriptor(media_type=CONFIG_TYPE, digest=Digest.of(b"config"), size=6),
+        stream=Descriptor(media_type=STREAM_TYPE, digest=Digest.of(b"stream"), size=600),
+        stream_format=1,
+    )
+    found = FoundDelta(
+        kind="oci-delta",
+        reference=Reference.parse("registry.example/web:1").at(Digest.of(b"artifact")),
+        manifest=ArtifactManifest.parse(text, what="x"),
+        base=Digest.of(b"rewritten"),
+        base_config=old.document.config.digest,
+    )
+    monkeypatch.setattr("nixoci.cli.delta.find_deltas", lambda *_: [found])
+    (row,) = nixoci("delta", "list", "web", "--platform=linux/amd64", "--json").json
+    assert row["basePath"] == str(old.path)
