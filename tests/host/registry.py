@@ -67,6 +67,10 @@ class Registry:
         self.machine.run(["skopeo", "copy", "--quiet", *login, image.inside, f"docker://{reference}"], timeout=300)
         return reference
 
+    def collect_garbage(self) -> None:
+        """Remove the manifests that no tag names, and what only they name."""
+        self.machine.run(["docker-registry", "garbage-collect", "--delete-untagged", self._folder / "config.yml"])
+
     def requests(self) -> list[Request]:
         """Return all requests so far, in order; ask :meth:`clear` for a line to start from."""
         log = self.machine.journal(self._unit).splitlines()

@@ -154,6 +154,21 @@ def test_pushing_again_lists_a_delta_once(updated: tuple[Deployment, str, str]) 
     assert found == first[0]
 
 
+def test_a_registry_that_removes_deltas_still_serves_its_images(updated: tuple[Deployment, str, str]) -> None:
+    """This registry's collector does not see that the tag's index names them."""
+    web, _, new = updated
+    pushed = web.run("delta", "push", "--json")
+    web.registry.collect_garbage()
+    assert len(fallback(web)) == 1
+    assert json.loads(web.run("delta", "list", "--json")) == []
+    web.forget(new)
+    assert web.prefetch() == new
+    assert web.run("delta", "push", "--json") == pushed
+    web.forget(new)
+    web.run("delta", "pull")
+    web.machine.run(["nix-store", "--verify-path", new])
+
+
 def test_a_dry_run_pushes_and_pulls_nothing(updated: tuple[Deployment, str, str]) -> None:
     web, _, new = updated
     web.registry.clear()
