@@ -3,8 +3,11 @@
 import fcntl
 import logging
 import os
+import re
+import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +21,9 @@ log = logging.getLogger(__name__)
 
 _waited_for: "set[subprocess.Popen[bytes]]" = set()
 
+_TOO_LARGE = re.compile(r"SIGXFSZ|[Ff]ile too large")
+"""Matches what Go writes when it is ended so, and the error of a program that ignores the signal."""
+
 _PIPE = 1 << 20
 """Pipe buffer size: the default of /proc/sys/fs/pipe-max-size, the largest that an ordinary user may set."""
 
@@ -29,6 +35,7 @@ def run(
     package: str | None = None,
     env: Mapping[str, str] | None = None,
     silent: bool = False,
+    largest_file: int | None = None,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
@@ -38,8 +45,10 @@ def run(
         package: The package to install if the program is missing, for the error message.
         env: Its whole environment; by default that of this process.
         silent: Treat any output on stderr as a failure.
+        largest_file: Bytes that a file may have which it writes; by default any number.
 
     Raises:
+        FileSizeError: It tried to write a larger file.
         ProcessError: Not found, or a non-zero exit; the message ends with the last line it wrote to stderr.
     """
     command = _command(argv, package)
@@ -49,6 +58,8 @@ def run(
     ) as process:
         _waited_for.add(process)
         try:
+            if largest_file is not None:
+                _limit_files(process.pid, largest_file)
             printed, errors = process.communicate(stdin or b"")
         except BaseException:
             process.kill()
@@ -56,7 +67,10 @@ def run(
         finally:
             _waited_for.discard(process)
     if process.returncode != 0 or (silent and errors):
-        raise _failure(command, process.returncode, errors)
+        failure = _failure(command, process.returncode, errors)
+        if largest_file is not None and (process.returncode == -signal.SIGXFSZ or _TOO_LARGE.search(failure.stderr)):
+            raise FileSizeError(str(failure), stderr=failure.stderr)
+        raise failure
     return printed
 
 
@@ -84,6 +98,17 @@ def feed(
     """
     with _running(argv, package, stdout=subprocess.DEVNULL, env=env) as process:
         yield _pipe(process.stdin)
+
+
+class FileSizeError(ProcessError):
+    """A program tried to write a file that is larger than it may be."""
+
+
+def _limit_files(process: int, size: int) -> None:
+    """Let the kernel end a process that makes a file larger than `size`; it has done nothing yet."""
+    _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
+    least = size if hard == resource.RLIM_INFINITY else min(size, hard)
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (least, least))
 
 
 class HungUpError(Exception):

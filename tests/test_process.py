@@ -1,11 +1,12 @@
-"""Programs that are written to and read from while they run."""
+"""Programs that are written to and read from while they run, and the limit of what they write."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from nixoci.errors import ProcessError
-from nixoci.process import HungUpError, converse, feed
+from nixoci.process import FileSizeError, HungUpError, converse, feed, run
 from tests.support.hang import no_hang
 
 ECHO = [sys.executable, "-c", "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read(3)[::-1])"]
@@ -35,3 +36,17 @@ def test_a_program_that_hangs_up_has_failed(code: int) -> None:
 def test_a_program_is_ended_where_the_block_fails() -> None:
     with no_hang(), pytest.raises(ValueError, match="ours"), converse(["sleep", "infinity"]):
         raise ValueError("ours")
+
+
+@pytest.mark.parametrize("program", [["dd", "if=/dev/zero", "bs=1k"], [sys.executable, "-c", "WRITE"]])
+def test_a_file_that_grows_too_large_ends_a_program(program: list[str], tmp_path: Path) -> None:
+    """dd dies by the signal, and Python ignores it and gets an error."""
+    file = tmp_path / "file"
+    write = f"import sys; file = open({str(file)!r}, 'wb', 0)\nwhile True: file.write(bytes(1 << 10))"
+    argv = [write if part == "WRITE" else part for part in program] + [f"of={file}"] * (program[0] == "dd")
+    with no_hang(), pytest.raises(FileSizeError):
+        run(argv, largest_file=100_000)
+    assert file.stat().st_size == 100_000
+    with pytest.raises(ProcessError) as caught:
+        run(["false"], largest_file=100_000)
+    assert not isinstance(caught.value, FileSizeError)

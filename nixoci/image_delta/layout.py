@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,17 +60,31 @@ class ArtifactLayout:
         entry = {**descriptor_json(descriptor), "annotations": {REF_NAME: TAG}}
         (self.folder / "index.json").write_bytes(render_json({"schemaVersion": 2, "manifests": [entry]}))
 
+    def check(self, descriptors: Iterable[Descriptor], *, what: str) -> None:
+        """Check that blobs are there, with the sizes of their descriptors.
+
+        Raises:
+            DeltaError: One is missing, or has another size.
+        """
+        for descriptor in descriptors:
+            try:
+                size = self.blob(descriptor.digest).stat().st_size
+            except FileNotFoundError as error:
+                raise DeltaError(f"{what}: it lacks the blob {descriptor.digest}; push the delta again") from error
+            if size != descriptor.size:
+                raise DeltaError(
+                    f"{what}: its blob {descriptor.digest} has {size} bytes, its manifest says {descriptor.size}; push"
+                    " the delta again"
+                )
+
     def read(self, descriptor: Descriptor, *, what: str) -> bytes:
         """Return a small blob, such as a config.
 
         Raises:
-            DeltaError: It is missing or large.
+            DeltaError: It is large.
         """
-        try:
-            with self.blob(descriptor.digest).open("rb") as file:
-                data = file.read(MAX_DOCUMENT + 1)
-        except FileNotFoundError as error:
-            raise DeltaError(f"{what}: it lacks the blob {descriptor.digest}; push the delta again") from error
+        with self.blob(descriptor.digest).open("rb") as file:
+            data = file.read(MAX_DOCUMENT + 1)
         if len(data) > MAX_DOCUMENT:
             raise DeltaError(f"{what}: its blob {descriptor.digest} has more than {MAX_DOCUMENT} bytes")
         return data

@@ -11,7 +11,7 @@ from pathlib import Path
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.spool import spool
 from nixoci.document import dump
-from nixoci.errors import DeltaError, NixociError, StoreError
+from nixoci.errors import DeltaError, StoreError
 from nixoci.extraction import image_document
 from nixoci.image_delta.artifact import DeltaConfig
 from nixoci.image_delta.contents import image_nar_size, rebuilt_parts, write_image_nar
@@ -20,6 +20,7 @@ from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.oci_delta import OldFiles, described_layers, layer_streams
 from nixoci.image_path import ImagePath
 from nixoci.lock.context import LockContext
+from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.names import podman_name
 from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, add_image_path, fetch_blobs, missing_blobs
 from nixoci.nix_store.content_address import addressed_path, nar_address
@@ -119,8 +120,9 @@ def pull_image_path(
     for usable in deltas:
         try:
             added = _pull(target, store_name, usable, context=context, warn=warn, advance=advance)
-        except NixociError as error:
-            warn(f"image {target.name}: the delta {usable.delta.reference} is not used: {error}")
+        except UNREADABLE as error:
+            reason = failure_reason(target.name, error).removeprefix(f"{usable.delta.reference}: ")
+            warn(f"image {target.name}: the delta {usable.delta.reference} is not used: {reason}")
         else:
             return PulledImage(added=added, by=usable)
     return None
@@ -139,10 +141,13 @@ def _pull(
     delta = usable.delta
     if delta.kind == "nixoci":
         delta.manifest.stream(what=str(delta.reference))  # one that needs another nixoci is not worth its download
+    parts = (delta.manifest.config, *delta.manifest.layers)
     with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
         layout = ArtifactLayout(Path(folder) / "artifact")
         with folder_growth(layout.folder, delta.manifest.size, advance):
-            fetch_artifact(delta.reference, context.access, layout.folder)
+            fetch_artifact(delta.reference, context.access, layout.folder, parts)
+        # skopeo leaves out blobs that have addresses of their own, and believes no size
+        layout.check(parts, what=str(delta.reference))
         if delta.kind == "nixoci":
             return _from_contents(target, store_name, usable, layout)
         described = described_layers(delta.manifest)

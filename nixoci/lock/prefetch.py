@@ -322,7 +322,7 @@ def _open_blobs(
         for digest in layers - needed.keys():
             _let_appear(_fetched(layout, digest), blob_path(digest))
         with folder_growth(layout, sum(blob.size for blob in downloaded.values()), advance):
-            copy_layers(manifest, context.access, layout)
+            copy_layers(manifest, context.access, layout, map(_descriptor, target.blobs))
     with open_source(manifest, access=context.access) as registry:
 
         def open_blob(blob: LockedBlob) -> BinaryIO:

@@ -6,6 +6,7 @@ Only manifests and configs are read: resolving an image costs kilobytes, whateve
 import io
 import re
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -19,10 +20,14 @@ from nixoci.oci.model import Descriptor
 from nixoci.oci.policy import may_reject
 from nixoci.oci.reference import Reference
 from nixoci.oci.resolve import document_type
-from nixoci.process import run
+from nixoci.process import FileSizeError, run
 
 SKOPEO = "skopeo"
 _RETRIES = "--retry-times=2"
+_SPARE = 64 << 20
+"""Bytes that skopeo's own files may have: its cache of blobs' places grows with the images that it has seen."""
+_MOST = (1 << 63) - 1
+"""Bytes of the largest file of all."""
 _FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"')
 _UNKNOWN = re.compile(
     r"manifest unknown|name unknown|(?:manifest|repository) not found|StatusCode: 404|tag .* not found"
@@ -109,7 +114,8 @@ class Registry:
                 placeholder = Path(folder) / "blobs" / digest.algorithm / digest.hex
                 placeholder.parent.mkdir(parents=True, exist_ok=True)
                 placeholder.touch()
-            copy_layers(self._reference.at(image.manifest.descriptor.digest), self._access, Path(folder))
+            at = self._reference.at(image.manifest.descriptor.digest)
+            copy_layers(at, self._access, Path(folder), [image.config.descriptor])
 
     def _cache(self, digest: Digest, text: bytes) -> None:
         """Store the text of a manifest or index, and the config that it names."""
@@ -141,18 +147,25 @@ def list_tags(reference: Reference, access: RegistryAccess) -> list[str]:
     raise ImageError(f"{reference.repository}: skopeo list-tags did not print a list of tags")
 
 
-def copy_layers(reference: Reference, access: RegistryAccess, layout: Path) -> None:
+def copy_layers(reference: Reference, access: RegistryAccess, layout: Path, blobs: Iterable[Descriptor]) -> None:
     """Copy an image's blobs unchanged to an OCI layout; blobs that the layout has already are not fetched.
 
     The manifest in the layout may differ from the registry's. The user's policy.json applies.
 
+    Args:
+        reference: The image.
+        access: How to reach the registry.
+        layout: The folder of the layout.
+        blobs: What the image has, for the size of the largest.
+
     Raises:
-        ImageError: The registry cannot be reached or refuses, or the policy rejects the image.
+        ImageError: The registry cannot be reached or refuses, or sends more than a blob has, or the policy rejects the
+            image.
     """
     # a layout cannot hold signatures; skopeo checks them before it removes them
     flags = ["--quiet", "--remove-signatures", "--dest-oci-accept-uncompressed-layers", _RETRIES]
     source = [*access.options(prefix="src-"), f"docker://{reference.exact}"]
-    _skopeo(reference, ["copy", *flags, *source, f"oci:{layout}:{reference.short_name}"])
+    _fetch(reference, ["copy", *flags, *source, f"oci:{layout}:{reference.short_name}"], blobs)
 
 
 def push_artifact(layout: Path, tag: str, reference: Reference, access: RegistryAccess) -> None:
@@ -174,17 +187,23 @@ def push_artifact(layout: Path, tag: str, reference: Reference, access: Registry
     )
 
 
-def fetch_artifact(reference: Reference, access: RegistryAccess, layout: Path) -> None:
+def fetch_artifact(reference: Reference, access: RegistryAccess, layout: Path, blobs: Iterable[Descriptor]) -> None:
     """Copy an artifact as it is to an OCI layout; skopeo checks the digests of what it copies.
 
     An artifact is no image, so policy.json does not judge it: trust nothing that it says.
 
+    Args:
+        reference: The artifact.
+        access: How to reach the registry.
+        layout: The folder of the layout.
+        blobs: What its manifest lists, for the size of the largest.
+
     Raises:
-        ImageError: The registry cannot be reached or refuses.
+        ImageError: The registry cannot be reached or refuses, or sends more than a blob has.
     """
     command = ["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-oci-accept-uncompressed-layers"]
     source = [*access.options(prefix="src-"), f"docker://{reference.exact}"]
-    _skopeo(reference, [*command, _RETRIES, *source, f"oci:{layout}:artifact"])
+    _fetch(reference, [*command, _RETRIES, *source, f"oci:{layout}:artifact"], blobs)
 
 
 def _digest(text: bytes, reference: Reference) -> Digest:
@@ -201,9 +220,22 @@ def _inspect(reference: Reference, access: RegistryAccess, *, config: bool = Fal
     return _skopeo(reference, ["inspect", *flags, f"docker://{reference.exact}"])
 
 
-def _skopeo(reference: Reference, arguments: list[str]) -> bytes:
+def _fetch(reference: Reference, arguments: list[str], blobs: Iterable[Descriptor]) -> None:
+    """Run skopeo, which takes a blob's bytes as long as they come, until its file is larger than any blob is."""
+    largest = max((blob.size for blob in blobs), default=0)
     try:
-        return run([SKOPEO, *arguments], package="skopeo")
+        _skopeo(reference, arguments, largest_file=min(largest + _SPARE, _MOST))
+    except FileSizeError as error:
+        raise BlobError(
+            f"{reference}: the registry sends more than the {largest} bytes that its largest blob has; do not use it"
+        ) from error
+
+
+def _skopeo(reference: Reference, arguments: list[str], *, largest_file: int | None = None) -> bytes:
+    try:
+        return run([SKOPEO, *arguments], package="skopeo", largest_file=largest_file)
+    except FileSizeError:
+        raise
     except ProcessError as error:
         match = _FATAL.search(str(error))
         if match is None:

@@ -11,13 +11,21 @@ import pytest
 
 from nixoci.errors import DeltaError, ImageError
 from nixoci.image_delta import oci_delta, pull
-from nixoci.image_delta.artifact import ARTIFACT_TYPE, BASE, EXTRACTION_FORMAT, STREAM_FORMAT, ArtifactManifest
+from nixoci.image_delta.artifact import (
+    ARTIFACT_TYPE,
+    BASE,
+    EXTRACTION_FORMAT,
+    STREAM_FORMAT,
+    STREAM_TYPE,
+    ArtifactManifest,
+)
 from nixoci.image_delta.find import FoundDelta
 from nixoci.image_delta.pull import UsableDelta, pull_image_path, usable_deltas
 from nixoci.lock.context import LockContext
 from nixoci.lock.model import LockedNarHash
 from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, prefetch_targets
 from nixoci.oci.digest import Digest
+from nixoci.oci.model import Descriptor
 from nixoci.oci.reference import Reference
 from tests.image_store.trees import image_path, small_tree
 from tests.nix_language.locks import image, lock, platform
@@ -158,3 +166,53 @@ def test_a_delta_that_needs_another_nixoci_is_not_fetched(base: ImagePath, monke
     assert pull_image_path(pinned(), "web-1", [usable], context=CONTEXT, warn=warnings.append) is None
     assert "its delta format is 99" in warnings[0]
     assert fetched == []
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "it lacks the blob {digest}; push the delta again"),
+        (b"more", "its blob {digest} has 4 bytes, its manifest says 1; push the delta again"),
+    ],
+)
+def test_an_artifact_without_the_blobs_of_its_manifest_is_not_used(
+    base: ImagePath, content: bytes | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delta = found(base.document.manifest.digest, 1)
+    stream = Descriptor(media_type=STREAM_TYPE, digest=Digest.of(b"stream"), size=1)
+    delta = replace(delta, manifest=replace(delta.manifest, layers=[stream]))
+
+    def fetch(_reference: object, _access: object, layout: Path, _blobs: object) -> None:
+        for blob, data in ((delta.manifest.config.digest, b"c"), (stream.digest, content)):
+            file = layout / "blobs" / blob.algorithm / blob.hex
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if data is not None:
+                file.write_bytes(data)
+
+    monkeypatch.setattr(pull, "fetch_artifact", fetch)
+    usable = UsableDelta(delta=delta, base=base, size=1)
+    warnings: list[str] = []
+    assert pull_image_path(pinned(), "web-1", [usable], context=CONTEXT, warn=warnings.append) is None
+    expected = says.format(digest=stream.digest)
+    assert warnings == [f"image web: the delta {delta.reference} is not used: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ImageError(f"{REPOSITORY.at(Digest.of(b'nixoci 1'))}: no answer"), "no answer"),
+    ],
+)
+def test_a_warning_has_the_reason_once(
+    base: ImagePath, error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usable = UsableDelta(delta=found(base.document.manifest.digest, 1), base=base, size=1)
+
+    def fail(*_: object, **__: object) -> AddedImagePath:
+        raise error
+
+    monkeypatch.setattr(pull, "_pull", fail)
+    warnings: list[str] = []
+    assert pull_image_path(TARGET, "web-1", [usable], context=CONTEXT, warn=warnings.append) is None
+    assert warnings == [f"image web: the delta {usable.delta.reference} is not used: {says}"]

@@ -9,12 +9,14 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_LAYER, OCI_MANIFEST
 from nixoci.oci.model import Descriptor, Platform
 from nixoci.oci.reference import Reference
-from nixoci.oci.registry import Registry, RegistryAccess, list_tags
+from nixoci.oci.registry import Registry, RegistryAccess, copy_layers, fetch_artifact, list_tags
 from nixoci.oci.resolve import resolve_image
+from tests.support.hang import no_hang
 from tests.support.layout import blob_path, tar_stream, write_layout, write_platforms
 from tests.support.skopeo import install_program, install_skopeo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 REFERENCE = Reference.parse("registry.example/app:1.0")
@@ -114,3 +116,26 @@ def test_tags_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     install_program(monkeypatch, tmp_path, "skopeo", "#!/bin/sh\necho '{}'\n")
     with pytest.raises(ImageError, match=rf"^{NAME}: skopeo list-tags did not print a list of tags$"):
         list_tags(REFERENCE, RegistryAccess())
+
+
+ENDLESS = """#!/bin/sh
+for layout; do :; done
+layout=${layout#oci:} && layout=${layout%:*}
+mkdir -p "$layout"
+exec cat /dev/zero > "$layout/oci-put-blob"
+"""
+
+
+@pytest.mark.parametrize("copy", [copy_layers, fetch_artifact])
+def test_a_blob_without_an_end_is_not_fetched(
+    copy: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """skopeo writes all that a registry sends, and knows at its end that it is not the blob."""
+    install_program(monkeypatch, tmp_path, "skopeo", ENDLESS)
+    blobs = [Descriptor(media_type=OCI_LAYER, digest=Digest.of(b"layer"), size=size) for size in (5, 1000)]
+    with no_hang(), pytest.raises(BlobError) as caught:
+        copy(REFERENCE, RegistryAccess(), tmp_path / "layout", blobs)
+    assert str(caught.value) == (
+        f"{REFERENCE}: the registry sends more than the 1000 bytes that its largest blob has; do not use it"
+    )
+    assert (tmp_path / "layout/oci-put-blob").stat().st_size <= 1000 + (64 << 20)
