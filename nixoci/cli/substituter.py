@@ -11,7 +11,7 @@ from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
 from nixoci.substituter.body import PAUSE
 from nixoci.substituter.hosts import host_name
-from nixoci.substituter.memory import return_freed_memory
+from nixoci.substituter.memory import bound_memory, return_freed_memory
 from nixoci.substituter.server import Server, listen, passed_socket
 from nixoci.substituter.service import Service
 from nixoci.substituter.shelf import Shelf
@@ -81,6 +81,7 @@ def substituter(  # noqa: PLR0917 - click passes options by name
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of connections that it does not keep open
     return_freed_memory()
+    bound_memory()
     upstream = Upstream(url, netrc=netrc)
     with ExitStack() as cleanup:
         listener = passed_socket()

@@ -1,6 +1,8 @@
-"""A bound of the memory that requests use at a time."""
+"""Bounds of the memory that requests use at a time, and that the process has."""
 
 import ctypes
+import resource
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +24,24 @@ def return_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, _ARENAS)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+_DATA = 448 << 20
+"""Bytes of private memory that the process may have: less than the 500 MB of its unit's `MemoryMax`."""
+_STACK = 512 << 10
+"""Bytes of a thread's stack, which counts as a whole: 8 MiB would be the default, for hundreds of threads."""
+
+
+def bound_memory() -> None:
+    """Let an allocation fail that is beyond the memory for this process (setrlimit(2), RLIMIT_DATA).
+
+    A patch that was made to be hard then fails alone, and the ordinary NAR comes. Without a bound, systemd or the
+    kernel would end the process, and with it what all others wait for.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    lower = _DATA if soft == resource.RLIM_INFINITY else min(_DATA, soft)
+    resource.setrlimit(resource.RLIMIT_DATA, (lower, hard))
+    threading.stack_size(_STACK)
 
 
 class Memory:

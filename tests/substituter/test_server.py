@@ -27,7 +27,7 @@ from nixoci.substituter.server import listen
 from nixoci.substituter.service import Service
 from nixoci.substituter.shelf import Shelf
 from nixoci.substituter.upstream import Upstream, UpstreamError
-from tests.substituter.site import NEW_LIB, OTHER, QUICK, Site, site
+from tests.substituter.site import NEW_APP, NEW_LIB, OTHER, QUICK, Site, site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -360,39 +360,69 @@ def test_one_socket_is_enough(machine: Site) -> None:
     assert done.stderr == "error: systemd passes 2 sockets; give the socket unit one ListenStream=\n"
 
 
+@contextmanager
+def own_process(machine: Site, program: str = "from nixoci.cli import main; main()") -> Iterator[tuple[int, int]]:
+    """Run a substituter of the site in a process of its own; give its port and its process id."""
+    port = _free_port()
+    options = ["--upstream", machine.web.url, "--listen", f"127.0.0.1:{port}", "--store", machine.nix.store]
+    process = subprocess.Popen([sys.executable, "-c", program, "substituter", *options], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if not probe.connect_ex(("127.0.0.1", port)):
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield port, process.pid
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def fetched(port: int, path: str) -> bytes:
+    """Return the SHA-256 of the NAR of a path."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
+        connection.request("GET", f"/rebuilt/{path[11:43]}.nar")
+        response = connection.getresponse()
+        hashed = hashlib.sha256()
+        while part := response.read(1 << 20):
+            hashed.update(part)
+        return hashed.digest()
+
+
+def peak(pid: int) -> int:
+    """Return the kilobytes that a process has had in memory at most."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
 def test_the_memory_of_many_at_once_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 clients, in a process of its own."""
-    place = f"127.0.0.1:{_free_port()}"
-    with site(tmp_path, monkeypatch, noise=8_000_000) as machine:
-        command = [sys.executable, "-m", "nixoci", "substituter", "--upstream", machine.web.url, "--listen", place]
-        process = subprocess.Popen([*command, "--store", machine.nix.store], stderr=subprocess.DEVNULL)
-        try:
-            host, port = place.split(":")
-            deadline = time.monotonic() + 60
-            while True:
-                with socket.socket() as probe:
-                    if not probe.connect_ex((host, int(port))):
-                        break
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+    with site(tmp_path, monkeypatch, noise=8_000_000) as machine, own_process(machine) as (port, pid):
+        with ThreadPoolExecutor(64) as pool:
+            found = list(pool.map(lambda _: fetched(port, NEW_LIB), range(64)))
+        assert set(found) == {hashlib.sha256(machine.nars[NEW_LIB]).digest()}
+        assert peak(pid) < 250_000
 
-            def client(_: int) -> bool:
-                with closing(HTTPConnection(host, int(port), timeout=120)) as connection:
-                    connection.request("GET", f"/rebuilt/{NEW_LIB[11:43]}.nar")
-                    response = connection.getresponse()
-                    hashed = hashlib.sha256()
-                    while part := response.read(1 << 20):
-                        hashed.update(part)
-                    return hashed.digest() == hashlib.sha256(machine.nars[NEW_LIB]).digest()
 
-            with ThreadPoolExecutor(64) as pool:
-                assert list(pool.map(client, range(64))) == [True] * 64
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-            peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-    assert peak < 250_000, f"{peak} kB"
+HUNGRY = """
+from nixoci.delta import rebuild
+rebuild.decode = lambda *_: bytes(bytearray(b"x") * (1 << 30))
+from nixoci.cli import main
+main()
+"""
+"""A substituter each of whose patches needs 2 GiB."""
+
+
+def test_a_patch_that_needs_too_much_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(tmp_path, monkeypatch) as machine, own_process(machine, HUNGRY) as (port, pid):
+        for path in (NEW_LIB, NEW_APP, NEW_LIB):
+            assert fetched(port, path) == hashlib.sha256(machine.nars[path]).digest()
+        assert machine.web.count("nar/") == 3
+        assert machine.web.count("deltas/") > 0
+        assert peak(pid) < 448 << 10
 
 
 def _free_port() -> int:
