@@ -1,4 +1,4 @@
-"""New file systems for a machine of the test host, so that no round pays for what the round before left."""
+"""File systems of a machine of the test host, on which no round pays for what the round before left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from tests.host.process import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.host.machine import Machine
 
 PLACES = {"memory": "dev/shm", "disk": "var/tmp"}
@@ -39,6 +41,19 @@ def mount(machine: Machine, folder: str, *, on: str = "memory") -> None:
     number = os.minor(Path(device).stat().st_rdev)
     machine.run(["sh", "-ec", f"mknod {device} b 7 {number}; mount -o noatime {device} {folder}; rm {device}"])
     run(["losetup", "--detach", device])
+
+
+def move_aside(machine: Machine, paths: Iterable[str], folder: str) -> None:
+    """Move files and directories away, to a new place in a folder of their file system.
+
+    It takes the place of deleting them before something is measured. ext4 without a journal uses no inode for some
+    minutes after its file was deleted, and looks at each such inode for each new file: after an image path of 11 000
+    files was deleted, Nix took six seconds more of processor time to make another one.
+    """
+    moved = list(paths)
+    if moved:
+        place = machine.run(["mktemp", "--directory", f"{folder}/aside-XXXXXX"]).stdout.strip()
+        machine.run(["mv", f"--target-directory={place}", *moved])
 
 
 def used(machine: Machine, folder: str) -> tuple[int, int]:
