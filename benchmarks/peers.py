@@ -51,16 +51,16 @@ def peers() -> Peers:
     return Peers(root, commands)
 
 
-def pinned() -> list[str]:
-    """Return the requirements of the dependency group `benchmarks`."""
+def pinned(group: str = "benchmarks") -> list[str]:
+    """Return the requirements of a dependency group."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted: list[str] = project["dependency-groups"]["benchmarks"]
+    wanted: list[str] = project["dependency-groups"][group]
     return wanted
 
 
-def packages() -> Path:
-    """Return a cached folder with these requirements, for PYTHONPATH."""
-    wanted = pinned()
+def packages(group: str = "benchmarks") -> Path:
+    """Return a cached folder with the requirements of a dependency group, for PYTHONPATH."""
+    wanted = pinned(group)
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 
     def build(folder: Path) -> None:

@@ -34,6 +34,12 @@ BELOW = Path("/run/evaluation/below")
 EMPTY = Path("/run/evaluation/empty")
 
 LAYERS = "overlay, the image's layers"
+EROFS = "EROFS over the store"
+"""What podman mounts: one overlay of the metadata, the store and the writable layer."""
+
+TWO_OVERLAYS = "EROFS over the store, two overlays"
+"""What units of systemd and bundles mount for a container that writes: an overlay of the mounted image."""
+
 MANY = 20
 """The number of layers into which the files of an image are dealt for the mount of many layers."""
 
@@ -117,8 +123,8 @@ def erofs(*, writable: bool) -> Callable[[Image], None]:
     return apply
 
 
-def erofs_of_podman(image: Image) -> None:
-    """Mount as podman does: the image for itself, and the container's writable layer over that."""
+def erofs_below(image: Image) -> None:
+    """Mount the image for itself, and a container's writable layer over that, as units without podman do."""
     mount("-t", "erofs", "-o", "ro", image.metadata, META)
     options = f"ro,lowerdir={META}::{image.folder}/path/rootfs,metacopy=on,redirect_dir=on"
     mount("-t", "overlay", "overlay", "-o", options, BELOW)
@@ -133,15 +139,15 @@ READ_ONLY: dict[str, Callable[[Image], None]] = {
     LAYERS: overlay(lambda image: image.layers, writable=False),
     f"overlay, {MANY} layers": overlay(lambda image: image.many, writable=False),
     "overlay, 1 layer": overlay(tree, writable=False),
-    "EROFS over the store": erofs(writable=False),
+    EROFS: erofs(writable=False),
     "bind of the tree": bind,
 }
 WRITABLE: dict[str, Callable[[Image], None]] = {
     LAYERS: overlay(lambda image: image.layers, writable=True),
     f"overlay, {MANY} layers": overlay(lambda image: image.many, writable=True),
     "overlay, 1 layer": overlay(tree, writable=True),
-    "EROFS over the store": erofs(writable=True),
-    "EROFS over the store, as podman": erofs_of_podman,
+    EROFS: erofs(writable=True),
+    TWO_OVERLAYS: erofs_below,
 }
 
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 class Lab:
     """The test host of one part, booted when a step first asks for it, as a context manager."""
 
-    def __init__(self, *, quick: bool = False, rounds: int | None = None) -> None:
+    def __init__(
+        self, *, quick: bool = False, rounds: int | None = None, binds: Callable[[], dict[Path, str]] = dict
+    ) -> None:
         self.quick = quick
+        self._binds = binds
         self._rounds = rounds
         self._running = ExitStack()
 
@@ -40,7 +43,7 @@ class Lab:
 
     @cached_property
     def machine(self) -> Machine:
-        return self._running.enter_context(Machine(binds={images_dir(): INSIDE}))
+        return self._running.enter_context(Machine(binds={images_dir(): INSIDE, **self._binds()}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +69,7 @@ class Part:
         sources: The files that measure it; a change of one makes the steps of an interrupted run invalid.
         steps: Returns its steps, for a quick run or for a whole one.
         report: Returns the text of its section, in Markdown.
+        binds: Returns folders and where its machine sees them.
     """
 
     name: str
@@ -73,3 +77,4 @@ class Part:
     sources: tuple[Path, ...]
     steps: Callable[[bool], list[Step]]
     report: Callable[[Result], str]
+    binds: Callable[[], dict[Path, str]] = dict

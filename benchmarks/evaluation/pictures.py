@@ -16,7 +16,7 @@ from benchmarks import svg
 from benchmarks.evaluation import bandwidth, runtime, storage
 from benchmarks.evaluation.conclusions import measured_by
 from benchmarks.evaluation.model import read
-from benchmarks.evaluation.mounts_driver import LAYERS
+from benchmarks.evaluation.mounts_driver import EROFS, LAYERS
 from benchmarks.evaluation.statistics import ratio
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from benchmarks.evaluation.model import Result
 
-OURS = (storage.NIX_STORE, storage.OPTIMISED, bandwidth.OURS, bandwidth.FAST, "EROFS over the store")
+OURS = (storage.NIX_STORE, storage.OPTIMISED, bandwidth.OURS, bandwidth.FAST, EROFS)
 """Variants that are drawn as ours; a variant that starts with one of them is one of them."""
 
 

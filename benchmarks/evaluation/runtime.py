@@ -13,7 +13,7 @@ from benchmarks.bench_start import measure_starts
 from benchmarks.evaluation import mounts_driver
 from benchmarks.evaluation.images import host_images
 from benchmarks.evaluation.model import Row
-from benchmarks.evaluation.mounts_driver import JOBS, LAYERS, MANY, READ_ONLY, WRITABLE
+from benchmarks.evaluation.mounts_driver import EROFS, JOBS, LAYERS, MANY, READ_ONLY, WRITABLE
 from benchmarks.evaluation.parts import Part, Step
 from benchmarks.evaluation.tables import Shown, commands, table
 from benchmarks.filesystem import mount_new
@@ -125,7 +125,7 @@ def measure_operations(lab: Lab) -> Iterator[Row]:
 
 def measure_job(name: str, lab: Lab) -> Iterator[Row]:
     samples = images()
-    image = samples[name].new if name in samples else host_images()["new"][name]
+    image = samples[name].new if name in samples else host_images([name])["new"][name]
     yield from measure(lab, name, "work", image)
 
 
@@ -178,6 +178,8 @@ def report(result: Result) -> str:
             f" The first column is what engines do with the image's own layers; the mount of {MANY} layers has the"
             " same files,"
             " dealt into them."
+            f" Podman mounts an image of the store as *{EROFS}*, together with the container's own layer; *two"
+            " overlays* is what units of systemd and bundles have for a container that writes."
         ),
         "",
     ]
