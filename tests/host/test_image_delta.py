@@ -11,13 +11,15 @@ import pytest
 from nixoci.image_delta import oci_delta
 from nixoci.image_delta.artifact import ARTIFACT_TYPE
 from nixoci.oci.digest import Digest
+from nixoci.oci.media_types import OCI_INDEX
 from nixoci.oci.referrers import referrers_tag
 from tests.host.machine import Machine
+from tests.host.process import FETCH
 from tests.host.registry import PASSWORD, USER, Registry
 from tests.host.test_lock import layer_requests, nixoci, read
 from tests.host.test_nix import build
 from tests.support.layers import directory, file, layer
-from tests.support.layout import write_layout
+from tests.support.layout import encode, write_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,11 +97,15 @@ def updated(
     machine.run(["nix-store", "--delete", old, new], check=False)
 
 
+def subject(deployment: Deployment) -> Digest:
+    """Return the digest of the image's manifest."""
+    return Digest.parse(deployment.locked()["platforms"][PLATFORM]["manifest"]["digest"])
+
+
 def fallback(deployment: Deployment) -> list[dict[str, Any]]:
     """Return the entries of the tag that lists referrers."""
-    subject = Digest.parse(deployment.locked()["platforms"][PLATFORM]["manifest"]["digest"])
     repository = deployment.reference.rpartition(":")[0]
-    tag = f"docker://{repository}:{referrers_tag(subject)}"
+    tag = f"docker://{repository}:{referrers_tag(subject(deployment))}"
     index = json.loads(deployment.machine.run(["skopeo", "inspect", "--raw", tag]).stdout)
     entries: list[dict[str, Any]] = index["manifests"]
     return entries
@@ -203,6 +209,23 @@ def test_a_delta_that_makes_something_else_is_not_used(updated: tuple[Deployment
     web.machine.run(["nix-store", "--verify-path", new])
 
 
+def test_a_delta_that_lies_about_its_blobs_is_not_used(updated: tuple[Deployment, str, str]) -> None:
+    web, _, new = updated
+    (pushed,) = json.loads(web.run("delta", "push", "web", "--json"))
+    (listed,) = fallback(web)
+    lies: tuple[dict[str, Any], ...] = ({"size": 1}, {"urls": ["http://127.0.0.1:1/"]})
+    for lie in lies:
+        forged = artifact(web, pushed["digest"])
+        forged["layers"][0] |= lie
+        entry = listed | put(web, forged)
+        put(web, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}, at=referrers_tag(subject(web)))
+        web.forget(new)
+        done = web.machine.run(["nixoci", "prefetch"], cwd=web.folder, timeout=300)
+        assert done.stderr.startswith("warning: image web: the delta ")
+        assert done.stderr.count("\n") == 1
+        web.machine.run(["nix-store", "--verify-path", new])
+
+
 def test_an_artifact_of_oci_delta_needs_no_locked_hash(updated: tuple[Deployment, str, str]) -> None:
     """Both versions have their lowest layer in common, which no tar-diff has and the registry is asked for."""
     web, _, new = updated
@@ -249,6 +272,19 @@ def artifact(deployment: Deployment, digest: str) -> dict[str, Any]:
     text = deployment.machine.run(["skopeo", "inspect", "--raw", f"docker://{repository}@{digest}"]).stdout
     manifest: dict[str, Any] = json.loads(text)
     return manifest
+
+
+def put(deployment: Deployment, manifest: dict[str, Any], *, at: str | None = None) -> dict[str, Any]:
+    """Put a manifest or an index into the repository, at a tag or at its digest; return its digest and size."""
+    text = encode(manifest)
+    digest = str(Digest.of(text))
+    host, _, repository = deployment.reference.rpartition(":")[0].partition("/")
+    header = f"Content-Type: {manifest['mediaType']}"
+    url = f"http://{host}/v2/{repository}/manifests/{at or digest}"
+    deployment.machine.run(
+        [*FETCH, "--request=PUT", f"--header={header}", "--data-binary=@-", url], input=text.decode()
+    )
+    return {"digest": digest, "size": len(text)}
 
 
 def unpin(deployment: Deployment) -> None:
