@@ -4,6 +4,12 @@ import numpy as np
 
 from nixoci.delta.elf.covers import Covers
 from nixoci.delta.elf.layout import Layout, Numbers
+from nixoci.delta.elf.steps import Steps
+
+_MAX_STEPS = 1 << 21
+"""Most steps, which bounds their memory: there are about as many as covers, unless segments overlap."""
+_ENDS = 1 << 16
+"""Number of the ends of addresses, their lowest bits, by which those that have no correction are told."""
 
 
 class AddressMap:
@@ -17,9 +23,6 @@ class AddressMap:
         covers: The covers.
         old: The layout of the old file.
         new: The layout of the new file.
-
-    Attributes:
-        exact: Old addresses with another new address, in order, and the differences from what follows otherwise.
     """
 
     def __init__(self, covers: Covers, old: Layout, new: Layout) -> None:
@@ -33,15 +36,30 @@ class AddressMap:
         # offsets from which on the next cover is nearer
         self._turns = np.minimum((self._starts[1:] + self._ends[:-1]) // 2 + 1, self._starts[1:])
         self._old, self._new = old, new
-        self.exact: tuple[Numbers, Numbers] = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        steps = self._steps()
+        self._move = self._moved if steps is None else Steps(steps, np.append(0, self._moved(steps) - steps))
+        self.exact = np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    @property
+    def exact(self) -> tuple[Numbers, Numbers]:
+        """Old addresses with another new address, in order, and the differences from what follows otherwise."""
+        return self._exact
+
+    @exact.setter
+    def exact(self, corrections: tuple[Numbers, Numbers]) -> None:
+        self._exact = corrections
+        self._ends_exact = np.zeros(_ENDS, np.bool_)
+        self._ends_exact[corrections[0] % _ENDS] = True
 
     def __call__(self, addresses: Numbers) -> Numbers:
         """Return the new addresses."""
-        moved = self._moved(addresses)
-        known, differences = self.exact
+        moved = self._move(addresses)
+        known, differences = self._exact
         if len(known):
-            index = np.minimum(np.searchsorted(known, addresses), len(known) - 1)
-            moved += np.where(known[index] == addresses, differences[index], 0)
+            some = np.flatnonzero(self._ends_exact.take(addresses % _ENDS))  # the others are not among them
+            chosen = addresses[some]
+            index = np.minimum(np.searchsorted(known, chosen), len(known) - 1)
+            moved[some] += np.where(known[index] == chosen, differences[index], 0)
         return moved
 
     def places(self, offsets: Numbers, width: int) -> Numbers:
@@ -51,6 +69,36 @@ class AddressMap:
         index = np.maximum(np.searchsorted(self._starts, offsets, side="right") - 1, 0)
         inside = (offsets >= self._starts[index]) & (offsets + width <= self._ends[index])
         return np.where(inside, offsets + self._shifts[index], -1)
+
+    def _steps(self) -> Numbers | None:
+        """Return the addresses at which the distance to the new address changes, and others.
+
+        Return None if they are too many: the segments of one of the files overlap.
+        """
+        old, new = self._old.segments, self._new.segments
+        steps = [np.array([(address, address + held) for address, _, held, _ in old]).reshape(-1)]
+        left = _MAX_STEPS
+        for address, offset, held, _ in old:
+            first, last = np.searchsorted(self._turns, [offset, offset + held]).tolist()
+            left -= last - first
+            if left < 0:
+                return None
+            steps.append(self._turns[first:last] + (address - offset))
+        inner = np.unique(np.concatenate(steps))
+        if not len(self._starts):
+            return inner
+        # between these, offsets in the new file differ alike; there its segments begin and end
+        offsets = self._old.offsets(inner)
+        places = offsets + self._shifts[np.searchsorted(self._turns, offsets, side="right")]
+        lengths = np.where(offsets >= 0, np.diff(inner, append=inner[-1]), 0)
+        borders = np.unique([(offset, offset + held) for _, offset, held, _ in new])
+        first_border = np.searchsorted(borders, places, side="right")
+        counts = np.maximum(np.searchsorted(borders, places + lengths) - first_border, 0)
+        if int(counts.sum()) > left:
+            return None
+        inside = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        crossed = borders[np.repeat(first_border, counts) + inside]
+        return np.union1d(inner, crossed + np.repeat(inner - places, counts))
 
     def _moved(self, addresses: Numbers) -> Numbers:
         offsets = self._old.offsets(addresses)

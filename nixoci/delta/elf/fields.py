@@ -97,6 +97,8 @@ class Fields:
 
 def compact(numbers: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
     """Return numbers as 32 bits if they fit."""
+    if numbers.dtype == np.int32:
+        return numbers
     fit = not len(numbers) or (numbers.min() >= -_HALF and numbers.max() < _HALF)
     return numbers.astype(np.int32) if fit else numbers
 

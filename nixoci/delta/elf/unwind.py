@@ -1,16 +1,16 @@
 """The unwind records of `.eh_frame`, and the index of them in `.eh_frame_hdr`."""
 
-import struct
 from dataclasses import dataclass
 
 import numpy as np
 
-from nixoci.delta.elf.fields import WORD, Fields, Form, label_fields
+from nixoci.delta.elf.fields import WORD, Fields, Form, label_fields, read_word
 from nixoci.delta.elf.layout import Bytes, Layout, Numbers
 
-_RECORD = struct.Struct("<II")
-_SHORTEST = 20
-"""Bytes of the shortest record of a function."""
+_SHORTEST, _SHORTEST_LENGTH = 20, 8
+"""Bytes of the shortest record of a function, and the smallest length that a record may say."""
+_ONE_REFERENCE = 4
+"""The length of augmentation data that are a reference to a table of handlers."""
 _HEADER = 12
 """Bytes of `.eh_frame_hdr` before its table."""
 
@@ -66,21 +66,30 @@ class Unwind:
 def read_unwind(data: Bytes, layout: Layout) -> Unwind:
     """Return the records of a file; in label form they are the same."""
     section = layout.named(b".eh_frame")
-    records, handlers = [], []
-    at = start = moved = 0
-    if section is not None:
-        start, moved = section.offset, section.address - section.offset
-        held = data[start : start + section.size].tobytes()
-        read, last = _RECORD.unpack_from, len(held) - _SHORTEST
-        while at <= last:
-            length, cie = read(held, at)
-            after = at + 4 + length
-            if length < 8 or after > len(held):
-                break
-            if cie and length >= _SHORTEST - 4:
-                records.append(at)
-                if length > _SHORTEST and held[at + 16] == 4:
-                    handlers.append(at + 17)
-            at = after
-    at_records, at_handlers = (np.array(found, np.int64) + start for found in (records, handlers))
-    return Unwind(records=at_records, handlers=at_handlers, start=start, moved=moved)
+    if section is None:
+        none = np.zeros(0, np.int64)
+        return Unwind(records=none, handlers=none, start=0, moved=0)
+    held = data[section.offset : section.offset + section.size]
+    starts = np.array(_starts(held), np.int64)
+    lengths, cies = read_word(held, starts), read_word(held, starts + 4)
+    records = starts[(cies != 0) & (lengths >= _SHORTEST - 4)]
+    augmented = records[read_word(held, records) > _SHORTEST]
+    handlers = augmented[held[augmented + 16] == _ONE_REFERENCE] + 17
+    start = section.offset
+    return Unwind(records=records + start, handlers=handlers + start, start=start, moved=section.address - start)
+
+
+def _starts(held: Bytes) -> list[int]:
+    """Return the offsets in a section of the records that it holds as a whole, of functions and others."""
+    # the length at each offset: at those that are 0, 1, 2 or 3 modulo 4
+    words = [
+        held[first : first + (len(held) - first) // 4 * 4].view("<u4").astype(np.uint32).data for first in range(4)
+    ]
+    starts = []
+    at, last = 0, len(held) - _SHORTEST
+    while at <= last and (length := words[at & 3][at >> 2]) >= _SHORTEST_LENGTH:
+        starts.append(at)
+        at += 4 + length
+    if at > len(held):
+        starts.pop()
+    return starts

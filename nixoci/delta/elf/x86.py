@@ -5,8 +5,9 @@ them is in the file. What is no reference after all costs little, since it is ch
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,6 @@ from nixoci.delta.elf.fields import (
     are_among,
     compact,
     numbers_at_each_offset,
-    read_word,
-    signed,
     within,
 )
 from nixoci.delta.elf.layout import Bytes, Flags, Layout, Numbers, Section
@@ -51,70 +50,71 @@ _ABSOLUTE = bytes.fromhex(
 )
 """Opcodes before a ModRM byte in whose operand an absolute address is likely."""
 _RIP, _MODRM_MASK = 0x05, 0xC7
-_CLASSES = 8
-"""Classes of opcodes with the same second bytes, each a bit of a byte."""
+_CLASSES, _HALF = 8, 4
+"""Most classes of opcodes with the same second bytes, each a bit of a byte, and those that fit into half of one."""
 _SIB_MASK = 0x07
+_MAX_NUMBER = 1 << 30
+"""Offsets and addresses up to which no sum of one and a distance that is in the file exceeds 32 bits."""
 
 
-def _table() -> NDArray[np.uint8]:
-    return np.zeros(1 << 16, np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
 class _Shapes:
-    """Instructions with a reference, in tables over their first two bytes: `first | second << 8`.
+    """Instructions with a reference, by their first two bytes: `first | second << 8`.
 
     Attributes:
-        kind: The kind of the reference; 0 if there is none.
-        at: The offset of the reference.
-        checked: The offset of a byte that has to be `_RIP` under a mask; 0 if there is none.
-        mask: The mask.
-        after: The bytes between the reference and the next instruction.
+        packed: For each pair of bytes a number; 0 if no instruction with a reference begins with it. See `unpacked`.
     """
 
-    kind: NDArray[np.uint8] = field(default_factory=_table)
-    at: NDArray[np.uint8] = field(default_factory=_table)
-    checked: NDArray[np.uint8] = field(default_factory=_table)
-    mask: NDArray[np.uint8] = field(default_factory=_table)
-    after: NDArray[np.uint8] = field(default_factory=_table)
+    def __init__(self) -> None:
+        self.packed = np.zeros(1 << 16, np.int32)
 
     def add(self, first: int, seconds: Iterable[int], kind: int, at: int, *, after: int = 0, sib: bool = False) -> None:
         """Add the instructions that begin with these bytes. If the reference is not after them, a byte is checked."""
+        checked = at - 1 if sib or (kind == _OPERAND and at > 2) else 0
+        mask = _SIB_MASK if sib else _MODRM_MASK
         for second in seconds:
-            pair = first | second << 8
-            self.kind[pair], self.at[pair], self.after[pair] = kind, at, after
-            self.checked[pair] = at - 1 if sib or (kind == _OPERAND and at > 2) else 0
-            self.mask[pair] = _SIB_MASK if sib else _MODRM_MASK
+            self.packed[first | second << 8] = kind | at << 4 | after << 8 | checked << 12 | mask << 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """A filter of pairs of bytes: a pair passes if the classes of its first and its second byte share a bit."""
+    """A filter of pairs of bytes: a pair passes if the classes of its first and its second byte share a bit.
+
+    Attributes:
+        first: The classes of first bytes.
+        second: The classes of second bytes; None if they are in the low half of those of `first`.
+    """
 
     first: bytes
-    second: bytes
+    second: bytes | None
 
     @classmethod
-    def of(cls, kind: NDArray[np.uint8]) -> "_Pairs":
-        """Return the filter of the pairs with a kind, in a table over `first | second << 8`."""
-        seconds, number = np.unique((kind.reshape(256, 256) != 0).T, axis=0, return_inverse=True)
+    def of(cls, packed: NDArray[np.int32]) -> "_Pairs":
+        """Return the filter of the pairs with a number that is not 0, in a table over `first | second << 8`."""
+        seconds, number = np.unique((packed.reshape(256, 256) != 0).T, axis=0, return_inverse=True)
         bits = np.left_shift(1, np.arange(len(seconds)))
         if len(seconds) > _CLASSES:
             raise ValueError(f"{len(seconds)} classes of opcodes, at most {_CLASSES} fit into a byte")
-        first = bits[number.reshape(-1)].astype(np.uint8)
-        return cls(first.tobytes(), (bits @ seconds).astype(np.uint8).tobytes())
+        first, second = bits[number.reshape(-1)].astype(np.uint8), (bits @ seconds).astype(np.uint8)
+        if len(seconds) <= _HALF:
+            return cls((first << _HALF | second).tobytes(), None)
+        return cls(first.tobytes(), second.tobytes())
 
     def places(self, data: bytes) -> Numbers:
         """Return the offsets of the pairs in some bytes that pass."""
-        first, second = data.translate(self.first), data.translate(self.second)
-        passes: Numbers = np.flatnonzero(np.frombuffer(first, np.uint8)[:-1] & np.frombuffer(second, np.uint8)[1:] != 0)
+        classes = np.frombuffer(data.translate(self.first), np.uint8)
+        first = classes[:-1]
+        if self.second is None:
+            first, second = first >> np.uint8(_HALF), classes[1:]
+        else:
+            second = np.frombuffer(data.translate(self.second), np.uint8)[1:]
+        passes: Numbers = np.flatnonzero(first & second != 0)
         return passes
 
 
 @cache
 def _pairs(*, absolute: bool) -> _Pairs:
     """Return the filter of the first two bytes of instructions with a reference."""
-    return _Pairs.of(_shapes(absolute=absolute).kind)
+    return _Pairs.of(_shapes(absolute=absolute).packed)
 
 
 @cache
@@ -153,18 +153,21 @@ def _shapes(*, absolute: bool) -> _Shapes:
 class _Found:
     """Instructions: offsets of their opcodes, kinds, offsets of their references, targets and bases of these."""
 
-    starts: Numbers
-    kinds: NDArray[np.uint8]
-    at: Numbers
-    targets: Numbers
-    bases: Numbers
+    starts: NDArray[Any]
+    kinds: NDArray[Any]
+    at: NDArray[Any]
+    targets: NDArray[Any]
+    bases: NDArray[Any]
 
     def chosen(self, which: Flags) -> "_Found":
         """Return some of the instructions."""
         index = np.flatnonzero(which)  # taking by numbers is much faster than by flags
-        if len(index) == len(which):
-            return self
-        return _Found(self.starts[index], self.kinds[index], self.at[index], self.targets[index], self.bases[index])
+        return self if len(index) == len(which) else self.numbered(index)
+
+    def numbered(self, index: Numbers) -> "_Found":
+        """Return the instructions with these numbers."""
+        columns = (self.starts, self.kinds, self.at, self.targets, self.bases)
+        return _Found(*(column.take(index) for column in columns))
 
 
 def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tuple[list[Fields], Numbers]:
@@ -184,7 +187,8 @@ def find_code(data: Bytes, layout: Layout, *, labels: bool, skip: Numbers) -> tu
             starts.append(compact(found.starts))
             for kind, group in groups.items():
                 which = np.flatnonzero(found.kinds == kind)
-                group.append(_fields(kind, found.at[which], found.targets[which], found.bases[which]).compact())
+                columns = (column.take(which) for column in (found.at, found.targets, found.bases))
+                group.append(_fields(kind, *columns).compact())
     fields = [
         _fields(kind, *(np.concatenate([getattr(one, name) for one in group]) for name in ("at", "targets", "bases")))
         for kind, group in ((kind, groups.pop(kind)) for kind in _FORMS)
@@ -207,8 +211,8 @@ def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool, skip: 
         if not len(found.starts):
             continue
         ends = found.at + 4
-        before = np.maximum(np.maximum.accumulate(np.concatenate([[0], ends[:-1]])), highest)
-        free = found.starts >= before
+        before = np.maximum(np.maximum.accumulate(ends[:-1]), highest)
+        free = np.append(found.starts[0] >= highest, found.starts[1:] >= before)
         overlapping = np.flatnonzero(~free)
         last = -1
         for index, first in zip(overlapping.tolist(), found.starts[overlapping].tolist(), strict=True):
@@ -226,23 +230,25 @@ def _find(data: Bytes, layout: Layout, section: Section, *, labels: bool, skip: 
 
 def _candidates(data: Bytes, start: int, stop: int, layout: Layout, section: Section, *, labels: bool) -> _Found:
     """Return what looks like instructions that begin in a part of the file."""
-    shapes = _shapes(absolute=layout.fixed)
-    starts = _pairs(absolute=layout.fixed).places(data[start : stop + 1].tobytes()) + start
-    pairs = numbers_at_each_offset(data, "<u2")[starts]
-    checked = shapes.checked[pairs]
-    fits = np.flatnonzero((checked == 0) | (data[starts + checked] & shapes.mask[pairs] == _RIP))
-    pairs, starts = pairs[fits], starts[fits]
-    kinds, at = shapes.kind[pairs], starts + shapes.at[pairs]
-    bases = at + shapes.after[pairs] + (4 + section.address - section.offset)
-    values = read_word(data, at)
-    distances = signed(values, 32)
-    ends = distances + bases
+    moved = section.address - section.offset
+    # half of the bytes, if neither offsets nor addresses overflow
+    number = np.int32 if abs(moved) + len(data) < _MAX_NUMBER else np.int64
+    starts = _pairs(absolute=layout.fixed).places(data[start : stop + 1].tobytes()).astype(number) + start
+    shapes = _shapes(absolute=layout.fixed).packed.take(numbers_at_each_offset(data, "<u2")[starts])
+    checked = shapes >> 12 & 0xF
+    fits = np.flatnonzero((checked == 0) | (data.take(starts + checked) & shapes >> 16 == _RIP))
+    shapes, starts = shapes.take(fits), starts.take(fits)
+    kinds, at = shapes & 0xF, starts + (shapes >> 4 & 0xF)
+    bases = at + (shapes >> 8 & 0xF) + (4 + moved)
+    values = numbers_at_each_offset(data, "<i4")[at].astype(number, copy=False)
+    ends = values + bases
     label = (kinds == _CALL) | (kinds == _OPERAND)
-    targets, others = (np.where(label, distances, ends), ends) if labels else (ends, distances)
+    targets, others = (np.where(label, values, ends), ends) if labels else (ends, values)
     if layout.fixed:
-        targets = np.where(kinds == _ADDRESS, values - layout.low, targets)
+        addresses = (values.astype(np.int64) & 0xFFFFFFFF) - layout.low
+        targets = np.where(kinds == _ADDRESS, addresses, targets)
     known = within(targets, layout.span)
     # a value that label form replaces counts too, so that the same opcodes count on the way back
-    replaced = within(others, layout.span) & label
-    found = _Found(starts, kinds, at, np.where(known, targets, -1), bases)
-    return found.chosen(known | replaced)
+    counts = np.flatnonzero(known | within(others, layout.span) & label)
+    targets = np.where(known, targets, -1)
+    return _Found(starts, kinds, at, targets, bases).numbered(counts)
