@@ -9,6 +9,7 @@ the same command succeeds once it is there.
 import atexit
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,6 +108,8 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of this process, and exit."""
     atexit.register(gc.freeze)  # skips the garbage collection of all modules at exit
+    # numpy's library would start threads when it is loaded, which takes as long as all of the rest; no verb uses them
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     print_any_name()
     code: int | str | None = 0
     with _signals_end_the_work():

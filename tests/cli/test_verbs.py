@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -45,6 +46,32 @@ print("numpy" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_receive_loads_only_what_every_delta_needs() -> None:
+    """The rest takes as long to load as a small delta takes to apply."""
+    code = """
+import sys
+import nixoci.cli.receive
+print({"cattrs", "hdiffpatch", "nixoci.delta.cds.codec", "nixoci.delta.jimage.codec"} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_numpy_starts_no_threads() -> None:
+    """On two cores, starting them takes half as long as loading it, and no verb uses them."""
+    code = """
+import contextlib, os
+from nixoci.cli import main
+with contextlib.suppress(SystemExit):
+    main(["--help"])
+import numpy
+print("threads:", len(os.listdir("/proc/self/task")))
+"""
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.endswith("threads: 1\n")
 
 
 def test_an_unknown_verb_is_none() -> None:

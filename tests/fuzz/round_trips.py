@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nixoci.delta.cds import codec as cds
+from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.choose import encode, encode_large
 from nixoci.delta.codecs.elf import ELF, refine
 from nixoci.delta.codecs.hdiff import HDIFF, patch
+from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held
 from nixoci.delta.effort import Effort
@@ -68,8 +70,8 @@ def _payloads(old: bytes, new: bytes) -> Iterator[tuple[Codec, bytes]]:
     yield HDIFF, patched
     for codec, payload in (
         (ELF, refine(Held(old), Held(new), patched)),
-        (cds.CDS, cds.encode(old, new)),
-        (jimage.JIMAGE, jimage.encode(Held(old), Held(new))),
+        (CDS, cds.encode(old, new)),
+        (JIMAGE, jimage.encode(Held(old), Held(new))),
         (recompress.DEFLATE, recompress.encode(old, new)),
     ):
         if payload is not None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from nixoci.delta import reupnix
 from nixoci.delta.cds import codec as cds
+from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF, refine
 from nixoci.delta.codecs.hdiff import patch
+from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held
 from nixoci.delta.effort import Effort
@@ -78,7 +80,7 @@ def cds_payloads(random: Random, folder: Path) -> list[Step]:
     new = archive(names(count, more=random.randrange(9)), buckets=random.choice((70, 90)), objects=200)
     payload = cds.encode(old, new) or b""
     limit = random.choice((100, len(new)))
-    return _attack(random, folder, cds.CDS, payload, old, limit=limit)
+    return _attack(random, folder, CDS, payload, old, limit=limit)
 
 
 def jimage_payloads(random: Random, folder: Path) -> list[Step]:
@@ -86,7 +88,7 @@ def jimage_payloads(random: Random, folder: Path) -> list[Step]:
     old, new = (modules(resources(60, grown=grown)) for grown in (0, random.randrange(1, 50)))
     payload = jimage.encode(Held(old), Held(new)) or b""
     limit = random.choice((100, len(new)))
-    return _attack(random, folder, jimage.JIMAGE, payload, old, limit=limit)
+    return _attack(random, folder, JIMAGE, payload, old, limit=limit)
 
 
 def _attack(random: Random, folder: Path, codec: Codec, payload: bytes, old: bytes, *, limit: int) -> list[Step]:

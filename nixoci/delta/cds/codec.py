@@ -4,7 +4,7 @@ from nixoci.delta.cds.payload import Payload, pack_payload, read_payload
 from nixoci.delta.cds.pointers import Move, Words, find_address, find_moves
 from nixoci.delta.cds.reduced import find_derived, reduce, restore
 from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_covers
-from nixoci.delta.codecs.model import Codec, CorruptPayloadError
+from nixoci.delta.codecs.model import CorruptPayloadError
 
 CDS_MAGIC = b"\xa2\xab\x0b\xf0"
 """The magic number of an archive of HotSpot, from JDK 9 on (`CDS_ARCHIVE_MAGIC`, least byte first)."""
@@ -31,13 +31,20 @@ def _moves(old: bytes, new: bytes, address: int) -> list[Move]:
     return find_moves(Words(old, address), Words(new, address), covers)
 
 
-def _decode(data: bytes, old: bytes, limit: int) -> bytes:
+def decode(data: bytes, old: bytes, limit: int) -> bytes:
+    """Return the new class data archive.
+
+    Args:
+        data: The payload.
+        old: The old class data archive.
+        limit: The largest size of the new one.
+
+    Raises:
+        CorruptPayloadError: The payload is damaged, or does not belong to the old class data archive.
+    """
     payload = read_payload(data)
     try:
         moved = Words(reduce(old, payload.old, payload.address), payload.address).moved(payload.moves)
         return restore(HDIFF.decode(payload.patch, moved, limit), payload.new, payload.address)
     except ValueError as error:
         raise CorruptPayloadError(f"a class data archive cannot be made ({error})") from error
-
-
-CDS = Codec(number=6, name="cds", version=2, decode=_decode)

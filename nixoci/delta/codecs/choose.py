@@ -5,10 +5,12 @@ from functools import partial
 from typing import NamedTuple
 
 from nixoci.compression import ZstdCompressor, compress
-from nixoci.delta.cds.codec import CDS, CDS_MAGIC
+from nixoci.delta.cds.codec import CDS_MAGIC
 from nixoci.delta.cds.codec import encode as patch_archive
+from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF, ELF_MAGIC, decoding_cost, is_promising, refine
 from nixoci.delta.codecs.hdiff import HDIFF, SUFFIX_SIZE, patch, patch_by_windows
+from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.source import Held, Source
@@ -17,7 +19,6 @@ from nixoci.delta.codecs.windows import WINDOW
 from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against, compress_source
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.model import SEGMENT_SIZE
-from nixoci.delta.jimage.codec import JIMAGE
 from nixoci.delta.jimage.codec import encode as patch_modules
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.delta.recompress.codec import encode as patch_inflated

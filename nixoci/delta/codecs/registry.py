@@ -1,13 +1,13 @@
 """All codecs by their number, and decoding by any of them."""
 
-from nixoci.delta.cds.codec import CDS
+from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF
 from nixoci.delta.codecs.hdiff import HDIFF
+from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.splice import SPLICE
 from nixoci.delta.codecs.zstd import ZSTD
-from nixoci.delta.jimage.codec import JIMAGE
 from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.errors import DeltaError
 

@@ -3,7 +3,7 @@
 import io
 
 from nixoci.delta.codecs.hdiff import HDIFF, patch, patch_source
-from nixoci.delta.codecs.model import Codec, CorruptPayloadError
+from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.source import Rest, Source
 from nixoci.delta.format.numbers import pack_text, read_varint
 from nixoci.delta.jimage.index import HEAD, MAX_SHORT, index_size, restore, shorten
@@ -22,7 +22,17 @@ def encode(old: Source, new: Source) -> bytes | None:
     return pack_text(index_patch) + patch_source(old, Rest(new, len(index)))
 
 
-def _decode(data: bytes, old: bytes, limit: int) -> bytes:
+def decode(data: bytes, old: bytes, limit: int) -> bytes:
+    """Return the new file of modules.
+
+    Args:
+        data: The payload.
+        old: The old one.
+        limit: The largest size of the new one.
+
+    Raises:
+        CorruptPayloadError: The payload is damaged, or does not belong to the old one.
+    """
     source = io.BytesIO(data)
     try:
         size = read_varint(lambda: source.read(1)[0])
@@ -37,6 +47,3 @@ def _decode(data: bytes, old: bytes, limit: int) -> bytes:
     if len(index) > limit:
         raise CorruptPayloadError(f"a content has more than {limit} bytes")
     return index + HDIFF.decode(source.read(), old, limit - len(index))
-
-
-JIMAGE = Codec(number=7, name="jimage", version=2, decode=_decode)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixoci.delta.cds.codec import CDS, encode
+from nixoci.delta.cds.codec import encode
 from nixoci.delta.cds.payload import read_payload
+from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.choose import encode as choose
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.model import CorruptPayloadError

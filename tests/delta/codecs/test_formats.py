@@ -1,13 +1,13 @@
 import pytest
 
-from nixoci.delta.cds.codec import CDS
+from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.choose import encode_large
 from nixoci.delta.codecs.hdiff import HDIFF
+from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held, Rest
 from nixoci.delta.effort import Effort
-from nixoci.delta.jimage.codec import JIMAGE
 from nixoci.delta.recompress.codec import DEFLATE
 from tests.delta.cds.samples import archive, names
 from tests.delta.jimage.samples import modules, resources

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from nixoci.delta.codecs.choose import encode as choose
 from nixoci.delta.codecs.hdiff import patch
+from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.numbers import pack_text
-from nixoci.delta.jimage.codec import JIMAGE, encode
+from nixoci.delta.jimage.codec import encode
 from nixoci.delta.jimage.index import HEAD, index_size, shorten
 from nixoci.errors import DeltaError
 from tests.delta.jimage.samples import modules, resources
