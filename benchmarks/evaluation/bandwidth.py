@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import delta_driver
 from benchmarks.bench_delta import FRESH, WORK, add_image, layers
+from benchmarks.evaluation import links
 from benchmarks.evaluation.images import host_images
 from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.parts import Part, Step
@@ -36,16 +37,13 @@ METHODS = (OURS, FAST, COPY, FILES)
 """The methods of delta_driver.py that are measured here; bench_delta.py has more, and takes hours."""
 
 NAMES = (
-    *("apache", "haproxy", "lighttpd", "mariadb", "memcached", "nginx"),
-    *("node", "php", "postgres", "python", "redis", "ruby"),
+    *("apache", "bind9", "django", "mariadb", "nginx", "node"),
+    *("php", "postgres", "python", "redis", "ruby", "squid"),
 )
 QUICK_NAMES = ("nginx",)
 ROUNDS = 3
 PEERS = Path(__file__).parents[1] / "deltas.json"
 """The figures of bench_delta.py."""
-
-LINKS = (5, 20, 100, 1000)
-"""Rates in Mbit/s."""
 
 SECONDS = Shown(unit="s", digits=2)
 
@@ -62,7 +60,7 @@ print(json.dumps(dataclasses.asdict(run(["skopeo", "copy", "--quiet", new, f"{st
 
 def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
     """Yield the bytes of one image's update and the costs of both ends, by each method."""
-    machine, found = lab.machine, host_images()
+    machine, found = lab.machine, host_images([name])
     old, new = found["old"][name], found["new"][name]
     rounds = lab.rounds(ROUNDS, 1)
     paths = [add_image(machine, image) for image in (old, new)]
@@ -115,7 +113,11 @@ def steps(quick: bool) -> list[Step]:  # noqa: FBT001  # as all parts have it
     """Return a step for each pair, and one for the figures of bench_delta.py."""
     names = QUICK_NAMES if quick else NAMES
     pairs = [Step(name=name, measure=partial(measure_pair, name)) for name in names]
-    return [*pairs, Step(name="peers", measure=read_peers)]
+    installs = [
+        Step(name=f"install-{name}", measure=partial(links.measure_installs, name))
+        for name in (links.QUICK_INSTALLED if quick else links.INSTALLED)
+    ]
+    return [*pairs, *installs, Step(name="peers", measure=read_peers)]
 
 
 def read_peers(_: Lab) -> Iterator[Row]:
@@ -158,7 +160,7 @@ def figures(result: Result) -> dict[str, dict[str, tuple[float, float]]]:
     return found
 
 
-def links(result: Result) -> dict[int, dict[str, float]]:
+def ready(result: Result) -> dict[int, dict[str, float]]:
     """Return the geometric mean over all pairs of the seconds until an update is ready, by link and method."""
     pairs = figures(result)
     methods = list(dict.fromkeys(method for pair in pairs.values() for method in pair))
@@ -167,7 +169,7 @@ def links(result: Result) -> dict[int, dict[str, float]]:
             method: geometric_mean([time_to_ready(*pair[method], rate) for pair in pairs.values()])
             for method in methods
         }
-        for rate in LINKS
+        for rate in links.RATES
     }
 
 
@@ -201,7 +203,7 @@ def report(result: Result) -> str:
         table(result.table("receive, processor"), SECONDS, base=PULL),
         table(result.table("receive, memory"), MEGABYTES),
     ]
-    means = links(result)
+    means = ready(result)
     methods = list(next(iter(means.values())))
     lines += [
         (
@@ -214,10 +216,17 @@ def report(result: Result) -> str:
         *(line([str(rate), *(f"{means[rate][method]:.2f}" for method in methods)]) for rate in means),
         "",
         *_break_even(result),
+        *links.report(result),
         "![Bytes of updates](evaluation/bandwidth.svg)",
         "",
     ]
     return "\n".join(lines)
+
+
+def rates_above(result: Result, delta: str, whole: str) -> list[float]:
+    """Return the rates in Mbit/s above which a delta takes longer than the whole, of the pairs that have one."""
+    found = [break_even(pair[delta], pair[whole]) for pair in figures(result).values() if whole in pair]
+    return [rate for rate in found if rate is not None]
 
 
 def _break_even(result: Result) -> list[str]:
@@ -236,7 +245,7 @@ def _break_even(result: Result) -> list[str]:
 PART = Part(
     name="bandwidth",
     title="Bandwidth",
-    sources=(Path(__file__), Path(delta_driver.__file__)),
+    sources=(Path(__file__), Path(delta_driver.__file__), *links.SOURCES),
     steps=steps,
     report=report,
 )

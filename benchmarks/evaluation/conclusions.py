@@ -5,12 +5,14 @@ from __future__ import annotations
 from statistics import geometric_mean, median
 from typing import TYPE_CHECKING
 
-from benchmarks.evaluation import bandwidth, storage
-from benchmarks.evaluation.mounts_driver import LAYERS
+from benchmarks.evaluation import bandwidth, limits, links, storage
+from benchmarks.evaluation.mounts_driver import EROFS, LAYERS, TWO_OVERLAYS
+from benchmarks.evaluation.statements import Outcome
 from benchmarks.evaluation.statistics import ENOUGH, ratio
+from benchmarks.evaluation.suite import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.evaluation.model import Evaluation, Result
 
@@ -34,6 +36,7 @@ def conclusions(evaluation: Evaluation) -> str:
         "storage": _storage,
         "bandwidth": _bandwidth,
         "runtime": _runtime,
+        "limits": _limits,
     }
     found = [
         text for name, each in sentences.items() if name in evaluation.parts for text in each(evaluation.parts[name])
@@ -45,13 +48,17 @@ def _storage(result: Result) -> list[str]:
     sizes = {(row.subject, row.variant): row.samples[0] for row in result.table("host") if row.unit == "B"}
     subjects = list(dict.fromkeys(subject for subject, _ in sizes))
     alone, updated, collected = subjects[-3:]
+    shared = storage.on_one_base(result) or int(alone.split()[0])
+    one_base = "1 image" if shared == 1 else f"{shared} images"
 
     def over(subject: str, way: str, base: str) -> float:
         return sizes[subject, way] / sizes[subject, base]
 
     low, high = REUPNIX
     apart = "containers-storage, no base shared"
-    shares = {f"{alone} on one base": over(alone, storage.OPTIMISED, storage.STORAGE)}
+    shares = {f"{one_base} on one base": over(one_base, storage.OPTIMISED, storage.STORAGE)}
+    if alone != one_base:
+        shares[f"{alone} of several builders"] = over(alone, storage.OPTIMISED, storage.STORAGE)
     shares[updated] = over(updated, storage.OPTIMISED, storage.STORAGE)
     shares[f"{alone} that share no layer"] = over(alone, storage.OPTIMISED, apart)
     listed = ", ".join(f"{percent(share)} for {subject}" for subject, share in shares.items())
@@ -90,12 +97,9 @@ def _storage(result: Result) -> list[str]:
         }
         texts.append(
             f"**Memory.** The programs and libraries of {subject} take {taken[storage.STORAGE]:.0f} MB of the"
-            " page cache from"
-            f" layers that share their base, {taken[apart]:.0f} MB from layers that share none,"
-            f" {taken[storage.NIX_STORE]:.0f} MB"
-            f" from a store as it is and {taken[storage.OPTIMISED]:.0f} MB from an optimised one, in which equal"
-            " files of"
-            " different images are one file."
+            f" page cache from layers, as the images share them, {taken[apart]:.0f} MB from layers that share none,"
+            f" {taken[storage.NIX_STORE]:.0f} MB from a store as it is and {taken[storage.OPTIMISED]:.0f} MB from an"
+            " optimised one, in which equal files of different images are one file."
         )
     return texts
 
@@ -111,12 +115,13 @@ def _bandwidth(result: Result) -> list[str]:
         pairs.setdefault(row.subject, {})[row.variant] = median(row.samples)
     base = geometric_mean([pair[bandwidth.PULL] / pair[bandwidth.OURS] for pair in pairs.values()])
     files = geometric_mean([pair[bandwidth.FILES] / pair[bandwidth.OURS] for pair in pairs.values()])
-    means = bandwidth.links(result)
+    means = bandwidth.ready(result)
     seconds = ", ".join(
         f"{means[rate][bandwidth.OURS]:.1f} s instead of {means[rate][bandwidth.PULL]:.1f} at {rate} Mbit/s"
         for rate in means
     )
-    return [
+    rates = bandwidth.rates_above(result, bandwidth.OURS, bandwidth.COPY)
+    texts = [
         (
             f"**Bandwidth.** A pull of the changed layers fetches {base:.0f} times the bytes of a delta, and a"
             " client that fetches"
@@ -125,6 +130,49 @@ def _bandwidth(result: Result) -> list[str]:
             f" takes {seconds}."
         )
     ]
+    if rates:
+        texts[0] += (
+            f" Above {_range(rates, digits=0)} Mbit/s, by image, `nix copy` of whole paths is faster than"
+            " a delta, whose receiver works more; `--effort fast` has higher rates."
+        )
+    return texts + _installs(result)
+
+
+def _installs(result: Result) -> list[str]:
+    """Say by how much first installs differ from a pull, and whether links take the time that is computed."""
+    found = {row.key[1:]: row.samples for row in result.table("install")}
+    subjects = list(dict.fromkeys(subject for subject, _, _ in found))
+    texts = []
+    if subjects:
+        compared = ", ".join(
+            f"{way} {_range([_bytes(found, name, way) for name in subjects])} times the bytes and"
+            f" {_range([_seconds(found, name, way) for name in subjects])} times the seconds"
+            for way in (links.REGISTRY, links.COPY, links.DELTA)
+        )
+        texts.append(
+            f"**First install.** Against `podman pull`, without a limit of the link, {', '.join(subjects)} take by"
+            f" {compared}."
+        )
+    if over := links.computed(result):
+        ratios = [measured / computed for computed, measured in over.values()]
+        texts.append(
+            f"**Computed and measured.** Over links of {min(links.RATES)} to {max(links.RATES)} Mbit/s, installs and"
+            f" updates until a container has run took {_range(ratios)} times what bytes and work add up to."
+        )
+    return texts
+
+
+def _bytes(found: Mapping[tuple[str, str, str], Sequence[float]], name: str, way: str) -> float:
+    return ratio(found[name, way, "B"], found[name, links.PULL, "B"]).value
+
+
+def _seconds(found: Mapping[tuple[str, str, str], Sequence[float]], name: str, way: str) -> float:
+    return ratio(found[name, way, "s"], found[name, links.PULL, "s"]).value
+
+
+def _range(values: Sequence[float], *, digits: int = 2) -> str:
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def measured_by(result: Result) -> list[str]:
@@ -137,11 +185,10 @@ def measured_by(result: Result) -> list[str]:
 
 def _runtime(result: Result) -> list[str]:
     rows = {(row.subject, row.variant): row.samples for row in result.table("work") if row.unit == "s"}
-    ours = "EROFS over the store"
     texts = []
     for subject in measured_by(result):
-        compared = ratio(rows[subject, ours], rows[subject, LAYERS])
-        count = len(rows[subject, ours])
+        compared = ratio(rows[subject, EROFS], rows[subject, LAYERS])
+        count = len(rows[subject, EROFS])
         verdict = "within the spread" if compared.holds(1) else f"{compared.value:.2f} times"
         if count < ENOUGH and not compared.holds(1):
             verdict += f" in {count} samples, too few to tell"
@@ -151,5 +198,48 @@ def _runtime(result: Result) -> list[str]:
             "**Run time.** Real work in an image from the store, with its metadata restored by EROFS, against an"
             " overlay of the"
             f" image's own layers: {'; '.join(texts)}."
+        ),
+        *_operations(result),
+    ]
+
+
+def _operations(result: Result) -> list[str]:
+    """Name the operations that take longer in a writable container of the store, in each way to mount it."""
+    rows = {(row.subject, row.variant): row.samples for row in result.table("operations")}
+    texts = []
+    for way, whose in ((EROFS, "podman"), (TWO_OVERLAYS, "units of systemd and bundles")):
+        slower = []
+        for subject in dict.fromkeys(subject for subject, variant in rows if variant == LAYERS):
+            operation, state, writable = subject.split(", ")
+            if state == "warm" and writable == "writable" and (subject, way) in rows:
+                compared = ratio(rows[subject, way], rows[subject, LAYERS])
+                if compared.low > 1:
+                    slower.append(f"{operation} {compared.value:.2f} times")
+        if slower:
+            texts.append(f"in a container of {whose} that writes, {', '.join(slower)}{_few(rows, way)}")
+    if not texts:
+        return []
+    return [f"**File operations.** With a warm cache these take longer than in the image's layers: {'; '.join(texts)}."]
+
+
+def _few(rows: Mapping[tuple[str, str], Sequence[float]], way: str) -> str:
+    """Return the words that belong to differences that too few samples show."""
+    count = min(len(samples) for (_, variant), samples in rows.items() if variant == way)
+    return "" if count >= ENOUGH else f" in {count} samples, too few to tell"
+
+
+def _limits(result: Result) -> list[str]:
+    """Count the statements, and name what fails."""
+    probes = {(probe.about, probe.says): probe.outcome for probe in limits.PROBES}
+    tried = {row.subject: probes.get((row.subject, row.variant)) for row in result.table("probe")}
+    outcomes = [*tried.values(), *(limit.outcome for limit in LIMITS)]
+    count = {outcome: outcomes.count(outcome) for outcome in Outcome}
+    failing = [about for about, outcome in tried.items() if outcome is Outcome.FAILS]
+    return [
+        (
+            f"**Limits.** Of {len(outcomes)} statements, {count[Outcome.SAME]} say that something works as with an"
+            f" image that the engine stored, {count[Outcome.DIFFERENT]} that it differs, {count[Outcome.FAILS]} that it"
+            f" fails: of podman {'; '.join(failing)}. Tools that read a tree without its metadata see all files"
+            " as root's."
         )
     ]

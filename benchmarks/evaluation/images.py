@@ -1,6 +1,6 @@
-"""Images of a host: services and language runtimes on the base of the sample images, in three versions.
+"""Images of a host: services and language runtimes on the base of the sample images, and those of other builders.
 
-Versions are a release of Debian (`old`), the same with its updates (`new`), and the next release (`major`).
+Versions are a release of Debian (`old`), the same with its updates (`new`), and of some the next release (`major`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.evaluation import other_images
 from tests.host.apt import debootstrap
 from tests.host.cache import cached, key
 from tests.host.images import BASE_PACKAGES, INSIDE, PACKAGE, SLIM, Image, images, images_dir
@@ -17,6 +18,8 @@ from tests.host.machine import Machine
 from tests.host.process import LONG
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.host.images import Pair
 
 RECIPE = Path(__file__).with_name("packages.Containerfile")
@@ -80,17 +83,26 @@ BASES = ("old", "new", "major")
 """The versions, and the tags of their bases."""
 
 
-def host_images() -> dict[str, dict[str, Image]]:
-    """Return all images by version and name, built if they are not in the cache."""
+def host_images(names: Iterable[str]) -> dict[str, dict[str, Image]]:
+    """Return images by version and name, built if they are not in the cache."""
+    chosen = list(names)
     samples = images()
-    found = {version: dict[str, Image]() for version in BASES}
-    for name in PACKAGE:
-        found["old"][name], found["new"][name] = samples[name].old, samples[name].new
     with ThreadPoolExecutor(2) as threads:
-        for name, layout in zip(SERVICES, threads.map(_layout, SERVICES), strict=True):
+        others = [name for name in chosen if name not in PACKAGE]
+        layouts = dict(zip(others, threads.map(_layout, others), strict=True))
+    found = {version: dict[str, Image]() for version in BASES}
+    for name in chosen:
+        if name in PACKAGE:
+            found["old"][name], found["new"][name] = samples[name].old, samples[name].new
+        else:
             for version in _versions(name):
-                found[version][name] = Image(name=name, tag=version, layout=layout)
+                found[version][name] = Image(name=name, tag=version, layout=layouts[name])
     return found
+
+
+def builder(name: str) -> str:
+    """Return what builds an image, and upon what."""
+    return other_images.BUILDERS.get(name, "buildah, upon one base")
 
 
 def _versions(name: str) -> tuple[str, ...]:
@@ -118,6 +130,8 @@ def _build_bases(folder: Path, nginx: Pair) -> None:
 
 def _layout(name: str) -> Path:
     """Return the layout of an image in all of its versions."""
+    if name in other_images.BUILDERS:
+        return other_images.layout(name)
     bases = _bases()
     parts = json.dumps([name, SERVICES[name], _versions(name), bases.parent.name])
     return cached(f"images/host-{key(RECIPE, parts)}", lambda folder: _build(folder, name, bases)) / name

@@ -22,7 +22,9 @@ from pathlib import Path
 
 from benchmarks.evaluation.mounts_driver import EMPTY, lowerdirs, mount, unmount
 
-FOLDERS = ("usr/bin", "usr/sbin", "usr/lib", "usr/libexec")
+FOLDERS = ("usr/bin", "usr/sbin", "usr/lib", "usr/libexec", "bin", "sbin", "lib")
+"""Folders of programs and libraries; those of them that are links to others are left out."""
+
 ELF = b"\x7fELF"
 WORK = Path("/run/evaluation/memory")
 
@@ -34,7 +36,7 @@ def main() -> None:
     with ExitStack() as cleanup:
         for number, given in enumerate(json.load(sys.stdin)):
             root = mounted(kind, number, given, cleanup)
-            maps += [made for folder in FOLDERS for made in programs(root / folder)]
+            maps += [made for folder in folders_of(root) for made in programs(folder)]
         now = mapped()
         for made in maps:
             made.close()
@@ -55,6 +57,10 @@ def mounted(kind: str, number: int, given: list[str], cleanup: ExitStack) -> Pat
     mount("-t", "overlay", "overlay", "-o", ",".join(["ro", *options]), target)
     cleanup.callback(unmount, target)
     return target
+
+
+def folders_of(root: Path) -> list[Path]:
+    return [root / folder for folder in FOLDERS if (root / folder).is_dir() and not (root / folder).is_symlink()]
 
 
 def programs(folder: Path) -> list[mmap.mmap]:

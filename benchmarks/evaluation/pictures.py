@@ -58,13 +58,19 @@ def draw_storage(result: Result) -> str:
 
 
 def _name_lines(axes: object, ends: list[tuple[float, str, str]], last: int) -> None:
-    """Write the name of each line at its end, far enough from the next."""
+    """Write the name of each line beside its end, far enough from the next, and a thin line to it."""
     highest = max(value for value, _, _ in ends)
     place = -1.0
     for value, name, colour in sorted(ends):
         place = max(value, place + highest * 0.062)
         axes.annotate(  # type: ignore[attr-defined]  # matplotlib has no types here
-            name, (last, value), xytext=(last * 1.03, place), color=colour, va="center", annotation_clip=False
+            name,
+            (last, value),
+            xytext=(last * 1.06, place),
+            color=colour,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "relpos": (0, 0.5), "shrinkB": 0},
         )
 
 

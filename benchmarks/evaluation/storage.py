@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.evaluation import memory_driver
-from benchmarks.evaluation.images import MAJOR, host_images
+from benchmarks.bench_delta import layers
+from benchmarks.evaluation import memory_driver, other_images
+from benchmarks.evaluation.images import MAJOR, builder, host_images
 from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.parts import Part, Step
-from benchmarks.evaluation.tables import COUNT, MEGABYTES, commands, table
+from benchmarks.evaluation.tables import COUNT, MEGABYTES, commands, line, table
 from benchmarks.filesystem import mount_new, used
 
 if TYPE_CHECKING:
@@ -102,11 +103,16 @@ FOLDERS = {
 FILES = {"EROFS, lz4hc": "lz4hc", "EROFS, zstd": "zstd"}
 """Ways that keep a file for each image, which shares nothing with others, and their compression."""
 
-NAMES = (
+ON_ONE_BASE = (
     *("apache", "haproxy", "lighttpd", "memcached", "mosquitto", "nginx"),
     *("node", "php", "python", "redis", "ruby"),
 )
-"""The images of the host; the larger ones would fill the disk of a small machine."""
+"""The first images of the host, which share a base; larger ones would fill the disk of a small machine."""
+
+NAMES = (*ON_ONE_BASE, *sorted(other_images.BUILDERS))
+"""The images of the host, in the order in which they are added."""
+
+QUICK_NAMES = ("nginx", "redis", "python")
 
 ACROSS = tuple(name for name in MAJOR if name in NAMES)
 """Those that also exist on the next release."""
@@ -254,6 +260,16 @@ class Stores:
         return used(self.machine, f"/mnt/{FOLDERS[way]}")
 
 
+def list_images(lab: Lab) -> Iterator[Row]:
+    """Yield the number and the bytes of each image's layers, before its update and after."""
+    old, new = (_chosen(lab, version) for version in ("old", "new"))
+    for name in old:
+        both = [layers(image) for image in (old[name], new[name])]
+        row = Row(table="images", subject=name, variant=builder(name), unit="B", command="skopeo inspect IMAGE")
+        yield replace(row, samples=tuple(sum(each.values()) for each in both))
+        yield replace(row, unit="layers", samples=tuple(len(each) for each in both))
+
+
 def measure_host(lab: Lab) -> Iterator[Row]:
     """Add all images, then their updates, then remove the former."""
     stores = Stores(lab.machine, QUICK if lab.quick else tuple(WAYS))
@@ -276,7 +292,7 @@ def measure_host(lab: Lab) -> Iterator[Row]:
 def measure_releases(lab: Lab) -> Iterator[Row]:
     """Add images of one release of Debian, and the same of the next."""
     stores = Stores(lab.machine, QUICK if lab.quick else tuple(WAYS))
-    found = host_images()
+    found = host_images(ACROSS)
     for name in ACROSS:
         stores.add(found["new"][name], f"{name}-1")
     yield from stores.rows("releases", f"{_images(len(ACROSS))} of one release")
@@ -287,8 +303,7 @@ def measure_releases(lab: Lab) -> Iterator[Row]:
 
 def _chosen(lab: Lab, version: str) -> dict[str, Image]:
     """Return the images of a version; for a quick run, few."""
-    found = host_images()[version]
-    return {name: found[name] for name in (("nginx", "redis", "python") if lab.quick else NAMES)}
+    return host_images(QUICK_NAMES if lab.quick else NAMES)[version]
 
 
 def _images(count: int) -> str:
@@ -297,26 +312,47 @@ def _images(count: int) -> str:
 
 def steps(quick: bool) -> list[Step]:  # noqa: FBT001  # as all parts have it
     """Return the steps; a quick run has only one host."""
-    host = Step(name="host", measure=measure_host)
-    return [host] if quick else [host, Step(name="releases", measure=measure_releases)]
+    found = [Step(name="images", measure=list_images), Step(name="host", measure=measure_host)]
+    return found if quick else [*found, Step(name="releases", measure=measure_releases)]
+
+
+def on_one_base(result: Result) -> int:
+    """Return the number of the host's first images, which share a base."""
+    builders = [row.variant for row in result.table("images") if row.unit == "B"]
+    return next((number for number, each in enumerate(builders) if each != builders[0]), len(builders))
+
+
+def _list(result: Result) -> list[str]:
+    """Return the table of the images."""
+    rows = {(row.subject, row.unit): row for row in result.table("images")}
+    if not rows:
+        return []
+    lines = [line(["image", "built by", "layers", "MB", "MB, updated"]), line(["---"] * 5)]
+    for name in dict.fromkeys(subject for subject, _ in rows):
+        size, count = rows[name, "B"], rows[name, "layers"]
+        sizes = [f"{sample / 1e6:.1f}" for sample in size.samples]
+        lines.append(line([name, size.variant, f"{count.samples[0]:.0f}", *sizes]))
+    (first, *_) = rows.values()
+    return [*lines, "", commands([replace(first, variant="each image")], "`storage`, table `images`")]
 
 
 def report(result: Result) -> str:
     """Return the section."""
     rows = result.table("host")
     counts = [row.subject for row in rows if row.variant == STORAGE and row.unit == "B"]
-    shown = [subject for subject in counts if subject.split()[0] in {"1", "4", "8"} or subject == counts[-3]]
-    shown += counts[-2:]
+    shared = on_one_base(result)
+    numbers = {"1", "4", "8" if shared < 5 else str(shared), counts[-3].split()[0]}
+    shown = [subject for subject in counts[:-2] if subject.split()[0] in numbers] + counts[-2:]
     chosen = [row for row in rows if row.subject in shown]
+    apart = f"; the first {shared} share a base image, the others do not" if shared else " on one base image"
     lines = [
         (
-            f"Images of one Debian release, added one by one to new ext4 file systems: {counts[-3]} of services"
-            " and language"
-            " runtimes, built from packages on one base image. Their updates have the base with its updates. `df`"
-            " counts the"
-            " space, with all metadata."
+            f"Images of one Debian release, added one by one to new ext4 file systems: {counts[-3]} of services,"
+            f" tools and language runtimes{apart}. Their updates have all packages with their updates. `df` counts"
+            " the space, with all metadata."
         ),
         "",
+        *_list(result),
         table([row for row in chosen if row.unit == "B"], MEGABYTES, base=STORAGE),
         commands(chosen, "`storage`, table `host`"),
         "Inodes:",

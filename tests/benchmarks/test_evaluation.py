@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from benchmarks.evaluation.__main__ import main
 from benchmarks.evaluation.bandwidth import NAMES as UPDATES
 from benchmarks.evaluation.bandwidth import break_even, time_to_ready
-from benchmarks.evaluation.limits import LIMITS, PROBES
+from benchmarks.evaluation.images import builder
+from benchmarks.evaluation.limits import PROBES
 from benchmarks.evaluation.model import Evaluation, Result, Row, read, read_rows, render, render_rows
 from benchmarks.evaluation.page import PARTS, render_page
 from benchmarks.evaluation.parts import Lab, Step
 from benchmarks.evaluation.run import compared, kept
 from benchmarks.evaluation.storage import NAMES
+from benchmarks.evaluation.suite import LIMITS
 from benchmarks.evaluation.tables import Shown, commands, table
 from tests.support.pages import ROOT
 
@@ -174,7 +176,7 @@ def test_each_limit_has_its_test(limit: object) -> None:
 
 
 def test_there_are_many_limits_and_each_is_said_once() -> None:
-    said = Counter((each.about, each.says) for each in (*LIMITS, *PROBES))
+    said = Counter([(each.about, each.says) for each in LIMITS] + [(each.about, each.says) for each in PROBES])
     assert len(said) >= 40
     assert set(said.values()) == {1}
 
@@ -213,9 +215,16 @@ def test_every_statement_of_the_page_was_true(measured: Evaluation) -> None:
 
 
 def test_the_host_has_all_images_before_and_after_their_updates(measured: Evaluation) -> None:
-    hosts = {found.subject for found in measured.parts["storage"].table("host")}
-    assert f"{len(NAMES)} images and their updates" in hosts
-    assert 2 * len(NAMES) >= 20
+    hosts = list(dict.fromkeys(found.subject for found in measured.parts["storage"].table("host")))
+    *alone, updated, collected = hosts
+    assert alone == ["1 image", *(f"{number} images" for number in range(2, len(alone) + 1))]
+    assert updated == f"{alone[-1]} and their updates"
+    assert collected == "the updates, after garbage collection"
+
+
+def test_a_host_has_enough_images_of_several_builders() -> None:
+    assert len(set(NAMES)) == len(NAMES) >= 20
+    assert len({builder(name) for name in NAMES}) >= 3
 
 
 def test_enough_updates_are_sent() -> None:

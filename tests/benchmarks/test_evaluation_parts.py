@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from benchmarks.evaluation import bandwidth, limits, storage
+from benchmarks.evaluation import bandwidth, limits, links, storage
 from benchmarks.evaluation.conclusions import conclusions
 from benchmarks.evaluation.model import Evaluation, Result, Row
-from benchmarks.evaluation.mounts_driver import LAYERS, READ_ONLY, TITLES, WRITABLE
+from benchmarks.evaluation.mounts_driver import EROFS, LAYERS, READ_ONLY, TITLES, TWO_OVERLAYS, WRITABLE
 from benchmarks.evaluation.page import render_page
+from benchmarks.evaluation.statements import Outcome
 
 MACHINE = {"processors": "2 x fast", "memory": "8 GB", "kernel": "6.18"}
-EROFS = "EROFS over the store"
 
 
 def made(*rows: tuple[str, str, str, str, tuple[float, ...]]) -> Result:
@@ -52,6 +54,24 @@ def sent() -> Result:
     rows.append(("update", "nginx", bandwidth.FILES, "B", (10e6,)))
     rows += [("receive, processor", "nginx", method, "s", (seconds,)) for method, (_, seconds) in methods.items()]
     return made(*rows)
+
+
+def installed() -> list[tuple[str, str, str, str, tuple[float, ...]]]:
+    """Rows of first installs, and of one image over a link of 100 Mbit/s without a limit and with it."""
+    costs = {
+        links.PULL: (50e6, 2.0, 6.5),
+        links.REGISTRY: (50e6, 3.0, 0),
+        links.COPY: (40e6, 1.0, 4.2),
+        links.DELTA: (20e6, 1.5, 3.1),
+    }
+    rows = []
+    for way, (size, seconds, limited) in costs.items():
+        rows += [("install", "nginx", way, "B", (size,)), ("install", "nginx", way, "s", (seconds, seconds))]
+        rows.append(("install", "nginx", way, "processor s", (seconds / 2, seconds / 2)))
+        if limited:
+            rows += [("links", "first install", way, "B", (size,)), ("links", "first install", way, "s", (seconds,))]
+            rows.append(("links", "first install, 100 Mbit/s", way, "s", (limited,)))
+    return rows
 
 
 def ran() -> Result:
@@ -115,6 +135,61 @@ def test_few_samples_establish_no_difference() -> None:
     rows = [("work", f"{TITLES['gcc']}, warm", variant, "s", (s, s, s)) for variant, s in ((LAYERS, 1.0), (EROFS, 2.0))]
     text = conclusions(Evaluation(parts={"runtime": made(*rows)}))
     assert "2.00 times in 3 samples, too few to tell" in text
+
+
+def test_what_was_computed_stands_beside_what_was_measured() -> None:
+    result = made(*installed())
+    lines = links.report(result)
+    # 50 MB take 4 s, and then two more
+    assert links.computed(result)["first install, 100 Mbit/s", links.PULL] == (6.0, 6.5)
+    assert "| first install, 100 Mbit/s | 6.00 | 6.50 | 4.20 | 4.20 | 3.10 | 3.10 |" in lines
+
+
+def test_first_installs_are_compared_with_a_pull() -> None:
+    text = conclusions(Evaluation(parts={"bandwidth": replace(sent(), rows=sent().rows + made(*installed()).rows)}))
+    assert "nix copy, zstd 0.80 times the bytes and 0.50 times the seconds" in text
+    assert "nixoci delta 0.40 times the bytes and 0.75 times the seconds" in text
+    assert "took 1.00 to 1.08 times what bytes and work add up to" in text
+
+
+def test_a_part_without_first_installs_says_nothing_of_them() -> None:
+    assert links.report(sent()) == []
+    assert "First install" not in conclusions(Evaluation(parts={"bandwidth": sent()}))
+
+
+def test_the_rate_above_which_copies_are_faster_is_said() -> None:
+    text = conclusions(Evaluation(parts={"bandwidth": sent()}))
+    assert "Above 159 Mbit/s, by image, `nix copy` of whole paths is faster" in text
+
+
+def test_a_host_names_its_images_and_their_builders() -> None:
+    listed = [
+        ("images", name, how, unit, samples)
+        for name, how in (("nginx", "buildah, upon one base"), ("caddy", "mmdebstrap, without a base"))
+        for unit, samples in (("B", (77e6, 78e6)), ("layers", (3.0, 3.0)))
+    ]
+    result = stored()
+    result = replace(result, rows=made(*listed).rows + result.rows)
+    assert storage.on_one_base(result) == 1
+    assert "| caddy | mmdebstrap, without a base | 3 | 77.0 | 78.0 |" in storage.report(result).splitlines()
+    text = conclusions(Evaluation(parts={"storage": result}))
+    assert "10 % less for 1 image on one base, 25 % less for 11 images of several builders" in text
+
+
+def test_operations_that_take_longer_are_said() -> None:
+    rows = [
+        ("operations", "open, warm, writable", variant, "s", tuple(seconds * factor for factor in (1, 1.01, 1.02) * 2))
+        for variant, seconds in ((LAYERS, 2.0), (EROFS, 2.0), (TWO_OVERLAYS, 3.0))
+    ]
+    text = conclusions(Evaluation(parts={"runtime": made(*rows)}))
+    assert "in a container of units of systemd and bundles that writes, open 1.50 times" in text
+    assert "in a container of podman" not in text
+
+
+def test_statements_are_counted_by_what_they_say() -> None:
+    failing = next(probe for probe in limits.PROBES if probe.outcome is Outcome.FAILS)
+    text = conclusions(Evaluation(parts={"limits": made(("probe", failing.about, failing.says, "true", (1.0,)))}))
+    assert f"fails: of podman {failing.about}." in text
 
 
 @pytest.mark.parametrize("true", [True, False])
