@@ -41,7 +41,7 @@ NAMES = (
     *("php", "postgres", "python", "redis", "ruby", "squid"),
 )
 QUICK_NAMES = ("nginx",)
-ROUNDS = 3
+ROUNDS = 2
 PEERS = Path(__file__).parents[1] / "deltas.json"
 """The figures of bench_delta.py."""
 

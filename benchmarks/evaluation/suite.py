@@ -309,4 +309,46 @@ LIMITS = (
         outcome=Outcome.SAME,
         test="tests/host/test_peers.py::test_quadlet_nix_runs_them",
     ),
+    Limit(
+        about="kernels before 6.12, for users before 6.18",
+        says="do not mount the images' metadata; `doctor` names them, as it does old versions of podman and Nix",
+        outcome=Outcome.FAILS,
+        test="tests/doctor/test_examine.py::test_a_broken_machine",
+    ),
+    Limit(
+        about="old kernels, podman 4",
+        says="are enough for a store without EROFS files",
+        outcome=Outcome.DIFFERENT,
+        test="tests/doctor/test_examine.py::test_an_old_podman_and_kernel_are_enough_for_a_store_without_erofs_files",
+    ),
+    Limit(
+        about="sparse files, as GNU tar writes them in each of its formats",
+        says="are read with the right zeros",
+        outcome=Outcome.SAME,
+        test="tests/tree/test_sparse.py::test_what_gnu_tar_writes_is_read_with_the_right_zeros",
+    ),
+    Limit(
+        about="devices and fifos of an image",
+        says="are not in the tree of the store, only in its metadata",
+        outcome=Outcome.DIFFERENT,
+        test="tests/tree/test_write.py::test_devices_and_fifos_and_their_hardlinks_are_left_out",
+    ),
+    Limit(
+        about="more hard links to a file than a file system allows",
+        says="become copies",
+        outcome=Outcome.DIFFERENT,
+        test="tests/tree/test_write.py::test_a_file_with_more_names_than_the_file_system_allows_is_copied",
+    ),
+    Limit(
+        about="rootless podman, suid programs and capabilities",
+        says="take effect",
+        outcome=Outcome.SAME,
+        test=f"{_ROOTLESS}test_suid_programs_and_file_capabilities_work",
+    ),
+    Limit(
+        about="rootless podman, a user namespace of a container's own",
+        says="has the owners of the image",
+        outcome=Outcome.SAME,
+        test=f"{_ROOTLESS}test_a_user_namespace_of_a_containers_own",
+    ),
 )
