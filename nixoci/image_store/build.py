@@ -11,8 +11,11 @@ OUT/overlay/LAYER/link, OUT/overlay/l/LINK, .../empty/
 For rootless users, instead of the EROFS file:
 OUT/overlay/LAYER/metadata.tar.gz                     the same metadata, for OUT/mount-program
 
-A self-contained store has the tree itself at OUT/overlay/LAYER/diff, and no absolute path. It can be copied to a
-machine without a Nix store.
+A self-contained store has no absolute path, and can be copied to a machine without a Nix store:
+
+OUT/overlay/LAYER/diff/NAME                           the contents of the tree's files, by the names in the EROFS file
+
+Without EROFS files it has the tree itself at OUT/overlay/LAYER/diff.
 
 An image's id is the sha256 of its rewritten config, and a layer's id the diff id of its tree. Neither depends on store
 paths, so containers of one image store start from the next one too, and equal layers are stored once.
@@ -31,11 +34,12 @@ from nixoci.image_store.names import big_data_file, link_id, listed_name, manife
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
 from nixoci.image_store.rewrite import rewrite
 from nixoci.image_store.rootless import METADATA, MOUNT_PROGRAM, mount_program, write_metadata
-from nixoci.image_store.tar_split import contents_size, write_tar_split
+from nixoci.image_store.tar_split import FAST, SMALLEST, contents_size, write_tar_split
 from nixoci.oci.digest import Digest
 from nixoci.output import new_directory
 from nixoci.process import run
 from nixoci.progress import byte_progress
+from nixoci.tree.dump import write_dump
 from nixoci.tree.model import Inode, walk
 
 _FILE_MODE = 0o444
@@ -90,7 +94,7 @@ def build_image_store(
             of the Nix store.
         rootless: Build the store for rootless users, who may not mount EROFS files: with a mount program, which
             their storage.conf has to name as `mount_program`, and the files that it needs.
-        self_contained: Copy the trees into the store instead of referring to the image paths. Equal files of all images
+        self_contained: Copy the files into the store instead of referring to the image paths. Equal ones of all images
             are one file there, and nothing in the store depends on its place.
 
     Raises:
@@ -101,7 +105,7 @@ def build_image_store(
     """
     program = None if rootless or mkcomposefs is None else os.fspath(mkcomposefs)
     with new_directory(Path(out)) as made:
-        writer = _Writer(made, program, rootless=rootless, copies=TreeCopies() if self_contained else None)
+        writer = _Writer(made, program, rootless=rootless, self_contained=self_contained)
         for image in images:
             writer.add(image)
         stored = writer.finish()
@@ -131,18 +135,19 @@ class _Image:
 class _Writer:
     """Writes an image store to a directory, one image at a time."""
 
-    def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool, copies: TreeCopies | None) -> None:
+    def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool, self_contained: bool) -> None:
         self._root = root
         self._images = root / "overlay-images"
         self._layers = root / "overlay-layers"
         self._overlay = root / "overlay"
         self._mkcomposefs = mkcomposefs
         self._rootless = rootless
-        self._copies = copies
         self._image_records: dict[str, _Image] = {}
         self._layer_records: dict[str, LayerRecord] = {}
         self._names: dict[str, tuple[str, Path]] = {}
         make_directories(root)
+        self._copies = TreeCopies() if self_contained else None
+        self._level = SMALLEST if self_contained else FAST
 
     def add(self, image: ImagePath) -> None:
         """Add an image path: its name, and its layer and its image unless they are there already."""
@@ -180,7 +185,7 @@ class _Writer:
             partial.open("xb") as file,
             byte_progress(f"hashing {image.document.name}", contents_size(root)) as advance,
         ):
-            content = write_tar_split(root, image.rootfs, file, advance=advance)
+            content = write_tar_split(root, image.rootfs, file, level=self._level, advance=advance)
         partial.chmod(_FILE_MODE)
         identifier = content.diff_id.hex
         known = self._layer_records.get(identifier)
@@ -205,11 +210,15 @@ class _Writer:
         directory = self._overlay / layer
         _make_directory(directory)
         _make_directory(directory / "empty")
+        metadata = image.metadata
         if self._copies is None:
             (directory / "diff").symlink_to(image.rootfs)
         else:
-            with byte_progress(f"copying {image.document.name}", sum(inode.size for _, inode in walk(root))) as advance:
-                self._copies.copy(image.rootfs, directory / "diff", advance=advance)
+            names = self._copy(self._copies, image, root, directory / "diff")
+            if self._mkcomposefs is not None:
+                metadata = directory / "metadata.dump"
+                with metadata.open("xb") as file:
+                    file.writelines(write_dump(root, payloads=names))
         link = link_id(layer)
         _write(directory / "link", link.encode("ascii"))
         (self._overlay / "l" / link).symlink_to(f"../{layer}/diff")
@@ -217,14 +226,24 @@ class _Writer:
             _make_directory(directory / "composefs-data")
             blob = directory / "composefs-data" / "composefs.blob"
             try:
-                run([self._mkcomposefs, "--from-file", image.metadata, blob], package="composefs")
+                run([self._mkcomposefs, "--from-file", metadata, blob], package="composefs")
             except ProcessError as error:
                 raise ProcessError(f"image {image.document.name}: {error}", stderr=error.stderr) from error
             blob.chmod(_FILE_MODE)
+            if metadata != image.metadata:
+                metadata.unlink()
         if self._rootless:
             with (directory / METADATA).open("xb") as file:
                 write_metadata(root, file)
             (directory / METADATA).chmod(_FILE_MODE)
+
+    def _copy(self, copies: TreeCopies, image: ImagePath, root: Inode, target: Path) -> dict[bytes, bytes]:
+        """Copy a tree, or its contents if an EROFS file will name them; return their names."""
+        with byte_progress(f"copying {image.document.name}", sum(inode.size for _, inode in walk(root))) as advance:
+            if self._mkcomposefs is not None:
+                return copies.copy_contents(image.rootfs, target, advance=advance)
+            copies.copy(image.rootfs, target, advance=advance)
+            return {}
 
     def _add_name(self, name: str, identifier: str, path: Path) -> None:
         other = self._names.setdefault(name, (identifier, path))

@@ -89,10 +89,11 @@ class StoreImage:
         return self.place / name if self.place is not None else (self.store / name).resolve()
 
     @property
-    def rootfs(self) -> Path:
-        """The tree: that of an image path, or the store's own."""
+    def rootfs(self) -> Path | None:
+        """The tree of an image path that the store refers to; None in a self-contained store."""
         diff = self.folder / "diff"
-        return diff.readlink() if diff.is_symlink() else diff
+        target = diff.readlink() if diff.is_symlink() else None
+        return target if target is not None and target.is_absolute() else None
 
     @property
     def erofs(self) -> Path | None:
@@ -133,11 +134,8 @@ def read_image_store(store: Path, *, place: Path | None = None) -> list[StoreIma
                 " store again, from stores that stay"
             )
     found = [StoreImage(store=store, record=image, layer=layers[image.layer], place=place) for image in images]
-    for each in found if place is not None else ():
-        if each.rootfs.parent != each.folder:
-            raise StoreError(
-                f"{store}: refers to files outside of it; build it with --self-contained for another machine"
-            )
+    if place is not None and any(each.rootfs is not None for each in found):
+        raise StoreError(f"{store}: refers to files outside of it; build it with --self-contained for another machine")
     return found
 
 

@@ -35,8 +35,7 @@ def join_image_stores(
         DocumentError: A store's list is damaged.
     """
     found = [image for store in stores for image in read_image_store(Path(store).absolute())]
-    for image in found:
-        _check_kind(image, rootless=rootless)
+    paths = {image.record.id: _image_path(image, rootless=rootless) for image in reversed(found)}
     images: dict[str, list[StoreImage]] = {}
     layers: dict[str, StoreImage] = {}
     for image in found:
@@ -51,17 +50,17 @@ def join_image_stores(
             _link_layer(made, layer, image)
         for identifier, same in images.items():
             _link_image(made, identifier, same)
-    return [
-        StoredImage.of(record, same[0].rootfs.parent) for record, same in zip(records, images.values(), strict=True)
-    ]
+    return [StoredImage.of(record, paths[record.id]) for record in records]
 
 
-def _check_kind(image: StoreImage, *, rootless: bool) -> None:
-    if not (image.folder / "diff").is_symlink():
+def _image_path(image: StoreImage, *, rootless: bool) -> Path:
+    """Return the image path that an image runs from; the store must be of the kind to make."""
+    if image.rootfs is None:
         raise StoreError(f"{image.store}: has the trees themselves, and is whole as it is; join stores of image paths")
     if (image.folder / METADATA).exists() is not rootless:
         kind, way = ("rootless users", "with") if not rootless else ("root", "without")
         raise StoreError(f"{image.store}: an image store for {kind}; join it {way} --rootless")
+    return image.rootfs.parent
 
 
 def _merge(same: Sequence[StoreImage]) -> ImageRecord:

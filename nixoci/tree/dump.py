@@ -8,7 +8,7 @@ its mode, and the file's first name as its payload.
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from nixoci.errors import StoreError
 from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR
@@ -47,12 +47,21 @@ _ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|([\\nrt]))")
 _UNESCAPES = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
-def write_dump(root: Inode) -> Iterator[bytes]:
-    """Yield the lines of a tree's dump, each with its newline, parents before children."""
+def write_dump(root: Inode, *, payloads: Mapping[bytes, bytes] | None = None) -> Iterator[bytes]:
+    """Yield the lines of a tree's dump, each with its newline, parents before children.
+
+    Args:
+        root: The tree.
+        payloads: The paths at which the files with content are, by their paths in the tree; by default, these.
+
+    Raises:
+        KeyError: A file with content has no payload.
+    """
     for path, inode, first, links in walk_names(root):
         if inode.is_directory:
             links = 2 + sum(child.is_directory for child in inode.children.values())  # noqa: PLW2901
-        yield _line(path, inode, links, None if first == path else first)
+        content = path if payloads is None or not inode.size or first != path else payloads[path]
+        yield _line(path, inode, links, content, None if first == path else first)
 
 
 def read_dump(lines: Iterable[bytes], *, what: str = "metadata dump") -> Inode:
@@ -147,13 +156,13 @@ def _escape_in_xattr(text: bytes) -> bytes:
     return _SPECIAL_IN_XATTR.sub(_replace, text)
 
 
-def _line(path: bytes, inode: Inode, links: int, canonical: bytes | None) -> bytes:
+def _line(path: bytes, inode: Inode, links: int, content: bytes, canonical: bytes | None) -> bytes:
     if canonical is not None:
         payload = escape(b"/" + canonical)
     elif inode.kind is Kind.SYMLINK:
         payload = escape(inode.target)
     elif inode.kind is Kind.REGULAR and inode.size:
-        payload = escape(path)
+        payload = escape(content)
     else:
         payload = _NONE
     seconds, nanoseconds = divmod(inode.mtime, NANOSECONDS)

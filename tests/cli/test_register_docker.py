@@ -81,7 +81,9 @@ def test_a_machine_that_is_built_has_the_paths_of_its_own(
     root, layer = tmp_path / "root", store.image("a").layer.id
     (root / "usr/lib").mkdir(parents=True)
     erofs = executable(tmp_path / "mkcomposefs", MKCOMPOSEFS)
-    build = ("image-store", str(root / "usr/lib/nixoci"), str(store.image("a").rootfs.parent), f"--mkcomposefs={erofs}")
+    tree = store.image("a").rootfs
+    assert tree is not None
+    build = ("image-store", str(root / "usr/lib/nixoci"), str(tree.parent), f"--mkcomposefs={erofs}")
     assert nixoci(*build, "--self-contained").code == 0
     done = nixoci("register", "docker", "/usr/lib/nixoci", "--root", "root", "--json")
     assert (done.code, done.json["unmounted"]) == (0, [])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,7 @@ from nixoci.image_store.join import join_image_stores
 from nixoci.image_store.names import big_data_file
 from nixoci.oci.digest import Digest
 from tests.image_store.trees import image_path, small_tree
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.units.samples import MKCOMPOSEFS, executable
 
 
 def test_an_image_store_is_asked_by_the_registrys_manifest(tmp_path: Path) -> None:
@@ -83,11 +81,13 @@ def test_an_image_has_its_files(tmp_path: Path) -> None:
     assert found.erofs == erofs
 
 
-def test_a_self_contained_store_has_the_trees_themselves(tmp_path: Path) -> None:
-    image, store = image_path(tmp_path / "image", small_tree()), tmp_path / "store"
-    (stored,) = build_image_store(store, [image], mkcomposefs=None, self_contained=True)
-    (found,) = read_image_store(store)
-    assert found.rootfs == store / "overlay" / stored.layer / "diff"
+def test_a_self_contained_store_refers_to_no_tree_and_may_be_elsewhere(tmp_path: Path) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    program = executable(tmp_path / "mkcomposefs", MKCOMPOSEFS)
+    for name, mkcomposefs in (("trees", None), ("objects", program)):
+        build_image_store(tmp_path / name, [image], mkcomposefs=mkcomposefs, self_contained=True)
+        (found,) = read_image_store(tmp_path / name, place=Path("/usr/lib/nixoci"))
+        assert found.rootfs is None
 
 
 def test_other_directories_are_no_image_stores(tmp_path: Path) -> None:

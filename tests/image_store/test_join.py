@@ -54,6 +54,7 @@ def test_a_joined_store_is_the_store_of_all_images(tmp_path: Path, *, rootless: 
     assert {name for name in ours if ours[name] != theirs[name]} == set()
     for image in read_image_store(tmp_path / "joined"):
         link = (image.folder / "link").read_text("ascii")
+        assert image.rootfs is not None
         assert (tmp_path / "joined/overlay/l" / link / "bin/su").read_bytes() == (image.rootfs / "bin/su").read_bytes()
         assert image.entry in stores
 
