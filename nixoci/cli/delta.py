@@ -247,7 +247,11 @@ def _new_image_path(target: PrefetchTarget, store_name: str) -> ImagePath:
 def _older(target: PrefetchTarget, image: Image, store_name: str, bases: tuple[Path, ...]) -> list[ImagePath]:
     """Return the image paths that are named, or those of other versions of the image in the store."""
     if bases:
-        return [ImagePath.open(base.resolve()) for base in bases]
+        named = [ImagePath.open(base.resolve()) for base in bases]
+        for path in named:
+            if path.document.manifest.digest == image.manifest.descriptor.digest:
+                raise DeltaError(f"{path.path}: this is the image {target.name} of the lock itself; name an older one")
+        return named
     older = [
         path
         for path in image_paths_like(store_name)
@@ -318,7 +322,8 @@ def _show_pushed(rows: list[DeltaRow], *, dry_run: bool, as_json: bool) -> None:
     verb = "would push" if dry_run else "pushed"
     for row in rows:
         if row.digest is None:
-            click.echo(f"{row.name}: {row.platform}: no delta from {row.base_path}: it has {decimal(row.size)}")
+            reason = f"it has {decimal(row.size)}, which saves less than a tenth of the layers"
+            click.echo(f"{row.name}: {row.platform}: no delta from {row.base_path}: {reason}")
         else:
             click.echo(f"{row.name}: {row.platform}: {verb} a delta of {decimal(row.size)} from {row.base_path}")
 

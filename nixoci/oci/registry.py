@@ -29,6 +29,7 @@ _SPARE = 64 << 20
 _MOST = (1 << 63) - 1
 """Bytes of the largest file of all."""
 _FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"')
+_NO_SPACE = "no space left on device"
 _UNKNOWN = re.compile(
     r"manifest unknown|name unknown|(?:manifest|repository) not found|StatusCode: 404|tag .* not found"
 )
@@ -241,6 +242,7 @@ def _skopeo(reference: Reference, arguments: list[str], *, largest_file: int | N
         if match is None:
             raise
         said = re.sub(r"\\(.)", r"\1", match[1])
-        raise ImageError(
-            f"{reference}: skopeo says: {said}; check the name, or log in with `skopeo login {reference.domain}`"
-        ) from error
+        way_out = f"check the name, or log in with `skopeo login {reference.domain}`"
+        if _NO_SPACE in said:
+            way_out = "free some space, or set TMPDIR to another directory"
+        raise ImageError(f"{reference}: skopeo says: {said}; {way_out}") from error

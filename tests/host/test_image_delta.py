@@ -175,6 +175,13 @@ def test_a_registry_that_removes_deltas_still_serves_its_images(updated: tuple[D
     web.machine.run(["nix-store", "--verify-path", new])
 
 
+def test_no_delta_starts_from_the_image_itself(updated: tuple[Deployment, str, str]) -> None:
+    web, _, new = updated
+    done = web.machine.run(["nixoci", "delta", "push", "web", "--from", new], cwd=web.folder, check=False)
+    said = f"error: {new}: this is the image web of the lock itself; name an older one\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_a_dry_run_pushes_and_pulls_nothing(updated: tuple[Deployment, str, str]) -> None:
     web, _, new = updated
     web.registry.clear()

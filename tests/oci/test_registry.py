@@ -85,6 +85,16 @@ def test_what_the_registry_says_is_one_line(tmp_path: Path, monkeypatch: pytest.
     )
 
 
+def test_a_full_disk_has_another_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "writing blob: write /tmp/x: no space left on device"
+    install_program(monkeypatch, tmp_path, "skopeo", f"#!/bin/sh\necho 'level=fatal msg=\"{said}\"' >&2; exit 1\n")
+    with pytest.raises(ImageError) as caught:
+        open_registry()
+    assert str(caught.value) == (
+        f"{NAME}:1.0: skopeo says: {said}; free some space, or set TMPDIR to another directory"
+    )
+
+
 def test_a_manifest_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = write_layout(tmp_path / "layout", [])
     blob_path(tmp_path / "layout", digest).write_bytes(b'{"layers": []}')
