@@ -1,5 +1,17 @@
-"""`python -m nixoci`."""
+"""The command `nixoci`, and `python -m nixoci`."""
 
-from nixoci.cli import main
+import signal
 
-main()
+
+def run() -> None:
+    """Run the command line of this process, and exit."""
+    # until all is imported, Ctrl-C ends the process at once, and not by a traceback
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from nixoci.cli import main  # noqa: PLC0415 - it is what takes the time
+
+    main()
+
+
+if __name__ == "__main__":
+    run()

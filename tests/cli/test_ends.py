@@ -136,6 +136,23 @@ def test_an_interrupt_removes_a_half_extracted_image(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+INTERRUPTED_IMPORT = """
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+runpy.run_module("nixoci", run_name="__main__")
+"""
+
+
+def test_an_interrupt_before_the_command_has_begun_is_no_traceback() -> None:
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def test_an_interrupt_that_is_ignored_stays_ignored(slow: Path) -> None:
     (slow / "bin/mkcomposefs").write_text('#!/bin/sh\ntouch "$STARTED"\nsleep 1\ncp "$2" "$3"\n', encoding="utf-8")
     command = [*NIXOCI, *SLOW["image-store"].split()]

@@ -46,8 +46,8 @@ disable_warnings = no-data-collected, module-not-imported, module-not-measured
 LAUNCHER = """\
 #!/opt/nixoci/bin/python3
 import sys
-from nixoci.cli import main
-sys.exit(main())
+from nixoci.__main__ import run
+sys.exit(run())
 """
 
 
