@@ -6,7 +6,7 @@ if [ -n "$image" ] && ! [ -d "$image" ]; then
     exit 1
 fi
 # RuntimeDirectory= would cost systemd a fork
-"$mkdir" -p -m 0700 "$run" ${work:+"$work"}
+[ -d "${work:-/dev/null}" ] || "$mkdir" -p -m 0700 "$run" ${work:+"$work"}
 if [ -n "$tmpfiles" ]; then "$systemd_tmpfiles" --create "$tmpfiles"; fi
 if [ -n "$fstab" ]; then
     "$mount" --all --fstab "$fstab" || {

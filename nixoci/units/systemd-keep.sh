@@ -19,12 +19,13 @@ set -eu
 export LC_ALL=C LIBMOUNT_FORCE_MOUNT2=always
 umask 0022
 
-# Removes the arguments, the layer and the secrets. The pipe of the output stays, which a socket unit has.
+# Removes the arguments, the layer and the secrets. The pipe of the output stays, which a socket unit has, and with it an
+# empty work directory, which the next start need not make.
 clean() {
     set -- "$@" "$run/secrets"
     if [ -n "$root" ]; then
         "$umount" --lazy "$root" || :
-        set -- "$@" "$root" "$work"
+        set -- "$@" "$root" "$work"/*
     fi
     "$rm" --recursive --force --one-file-system "$@"
 }

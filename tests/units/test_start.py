@@ -15,7 +15,7 @@ from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind
 from nixoci.units.directories import Output
 from nixoci.units.images import images_service
-from nixoci.units.start import mount_table, start_lines, start_script, stop_script, volume_lines
+from nixoci.units.start import mount_table, script, start_lines, start_script, stop_script, volume_lines
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image, resolved
 from tests.units.samples import MOUNTED, ODD, OUTPUT, TOOLS, bundled, executable, noted, noting
@@ -231,11 +231,11 @@ def test_every_variable_of_a_script_has_its_value_whatever_its_characters(
     values |= {"runtime": getattr(tools, options.get("runtime", "crun")), "bundle": bundle, "stop": bundle / "stop"}
     values |= {"fstab": bundle / "fstab", "tmpfiles": output.start_tmpfiles("c")}
     values |= {"volume_tmpfiles": output.volume_tmpfiles("c"), "bound": bound_runtime(tools.crun)}
-    for script in (
+    for text in (
         start_script(container, made, output, image=MOUNTED),
         stop_script(container, made, output, image=MOUNTED),
     ):
-        variables = script.split("\n\n")[1]
+        variables = text.split("\n\n")[1]
         names = [line.partition("=")[0] for line in variables.splitlines()]
         show = "\n".join(f'printf "%s\\n" "${name}"' for name in names)
         done = subprocess.run(
@@ -542,3 +542,17 @@ def test_what_mkdir_cannot_give_the_root_systemd_tmpfiles_does(
     assert f",X-mount.mkdir={mode:04o}," in mount_table(container, made.root, image=MOUNTED)
     tmpfiles = "/out/share/nixoci/tmpfiles/c.conf" if lines else "''"
     assert f"\ntmpfiles={tmpfiles}\n" in start_script(container, made, OUTPUT, image=MOUNTED)
+
+
+def test_a_container_of_systemd_gets_a_new_layer_and_its_work_directory_from_the_start_before(tmp_path: Path) -> None:
+    values = dict.fromkeys(("image", "image_option", "image_unit", "gc_roots", "kept", "tmpfiles", "volumes"), "")
+    programs = dict.fromkeys(("mkdir", "mount", "umount", "rm", "systemd_tmpfiles"), "")
+    rest = {"run": "", "root": "x", "fstab": "/fstab", "work": "x", "volume_tmpfiles": ""}
+    keep = Start(tmp_path, script("systemd-keep.sh", **values, **programs, **rest), root=f"{tmp_path}/run/root")
+    keep.program("mkdir", f"mkdir -p {keep.run}/work")
+    keep.program("mount", f"mkdir {keep.run}/root {keep.run}/work/work")
+    keep.program("rm", 'rm "$@"')
+    first = ["mkdir -p -m 0700 RUN RUN/work", "mount --all --fstab /fstab"]
+    clean = ["umount --lazy RUN/root", "rm --recursive --force --one-file-system RUN/secrets RUN/root RUN/work/work"]
+    assert (keep().returncode, keep.calls) == (0, first)
+    assert (keep().returncode, keep.calls) == (0, [*first, *clean, first[1]])
