@@ -1,17 +1,26 @@
-"""Time from start to ready of one container by each backend, and of a service without a container."""
+"""Time from start to ready of one container by each backend, and of a service without a container; and its steps."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
+from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from benchmarks.process_trace import Event, NoTracerError, traced, tracer
 from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from tests.host.containers import Host
 
 ROUNDS = 30
+TRACED_ROUNDS = 15
 UNITS = ("systemd", "bundle", "podman", "nothing")
 
 # Starts and stops the units in turn, so that other work of the machine affects all of them. For each start it prints,
@@ -44,11 +53,18 @@ ExecStart=/usr/bin/sleep infinity
 """A service that only starts a program: the lower bound of any start by systemd."""
 
 
-def measure_starts(rounds: int) -> dict[str, list[tuple[int, int]]]:
-    """Start the same container by each backend in turn; return the microseconds of each start by unit.
+# Starts a unit; prints the seconds of the monotonic clock before and after.
+START = """
+import subprocess, sys, time
+before = time.monotonic()
+subprocess.run(["systemctl", "start", sys.argv[1]], check=True)
+print(before, time.monotonic())
+"""
 
-    The first number is the time until the unit was ready, the second that of `systemctl start`.
-    """
+
+@contextmanager
+def deployed() -> Iterator[Host]:
+    """Yield a host with a unit for each of `UNITS`, the same container by each backend."""
     container: dict[str, Any] = {
         "image": "nginx",
         "networks": ["host"],
@@ -61,6 +77,15 @@ def measure_starts(rounds: int) -> dict[str, list[tuple[int, int]]]:
         host.deploy("/var/starts", {name: container | {"backend": name} for name in UNITS if name != "nothing"})
         host.machine.run(["tee", "/etc/systemd/system/nothing.service"], input=NOTHING)
         host.systemctl("daemon-reload")
+        yield host
+
+
+def measure_starts(rounds: int) -> dict[str, list[tuple[int, int]]]:
+    """Start the same container by each backend in turn; return the microseconds of each start by unit.
+
+    The first number is the time until the unit was ready, the second that of `systemctl start`.
+    """
+    with deployed() as host:
         measure = ["python3", "-c", MEASURE]
         host.machine.run([*measure, "3", *UNITS], timeout=600)  # into the page cache
         done = host.machine.run([*measure, str(rounds), *UNITS], timeout=600)
@@ -78,3 +103,54 @@ def test_start(report: Callable[[str], None]) -> None:
                 ours, lowest = (measure(start[column] for start in starts[unit]) for unit in (name, "nothing"))
                 row += f" {ours / 1e3:7.1f} {ours / lowest:6.2f}"
         report(row)
+
+
+def test_steps(report: Callable[[str], None]) -> None:
+    """Print the steps of a start by each backend: the programs, when each begins and ends, and changes of mounts."""
+    try:
+        with tracer() as made, deployed() as host:
+            steps: dict[str, list[list[Step]]] = {unit: [] for unit in UNITS}
+            for number in range(TRACED_ROUNDS + 2):
+                for unit in UNITS:
+                    with traced(made, host.machine.leader) as events:
+                        printed = host.machine.run(["python3", "-c", START, unit]).stdout
+                    host.machine.run(["systemctl", "stop", unit])
+                    time.sleep(0.2)
+                    if number >= 2:  # the first ones fill the page cache
+                        before, after = map(float, printed.split())
+                        steps[unit].append(steps_of(events, before, after))
+    except NoTracerError as error:
+        pytest.skip(f"the kernel's tracer cannot be used: {error}")
+    for unit, rounds in steps.items():
+        (names, _), *_ = Counter(tuple(name for _, name in each) for each in rounds).most_common(1)
+        usual = [each for each in rounds if tuple(name for _, name in each) == names]
+        report(f"{unit}: steps, ms since systemctl was called and of the step, medians of {len(usual)} starts")
+        last = 0.0
+        for number, name in enumerate(names):
+            at = median(each[number][0] for each in usual) * 1e3
+            report(f"  {at:7.1f} {at - last:6.1f}  {name}")
+            last = at
+
+
+Step = tuple[float, str]
+"""Seconds since the start was asked for, and the event; the changes of mounts are those of the process before it."""
+
+EXECUTOR = "9"
+"""The name of systemd's executor, which systemd runs by the number of a file."""
+
+
+def steps_of(events: list[Event], before: float, after: float) -> list[Step]:
+    """Return the steps of one start in their order."""
+    mounts: Counter[int] = Counter()
+    steps = []
+    for event in events:
+        if event.kind == "mount":
+            mounts[event.pid] += 1
+            continue
+        changes = mounts.pop(event.pid, 0)
+        program = "systemd-executor" if event.program == EXECUTOR else event.program
+        if before <= event.time <= after and program not in {"systemd", "systemctl", "python3"}:
+            steps.append(
+                (event.time - before, f"{event.kind} of {program}" + (f", {changes} mounts" if changes else ""))
+            )
+    return [*steps, (after - before, "end of systemctl")]
