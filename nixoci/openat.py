@@ -52,12 +52,17 @@ def read_below(root: Path, path: bytes, offset: int, size: int) -> bytes:
 
 def read_range(handle: int, offset: int, size: int) -> bytes:
     """Return `size` bytes of an open file from `offset`, fewer only where it ends."""
-    parts: list[bytes] = []
-    end = offset + size
-    while offset < end and (part := os.pread(handle, end - offset, offset)):
-        parts.append(part)
-        offset += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    # not more than there are: reading takes memory for as many bytes as are asked for
+    end = min(offset + size, os.fstat(handle).st_size)
+    data = os.pread(handle, max(0, end - offset), offset)
+    if offset + len(data) >= end:
+        return data
+    parts = [data]
+    while data:
+        offset += len(data)
+        data = os.pread(handle, end - offset, offset)
+        parts.append(data)
+    return b"".join(parts)
 
 
 class TreeOpener:

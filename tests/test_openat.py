@@ -67,3 +67,19 @@ def test_a_range_of_a_file_is_read(tmp_path: Path) -> None:
     assert read_below(tmp_path / "root", b"", 3, 4) == b"3456"
     assert read_below(tmp_path / "root", b"", 8, 4) == b"89"
     assert read_below(tmp_path / "root", b"", 10, 4) == b""
+
+
+def test_a_small_file_takes_no_more_memory_than_it_has_bytes(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"small")
+    tracemalloc.start()
+    try:
+        assert read_below(tmp_path / "small", b"", 0, 64 << 20) == b"small"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_directory_is_no_file_that_can_be_read(tmp_path: Path) -> None:
+    for offset in (0, 1 << 20):
+        with pytest.raises(StoreError, match=r"'' cannot be read \(Is a directory\)"):
+            read_below(tmp_path, b"", offset, 9)
