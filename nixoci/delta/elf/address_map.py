@@ -71,7 +71,7 @@ class AddressMap:
         return np.where(inside, offsets + self._shifts[index], -1)
 
     def _steps(self) -> Numbers | None:
-        """Return the addresses at which the distance to the new address changes, and others.
+        """Return the addresses, ascending, at which the distance to the new address changes, and others.
 
         Return None if they are too many: the segments of one of the files overlap.
         """
@@ -84,21 +84,21 @@ class AddressMap:
             if left < 0:
                 return None
             steps.append(self._turns[first:last] + (address - offset))
-        inner = np.unique(np.concatenate(steps))
+        inner = np.sort(np.concatenate(steps))  # numpy's unique loads numpy.ma
         if not len(self._starts):
             return inner
         # between these, offsets in the new file differ alike; there its segments begin and end
         offsets = self._old.offsets(inner)
         places = offsets + self._shifts[np.searchsorted(self._turns, offsets, side="right")]
         lengths = np.where(offsets >= 0, np.diff(inner, append=inner[-1]), 0)
-        borders = np.unique([(offset, offset + held) for _, offset, held, _ in new])
+        borders = np.sort([end for _, offset, held, _ in new for end in (offset, offset + held)])
         first_border = np.searchsorted(borders, places, side="right")
         counts = np.maximum(np.searchsorted(borders, places + lengths) - first_border, 0)
         if int(counts.sum()) > left:
             return None
         inside = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
         crossed = borders[np.repeat(first_border, counts) + inside]
-        return np.union1d(inner, crossed + np.repeat(inner - places, counts))
+        return np.sort(np.concatenate([inner, crossed + np.repeat(inner - places, counts)]))
 
     def _moved(self, addresses: Numbers) -> Numbers:
         offsets = self._old.offsets(addresses)
