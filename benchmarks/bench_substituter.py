@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.filesystem import move_aside
+from benchmarks.filesystem import put_in_memory
 from benchmarks.system_closure import PATHS, build_systems
 from tests.host.binary_cache import BinaryCache
 from tests.host.images import INSIDE, images_dir
@@ -59,6 +59,7 @@ class Update:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Machine(binds={images_dir(): INSIDE}) as near, BinaryCache(near) as cache, Machine() as machine:
+        put_in_memory(machine, "/nix")
         far = Far(machine, near, cache)
         listen = f"{urlsplit(far.upstream).hostname}:{LINK_PORT}"
         link = [*LINK, listen, str(cache.port), str(MBIT), str(ROUND_TRIP)]
@@ -114,8 +115,6 @@ def measured(site: Site, update: Update, upstream: str, rounds: int) -> tuple[li
     sizes = [0, 0]
     for _ in range(rounds):
         for way, source in enumerate((ADDRESS, upstream)):
-            there = [path for path in update.made if (site.far.machine.root / path[1:]).exists()]
-            move_aside(site.far.machine, there, "/nix")
             site.far.forget(*reversed(update.made))
             site.far.machine.run(["systemctl", "restart", SERVICE])
             begin = time.monotonic()
