@@ -46,12 +46,16 @@ WAYS = {
 
 FOLDERS = ("/nix", "/var/lib/containers")
 STOP = """
+# a container that has ended is cleaned up by a podman of its own, which may still have the file system
+for _ in $(seq 600); do pgrep --exact 'conmon|podman' > /dev/null || break; sleep 0.1; done
 systemctl stop nix-daemon.service nix-daemon.socket
 umount --recursive /nix /var/lib/containers 2> /dev/null
 rm -rf /root/new /run/containers /run/libpod
 """
 START = """
 cp --archive /root/nix/. /nix
+# systemd counts starts, and refuses the sixth in ten seconds
+systemctl reset-failed nix-daemon.service nix-daemon.socket 2> /dev/null || true
 systemctl start nix-daemon.socket
 """
 

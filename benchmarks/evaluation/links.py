@@ -67,6 +67,9 @@ WAYS = {
 }
 """Shell commands from an empty machine, or one that has the version before, to a container that has run."""
 
+LINKED = (PULL, COPY, DELTA)
+"""The ways that go over each link."""
+
 INSTALL, UPDATE = "first install", "update"
 SECONDS = Shown(unit="s", digits=2)
 
@@ -180,19 +183,21 @@ def site(machine: Machine, name: str) -> Iterator[Site]:
 def measure_installs(name: str, lab: Lab) -> Iterator[Row]:
     """Yield the costs of an image's first install without a limit; of one image also those over links."""
     with site(lab.machine, name) as made:
-        yield from rounds(made, INSTALL, list(WAYS), lab.rounds(ROUNDS, 1))
+        found = list(rounds(made, INSTALL, list(WAYS), lab.rounds(ROUNDS, 1)))
+        yield from found
         if name == OVER_LINKS:
+            yield from (replace(row, table="links", subject=INSTALL) for row in found if row.variant in LINKED)
             yield from over_links(made, lab)
 
 
 def over_links(made: Site, lab: Lab) -> Iterator[Row]:
-    """Yield the costs of a first install and of an update without a limit, and at each rate."""
+    """Yield the costs of an update without a limit, and of a first install and of an update at each rate."""
     for rate in (0, *(QUICK_RATES if lab.quick else RATES)):
         # what takes long does not vary
         count = 1 if 0 < rate < 100 else lab.rounds(ROUNDS, 1)
         with made.limited(rate):
-            for kind in (INSTALL, UPDATE):
-                for row in rounds(made, kind, [PULL, COPY, DELTA], count):
+            for kind in (INSTALL, UPDATE) if rate else (UPDATE,):
+                for row in rounds(made, kind, LINKED, count):
                     yield replace(row, table="links", subject=f"{kind}, {rate} Mbit/s" if rate else kind)
 
 
