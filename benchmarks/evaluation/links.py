@@ -208,16 +208,22 @@ def rounds(made: Site, kind: str, ways: Sequence[str], count: int) -> Iterator[R
         for way in ways:
             taken[way].append(made.measured(kind, way))
     for way, found in taken.items():
-        row = Row(table="install", subject=made.name, variant=way, unit="s", command=WAYS[way])
+        row = Row(table="install", subject=made.name, variant=way, unit="s", command=shown(way))
         yield replace(row, unit="B", samples=(found[0].size,))
         yield replace(row, samples=tuple(each.seconds for each in found))
         yield replace(row, unit="processor s", samples=tuple(each.processor for each in found))
 
 
+def shown(way: str) -> str:
+    """Return the commands of a way as a reader would type them."""
+    return WAYS[way].format(reference="IMAGE", store="STORE", delta="DELTA", program="PROGRAM")
+
+
 def computed(result: Result) -> dict[tuple[str, str], tuple[float, float]]:
     """Return the computed and the measured seconds of each install and update over a link, by subject and way.
 
-    Computed is the transfer of the bytes at the rate, and then all that takes time without a limit.
+    Computed is the transfer of the bytes at the rate, and then the processor seconds of an install without a limit, as
+    for all updates of the page.
     """
     rows = {(row.subject, row.variant, row.unit): median(row.samples) for row in result.table("links")}
     found = {}
@@ -225,7 +231,7 @@ def computed(result: Result) -> dict[tuple[str, str], tuple[float, float]]:
         kind, _, rate = subject.partition(", ")
         if unit == "s" and rate:
             transfer = rows[kind, way, "B"] * 8 / (float(rate.removesuffix(" Mbit/s")) * 1e6)
-            found[subject, way] = transfer + rows[kind, way, "s"], seconds
+            found[subject, way] = transfer + rows[kind, way, "processor s"], seconds
     return found
 
 
@@ -254,9 +260,9 @@ def report(result: Result) -> list[str]:
     lines += [
         (
             f"The {OVER_LINKS} image over links, from a server until a container has run, in seconds: computed from the"
-            " bytes and from the time without a limit, and measured. A token bucket filter of the kernel limits the"
-            " loopback; it adds no delay, for which the kernel would need netem. What works while it downloads"
-            " takes less than computed:"
+            " bytes and from the processor seconds of the machine without a limit, as above, and measured. A token"
+            " bucket filter of the kernel limits the loopback; it adds no delay, for which the kernel would need netem."
+            " What works while it downloads takes less than computed, what waits takes longer:"
         ),
         "",
         line(["", *(f"{way}, {what}" for way in ways for what in ("computed", "measured"))]),
