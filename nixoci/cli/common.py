@@ -182,12 +182,21 @@ def failures_in_one_line() -> Iterator[None]:
     except NixociError as error:
         _fail(str(error))
     except OSError as error:
-        named = isinstance(error.filename, (str, bytes, os.PathLike))
-        _fail(f"{os.fsdecode(error.filename)}: {error.strerror}" if named else f"output: {error.strerror or error}")
+        _fail(_words_of(error))
+    except RuntimeError as error:
+        loop = error.__context__  # before Python 3.13, Path.resolve() hides the error about a loop of symlinks
+        if isinstance(loop, OSError) and loop.errno == errno.ELOOP:
+            _fail(_words_of(loop))
+        raise
     except UnicodeEncodeError as error:  # a file's name in a text that nixoci writes
         before, after = error.object[: error.start], error.object[error.start :]
         name = re.split(r"[\s\"']", before)[-1] + re.split(r"[\s\"']", after)[0]
         _fail(f"{name}: not UTF-8, as the files are that would name it; rename it")
+
+
+def _words_of(error: OSError) -> str:
+    named = isinstance(error.filename, (str, bytes, os.PathLike))
+    return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else f"output: {error.strerror or error}"
 
 
 def print_any_name() -> None:

@@ -175,3 +175,28 @@ def test_limits_hold_for_the_archive_around_the_layers(tmp_path: Path, capsys: p
     message = run(capsys, "extract", source, out, "--max-size", "300")
     assert message.startswith(f"{source}: more than 300 bytes when decompressed, the limit; raise it with --max-size")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list --lock loop",
+        "add oci:layout --lock loop",
+        "prefetch --lock loop",
+        "generate --lock loop",
+        "image-store loop layout",
+        "image-store out loop",
+        "extract oci:layout loop",
+        "switch loop",
+        "delta push --lock loop",
+    ],
+)
+def test_a_loop_of_symlinks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_layout(tmp_path / "layout", [LAYER])
+    (tmp_path / "loop").symlink_to("loop")
+    message = run(capsys, *command.split())
+    assert "loop" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["layout", "loop"]
