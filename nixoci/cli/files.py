@@ -71,15 +71,28 @@ class Output:
         return self.path is None or not self.path.exists() or self.path.read_bytes() != text.encode()
 
 
-PATH = click.Path(path_type=Path, readable=False)
-"""The type of a path. The work finds out whether it can be used: that is no question of usage."""
+class _Path(click.Path):
+    """A path. The work finds out whether it can be used: that is no question of usage, unless it is empty."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; pathlib takes an empty one for the working directory."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
 
 
-class _File(click.Path):
+PATH = _Path()
+"""The type of a path."""
+
+
+class _File(_Path):
     """A file or `-`, which one option or argument of a command may have."""
 
     def __init__(self, kind: type[Input] | type[Output]) -> None:
-        super().__init__(readable=False, path_type=Path)
+        super().__init__()
         self._kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -92,11 +105,8 @@ class _File(click.Path):
         return self._kind(path=None)
 
 
-class LockFile(click.Path):
+class LockFile(_Path):
     """The lock file of a verb that changes it, or that refers to it by its path."""
-
-    def __init__(self) -> None:
-        super().__init__(readable=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path; the lock of such a verb has to be a file."""

@@ -82,7 +82,7 @@ def layer_cache(
     blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. A FILE that is - is standard input. Or each
     SOURCE is the directory of another layer cache, whose files OUT then links.
     """
-    caches = [Path(text) for text in source if ":" not in text and Path(text).is_dir()]
+    caches = [Path(text) for text in source if text and ":" not in text and Path(text).is_dir()]
     if caches:
         if layers or len(caches) < len(source):
             other = next((text for text in source if Path(text) not in caches), "--layer")

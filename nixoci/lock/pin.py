@@ -52,7 +52,7 @@ def add_image(
         ImageError: The image cannot be read, or has nothing for a platform.
     """
     parsed = _recorded(parse_source(source), context.directory, Path(working_directory or Path.cwd()))
-    name = name or _default_name(parsed)
+    name = _default_name(parsed) if name is None else name
     if not NAME.fullmatch(name):
         raise LockError(f"name {name!r}: not a valid name, expected {NAME.pattern}; choose one with --name")
     wanted = [platform.normalized for platform in platforms or [machine_platform()]]

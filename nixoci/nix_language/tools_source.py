@@ -15,11 +15,13 @@ def flake_reference(text: str) -> str:
     A path becomes absolute; it has to hold a flake. A URL is not looked up.
 
     Raises:
-        NixociError: A path is not that of a flake.
+        NixociError: A path is not that of a flake, or the text is no URL.
     """
     scheme, _, rest = text.partition(":")
     is_path = text.startswith((".", "/")) or (scheme == "path" and rest != "")
     if not is_path:
+        if not text or not text.isprintable() or " " in text:
+            raise NixociError(f"--flake {text!r}: no URL of a flake, such as github:OWNER/REPO/REVISION")
         return text
     path, mark, query = (rest if scheme == "path" else text).partition("?")
     folder = Path(path).absolute()

@@ -91,6 +91,23 @@ def test_no_verb_looks_at_files_while_it_reads_the_command_line(verb: str) -> No
 
 
 @pytest.mark.parametrize("verb", VERBS)
+def test_an_empty_path_is_wrong_usage_and_not_the_working_directory(verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    for parameter in command.params:
+        kind = parameter.type
+        for part in kind.types if isinstance(kind, click.Tuple) else [kind]:
+            if isinstance(part, click.Path):
+                with pytest.raises(click.BadParameter, match="the path is empty"):
+                    part.convert("", parameter, None)
+
+
+def test_an_empty_source_is_not_the_working_directory(tmp_path: Path, nixoci: Run) -> None:
+    assert "'' is not a repository name" in failure(nixoci("layer-cache", "out", ""), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_an_option_that_no_verb_has_is_wrong_usage(nixoci: Run, verb: str) -> None:
     says = failure(nixoci(verb, "--conjure"), 2)
     assert "'--conjure'" in says

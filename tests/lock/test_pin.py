@@ -119,7 +119,7 @@ def test_a_name_is_of_one_image(layout: Path, context: LockContext) -> None:
         add_image(before, "registry.example/app:1.0", context=context, name="app", platforms=[AMD64])
 
 
-@pytest.mark.parametrize("name", ["a b", ".hidden", "a/b", "-a", "é", "a\n"])
+@pytest.mark.parametrize("name", ["", "a b", ".hidden", "a/b", "-a", "é", "a\n"])
 def test_a_name_that_nix_would_not_take(layout: Path, context: LockContext, name: str) -> None:
     write_layout(layout, [])
     with pytest.raises(LockError) as caught:

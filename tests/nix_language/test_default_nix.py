@@ -215,6 +215,13 @@ def test_a_flake_s_path_is_looked_at_and_absolute(folder: Path, monkeypatch: pyt
     )
 
 
+@pytest.mark.parametrize("flake", ["", " ", "a b", "a\nb"])
+def test_what_is_no_flake_s_url(folder: Path, flake: str) -> None:
+    code, text, error = run(folder, "--flake", flake)
+    assert (code, text) == (1, "")
+    assert error == f"--flake {flake!r}: no URL of a flake, such as github:OWNER/REPO/REVISION"
+
+
 @pytest.mark.parametrize(
     ("flake", "pinned"),
     [
