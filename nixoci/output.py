@@ -154,7 +154,8 @@ def _errors_name(dest: Path, made: Path) -> Iterator[None]:
 def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` if the block succeeds; if it fails, `path` stays as it was.
 
-    A reader sees the old file or the new one, also after a crash. If `path` is a symlink, its target is replaced.
+    A reader sees the old file or the new one, also after a crash. If `path` is a symlink, its target is replaced. A
+    device or a pipe, such as /dev/null, is never replaced, but written as the block writes.
 
     Args:
         path: The file.
@@ -163,6 +164,10 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written; `path` is untouched.
     """
+    if _is_written_in_place(path):
+        with full_disk_names(path), path.open("wb") as file:
+            yield file
+        return
     target = path.resolve()
     with temporary_directory(prefix=_prefix(target), parent=target.parent) as folder:
         made = folder / "new"
@@ -179,14 +184,15 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
 def write_if_changed(path: Path, text: str) -> bool:
     """Make `text` the content of the file, unless it is already; return whether it was written.
 
-    A reader sees the old file or the new one, also after a crash. The mode of an existing file is kept.
+    A reader sees the old file or the new one, also after a crash. The mode of an existing file is kept. A device or a
+    pipe is not read, and always written.
 
     Raises:
         OSError: It cannot be read or written; an existing file is untouched.
     """
     data = text.encode("utf-8")
     mode = None
-    with suppress(FileNotFoundError):
+    if path.is_file():
         if path.read_bytes() == data:
             return False
         mode = path.stat().st_mode & 0o7777
@@ -205,12 +211,21 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if _is_written_in_place(path):
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return
     parent = next(folder for folder in path.resolve().parents if os.path.lexists(folder))
     if not parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(parent))
     if not os.access(parent, os.W_OK | os.X_OK):
         reason = errno.EROFS if os.statvfs(parent).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(reason, os.strerror(reason), os.fspath(parent))
+
+
+def _is_written_in_place(path: Path) -> bool:
+    """Return whether something is there that a file must not replace: a device, a pipe or a socket."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def flush_directory(directory: Path) -> None:

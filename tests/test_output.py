@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,26 @@ def test_the_same_text_is_not_written(tmp_path: Path) -> None:
     before = file.stat()
     assert not write_if_changed(file, "same")
     assert (before.st_ino, before.st_mtime_ns) == (file.stat().st_ino, file.stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_is_written_and_stays_one(tmp_path: Path, *, link: bool) -> None:
+    """As a device does: root's /dev/null must not become a file."""
+    pipe, path = tmp_path / "pipe", tmp_path / ("link" if link else "pipe")
+    os.mkfifo(pipe)
+    if link:
+        path.symlink_to(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        check_file(path)
+        with new_file(path, mode=0o644) as file:
+            file.write(b"data")
+        assert read.result() == b"data"
+        read = reader.submit(pipe.read_bytes)
+        assert write_if_changed(path, "text")
+        assert read.result() == b"text"
+    assert pipe.is_fifo()
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted({"pipe", path.name})
 
 
 def test_a_missing_folder_leaves_nothing(tmp_path: Path) -> None:

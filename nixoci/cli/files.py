@@ -68,7 +68,7 @@ class Output:
 
     def differs(self, text: str) -> bool:
         """Return whether `write` would change the file."""
-        return self.path is None or not self.path.exists() or self.path.read_bytes() != text.encode()
+        return self.path is None or not self.path.is_file() or self.path.read_bytes() != text.encode()
 
 
 class _Path(click.Path):

@@ -133,9 +133,6 @@ def _output(output: Path | None) -> Iterator[BinaryIO]:
         if output is None:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
-        elif output.exists() and not output.is_file():
-            with output.open("wb") as out:
-                yield out
         else:
             with new_file(output) as out:
                 yield out
