@@ -11,14 +11,14 @@ from typing import IO
 from nixoci.delta.ahead import DecodeAhead
 from nixoci.delta.assemble import Assembler, Bases
 from nixoci.delta.codecs.model import Codec
-from nixoci.delta.codecs.registry import CODECS, decode
+from nixoci.delta.codecs.registry import CODECS, decode, require
 from nixoci.delta.format.body import BodyReader
 from nixoci.delta.format.model import SEGMENT_SIZE, Header
 from nixoci.delta.format.recipe import OldSegment, RecipeReader
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.spool import need_space
-from nixoci.errors import DeltaError, StoreError
+from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.nix_store.nar import NarHash, NarWriter
 from nixoci.nix_store.path import PathInfo
 from nixoci.openat import TreeOpener, open_below
@@ -87,30 +87,46 @@ class Rebuilder:
     def check(self, info: PathInfo, advance: Advance = ignore) -> None:
         """Rebuild the NAR of a path, check its size and hash, and drop it."""
         hashed = NarHash()
-        size, used = self._rebuild(info, hashed, advance, lambda: None)
+        size, used = self._rebuild(info, hashed, advance, self._require)
         if size != info.nar_size or hashed.sri != info.nar_hash:
-            self._blame_bases(info, used)
+            self._explain(info, used)
             raise DeltaError(
                 f"{info.path}: rebuilt with narHash {hashed.sri} and {size} bytes, expected {info.nar_hash} and "
                 f"{info.nar_size}; make the delta again"
             )
 
     def write(
-        self, info: PathInfo, out: Sink, advance: Advance = ignore, go_on: Callable[[], object] = lambda: None
+        self,
+        info: PathInfo,
+        out: Sink,
+        advance: Advance = ignore,
+        go_on: Callable[[], object] = lambda: None,
+        *,
+        explained: bool = False,
     ) -> None:
         """Write the NAR of a path and check its size; its hash is left to the reader of `out`.
 
-        `go_on` is called before each content is decoded, which may take long and write nothing; an error that it raises
-        is passed on.
+        Args:
+            info: The path.
+            out: Takes its NAR.
+            advance: Called with the number of bytes that were written.
+            go_on: Called before each content is decoded, which may take long and write nothing; an error that it raises
+                is passed on.
+            explained: Whether the caller calls `check` if the hash is wrong. Programs of this machine are tried then,
+                in place of now: a trial takes longer than most contents.
         """
-        size, used = self._rebuild(info, out, advance, go_on)
+        if explained:
+            size, used = self._rebuild(info, out, advance, lambda _number, _payload: go_on())
+        else:
+            size, used = self._rebuild(info, out, advance, partial(self._require, go_on=go_on))
         if size != info.nar_size:
-            self._blame_bases(info, used)
+            self._explain(info, used)
             raise DeltaError(f"{info.path}: rebuilt with {size} bytes, expected {info.nar_size}; make the delta again")
 
     def _rebuild(
-        self, info: PathInfo, out: Sink, advance: Advance, go_on: Callable[[], object]
+        self, info: PathInfo, out: Sink, advance: Advance, before: Callable[[int, bytes], object]
     ) -> tuple[int, set[int]]:
+        """Write the NAR of a path; `before` is called with the number and the payload of each content."""
         with (
             self._payloads.open("rb") as payloads,
             TreeOpener() as opener,
@@ -120,14 +136,13 @@ class Rebuilder:
             try:
                 nar = NarWriter(sink, limit=info.nar_size, what=info.path)
                 slow = (number for number in self._uses[info.path] if self._codec(number).declared is not None)
-                read, decode_one = partial(self._read, payloads, bases), partial(self._decode, go_on)
+                read, decode_one = partial(self._read, payloads, bases), partial(self._decode, before)
                 with DecodeAhead(slow, self._repeated, read, decode_one, self._declared) as contents:
                     recipe = copy(self._recipes[info.path])  # one thread reads it
                     Assembler(nar, bases, contents.content).write(recipe.node())
             except (DeltaError, StoreError) as error:
-                self._blame_bases(info, bases.used)
-                text = str(error)
-                raise DeltaError(text if text.startswith(info.path) else f"{info.path}: {text}") from error
+                self._explain(info, bases.used)
+                raise _named(info, error) from error
             sink.finish()
         return nar.size, bases.used
 
@@ -195,9 +210,13 @@ class Rebuilder:
 
     def _read(self, payloads: IO[bytes], bases: Bases, number: int) -> tuple[bytes, bytes]:
         """Return the payload and the old segment of a content."""
+        old = self._contents[number].old
+        return self._payload(payloads, number), bases.segment(old) if old is not None else b""
+
+    def _payload(self, payloads: IO[bytes], number: int) -> bytes:
         content = self._contents[number]
         payloads.seek(content.offset)
-        return payloads.read(content.size), bases.segment(content.old) if content.old is not None else b""
+        return payloads.read(content.size)
 
     def _codec(self, number: int) -> Codec:
         return CODECS[self._contents[number].codec]
@@ -206,12 +225,24 @@ class Rebuilder:
         declared = self._codec(number).declared
         return declared(payload) if declared is not None else 0
 
-    def _decode(self, go_on: Callable[[], object], number: int, payload: bytes, old: bytes) -> bytes:
-        go_on()
+    def _decode(self, before: Callable[[int, bytes], object], number: int, payload: bytes, old: bytes) -> bytes:
+        before(number, payload)
         return decode(self._contents[number].codec, payload, old, self._segment_size)
 
-    def _blame_bases(self, info: PathInfo, used: set[int]) -> None:
-        """Name a damaged base, if a path that came out wrong was made from one."""
+    def _require(self, number: int, payload: bytes, go_on: Callable[[], object] = lambda: None) -> None:
+        """Check that programs of this machine make the bytes that a content relies on."""
+        go_on()
+        require(self._contents[number].codec, payload)
+
+    def _explain(self, info: PathInfo, used: set[int]) -> None:
+        """Name the reason why a path came out wrong, if it is a program of this machine, or a damaged base."""
+        with self._payloads.open("rb") as payloads:
+            for number in self._uses[info.path]:
+                if self._codec(number).require is not None:
+                    try:
+                        self._require(number, self._payload(payloads, number))
+                    except DeltaError as error:
+                        raise _named(info, error) from error
         for number in sorted(used):
             base = self._bases[number]
             found = NarHash()
@@ -221,3 +252,9 @@ class Rebuilder:
                     f"{base.path}: damaged in this store: its narHash is {found.sri}, expected {base.nar_hash}; "
                     f"repair it (nix-store --repair-path), then receive {info.path} again"
                 )
+
+
+def _named(info: PathInfo, error: NixociError) -> DeltaError:
+    """Return an error that starts with the path."""
+    text = str(error)
+    return DeltaError(text if text.startswith(info.path) else f"{info.path}: {text}")

@@ -65,7 +65,7 @@ def receive_delta(
                         if dry_run:
                             rebuilder.check(info, advance)
                         else:
-                            nix.add(info, partial(rebuilder.write, info, advance=advance))
+                            nix.add(info, partial(rebuilder.write, info, advance=advance, explained=True))
                 if dry_run:
                     check_trust(wanted, store=store, folder=folder)
         except RefusedError as refused:

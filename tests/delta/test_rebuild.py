@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import random
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from tests.delta.forgery import (
     forged_frames,
     forged_headers,
 )
+from tests.delta.recompress.samples import text, zip_archive
 from tests.delta.trees import Spec, closure, delta, make, nar, rebuild, store_path
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
@@ -262,3 +264,26 @@ def test_one_path_is_rebuilt_on_several_threads(closures: tuple[Closure, Closure
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(write, range(24))) == [True] * 24
+
+
+@pytest.mark.parametrize("explained", [False, True])
+@pytest.mark.parametrize("level", [1, 0])
+def test_an_encoder_that_makes_other_bytes_is_named(
+    level: int, *, explained: bool, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, or once the NAR has another size than declared: at level 0 it has more bytes."""
+    one, two = (zip_archive({"a": text(seed, 9000)}) for seed in (1, 2))
+    old, new = (closure(real, {path: {b"a.jar": data}}) for path, data in ((OLD, one), (NEW, two)))
+    stream, summary = delta(old, new)
+    assert summary.by["deflate"].count == 1
+    deflate = zlib.compressobj
+    monkeypatch.setattr("zlib.compressobj", lambda _, *how: deflate(level, *how))
+    monkeypatch.setattr("nixoci.delta.recompress.encoders.fingerprint", lambda *_: "other")
+    reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
+    header = reader.header()
+    rebuilder = Rebuilder(reader, header, header.bases_below(real), tmp_path)
+    (info,) = header.paths
+    with pytest.raises(DeltaError, match=f"^{NEW}: zlib of this machine makes other bytes than "):
+        rebuilder.write(info, io.BytesIO(), explained=explained)
+    with pytest.raises(DeltaError, match=f"^{NEW}: zlib of this machine makes other bytes than "):
+        rebuilder.check(info)

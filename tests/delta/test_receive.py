@@ -11,6 +11,7 @@ from nixoci.delta.receive import receive_delta
 from nixoci.errors import DeltaError
 from nixoci.nix_store.registration import RefusedError
 from tests.delta.forgery import OTHER_HASH, Forger
+from tests.delta.recompress.samples import text, zip_archive
 from tests.delta.trees import closure, delta, store_path
 from tests.nix_store.fake import Fake
 
@@ -106,3 +107,20 @@ def test_a_refusal_by_nix_is_explained_if_the_nar_is_wrong(nix: Fake) -> None:
     with pytest.raises(DeltaError, match=f"^{NEW}: rebuilt with narHash "):
         added(nix, forger.stream(replace(forger.header, paths=(info,))))
     assert names(nix) == [OLD]
+
+
+def test_encoders_are_tried_only_if_nix_refuses_the_path(
+    nix: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying one takes longer than most contents, and Nix hashes the NAR anyway."""
+    one, two = (zip_archive({"a": text(seed, 9000)}) for seed in (1, 2))
+    old = closure(nix.real, {OLD: {b"a.jar": one}})
+    nix.know(old.paths[OLD])
+    (tmp_path / "sender").mkdir()
+    stream, _ = delta(old, closure(tmp_path / "sender", {NEW: {b"a.jar": two}}))
+    monkeypatch.setattr("nixoci.delta.recompress.encoders.fingerprint", lambda *_: "other")
+    with monkeypatch.context() as refusing:
+        refusing.setenv("REFUSE", NEW)
+        with pytest.raises(DeltaError, match=f"^{NEW}: zlib of this machine makes other bytes than "):
+            added(nix, stream)
+    assert added(nix, stream) == (NEW,)

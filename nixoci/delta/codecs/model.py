@@ -20,6 +20,8 @@ class Codec:
         uses_old: Whether decoding takes an old segment.
         declared: Returns the size that a payload declares for its content, which decoding does not exceed. A codec has
             it if decoding takes so long that it is worth a second thread; None for others.
+        require: Checks that programs of this machine make the bytes that a payload relies on. A codec has it if they
+            could make others, which decoding does not notice. A damaged payload raises what it raises in decoding.
         decode: The receiver's half.
     """
 
@@ -28,6 +30,7 @@ class Codec:
     version: int = 1
     uses_old: bool = True
     declared: Callable[[bytes], int] | None = None
+    require: Callable[[bytes], None] | None = None
     decode: Decode
 
 

@@ -1,5 +1,8 @@
 """All codecs by their number, and decoding by any of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF
 from nixoci.delta.codecs.hdiff import HDIFF
@@ -12,6 +15,19 @@ from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.errors import DeltaError
 
 CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, ELF, DEFLATE, CDS, JIMAGE)}
+
+
+def require(number: int, payload: bytes) -> None:
+    """Check that programs of this machine make the bytes that a payload relies on.
+
+    Raises:
+        DeltaError: One makes others, or the payload is damaged.
+        ProcessError: One is missing.
+    """
+    codec = CODECS.get(number)
+    if codec is not None and codec.require is not None:
+        with _corruption_named():
+            codec.require(payload)
 
 
 def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
@@ -29,12 +45,18 @@ def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
     codec = CODECS.get(number)
     if codec is None:
         raise DeltaError(f"codec {number} is not known; update nixoci")
-    try:
+    with _corruption_named():
         new = codec.decode(payload, old, limit)
+    if len(new) > limit:
+        raise DeltaError(f"a content has {len(new)} bytes, more than {limit}")
+    return new
+
+
+@contextmanager
+def _corruption_named() -> Iterator[None]:
+    try:
+        yield
     except CorruptPayloadError as error:
         raise DeltaError(str(error)) from error
     except (EOFError, ValueError, MemoryError) as error:
         raise DeltaError(f"a patch does not apply ({error})") from error
-    if len(new) > limit:
-        raise DeltaError(f"a content has {len(new)} bytes, more than {limit}")
-    return new

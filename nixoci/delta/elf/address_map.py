@@ -49,14 +49,14 @@ class AddressMap:
     def exact(self, corrections: tuple[Numbers, Numbers]) -> None:
         self._exact = corrections
         self._ends_exact = np.zeros(_ENDS, np.bool_)
-        self._ends_exact[corrections[0] % _ENDS] = True
+        self._ends_exact[corrections[0] & _ENDS - 1] = True
 
     def __call__(self, addresses: Numbers) -> Numbers:
         """Return the new addresses."""
         moved = self._move(addresses)
         known, differences = self._exact
         if len(known):
-            some = np.flatnonzero(self._ends_exact.take(addresses % _ENDS))  # the others are not among them
+            some = np.flatnonzero(self._ends_exact.take(addresses & _ENDS - 1))  # the others are not among them
             chosen = addresses[some]
             index = np.minimum(np.searchsorted(known, chosen), len(known) - 1)
             moved[some] += np.where(known[index] == chosen, differences[index], 0)

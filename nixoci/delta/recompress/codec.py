@@ -124,10 +124,14 @@ def _gaps(streams: Iterable[Stream]) -> list[int]:
 
 def _decode(data: bytes, old: bytes, limit: int) -> bytes:
     payload = read_payload(data)
-    payload.encoder.require(payload.level)
     inflated = HDIFF.decode(payload.patch, inflate_streams(old, payload.old), MAX_INFLATED)
     streams = zip(payload.new, payload.sizes, strict=True)
     return deflate_streams(inflated, streams, lambda data: payload.encoder.deflate(data, payload.level), limit)
 
 
-DEFLATE = Codec(number=5, name="deflate", version=2, decode=_decode)
+def _require(data: bytes) -> None:
+    payload = read_payload(data)
+    payload.encoder.require(payload.level)
+
+
+DEFLATE = Codec(number=5, name="deflate", version=2, require=_require, decode=_decode)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nixoci.delta.codecs.choose import encode as choose
 from nixoci.delta.codecs.model import CorruptPayloadError
-from nixoci.delta.codecs.registry import decode
+from nixoci.delta.codecs.registry import decode, require
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.numbers import pack_varint
 from nixoci.delta.recompress.codec import DEFLATE, encode, is_recompressible
@@ -90,7 +90,7 @@ def test_a_machine_without_the_encoders_makes_no_such_payload(monkeypatch: pytes
     monkeypatch.setattr("nixoci.delta.recompress.encoders.fingerprint", lambda _encoder, _level: "other")
     assert encode(old, new) is None
     with pytest.raises(DeltaError, match="zlib of this machine makes other bytes"):
-        decode(DEFLATE.number, payload, old, len(new))
+        require(DEFLATE.number, payload)
 
 
 def test_the_start_of_a_content_tells_whether_it_can_be_made_again() -> None:
