@@ -1,9 +1,11 @@
 """Decoding contents before they are used, on both cores, with bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Self
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T", bound=Sized)
 
 _BYTES = 16 << 20
 """Bytes of payloads, old segments and contents that wait at a time. A content with more is decoded alone."""
@@ -13,7 +15,7 @@ _KEPT = 8 << 20
 _WORKERS = 2
 
 
-class DecodeAhead:
+class DecodeAhead(Generic[T]):
     """Decodes contents in the order in which they will be asked for.
 
     Args:
@@ -29,8 +31,8 @@ class DecodeAhead:
         self,
         order: Iterable[int],
         repeated: Container[int],
-        read: Callable[[int], tuple[bytes, bytes]],
-        decode: Callable[[int, bytes, bytes], bytes],
+        read: Callable[[int], tuple[bytes, T]],
+        decode: Callable[[int, bytes, T], bytes],
         declared: Callable[[int, bytes], int],
     ) -> None:
         self._order = deque(order)
@@ -94,5 +96,5 @@ class DecodeAhead:
             self._started[number] = size, self._pool.submit(self._decode, number, payload, old)
             waiting += size
 
-    def _size(self, number: int, payload: bytes, old: bytes) -> int:
+    def _size(self, number: int, payload: bytes, old: T) -> int:
         return len(payload) + len(old) + self._declared(number, payload)

@@ -10,7 +10,7 @@ from typing import IO
 
 from nixoci.delta.ahead import DecodeAhead
 from nixoci.delta.assemble import Assembler, Bases
-from nixoci.delta.codecs.model import Codec
+from nixoci.delta.codecs.model import Codec, OldData
 from nixoci.delta.codecs.registry import CODECS, decode, require
 from nixoci.delta.format.body import BodyReader
 from nixoci.delta.format.model import SEGMENT_SIZE, Header
@@ -208,10 +208,10 @@ class Rebuilder:
             raise DeltaError(f"{self._what}: content {number} rewrites a missing old segment; make the delta again")
         return replace(old, rewritten=True)
 
-    def _read(self, payloads: IO[bytes], bases: Bases, number: int) -> tuple[bytes, bytes]:
+    def _read(self, payloads: IO[bytes], bases: Bases, number: int) -> tuple[bytes, OldData]:
         """Return the payload and the old segment of a content."""
         old = self._contents[number].old
-        return self._payload(payloads, number), bases.segment(old) if old is not None else b""
+        return self._payload(payloads, number), OldData(bases.segment(old) if old is not None else b"")
 
     def _payload(self, payloads: IO[bytes], number: int) -> bytes:
         content = self._contents[number]
@@ -225,7 +225,7 @@ class Rebuilder:
         declared = self._codec(number).declared
         return declared(payload) if declared is not None else 0
 
-    def _decode(self, before: Callable[[int, bytes], object], number: int, payload: bytes, old: bytes) -> bytes:
+    def _decode(self, before: Callable[[int, bytes], object], number: int, payload: bytes, old: OldData) -> bytes:
         before(number, payload)
         return decode(self._contents[number].codec, payload, old, self._segment_size)
 

@@ -28,7 +28,7 @@ class Contents:
         self.decoded.append((number, threading.current_thread() is threading.main_thread()))
         return old
 
-    def ahead(self, order: list[int]) -> DecodeAhead:
+    def ahead(self, order: list[int]) -> DecodeAhead[bytes]:
         return DecodeAhead(order, (), self.reads, self.decodes, nothing)
 
 

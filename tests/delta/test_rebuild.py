@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import random
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +25,7 @@ from nixoci.delta.format.stream import MAGIC, DeltaReader
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.errors import DeltaError, NixociError, UnsupportedVersionError
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename
+from nixoci.streams import NullSink
 from tests.delta.forgery import (
     CONTENTS,
     DAMAGES,
@@ -287,3 +289,21 @@ def test_an_encoder_that_makes_other_bytes_is_named(
         rebuilder.write(info, io.BytesIO(), explained=explained)
     with pytest.raises(DeltaError, match=f"^{NEW}: zlib of this machine makes other bytes than "):
         rebuilder.check(info)
+
+
+def test_an_old_segment_that_a_codec_has_copied_is_freed(real: Path, tmp_path: Path) -> None:
+    size = 8 << 20
+    content = random.Random(1).randbytes(size)
+    swapped = content[size // 2 :] + content[: size // 2]
+    old, new = (closure(real, {path: {b"big": data}}) for path, data in ((OLD, content), (NEW, swapped)))
+    stream, summary = delta(old, new, Effort.FAST)
+    assert list(summary.by) == ["zstd"]
+    reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
+    header = reader.header()
+    rebuilder = Rebuilder(reader, header, header.bases_below(real), tmp_path)
+    tracemalloc.start()
+    try:
+        rebuilder.write(header.paths[0], NullSink())
+        assert 2 * size < tracemalloc.get_traced_memory()[1] < 2.7 * size  # the copy, and the old or the new segment
+    finally:
+        tracemalloc.stop()

@@ -9,6 +9,23 @@ one byte more than that size, or raise. A damaged payload raises CorruptPayloadE
 MemoryError."""
 
 
+class OldData:
+    """An old segment that a codec may free before it has decoded: nobody else has it once it is taken."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._size = len(data)
+
+    def __len__(self) -> int:
+        """Return its bytes, also after it was taken."""
+        return self._size
+
+    def take(self) -> bytes:
+        """Return it, once."""
+        data, self._data = self._data, b""
+        return data
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
     """A form of payloads. The sender's half is a function of the codec's own module, called by `choose.encode`.

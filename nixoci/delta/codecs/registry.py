@@ -7,7 +7,7 @@ from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF
 from nixoci.delta.codecs.hdiff import HDIFF
 from nixoci.delta.codecs.jimage import JIMAGE
-from nixoci.delta.codecs.model import CorruptPayloadError
+from nixoci.delta.codecs.model import CorruptPayloadError, OldData
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.splice import SPLICE
 from nixoci.delta.codecs.zstd import ZSTD
@@ -30,7 +30,7 @@ def require(number: int, payload: bytes) -> None:
             codec.require(payload)
 
 
-def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
+def decode(number: int, payload: bytes, old: bytes | OldData, limit: int) -> bytes:
     """Return the content of a payload, at most `limit` bytes.
 
     Args:
@@ -46,7 +46,8 @@ def decode(number: int, payload: bytes, old: bytes, limit: int) -> bytes:
     if codec is None:
         raise DeltaError(f"codec {number} is not known; update nixoci")
     with _corruption_named():
-        new = codec.decode(payload, old, limit)
+        # in no variable, so that the codec can free it
+        new = codec.decode(payload, old.take() if isinstance(old, OldData) else old, limit)
     if len(new) > limit:
         raise DeltaError(f"a content has {len(new)} bytes, more than {limit}")
     return new

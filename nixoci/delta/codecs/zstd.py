@@ -50,8 +50,10 @@ def _packer(old: bytes, size: int, level: int) -> ZstdCompressor:
 def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
     new = io.BytesIO()  # grows without a copy
     try:
+        prefix = ZstdDict(old, is_raw=True).as_prefix
+        del old  # the prefix is a copy
         unpack = ZstdDecompressor(
-            zstd_dict=ZstdDict(old, is_raw=True).as_prefix,
+            zstd_dict=prefix,
             options={DecompressionParameter.window_log_max: _MAX_WINDOW_LOG},
         )
         data = _MAGIC + payload
