@@ -236,7 +236,7 @@ def test_what_the_index_has_no_room_for_goes(cache: Path) -> None:
     (oldest,) = read_index(cache / "deltas").releases
     large = replace(oldest, roots=[f"{'a' * 32}-large"], paths=encode(range(0, 1 << 20, 8)))
     full = Index(version=VERSION, releases=[oldest])
-    for filler in (large, replace(oldest, roots=[f"{'b' * 32}-small"])):
+    for filler in (large, replace(oldest, roots=[f"{'b' * 32}-s"], deltas=[])):
         while (more := replace(full, releases=[filler, *full.releases])).fitting() == more:
             full = more
     (cache / "deltas/index.json.zst").write_bytes(full.render())
