@@ -22,8 +22,9 @@ ADVICE = """\
 Use images in the Nix store if images are to be part of a machine's closure: pinned, rolled back, collected and sent
 with everything else; if updates travel over slow links; or if a host has many images, of builders that share no layers.
 
-Use `podman pull` if a host has few images of one builder, has no Nix, takes images that nobody pinned, or if users of
-the machine must not read the files of an image: every file of the Nix store is readable by all.
+Use `podman pull` if images share their layers and the Nix store keeps equal files more than once, since each image then
+takes the space of its whole tree; if a host has no Nix, takes images that nobody pinned, or needs what fails below; or
+if users of the machine must not read the files of an image: every file of the Nix store is readable by all.
 """
 
 REUPNIX = (24, 27)
@@ -239,7 +240,7 @@ def _limits(result: Result) -> list[str]:
         (
             f"**Limits.** Of {len(outcomes)} statements, {count[Outcome.SAME]} say that something works as with an"
             f" image that the engine stored, {count[Outcome.DIFFERENT]} that it differs, {count[Outcome.FAILS]} that it"
-            f" fails: of podman {'; '.join(failing)}. Tools that read a tree without its metadata see all files"
-            " as root's."
+            f" fails. With podman these fail: {'; '.join(failing)}. Tools that read a tree without its"
+            " metadata see all files as root's."
         )
     ]

@@ -190,7 +190,7 @@ def test_operations_that_take_longer_are_said() -> None:
 def test_statements_are_counted_by_what_they_say() -> None:
     failing = next(probe for probe in limits.PROBES if probe.outcome is Outcome.FAILS)
     text = conclusions(Evaluation(parts={"limits": made(("probe", failing.about, failing.says, "true", (1.0,)))}))
-    assert f"fails: of podman {failing.about}." in text
+    assert f"With podman these fail: {failing.about}." in text
 
 
 @pytest.mark.parametrize("true", [True, False])
