@@ -114,6 +114,16 @@ def test_storage_is_compared_with_what_reupnix_published() -> None:
     assert "That holds here for 11 images on one base." in text
 
 
+def test_memory_is_told_in_containers_that_fit() -> None:
+    result = stored()
+    less = tuple(
+        replace(row, samples=(4e6,)) if (row.table, row.variant) == ("memory", storage.OPTIMISED) else row
+        for row in result.rows
+    )
+    text = conclusions(Evaluation(parts={"storage": replace(result, rows=less)}))
+    assert "1.25 times as many of these containers fit as from layers" in text
+
+
 def test_garbage_collection_is_the_difference_of_both_states() -> None:
     text = conclusions(Evaluation(parts={"storage": stored()}))
     assert "gives back 380 MB of containers-storage and 90 MB of the optimised store" in text
