@@ -164,7 +164,10 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_images(machine: Machine, report: Callable[[str], None], shape: str) -> None:
-    report(f"images of many {shape}: files, hardlinks, layers; s and peak MB of extract, and of the image store")
+    report(
+        f"images of many {shape}: files, hardlinks, layers; s and peak MB of extract, of the image store, and of one"
+        " without mkcomposefs"
+    )
     for files, links, layers in SHAPES[shape]:
         machine.run(["sh", "-c", "mkdir /mnt/growth; mount -t tmpfs -o size=16g,nr_inodes=0 tmpfs /mnt/growth"])
         numbers = [str(number) for number in (files, links, layers)]
@@ -173,6 +176,9 @@ def test_images(machine: Machine, report: Callable[[str], None], shape: str) -> 
         seconds, _, peak = timed(machine, [*extract, "--max-entries", "2000000"])
         line = f"{files:8} {links:7} {layers:4} {seconds:8.2f} {peak / 1e6:6.0f}"
         seconds, _, peak = timed(machine, ["nixoci", "image-store", "/mnt/growth/store", "/mnt/growth/image"])
+        line += f" {seconds:8.2f} {peak / 1e6:6.0f}"
+        plain = ["nixoci", "image-store", "--no-erofs", "/mnt/growth/plain", "/mnt/growth/image"]
+        seconds, _, peak = timed(machine, plain)
         report(f"{line} {seconds:8.2f} {peak / 1e6:6.0f}")
         machine.run(["umount", "/mnt/growth"])
         machine.run(["rmdir", "/mnt/growth"])

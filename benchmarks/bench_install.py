@@ -120,6 +120,19 @@ def test_install(host: tuple[Machine, dict[str, str]], report: Callable[[str], N
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_store_growth(host: tuple[Machine, dict[str, str]], report: Callable[[str], None], name: str) -> None:
+    """Print what an install adds to an empty Nix store: image path, image store, derivations, blobs."""
+    machine, references = host
+    sizes = "for path in /nix/store /nix/store/*/rootfs; do du --summarize --block-size=1 $path; done"
+    report(f"{name}: the Nix store after an install in MB, its ratio to the image's tree; the largest process in MB")
+    for way in (way for way in WAYS if way != "podman pull"):
+        make_fresh(machine)
+        taken = measured(machine, WAYS[way], references[name], name)
+        store, tree = (int(line.split()[0]) for line in machine.run(["sh", "-c", sizes]).stdout.splitlines())
+        report(f"{way:20} {store / 1e6:8.1f} {store / tree:6.3f} {taken.peak / 1e6:7.0f} ({taken.largest})")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_slow_link(
     host: tuple[Machine, dict[str, str]], images: dict[str, Pair], report: Callable[[str], None], name: str
 ) -> None:
