@@ -19,7 +19,13 @@ from types import FrameType
 
 import click
 
-from nixoci.cli.common import failures_in_one_line, finish_output, print_any_name, print_error
+from nixoci.cli.common import (
+    failures_in_one_line,
+    finish_output,
+    open_standard_streams,
+    print_any_name,
+    print_error,
+)
 from nixoci.cli.verb import Verb
 
 GROUPS = {
@@ -110,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atexit.register(gc.freeze)  # skips the garbage collection of all modules at exit
     # numpy's library would start threads when it is loaded, which takes as long as all of the rest; no verb uses them
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    open_standard_streams()
     print_any_name()
     code: int | str | None = 0
     with _signals_end_the_work():

@@ -51,6 +51,33 @@ def test_a_full_disk_is_one_line(folder: Path, arguments: list[str]) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("redirection", "arguments", "code", "says"),
+    [
+        (">&-", "list", 1, "error: output: Bad file descriptor\n"),
+        (">&-", "list --json", 1, "error: output: Bad file descriptor\n"),
+        (">&-", "generate", 1, "error: output: Bad file descriptor\n"),
+        (">&-", "--help", 1, "error: output: Bad file descriptor\n"),
+        (">&-", "generate --output default.nix", 0, ""),
+        ("2>&-", "verify", 0, ""),
+        ("2>&-", "outdated", 0, ""),
+        (
+            "<&-",
+            "list --lock -",
+            1,
+            "error: standard input: not valid JSON: Expecting value: line 1 column 1 (char 0)\n",
+        ),
+        ("<&- >&- 2>&-", "generate --output default.nix", 0, ""),
+    ],
+)
+def test_a_standard_stream_that_is_closed(folder: Path, redirection: str, arguments: str, code: int, says: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *NIXOCI, *arguments.split()]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, says)
+    if code == 0 and "default.nix" in arguments:
+        assert "nixoci" in (folder / "default.nix").read_text(encoding="utf-8")
+
+
 def test_a_reader_that_is_gone_is_no_error(folder: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
