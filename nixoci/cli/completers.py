@@ -86,8 +86,9 @@ def _images(context: click.Context) -> "dict[str, LockedImage]":
 
 
 def _names(context: click.Context) -> list[str]:
-    """Return the names on the command line; click leaves them apart while an option lacks its value."""
-    return [*context.params.get("names", ()), *context.args]
+    """Return the names on the command line; click leaves all arguments apart while an option lacks its value."""
+    arguments = [each.name for each in context.command.params if isinstance(each, click.Argument)]
+    return [*context.params.get("names", ()), *context.args[arguments.index("names") :]]
 
 
 def _profiles() -> Iterator[Path]:

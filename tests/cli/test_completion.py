@@ -36,15 +36,16 @@ def complete(nixoci: Run, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[
         return [line.removeprefix("plain,") for line in nixoci().out.split()]
 
 
-@pytest.mark.parametrize("verb", ["show", "update", "remove", "outdated", "verify", "prefetch"])
+@pytest.mark.parametrize("verb", ["show", "update", "remove", "outdated", "verify", "prefetch", "delta push"])
 def test_names_come_from_the_lock(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
-    assert complete(nixoci, monkeypatch, verb, "") == []
+    words = verb.split()
+    assert complete(nixoci, monkeypatch, *words, "") == []
     write_layout(tmp_path / "web", [])
     nixoci("add", "oci:web", "--platform", "linux/amd64")
     nixoci("add", "oci:web", "--platform", "linux/amd64", "--name", "work", "--lock", "other.json")
-    assert complete(nixoci, monkeypatch, verb, "w") == ["web"]
-    assert complete(nixoci, monkeypatch, verb, "--lock", "other.json", "w") == ["work"]
-    assert complete(nixoci, monkeypatch, verb, "x") == []
+    assert complete(nixoci, monkeypatch, *words, "w") == ["web"]
+    assert complete(nixoci, monkeypatch, *words, "--lock", "other.json", "w") == ["work"]
+    assert complete(nixoci, monkeypatch, *words, "x") == []
 
 
 def test_verbs_complete(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +69,8 @@ def test_platforms_of_the_lock_complete(tmp_path: Path, nixoci: Run, monkeypatch
     assert complete(nixoci, monkeypatch, "prefetch", "--platform", "") == every
     assert complete(nixoci, monkeypatch, "prefetch", "web", "--platform", "linux/a") == ["linux/amd64", "linux/arm64"]
     assert complete(nixoci, monkeypatch, "prefetch", "nothing", "--platform", "") == []
+    assert complete(nixoci, monkeypatch, "delta", "pull", "--platform", "") == every
+    assert complete(nixoci, monkeypatch, "delta", "pull", "data", "--platform", "") == ["linux/riscv64"]
     nixoci("add", "oci:data", "--platform", "linux/amd64", "--lock", "other.json")
     assert complete(nixoci, monkeypatch, "prefetch", "data", "--platform", "") == ["linux/riscv64"]
     assert complete(nixoci, monkeypatch, "prefetch", "data", "--lock", "other.json", "--platform", "") == [
