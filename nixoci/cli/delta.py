@@ -23,7 +23,7 @@ from nixoci.cli.send import effort_option
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.delta.effort import Effort
-from nixoci.errors import DeltaError, LockError
+from nixoci.errors import DeltaError, ImageError, LockError
 from nixoci.image_delta.find import KINDS, Kind, find_deltas, image_paths_like
 from nixoci.image_delta.make import make_contents_delta, make_oci_delta
 from nixoci.image_delta.pull import pull_image_path, usable_deltas
@@ -128,7 +128,7 @@ class Pulled:
     type=PATH,
     multiple=True,
     metavar="PATH",
-    help="push: an older image path, may be repeated; by default all older ones of the image in the Nix store.",
+    help="push: an older image path, may be repeated; by default all of the image's repository in the Nix store.",
 )
 @click.option(
     "--format",
@@ -217,7 +217,7 @@ def _push(
             fetch_blobs(target, missing, folder, context=context, advance=advance)
         with open_blobs(target, folder) as source:
             image = resolve_image(source, Platform.parse(target.platform))
-            older = _older(target, image, store_name, bases)
+            older = _older(target, image, store_name, repository, bases)
             make = make_oci_delta(image, source, how.effort) if new is None else make_contents_delta(new, how.effort)
             pushed = push_deltas(image, older, make, repository, context.access, dry_run=how.dry_run)
     return [
@@ -244,8 +244,13 @@ def _new_image_path(target: PrefetchTarget, store_name: str) -> ImagePath:
     return ImagePath.open(added.path)
 
 
-def _older(target: PrefetchTarget, image: Image, store_name: str, bases: tuple[Path, ...]) -> list[ImagePath]:
-    """Return the image paths that are named, or those of other versions of the image in the store."""
+def _older(
+    target: PrefetchTarget, image: Image, store_name: str, repository: Reference, bases: tuple[Path, ...]
+) -> list[ImagePath]:
+    """Return the image paths that are named, or those of other versions of the image in the store.
+
+    The store may have other images that locks give the same name.
+    """
     if bases:
         named = [ImagePath.open(base.resolve()) for base in bases]
         for path in named:
@@ -257,10 +262,22 @@ def _older(target: PrefetchTarget, image: Image, store_name: str, bases: tuple[P
         for path in image_paths_like(store_name)
         if path.document.platform == image.platform
         and path.document.manifest.digest != image.manifest.descriptor.digest
+        and _is_of(path, repository)
     ]
     if not older:
-        raise DeltaError(f"image {target.name}: the Nix store has no older image path of it; name one with --from PATH")
+        raise DeltaError(
+            f"image {target.name}: the Nix store has no older image path from {repository.repository}; name one with"
+            " --from PATH"
+        )
     return older
+
+
+def _is_of(path: ImagePath, repository: Reference) -> bool:
+    """Return whether an image path was made from an image of a repository; `nixoci extract` gives it any name."""
+    try:
+        return Reference.parse(path.document.reference or "").repository == repository.repository
+    except ImageError:
+        return False
 
 
 def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list[DeltaRow]:

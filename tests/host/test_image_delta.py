@@ -175,6 +175,20 @@ def test_a_registry_that_removes_deltas_still_serves_its_images(updated: tuple[D
     web.machine.run(["nix-store", "--verify-path", new])
 
 
+def test_no_delta_starts_from_another_image_of_that_name(
+    updated: tuple[Deployment, str, str], machine: Machine, registry: Registry
+) -> None:
+    web, old, _ = updated
+    other = Deployment(machine, registry, "/root/of-that-name", name="web", repository="of-that-name")
+    other.serve(VERSIONS[0])
+    other.run("add", other.reference, "--name", "web")
+    path = other.prefetch()
+    assert path != old
+    pushed = json.loads(web.run("delta", "push", "--dry-run", "--json"))
+    assert [each["basePath"] for each in pushed] == [old]
+    other.forget(path)
+
+
 def test_no_delta_starts_from_the_image_itself(updated: tuple[Deployment, str, str]) -> None:
     web, _, new = updated
     done = web.machine.run(["nixoci", "delta", "push", "web", "--from", new], cwd=web.folder, check=False)
