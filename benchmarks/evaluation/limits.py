@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from benchmarks.evaluation.parts import Lab
     from tests.host.machine import Machine
 
-LONG = 600.0
+LONG = 1800.0
 
 PROBES = (*TOOL_PROBES, *MACHINE_PROBES)
 

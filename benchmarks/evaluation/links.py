@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RATES = (5, 20, 100, 1000)
 """Rates in Mbit/s."""
 
-INSTALLED = ("nats", "nginx", "postgres")
+INSTALLED = ("nats", "nginx")
 OVER_LINKS = "nats"
 """The image that goes over each link: a small one, because a first install of a large one takes minutes at 5 Mbit/s."""
 
