@@ -27,8 +27,8 @@ _CALL, _JUMP, _OPERAND, _ADDRESS = range(1, 5)
 _FORMS = {_CALL: Form.LABEL, _JUMP: Form.DISTANCE, _OPERAND: Form.LABEL, _ADDRESS: Form.ADDRESS}
 _LONGEST = 12
 """Bytes at the end of a section in which no reference is looked for."""
-_BLOCK = 1 << 20
-"""Bytes that are looked at together, to bound memory."""
+_BLOCK = 1 << 18
+"""Bytes that are looked at together: what is found in them fits into the caches of a processor."""
 
 _OPCODES = {
     0: bytes.fromhex(
