@@ -90,14 +90,16 @@ class _Pairs:
     @classmethod
     def of(cls, packed: NDArray[np.int32]) -> "_Pairs":
         """Return the filter of the pairs with a number that is not 0, in a table over `first | second << 8`."""
-        seconds, number = np.unique((packed.reshape(256, 256) != 0).T, axis=0, return_inverse=True)
-        bits = np.left_shift(1, np.arange(len(seconds)))
-        if len(seconds) > _CLASSES:
-            raise ValueError(f"{len(seconds)} classes of opcodes, at most {_CLASSES} fit into a byte")
-        first, second = bits[number.reshape(-1)].astype(np.uint8), (bits @ seconds).astype(np.uint8)
-        if len(seconds) <= _HALF:
-            return cls((first << _HALF | second).tobytes(), None)
-        return cls(first.tobytes(), second.tobytes())
+        # the second bytes of each first byte; numpy's unique takes longer for them than to look at a small file
+        rows = [row.tobytes() for row in (packed.reshape(256, 256) != 0).T]
+        classes = {row: 1 << number for number, row in enumerate(dict.fromkeys(row for row in rows if any(row)))}
+        if len(classes) > _CLASSES:
+            raise ValueError(f"{len(classes)} classes of opcodes, at most {_CLASSES} fit into a byte")
+        first = bytes(classes.get(row, 0) for row in rows)
+        second = bytes(sum(bit for row, bit in classes.items() if row[byte]) for byte in range(256))
+        if len(classes) <= _HALF:
+            return cls(bytes(one << _HALF | other for one, other in zip(first, second, strict=True)), None)
+        return cls(first, second)
 
     def places(self, data: bytes) -> Numbers:
         """Return the offsets of the pairs in some bytes that pass."""
