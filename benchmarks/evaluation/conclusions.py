@@ -158,9 +158,10 @@ def _installs(result: Result) -> list[str]:
         )
     if over := links.computed(result):
         ratios = [measured / computed for computed, measured in over.values()]
+        rates = sorted({float(subject.split()[-2]) for subject, _ in over})
         texts.append(
-            f"**Computed and measured.** Over links of {min(links.RATES)} to {max(links.RATES)} Mbit/s, installs and"
-            f" updates until a container has run took {_range(ratios)} times what bytes and work add up to."
+            f"**Computed and measured.** Over links of {_range(rates, digits=0)} Mbit/s, installs and updates until a"
+            f" container has run took {_range(ratios)} times what bytes and work add up to."
         )
     return texts
 

@@ -160,6 +160,7 @@ def test_first_installs_are_compared_with_a_pull() -> None:
     text = conclusions(Evaluation(parts={"bandwidth": replace(sent(), rows=sent().rows + made(*installed()).rows)}))
     assert "nix copy, zstd 0.80 times the bytes and 0.50 times the seconds" in text
     assert "nixoci delta 0.40 times the bytes and 0.75 times the seconds" in text
+    assert "Over links of 100 Mbit/s, installs and updates" in text
     assert "took 1.00 to 1.08 times what bytes and work add up to" in text
 
 
