@@ -29,6 +29,10 @@ _HEAD, _TAIL = 1000, 500
 """Characters at both ends of a message that a longer one keeps: the thing is at its start, the way out at its end."""
 
 
+_LOGIN = re.compile(r"\b((?:https?|ftp|ssh):/{1,2})[^/\s'\"@]*:[^/\s'\"@]*@")
+"""Matches an address with a user and a password, as messages name what the user typed; pathlib joins two slashes."""
+
+
 def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Return an option's type that reads its text with `parse`; an error there is wrong usage."""
 
@@ -162,8 +166,8 @@ def print_json(value: Any) -> None:
 
 
 def warn(message: str) -> None:
-    """Print one `warning: ...` line to stderr."""
-    click.echo(f"warning: {one_line(message)}", err=True)
+    """Print one `warning: ...` line to stderr, without passwords of addresses."""
+    click.echo(f"warning: {one_line(_without_logins(message))}", err=True)
 
 
 @contextmanager
@@ -239,13 +243,17 @@ def finish_output() -> None:
 
 
 def print_error(message: str) -> None:
-    """Print one `error: ...` line to stderr."""
-    click.echo(f"error: {one_line(message)}", err=True)
+    """Print one `error: ...` line to stderr, without passwords of addresses."""
+    click.echo(f"error: {one_line(_without_logins(message))}", err=True)
 
 
 def _fail(message: str) -> None:
     print_error(message)
     sys.exit(1)
+
+
+def _without_logins(message: str) -> str:
+    return _LOGIN.sub(r"\1...@", message)
 
 
 def one_line(message: str) -> str:

@@ -200,3 +200,29 @@ def test_a_loop_of_symlinks(
     message = run(capsys, *command.split())
     assert "loop" in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layout", "loop"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "add https://me:secret@registry.example/web:1",
+        "extract https://me:secret@registry.example/web:1 out",
+        "copy --to http://me:secret@host /nix/store/x",
+        "copy --to ssh://me:secret@host /nix/store/x",
+        "publish --cache https://me:secret@cache.example --from a --to b",
+        "substituter --upstream ftp://me:secret@cache.example",
+        "list --lock https://me:secret@host/nixoci.lock.json",
+    ],
+)
+def test_a_password_in_an_address_is_in_no_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = run(capsys, *command.split())
+    assert "secret" not in message
+    assert "...@" in message
+
+
+def test_an_at_sign_is_no_login(capsys: pytest.CaptureFixture[str]) -> None:
+    digest = f"sha256:{'0' * 64}"
+    assert f"layout:1@{digest}" in run(capsys, "extract", f"oci:/nowhere/layout:1@{digest}", "out")
