@@ -50,7 +50,7 @@ for number in $(seq 0 63); do [ -e /dev/loop$number ] || mknod /dev/loop$number 
 """
 
 NOT_TRIED = (
-    "the restore of a checkpoint (CRIU may not write the test host's cgroups, for no image)",
+    "the restore of a checkpoint (CRIU may not write the test host's cgroups)",
     "trivy and grype, which are in no registry that the evaluation uses",
     "k3s, Docker's rootless mode",
     "ZFS and bcachefs below the store",
