@@ -36,7 +36,10 @@ OTHER = store_path("other-1.0", "x")
 
 NOISE = 1_500_000
 """Bytes of the library, which do not compress."""
-QUICK = Patience(connect=1.0, stall=0.3, document=1.0, pause=0.2)
+PATIENT = Patience(connect=60.0, stall=60.0, document=60.0, pause=0.2)
+"""For a cache that answers, however busy the machine is."""
+QUICK = Patience(connect=60.0, stall=1.0, document=2.0, pause=0.2)
+"""For a cache that stalls."""
 
 
 @dataclass(kw_only=True)
@@ -101,7 +104,7 @@ def site(
     monkeypatch: pytest.MonkeyPatch,
     *,
     bounds: Bounds | None = None,
-    patience: Patience = QUICK,
+    patience: Patience = PATIENT,
     pause: float = 200.0,
     noise: int = NOISE,
     listener: socket.socket | None = None,

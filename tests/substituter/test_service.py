@@ -23,7 +23,7 @@ from nixoci.substituter.upstream import Patience
 from tests.delta.forgery import OTHER_HASH
 from tests.delta.trees import delta as make_delta
 from tests.delta.trees import store_path
-from tests.substituter.site import NEW_APP, NEW_LIB, OLD_APP, OLD_LIB, OTHER, Site, site
+from tests.substituter.site import NEW_APP, NEW_LIB, OLD_APP, OLD_LIB, OTHER, QUICK, Site, site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +37,13 @@ NEW = (NEW_LIB, NEW_APP)
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with site(tmp_path, monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The same, with a substituter that waits for a second or two."""
+    with site(tmp_path, monkeypatch, patience=QUICK) as running:
         yield running
 
 
@@ -186,16 +193,12 @@ def fault(kind: Fault, start: str = "deltas/0") -> Callable[[Site], None]:
         fault(404),
         fault(500),
         fault("cut"),
-        fault("stall"),
-        fault("stall before"),
         fault(b""),
         fault(b"<html>"),
         fault(404, "deltas/index"),
         fault(500, "deltas/index"),
         fault(b"{", "deltas/index"),
         fault(b'{"version": 2}', "deltas/index"),
-        fault("stall", "deltas/index"),
-        fault("drip", "deltas/index"),
         lambda machine: index(machine, lambda delta: delta.update(size=delta["download"])),
         lambda machine: index(machine, lambda delta: delta.update(size=delta["size"] - 1)),
     ],
@@ -206,6 +209,14 @@ def test_the_ordinary_nar_comes_instead(machine: Site, damage: Callable[[Site], 
         assert machine.ask(f"rebuilt/{path[11:43]}.nar") == (200, machine.nars[path])
     assert machine.web.count("nar/") >= 1
     assert machine.web.count(machine.delta) <= 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [fault("stall"), fault("stall before"), fault("stall", "deltas/index"), fault("drip", "deltas/index")],
+)
+def test_the_ordinary_nar_comes_instead_of_a_stalled_delta(hasty: Site, damage: Callable[[Site], None]) -> None:
+    test_the_ordinary_nar_comes_instead(hasty, damage)
 
 
 def test_without_its_base_a_narinfo_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,11 +283,15 @@ def test_an_ordinary_nar_that_is_wrong_never_ends(machine: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", [500, "cut", "stall", "stall before", 404])
-def test_a_cache_that_fails_is_an_error_and_no_wait(machine: Site, kind: Fault) -> None:
-    machine.web.fault = lambda _: kind
-    for path in ("nix-cache-info", f"{OTHER[11:43]}.narinfo", f"rebuilt/{NEW_LIB[11:43]}.nar", "nar/x"):
-        status, _ = machine.ask(path)
-        assert status == (404 if kind == 404 or (path == "nar/x" and kind in {"cut", "stall"}) else 502)
+def test_a_cache_that_fails_is_an_error_and_no_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Fault
+) -> None:
+    patience = replace(QUICK, stall=0.3, document=1.0)
+    with site(tmp_path, monkeypatch, patience=patience) as machine:
+        machine.web.fault = lambda _: kind
+        for path in ("nix-cache-info", f"{OTHER[11:43]}.narinfo", f"rebuilt/{NEW_LIB[11:43]}.nar", "nar/x"):
+            status, _ = machine.ask(path)
+            assert status == (404 if kind == 404 or (path == "nar/x" and kind in {"cut", "stall"}) else 502)
 
 
 def test_a_cache_that_is_down_is_an_error_at_once(machine: Site) -> None:
@@ -287,7 +302,7 @@ def test_a_cache_that_is_down_is_an_error_at_once(machine: Site) -> None:
 
 
 def test_nix_is_kept_waiting_while_a_delta_comes_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with site(tmp_path, monkeypatch, patience=Patience(stall=5.0), pause=0.2) as machine:
+    with site(tmp_path, monkeypatch, pause=0.2) as machine:
         machine.web.fault = lambda path: "drip" if path == machine.delta else None
         size = (machine.folder / machine.delta).stat().st_size
         assert size * 0.05 < 20
@@ -306,7 +321,7 @@ def test_after_one_has_waited_in_vain_nobody_waits(tmp_path: Path, monkeypatch: 
 
 
 def test_a_delta_that_takes_hours_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with site(tmp_path, monkeypatch, bounds=Bounds(fetch=0.3), patience=Patience(stall=5.0)) as machine:
+    with site(tmp_path, monkeypatch, bounds=Bounds(fetch=0.3)) as machine:
         machine.web.fault = lambda path: "drip" if path == machine.delta else None
         assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
         assert machine.web.count("nar/") == 1
@@ -337,9 +352,9 @@ def test_a_rebuilding_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatc
     monkeypatch.setattr("nixoci.delta.rebuild.decode", slowly)
     with site(tmp_path, monkeypatch, pause=0.3) as machine:
         assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
-        assert (len(decoded), machine.web.count("nar/")) == (1, 1)
+        assert machine.web.count("nar/") == 1
         assert machine.fetch(NEW_APP) == machine.nars[NEW_APP], "the delta is not tried again"
-        assert len(decoded) == 1
+        assert len(decoded) <= 1  # none where a busy machine took longer before
 
 
 def test_a_full_disk_means_the_ordinary_nar(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
