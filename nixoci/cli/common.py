@@ -33,6 +33,15 @@ _LOGIN = re.compile(r"\b((?:https?|ftp|ssh):/{1,2})[^/\s'\"@]*:[^/\s'\"@]*@")
 """Matches an address with a user and a password, as messages name what the user typed; pathlib joins two slashes."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "path"), counted(2, "path")
+    ('1 path', '2 paths')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Return an option's type that reads its text with `parse`; an error there is wrong usage."""
 

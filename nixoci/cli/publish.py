@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from nixoci.cli.common import dry_run_option, json_option, print_json, store_option
+from nixoci.cli.common import counted, dry_run_option, json_option, print_json, store_option
 from nixoci.cli.completers import complete_closure
 from nixoci.cli.files import PATH
 from nixoci.cli.send import effort_option
@@ -77,7 +77,9 @@ def _show(done: Published, *, dry_run: bool) -> None:
     for delta in done.deltas:
         size, download = decimal(delta.delta_size), decimal(delta.download)
         if delta.published:
-            click.echo(f"{verb} a delta of {size} from {delta.base}: {delta.paths} paths, {download} in the cache")
+            click.echo(
+                f"{verb} a delta of {size} from {delta.base}: {counted(delta.paths, 'path')}, {download} in the cache"
+            )
         elif delta.paths == 0:
             click.echo(f"no delta from {delta.base}: it has all paths of the release")
         else:

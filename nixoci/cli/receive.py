@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import click
 
-from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option
+from nixoci.cli.common import counted, delta_format_option, dry_run_option, json_option, print_json, store_option
 from nixoci.cli.completers import complete_profile
 from nixoci.cli.files import INPUT, PATH, STANDARD, Input
 from nixoci.cli.verb import verb
@@ -143,4 +143,5 @@ def _show_received(done: Received, *, as_json: bool) -> None:
         click.echo(f"would add {path}")
     for path in done.present:
         click.echo(f"already there {path}")
-    click.echo(f"{len(done.added)} paths, {decimal(done.nar_size)}, of a delta of {decimal(done.delta_size)}", err=True)
+    paths = counted(len(done.added), "path")
+    click.echo(f"{paths}, {decimal(done.nar_size)}, of a delta of {decimal(done.delta_size)}", err=True)

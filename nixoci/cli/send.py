@@ -10,7 +10,7 @@ from typing import BinaryIO
 import click
 from rich.filesize import decimal
 
-from nixoci.cli.common import delta_format_option, dry_run_option, json_option, print_json, store_option, warn
+from nixoci.cli.common import counted, delta_format_option, dry_run_option, json_option, print_json, store_option, warn
 from nixoci.cli.completers import complete_closure
 from nixoci.cli.files import OUTPUT, PATH, STANDARD, Output
 from nixoci.cli.verb import verb
@@ -157,7 +157,7 @@ def _show_summary(summary: SendSummary, *, as_json: bool) -> None:
         shown = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         click.echo("  ".join([way.ljust(widths[0]), *shown]), err=True)
     click.echo(
-        f"{summary.paths} paths, {decimal(summary.nar_size)}, from {summary.bases} bases: "
+        f"{counted(summary.paths, 'path')}, {decimal(summary.nar_size)}, from {counted(summary.bases, 'base')}: "
         f"a delta of {decimal(summary.delta_size)}",
         err=True,
     )

@@ -42,7 +42,7 @@ def test_what_was_done_is_said(nixoci: Callable[..., Result], store: str, tmp_pa
     assert (done.code, would.code) == (0, 0)
     first, second, third = done.out.splitlines()
     assert first.startswith("published a delta of ")
-    assert f" bytes from {OLD}: 1 paths, " in first
+    assert f" bytes from {OLD}: 1 path, " in first
     assert second == f"no delta from {NEW}: it has all paths of the release"
     assert third == f"removed the old delta {STALE}"
     assert would.out.splitlines() == [
