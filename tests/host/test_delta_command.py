@@ -81,7 +81,7 @@ def test_a_full_disk_takes_no_half_of_a_delta(machine: Machine, pair: tuple[str,
 
 
 def test_a_full_temporary_folder_leaves_nothing(machine: Machine, old_only: str) -> None:
-    disk = small_disk(machine, "/root/small-spool", "2m")
+    disk = small_disk(machine, "/root/small-spool", "500k")
     before = valid(machine, "daemon")
     error = fails(machine, f"nixoci receive {DELTA}", env={"TMPDIR": disk})
     assert "set TMPDIR to another directory" in error
