@@ -43,7 +43,7 @@ PROGRAMS = {"nats": "nats-server --version"}
 """The program that is run in an image, if it is not `true`."""
 
 QUICK_RATES = (100,)
-ROUNDS = 3
+ROUNDS = 2
 PORT = 8000
 SERVED = "/srv/nixoci"
 
