@@ -181,6 +181,11 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
             made.replace(target)
 
 
+def differs(path: Path, data: bytes) -> bool:
+    """Return whether a file has another content, or none; what is no file is not read, and differs."""
+    return not path.is_file() or path.read_bytes() != data
+
+
 def write_if_changed(path: Path, text: str) -> bool:
     """Make `text` the content of the file, unless it is already; return whether it was written.
 
@@ -191,11 +196,9 @@ def write_if_changed(path: Path, text: str) -> bool:
         OSError: It cannot be read or written; an existing file is untouched.
     """
     data = text.encode("utf-8")
-    mode = None
-    if path.is_file():
-        if path.read_bytes() == data:
-            return False
-        mode = path.stat().st_mode & 0o7777
+    if not differs(path, data):
+        return False
+    mode = path.stat().st_mode & 0o7777 if path.is_file() else None
     with new_file(path, mode=mode) as file:
         file.write(data)
     return True

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from nixoci.output import check_file, write_if_changed
+from nixoci.output import check_file, differs, write_if_changed
 
 STANDARD = "-"
 
@@ -68,7 +68,7 @@ class Output:
 
     def differs(self, text: str) -> bool:
         """Return whether `write` would change the file."""
-        return self.path is None or not self.path.is_file() or self.path.read_bytes() != text.encode()
+        return self.path is None or differs(self.path, text.encode())
 
 
 class _Path(click.Path):
