@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,14 +48,16 @@ PEERS = Path(__file__).parents[1] / "deltas.json"
 
 SECONDS = Shown(unit="s", digits=2)
 
-# Prints the cost of an update by skopeo from a layout in the page cache, after the old image was copied.
+# Prints the cost of an update by skopeo from a layout in the page cache, to a storage that has the old image alone.
 UNPACK = """
-import dataclasses, json, sys
+import dataclasses, json, os, sys
 from benchmarks.cost import run
 work, old, new = sys.argv[1:]
 storage = f"containers-storage:[overlay@{work}/storage+{work}/run]localhost/image:"
-run(["skopeo", "copy", "--quiet", old, f"{storage}old"])
+if not os.path.exists(f"{work}/storage"):
+    run(["skopeo", "copy", "--quiet", old, f"{storage}old"])
 print(json.dumps(dataclasses.asdict(run(["skopeo", "copy", "--quiet", new, f"{storage}new"]))))
+run(["skopeo", "delete", f"{storage}new"])
 """
 
 
@@ -63,11 +66,14 @@ def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
     machine, found = lab.machine, host_images([name])
     old, new = found["old"][name], found["new"][name]
     rounds = lab.rounds(ROUNDS, 1)
-    paths = [add_image(machine, image) for image in (old, new)]
+    with ThreadPoolExecutor() as threads:
+        paths = list(threads.map(partial(add_image, machine), (old, new)))
+    machine.run(["sh", "-c", FRESH, WORK])
     taken: dict[str, list[FigureRow]] = {}
     for _ in range(rounds):
         for row in (unpack(machine, old, new), *driven(machine, paths)):
             taken.setdefault(row["method"], []).append(row)
+    machine.run(["umount", "--recursive", WORK])
     for method, rows in taken.items():
         measured = partial(Row, subject=name, variant=method, command=command(method))
         yield measured(table="update", unit="B", samples=(rows[0]["size"],))
@@ -82,10 +88,8 @@ def measure_pair(name: str, lab: Lab) -> Iterator[Row]:
 
 def unpack(machine: Machine, old: Image, new: Image) -> FigureRow:
     """Return a row like those of delta_driver.py for a pull by podman's library, without its download."""
-    machine.run(["sh", "-c", FRESH, WORK])
     store = ["python3", "-c", UNPACK, WORK, old.inside, new.inside]
     done = machine.run(store, env={"PYTHONDONTWRITEBYTECODE": "1"}, cwd="/src", timeout=LONG)
-    machine.run(["umount", "--recursive", WORK])
     before = layers(old)
     size = sum(size for each, size in layers(new).items() if each not in before)
     return {"method": PULL, "size": size, "send": None, "receive": json.loads(done.stdout)}
@@ -93,12 +97,10 @@ def unpack(machine: Machine, old: Image, new: Image) -> FigureRow:
 
 def driven(machine: Machine, paths: list[str]) -> Iterator[FigureRow]:
     """Yield the rows of delta_driver.py for one round."""
-    machine.run(["sh", "-c", FRESH, WORK])
     driver = ["python3", "-m", "benchmarks.delta_driver", "--work", WORK]
     chosen = [word for method in METHODS for word in ("--only", method)]
     environment = {"TMPDIR": WORK, "PYTHONDONTWRITEBYTECODE": "1"}
     done = machine.run([*driver, *chosen, *paths], env=environment, cwd="/src", timeout=LONG)
-    machine.run(["umount", "--recursive", WORK])
     rows = [json.loads(text) for text in done.stdout.splitlines()]
     yield from (row for row in rows if "size" in row)
 
@@ -248,4 +250,5 @@ PART = Part(
     sources=(Path(__file__), Path(delta_driver.__file__), *links.SOURCES),
     steps=steps,
     report=report,
+    in_memory=("/nix",),
 )

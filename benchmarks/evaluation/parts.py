@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from benchmarks.filesystem import put_in_memory
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 
@@ -22,10 +23,16 @@ class Lab:
     """The test host of one part, booted when a step first asks for it, as a context manager."""
 
     def __init__(
-        self, *, quick: bool = False, rounds: int | None = None, binds: Callable[[], dict[Path, str]] = dict
+        self,
+        *,
+        quick: bool = False,
+        rounds: int | None = None,
+        binds: Callable[[], dict[Path, str]] = dict,
+        in_memory: tuple[str, ...] = (),
     ) -> None:
         self.quick = quick
         self._binds = binds
+        self._in_memory = in_memory
         self._rounds = rounds
         self._running = ExitStack()
 
@@ -43,7 +50,10 @@ class Lab:
 
     @cached_property
     def machine(self) -> Machine:
-        return self._running.enter_context(Machine(binds={images_dir(): INSIDE, **self._binds()}))
+        machine = self._running.enter_context(Machine(binds={images_dir(): INSIDE, **self._binds()}))
+        if self._in_memory:
+            put_in_memory(machine, *self._in_memory)
+        return machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +80,7 @@ class Part:
         steps: Returns its steps, for a quick run or for a whole one.
         report: Returns the text of its section, in Markdown.
         binds: Returns folders and where its machine sees them.
+        in_memory: Folders of its machine that lie in memory.
     """
 
     name: str
@@ -78,3 +89,4 @@ class Part:
     steps: Callable[[bool], list[Step]]
     report: Callable[[Result], str]
     binds: Callable[[], dict[Path, str]] = dict
+    in_memory: tuple[str, ...] = ()

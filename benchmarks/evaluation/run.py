@@ -29,7 +29,7 @@ def run_part(part: Part, *, quick: bool, rounds: int | None, say: Callable[[str]
     rows: list[Row] = []
     started = time.monotonic()
     earlier = sum(float(file.read_text(encoding="ascii")) for file in folder.glob("*.seconds"))
-    with Lab(quick=quick, rounds=rounds, binds=part.binds) as lab:
+    with Lab(quick=quick, rounds=rounds, binds=part.binds, in_memory=part.in_memory) as lab:
         for step in part.steps(quick):
             say(f"{part.name}: {step.name}")
             rows += kept(folder, step, lab)
