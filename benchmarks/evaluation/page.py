@@ -51,11 +51,12 @@ def _section(part: Part, result: Result) -> str:
 
 
 def _moved(result: Result) -> str:
+    by = "by more than the spread, the noise of their table and one percent"
     if not result.moved:
-        return "no figure moved by more than the spread and one percent."
+        return f"no figures moved {by}."
     listed = "\n".join(f"- {text}" for text in result.moved)
     return (
-        f"{len(result.moved)} of {len(result.rows)} figures moved by more than the spread and one percent.\n\n"
+        f"{len(result.moved)} of {len(result.rows)} figures moved {by}.\n\n"
         f"<details><summary>These moved</summary>\n\n{listed}\n\n</details>"
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.evaluation.facts import machine_facts, versions
 from benchmarks.evaluation.model import Result, read_rows, render_rows
 from benchmarks.evaluation.parts import Lab
-from benchmarks.evaluation.statistics import estimate, moved
+from benchmarks.evaluation.statistics import estimate, moved, noise
 from tests.host.cache import cache_dir, key
 from tests.host.python import CHECKOUT
 
@@ -71,10 +71,14 @@ def compared(now: Result, before: Result | None) -> Result:
     if before is None or before.quick != now.quick or any(now.machine[fact] != before.machine[fact] for fact in same):
         return now
     former = {row.key: row.samples for row in before.rows if row.samples}
+    kinds: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for row in (*now.rows, *before.rows):
+        kinds.setdefault((row.table, row.unit), []).append(row.samples)
+    noises = {kind: noise(figures) for kind, figures in kinds.items()}
     lines = []
     for row in now.rows:
         earlier = former.get(row.key)
-        if row.samples and earlier and moved(row.samples, earlier):
+        if row.samples and earlier and moved(row.samples, earlier, noises[row.table, row.unit]):
             was, is_now = estimate(earlier).value, estimate(row.samples).value
             change = f"{is_now / was:.2f} times" if was else "from nothing"
             lines.append(f"{row.table}, {row.subject}, {row.variant}: {was:.6g} {row.unit} to {is_now:.6g} ({change})")

@@ -8,12 +8,12 @@ have their whole range.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
-from statistics import median
+from math import comb, log, sqrt
+from statistics import mean, median, variance
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 CONFIDENCE = 0.95
 ENOUGH = 6
@@ -67,7 +67,24 @@ def ratio(samples: Sequence[float], base: Sequence[float]) -> Estimate:
     return estimate([ours / theirs for ours, theirs in zip(samples, base, strict=True)])
 
 
-def moved(now: Sequence[float], before: Sequence[float]) -> bool:
-    """Tell whether a figure differs from that of an earlier run by more than the spread of both, and by one percent."""
+def noise(figures: Iterable[Sequence[float]]) -> float:
+    """Return the relative standard deviation of a sample, pooled over figures of one kind, each with all its samples.
+
+    Two samples of a figure tell little of how much it varies; all figures of a table do. It is 0 if none has two.
+    """
+    several = [[log(sample) for sample in samples] for samples in figures if len(samples) > 1 and min(samples) > 0]
+    return sqrt(mean(variance(samples) for samples in several)) if several else 0.0
+
+
+def moved(now: Sequence[float], before: Sequence[float], noise: float = 0.0) -> bool:
+    """Tell whether a figure differs from that of an earlier run by more than the spread of both, and by one percent.
+
+    The intervals of two samples are apart by chance in one case of three; so the change must also be more than three
+    times what the noise of such figures, a relative standard deviation, makes of that many samples.
+    """
     current, former = estimate(now), estimate(before)
-    return not current.overlaps(former) and abs(current.value - former.value) > SMALLEST_CHANGE * abs(former.value)
+    if current.overlaps(former) or abs(current.value - former.value) <= SMALLEST_CHANGE * abs(former.value):
+        return False
+    if min(current.value, former.value) <= 0:
+        return True
+    return abs(log(current.value / former.value)) > 3 * noise * sqrt(1 / len(now) + 1 / len(before))

@@ -21,6 +21,7 @@ from benchmarks.evaluation.model import Evaluation, Result, Row, read, read_rows
 from benchmarks.evaluation.page import PARTS, render_page
 from benchmarks.evaluation.parts import Lab, Step
 from benchmarks.evaluation.run import compared, kept
+from benchmarks.evaluation.statistics import noise
 from benchmarks.evaluation.storage import NAMES
 from benchmarks.evaluation.suite import LIMITS
 from benchmarks.evaluation.tables import Shown, commands, table
@@ -128,6 +129,21 @@ def test_a_second_run_names_what_moved() -> None:
     now = compared(result(row("ours", 2.0, 2.2), row("theirs", 1.0, 1.2), row("new", 1)), before)
     assert now.before == before.measured
     assert now.moved == ("t, open, ours: 1.05 s to 2.1 (2.00 times)",)
+
+
+def test_what_moves_by_less_than_the_noise_of_its_table_has_not_moved() -> None:
+    noisy = [row(f"noisy {number}", 1.0, 1.3) for number in range(9)]
+    before = result(row("ours", 1.0, 1.01), *noisy)
+    assert compared(result(row("ours", 1.2, 1.21), *noisy), before).moved == ()
+    assert compared(result(row("ours", 3.0, 3.01), *noisy), before).moved == (
+        "t, open, ours: 1.005 s to 3.005 (2.99 times)",
+    )
+
+
+def test_the_noise_of_a_table_needs_a_figure_of_several_samples() -> None:
+    assert noise([(1.0,), (), (0.0, 1.0)]) == 0
+    assert noise([(1.0, 1.0), (5.0,)]) == 0
+    assert noise([(100.0, 101.0), (1.0, 1.01)]) == pytest.approx(0.00704, rel=0.01)
 
 
 @pytest.mark.parametrize("fact", MACHINE)
