@@ -13,6 +13,7 @@ from nixoci.delta.closure import Closure
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.errors import DeltaError
+from nixoci.image_delta.bounds import too_large
 from nixoci.image_path import DOCUMENT, METADATA, ROOTFS, ImagePath
 from nixoci.nix_store.content_address import addressed_path, nar_address
 from nixoci.nix_store.nar import NAR_MAGIC, NarHash, NarWriter
@@ -53,23 +54,27 @@ class Part:
     write: Callable[[Sink], object]
 
 
-def rebuilt_parts(reader: DeltaReader, base: Path, folder: Path) -> list[Part]:
+def rebuilt_parts(reader: DeltaReader, base: Path, folder: Path, *, largest: int) -> list[Part]:
     """Read a delta of an image to its end, and return the parts of the new image path.
 
     Args:
         reader: The delta.
         base: The image path of its base.
         folder: A directory for the payloads.
+        largest: Bytes of the new parts, and of the payloads, that are believed.
 
     Raises:
-        DeltaError: The delta is damaged, or not one of an image.
+        DeltaError: The delta is damaged, too large, or not one of an image.
         StoreError: The base lacks what the delta takes from it.
     """
     header = reader.header()
     names = [store_path_name(each.path) for each in header.bases]
     if not set(names) <= set(PARTS) or sorted(map(store_path_name, header.roots)) != sorted(PARTS):
         raise DeltaError(f"{reader.what}: its paths are not the parts of an image; it is no delta of one")
-    rebuilder = Rebuilder(reader, header, [base / name for name in names], folder)
+    if sum(info.nar_size for info in header.paths) > largest:
+        raise too_large(largest, what=reader.what)
+    bases = [base / name for name in names]
+    rebuilder = Rebuilder(reader, header, bases, folder, most_payloads=largest)
     made = {store_path_name(info.path): info for info in header.paths}
     return [
         Part(nar_size=made[name].nar_size, write=partial(rebuilder.write, made[name]))

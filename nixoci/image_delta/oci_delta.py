@@ -17,6 +17,7 @@ from nixoci.compression import DecompressError, decompress
 from nixoci.errors import BlobError, DeltaError
 from nixoci.extraction import LayerStreams
 from nixoci.image_delta.artifact import ArtifactManifest
+from nixoci.image_delta.bounds import at_most, plausible_size
 from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.tar_diff import MEDIA_TYPE, apply_tar_diff
 from nixoci.oci.digest import Digest
@@ -57,27 +58,31 @@ def digest_in(annotations: Mapping[str, str], name: str) -> Digest | None:
         return None
 
 
-def layer_streams(manifest: ArtifactManifest, layout: ArtifactLayout, old: "OldFiles", *, what: str) -> LayerStreams:
+def layer_streams(
+    manifest: ArtifactManifest, layout: ArtifactLayout, old: "OldFiles", sizes: Mapping[Digest, int], *, what: str
+) -> LayerStreams:
     """Return the tar streams of the layers that an artifact describes.
 
     Args:
         manifest: The artifact's manifest.
         layout: The artifact's blobs.
         old: The files of the image that it starts from.
+        sizes: The bytes of the blobs of the image's layers.
         what: Names the artifact in errors.
     """
     return {
-        made: partial(_stream, layer, layout.blob(layer.digest), old, what)
+        made: partial(_stream, layer, layout.blob(layer.digest), old, plausible_size([sizes.get(made, 0)]), what)
         for made, layer in described_layers(manifest).items()
     }
 
 
-def _stream(layer: Descriptor, file: Path, old: "OldFiles", what: str) -> Iterator[bytes]:
+def _stream(layer: Descriptor, file: Path, old: "OldFiles", size: int, what: str) -> Iterator[bytes]:
+    """Yield a layer's tar stream, unless it has more than `size` bytes."""
     if layer.media_type == MEDIA_TYPE:
-        yield from apply_tar_diff(_blocks(file), old.read, what=what)
+        yield from at_most(size, apply_tar_diff(_blocks(file), old.read, largest=size, what=what), what=what)
         return
     try:
-        yield from decompress(_blocks(file))
+        yield from at_most(size, decompress(_blocks(file)), what=what)
     except DecompressError as error:
         raise DeltaError(f"{what}: its layer {layer.digest} {error}") from error
 

@@ -14,6 +14,7 @@ from nixoci.document import dump
 from nixoci.errors import DeltaError, StoreError
 from nixoci.extraction import image_document
 from nixoci.image_delta.artifact import DeltaConfig
+from nixoci.image_delta.bounds import plausible_size
 from nixoci.image_delta.contents import image_nar_size, rebuilt_parts, write_image_nar
 from nixoci.image_delta.find import FoundDelta, find_deltas, image_paths_like
 from nixoci.image_delta.layout import ArtifactLayout
@@ -154,7 +155,8 @@ def _pull(
         blobs = {digest: blob for digest, blob in missing_blobs([target]).items() if digest not in described}
         fetch_blobs(target, blobs, Path(folder), context=context, advance=advance)
         with OldFiles(usable.base.rootfs) as old:
-            streams = layer_streams(delta.manifest, layout, old, what=str(delta.reference))
+            sizes = {layer.digest: layer.size for layer in target.locked.layers}
+            streams = layer_streams(delta.manifest, layout, old, sizes, what=str(delta.reference))
             return add_image_path(target, store_name, folder=Path(folder), streams=streams, warn=warn)
 
 
@@ -172,7 +174,8 @@ def _from_contents(
     info = PathInfo(path=path, nar_hash=nar_hash.hash, nar_size=0, content_address=address)
     stream = layout.blob(manifest.stream(what=what).digest)
     config = DeltaConfig.parse(layout.read(manifest.config, what=what), what=what)
-    _add(info, _image_document(target, config, layout.folder), stream, usable.base.path, what)
+    largest = plausible_size(layer.size for layer in target.locked.layers)
+    _add(info, _image_document(target, config, layout.folder), stream, usable.base.path, largest=largest, what=what)
     return AddedImagePath(nar_hash=nar_hash, path=info.path)
 
 
@@ -194,11 +197,11 @@ def _image_document(target: PrefetchTarget, config: DeltaConfig, folder: Path) -
     return dump(document).encode()
 
 
-def _add(info: PathInfo, document: bytes, stream: Path, base: Path, what: str) -> None:
+def _add(info: PathInfo, document: bytes, stream: Path, base: Path, *, largest: int, what: str) -> None:
     """Rebuild an image path from a delta and its base while Nix takes it; `info` has all but the size."""
     with spool() as folder, stream.open("rb") as opened, registration(store=None) as nix:
         if str(base) not in nix.valid([str(base)]):
             raise StoreError(f"{base}: not in the Nix store any more")
-        parts = rebuilt_parts(DeltaReader(opened.read, what=what), base, folder)
+        parts = rebuilt_parts(DeltaReader(opened.read, what=what), base, folder, largest=largest)
         sized = replace(info, nar_size=image_nar_size(document, parts))
         nix.add(sized, lambda out: write_image_nar(out, document, parts))

@@ -18,6 +18,7 @@ from nixoci.compression import (
     decompress,
 )
 from nixoci.errors import DeltaError
+from nixoci.image_delta.bounds import at_most
 
 MEDIA_TYPE = "application/vnd.tar-diff"
 MAGIC = b"tardf1\n\0"
@@ -56,20 +57,21 @@ ReadOld = Callable[[bytes, int, int], bytes]
 """Returns bytes of a file of the older tree: of its path, from an offset, so many, fewer only at its end."""
 
 
-def apply_tar_diff(diff: Iterable[bytes], old: ReadOld, *, what: str) -> Iterator[bytes]:
+def apply_tar_diff(diff: Iterable[bytes], old: ReadOld, *, largest: int, what: str) -> Iterator[bytes]:
     """Yield the tar stream that a tar-diff describes, in pieces of at most 1 MiB.
 
-    Nothing bounds its size; whoever reads it does.
+    Whoever reads it bounds its size.
 
     Args:
         diff: The bytes of the tar-diff.
         old: Reads the files of the older tree; an error that it raises for a path that is not there is passed on.
+        largest: Bytes of the tar stream that are believed; the uncompressed tar-diff has no more either.
         what: Names the tar-diff in errors.
 
     Raises:
-        DeltaError: It is not a tar-diff, is damaged, or reads beyond a file.
+        DeltaError: It is not a tar-diff, is damaged, or too large, or reads beyond a file.
     """
-    reader = _Reader(diff, what)
+    reader = _Reader(diff, largest, what)
     path: bytes | None = None
     at = 0
     while (kind := reader.op()) is not None:
@@ -154,9 +156,9 @@ def _clean(path: bytes, reader: "_Reader") -> bytes:
 class _Reader:
     """Reads operations and their data."""
 
-    def __init__(self, diff: Iterable[bytes], what: str) -> None:
+    def __init__(self, diff: Iterable[bytes], largest: int, what: str) -> None:
         self.what = what
-        self._plain = self._inflate(iter(diff))
+        self._plain = at_most(largest, self._inflate(iter(diff)), what=what)
         self._buffer = b""
         self._last_op = Op.SEEK
 

@@ -52,9 +52,9 @@ def delta_of(old: Closure, new: Closure) -> bytes:
     return out.getvalue()
 
 
-def rebuilt(stream: bytes, base: Path, document: bytes, folder: Path) -> bytes:
+def rebuilt(stream: bytes, base: Path, document: bytes, folder: Path, *, largest: int = 1 << 30) -> bytes:
     folder.mkdir()
-    parts = rebuilt_parts(DeltaReader(io.BytesIO(stream).read, what="the delta"), base, folder)
+    parts = rebuilt_parts(DeltaReader(io.BytesIO(stream).read, what="the delta"), base, folder, largest=largest)
     out = io.BytesIO()
     write_image_nar(out, document, parts)
     assert len(out.getvalue()) == image_nar_size(document, parts)
@@ -80,6 +80,16 @@ def test_an_image_path_comes_back(tmp_path: Path, old: ImagePath, files: tuple[b
     assert len(stream) < 1000
     document = (new.path / DOCUMENT).read_bytes()
     assert rebuilt(stream, old.path, document, tmp_path / "payloads") == nar_of(new.path)
+
+
+def test_more_than_is_plausible_is_not_begun(tmp_path: Path, old: ImagePath) -> None:
+    contents = ImageContents.of(image(tmp_path, "new", file(b"usr/a", bytes(1 << 20))))
+    stream = delta_of(ImageContents.of(old), contents)
+    size = sum(info.nar_size for info in contents.paths.values())
+    rebuilt(stream, old.path, b"{}", tmp_path / "enough", largest=size)
+    with pytest.raises(DeltaError, match=f"^the delta: makes more than {size - 1} bytes"):
+        rebuilt(stream, old.path, b"{}", tmp_path / "payloads", largest=size - 1)
+    assert list((tmp_path / "payloads").iterdir()) == []
 
 
 def test_an_image_of_which_only_the_config_changed(tmp_path: Path, old: ImagePath) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nixoci.compression import compress
 from nixoci.delta.effort import Effort
 from nixoci.errors import BlobError, DeltaError
 from nixoci.extraction import extract
 from nixoci.image_delta import oci_delta, tar_diff
 from nixoci.image_delta.artifact import ArtifactManifest
+from nixoci.image_delta.bounds import plausible_size
 from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.make import make_oci_delta
 from nixoci.image_delta.oci_delta import OldFiles, described_layers, layer_streams
@@ -42,6 +45,10 @@ OLD = layer(directory(b"usr"), file(b"usr/app", PROGRAM), file(b"usr/gone", b"go
 NEW = layer(directory(b"usr"), file(b"usr/app", PROGRAM[:10_000] + b"new" + PROGRAM[10_000:]))
 OTHER = layer(file(b"other", b""))
 """Smaller as gzip than as a tar-diff."""
+
+
+SIZES: dict[Digest, int] = {}
+"""Of small layers, which may all have the least that is plausible."""
 
 
 class Without:
@@ -127,14 +134,14 @@ def test_the_image_path_is_that_of_the_layers(
     image = resolve_image(source)
     without = Without(source, {each.descriptor.digest for each in image.layers[1:]})
     with OldFiles(old.rootfs) as files:
-        streams = layer_streams(manifest, layout, files, what="x")
+        streams = layer_streams(manifest, layout, files, SIZES, what="x")
         extract(image, without, tmp_path / "rebuilt", name="web", streams=streams)
     assert nar_of(tmp_path / "rebuilt") == nar_of(extracted(tmp_path / "new-layout", tmp_path / "new").path)
 
 
 def refused(manifest: ArtifactManifest, layout: ArtifactLayout, source: ImageSource, old: ImagePath, dest: Path) -> str:
     with OldFiles(old.rootfs) as files:
-        streams = layer_streams(manifest, layout, files, what="x")
+        streams = layer_streams(manifest, layout, files, SIZES, what="x")
         with pytest.raises((BlobError, DeltaError)) as caught:
             extract(resolve_image(source), source, dest, name="web", streams=streams)
     assert not dest.exists()
@@ -165,6 +172,42 @@ def test_a_damaged_layer_is_named(
     layout.blob(whole.digest).write_bytes(gzip.compress(bytes(5000))[:-9])
     said = refused(manifest, layout, source, old, tmp_path / "rebuilt")
     assert said.startswith(f"x: its layer {whole.digest} cannot be decompressed")
+
+
+def zeros(layout: ArtifactLayout, size: int) -> ArtifactManifest:
+    """Return an artifact with a tar-diff and a whole layer, each of which makes so many zeros."""
+    old_file, copies = b"usr/app", size // len(PROGRAM) + 1
+    opened = bytes([tar_diff.Op.OPEN, len(old_file)]) + old_file
+    again = bytes([tar_diff.Op.SEEK, 0, tar_diff.Op.COPY]) + bytes([len(PROGRAM) & 0x7F | 0x80, 0x80 | 0x6A, 1])
+    kinds = {
+        tar_diff.MEDIA_TYPE: tar_diff.MAGIC + compress(opened + again * copies),
+        "application/vnd.oci.image.layer.v1.tar+gzip": gzip.compress(bytes(size)),
+    }
+    layers = [
+        replace(
+            layout.add(data, kind),
+            annotations={oci_delta.CONTENT: oci_delta.IMAGE_LAYER, oci_delta.TO: str(Digest.of(kind.encode()))},
+        )
+        for kind, data in kinds.items()
+    ]
+    subject = layout.add(b"{}", "application/x")
+    return ArtifactManifest(
+        schema_version=2, config=subject, layers=layers, subject=subject, artifact_type=oci_delta.ARTIFACT_TYPE
+    )
+
+
+def test_a_layer_has_no_more_than_its_blob_lets_it(tmp_path: Path, old: ImagePath) -> None:
+    """Its diff id is known at the end, and until then it fills the disk."""
+    layout = ArtifactLayout(tmp_path / "bomb")
+    least = plausible_size([])
+    manifest = zeros(layout, least + 1)
+    blob = least // 128 + 1000
+    with OldFiles(old.rootfs) as files:
+        for made, stream in layer_streams(manifest, layout, files, SIZES, what="x").items():
+            with pytest.raises(DeltaError, match=f"^x: makes more than {least} bytes, which the image's layers hardly"):
+                deque(stream(), maxlen=0)
+            allowed = layer_streams(manifest, layout, files, {made: blob}, what="x")[made]
+            assert least < sum(map(len, allowed())) <= plausible_size([blob])
 
 
 def test_layers_with_another_role_are_skipped(made: tuple[ArtifactManifest, ArtifactLayout]) -> None:

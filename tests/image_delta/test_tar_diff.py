@@ -48,7 +48,7 @@ def written(operations: list[tuple[object, ...]]) -> tuple[bytes, bytes]:
 
 def applied(diff: bytes, pieces: int = 1 << 16) -> bytes:
     chunks = (diff[start : start + pieces] for start in range(0, len(diff), pieces))
-    return b"".join(apply_tar_diff(chunks, read_old, what="the diff"))
+    return b"".join(apply_tar_diff(chunks, read_old, largest=1 << 30, what="the diff"))
 
 
 @st.composite
@@ -163,7 +163,9 @@ def test_a_damaged_one_is_refused(diff: bytes, says: str) -> None:
 def test_any_bytes_are_read_or_refused(diff: bytes, plain: bytes) -> None:
     for each in (diff, MAGIC + diff, MAGIC_2 + diff, diff_of(plain), diff_2(plain), diff_2(b"\1\1a", plain)):
         with suppress(DeltaError):
-            for _ in zip(range(1000), apply_tar_diff([each], _anything, what="the diff"), strict=False):
+            for _ in zip(
+                range(1000), apply_tar_diff([each], _anything, largest=1 << 30, what="the diff"), strict=False
+            ):
                 pass
 
 
@@ -174,5 +176,14 @@ def _anything(_path: bytes, at: int, size: int) -> bytes:
 def test_a_path_may_be_long() -> None:
     path = b"x" * MAX_PATH
     head = bytes([Op.OPEN, 0x80 | MAX_PATH & 0x7F, MAX_PATH >> 7])
-    made = apply_tar_diff([diff_of(head + path + bytes([Op.COPY, 3]))], _anything, what="the diff")
+    diff = diff_of(head + path + bytes([Op.COPY, 3]))
+    made = apply_tar_diff([diff], _anything, largest=1 << 30, what="the diff")
     assert b"".join(made) == bytes(3)
+
+
+def test_operations_that_make_nothing_come_to_an_end() -> None:
+    """A few bytes can be billions of them."""
+    diff = diff_of(bytes([Op.DATA, 0]) * 600_000)
+    assert len(diff) < 1000
+    with pytest.raises(DeltaError, match=r"^the diff: makes more than 1000000 bytes"):
+        b"".join(apply_tar_diff([diff], read_old, largest=1_000_000, what="the diff"))
