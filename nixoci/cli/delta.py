@@ -219,7 +219,7 @@ def _push(
             image = resolve_image(source, Platform.parse(target.platform))
             older = _older(target, image, store_name, repository, bases)
             make = make_oci_delta(image, source, how.effort) if new is None else make_contents_delta(new, how.effort)
-            pushed = push_deltas(image, older, make, repository, context.access, dry_run=how.dry_run)
+            pushed = push_deltas(image, older, make, repository, context.access, warn=warn, dry_run=how.dry_run)
     return [
         DeltaRow(
             name=target.name,
@@ -281,8 +281,8 @@ def _is_of(path: ImagePath, repository: Reference) -> bool:
 
 
 def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list[DeltaRow]:
-    found = find_deltas(_repository(target, context), target.locked.manifest.digest, context.access)
     here = image_paths_like(store_name)
+    found = find_deltas(_repository(target, context), target.locked.manifest.digest, context.access, here, warn=warn)
     return [
         DeltaRow(
             name=target.name,
@@ -307,7 +307,7 @@ def _pull(
         if there is not None:
             done.present.append(str(there.path))
             return None
-        usable = usable_deltas(target, store_name, context)
+        usable = usable_deltas(target, store_name, context, warn)
         chosen, added = usable[0], None
         if not dry_run:
             with byte_progress(f"fetching a delta of {target.name}", chosen.size) as advance:

@@ -185,7 +185,8 @@ def _from_deltas(
     done, left = [], []
     for target in targets:
         try:
-            usable = usable_deltas(target, store_names[target.name], context) if target.name in store_names else []
+            name = store_names.get(target.name)
+            usable = usable_deltas(target, name, context, warn) if name is not None else []
         except NixociError:  # no delta, or a registry that the download of layers will complain about
             usable = []
         if not usable:

@@ -1,6 +1,7 @@
 """The manifest and the config of a delta's artifact (docs/registry-deltas.md, Layout)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -109,7 +110,7 @@ class DeltaConfig:
         return dump(self).encode()
 
 
-def base_of(annotations: dict[str, str]) -> Digest | None:
+def base_of(annotations: Mapping[str, str]) -> Digest | None:
     """Return the base that annotations of an artifact of nixoci name; None without a digest of the kind."""
     named = annotations.get(BASE, "")
     try:

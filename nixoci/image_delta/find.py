@@ -1,7 +1,7 @@
 """The deltas to an image that its repository has, and the images on this machine that they may start from."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from nixoci.nix_store.path import HASH_PART_DIGITS, STORE_DIR, STORE_PATH
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Descriptor
 from nixoci.oci.reference import Reference
-from nixoci.oci.referrers import list_referrers
+from nixoci.oci.referrers import Warn, list_referrers
 from nixoci.oci.registry import RegistryAccess, read_tagged
 
 _MOST = 64
@@ -53,9 +53,8 @@ class FoundDelta:
     base_config: Digest | None = None
 
     def starts_from(self, image: ImagePath) -> bool:
-        """Return whether the delta starts from an image; tools may have rewritten its manifest, but not its config."""
-        document = image.document
-        return document.manifest.digest == self.base or document.config.digest == self.base_config
+        """Return whether the delta starts from an image."""
+        return _starts_from(image, self.base, self.base_config)
 
 
 def image_paths_like(store_name: str) -> list[ImagePath]:
@@ -81,13 +80,24 @@ def image_paths_like(store_name: str) -> list[ImagePath]:
     return found
 
 
-def find_deltas(reference: Reference, subject: Digest, access: RegistryAccess) -> list[FoundDelta]:
-    """Return the deltas to an image that its repository lists.
+def find_deltas(
+    reference: Reference,
+    subject: Digest,
+    access: RegistryAccess,
+    here: Collection[ImagePath],
+    *,
+    others: bool = True,
+    warn: Warn,
+) -> list[FoundDelta]:
+    """Return the deltas to an image that its repository lists, those that start from an image which is here first.
 
     Args:
         reference: An image in the repository.
         subject: The image's manifest.
         access: How to reach the registry.
+        here: Image paths on this machine.
+        others: Return those too which start from other images.
+        warn: Called with a message if the list has damaged entries, or more than are read.
 
     Raises:
         ImageError: The registry cannot be reached, or does not let the user in; or it lists deltas, and none can be
@@ -96,8 +106,10 @@ def find_deltas(reference: Reference, subject: Digest, access: RegistryAccess) -
     """
     found: list[FoundDelta] = []
     failures: list[ImageError] = []
-    entries = [entry for entry in list_referrers(reference, subject, access) if entry.artifact_type in KINDS]
-    newest = entries[-_MOST:]  # where a tag lists them
+    newest = _chosen(list_referrers(reference, subject, access, warn), here, others=others)
+    if len(newest) > _MOST:
+        warn(f"{reference.repository}: lists {len(newest)} deltas to {subject}; {_MOST} of them are read")
+    newest = newest[:_MOST]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         for start in range(0, len(newest), _AT_ONCE):
             for result in threads.map(
@@ -112,6 +124,38 @@ def find_deltas(reference: Reference, subject: Digest, access: RegistryAccess) -
     if failures and not found:
         raise failures[0]
     return found
+
+
+def _chosen(entries: Iterable[Descriptor], here: Collection[ImagePath], *, others: bool) -> list[Descriptor]:
+    """Return the deltas of a list of artifacts, in the order in which they are worth reading.
+
+    First come those that start from an image which is here, then those without a base in the list, then the others; of
+    each the newest first, where a tag lists them.
+    """
+    groups: tuple[list[Descriptor], ...] = ([], [], [])
+    for entry in entries:
+        kind = KINDS.get(entry.artifact_type or "")
+        if kind is None:
+            continue
+        base, base_config = _bases(kind, entry.annotations)
+        if any(_starts_from(image, base, base_config) for image in here):
+            groups[0].append(entry)
+        else:
+            groups[1 if base is None else 2].append(entry)
+    return [entry for group in (groups if others else groups[:2]) for entry in reversed(group)]
+
+
+def _bases(kind: Kind, annotations: Mapping[str, str]) -> tuple[Digest | None, Digest | None]:
+    """Return the digests of the manifest and of the config that a delta starts from, as annotations tell them."""
+    if kind == "nixoci":
+        return base_of(annotations), None
+    return oci_delta.digest_in(annotations, oci_delta.SOURCE), oci_delta.digest_in(annotations, oci_delta.SOURCE_CONFIG)
+
+
+def _starts_from(image: ImagePath, base: Digest | None, base_config: Digest | None) -> bool:
+    """Return whether a delta starts from an image; tools may have rewritten its manifest, but not its config."""
+    document = image.document
+    return document.manifest.digest == base or document.config.digest == base_config
 
 
 def _found(
@@ -135,11 +179,7 @@ def _read(reference: Reference, subject: Digest, entry: Descriptor, access: Regi
     if text is None:
         return None
     manifest = ArtifactManifest.parse(text, what=str(at))
-    if kind == "nixoci":
-        base, base_config = base_of(manifest.annotations), None
-    else:
-        base = oci_delta.digest_in(manifest.annotations, oci_delta.SOURCE)
-        base_config = oci_delta.digest_in(manifest.annotations, oci_delta.SOURCE_CONFIG)
+    base, base_config = _bases(kind, manifest.annotations)
     if base is None or manifest.subject.digest != subject or KINDS.get(manifest.artifact_type) != kind:
         return None
     return FoundDelta(kind=kind, reference=at, manifest=manifest, base=base, base_config=base_config)

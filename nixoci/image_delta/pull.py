@@ -45,13 +45,16 @@ class UsableDelta:
     size: int
 
 
-def usable_deltas(target: PrefetchTarget, store_name: str, context: LockContext) -> list[UsableDelta]:
+def usable_deltas(
+    target: PrefetchTarget, store_name: str, context: LockContext, warn: Callable[[str], object]
+) -> list[UsableDelta]:
     """Return the deltas by which this machine can make the image path of an image, the smallest first.
 
     Args:
         target: The image.
         store_name: The name of its derivation, from `image_path_names`.
         context: The lock's place.
+        warn: Called with a message if the list of artifacts has damaged entries.
 
     Raises:
         DeltaError: There is none; the message says why.
@@ -67,7 +70,8 @@ def usable_deltas(target: PrefetchTarget, store_name: str, context: LockContext)
     missing = missing_blobs([target])
     layers = sum(layer.size for layer in target.locked.layers if layer.digest in missing)
     smaller = []
-    for delta in find_deltas(source, target.locked.manifest.digest, context.access):
+    subject = target.locked.manifest.digest
+    for delta in find_deltas(source, subject, context.access, images, others=False, warn=warn):
         base = next((image for image in images if delta.starts_from(image)), None)
         size = download_size(target, delta, missing)
         checkable = delta.kind != "nixoci" or target.nar_hash is not None

@@ -13,7 +13,7 @@ from nixoci.oci.image import Image
 from nixoci.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from nixoci.oci.model import Descriptor
 from nixoci.oci.reference import Reference
-from nixoci.oci.referrers import merged_referrers, referrers_tag, served_referrers, tagged_referrers
+from nixoci.oci.referrers import Warn, referrers_tag, served_referrers, tagged_index, with_referrers
 from nixoci.oci.registry import RegistryAccess, push_artifact
 from nixoci.publish.index import pays
 
@@ -47,6 +47,7 @@ def push_deltas(
     repository: Reference,
     access: RegistryAccess,
     *,
+    warn: Warn,
     dry_run: bool = False,
 ) -> list[PushedDelta]:
     """Make a delta from each base to an image, and push those that pay into the image's repository.
@@ -59,6 +60,7 @@ def push_deltas(
         make: Makes the artifact of a delta; from `make_contents_delta` or `make_oci_delta`.
         repository: An image in the repository, which must have the image.
         access: How to reach the registry.
+        warn: Called with a message if the list of artifacts has damaged entries.
         dry_run: Make the deltas for their sizes, and push nothing.
 
     Raises:
@@ -88,23 +90,23 @@ def push_deltas(
                 digest=artifact.digest if push else None,
             )
         )
-    _list_artifacts(repository, image.manifest.descriptor.digest, entries, access)
+    _list_artifacts(repository, image.manifest.descriptor.digest, entries, access, warn)
     return pushed
 
 
 def _list_artifacts(
-    repository: Reference, subject: Digest, entries: Sequence[Descriptor], access: RegistryAccess
+    repository: Reference, subject: Digest, entries: Sequence[Descriptor], access: RegistryAccess, warn: Warn
 ) -> None:
     """Let the tag of referrers list artifacts that were pushed, unless the registry's API lists them itself."""
     served = {entry.digest for entry in served_referrers(repository, subject, access) or ()} if entries else set()
     if all(entry.digest in served for entry in entries):
         return
-    merged = merged_referrers(tagged_referrers(repository, subject, access), entries)
+    tag = Reference(domain=repository.domain, path=repository.path, tag=referrers_tag(subject))
+    listed = tagged_index(repository, subject, access)
+    index = with_referrers(listed, map(descriptor_json, entries), what=str(tag), warn=warn)
     with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
         layout = ArtifactLayout(Path(folder))
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(map(descriptor_json, merged))}
         layout.choose(layout.add(render_json(index), OCI_INDEX))
-        tag = Reference(domain=repository.domain, path=repository.path, tag=referrers_tag(subject))
         push_artifact(layout.folder, TAG, tag, access)
 
 

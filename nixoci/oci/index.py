@@ -24,7 +24,7 @@ def structure_index(value: Any, *, what: str) -> Index:
     """Like `parse_index`, for a value that is already decoded."""
     entries = value.get("manifests") if isinstance(value, dict) else None
     if isinstance(entries, list):
-        kept = [entry for entry in entries if not _is_foreign(entry)]
+        kept = [entry for entry in entries if not is_foreign(entry)]
         if entries and not kept:
             raise ImageError(
                 f"{what}: its digests are of an algorithm that nixoci does not read, such as"
@@ -34,6 +34,7 @@ def structure_index(value: Any, *, what: str) -> Index:
     return structure(Index, value, what=what)
 
 
-def _is_foreign(entry: Any) -> bool:
+def is_foreign(entry: Any) -> bool:
+    """Return whether an entry of an index has a digest of an algorithm that nixoci does not read."""
     digest = entry.get("digest") if isinstance(entry, dict) else None
     return isinstance(digest, str) and is_other_digest(digest)

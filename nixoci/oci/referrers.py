@@ -5,23 +5,34 @@ skopeo reads everything else.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from nixoci.document import load, show, structure
 from nixoci.errors import DocumentError, ImageError, ProcessError
 from nixoci.oci.credentials import basic_login
 from nixoci.oci.digest import Digest
-from nixoci.oci.index import parse_index
+from nixoci.oci.index import is_foreign
 from nixoci.oci.media_types import OCI_INDEX
 from nixoci.oci.model import Descriptor
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import RegistryAccess, read_tagged
 from nixoci.oci.remote import Remote
 
+_EMPTY: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
 _MAX_PAGES = 16
 _NEXT = re.compile(r"<([^<>]*)>\s*;[^,]*\brel=\"?next\"?(?:[\s;,]|$)")
+
+
+Warn = Callable[[str], object]
+"""Called with one line."""
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 def referrers_tag(digest: Digest) -> str:
@@ -33,7 +44,9 @@ def referrers_tag(digest: Digest) -> str:
     return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
 
 
-def list_referrers(reference: Reference, subject: Digest, access: RegistryAccess) -> list[Descriptor]:
+def list_referrers(
+    reference: Reference, subject: Digest, access: RegistryAccess, warn: Warn = _ignore
+) -> list[Descriptor]:
     """Return the descriptors of the artifacts that refer to a manifest, with their types and annotations.
 
     Both the API and the tag are asked, at once: a registry that got the API later may still have the tag.
@@ -42,20 +55,24 @@ def list_referrers(reference: Reference, subject: Digest, access: RegistryAccess
         reference: An image in the repository.
         subject: The manifest.
         access: How to reach the registry.
+        warn: Called with a message for each list that has entries which are none, and are left out.
 
     Raises:
         ImageError: The registry cannot be reached, does not let the user in, or its lists cannot be read.
         ProcessError: skopeo is missing.
     """
     with ThreadPoolExecutor(1) as thread:
-        served = thread.submit(served_referrers, reference, subject, access)
-        tagged = tagged_referrers(reference, subject, access)
+        served = thread.submit(served_referrers, reference, subject, access, warn)
+        tag = _tag(reference, subject)
+        tagged = _descriptors(tagged_index(reference, subject, access), str(tag), warn)
     found = served.result() or []
     listed = {entry.digest for entry in found}
     return [*found, *(entry for entry in tagged if entry.digest not in listed)]
 
 
-def served_referrers(reference: Reference, subject: Digest, access: RegistryAccess) -> list[Descriptor] | None:
+def served_referrers(
+    reference: Reference, subject: Digest, access: RegistryAccess, warn: Warn = _ignore
+) -> list[Descriptor] | None:
     """Return what the registry's referrers API lists; None if it has none, or HTTP does not reach it as skopeo does.
 
     skopeo knows registries that speak plain HTTP, mirrors and certificates of their own; the tag is read by it.
@@ -69,7 +86,8 @@ def served_referrers(reference: Reference, subject: Digest, access: RegistryAcce
             if page is None:
                 return None
             text, link = page
-            found += _index(text, f"{reference.repository}: referrers of {subject}")
+            what = f"{reference.repository}: referrers of {subject}"
+            found += _descriptors(_index(text, what), what, warn)
             following = _next_page(remote.base, path, link)
             if following is None:
                 break
@@ -79,27 +97,68 @@ def served_referrers(reference: Reference, subject: Digest, access: RegistryAcce
     return found
 
 
-def tagged_referrers(reference: Reference, subject: Digest, access: RegistryAccess) -> list[Descriptor]:
-    """Return what the tag lists that takes the place of the API; none if there is no such tag.
+def tagged_index(reference: Reference, subject: Digest, access: RegistryAccess) -> Mapping[str, Any]:
+    """Return the index of the tag that takes the place of the API, as JSON; an empty one if there is no such tag.
 
     Raises:
         ImageError: The registry cannot be reached, or the tag is not that of an index.
     """
-    tagged = replace(reference, tag=referrers_tag(subject), digest=None)
-    text = read_tagged(tagged, access)
-    return [] if text is None else _index(text, str(tagged))
+    tag = _tag(reference, subject)
+    text = read_tagged(tag, access)
+    return _EMPTY if text is None else _index(text, str(tag))
 
 
-def merged_referrers(listed: Iterable[Descriptor], new: Iterable[Descriptor]) -> list[Descriptor]:
-    """Return the entries of a list of referrers with new ones, each digest once."""
-    return list({entry.digest: entry for entry in [*listed, *new]}.values())
+def with_referrers(
+    index: Mapping[str, Any], new: Iterable[Mapping[str, Any]], *, what: str, warn: Warn = _ignore
+) -> dict[str, Any]:
+    """Return an index with further entries, each digest once, as JSON.
+
+    Entries that are there stay as they are, but for damaged ones, which registries refuse in what is pushed.
+
+    Args:
+        index: The index, from `tagged_index`.
+        new: Descriptors.
+        what: Names the index in messages.
+        warn: Called with a message if entries are left out.
+    """
+    entries = [entry for entry, _ in _sound(index, what, warn)]
+    return {**index, "manifests": [*{entry["digest"]: entry for entry in [*entries, *new]}.values()]}
 
 
-def _index(text: bytes, what: str) -> list[Descriptor]:
+def _tag(reference: Reference, subject: Digest) -> Reference:
+    return replace(reference, tag=referrers_tag(subject), digest=None)
+
+
+def _index(text: bytes, what: str) -> dict[str, Any]:
     try:
-        return parse_index(text, what=what).manifests
+        value = load(text, what=what)
     except DocumentError as error:
         raise ImageError(str(error)) from error
+    match value:
+        case {"manifests": [*_]}:
+            return dict(value)
+    raise ImageError(f"{what}: is no index, which lists artifacts")
+
+
+def _descriptors(index: Mapping[str, Any], what: str, warn: Warn) -> list[Descriptor]:
+    return [descriptor for _, descriptor in _sound(index, what, warn) if descriptor is not None]
+
+
+def _sound(index: Mapping[str, Any], what: str, warn: Warn) -> list[tuple[Any, Descriptor | None]]:
+    """Return the entries of an index without damaged ones, and their descriptors if nixoci reads their digests."""
+    found = [(entry, _descriptor(entry)) for entry in index["manifests"]]
+    damaged = [entry for entry, descriptor in found if descriptor is None and not is_foreign(entry)]
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        warn(f"{what}: its entry {show(damaged[0])}{more} is damaged, and left out")
+    return [(entry, descriptor) for entry, descriptor in found if descriptor is not None or is_foreign(entry)]
+
+
+def _descriptor(entry: Any) -> Descriptor | None:
+    try:
+        return structure(Descriptor, entry, what="entry")
+    except DocumentError:
+        return None
 
 
 def _next_page(base: str, path: str, link: str) -> str | None:

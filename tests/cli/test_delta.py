@@ -111,6 +111,6 @@ def test_the_list_finds_a_base_as_a_pull_does(
         base=Digest.of(b"rewritten"),
         base_config=old.document.config.digest,
     )
-    monkeypatch.setattr("nixoci.cli.delta.find_deltas", lambda *_: [found])
+    monkeypatch.setattr("nixoci.cli.delta.find_deltas", lambda *_, **__: [found])
     (row,) = nixoci("delta", "list", "web", "--platform=linux/amd64", "--json").json
     assert row["basePath"] == str(old.path)

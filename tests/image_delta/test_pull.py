@@ -80,11 +80,11 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImagePath:
 
 
 def offered(monkeypatch: pytest.MonkeyPatch, *deltas: FoundDelta) -> None:
-    monkeypatch.setattr(pull, "find_deltas", lambda *_: list(deltas))
+    monkeypatch.setattr(pull, "find_deltas", lambda *_, **__: list(deltas))
 
 
 def chosen(target: PrefetchTarget) -> list[tuple[str, int]]:
-    return [(each.delta.kind, each.size) for each in usable_deltas(target, "web-1", CONTEXT)]
+    return [(each.delta.kind, each.size) for each in usable_deltas(target, "web-1", CONTEXT, print)]
 
 
 def test_the_smallest_download_comes_first(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:

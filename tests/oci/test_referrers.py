@@ -11,9 +11,8 @@ import pytest
 from nixoci.errors import ImageError
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from nixoci.oci.model import Descriptor
 from nixoci.oci.reference import Reference
-from nixoci.oci.referrers import list_referrers, merged_referrers, referrers_tag, served_referrers
+from nixoci.oci.referrers import list_referrers, referrers_tag, served_referrers, with_referrers
 from nixoci.oci.registry import RegistryAccess
 from tests.support.http_registry import Behavior, serve
 from tests.support.layout import add_blob, encode, write_layout
@@ -21,6 +20,8 @@ from tests.support.skopeo import Skopeo, install_skopeo
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nixoci.oci.model import Descriptor
 
 SUBJECT = Digest.of(b"subject")
 LOGIN = f"Basic {b64encode(b'me:secret').decode()}"
@@ -137,8 +138,42 @@ def test_the_login_of_the_user_is_used(tmp_path: Path, bearer: str | None) -> No
 
 
 def test_a_digest_is_listed_once() -> None:
-    one, other = (Descriptor(digest=Digest.of(name), size=1) for name in (b"one", b"other"))
-    assert merged_referrers([one], [other, one]) == [one, other]
+    listed = {"manifests": [entry("one")]}
+    assert with_referrers(listed, [entry("other"), entry("one")], what="x") == {
+        "manifests": [entry("one"), entry("other")]
+    }
+
+
+DAMAGED: tuple[object, ...] = (entry("x") | {"digest": "sha256:x"}, {"size": 1}, "entry", entry("x") | {"size": "1"})
+FOREIGN = entry("foreign") | {"digest": "sha384:" + "ab" * 48}
+
+
+def test_what_others_list_stays_as_it_is() -> None:
+    """An index may have more than nixoci reads, and its writer wants it back."""
+    theirs = entry("one") | {"urls": ["https://registry.example/"], "data": "b25l"}
+    listed = {"schemaVersion": 2, "annotations": {"whose": "theirs"}, "manifests": [theirs, FOREIGN]}
+    warnings: list[str] = []
+    merged = with_referrers(listed, [entry("new")], what="x", warn=warnings.append)
+    assert merged == listed | {"manifests": [theirs, FOREIGN, entry("new")]}
+    assert warnings == []
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_damaged_entry_spoils_no_other(
+    tmp_path: Path, access: RegistryAccess, skopeo: Skopeo, damaged: dict[str, object]
+) -> None:
+    listed = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [damaged, entry("sound"), FOREIGN, damaged]}
+    warnings: list[str] = []
+    with serve(tmp_path, Behavior(referrers=[encode(listed)])) as served:
+        found = list_referrers(Reference.parse(served.repository), SUBJECT, access, warnings.append)
+    assert names(found) == ["sound", "tagged"]
+    (warning,) = warnings
+    assert warning.startswith(f"{served.repository}: referrers of {SUBJECT}: its entry ")
+    assert warning.endswith(" and 1 more is damaged, and left out")
+    assert skopeo.calls()
+    merged = with_referrers(listed, [], what="x", warn=warnings.append)
+    assert merged["manifests"] == [entry("sound"), FOREIGN]
+    assert len(warnings) == 2
 
 
 def test_the_tag_of_a_long_digest_is_cut_as_the_specification_says() -> None:
