@@ -30,6 +30,9 @@ _MOST = (1 << 63) - 1
 """Bytes of the largest file of all."""
 _FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"')
 _NO_SPACE = "no space left on device"
+_LIMITED = re.compile(r"toomanyrequests|[Tt]oo many requests|StatusCode: 429")
+"""Matches skopeo's words for a registry that limits requests; skopeo has waited then, as long as `Retry-After` says."""
+_FAILING = re.compile(r"unexpected HTTP status: 5[0-9][0-9]|StatusCode: 5[0-9][0-9]")
 _UNKNOWN = re.compile(
     r"manifest unknown|name unknown|(?:manifest|repository) not found|StatusCode: 404|tag .* not found"
 )
@@ -242,7 +245,15 @@ def _skopeo(reference: Reference, arguments: list[str], *, largest_file: int | N
         if match is None:
             raise
         said = re.sub(r"\\(.)", r"\1", match[1])
-        way_out = f"check the name, or log in with `skopeo login {reference.domain}`"
-        if _NO_SPACE in said:
-            way_out = "free some space, or set TMPDIR to another directory"
-        raise ImageError(f"{reference}: skopeo says: {said}; {way_out}") from error
+        raise ImageError(f"{reference}: skopeo says: {said}; {_way_out(said, reference)}") from error
+
+
+def _way_out(said: str, reference: Reference) -> str:
+    login = f"log in with `skopeo login {reference.domain}`"
+    if _NO_SPACE in said:
+        return "free some space, or set TMPDIR to another directory"
+    if _LIMITED.search(said):
+        return f"the registry limits requests, and skopeo has waited for it in vain: run again later, or {login}"
+    if _FAILING.search(said):
+        return "the registry fails: run again later"
+    return f"check the name, or {login}"

@@ -85,14 +85,37 @@ def test_what_the_registry_says_is_one_line(tmp_path: Path, monkeypatch: pytest.
     )
 
 
-def test_a_full_disk_has_another_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "writing blob: write /tmp/x: no space left on device"
+_LIMITED = "the registry limits requests, and skopeo has waited for it in vain: run again later, or log in with"
+
+
+@pytest.mark.parametrize(
+    ("said", "way_out"),
+    [
+        (
+            "writing blob: write /tmp/x: no space left on device",
+            "free some space, or set TMPDIR to another directory",
+        ),
+        (
+            "reading manifest 1 in registry.example/x: toomanyrequests: You have reached your pull rate limit.",
+            f"{_LIMITED} `skopeo login registry.example`",
+        ),
+        (
+            "reading manifest 1 in registry.example/x: StatusCode: 429, ",
+            f"{_LIMITED} `skopeo login registry.example`",
+        ),
+        (
+            "reading manifest 1 in registry.example/x: received unexpected HTTP status: 503 Service Unavailable",
+            "the registry fails: run again later",
+        ),
+    ],
+)
+def test_the_way_out_is_that_of_the_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, way_out: str
+) -> None:
     install_program(monkeypatch, tmp_path, "skopeo", f"#!/bin/sh\necho 'level=fatal msg=\"{said}\"' >&2; exit 1\n")
     with pytest.raises(ImageError) as caught:
         open_registry()
-    assert str(caught.value) == (
-        f"{NAME}:1.0: skopeo says: {said}; free some space, or set TMPDIR to another directory"
-    )
+    assert str(caught.value) == f"{NAME}:1.0: skopeo says: {said}; {way_out}"
 
 
 def test_a_manifest_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
