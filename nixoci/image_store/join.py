@@ -56,7 +56,9 @@ def join_image_stores(
 def _image_path(image: StoreImage, *, rootless: bool) -> Path:
     """Return the image path that an image runs from; the store must be of the kind to make."""
     if image.rootfs is None:
-        raise StoreError(f"{image.store}: has the trees themselves, and is whole as it is; join stores of image paths")
+        raise StoreError(
+            f"{image.store}: is self-contained, and whole as it is; join stores that were made without --self-contained"
+        )
     if (image.folder / METADATA).exists() is not rootless:
         kind, way = ("rootless users", "with") if not rootless else ("root", "without")
         raise StoreError(f"{image.store}: an image store for {kind}; join it {way} --rootless")

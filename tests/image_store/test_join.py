@@ -99,7 +99,7 @@ def test_stores_of_another_kind_are_refused(tmp_path: Path) -> None:
     for store, rootless, message in (
         ("rootless", False, "an image store for rootless users; join it with --rootless"),
         ("root", True, "an image store for root; join it without --rootless"),
-        ("own", False, "has the trees themselves"),
+        ("own", False, "is self-contained, and whole as it is; join stores that were made without --self-contained"),
         ("a", False, "is not an image store"),
     ):
         with pytest.raises(StoreError, match=message):
