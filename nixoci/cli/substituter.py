@@ -9,6 +9,8 @@ import click
 from nixoci.cli.common import one_line, parsed_by, store_option
 from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
+from nixoci.errors import StoreError
+from nixoci.nix_store.commands import real_store_dir
 from nixoci.substituter.body import PAUSE
 from nixoci.substituter.hosts import host_name
 from nixoci.substituter.memory import bound_memory, return_freed_memory
@@ -74,6 +76,7 @@ def substituter(  # noqa: PLR0917 - click passes options by name
 
     nix.conf names it before the cache itself: substituters = http://127.0.0.1:8642 URL
     """
+    _check_store(store)
     if not logging.getLogger().handlers:  # otherwise --verbose has set it up
         handler = logging.StreamHandler()
         handler.setFormatter(_OneLine())
@@ -90,3 +93,10 @@ def substituter(  # noqa: PLR0917 - click passes options by name
         service = Service(upstream, shelf, store=store)
         with Server(listener, service, upstream, pause=keep_alive, names=hosts) as server:
             server.serve_forever()
+
+
+def _check_store(store: str | None) -> None:
+    """Refuse a store that is not there: no delta would ever be used, and nobody would know why."""
+    real = real_store_dir(store)
+    if not real.is_dir():
+        raise StoreError(f"{store or real}: there is no Nix store, which would be {real}; name one with --store")

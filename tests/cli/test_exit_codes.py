@@ -173,3 +173,18 @@ def test_no_verb_shows_the_help(nixoci: Run) -> None:
     result = nixoci()
     assert result.code == 2
     assert "Usage: nixoci" in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    ("store", "directory"),
+    [("{}/none", "{}/none/nix/store"), ("local?root={}/none", "{}/none/nix/store"), ("local?real={}/file", "{}/file")],
+)
+def test_a_substituter_without_a_store_does_not_start(
+    tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch, store: str, directory: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("nixoci.cli.substituter.listen", pytest.fail)
+    named = store.format(tmp_path)
+    said = failure(nixoci("substituter", "--upstream=https://cache.example", f"--store={named}"), 1)
+    where = directory.format(tmp_path)
+    assert said == f"error: {named}: there is no Nix store, which would be {where}; name one with --store\n"
