@@ -1,12 +1,12 @@
 """Directories of mount stacks (systemd.mstack(7)): an image as `systemd-nspawn --mstack=` and RootMStack= take it."""
 
 import os
-import shutil
 from pathlib import Path
 
 from nixoci.container.places import mounted_image
 from nixoci.errors import StoreError
 from nixoci.image_store.contents import StoreImage, read_image_store, require_erofs
+from nixoci.output import new_directory
 
 _LAYER = "layer@0"
 _WRITTEN = "rw"
@@ -28,17 +28,11 @@ def build_stack(
     """
     image, out = _find(Path(store), name), Path(out)
     point = mounted_image(image.entry, image.layer.id)
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError as error:
-        raise StoreError(f"{out}: it exists; remove it or name another directory") from error
-    try:
-        (out / _LAYER).symlink_to(point)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(out) as made:
+        (made / _LAYER).symlink_to(point)
         if writable:
-            (out / _WRITTEN).mkdir()
-    except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
+            (made / _WRITTEN).mkdir()
     return point
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from nixoci.image_store.build import build_image_store
 from nixoci.image_store.contents import read_image_store
 from tests.image_store.trees import image_path, small_tree
 from tests.units.samples import MKCOMPOSEFS, executable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -51,5 +48,24 @@ def test_what_cannot_be_stacked_is_refused(tmp_path: Path, store: Path) -> None:
         build_stack(tmp_path / "flat", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
-    with pytest.raises(StoreError, match="out: it exists"):
+    with pytest.raises(StoreError, match="out: exists already"):
         build_stack(store, tmp_path / "out")
+
+
+def test_a_stack_is_there_as_a_whole_or_not_at_all(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd mounts whatever layers a directory has, also one of which the writable layer is missing."""
+    out = tmp_path / "stacks/web.mstack"
+    make_directory = Path.mkdir
+
+    def fail(path: Path, **options: bool) -> None:
+        if path.name == "rw":
+            assert not out.exists()
+            raise OSError(28, "No space left on device")
+        make_directory(path, **options)
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        build_stack(store, out, writable=True)
+    assert list(out.parent.iterdir()) == []
