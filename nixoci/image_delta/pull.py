@@ -4,7 +4,8 @@ Nothing in a repository is trusted: the path has the hash that is locked, or eac
 """
 
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from nixoci.lock.names import podman_name
 from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, add_image_path, fetch_blobs, missing_blobs
 from nixoci.nix_store.content_address import addressed_path, nar_address
 from nixoci.nix_store.path import PathInfo
-from nixoci.nix_store.registration import registration
+from nixoci.nix_store.registration import Registration, registration
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
@@ -147,14 +148,14 @@ def _pull(
     if delta.kind == "nixoci":
         delta.manifest.stream(what=str(delta.reference))  # one that needs another nixoci is not worth its download
     parts = (delta.manifest.config, *delta.manifest.layers)
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+    with _held(usable.base.path) as nix, tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
         layout = ArtifactLayout(Path(folder) / "artifact")
         with folder_growth(layout.folder, delta.manifest.size, advance):
             fetch_artifact(delta.reference, context.access, layout.folder, parts)
         # skopeo leaves out blobs that have addresses of their own, and believes no size
         layout.check(parts, what=str(delta.reference))
         if delta.kind == "nixoci":
-            return _from_contents(target, store_name, usable, layout)
+            return _from_contents(target, store_name, usable, layout, nix)
         described = described_layers(delta.manifest)
         blobs = {digest: blob for digest, blob in missing_blobs([target]).items() if digest not in described}
         fetch_blobs(target, blobs, Path(folder), context=context, advance=advance)
@@ -164,8 +165,21 @@ def _pull(
             return add_image_path(target, store_name, folder=Path(folder), streams=streams, warn=warn)
 
 
+@contextmanager
+def _held(base: Path) -> Iterator[Registration]:
+    """Keep an image path from the garbage collector while the block uses it, and register what the block adds.
+
+    Raises:
+        StoreError: It is gone already.
+    """
+    with registration(store=None) as nix:
+        if str(base) not in nix.valid([str(base)]):
+            raise StoreError(f"{base}: not in the Nix store any more")
+        yield nix
+
+
 def _from_contents(
-    target: PrefetchTarget, store_name: str, usable: UsableDelta, layout: ArtifactLayout
+    target: PrefetchTarget, store_name: str, usable: UsableDelta, layout: ArtifactLayout, nix: Registration
 ) -> AddedImagePath:
     """Make an image path from a delta of nixoci: Nix takes it only if it has the hash that is locked."""
     what = str(usable.delta.reference)
@@ -178,8 +192,12 @@ def _from_contents(
     info = PathInfo(path=path, nar_hash=nar_hash.hash, nar_size=0, content_address=address)
     stream = layout.blob(manifest.stream(what=what).digest)
     config = DeltaConfig.parse(layout.read(manifest.config, what=what), what=what)
+    document = _image_document(target, config, layout.folder)
     largest = plausible_size(layer.size for layer in target.locked.layers)
-    _add(info, _image_document(target, config, layout.folder), stream, usable.base.path, largest=largest, what=what)
+    with spool() as folder, stream.open("rb") as opened:
+        parts = rebuilt_parts(DeltaReader(opened.read, what=what), usable.base.path, folder, largest=largest)
+        sized = replace(info, nar_size=image_nar_size(document, parts))
+        nix.add(sized, lambda out: write_image_nar(out, document, parts))
     return AddedImagePath(nar_hash=nar_hash, path=info.path)
 
 
@@ -199,13 +217,3 @@ def _image_document(target: PrefetchTarget, config: DeltaConfig, folder: Path) -
         warnings=config.warnings,
     )
     return dump(document).encode()
-
-
-def _add(info: PathInfo, document: bytes, stream: Path, base: Path, *, largest: int, what: str) -> None:
-    """Rebuild an image path from a delta and its base while Nix takes it; `info` has all but the size."""
-    with spool() as folder, stream.open("rb") as opened, registration(store=None) as nix:
-        if str(base) not in nix.valid([str(base)]):
-            raise StoreError(f"{base}: not in the Nix store any more")
-        parts = rebuilt_parts(DeltaReader(opened.read, what=what), base, folder, largest=largest)
-        sized = replace(info, nar_size=image_nar_size(document, parts))
-        nix.add(sized, lambda out: write_image_nar(out, document, parts))

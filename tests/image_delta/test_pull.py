@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from nixoci.image_delta.artifact import (
     ArtifactManifest,
 )
 from nixoci.image_delta.find import FoundDelta
+from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.pull import UsableDelta, pull_image_path, usable_deltas
 from nixoci.lock.context import LockContext
 from nixoci.lock.model import LockedNarHash
@@ -31,6 +33,8 @@ from tests.image_store.trees import image_path, small_tree
 from tests.nix_language.locks import image, lock, platform
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nixoci.image_path import ImagePath
 
 CONTEXT = LockContext(directory=Path("/"))
@@ -70,9 +74,35 @@ def found(base: Digest, size: int, *, kind: str = "nixoci", described: tuple[Dig
     )
 
 
+class Nix:
+    """A server that says which paths are valid, and keeps them so until it ends."""
+
+    def __init__(self, *valid: str) -> None:
+        self._valid = set(valid)
+        self.held: set[str] = set()
+
+    @contextmanager
+    def registration(self, *, store: str | None) -> Iterator[Nix]:
+        assert store is None
+        yield self
+        self.held.clear()
+
+    def valid(self, paths: list[str]) -> dict[str, object]:
+        self.held |= self._valid & set(paths)
+        return dict.fromkeys(self.held)
+
+
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImagePath:
+def nix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nix:
+    running = Nix(str(tmp_path / "older"))
+    monkeypatch.setattr(pull, "registration", running.registration)
+    return running
+
+
+@pytest.fixture
+def base(tmp_path: Path, nix: Nix, monkeypatch: pytest.MonkeyPatch) -> ImagePath:
     """The one older image path in the store, which has none of the new image's blobs."""
+    assert nix.held == set()
     older = image_path(tmp_path / "older", small_tree())
     monkeypatch.setattr(pull, "image_paths_like", lambda _: [older])
     monkeypatch.setattr(pull, "missing_blobs", lambda targets: {blob.digest: blob for blob in targets[0].blobs})
@@ -195,6 +225,41 @@ def test_an_artifact_without_the_blobs_of_its_manifest_is_not_used(
     assert pull_image_path(pinned(), "web-1", [usable], context=CONTEXT, warn=warnings.append) is None
     expected = says.format(digest=stream.digest)
     assert warnings == [f"image web: the delta {delta.reference} is not used: {expected}"]
+
+
+@pytest.mark.parametrize("kind", ["nixoci", "oci-delta"])
+def test_the_base_is_kept_while_it_is_used(
+    base: ImagePath, nix: Nix, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """From before the download, which takes the longest, to the end; the garbage collector may run at any time."""
+    delta = found(base.document.manifest.digest, 1, kind=kind)
+    seen: list[set[str]] = []
+
+    def see(*_: object, **__: object) -> AddedImagePath:
+        seen.append(set(nix.held))
+        return AddedImagePath(nar_hash=HASH, path="/nix/store/x")
+
+    monkeypatch.setattr(ArtifactLayout, "check", lambda *_, **__: None)
+    for step in ("fetch_artifact", "fetch_blobs", "add_image_path", "_from_contents"):
+        monkeypatch.setattr(pull, step, see)
+    if kind == "nixoci":
+        stream = Descriptor(media_type=STREAM_TYPE, digest=Digest.of(b"stream"), size=1)
+        delta = replace(delta, manifest=replace(delta.manifest, layers=[stream]))
+    usable = UsableDelta(delta=delta, base=base, size=1)
+    pulled = pull_image_path(pinned(), "web-1", [usable], context=CONTEXT, warn=pytest.fail)
+    assert pulled is not None
+    assert seen == [{str(base.path)}] * (2 if kind == "nixoci" else 3)
+    assert nix.held == set()
+
+
+def test_a_base_that_is_gone_costs_no_download(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "registration", Nix().registration)
+    monkeypatch.setattr(pull, "fetch_artifact", pytest.fail)
+    delta = found(base.document.manifest.digest, 1, kind="oci-delta")
+    warnings: list[str] = []
+    usable = UsableDelta(delta=delta, base=base, size=1)
+    assert pull_image_path(TARGET, "web-1", [usable], context=CONTEXT, warn=warnings.append) is None
+    assert warnings[0].endswith(f"is not used: {base.path}: not in the Nix store any more")
 
 
 @pytest.mark.parametrize(
