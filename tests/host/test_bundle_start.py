@@ -39,7 +39,7 @@ def host() -> Iterator[Host]:
 
 @pytest.mark.parametrize("layer", ["volatile", "persistent"])
 def test_the_root_has_the_owner_and_mode_of_the_images(host: Host, layer: str) -> None:
-    # below /nix, since an EROFS file cannot be mounted from the overlay that /var is on
+    # below /nix: from the overlay that /var is on, an EROFS file is mounted by a loop device, and the machine has none
     container = {"image": "owned", "backend": "bundle", "networks": ["none"], "writableLayer": layer}
     host.deploy(f"/nix/{layer}", {layer: container}, imageStore=None)
     for _ in range(2):
