@@ -200,17 +200,17 @@ def report(result: Result) -> str:
         "",
         table(result.table("receive"), SECONDS, base=PULL),
         table(result.table("send"), SECONDS),
-        "Processor seconds and the memory of the largest process, at the receiver:",
-        "",
-        table(result.table("receive, processor"), SECONDS, base=PULL),
-        table(result.table("receive, memory"), MEGABYTES),
+        commands([*result.table("receive"), *result.table("send")], "`bandwidth`, tables `receive` and `send`"),
+        *_resources(result, "receive", "receiver"),
+        *_resources(result, "send", "sender"),
     ]
     means = ready(result)
     methods = list(next(iter(means.values())))
     lines += [
         (
             "Seconds until an update is ready, computed from the bytes and from the processor seconds at the receiver,"
-            " with the delta made beforehand; the geometric mean over all pairs:"
+            " with the delta made beforehand; the geometric mean over all pairs, of the raw rows in the tables `update`"
+            " and `receive, processor`:"
         ),
         "",
         line(["Mbit/s", *methods]),
@@ -225,6 +225,19 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
+def _resources(result: Result, table_of: str, end: str) -> list[str]:
+    """Return the tables of processor seconds and memory at one end."""
+    names = [f"{table_of}, {what}" for what in ("processor", "memory")]
+    processor, memory = (result.table(name) for name in names)
+    return [
+        f"Processor seconds and the memory of the largest process, at the {end}:",
+        "",
+        table(processor, SECONDS, base=PULL),
+        table(memory, MEGABYTES),
+        commands([*processor, *memory], f"`bandwidth`, tables {' and '.join(f'`{name}`' for name in names)}"),
+    ]
+
+
 def rates_above(result: Result, delta: str, whole: str) -> list[float]:
     """Return the rates in Mbit/s above which a delta takes longer than the whole, of the pairs that have one."""
     found = [break_even(pair[delta], pair[whole]) for pair in figures(result).values() if whole in pair]
@@ -235,7 +248,10 @@ def _break_even(result: Result) -> list[str]:
     """Return the table of the rates above which deltas take longer."""
     pairs = figures(result)
     wholes = [method for method in (PULL, COPY) if all(method in pair for pair in pairs.values())]
-    lines = ["The rate in Mbit/s above which a delta, made beforehand, takes longer than the whole:", ""]
+    lines = [
+        "The rate in Mbit/s above which a delta, made beforehand, takes longer than the whole, computed alike:",
+        "",
+    ]
     lines += [line(["", *(f"{ours} against {whole}" for ours in (OURS, FAST) for whole in wholes)])]
     lines += [line(["---"] * (2 * len(wholes) + 1))]
     for name, pair in pairs.items():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.evaluation.model import Evaluation, Result
+    from benchmarks.evaluation.statistics import Estimate
 
 ADVICE = """\
 ## What follows
@@ -64,7 +65,11 @@ def _storage(result: Result) -> list[str]:
     shares[f"{alone} that share no layer"] = over(alone, storage.OPTIMISED, apart)
     listed = ", ".join(f"{percent(share)} for {subject}" for subject, share in shares.items())
     inside = [subject for subject, share in shares.items() if low - 2 <= (1 - share) * 100 <= high + 2]
-    holds = f"That holds here for {' and '.join(inside)}" if inside else "No host here is within two percent of that"
+    holds = (
+        f"That holds here for {' and '.join(inside)}"
+        if inside
+        else "None of these is within two percentage points of that"
+    )
     freed = {way: sizes[updated, way] - sizes[collected, way] for way in (storage.STORAGE, storage.OPTIMISED)}
     memory = {
         (row.subject, row.variant): row.samples[0] for row in result.table("memory") if row.subject.endswith("images")
@@ -76,14 +81,14 @@ def _storage(result: Result) -> list[str]:
             f" {sizes[alone, storage.OPTIMISED] / 1e6:.0f} MB in an optimised one. Without"
             " `auto-optimise-store`, equal files of images are stored again:"
             f" {over(alone, storage.NIX_STORE, storage.STORAGE):.2f} times as much as containers-storage."
-            f" Objects by content, as composefs has them, take {sizes[alone, storage.OBJECTS] / 1e6:.0f} MB, for want"
-            " of each image's directories."
+            f" Objects by content, as composefs has them, take {sizes[alone, storage.OBJECTS] / 1e6:.0f} MB: they have"
+            " no directories for each image, and no metadata as text."
         ),
         (
             f"**Against reUpNix.** It published that files take {low} to {high} % less than shared layers. An"
             " optimised store"
-            f" takes, against containers-storage: {listed}. {holds}. A base"
-            " with its updates is a new layer as a whole, and mostly the same files."
+            f" takes, against containers-storage: {listed}. {holds}. An"
+            " updated base is a new layer as a whole, and most of its files are the same."
         ),
         (
             "**Garbage collection.** Removing the images from before the updates gives back"
@@ -101,8 +106,8 @@ def _storage(result: Result) -> list[str]:
             f" page cache from layers, as the images share them, {taken[apart]:.0f} MB from layers that share none,"
             f" {taken[storage.NIX_STORE]:.0f} MB from a store as it is and {taken[storage.OPTIMISED]:.0f} MB from an"
             " optimised one, in which equal files of different images are one file:"
-            f" {taken[storage.STORAGE] / taken[storage.OPTIMISED]:.2f} times as many of these containers fit as from"
-            " layers."
+            f" {percent(taken[storage.OPTIMISED] / taken[storage.STORAGE])} than from layers. Memory that each"
+            " container has for itself is not counted."
         )
     return texts
 
@@ -129,8 +134,8 @@ def _bandwidth(result: Result) -> list[str]:
             f"**Bandwidth.** A pull of the changed layers fetches {base:.0f} times the bytes of a delta, and a"
             " client that fetches"
             f" changed files {files:.1f} times (geometric means of {len(pairs)} updates). With the delta made"
-            " beforehand an update"
-            f" takes {seconds}."
+            " beforehand, bytes and processor seconds of an update"
+            f" add up to {seconds}."
         )
     ]
     if rates:
@@ -148,13 +153,15 @@ def _installs(result: Result) -> list[str]:
     texts = []
     if subjects:
         compared = ", ".join(
-            f"{way} {_range([_bytes(found, name, way) for name in subjects])} times the bytes and"
-            f" {_range([_seconds(found, name, way) for name in subjects])} times the seconds"
-            for way in (links.REGISTRY, links.COPY, links.DELTA)
+            f"{way} {_range([_ratio(found, name, way, 'B').value for name in subjects])} times the bytes and"
+            f" {_all_seconds({name: _ratio(found, name, way, 's') for name in subjects})}"
+            for way in (links.REGISTRY, links.COPY, links.DELTA, links.FAST)
+            if (subjects[0], way, "s") in found
         )
+        count = min(len(samples) for (_, _, unit), samples in found.items() if unit == "s")
         texts.append(
-            f"**First install.** Against `podman pull`, without a limit of the link, {', '.join(subjects)} take by"
-            f" {compared}."
+            f"**First install.** Against `podman pull`, without a limit of the link, in {_samples(count)} of each,"
+            f" {', '.join(subjects)} take by {compared}."
         )
     if over := links.computed(result):
         ratios = [measured / computed for computed, measured in over.values()]
@@ -166,12 +173,24 @@ def _installs(result: Result) -> list[str]:
     return texts
 
 
-def _bytes(found: Mapping[tuple[str, str, str], Sequence[float]], name: str, way: str) -> float:
-    return ratio(found[name, way, "B"], found[name, links.PULL, "B"]).value
+def _ratio(found: Mapping[tuple[str, str, str], Sequence[float]], name: str, way: str, unit: str) -> Estimate:
+    return ratio(found[name, way, unit], found[name, links.PULL, unit])
 
 
-def _seconds(found: Mapping[tuple[str, str, str], Sequence[float]], name: str, way: str) -> float:
-    return ratio(found[name, way, "s"], found[name, links.PULL, "s"]).value
+def _all_seconds(compared: Mapping[str, Estimate]) -> str:
+    """Say by how much the seconds of each image differ; a difference within the spread is called so."""
+    inside = [name for name, each in compared.items() if each.holds(1)]
+    if not inside:
+        return f"{_range([each.value for each in compared.values()])} times the seconds"
+    low, high = min(each.low for each in compared.values()), max(each.high for each in compared.values())
+    if len(inside) == len(compared):
+        return f"seconds within the spread ({low:.2f}–{high:.2f})"  # noqa: RUF001  # a range
+    others = [f"{each.value:.2f} times for {name}" for name, each in compared.items() if name not in inside]
+    return f"seconds within the spread for {' and '.join(inside)}, {' and '.join(others)}"
+
+
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"
 
 
 def _range(values: Sequence[float], *, digits: int = 2) -> str:
@@ -189,41 +208,69 @@ def measured_by(result: Result) -> list[str]:
 
 def _runtime(result: Result) -> list[str]:
     rows = {(row.subject, row.variant): row.samples for row in result.table("work") if row.unit == "s"}
-    texts = []
-    for subject in measured_by(result):
+    texts = {}
+    for subject in dict.fromkeys(subject for subject, _ in rows):
         compared = ratio(rows[subject, EROFS], rows[subject, LAYERS])
         count = len(rows[subject, EROFS])
         verdict = "within the spread" if compared.holds(1) else f"{compared.value:.2f} times"
         if count < ENOUGH and not compared.holds(1):
             verdict += f" in {count} samples, too few to tell"
-        texts.append(f"{subject}: {verdict} ({compared.low:.2f}–{compared.high:.2f})")  # noqa: RUF001  # a range
+        texts[subject] = f"{subject}: {verdict} ({compared.low:.2f}–{compared.high:.2f})"  # noqa: RUF001  # a range
+    chosen = [texts[subject] for subject in measured_by(result)]
+    cold = [text for subject, text in texts.items() if subject.endswith(", cold") and "within the spread" not in text]
+    with_cold = "; ".join(text.replace(", cold:", "") for text in cold) or "all within the spread"
     return [
         (
             "**Run time.** Real work in an image from the store, with its metadata restored by EROFS, against an"
             " overlay of the"
-            f" image's own layers: {'; '.join(texts)}."
+            f" image's own layers: {'; '.join(chosen)}. With a cold cache: {with_cold}."
         ),
         *_operations(result),
+        *_start(result),
     ]
 
 
 def _operations(result: Result) -> list[str]:
-    """Name the operations that take longer in a writable container of the store, in each way to mount it."""
+    """Name the operations that take another time in a writable container of the store, in each way to mount it."""
     rows = {(row.subject, row.variant): row.samples for row in result.table("operations")}
     texts = []
     for way, whose in ((EROFS, "podman"), (TWO_OVERLAYS, "units of systemd and bundles")):
-        slower = []
-        for subject in dict.fromkeys(subject for subject, variant in rows if variant == LAYERS):
+        found: dict[str, list[str]] = {"warm": [], "cold": []}
+        for subject in sorted({subject for subject, variant in rows if variant == LAYERS}):
             operation, state, writable = subject.split(", ")
-            if state == "warm" and writable == "writable" and (subject, way) in rows:
+            if writable == "writable" and (subject, way) in rows:
                 compared = ratio(rows[subject, way], rows[subject, LAYERS])
-                if compared.low > 1:
-                    slower.append(f"{operation} {compared.value:.2f} times")
-        if slower:
-            texts.append(f"in a container of {whose} that writes, {', '.join(slower)}{_few(rows, way)}")
+                if not compared.holds(1):
+                    found[state].append(f"{operation} {compared.value:.2f} times")
+        differ = ", and ".join(f"{state} {', '.join(texts)}" for state, texts in found.items() if texts)
+        if differ:
+            texts.append(f"in a container of {whose}, {differ}{_few(rows, way)}")
     if not texts:
         return []
-    return [f"**File operations.** With a warm cache these take longer than in the image's layers: {'; '.join(texts)}."]
+    return [
+        (
+            "**File operations.** Against the image's layers, with a writable layer, these differ by more than the"
+            f" spread, with a warm and with a cold cache: {'; '.join(texts)}."
+        )
+    ]
+
+
+def _start(result: Result) -> list[str]:
+    """Say how long a container of each backend takes until it is ready."""
+    starts = {row.variant: row.samples for row in result.table("start")}
+    if "podman" not in starts:
+        return []
+    base = starts.pop("podman")
+    others = (
+        f"{way} {1e3 * median(samples):.0f} ms ({ratio(samples, base).value:.2f} times)"
+        for way, samples in starts.items()
+    )
+    return [
+        (
+            "**Start.** From the start of a unit until its container is ready, podman takes"
+            f" {1e3 * median(base):.0f} ms, {', '.join(others)}."
+        )
+    ]
 
 
 def _few(rows: Mapping[tuple[str, str], Sequence[float]], way: str) -> str:

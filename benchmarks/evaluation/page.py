@@ -24,7 +24,7 @@ elsewhere.
 A figure is a median. `±` is the distance to the farther end of its interval, which holds the median with 95 % from six
 samples on, and is the whole range below. In brackets is the ratio to the first column: the median over paired samples,
 and its interval. `~1` means that the difference is within the spread. A figure without an interval is a count of bytes
-or files, which does not vary, or was measured once. Below each table are the commands.
+or files, which does not vary, was measured once, or is computed from medians. Below the tables are the commands.
 """
 
 

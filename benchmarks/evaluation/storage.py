@@ -336,7 +336,7 @@ def _list(result: Result) -> list[str]:
         sizes = [f"{sample / 1e6:.1f}" for sample in size.samples]
         lines.append(line([name, size.variant, f"{count.samples[0]:.0f}", *sizes]))
     (first, *_) = rows.values()
-    return [*lines, "", commands([replace(first, variant="each image")], "`storage`, table `images`")]
+    return [*lines, "", commands([replace(first, variant="all", samples=())], "`storage`, table `images`")]
 
 
 def report(result: Result) -> str:
@@ -357,10 +357,10 @@ def report(result: Result) -> str:
         "",
         *_list(result),
         table([row for row in chosen if row.unit == "B"], MEGABYTES, base=STORAGE),
-        commands(chosen, "`storage`, table `host`"),
         "Inodes:",
         "",
         table([row for row in chosen if row.unit == "inodes"], COUNT, base=STORAGE),
+        commands(chosen, "`storage`, table `host`"),
         "Of the Nix store, what is beside the trees:",
         "",
         table([row for row in result.table("sidecars") if row.unit == "B"], MEGABYTES),

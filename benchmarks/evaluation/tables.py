@@ -54,12 +54,17 @@ def _cell(row: Row | None, base: Row | None, shown: Shown) -> str:
         return ""
     if row.missing:
         return "-"
+    if row is base or base is None or not base.samples:
+        return median_text(row, shown)
+    return f"{estimate(row.samples).value * shown.scale:.{shown.digits}f} ({ratio_text(row, base)})"
+
+
+def median_text(row: Row, shown: Shown) -> str:
+    """Return the median of a row, with the distance to the farther end of its interval if there are more samples."""
     found = estimate(row.samples)
     text = f"{found.value * shown.scale:.{shown.digits}f}"
-    if row is base or base is None or not base.samples:
-        spread = max(found.high - found.value, found.value - found.low) * shown.scale
-        return text if len(row.samples) == 1 else f"{text} ± {spread:.{shown.digits}f}"
-    return f"{text} ({ratio_text(row, base)})"
+    spread = max(found.high - found.value, found.value - found.low) * shown.scale
+    return text if len(row.samples) == 1 else f"{text} ± {spread:.{shown.digits}f}"
 
 
 def ratio_text(row: Row, base: Row) -> str:
@@ -72,14 +77,32 @@ def ratio_text(row: Row, base: Row) -> str:
 
 
 def commands(rows: Sequence[Row], source: str) -> str:
-    """Return the commands of a table's variants, folded away, with the place of the raw rows."""
-    found: dict[str, str] = {}
+    """Return the commands of one or more tables, folded away, with the place of the raw rows and their samples.
+
+    A command is that of whole columns or whole rows of the tables, or else of single figures.
+    """
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.variant, row.command or row.missing)
-    lines = [line(["way", "command"]), line(["---", "---"])]
-    lines += [line([variant, f"`{text}`" if text else ""]) for variant, text in found.items()]
+        found.setdefault(row.command or row.missing, []).append(row)
+    lines = [line(["row or column", "command"]), line(["---", "---"])]
+    lines += [line([_named(each, rows), f"`{text}`" if text else ""]) for text, each in found.items()]
     listed = "\n".join(lines)
-    return f"<details><summary>Commands; raw rows: {source}</summary>\n\n{listed}\n\n</details>\n"
+    counts = sorted({len(row.samples) for row in rows if row.samples})
+    samples = "" if not counts or counts == [1] else f"; samples of each figure: {', '.join(map(str, counts))}"
+    return f"<details><summary>Commands; raw rows: {source}{samples}</summary>\n\n{listed}\n\n</details>\n"
+
+
+def _named(measured: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Name the figures that a command measured."""
+    variants, subjects = {row.variant for row in measured}, {row.subject for row in measured}
+    count = len(measured)
+    if count == sum(row.variant in variants for row in rows):
+        names = [row.variant for row in measured]
+    elif count == sum(row.subject in subjects for row in rows):
+        names = [row.subject for row in measured]
+    else:
+        names = [f"{row.subject}, {row.variant}" for row in measured]
+    return "; ".join(dict.fromkeys(names))
 
 
 def line(cells: Sequence[str]) -> str:

@@ -101,6 +101,18 @@ def test_commands_are_escaped_for_their_table() -> None:
     assert "| ours | `a \\| b` |" in commands([row("ours", 1.0, command="a | b")], "`x`")
 
 
+def test_commands_name_the_rows_or_columns_that_they_measured() -> None:
+    by_row = [row(way, 1, 2, subject=each, command=each) for each in ("open", "stat") for way in ("ours", "theirs")]
+    assert commands(by_row, "`x`").splitlines()[4:6] == ["| open | `open` |", "| stat | `stat` |"]
+    by_column = [replace(each, command=each.variant) for each in by_row]
+    assert commands(by_column, "`x`").splitlines()[4:6] == ["| ours | `ours` |", "| theirs | `theirs` |"]
+    single = [replace(each, command=f"{each.subject} {each.variant}") for each in by_row]
+    assert "| stat, theirs | `stat theirs` |" in commands(single, "`x`")
+    together = [replace(each, command="all") for each in by_row]
+    assert "| ours; theirs | `all` |" in commands(together, "`x`")
+    assert "raw rows: `x`; samples of each figure: 2<" in commands(together, "`x`")
+
+
 def test_a_step_is_measured_once(tmp_path: Path) -> None:
     calls = []
 
