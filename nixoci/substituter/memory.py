@@ -10,9 +10,12 @@ from threading import Condition
 
 from nixoci.substituter.body import Waiting
 
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ARENAS = 2
-_LARGE = 1 << 18
+_LARGE = 2 << 20
+_KEPT = 8 << 20
+"""Bytes at the end of an arena that are kept for the next buffers: the system takes as long to give memory anew as it
+takes to decode what is then in it."""
 
 
 def return_freed_memory() -> None:
@@ -24,6 +27,7 @@ def return_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, _ARENAS)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 _DATA = 448 << 20

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import random
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -81,3 +84,46 @@ def test_who_waits_too_long_gives_up_and_is_forgotten() -> None:
             pass
         with memory.reserve(40, waiting()):
             pass
+
+
+# Prints the pages that were given anew for 100 buffers one after another, and the bytes that stay of 64 at a time.
+BUFFERS = """
+import ctypes, resource
+from pathlib import Path
+from nixoci.substituter.memory import return_freed_memory
+
+return_freed_memory()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+
+def buffer(size):
+    block = library.malloc(size)
+    ctypes.memset(block, 1, size)
+    return block
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+library.free(buffer(SIZE))
+before = faults()
+for _ in range(100):
+    library.free(buffer(SIZE))
+again = faults() - before
+before = resident()
+for block in [buffer(SIZE) for _ in range(64)]:
+    library.free(block)
+print(again, resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize("size", [512 << 10, 1 << 20])
+def test_the_buffers_of_a_codec_are_used_again_and_given_back_if_they_are_many(size: int) -> None:
+    program = [sys.executable, "-c", BUFFERS.replace("SIZE", str(size))]
+    again, stays = map(int, subprocess.run(program, check=True, capture_output=True, text=True).stdout.split())
+    assert again < 1000  # of 12 800 or more pages
+    assert stays < 12 << 20  # of 32 MiB or more
