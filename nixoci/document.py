@@ -184,8 +184,9 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
     )
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
     converter.register_structure_hook(int | str, _number_or_text)
-    for kind, shape, words in ((list, list, "a list"), (tuple, list, "a list"), (dict, dict, "an object")):
-        _check_container(converter, kind, shape, words)
+    _check_container(converter, list, list, "a list", list_structure_factory)
+    _check_container(converter, tuple, list, "a list", _tuple_structure_factory)
+    _check_container(converter, dict, dict, "an object", mapping_structure_factory)
 
     def structure_dataclass(cls: Any) -> Any:
         if hasattr(cls, "from_json"):
@@ -226,12 +227,14 @@ def _number_or_text(value: Any, _: Any) -> int | str:
     return value
 
 
-def _check_container(converter: Converter, kind: type, shape: type, words: str) -> None:
+def _check_container(
+    converter: Converter, kind: type, shape: type, words: str, factory: Callable[[Any, Converter], Any]
+) -> None:
     """Refuse a value for a `kind` that is not a `shape` in JSON, before cattrs iterates over it."""
     check_kind = _exactly(shape, words)
 
     def hook(target: Any) -> Any:
-        inner = (mapping_structure_factory if kind is dict else list_structure_factory)(target, converter)
+        inner = factory(target, converter)
         return lambda value, _: inner(check_kind(value, None), target)
 
     def concerns(target: Any) -> bool:
@@ -239,6 +242,12 @@ def _check_container(converter: Converter, kind: type, shape: type, words: str) 
         return origin is kind
 
     converter.register_structure_hook_factory(concerns, hook)
+
+
+def _tuple_structure_factory(target: Any, converter: Converter) -> Any:
+    """Return a hook for `tuple[T, ...]`; documents have no other tuples."""
+    inner = list_structure_factory(target, converter)
+    return lambda value, _: tuple(inner(value, target))
 
 
 def _text_type(cls: Any, value: Any) -> Any:

@@ -55,12 +55,14 @@ def test_a_key_that_appears_twice_is_found_among_many() -> None:
 def test_a_document_is_read() -> None:
     part = f'{{"digest": "{DIGEST}", "size": 3, "os.version": "10"}}'
     assert whole(
-        f'{{"schemaVersion": 2, "parts": [{part}], "byName": {{"é": {part}}}, "anything": {{"x": [1]}}}}'
+        f'{{"schemaVersion": 2, "parts": [{part}], "byName": {{"é": {part}}}, "anything": {{"x": [1]}},'
+        ' "fixed": ["a"]}'
     ) == Whole(
         schema_version=2,
         parts=[Part(digest=Digest.parse(DIGEST), size=3, os_version="10")],
         by_name={"é": Part(digest=Digest.parse(DIGEST), size=3, os_version="10")},
         anything={"x": [1]},
+        fixed=("a",),
     )
 
 
