@@ -15,7 +15,7 @@ from nixoci.delta.pairing import package_name
 from nixoci.delta.send import send_shown
 from nixoci.nix_store.hashes import to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_basename, store_path_hash
-from nixoci.output import exclusive_directory, flush_directory, full_disk_names, temporary_directory
+from nixoci.output import differs, exclusive_directory, flush_directory, full_disk_names, temporary_directory
 from nixoci.publish.cache import check_cache, downloads
 from nixoci.publish.index import (
     DELTA_NAME,
@@ -192,9 +192,8 @@ def _make(
 def _replace_index(folder: Path, data: bytes, work: Path) -> None:
     """Put an index in the place of the one that is there, unless it is the same: readers ask for changes only."""
     file = folder / INDEX_NAME
-    with suppress(FileNotFoundError):
-        if file.read_bytes() == data:
-            return
+    if not differs(file, data):
+        return
     with (work / INDEX_NAME).open("wb") as opened:
         opened.write(data)
         _complete(opened)
