@@ -48,6 +48,7 @@ from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import RegistryAccess
 from nixoci.oci.resolve import resolve_image
+from nixoci.output import check_file
 from nixoci.progress import byte_progress
 
 PUSH, PULL, LIST = "push", "pull", "list"
@@ -186,7 +187,10 @@ def delta(
         done = Pulled()
         with exclusive_access(lock):
             content = read_lock(lock)
-            for target in prefetch_targets(content, names, platforms):
+            targets = prefetch_targets(content, names, platforms)
+            if not (dry_run or all(target.nar_hash for target in targets)):
+                check_file(lock)
+            for target in targets:
                 added = _pull(target, store_names, context, done, dry_run=dry_run)
                 if added is not None and added.nar_hash != target.nar_hash:
                     content = with_nar_hash(content, target, added.nar_hash)
@@ -252,7 +256,7 @@ def _older(
     The store may have other images that locks give the same name.
     """
     if bases:
-        named = [ImagePath.open(base.resolve()) for base in bases]
+        named = [ImagePath.open(base) for base in dict.fromkeys(base.resolve() for base in bases)]
         for path in named:
             if path.document.manifest.digest == image.manifest.descriptor.digest:
                 raise DeltaError(f"{path.path}: this is the image {target.name} of the lock itself; name an older one")

@@ -114,3 +114,14 @@ def test_the_list_finds_a_base_as_a_pull_does(
     monkeypatch.setattr("nixoci.cli.delta.find_deltas", lambda *_, **__: [found])
     (row,) = nixoci("delta", "list", "web", "--platform=linux/amd64", "--json").json
     assert row["basePath"] == str(old.path)
+
+
+def test_no_delta_is_fetched_for_a_lock_that_cannot_be_written(
+    nixoci: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hash that it would pin is the result of the work; with `--dry-run` there is none."""
+    image_path(tmp_path / "store/web", small_tree())
+    monkeypatch.setattr("nixoci.cli.delta.usable_deltas", lambda *_: pytest.fail("it asks the registry"))
+    monkeypatch.setattr("nixoci.output.os.access", lambda path, _: str(path) != str(tmp_path))
+    done = nixoci("delta", "pull", "web", "--platform=linux/amd64")
+    assert (done.code, done.err) == (1, f"error: {tmp_path}: Permission denied\n")

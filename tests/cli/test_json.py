@@ -246,6 +246,8 @@ def test_delta(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     base = image_path(tmp_path / "base", small_tree())
     push = ["delta", "push", "web", "--format=oci-delta", f"--from={base.path}", "--json"]
     planned = nixoci(*push, "--dry-run").json
+    (tmp_path / "link").symlink_to(base.path)
+    assert nixoci(*push, "--dry-run", f"--from={tmp_path / 'link'}").json == planned, "one base by two names"
     assert nixoci("delta", "list", "--json").json == []
     pushed = nixoci(*push).json
     assert pushed == planned
