@@ -15,6 +15,8 @@ from nixoci.errors import StoreError
 _MODE = 0o755
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
+"""Errors of a directory that is renamed to a path where something is."""
 _NO_FLOCK = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """Errors of network file systems that cannot lock directories; writers there are not kept apart."""
 
@@ -116,13 +118,22 @@ def new_directory(dest: Path) -> Iterator[Path]:
         OSError: The disk is full; it names `dest`, or a path that would be in it.
     """
     if dest.exists() or dest.is_symlink():
-        raise StoreError(f"{dest}: exists already; remove it or choose another destination")
+        raise _exists(dest)
     if not dest.parent.is_dir():
         raise StoreError(f"{dest}: its parent directory does not exist; make it first")
     with temporary_directory(prefix=_prefix(dest), parent=dest.parent) as made, _errors_name(dest, made):
         yield made
         made.chmod(_MODE)
-        made.rename(dest)
+        try:
+            made.rename(dest)
+        except OSError as error:
+            if error.errno in _TAKEN:  # by another process, since the block began
+                raise _exists(dest) from error
+            raise
+
+
+def _exists(dest: Path) -> StoreError:
+    return StoreError(f"{dest}: exists already; remove it or choose another destination")
 
 
 @contextmanager

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nixoci.errors import StoreError
 from nixoci.output import (
     check_file,
     exclusive_directory,
@@ -45,6 +47,17 @@ def test_processes_that_start_at_once_leave_each_other_alone(tmp_path: Path) -> 
     assert [process.communicate()[1] for process in running] == [b""] * 4
     assert not any(process.returncode for process in running)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("theirs", [lambda dest: (dest / "theirs").mkdir(parents=True), Path.touch, os.mkfifo])
+def test_of_two_that_make_a_path_at_once_the_second_fails(tmp_path: Path, theirs: Callable[[Path], None]) -> None:
+    """What is there stays, and nothing else is left."""
+    dest = tmp_path / "out"
+    with pytest.raises(StoreError) as caught, new_directory(dest):
+        theirs(dest)
+    assert str(caught.value) == f"{dest}: exists already; remove it or choose another destination"
+    assert list(tmp_path.iterdir()) == [dest]
+    assert dest.is_dir() == (dest / "theirs").exists()
 
 
 def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Directories of mount stacks (systemd.mstack(7)): an image as `systemd-nspawn --mstack=` and RootMStack= take it."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from nixoci.container.places import mounted_image
@@ -28,7 +29,8 @@ def build_stack(
     """
     image, out = _find(Path(store), name), Path(out)
     point = mounted_image(image.entry, image.layer.id)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # no directory, which the next line says
+        out.parent.mkdir(parents=True, exist_ok=True)
     with new_directory(out) as made:
         (made / _LAYER).symlink_to(point)
         if writable:

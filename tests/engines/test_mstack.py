@@ -50,6 +50,9 @@ def test_what_cannot_be_stacked_is_refused(tmp_path: Path, store: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(StoreError, match="out: exists already"):
         build_stack(store, tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/web\.mstack: its parent directory does not exist"):
+        build_stack(store, tmp_path / "file/web.mstack")
 
 
 def test_a_stack_is_there_as_a_whole_or_not_at_all(
