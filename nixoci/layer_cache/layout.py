@@ -30,10 +30,11 @@ def read_entries(cache: Path) -> dict[Digest, Path]:
     found: dict[Digest, Path] = {}
     for folder, directories, names in os.walk(cache, onerror=_fail):
         directories.sort()
-        for name in sorted(names):
+        entries = [name for name in directories if name.endswith(_SUFFIX) or Path(folder, name).is_symlink()]
+        for name in sorted([*names, *entries]):
             file = Path(folder, name)
             diff_id = _diff_id(file.relative_to(cache))
-            if diff_id is None:
+            if diff_id is None or file.is_dir():
                 raise StoreError(f"{file}: no file of a layer cache; give caches that `nixoci layer-cache` made")
             if not file.is_file():
                 raise StoreError(f"{file}: the file that it links is gone; make the layer cache {cache} again")

@@ -62,3 +62,21 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_entries(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", [str(entry_path(Digest.of(b""))), "sha256/aa"])
+@pytest.mark.parametrize("link", [True, False])
+def test_a_directory_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str, *, link: bool) -> None:
+    """A cache that is joined without the layer would look whole."""
+    place, other = tmp_path / "cache" / name, tmp_path / "other"
+    place.parent.mkdir(parents=True)
+    other.mkdir()
+    if link:
+        place.symlink_to(other)
+    else:
+        place.mkdir()
+    if name == "sha256/aa" and not link:
+        assert read_entries(tmp_path / "cache") == {}
+        return
+    with pytest.raises(StoreError, match=f"^{re.escape(str(place))}: no file of a layer cache"):
+        read_entries(tmp_path / "cache")
