@@ -48,7 +48,8 @@ def check_kernel(facts: Facts) -> Finding:
 def check_podman(facts: Facts) -> Iterator[Finding]:
     """Judge podman: its version, and its ability to start at all."""
     if "podman" not in facts.programs:
-        yield problem("podman", "not on PATH", "install podman 5.3 or newer; only the backend `bundle` runs without it")
+        without = "only other engines and the backends `bundle` and `systemd` run without it"
+        yield problem("podman", "not on PATH", f"install podman 5.3 or newer; {without}")
         return
     found = facts.version("podman")
     text = facts.programs["podman"]

@@ -85,6 +85,13 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
         (replace(HEALTHY, kernel="6.11.0"), "problem", "kernel", "6.12 or newer", "install Linux 6.12"),
         (replace(ALICE, kernel="6.12.1"), "problem", "kernel", "6.18 or newer", "install Linux 6.18"),
         (without(HEALTHY, "podman"), "problem", "podman", "not on PATH", "5.3 or newer"),
+        (
+            without(HEALTHY, "podman"),
+            "problem",
+            "podman",
+            "not on PATH",
+            "other engines and the backends `bundle` and `systemd`",
+        ),
         (without(HEALTHY, "nix"), "problem", "nix", "not on PATH", "2.18 or newer"),
         (having(HEALTHY, "nix", "nix (Nix) 2.8.0"), "problem", "nix", "2.8.0", "install Nix 2.18"),
         (
