@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,10 @@ COMPOSE = """
     command: ["sh", "-c", "cat /version; sleep 1000"]
 """
 """The rest of the project in the documentation."""
+
+GIVEN_UP = """
+until [ "$(docker inspect --format='{{.RestartCount}} {{.State.Status}}' failing)" = '2 exited' ]; do sleep 0.1; done
+"""
 
 
 class Docker:
@@ -168,10 +173,27 @@ def test_a_container_holds_what_one_of_the_loaded_image_holds(docker: Docker, im
     both = [docker(*wait, image, "600") for image in ("nginx:1", "ordinary:1")]
     try:
         ours, theirs = (listing(docker.machine, docker.pid(container)) for container in both)
+        for image in ("nginx:1", "ordinary:1"):
+            assert "is using its referenced image" in docker("rmi", image, check=False)
+        assert_told_alike(docker, "nginx:1", "ordinary:1")
     finally:
         docker("rm", "--force", *both)
         docker("rmi", "ordinary:1")
     assert_equal_listings(ours, theirs)
+
+
+def assert_told_alike(docker: Docker, registered: str, loaded: str) -> None:
+    """Compare what Docker tells of an image: all but what its one layer changes."""
+    ours, theirs = (json.loads(docker("image", "inspect", image))[0] for image in (registered, loaded))
+    differ = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    assert differ == {"Id", "RepoTags", "RepoDigests", "RootFS", "GraphDriver", "Size"}
+    assert 1 == len(ours["RootFS"]["Layers"]) < len(theirs["RootFS"]["Layers"])
+    # files that a higher layer hides are not in it
+    assert 0.5 * theirs["Size"] < ours["Size"] < theirs["Size"]
+    steps = [docker("history", "--no-trunc", "--format={{.CreatedAt}} {{.CreatedBy}} {{.Comment}}", registered)]
+    assert steps == [docker("history", "--no-trunc", "--format={{.CreatedAt}} {{.CreatedBy}} {{.Comment}}", loaded)]
+    sizes = docker("history", "--human=false", "--format={{.Size}}", registered).split()
+    assert [size for size in sizes if size != "0"] == [str(ours["Size"])]
 
 
 def test_an_ordinary_image_shares_its_base_beside_ours(docker: Docker) -> None:
@@ -247,6 +269,12 @@ def test_an_image_is_saved_pushed_and_pulled(docker: Docker) -> None:
     docker.machine.run(["rm", "--recursive", archive, SAVED])
     docker("tag", "small:1", pushed)
     docker("push", pushed)
+    inspect = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{pushed}"]
+    written = docker.machine.run(inspect).stdout
+    assert len(json.loads(written)["layers"]) == 1
+    assert f"small@sha256:{sha256(written.encode()).hexdigest()}" not in docker(
+        "image", "inspect", '--format={{join .RepoDigests " "}}', "small:1"
+    )
     # a Docker that has pulled the image has it with its files, and nixoci leaves it alone
     small = docker.id("small:1")
     docker("rmi", "--force", small)
@@ -308,6 +336,29 @@ def test_a_container_outlives_a_switch_a_rollback_a_restart_and_a_boot(docker: D
         docker("rm", "--force", "stays", "web")
     mount_images(docker.machine, docker.all)
     docker.switch(docker.all)
+
+
+def test_restart_policies_decide_over_a_restart_and_a_boot(docker: Docker) -> None:
+    policies = {"kept": "unless-stopped", "stopped": "unless-stopped", "never": "no"}
+    limits = ("--network=none", "--stop-signal=KILL")
+    for name, policy in policies.items():
+        docker("run", "--detach", f"--name={name}", f"--restart={policy}", *limits, "small:1", "sleep", "100000")
+    docker("run", "--detach", "--name=failing", "--restart=on-failure:2", *limits, "small:1", "sh", "-c", "exit 1")
+    docker("stop", "--time=0", "stopped")
+    try:
+        docker.machine.run(["sh", "-c", GIVEN_UP], timeout=60)
+        for again in (["systemctl", "restart", "docker"], None):
+            if again:
+                docker.machine.run(again)
+            else:
+                docker.machine.reboot()
+                docker.machine.wait_for_unit("docker.service")
+            # dockerd has started containers when it answers
+            states = docker("inspect", "--format={{.Name}} {{.State.Running}}", *policies).splitlines()
+            assert states == ["/kept true", "/stopped false", "/never false"]
+            assert docker("exec", "kept", "cat", "/version") == "small 1"
+    finally:
+        docker("rm", "--force", "failing", *policies)
 
 
 def test_a_container_runs_on_while_dockerd_is_stopped_for_a_switch(docker: Docker) -> None:
