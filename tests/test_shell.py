@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,3 +54,11 @@ def test_the_scripts_are_found() -> None:
     assert {"start.sh", "stop.sh", "environment.sh", "mount-program.sh", "setup.sh", "test", "run"} <= {
         file.name for file in SCRIPTS
     }
+
+
+def test_the_environment_of_the_repository_has_what_its_commands_need() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (activate,) = re.findall(r"`(\. scripts/setup\.sh [^`]+)`", page)
+    script = f"{activate} && python -c 'import tests.host.__main__' && pytest --version"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
