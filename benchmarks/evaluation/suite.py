@@ -93,9 +93,33 @@ LIMITS = (
         test=f"{_DOCKER}test_changes_need_a_stopped_dockerd",
     ),
     Limit(
-        about="docker save, push",
-        says="write the contents of all files",
+        about="Docker, overlay2",
+        says="restart policies decide which containers run after a restart of dockerd and after a reboot",
         outcome=Outcome.SAME,
+        test=f"{_DOCKER}test_restart_policies_decide_over_a_restart_and_a_boot",
+    ),
+    Limit(
+        about="Docker, overlay2",
+        says="a container runs on over a switch to a store without its image, and back",
+        outcome=Outcome.SAME,
+        test=f"{_DOCKER}test_a_container_outlives_a_switch_a_rollback_a_restart_and_a_boot",
+    ),
+    Limit(
+        about="docker image inspect, history",
+        says="tell what they tell of the loaded image, but give all files to one layer",
+        outcome=Outcome.DIFFERENT,
+        test=f"{_DOCKER}test_a_container_holds_what_one_of_the_loaded_image_holds",
+    ),
+    Limit(
+        about="docker save",
+        says="writes the contents of all files",
+        outcome=Outcome.SAME,
+        test=f"{_DOCKER}test_an_image_is_saved_pushed_and_pulled",
+    ),
+    Limit(
+        about="docker push",
+        says="writes the image elsewhere, as one layer with another digest",
+        outcome=Outcome.DIFFERENT,
         test=f"{_DOCKER}test_an_image_is_saved_pushed_and_pulled",
     ),
     Limit(
