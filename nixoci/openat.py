@@ -10,6 +10,8 @@ from nixoci.errors import StoreError
 
 T = TypeVar("T")
 
+_NO_NAMES = frozenset({b"", b".", b".."})
+
 
 def with_child(directory: int, name: bytes, action: Callable[[int], T]) -> T:
     """Return the result of `action` on a descriptor of an entry of a directory; a symlink is opened itself."""
@@ -73,6 +75,7 @@ class TreeOpener:
 
     def __init__(self) -> None:
         self._root = Path()
+        self._root_name = b""
         self._names: list[bytes] = []
         self._handles: list[int] = []
 
@@ -89,12 +92,15 @@ class TreeOpener:
             StoreError: The path could leave `root`, or does not exist.
         """
         names = path.split(b"/") if path else []
-        if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
+        if b"\0" in path or not _NO_NAMES.isdisjoint(names):
             raise StoreError(f"{root}: {os.fsdecode(path)!r} is not a path inside of it")
-        names.insert(0, os.fsencode(root.name))
+        if root is not self._root:
+            self.close()
+            self._root, self._root_name = root, os.fsencode(root.name)
+        names.insert(0, self._root_name)
         last = names.pop()
         try:
-            return with_child(self._directory(root, names), last, action)
+            return with_child(self._directory(names), last, action)
         except OSError as error:
             named = f"{root}: {os.fsdecode(path)!r}"
             raise StoreError(f"{named} cannot be read ({error.strerror}); verify the store") from error
@@ -103,12 +109,9 @@ class TreeOpener:
         """Close the directories."""
         self._close_beyond(0)
 
-    def _directory(self, root: Path, names: list[bytes]) -> int:
-        if root != self._root:
-            self.close()
-            self._root = root
+    def _directory(self, names: list[bytes]) -> int:
         if not self._handles:
-            self._handles.append(os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            self._handles.append(os.open(self._root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         same = 0
         for opened, wanted in zip(self._names, names, strict=False):
             if opened != wanted:

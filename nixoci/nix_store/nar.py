@@ -8,7 +8,7 @@ from nixoci.errors import StoreError
 from nixoci.nix_store.hashes import to_sri
 from nixoci.nix_store.wire import NUMBER, pack_string
 from nixoci.openat import with_child
-from nixoci.streams import BlockReader, Data, Edit, NullSink, Sink
+from nixoci.streams import BlockReader, Data, Edit, NullSink, Sink, ThreadedSink
 
 
 def _tokens(*tokens: bytes) -> bytes:
@@ -25,6 +25,9 @@ _DIRECTORY = _tokens(b"(", b"type", b"directory")
 _ENTRY = _tokens(b"entry", b"(", b"name")
 _NODE = pack_string(b"node")
 _CLOSE = pack_string(b")")
+
+_SMALL = 1 << 12
+"""Largest size of a content that is joined with what comes before it: a write costs more than the copy."""
 
 
 class NarHash:
@@ -57,22 +60,32 @@ class NarHash:
 class NarWriter:
     """Writes one archive and counts its bytes; refuses to write more than `limit`.
 
+    What it writes between the contents of files waits for the next content, or for the end of the archive.
+
     Raises:
         StoreError: From every method, if the archive would exceed `limit`; the message starts with `what`.
     """
 
     def __init__(self, out: Sink, *, limit: int, what: str) -> None:
         self._out = out
+        self._threaded = out if isinstance(out, ThreadedSink) else None
         self._limit = limit
         self._what = what
         self.size = 0
+        self._depth = 0
+        self._waiting = b""
         self._blocks = BlockReader()
-        self.write(NAR_MAGIC)
+        self._add(NAR_MAGIC)
 
     def write(self, data: Data) -> None:
         """Append raw bytes, such as the content of a regular file between `begin_regular` and `end_regular`."""
         self.skip(len(data))
-        self._out.write(data)
+        if len(data) <= _SMALL:
+            self._out.write(b"".join((self._waiting, data)))
+            self._waiting = b""
+        else:
+            self._flush()
+            self._out.write(data)
 
     def skip(self, count: int) -> None:
         """Count raw bytes that are not written, to know the size of an archive."""
@@ -82,31 +95,33 @@ class NarWriter:
 
     def begin_regular(self, size: int, *, executable: bool) -> None:
         """Begin a regular file of `size` bytes."""
-        self.write((_EXECUTABLE if executable else _REGULAR) + NUMBER.pack(size))
+        self._add((_EXECUTABLE if executable else _REGULAR) + NUMBER.pack(size))
 
     def end_regular(self, size: int) -> None:
         """End it."""
-        self.write(bytes(-size % 8) + _CLOSE)
+        self._end(bytes(-size % 8) + _CLOSE)
 
     def symlink(self, target: bytes) -> None:
         """Write a symlink."""
-        self.write(_SYMLINK + pack_string(target) + _CLOSE)
+        self._end(_SYMLINK + pack_string(target) + _CLOSE)
 
     def begin_directory(self) -> None:
         """Begin a directory."""
-        self.write(_DIRECTORY)
+        self._depth += 1
+        self._add(_DIRECTORY)
 
     def begin_entry(self, name: bytes) -> None:
         """Begin an entry of a directory; the names must come in byte order."""
-        self.write(_ENTRY + pack_string(name) + _NODE)
+        self._add(_ENTRY + pack_string(name) + _NODE)
 
     def end_entry(self) -> None:
         """End an entry."""
-        self.write(_CLOSE)
+        self._add(_CLOSE)
 
     def end_directory(self) -> None:
         """End a directory."""
-        self.write(_CLOSE)
+        self._depth -= 1
+        self._end(_CLOSE)
 
     def dump(self, handle: int, edit: Edit | None = None) -> None:
         """Write the tree below an open file descriptor; a symlink's may be O_PATH.
@@ -133,9 +148,31 @@ class NarWriter:
 
     def _copy(self, handle: int, size: int, edit: Edit | None) -> None:
         end = self.size + size
-        for block in self._blocks.read(handle, 0, size, edit):
-            self.write(block)
+        if self._threaded is not None and edit is None:
+            self._flush()
+            while self.size < end and (count := self._threaded.read_file(handle, size - (end - self.size), size)):
+                self.skip(count)
+        else:
+            for block in self._blocks.read(handle, 0, size, edit):
+                self.write(block)
         if self.size != end:
             raise StoreError(
                 f"{self._what}: a file in the store lacks {end - self.size} of its {size} bytes; verify the store"
             )
+
+    def _add(self, data: bytes) -> None:
+        """Append what is no content."""
+        self.skip(len(data))
+        self._waiting += data
+
+    def _end(self, data: bytes) -> None:
+        """Append the end of a node."""
+        self._add(data)
+        if not self._depth:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._out.write(self._waiting)
+            self._waiting = b""

@@ -6,7 +6,8 @@ import pytest
 from nixoci.errors import StoreError
 from nixoci.nix_store.nar import NarWriter
 from nixoci.openat import open_below
-from nixoci.streams import Data
+from nixoci.streams import Data, ThreadedSink
+from tests.delta.trees import nar
 
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
@@ -22,6 +23,36 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         StoreError, match=r"^d: a file in the store lacks 748576 of its 1048576 bytes; verify the store$"
     ):
         open_below(tmp_path / "file", b"", writer.dump)
+
+
+def test_what_a_thread_writes_lacks_no_byte_of_a_file_that_shrinks_either(tmp_path: Path) -> None:
+    class Cutting:
+        def write(self, _: Data, /) -> None:
+            os.truncate(tmp_path / "file", 2_000_000)
+
+    (tmp_path / "file").write_bytes(bytes(8 << 20))
+    with ThreadedSink(Cutting()) as sink:
+        writer = NarWriter(sink, limit=1 << 40, what="d")
+        with pytest.raises(StoreError, match=r"^d: a file in the store lacks [0-9]+ of its 8388608 bytes"):
+            open_below(tmp_path / "file", b"", writer.dump)
+
+
+def test_small_files_are_written_with_what_is_between_them(tmp_path: Path) -> None:
+    class Counting:
+        writes = 0
+        data = b""
+
+        def write(self, data: Data) -> None:
+            self.writes += 1
+            self.data += data
+
+    for number in range(100):
+        (tmp_path / str(number)).write_bytes(b"content")
+    out = Counting()
+    writer = NarWriter(out, limit=1 << 40, what="d")
+    open_below(tmp_path, b"", writer.dump)
+    assert (out.data, writer.size) == (nar(tmp_path)[0], len(out.data))
+    assert out.writes <= 101
 
 
 def test_a_nar_does_not_exceed_its_limit() -> None:
