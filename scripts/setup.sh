@@ -4,6 +4,10 @@
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nixoci
 
+# Set in many an image: each worker of the tests, and each of the hundreds of programs that they start, would compile
+# all it imports.
+unset PYTHONDONTWRITEBYTECODE
+
 # What builds and boots the test host, and checks the shell scripts; everything else lives inside of it.
 host_packages=(mmdebstrap systemd-container debian-archive-keyring iproute2 python3-venv shellcheck)
 
