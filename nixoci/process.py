@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import IO
 
 from nixoci.errors import ProcessError
@@ -36,6 +37,7 @@ def run(
     env: Mapping[str, str] | None = None,
     silent: bool = False,
     largest_file: int | None = None,
+    give_up: re.Pattern[bytes] | None = None,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
@@ -46,6 +48,7 @@ def run(
         env: Its whole environment; by default that of this process.
         silent: Treat any output on stderr as a failure.
         largest_file: Bytes that a file may have which it writes; by default any number.
+        give_up: Matches lines on stderr after which it would try in vain; it is terminated then.
 
     Raises:
         FileSizeError: It tried to write a larger file.
@@ -60,7 +63,7 @@ def run(
         try:
             if largest_file is not None:
                 _limit_files(process.pid, largest_file)
-            printed, errors = process.communicate(stdin or b"")
+            printed, errors = _communicate(process, stdin or b"", give_up)
         except BaseException:
             process.kill()
             raise
@@ -72,6 +75,36 @@ def run(
             raise FileSizeError(str(failure), stderr=failure.stderr)
         raise failure
     return printed
+
+
+def _communicate(
+    process: "subprocess.Popen[bytes]", stdin: bytes, give_up: re.Pattern[bytes] | None
+) -> tuple[bytes, bytes]:
+    """Return what a program writes to its standard output and to stderr, to its end or to a line that gives it up."""
+    if give_up is None:
+        return process.communicate(stdin)
+    errors, process.stderr = _pipe(process.stderr), None
+
+    lines: list[bytes] = []
+
+    def watch() -> None:
+        with errors:
+            for line in errors:
+                lines.append(line)
+                if give_up.search(line):
+                    process.terminate()
+                    break
+
+    watching = Thread(target=watch)
+    watching.start()
+    try:
+        printed, _ = process.communicate(stdin)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        watching.join()
+    return printed, b"".join(lines)
 
 
 def end_programs() -> None:

@@ -1,5 +1,6 @@
 """Programs that are written to and read from while they run, and the limit of what they write."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -50,3 +51,13 @@ def test_a_file_that_grows_too_large_ends_a_program(program: list[str], tmp_path
     with pytest.raises(ProcessError) as caught:
         run(["false"], largest_file=100_000)
     assert not isinstance(caught.value, FileSizeError)
+
+
+def test_a_program_that_would_try_in_vain_is_given_up() -> None:
+    program = "echo printed; echo before >&2; echo 'it tries again' >&2; exec sleep infinity"
+    with no_hang(), pytest.raises(ProcessError, match=r"exit code -15: it tries again$") as caught:
+        run(["sh", "-c", program], give_up=re.compile(rb"tries"))
+    assert caught.value.stderr == "before\nit tries again\n"
+    assert run(["sh", "-c", "cat; echo fine >&2"], stdin=b"x" * (1 << 20), give_up=re.compile(rb"tries")) == b"x" * (
+        1 << 20
+    )

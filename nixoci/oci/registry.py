@@ -28,10 +28,13 @@ _SPARE = 64 << 20
 """Bytes that skopeo's own files may have: its cache of blobs' places grows with the images that it has seen."""
 _MOST = (1 << 63) - 1
 """Bytes of the largest file of all."""
-_FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"')
+_FATAL = re.compile(r'level=(?:fatal|warning) msg="(?:Failed, retrying in .{1,99} Error: )?((?:[^"\\]|\\.)*)"')
+"""Matches the failure of skopeo, or of its first attempt of several."""
 _NO_SPACE = "no space left on device"
 _LIMITED = re.compile(r"toomanyrequests|[Tt]oo many requests|StatusCode: 429")
 """Matches skopeo's words for a registry that limits requests; skopeo has waited then, as long as `Retry-After` says."""
+_GIVE_UP = re.compile(rb"level=warning msg=.*retrying in .*(?:%s)" % _LIMITED.pattern.encode())
+"""Matches what skopeo writes before it waits as long as that again, and then again."""
 _FAILING = re.compile(r"unexpected HTTP status: 5[0-9][0-9]|StatusCode: 5[0-9][0-9]")
 _UNKNOWN = re.compile(
     r"manifest unknown|name unknown|(?:manifest|repository) not found|StatusCode: 404|tag .* not found"
@@ -237,7 +240,7 @@ def _fetch(reference: Reference, arguments: list[str], blobs: Iterable[Descripto
 
 def _skopeo(reference: Reference, arguments: list[str], *, largest_file: int | None = None) -> bytes:
     try:
-        return run([SKOPEO, *arguments], package="skopeo", largest_file=largest_file)
+        return run([SKOPEO, *arguments], package="skopeo", largest_file=largest_file, give_up=_GIVE_UP)
     except FileSizeError:
         raise
     except ProcessError as error:

@@ -118,6 +118,23 @@ def test_the_way_out_is_that_of_the_failure(
     assert str(caught.value) == f"{NAME}:1.0: skopeo says: {said}; {way_out}"
 
 
+def test_a_registry_that_limits_requests_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """skopeo waits for 30 seconds in each of its attempts, or as long as `Retry-After` says."""
+    said = "fetching tags list: toomanyrequests: You have reached your pull rate limit."
+    again = f'level=warning msg="Failed, retrying in 1s ... (1/2). Error: {said}"'
+    install_program(monkeypatch, tmp_path, "skopeo", f"#!/bin/sh\necho '{again}' >&2; exec sleep infinity\n")
+    with no_hang(), pytest.raises(ImageError) as caught:
+        open_registry()
+    assert str(caught.value) == f"{NAME}:1.0: skopeo says: {said}; {_LIMITED} `skopeo login registry.example`"
+
+
+def test_an_attempt_that_may_succeed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = 'level=warning msg="Failed, retrying in 1s ... (1/2). Error: received unexpected HTTP status: 503"'
+    script = f"""#!/bin/sh\necho '{again}' >&2; echo '{{"Tags": ["1"]}}'\n"""
+    install_program(monkeypatch, tmp_path, "skopeo", script)
+    assert list_tags(REFERENCE, RegistryAccess()) == ["1"]
+
+
 def test_a_manifest_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = write_layout(tmp_path / "layout", [])
     blob_path(tmp_path / "layout", digest).write_bytes(b'{"layers": []}')
