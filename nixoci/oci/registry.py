@@ -30,12 +30,23 @@ _MOST = (1 << 63) - 1
 """Bytes of the largest file of all."""
 _FATAL = re.compile(r'level=(?:fatal|warning) msg="(?:Failed, retrying in .{1,99} Error: )?((?:[^"\\]|\\.)*)"')
 """Matches the failure of skopeo, or of its first attempt of several."""
-_NO_SPACE = "no space left on device"
 _LIMITED = re.compile(r"toomanyrequests|[Tt]oo many requests|StatusCode: 429")
 """Matches skopeo's words for a registry that limits requests; skopeo has waited then, as long as `Retry-After` says."""
 _GIVE_UP = re.compile(rb"level=warning msg=.*retrying in .*(?:%s)" % _LIMITED.pattern.encode())
 """Matches what skopeo writes before it waits as long as that again, and then again."""
-_FAILING = re.compile(r"unexpected HTTP status: 5[0-9][0-9]|StatusCode: 5[0-9][0-9]")
+_LOG_IN = "log in with `skopeo login {domain}`"
+_WAYS_OUT = (
+    (re.compile("no space left on device"), "free some space, or set TMPDIR to another directory"),
+    (re.compile("dial tcp|no such host|network is unreachable|i/o timeout"), "check the network and its proxy"),
+    (re.compile("x509: "), "put the certificate of its authority into /etc/containers/certs.d/{domain}/ca.crt"),
+    (_LIMITED, f"the registry limits requests, and skopeo has waited for it in vain: run again later, or {_LOG_IN}"),
+    (
+        re.compile(r"unexpected HTTP status: 5[0-9][0-9]|StatusCode: 5[0-9][0-9]"),
+        "the registry fails: run again later",
+    ),
+)
+"""What skopeo says of troubles that another name does not end, and what to do."""
+
 _UNKNOWN = re.compile(
     r"manifest unknown|name unknown|(?:manifest|repository) not found|StatusCode: 404|tag .* not found"
 )
@@ -248,15 +259,6 @@ def _skopeo(reference: Reference, arguments: list[str], *, largest_file: int | N
         if match is None:
             raise
         said = re.sub(r"\\(.)", r"\1", match[1])
-        raise ImageError(f"{reference}: skopeo says: {said}; {_way_out(said, reference)}") from error
-
-
-def _way_out(said: str, reference: Reference) -> str:
-    login = f"log in with `skopeo login {reference.domain}`"
-    if _NO_SPACE in said:
-        return "free some space, or set TMPDIR to another directory"
-    if _LIMITED.search(said):
-        return f"the registry limits requests, and skopeo has waited for it in vain: run again later, or {login}"
-    if _FAILING.search(said):
-        return "the registry fails: run again later"
-    return f"check the name, or {login}"
+        ways_out = (text for pattern, text in _WAYS_OUT if pattern.search(said))
+        way_out = next(ways_out, f"check the name, or {_LOG_IN}").format(domain=reference.domain)
+        raise ImageError(f"{reference}: skopeo says: {said}; {way_out}") from error

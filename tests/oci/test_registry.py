@@ -107,6 +107,18 @@ _LIMITED = "the registry limits requests, and skopeo has waited for it in vain: 
             "reading manifest 1 in registry.example/x: received unexpected HTTP status: 503 Service Unavailable",
             "the registry fails: run again later",
         ),
+        (
+            "pinging container registry registry.example: dial tcp: lookup registry.example: no such host",
+            "check the network and its proxy",
+        ),
+        (
+            "pinging container registry registry.example: dial tcp 192.0.2.1:443: i/o timeout",
+            "check the network and its proxy",
+        ),
+        (
+            "pinging container registry registry.example: tls: x509: certificate signed by unknown authority",
+            "put the certificate of its authority into /etc/containers/certs.d/registry.example/ca.crt",
+        ),
     ],
 )
 def test_the_way_out_is_that_of_the_failure(
