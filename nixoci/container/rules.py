@@ -117,8 +117,12 @@ def check_resolved(container: ResolvedContainer) -> None:
 def _check_paths(deployment: Deployment) -> None:
     for name, path in deployment.images.items():
         text(f"images.{name}", path)
+        if not path:
+            raise ContainerError(f"images.{name}: the path is empty; name an image path, made by `nixoci extract`")
     if deployment.image_store is not None:
         text("imageStore", deployment.image_store)
+        if not deployment.image_store:
+            raise ContainerError("imageStore: the path is empty; name an image store, or leave the key out")
 
 
 def _check_engines(deployment: Deployment, *, user: bool) -> None:

@@ -258,6 +258,8 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
         ({}, {"quadlets": {"a.service": {}}}, "quadlets: 'a.service' is not a Quadlet file; expected one of NAME.kube"),
         ({}, {"quadlets": {"../a.kube": {}}}, "quadlets: '../a' cannot be a name"),
         ({"a": {}}, {"images": {"i": "/a\0b"}}, "images.i: a NUL character, which cannot be passed to a process"),
+        ({"a": {}}, {"images": {"i": ""}}, "images.i: the path is empty; name an image path, made by `nixoci extract`"),
+        ({"a": {}}, {"imageStore": ""}, "imageStore: the path is empty; name an image store, or leave the key out"),
         ({}, {"imageStore": "/a\0b"}, "imageStore: a NUL character, which cannot be passed to a process"),
     ],
 )
