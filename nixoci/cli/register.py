@@ -187,7 +187,5 @@ def _print_changes(done: Registration) -> None:
 
 def _warn_of_mounts(unmounted: list[str]) -> None:
     if unmounted:
-        warn(
-            f"{unmounted[0]}: not mounted, as {len(unmounted)} of the images; no container of them starts before"
-            f" `systemctl restart {IMAGES_UNIT}`"
-        )
+        more = f", one of {len(unmounted)} such images" if len(unmounted) > 1 else ""
+        warn(f"{unmounted[0]}: not mounted{more}; no container of it starts before `systemctl restart {IMAGES_UNIT}`")

@@ -108,6 +108,17 @@ def test_an_empty_source_is_not_the_working_directory(tmp_path: Path, nixoci: Ru
 
 
 @pytest.mark.parametrize("verb", VERBS)
+def test_an_option_without_its_value_names_the_verb(nixoci: Run, verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.is_flag and parameter.nargs == 1:
+            says = failure(nixoci(verb, parameter.opts[-1]), 2)
+            assert "requires an argument" in says
+            assert says.endswith(f"; see `nixoci {verb} --help`\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_an_option_that_no_verb_has_is_wrong_usage(nixoci: Run, verb: str) -> None:
     says = failure(nixoci(verb, "--conjure"), 2)
     assert "'--conjure'" in says

@@ -43,11 +43,12 @@ def test_it_prints_changes_and_what_is_not_mounted(nixoci: Callable[..., Result]
     assert done.code == 0
     ids = {name: store.image(name).record.id[:12] for name in "ab"}
     assert [line.split() for line in done.out.splitlines()[1:]] == [["added", ids[name], f"{name}:1"] for name in "ab"]
-    assert "not mounted, as 2 of the images" in done.err
+    assert "not mounted, one of 2 such images; no container" in done.err
     again = nixoci(*arguments(place, store.of("ab")))
     assert (again.code, again.out) == (0, "")
     removed = nixoci(*arguments(place, store.of("a")))
     assert {tuple(line.split()[:2]) for line in removed.out.splitlines()[1:]} == {("removed", ids["b"])}
+    assert "not mounted; no container" in removed.err
 
 
 def test_it_fails_under_a_running_dockerd_after_it_has_said_what_would_change(
