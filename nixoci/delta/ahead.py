@@ -1,4 +1,4 @@
-"""Decoding contents before they are used, on both cores, with bounded memory."""
+"""Decoding contents before they are used, on a second thread, with bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sized
@@ -12,7 +12,8 @@ _BYTES = 16 << 20
 
 _KEPT = 8 << 20
 """Bytes of contents that are kept for their next use."""
-_WORKERS = 2
+_WORKERS = 1
+"""Threads that decode. They mostly hold the interpreter's lock: two decode no faster, and their reader waits longer."""
 
 
 class DecodeAhead(Generic[T]):
