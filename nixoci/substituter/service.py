@@ -5,11 +5,13 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic
 
 from nixoci.compression import Compression, DecompressError, decompress
+from nixoci.delta.codecs.registry import load
 from nixoci.delta.format.model import SEGMENT_SIZE
 from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.nix_store.commands import real_store_dir
@@ -71,6 +73,29 @@ class _Cached:
     validator: tuple[str, str] | None
 
 
+class _Loader:
+    """Loads what decoding needs, once, while Nix has not asked for the NAR yet."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._started = False
+
+    def start(self) -> None:
+        """Begin on a thread of its own, unless that was done before."""
+        with self._lock:
+            started, self._started = self._started, True
+        if not started:
+            with suppress(RuntimeError):  # no more threads; decoding loads it then
+                Thread(target=self._load, name="load", daemon=True).start()
+
+    @staticmethod
+    def _load() -> None:
+        try:
+            load()
+        except Exception as error:  # noqa: BLE001 - decoding meets it again, and the ordinary NAR takes its place
+            log.debug("not loaded ahead: %r", error)
+
+
 class Service:
     """Answers requests; several threads may ask.
 
@@ -91,6 +116,7 @@ class Service:
         self._narinfos: OrderedDict[str, tuple[float, NarInfo]] = OrderedDict()
         self._narinfos_lock = Lock()
         self._demand = Demand()
+        self._loader = _Loader()
 
     def cache_info(self) -> bytes:
         """Return the description of the cache, with a priority over the one behind it.
@@ -120,6 +146,7 @@ class Service:
         delta = self.delta_for(info)
         if delta is None:
             return data
+        self._loader.start()
         self._demand.note(delta, hash_part, info.file_size)
         self._remember(hash_part, info)
         return info.from_url(f"{REBUILT}/{hash_part}.nar")

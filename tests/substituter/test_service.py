@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.client import HTTPException, IncompleteRead
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ from nixoci.delta.codecs.registry import decode
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish.index import VERSION, Index
+from nixoci.substituter import service
 from nixoci.substituter.service import raise_priority
 from nixoci.substituter.shelf import Bounds
 from nixoci.substituter.upstream import Patience
@@ -104,6 +107,27 @@ def test_a_url_works_for_a_machine_that_remembers_the_narinfo(machine: Site) -> 
     assert machine.ask(f"rebuilt/{OTHER[11:43]}.nar") == (200, machine.nars[OTHER])
     (machine.folder / "deltas/index.json.zst").unlink()
     assert machine.ask(f"rebuilt/{NEW_APP[11:43]}.nar") == (200, machine.nars[NEW_APP])
+
+
+@pytest.mark.parametrize("failure", [None, MemoryError()])
+def test_what_decoding_needs_is_loaded_once_an_update_is_asked_about(
+    machine: Site, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
+) -> None:
+    loaded: Queue[str] = Queue()
+
+    def load() -> None:
+        loaded.put(threading.current_thread().name)
+        if failure is not None:
+            raise failure
+
+    monkeypatch.setattr(service, "load", load)
+    machine.narinfo(OTHER)
+    assert loaded.empty()
+    for path in (*NEW, *NEW):
+        machine.narinfo(path)
+    assert loaded.get(timeout=60) == "load"
+    assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+    assert loaded.empty()
 
 
 def test_many_at_once(machine: Site) -> None:

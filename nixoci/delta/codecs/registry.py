@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF
@@ -15,6 +16,12 @@ from nixoci.delta.recompress.codec import DEFLATE
 from nixoci.errors import DeltaError
 
 CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, ELF, DEFLATE, CDS, JIMAGE)}
+
+
+def load() -> None:
+    """Load what decoding needs, which takes longer than to decode a small file, and else happens with the first one."""
+    import_module("hdiffpatch")
+    import_module("nixoci.delta.elf.codec")
 
 
 def require(number: int, payload: bytes) -> None:
