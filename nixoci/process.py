@@ -138,7 +138,7 @@ class FileSizeError(ProcessError):
 
 
 def _limit_files(process: int, size: int) -> None:
-    """Let the kernel end a process that makes a file larger than `size`; it has done nothing yet."""
+    """Let the kernel end a process that makes a file larger than `size`; what it has written before stays."""
     _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
     least = size if hard == resource.RLIM_INFINITY else min(size, hard)
     resource.prlimit(process, resource.RLIMIT_FSIZE, (least, least))

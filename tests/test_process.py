@@ -45,8 +45,9 @@ def test_a_file_that_grows_too_large_ends_a_program(program: list[str], tmp_path
     file = tmp_path / "file"
     write = f"import sys; file = open({str(file)!r}, 'wb', 0)\nwhile True: file.write(bytes(1 << 10))"
     argv = [write if part == "WRITE" else part for part in program] + [f"of={file}"] * (program[0] == "dd")
+    begun = ["sh", "-c", 'read -r _ && exec "$@"', "sh", *argv]  # has its input once it has the limit
     with no_hang(), pytest.raises(FileSizeError):
-        run(argv, largest_file=100_000)
+        run(begun, stdin=b"go\n", largest_file=100_000)
     assert file.stat().st_size == 100_000
     with pytest.raises(ProcessError) as caught:
         run(["false"], largest_file=100_000)
