@@ -39,10 +39,7 @@ def layer_chunks(source: BlobSource, layer: Layer, *, advance: Advance = ignore)
     blob_hash, tar_hash = descriptor.digest.hasher(), layer.diff_id.hasher()
     with BackgroundCalls(_AHEAD) as hashing, closing(source.open_blob(descriptor)) as file:
         blob = _blob_chunks(file, layer, hashing, blob_hash, advance)
-        with closing(read_ahead(_inflate(blob, layer), _AHEAD)) as chunks:
-            for chunk in chunks:
-                hashing.call(tar_hash.update, chunk)
-                yield chunk
+        yield from _hashed(_inflate(blob, layer), hashing, tar_hash)
         hashing.finish()
     if blob_hash.hexdigest() != descriptor.digest.hex:
         raise BlobError(
@@ -65,16 +62,22 @@ def tar_chunks(stream: Iterator[bytes], layer: Layer) -> Generator[bytes]:
         BlobError: The tar stream does not have the diff id.
     """
     tar_hash = layer.diff_id.hasher()
-    with BackgroundCalls(_AHEAD) as hashing, closing(read_ahead(stream, _AHEAD)) as chunks:
-        for chunk in chunks:
-            hashing.call(tar_hash.update, chunk)
-            yield chunk
+    with BackgroundCalls(_AHEAD) as hashing:
+        yield from _hashed(stream, hashing, tar_hash)
         hashing.finish()
     if tar_hash.hexdigest() != layer.diff_id.hex:
         raise BlobError(
             f"layer {layer.descriptor.digest}: what it was made from gives a tar stream of digest"
             f" {layer.diff_id.algorithm}:{tar_hash.hexdigest()}, the config promises the diff id {layer.diff_id}"
         )
+
+
+def _hashed(stream: Iterator[bytes], hashing: BackgroundCalls, tar_hash: Hasher) -> Iterator[bytes]:
+    """Pass on a stream that another thread reads ahead, and let a third one hash it."""
+    with closing(read_ahead(stream, _AHEAD)) as chunks:
+        for chunk in chunks:
+            hashing.call(tar_hash.update, chunk)
+            yield chunk
 
 
 def _blob_chunks(
