@@ -95,6 +95,6 @@ def _contents(inode: Inode, folder: Path) -> Iterator[bytes]:
         for at in range(0, inode.size, _CHUNK):
             yield bytes(min(_CHUNK, inode.size - at))
         return
-    with (folder / os.fsdecode(inode.content)).open("rb") as file:
+    with (folder / str(inode.content)).open("rb") as file:
         while data := file.read(_CHUNK):
             yield data

@@ -28,15 +28,14 @@ class Contents:
         self._folder = os.fsencode(folder)
         self._count = 0
 
-    def save(self, inode: Inode, pieces: Pieces) -> bytes:
-        """Write the pieces of a regular file and return the name of the new file in the directory.
+    def save(self, inode: Inode, pieces: Pieces) -> int:
+        """Write the pieces of a regular file and return the number by which the new file is named in the directory.
 
         Raises:
             OSError: The disk is full.
         """
         self._count += 1
-        name = b"%d" % self._count
-        file = create(b"%b/%b" % (self._folder, name), inode)
+        file = create(b"%b/%d" % (self._folder, self._count), inode)
         try:
             end = 0
             for start, piece in pieces:
@@ -50,7 +49,7 @@ class Contents:
                 os.ftruncate(file, inode.size)
         finally:
             os.close(file)
-        return name
+        return self._count
 
 
 def create(path: bytes, inode: Inode) -> int:

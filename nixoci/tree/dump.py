@@ -59,7 +59,7 @@ def write_dump(root: Inode, *, payloads: Mapping[bytes, bytes] | None = None) ->
     """
     for path, inode, first, links in walk_names(root):
         if inode.is_directory:
-            links = 2 + sum(child.is_directory for child in inode.children.values())  # noqa: PLW2901
+            links = 2 + sum(child.is_directory for child in inode.children.objects())  # noqa: PLW2901
         content = path if payloads is None or not inode.size or first != path else payloads[path]
         yield _line(path, inode, links, content, None if first == path else first)
 
@@ -105,7 +105,7 @@ class _Reader:
             inode = self._first(target, inode)
             self._further.add(path)
         if path:
-            self._add_name(path, inode)
+            self._add_name(path, inode, linked=target is not None)
         elif self.root is not None or target is not None or not inode.is_directory:
             raise ValueError("a second root, or one that is not a directory")
         else:
@@ -115,19 +115,24 @@ class _Reader:
 
     def _first(self, target: bytes, inode: Inode) -> Inode:
         directory, _, name = target.rpartition(b"/")
-        first = self._directories[directory].children[name]
+        first = self._directories[directory].children.share(name)
+        if first is None:
+            raise ValueError("a hardlink to a name that is not there")
         if target in self._further:
             raise ValueError("a hardlink to another than a first name")
         if first.is_directory or (first.kind, first.mode) != (inode.kind, inode.mode):
             raise ValueError("a hardlink to a directory, or to another kind of file")
         return first
 
-    def _add_name(self, path: bytes, inode: Inode) -> None:
+    def _add_name(self, path: bytes, inode: Inode, *, linked: bool) -> None:
         directory, _, name = path.rpartition(b"/")
         parent = self._directories[directory]
         if name in parent.children:
             raise ValueError("a name that is there already")
-        parent.children[name] = inode
+        if linked:
+            parent.children[name] = inode
+        else:
+            parent.children.pack(name, inode)
 
 
 def escape(text: bytes) -> bytes:

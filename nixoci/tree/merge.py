@@ -148,7 +148,7 @@ class Merger:
         """Remove everything in a directory that comes from lower layers, at any depth."""
         found = [] if directory in self._own else [directory]
         for inode in found:
-            found += [child for child in inode.children.values() if child.is_directory and child not in self._own]
+            found += [child for child in inode.children.objects() if child.is_directory and child not in self._own]
         for inode in reversed(found):
             fresh = self._fresh.get(inode, ())
             for name in [name for name in inode.children if name not in fresh]:
@@ -157,6 +157,7 @@ class Merger:
 
     def _place(self, entry: Entry, directory: bytes, name: bytes) -> None:
         inode = entry.inode
+        linked = inode is None
         if inode is None:
             inode = self._link_target(entry)
         parent = self._make_directory(entry.path, directory)
@@ -164,7 +165,10 @@ class Merger:
         if old is not None and old.is_directory and inode.is_directory:
             _take_attributes(old, inode)
         else:
-            parent.children[name] = inode
+            if linked:
+                parent.children[name] = inode
+            else:
+                parent.children.pack(name, inode)
             if inode.is_directory:
                 self._own.add(inode)
             if old is not None and old.kind in _WAYS:
@@ -176,7 +180,7 @@ class Merger:
         if entry.link.startswith(_AUFS_LINKS) and name in self._aufs:
             return self._aufs[name]
         parent = self._find_directory(entry.path, directory)
-        inode = parent.children.get(name) if parent is not None else None
+        inode = parent.children.share(name) if parent is not None else None
         if not entry.link:
             inode = self.root
         if inode is None:

@@ -1,12 +1,13 @@
 """The merged tree in memory: names, attributes, and the place where each file's content was put aside."""
 
+import struct
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 NANOSECONDS = 1_000_000_000
 """Nanoseconds in a second."""
@@ -25,42 +26,71 @@ class Kind(Enum):
 
 DEVICES = frozenset({Kind.CHARACTER, Kind.BLOCK})
 
-MODES = tuple(range(0o10000))
-"""Every value of `Inode.mode`: one object for all files that have it, since an image may have a million files."""
+T = TypeVar("T")
 
 _NOTHING: Any = MappingProxyType({})
 """The xattrs and children of nearly all files."""
 
 
+_MODE, _ID, _CONTENT, _MTIME = (1 << 12) - 1, (1 << 16) - 1, (1 << 32) - 1, (1 << 63) - 1
+"""The largest values of the fields of a packed file."""
+
+_SYMLINK = struct.Struct("<HHHQ")
+"""The mode, uid, gid and mtime of a packed symlink, which its target follows."""
+
 _PARTS = 61
 """The number of parts in which files are sorted, a prime: sorting takes five times the memory of what is sorted."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, init=False)
 class Inode:
     """A file of any kind with its attributes. Hardlinks are two names for one object.
 
     `mode` holds the permission, suid, sgid and sticky bits (0o7777), `mtime` nanoseconds since the epoch,
-    `device` the major and minor numbers of a device node. `content` is the name of the file that has the bytes of a
-    regular file (`nixoci.tree.contents`). It is None if they are all zeros, or if they were not put aside (a tree that
-    was read from a dump). Only a directory's `children` can be changed.
+    `device` the major and minor numbers of a device node. `content` is the number, from 1, of the file that has the
+    bytes of a regular file (`nixoci.tree.contents`). It is None if they are all zeros, or if they were not put aside (a
+    tree that was read from a dump). Only a directory's `children` can be changed.
     """
 
     kind: Kind
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
-    mtime: int = 0
-    xattrs: dict[bytes, bytes] = field(default_factory=lambda: _NOTHING)
-    size: int = 0
-    target: bytes = b""
-    device: tuple[int, int] = (0, 0)
-    content: bytes | None = None
-    children: dict[bytes, "Inode"] = field(default_factory=lambda: _NOTHING)
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    xattrs: dict[bytes, bytes]
+    size: int
+    target: bytes
+    device: tuple[int, int]
+    content: int | None
+    children: "Children"
 
-    def __post_init__(self) -> None:
-        if self.kind is Kind.DIRECTORY and self.children is _NOTHING:
-            self.children = {}
+    # written out, because the one that dataclass makes takes twice as long
+    def __init__(
+        self,
+        kind: Kind,
+        mode: int = 0o755,
+        *,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int = 0,
+        xattrs: dict[bytes, bytes] = _NOTHING,
+        size: int = 0,
+        target: bytes = b"",
+        device: tuple[int, int] = (0, 0),
+        content: int | None = None,
+        children: "Children" = _NOTHING,
+    ) -> None:
+        self.kind = kind
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.mtime = mtime
+        self.xattrs = xattrs
+        self.size = size
+        self.target = target
+        self.device = device
+        self.content = content
+        self.children = Children() if kind is Kind.DIRECTORY and children is _NOTHING else children
 
     @property
     def is_directory(self) -> bool:
@@ -68,18 +98,113 @@ class Inode:
         return self.kind is Kind.DIRECTORY
 
 
+class Children(MutableMapping[bytes, Inode]):
+    """The files in a directory by their names.
+
+    An image may have a million files, so those that `pack` gets are kept as one number each, in a quarter of the memory
+    of an `Inode`. Such a file is a new `Inode` each time that it is asked for: a change of it is lost.
+    """
+
+    __slots__ = ("_files",)
+
+    def __init__(self, files: Mapping[bytes, Inode] = MappingProxyType({})) -> None:
+        self._files: dict[bytes, Inode | int | bytes] = dict(files)
+
+    def __getitem__(self, name: bytes) -> Inode:
+        return _unpacked(self._files[name])
+
+    def __setitem__(self, name: bytes, inode: Inode) -> None:
+        self._files[name] = inode
+
+    def __delitem__(self, name: bytes) -> None:
+        del self._files[name]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def get(self, name: bytes, default: T | None = None) -> Inode | T | None:  # type: ignore[override]
+        """Return a file, or `default`."""
+        found = self._files.get(name)
+        return default if found is None else _unpacked(found)
+
+    def pack(self, name: bytes, inode: Inode) -> None:
+        """Put a file that has no other name here; nobody else may rely on the object."""
+        self._files[name] = _packed(inode)
+
+    def share(self, name: bytes) -> Inode | None:
+        """Return a file, if there is one, which is the same object from now on."""
+        found = self._files.get(name)
+        if found is None or isinstance(found, Inode):
+            return found
+        self._files[name] = inode = _unpacked(found)
+        return inode
+
+    def objects(self) -> Iterator[Inode]:
+        """Yield the files that are not packed: at least all directories, and files with several names."""
+        return (file for file in self._files.values() if isinstance(file, Inode))
+
+    def copy(self) -> "Children":
+        """Return a copy."""
+        copy = Children()
+        copy._files = self._files.copy()
+        return copy
+
+
+def _packed(inode: Inode) -> Inode | int | bytes:
+    """Return a regular file as a number, a symlink as bytes; anything that is rare as it is."""
+    if inode.xattrs or inode.uid > _ID or inode.gid > _ID or not 0 <= inode.mtime <= _MTIME:
+        return inode
+    if inode.kind is Kind.SYMLINK:
+        return _SYMLINK.pack(inode.mode, inode.uid, inode.gid, inode.mtime) + inode.target
+    content = inode.content or 0
+    if inode.kind is not Kind.REGULAR or content > _CONTENT:
+        return inode
+    # the size last: it takes no more digits than it has
+    number = inode.size << 63 | inode.mtime
+    return ((number << 32 | content) << 32 | inode.uid << 16 | inode.gid) << 12 | inode.mode
+
+
+def _unpacked(file: Inode | int | bytes) -> Inode:
+    if isinstance(file, Inode):
+        return file
+    if isinstance(file, bytes):
+        mode, uid, gid, mtime = _SYMLINK.unpack_from(file)
+        return Inode(Kind.SYMLINK, mode=mode, uid=uid, gid=gid, mtime=mtime, target=file[_SYMLINK.size :])
+    return Inode(
+        Kind.REGULAR,
+        mode=file & _MODE,
+        gid=file >> 12 & _ID,
+        uid=file >> 28 & _ID,
+        content=file >> 44 & _CONTENT or None,
+        mtime=file >> 76 & _MTIME,
+        size=file >> 139,
+    )
+
+
 def walk(root: Inode) -> Iterator[tuple[bytes, Inode]]:
     """Yield `(path, inode)` for every name in the tree, parents first, siblings in byte order.
 
     Paths are relative; the root's is `b""`. A hardlinked file is yielded once for each name.
     """
-    stack: list[tuple[bytes, Inode]] = [(b"", root)]
+    yield b"", root
+    # of each directory on the way its path, its children and the names that are left
+    stack = [(b"", root.children, iter(sorted(root.children)))]
     while stack:
-        path, inode = stack.pop()
-        yield path, inode
-        if inode.is_directory:
-            prefix = path + b"/" if path else b""
-            stack.extend((prefix + name, inode.children[name]) for name in sorted(inode.children, reverse=True))
+        prefix, children, names = stack[-1]
+        for name in names:
+            path, inode = prefix + name, children[name]
+            yield path, inode
+            if inode.kind is Kind.DIRECTORY:
+                stack.append((path + b"/", inode.children, iter(sorted(inode.children))))
+                break
+        else:
+            stack.pop()
 
 
 class Name(NamedTuple):
@@ -106,9 +231,9 @@ def walk_names(root: Inode) -> Iterator[Name]:
 def _hardlinked(root: Inode) -> dict[int, int]:
     """Return the number of names of each file that has several, by the `id` of its inode."""
     parts = [array("Q") for _ in range(_PARTS)]  # a dict of a million files would take ten times the memory
-    directories = [root]
+    directories = [root] if root.is_directory else []
     while directories:
-        for child in directories.pop().children.values():
+        for child in directories.pop().children.objects():
             if child.is_directory:
                 directories.append(child)
             else:

@@ -40,7 +40,7 @@ def _add(top: Inode, path: bytes, inode: Inode, copies: set[Inode]) -> None:
     *parents, name = path.split(b"/")
     directory = top
     for part in parents:
-        child = directory.children.get(part, Inode(Kind.DIRECTORY))
+        child = directory.children.get(part) or Inode(Kind.DIRECTORY)
         if not child.is_directory:
             return
         if child not in copies:
@@ -57,4 +57,4 @@ def _is_possible(path: bytes) -> bool:
 
 
 def _copy(directory: Inode) -> Inode:
-    return replace(directory, children=dict(directory.children))
+    return replace(directory, children=directory.children.copy())

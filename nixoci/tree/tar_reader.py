@@ -16,7 +16,7 @@ from zlib import adler32
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.byte_stream import ByteStream
 from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, Limits
-from nixoci.tree.model import DEVICES, MODES, NANOSECONDS, Inode, Kind
+from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind
 from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu_map
 from nixoci.tree.tar_format import BLOCK, HARDLINK_FLAG, KIND_FLAGS, ZERO_BLOCK, show
 from nixoci.tree.xattrs import read_xattrs
@@ -53,7 +53,7 @@ class Entry:
 Pieces = Iterator[tuple[int, memoryview]]
 """The bytes of a file with their positions in it, in order; everything between pieces is zeros."""
 
-SaveContent = Callable[[Inode, Pieces], bytes]
+SaveContent = Callable[[Inode, Pieces], int]
 """Puts all pieces of a regular file aside and returns its `content`; the file's `mode` and `size` are final."""
 
 
@@ -222,7 +222,7 @@ class TarReader:
             raise self._error(f"owner {uid}:{gid}; Linux ids end at {MAX_ID}", path)
         inode = Inode(
             kind,
-            mode=MODES[self._number(block, 100, 8, "mode") & 0o7777],
+            mode=self._number(block, 100, 8, "mode") & 0o7777,
             uid=uid,
             gid=gid,
             mtime=self._mtime(block, records, path),

@@ -44,7 +44,7 @@ def write_rootfs(root: Inode, dest: Path, *, contents: Path) -> None:
             if inode.content is None:
                 _write_zeros(target, inode)
             else:
-                os.rename(b"%b/%b" % (aside, inode.content), target)
+                os.rename(b"%b/%d" % (aside, inode.content), target)
 
 
 def _write_name(canonical: bytes, target: bytes) -> bytes:

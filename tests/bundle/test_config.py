@@ -13,7 +13,7 @@ from nixoci.container.parse import parse_container
 from nixoci.container.resolve import resolve
 from nixoci.container.rules import check_resolved
 from nixoci.errors import ContainerError
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Children, Inode, Kind
 from tests.bundle.test_seccomp import PROFILE
 from tests.container.samples import make_image, resolved
 from tests.support.runtime_spec import config_validator
@@ -65,7 +65,7 @@ def test_root_has_all_capabilities_that_it_may_have_and_others_what_was_added(tm
 
 def test_a_container_knows_its_own_name(tmp_path: Path) -> None:
     def made(path: str, **options: Any) -> tuple[dict[str, str], set[str]]:
-        extra = {"etc": Inode(Kind.DIRECTORY, children={b"hosts": Inode(Kind.REGULAR, 0o644)})}
+        extra = {"etc": Inode(Kind.DIRECTORY, children=Children({b"hosts": Inode(Kind.REGULAR, 0o644)}))}
         container = resolved(make_image(tmp_path / path, extra=extra), cmd=["run"], **options)
         bundle = bundle_config(container, None, folder=FOLDER)
         mounted = {mount["source"]: mount for mount in bundle.config["mounts"] if mount["source"].startswith("/nix")}
@@ -220,11 +220,18 @@ def test_a_time_zone_is_the_images_or_else_a_copy_of_the_hosts(tmp_path: Path) -
         files = {zone.encode(): Inode(Kind.REGULAR, 0o644) for zone in zones}
         usr = Inode(
             Kind.DIRECTORY,
-            children={b"share": Inode(Kind.DIRECTORY, children={b"zoneinfo": Inode(Kind.DIRECTORY, children=files)})},
+            children=Children(
+                {
+                    b"share": Inode(
+                        Kind.DIRECTORY,
+                        children=Children({b"zoneinfo": Inode(Kind.DIRECTORY, children=Children(files))}),
+                    )
+                }
+            ),
         )
         etc = {b"localtime": Inode(Kind.SYMLINK, 0o777, target=b"/usr/share/zoneinfo/UTC")} if link else {}
         return make_image(
-            tmp_path / path, {"Cmd": ["x"]}, extra={"usr": usr, "etc": Inode(Kind.DIRECTORY, children=etc)}
+            tmp_path / path, {"Cmd": ["x"]}, extra={"usr": usr, "etc": Inode(Kind.DIRECTORY, children=Children(etc))}
         )
 
     def seen(tree: ImageTree, **options: Any) -> tuple[str | None, bool]:

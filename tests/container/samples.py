@@ -16,7 +16,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from nixoci.oci.model import Platform
 from nixoci.tree.dump import write_dump
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Children, Inode, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,9 +42,12 @@ def make_image(
     }
     files[b"passwd"] = Inode(Kind.SYMLINK, 0o777, target=b"/etc/real")
     names = {name: Inode(Kind.DIRECTORY) for name in ("proc", "sys", "dev", "run", "tmp", "srv")}
-    names |= {"etc": Inode(Kind.DIRECTORY, children=files), "data": Inode(Kind.DIRECTORY, 0o750, uid=33, gid=34)}
-    names |= {"var": Inode(Kind.DIRECTORY, children={b"tmp": Inode(Kind.DIRECTORY)})} | (extra or {})
-    root = Inode(Kind.DIRECTORY, children={name.encode(): inode for name, inode in names.items()})
+    names |= {
+        "etc": Inode(Kind.DIRECTORY, children=Children(files)),
+        "data": Inode(Kind.DIRECTORY, 0o750, uid=33, gid=34),
+    }
+    names |= {"var": Inode(Kind.DIRECTORY, children=Children({b"tmp": Inode(Kind.DIRECTORY)}))} | (extra or {})
+    root = Inode(Kind.DIRECTORY, children=Children({name.encode(): inode for name, inode in names.items()}))
     (path / "metadata.dump").write_bytes(b"".join(write_dump(root)))
     text = json.dumps(
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}, "config": config or {}}

@@ -11,7 +11,7 @@ from nixoci.errors import LayerError
 from nixoci.tree.byte_stream import ChunkStream
 from nixoci.tree.limits import Limits
 from nixoci.tree.merge import Merger
-from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.model import Inode, Kind, walk, walk_names
 from nixoci.tree.tar_reader import Entry, Pieces, SaveContent, TarReader
 
 if TYPE_CHECKING:
@@ -165,19 +165,23 @@ def refused(data: bytes, message: str, *, limits: Limits | None = None, error: t
         read(data, limits=limits)
 
 
-def kept(inode: Inode, pieces: Pieces) -> bytes:
-    """Keep a file's bytes where the reader is told to say where they are: `content` is then the bytes themselves."""
+_KEPT: list[bytes] = []
+
+
+def kept(inode: Inode, pieces: Pieces) -> int:
+    """Keep a file's bytes in memory, for `content`."""
     filled = bytearray(inode.size)
     for position, piece in pieces:
         filled[position : position + len(piece)] = piece
     assert len(filled) == inode.size
-    return bytes(filled)
+    _KEPT.append(bytes(filled))
+    return len(_KEPT)
 
 
 def content(inode: Inode) -> bytes:
     """The bytes of a regular file that was read with `kept`."""
     assert inode.kind is Kind.REGULAR
-    return bytes(inode.size) if inode.content is None else inode.content
+    return bytes(inode.size) if inode.content is None else _KEPT[inode.content - 1]
 
 
 def merge(*layers: bytes, limits: Limits | None = None, save: SaveContent = kept) -> Inode:
@@ -204,13 +208,12 @@ def lookup(root: Inode, path: bytes) -> Inode:
 
 def description(root: Inode) -> list[tuple[object, ...]]:
     """All of a tree but the content of its files, to compare two trees."""
-    first: dict[int, bytes] = {}
     lines: list[tuple[object, ...]] = []
-    for path, inode in walk(root):
+    for path, inode, first, _ in walk_names(root):
         lines.append(
             (
                 path,
-                first.setdefault(id(inode), path),
+                first,
                 inode.kind,
                 inode.mode,
                 inode.uid,

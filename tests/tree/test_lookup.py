@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nixoci.tree.lookup import clamped, follow, lookup
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Children, Inode, Kind
 
 
 def tree() -> Inode:
@@ -19,7 +19,7 @@ def tree() -> Inode:
 
 
 def directory(**children: Inode) -> Inode:
-    return Inode(Kind.DIRECTORY, children={name.encode(): child for name, child in children.items()})
+    return Inode(Kind.DIRECTORY, children=Children({name.encode(): child for name, child in children.items()}))
 
 
 def symlink(target: bytes) -> Inode:

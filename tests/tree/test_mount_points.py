@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nixoci.tree.model import Inode, Kind, walk
+from nixoci.tree.model import Children, Inode, Kind, walk
 from nixoci.tree.mount_points import with_mount_points
 
 
@@ -32,7 +32,10 @@ def test_volumes_and_the_working_directory_are_added() -> None:
 
 def test_what_the_image_has_stays() -> None:
     own = Inode(Kind.REGULAR, mode=0o600, size=3)
-    root = Inode(Kind.DIRECTORY, children={b"etc": Inode(Kind.DIRECTORY, mode=0o700, children={b"hosts": own})})
+    root = Inode(
+        Kind.DIRECTORY,
+        children=Children({b"etc": Inode(Kind.DIRECTORY, mode=0o700, children=Children({b"hosts": own}))}),
+    )
     root = with_mount_points(root, [])
     assert root.children[b"etc"].children[b"hosts"] is own
     assert root.children[b"etc"].mode == 0o700
@@ -41,7 +44,7 @@ def test_what_the_image_has_stays() -> None:
 def test_a_symlink_or_a_file_in_the_way_is_left_alone() -> None:
     link = Inode(Kind.SYMLINK, target=b"run")
     file = Inode(Kind.REGULAR)
-    root = Inode(Kind.DIRECTORY, children={b"var": link, b"run": file})
+    root = Inode(Kind.DIRECTORY, children=Children({b"var": link, b"run": file}))
     root = with_mount_points(root, ["/var/lib/x"])
     assert root.children[b"var"] is link
     assert root.children[b"run"] is file
@@ -55,8 +58,8 @@ def test_a_root_as_working_directory_adds_nothing() -> None:
 
 
 def test_the_tree_itself_stays_as_it_is() -> None:
-    inner = Inode(Kind.DIRECTORY, children={b"lib": Inode(Kind.DIRECTORY)})
-    root = Inode(Kind.DIRECTORY, children={b"var": inner})
+    inner = Inode(Kind.DIRECTORY, children=Children({b"lib": Inode(Kind.DIRECTORY)}))
+    root = Inode(Kind.DIRECTORY, children=Children({b"var": inner}))
     before = paths(root)
     assert b"var/tmp" in paths(with_mount_points(root, ["/var/lib/data"]))
     assert paths(root) == before

@@ -15,7 +15,7 @@ from nixoci.container.resolve import resolve
 from nixoci.container.rules import check, check_resolved
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Children, Inode, Kind
 from nixoci.units.directories import Output
 from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.launcher import render_launcher
@@ -224,7 +224,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageTree]:
     folder = tmp_path_factory.mktemp("images")
     program = Inode(Kind.REGULAR, 0o755, size=1)
     programs = {name.encode(): program for name in ("run", "enter", "go", "check", "mark", "mark-1", "sh")}
-    extra = {"bin": Inode(Kind.DIRECTORY, children=programs), "mark": program}
+    extra = {"bin": Inode(Kind.DIRECTORY, children=Children(programs)), "mark": program}
     config = {"Cmd": ["run"], "Entrypoint": ["enter"]}
     return {name: make_image(folder / name, config, extra=extra) for name in ("one", "two")}
 

@@ -12,7 +12,7 @@ import pytest
 
 from nixoci.container.places import bound_runtime
 from nixoci.errors import ContainerError
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Children, Inode, Kind
 from nixoci.units.directories import Output
 from nixoci.units.images import images_service
 from nixoci.units.start import mount_table, script, start_lines, start_script, stop_script, volume_lines
@@ -459,7 +459,7 @@ def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_p
     inside = {b"sub": Inode(Kind.DIRECTORY), b"loop": Inode(Kind.SYMLINK, 0o777, target=b"loop")}
     extra = {
         "link": Inode(Kind.SYMLINK, 0o777, target=b"/deep"),
-        "deep": Inode(Kind.DIRECTORY, children=inside),
+        "deep": Inode(Kind.DIRECTORY, children=Children(inside)),
         "up": Inode(Kind.SYMLINK, 0o777, target=b"../../../../etc/../deep"),
         "top": Inode(Kind.SYMLINK, 0o777, target=b"/"),
     }

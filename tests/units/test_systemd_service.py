@@ -9,7 +9,7 @@ import pytest
 
 from nixoci.container.deployment import resolve_deployment
 from nixoci.errors import ContainerError
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Children, Inode, Kind
 from nixoci.units.images import MountedImage
 from nixoci.units.launcher import system_calls
 from nixoci.units.start import mount_table
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 POINT = "/run/nixoci/images/entry-layer"
 PROGRAM = Inode(Kind.REGULAR, 0o755, size=1)
-EXTRA = {"bin": Inode(Kind.DIRECTORY, children={b"run": PROGRAM, b"sh": PROGRAM, b"data": Inode(Kind.REGULAR, 0o644)})}
+EXTRA = {
+    "bin": Inode(
+        Kind.DIRECTORY, children=Children({b"run": PROGRAM, b"sh": PROGRAM, b"data": Inode(Kind.REGULAR, 0o644)})
+    )
+}
 
 
 def container(path: Path, image: dict[str, Any] | None = None, **options: Any) -> ResolvedContainer:
@@ -96,7 +100,7 @@ def test_a_start_waits_only_for_what_must_be_there(tmp_path: Path) -> None:
 
 def test_directories_of_the_images_run_are_made_again(tmp_path: Path) -> None:
     inner = {b"app": Inode(Kind.DIRECTORY, 0o2775, uid=33, gid=34), b"file": Inode(Kind.REGULAR, 0o644)}
-    made = container(tmp_path, extra={"run": Inode(Kind.DIRECTORY, children=inner)})
+    made = container(tmp_path, extra={"run": Inode(Kind.DIRECTORY, children=Children(inner))})
     mounts = container_mounts(made, OUTPUT.service("c"), image=POINT)
     assert mounts.memory["/run/app"] == "mode=2775,uid=33,gid=34,nosuid,nodev"
     assert mounts.lost == ("/run/file",)
