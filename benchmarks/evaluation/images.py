@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Self
 
 from benchmarks.evaluation import other_images
 from tests.host.apt import debootstrap
@@ -19,6 +21,7 @@ from tests.host.process import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
     from tests.host.images import Pair
 
@@ -87,9 +90,10 @@ def host_images(names: Iterable[str]) -> dict[str, dict[str, Image]]:
     """Return images by version and name, built if they are not in the cache."""
     chosen = list(names)
     samples = images()
-    with ThreadPoolExecutor(2) as threads:
-        others = [name for name in chosen if name not in PACKAGE]
-        layouts = dict(zip(others, threads.map(_layout, others), strict=True))
+    others = [name for name in chosen if name not in PACKAGE]
+    # the machine ends before the thread that has booted it, whose end it would not survive
+    with ThreadPoolExecutor(2) as threads, Builder() as builder:
+        layouts = dict(zip(others, threads.map(builder.layout, others), strict=True))
     found = {version: dict[str, Image]() for version in BASES}
     for name in chosen:
         if name in PACKAGE:
@@ -128,27 +132,62 @@ def _build_bases(folder: Path, nginx: Pair) -> None:
     (folder / "major.tar").unlink()
 
 
-def _layout(name: str) -> Path:
-    """Return the layout of an image in all of its versions."""
-    if name in other_images.BUILDERS:
-        return other_images.layout(name)
-    bases = _bases()
-    parts = json.dumps([name, SERVICES[name], _versions(name), bases.parent.name])
-    return cached(f"images/host-{key(RECIPE, parts)}", lambda folder: _build(folder, name, bases)) / name
+class Builder:
+    """A machine that builds images, booted for the first that is not in the cache, as a context manager.
 
+    Threads may share it. Each base is unpacked there once, for all images upon it.
+    """
 
-def _build(folder: Path, name: str, bases: Path) -> None:
-    binds = {RECIPE.parent: "/containerfiles", bases: "/base"}
-    with Machine(private_network=False, binds=binds, writable={folder: "/out"}) as machine:
-        machine.run(["mkdir", "--parents", "/var/empty"])
+    def __init__(self) -> None:
+        self._running = ExitStack()
+        self._lock = Lock()
+        self._machine: Machine | None = None
+        self._unpacked = set[str]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._running.close()
+
+    def layout(self, name: str) -> Path:
+        """Return the layout of an image in all of its versions."""
+        if name in other_images.BUILDERS:
+            return other_images.layout(name)
+        bases = _bases()
+        parts = json.dumps([name, SERVICES[name], _versions(name), bases.parent.name])
+        return cached(f"images/host-{key(RECIPE, parts)}", lambda folder: self._build(folder, name, bases)) / name
+
+    def _build(self, folder: Path, name: str, bases: Path) -> None:
         for version in _versions(name):
-            machine.run(
-                ["skopeo", "copy", "--quiet", f"oci:/base:{version}", f"containers-storage:localhost/{version}"],
-                timeout=LONG,
-            )
+            machine, base = self._with_base(version, bases)
             local = f"localhost/{name}-{version}"
-            arguments = [f"--build-arg=BASE=localhost/{version}", f"--build-arg=PACKAGES={SERVICES[name]}"]
+            arguments = [f"--build-arg=BASE={base}", f"--build-arg=PACKAGES={SERVICES[name]}"]
             build = ["buildah", "build", "--isolation=chroot", "--layers", f"--tag={local}", *arguments]
             machine.run([*build, "--file=/containerfiles/packages.Containerfile", "/var/empty"], timeout=LONG)
-            copy = ["skopeo", "copy", "--quiet", f"containers-storage:{local}", f"oci:/out/{name}:{version}"]
-            machine.run(copy, timeout=LONG)
+            tagged = f"oci:{_inside(folder)}/{name}:{version}"
+            machine.run(["skopeo", "copy", "--quiet", f"containers-storage:{local}", tagged], timeout=LONG)
+            machine.run(["buildah", "rmi", local])
+
+    def _with_base(self, version: str, bases: Path) -> tuple[Machine, str]:
+        """Return the machine, and what a base is called in its storage."""
+        local = f"localhost/{version}"
+        with self._lock:
+            if self._machine is None:
+                folders = {RECIPE.parent: "/containerfiles"}
+                machine = Machine(private_network=False, binds=folders, writable={images_dir(): INSIDE})
+                self._machine = self._running.enter_context(machine)
+                self._machine.run(["mkdir", "--parents", "/var/empty"])
+            if version not in self._unpacked:
+                copy = ["skopeo", "copy", "--quiet", f"oci:{_inside(bases)}:{version}", f"containers-storage:{local}"]
+                self._machine.run(copy, timeout=LONG)
+                self._unpacked.add(version)
+            return self._machine, local
+
+
+def _inside(folder: Path) -> str:
+    """Return where a machine sees a folder of images."""
+    return f"{INSIDE}/{folder.relative_to(images_dir())}"
