@@ -165,6 +165,12 @@ LIMITS = (
         test=f"{_MOBY}test_save_and_sizes_leave_the_layer_out",
     ),
     Limit(
+        about="Docker's containerd store, docker push",
+        says="leaves the layer out and says nothing",
+        outcome=Outcome.FAILS,
+        test=f"{_MOBY}test_push_leaves_the_layer_out",
+    ),
+    Limit(
         about="Docker's containerd store, docker build",
         says="fails from an image that was registered with the registry's digest",
         outcome=Outcome.FAILS,

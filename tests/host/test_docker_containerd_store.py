@@ -10,6 +10,7 @@ import pytest
 
 from tests.host.engines import install_runtime, make_entries, make_store, mount_images
 from tests.host.machine import Machine
+from tests.host.registry import Registry
 from tests.host.small import small_layers
 from tests.support.layers import file, layer
 from tests.support.layout import write_docker_archive, write_layout
@@ -34,8 +35,9 @@ RUN echo built > /built && stat --format='%u %g %a' /var/mail > /mail
 class Docker:
     """A machine with Docker, and an image store of two versions of an image."""
 
-    def __init__(self, machine: Machine, store: str) -> None:
+    def __init__(self, machine: Machine, registry: Registry, store: str) -> None:
         self.machine = machine
+        self.registry = registry
         self.store = store
 
     def __call__(self, *command: str, check: bool = True) -> str:
@@ -55,7 +57,7 @@ class Docker:
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Docker]:
-    with Machine() as machine:
+    with Machine() as machine, Registry(machine) as registry:
         install_runtime(machine)
         layout = machine.root / "var/tmp/small"
         for version in ("1", "2"):
@@ -68,7 +70,7 @@ def docker() -> Iterator[Docker]:
         machine.run(["systemctl", "enable", "--now", "containerd", "docker"])
         machine.run(["mkdir", "/root/context"])
         machine.run(["tee", "/root/context/Dockerfile"], input=DOCKERFILE)
-        docker = Docker(machine, store)
+        docker = Docker(machine, registry, store)
         docker.register()
         yield docker
 
@@ -135,6 +137,18 @@ def test_tags_of_the_user_stay_and_names_come_back(docker: Docker) -> None:
     assert docker.images() == []
     assert docker.register() == dict.fromkeys(NAMES, "added")
     assert docker.run("small:1", "cat", "/version") == "small 1"
+
+
+def test_push_leaves_the_layer_out(docker: Docker) -> None:
+    """A limit: an empty layer arrives, which has not the diff id of the config, and Docker says nothing."""
+    pushed = f"{docker.registry.host}/pushed:1"
+    docker("tag", "small:1", pushed)
+    docker("push", pushed)
+    docker("rmi", pushed)
+    copy = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{pushed}", "oci:/root/pushed:1"]
+    docker.machine.run(copy)
+    refused = docker.machine.run(["nixoci", "extract", "oci:/root/pushed:1", "/root/pushed-tree"], check=False)
+    assert "the image is inconsistent" in refused.stderr
 
 
 def test_save_and_sizes_leave_the_layer_out(docker: Docker) -> None:
