@@ -237,8 +237,8 @@ def test_what_the_index_has_no_room_for_goes(cache: Path) -> None:
     large = replace(oldest, roots=[f"{'a' * 32}-large"], paths=encode(range(0, 1 << 20, 8)))
     full = Index(version=VERSION, releases=[oldest])
     for filler in (large, replace(oldest, roots=[f"{'b' * 32}-s"], deltas=[])):
-        while (more := replace(full, releases=[filler, *full.releases])).fitting() == more:
-            full = more
+        full = replace(full, releases=[*full.releases, *[filler] * 10_000]).fitting()
+    full = replace(full, releases=full.releases[::-1])
     (cache / "deltas/index.json.zst").write_bytes(full.render())
     done = publish_deltas(cache, [APP[1]], [APP[2]], keep=10_000)
     assert done.dropped == (APP[1][11:],)
