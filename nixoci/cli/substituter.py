@@ -76,7 +76,6 @@ def substituter(  # noqa: PLR0917 - click passes options by name
 
     nix.conf names it before the cache itself: substituters = http://127.0.0.1:8642 URL
     """
-    _check_store(store)
     if not logging.getLogger().handlers:  # otherwise --verbose has set it up
         handler = logging.StreamHandler()
         handler.setFormatter(_OneLine())
@@ -86,6 +85,7 @@ def substituter(  # noqa: PLR0917 - click passes options by name
     return_freed_memory()
     bound_memory()
     upstream = Upstream(url, netrc=netrc)
+    _check_store(store)
     with ExitStack() as cleanup:
         listener = passed_socket()
         listener = cleanup.enter_context(listener or listen(address))

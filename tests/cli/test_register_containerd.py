@@ -49,7 +49,7 @@ def test_what_changes_is_listed(nixoci: Run, containerd: Containerd, store: str)
     assert nameless.startswith("warning: image ")
     assert nameless.endswith("not registered, for it has no name; extract it with --reference")
     assert unmounted.startswith("warning: /run/nixoci/images/a-")
-    assert unmounted.endswith("no container of them starts before `systemctl restart nixoci-images`")
+    assert unmounted.endswith("no container of it starts before `systemctl restart nixoci-images`")
     assert nixoci("register", "containerd", store, "--namespace", "moby").out == ""
     assert set(containerd.namespace("moby").images) == {NAME}
 

@@ -354,7 +354,8 @@ def test_systemd_may_pass_a_socket(machine: Site) -> None:
 
 
 def test_one_socket_is_enough(machine: Site) -> None:
-    command = [sys.executable, "-c", PASSED, "0", "2", "substituter", "--upstream", machine.web.url]
+    options = ["--upstream", machine.web.url, "--store", machine.nix.store]
+    command = [sys.executable, "-c", PASSED, "0", "2", "substituter", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "error: systemd passes 2 sockets; give the socket unit one ListenStream=\n"
