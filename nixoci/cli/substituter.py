@@ -82,13 +82,14 @@ def substituter(  # noqa: PLR0917 - click passes options by name
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of connections that it does not keep open
-    return_freed_memory()
-    bound_memory()
     upstream = Upstream(url, netrc=netrc)
     _check_store(store)
     with ExitStack() as cleanup:
         listener = passed_socket()
         listener = cleanup.enter_context(listener or listen(address))
+        # the limits of the whole process, which may be a caller's, once nothing is refused any more
+        return_freed_memory()
+        bound_memory()
         shelf = cleanup.enter_context(Shelf(upstream, store=store))
         service = Service(upstream, shelf, store=store)
         with Server(listener, service, upstream, pause=keep_alive, names=hosts) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
 import click
@@ -199,3 +200,11 @@ def test_a_substituter_without_a_store_does_not_start(
     said = failure(nixoci("substituter", "--upstream=https://cache.example", f"--store={named}"), 1)
     where = directory.format(tmp_path)
     assert said == f"error: {named}: there is no Nix store, which would be {where}; name one with --store\n"
+
+
+@pytest.mark.parametrize("options", [["--upstream=ftp://cache.example"], ["--upstream=https://cache.example"]])
+def test_a_substituter_that_does_not_start_limits_no_memory(tmp_path: Path, nixoci: Run, options: list[str]) -> None:
+    """The limit is that of the process, which is a caller's here; other tests in it ran out of memory."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    failure(nixoci("substituter", *options, f"--store={tmp_path}/none"), 1)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
