@@ -51,7 +51,7 @@ def test_processes_that_start_at_once_leave_each_other_alone(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("theirs", [lambda dest: (dest / "theirs").mkdir(parents=True), Path.touch, os.mkfifo])
 def test_of_two_that_make_a_path_at_once_the_second_fails(tmp_path: Path, theirs: Callable[[Path], None]) -> None:
-    """What is there stays, and nothing else is left."""
+    """The directory or file of the first stays, and nothing else is left."""
     dest = tmp_path / "out"
     with pytest.raises(StoreError) as caught, new_directory(dest):
         theirs(dest)

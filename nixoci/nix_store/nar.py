@@ -60,7 +60,7 @@ class NarHash:
 class NarWriter:
     """Writes one archive and counts its bytes; refuses to write more than `limit`.
 
-    What it writes between the contents of files waits for the next content, or for the end of the archive.
+    What it writes between the contents of files waits for the next content, but no more than some kilobytes.
 
     Raises:
         StoreError: From every method, if the archive would exceed `limit`; the message starts with `what`.
@@ -164,6 +164,8 @@ class NarWriter:
         """Append what is no content."""
         self.skip(len(data))
         self._waiting += data
+        if len(self._waiting) > _SMALL:  # a directory of empty files and symlinks has no content at all
+            self._flush()
 
     def _end(self, data: bytes) -> None:
         """Append the end of a node."""

@@ -37,6 +37,25 @@ def test_what_a_thread_writes_lacks_no_byte_of_a_file_that_shrinks_either(tmp_pa
             open_below(tmp_path / "file", b"", writer.dump)
 
 
+def test_files_without_content_wait_in_pieces() -> None:
+    """As one piece, 20 000 symlinks took 40 seconds."""
+    pieces: list[int] = []
+
+    class Measuring:
+        def write(self, data: Data) -> None:
+            pieces.append(len(data))
+
+    writer = NarWriter(Measuring(), limit=1 << 40, what="d")
+    writer.begin_directory()
+    for number in range(1000):
+        writer.begin_entry(b"%04d" % number)
+        writer.symlink(b"target")
+        writer.end_entry()
+    writer.end_directory()
+    assert sum(pieces) == writer.size
+    assert max(pieces) < 8192
+
+
 def test_small_files_are_written_with_what_is_between_them(tmp_path: Path) -> None:
     class Counting:
         writes = 0
