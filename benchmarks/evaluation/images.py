@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from benchmarks.evaluation import other_images
 from tests.host.apt import debootstrap
 from tests.host.cache import cached, key
-from tests.host.images import BASE_PACKAGES, INSIDE, PACKAGE, SLIM, Image, images, images_dir
+from tests.host.images import BASE_PACKAGES, INSIDE, PACKAGE, SLIM, Image, images, images_dir, inside
 from tests.host.machine import Machine
 from tests.host.process import LONG
 
@@ -89,11 +89,14 @@ BASES = ("old", "new", "major")
 def host_images(names: Iterable[str]) -> dict[str, dict[str, Image]]:
     """Return images by version and name, built if they are not in the cache."""
     chosen = list(names)
-    samples = images()
     others = [name for name in chosen if name not in PACKAGE]
+    # those that wait for no other image come first
+    others.sort(key=lambda name: name in SERVICES or name in other_images.APPLICATIONS)
     # the machine ends before the thread that has booted it, whose end it would not survive
-    with ThreadPoolExecutor(2) as threads, Builder() as builder:
-        layouts = dict(zip(others, threads.map(builder.layout, others), strict=True))
+    with ThreadPoolExecutor(3) as threads, Builder() as builder:
+        building = threads.map(builder.layout, others)
+        samples = images()
+        layouts = dict(zip(others, building, strict=True))
     found = {version: dict[str, Image]() for version in BASES}
     for name in chosen:
         if name in PACKAGE:
@@ -156,7 +159,7 @@ class Builder:
     def layout(self, name: str) -> Path:
         """Return the layout of an image in all of its versions."""
         if name in other_images.BUILDERS:
-            return other_images.layout(name)
+            return other_images.layout(name, self._booted)
         bases = _bases()
         parts = json.dumps([name, SERVICES[name], _versions(name), bases.parent.name])
         return cached(f"images/host-{key(RECIPE, parts)}", lambda folder: self._build(folder, name, bases)) / name
@@ -168,26 +171,27 @@ class Builder:
             arguments = [f"--build-arg=BASE={base}", f"--build-arg=PACKAGES={SERVICES[name]}"]
             build = ["buildah", "build", "--isolation=chroot", "--layers", f"--tag={local}", *arguments]
             machine.run([*build, "--file=/containerfiles/packages.Containerfile", "/var/empty"], timeout=LONG)
-            tagged = f"oci:{_inside(folder)}/{name}:{version}"
+            tagged = f"oci:{inside(folder)}/{name}:{version}"
             machine.run(["skopeo", "copy", "--quiet", f"containers-storage:{local}", tagged], timeout=LONG)
             machine.run(["buildah", "rmi", local])
 
     def _with_base(self, version: str, bases: Path) -> tuple[Machine, str]:
         """Return the machine, and what a base is called in its storage."""
         local = f"localhost/{version}"
+        machine = self._booted()
+        with self._lock:
+            if version not in self._unpacked:
+                copy = ["skopeo", "copy", "--quiet", f"oci:{inside(bases)}:{version}", f"containers-storage:{local}"]
+                machine.run(copy, timeout=LONG)
+                self._unpacked.add(version)
+            return machine, local
+
+    def _booted(self) -> Machine:
+        """Return the machine, which is booted now if it was not yet."""
         with self._lock:
             if self._machine is None:
                 folders = {RECIPE.parent: "/containerfiles"}
                 machine = Machine(private_network=False, binds=folders, writable={images_dir(): INSIDE})
                 self._machine = self._running.enter_context(machine)
                 self._machine.run(["mkdir", "--parents", "/var/empty"])
-            if version not in self._unpacked:
-                copy = ["skopeo", "copy", "--quiet", f"oci:{_inside(bases)}:{version}", f"containers-storage:{local}"]
-                self._machine.run(copy, timeout=LONG)
-                self._unpacked.add(version)
-            return self._machine, local
-
-
-def _inside(folder: Path) -> str:
-    """Return where a machine sees a folder of images."""
-    return f"{INSIDE}/{folder.relative_to(images_dir())}"
+            return self._machine

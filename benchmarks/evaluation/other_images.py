@@ -7,19 +7,20 @@ are), and some are an application from PyPI that umoci inserts into the python i
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.host.apt import debootstrap
 from tests.host.cache import cached, key
-from tests.host.images import INSIDE, SLIM, SUITE, UPDATED, images, images_dir
-from tests.host.machine import Machine
+from tests.host.images import SLIM, SUITE, UPDATED, images, inside
 from tests.host.process import LONG, run
-from tests.host.rootfs import rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.host.machine import Machine
 
 OWN_BASE = {"dnsmasq": "dnsmasq-base", "squid": "squid", "unbound": "unbound"}
 """Images of a whole Debian in one layer, and the package that is installed besides."""
@@ -44,44 +45,46 @@ PYTHON = "3.11"
 """The version in the python image."""
 
 
-def layout(name: str) -> Path:
-    """Return the layout of an image in both versions, built if it is not in the cache."""
+def layout(name: str, machine: Callable[[], Machine]) -> Path:
+    """Return the layout of an image in both versions, built if it is not in the cache.
+
+    `machine` boots one that may write to the folder of images, if there is none yet.
+    """
     parts = json.dumps([name, OWN_BASE.get(name), NO_BASE.get(name), APPLICATIONS.get(name), SLIM, SUITE])
     base = str(images()["python"].old.layout) if name in APPLICATIONS else ""
-    build: Callable[[Path, str], None] = _build_application if name in APPLICATIONS else _build_packages
-    return cached(f"images/other-{key(parts, base, Path(__file__))}", lambda folder: build(folder, name)) / name
+    build = _build_application if name in APPLICATIONS else _build_packages
+    made = cached(f"images/other-{key(parts, base, Path(__file__))}", lambda folder: build(folder, name, machine))
+    return made / name
 
 
-def _build_packages(folder: Path, name: str) -> None:
-    rootfs()
-    images_dir()
+def _build_packages(folder: Path, name: str, machine: Callable[[], Machine]) -> None:
+    seen = inside(folder)
     for version, updates in UPDATED.items():
         if name in OWN_BASE:
             debootstrap(folder / f"{version}.tar", SUITE, [OWN_BASE[name]], updates=updates, options=SLIM)
         else:
             target = folder / f"{version}.tar"
             debootstrap(target, SUITE, [NO_BASE[name]], updates=updates, variant="extract", options=SLIM)
-    with Machine(writable={folder: "/out"}) as machine:
-        for version in UPDATED:
-            local = f"localhost/{name}:{version}"
-            machine.run(["podman", "import", f"/out/{version}.tar", local], timeout=LONG)
-            copy = ["skopeo", "copy", "--quiet", f"containers-storage:{local}", f"oci:/out/{name}:{version}"]
-            machine.run(copy, timeout=LONG)
-            (folder / f"{version}.tar").unlink()
+        local = f"localhost/{name}-{version}"
+        machine().run(["podman", "import", f"{seen}/{version}.tar", local], timeout=LONG)
+        copy = ["skopeo", "copy", "--quiet", f"containers-storage:{local}", f"oci:{seen}/{name}:{version}"]
+        machine().run(copy, timeout=LONG)
+        machine().run(["podman", "rmi", local])
+        (folder / f"{version}.tar").unlink()
 
 
-def _build_application(folder: Path, name: str) -> None:
+def _build_application(folder: Path, name: str, machine: Callable[[], Machine]) -> None:
     base = images()["python"]
-    for version, requirement in APPLICATIONS[name].items():
+    seen = inside(folder)
+    for version, image in (("old", base.old), ("new", base.new)):
         # this machine's pip knows its index and its network; the image's Python is another
         chosen = [f"--python-version={PYTHON}", "--only-binary=:all:", f"--target={folder / version}"]
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        run([*install, *chosen, requirement], timeout=LONG)
-    with Machine(binds={images_dir(): INSIDE}, writable={folder: "/out"}) as machine:
-        for version, image in (("old", base.old), ("new", base.new)):
-            tagged = f"/out/{name}:{version}"
-            machine.run(["skopeo", "copy", "--quiet", image.inside, f"oci:{tagged}"], timeout=LONG)
-            machine.run(["umoci", "insert", f"--image={tagged}", f"/out/{version}", "/opt/application"], timeout=LONG)
-            machine.run(["umoci", "config", f"--image={tagged}", "--config.env=PYTHONPATH=/opt/application"])
-            machine.run(["rm", "--recursive", f"/out/{version}"])
-        machine.run(["umoci", "gc", f"--layout=/out/{name}"])
+        run([*install, *chosen, APPLICATIONS[name][version]], timeout=LONG)
+        tagged = f"{seen}/{name}:{version}"
+        machine().run(["skopeo", "copy", "--quiet", image.inside, f"oci:{tagged}"], timeout=LONG)
+        insert = ["umoci", "insert", f"--image={tagged}", f"{seen}/{version}", "/opt/application"]
+        machine().run(insert, timeout=LONG)
+        machine().run(["umoci", "config", f"--image={tagged}", "--config.env=PYTHONPATH=/opt/application"])
+        shutil.rmtree(folder / version)
+    machine().run(["umoci", "gc", f"--layout={seen}/{name}"])

@@ -64,7 +64,7 @@ class Image:
     @property
     def inside(self) -> str:
         """The image as skopeo and nixoci name it inside a machine."""
-        return f"oci:{INSIDE}/{self.layout.relative_to(images_dir())}:{self.tag}"
+        return f"oci:{inside(self.layout)}:{self.tag}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +80,11 @@ def images_dir() -> Path:
     folder = cache_dir() / "images"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def inside(folder: Path) -> str:
+    """Return where machines see a folder of images."""
+    return f"{INSIDE}/{folder.relative_to(images_dir())}"
 
 
 def images() -> dict[str, Pair]:
@@ -120,14 +125,19 @@ def _build(folder: Path, names: Sequence[str], bases: Sequence[str]) -> None:
     with Machine(private_network=False, binds={FILES: "/containerfiles"}, writable={folder: "/out"}) as machine:
         for base in bases:
             machine.run(["podman", "import", f"/out/{base}.tar", f"localhost/{base}"], timeout=LONG)
-        for name in names:
-            tags: list[str] = []
-            for base in bases:
-                tags.append(_build_image(machine, name, base, PACKAGE[name], tags))
-            layout = f"oci:/out/{name}"
-            machine.run(["skopeo", "copy", "--quiet", f"{layout}:{tags[-1]}", f"{layout}:latest"])
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda name: _build_versions(machine, name, bases), names))
     for base in bases:
         (folder / f"{base}.tar").unlink()
+
+
+def _build_versions(machine: Machine, name: str, bases: Sequence[str]) -> None:
+    """Build an image on each base, and call the last `latest`."""
+    tags: list[str] = []
+    for base in bases:
+        tags.append(_build_image(machine, name, base, PACKAGE[name], tags))
+    layout = f"oci:/out/{name}"
+    machine.run(["skopeo", "copy", "--quiet", f"{layout}:{tags[-1]}", f"{layout}:latest"])
 
 
 def _build_image(machine: Machine, name: str, base: str, package: str, taken: Sequence[str]) -> str:
