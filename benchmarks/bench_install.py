@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.filesystem import mount_new
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import LockedNarHash
+from tests.host.filesystem import mount_new
 from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.bench_install import FOLDERS, INSTALL, LONG, RUN, cgroup, processor_seconds
-from benchmarks.filesystem import put_in_memory
+from tests.host.filesystem import put_in_memory
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import Registry

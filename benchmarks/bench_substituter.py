@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.filesystem import put_in_memory
 from benchmarks.system_closure import PATHS, build_systems
 from tests.host.binary_cache import BinaryCache
+from tests.host.filesystem import put_in_memory
 from tests.host.images import INSIDE, images_dir
 from tests.host.locks import locked, write_lock
 from tests.host.machine import Machine

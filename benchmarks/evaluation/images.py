@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from benchmarks.evaluation import other_images
 from tests.host.apt import debootstrap
 from tests.host.cache import cached, key
+from tests.host.filesystem import store_in_memory
 from tests.host.images import BASE_PACKAGES, INSIDE, PACKAGE, SLIM, Image, images, images_dir, inside
 from tests.host.machine import Machine
 from tests.host.process import LONG
@@ -81,6 +82,16 @@ described = write(manifest, described) | {"annotations": {named: "base"}}
 shutil.copy(source / "oci-layout", target)
 """
 
+LISTS = "/var/lib/lists"
+"""The folder of a machine that has apt's lists of packages, for each version of the base."""
+
+# Fetches the lists that a base wants: the base and the folder.
+FETCH_LISTS = """
+mkdir --parents "$1"
+buildah from --quiet --name lists "$0"
+buildah run --isolation=chroot --volume "$1:/var/lib/apt/lists" lists apt-get update --quiet=2
+buildah rm lists
+"""
 
 BASES = ("old", "new", "major")
 """The versions, and the tags of their bases."""
@@ -169,7 +180,8 @@ class Builder:
             machine, base = self._with_base(version, bases)
             local = f"localhost/{name}-{version}"
             arguments = [f"--build-arg=BASE={base}", f"--build-arg=PACKAGES={SERVICES[name]}"]
-            build = ["buildah", "build", "--isolation=chroot", "--layers", f"--tag={local}", *arguments]
+            volume = f"--volume={LISTS}/{version}:/var/lib/apt/lists:ro"
+            build = ["buildah", "build", "--isolation=chroot", "--layers", volume, f"--tag={local}", *arguments]
             machine.run([*build, "--file=/containerfiles/packages.Containerfile", "/var/empty"], timeout=LONG)
             tagged = f"oci:{inside(folder)}/{name}:{version}"
             machine.run(["skopeo", "copy", "--quiet", f"containers-storage:{local}", tagged], timeout=LONG)
@@ -183,6 +195,7 @@ class Builder:
             if version not in self._unpacked:
                 copy = ["skopeo", "copy", "--quiet", f"oci:{inside(bases)}:{version}", f"containers-storage:{local}"]
                 machine.run(copy, timeout=LONG)
+                machine.run(["sh", "-ec", FETCH_LISTS, local, f"{LISTS}/{version}"], timeout=LONG)
                 self._unpacked.add(version)
             return machine, local
 
@@ -194,4 +207,5 @@ class Builder:
                 machine = Machine(private_network=False, binds=folders, writable={images_dir(): INSIDE})
                 self._machine = self._running.enter_context(machine)
                 self._machine.run(["mkdir", "--parents", "/var/empty"])
+                store_in_memory(self._machine)
             return self._machine

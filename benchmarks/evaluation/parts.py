@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from benchmarks.filesystem import put_in_memory
+from tests.host.filesystem import put_in_memory
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 

@@ -16,7 +16,7 @@ from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.mounts_driver import EROFS, JOBS, LAYERS, MANY, READ_ONLY, WRITABLE
 from benchmarks.evaluation.parts import Part, Step
 from benchmarks.evaluation.tables import Shown, commands, table
-from benchmarks.filesystem import mount_new
+from tests.host.filesystem import mount_new
 from tests.host.images import images
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LONG = 1800.0
 FOLDER = "/mnt/work"
 DEVICE = "/dev/evaluation"
-ROUNDS, QUICK_ROUNDS = 6, 2
+ROUNDS, QUICK_ROUNDS = 5, 2
 STARTS, QUICK_STARTS = 30, 5
 NOTHING = "a program alone"
 

@@ -17,7 +17,7 @@ from benchmarks.evaluation.images import MAJOR, builder, host_images
 from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.parts import Part, Step
 from benchmarks.evaluation.tables import COUNT, MEGABYTES, commands, line, table
-from benchmarks.filesystem import mount_new, used
+from tests.host.filesystem import mount_new, used
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.host.apt import debootstrap
 from tests.host.cache import cache_dir, cached, key
+from tests.host.filesystem import store_in_memory
 from tests.host.machine import Machine
 from tests.host.process import LONG
 from tests.host.rootfs import rootfs
@@ -123,6 +124,7 @@ def _build(folder: Path, names: Sequence[str], bases: Sequence[str]) -> None:
         for each in made:
             each.result()
     with Machine(private_network=False, binds={FILES: "/containerfiles"}, writable={folder: "/out"}) as machine:
+        store_in_memory(machine)
         for base in bases:
             machine.run(["podman", "import", f"/out/{base}.tar", f"localhost/{base}"], timeout=LONG)
         with ThreadPoolExecutor() as threads:

@@ -15,6 +15,13 @@ PLACES = {"memory": "dev/shm", "disk": "var/tmp"}
 """Where the files lie in which the file systems are."""
 
 
+def fits_in_memory(size: int) -> bool:
+    """Tell whether that many bytes, and as many again for programs, are free in memory."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    (available,) = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    return available << 10 > 2 * size
+
+
 def mount_new(machine: Machine, folder: str, *, on: str = "memory", gigabytes: int = 8) -> None:
     """Mount a new ext4 file system at a folder of the machine.
 
@@ -54,6 +61,12 @@ def put_in_memory(machine: Machine, *folders: str) -> None:
         mount_new(machine, folder)
         machine.run(["sh", "-ec", 'cp --archive /root/copy/. "$0"; rm --recursive /root/copy', folder], timeout=600)
     machine.run(["systemctl", "start", "nix-daemon.socket"])
+
+
+def store_in_memory(machine: Machine, gigabytes: int = 4) -> None:
+    """Let the images that a machine builds lie in memory while it builds them, if there is room."""
+    if fits_in_memory(gigabytes << 30):
+        mount_new(machine, "/var/lib/containers", gigabytes=gigabytes)
 
 
 def used(machine: Machine, folder: str) -> tuple[int, int]:
