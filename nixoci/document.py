@@ -7,7 +7,9 @@ add keys; nixoci's own are read strictly.
 
 import dataclasses
 import json
+import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -28,6 +30,11 @@ from nixoci.errors import DocumentError, NixociError
 T = TypeVar("T")
 
 _FOUND_LENGTH = 60
+DEEPEST = 200
+"""Levels of lists and objects in a document; reading and writing take stack for each."""
+
+_CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: |$)", re.MULTILINE)
+"""Matches what a merge writes around lines of two versions (git-merge(1), How conflicts are presented)."""
 
 
 def key(name: str) -> Mapping[str, str]:
@@ -50,8 +57,13 @@ def parse(cls: type[T], text: bytes | str, *, what: str, strict: bool = False) -
     return structure(cls, load(text, what=what), what=what, strict=strict)
 
 
-def load(text: bytes | str, *, what: str) -> Any:
-    """Read JSON; refuse duplicate keys and non-finite numbers, on which JSON readers disagree.
+def load(text: bytes | str, *, what: str, deepest: int = DEEPEST) -> Any:
+    """Read JSON; refuse duplicate keys, and numbers beyond those of a double, on which JSON readers disagree.
+
+    Args:
+        text: JSON; bytes are UTF-8.
+        what: The document's name in errors.
+        deepest: Levels of lists and objects that it may have.
 
     Raises:
         DocumentError: Not JSON, or refused.
@@ -59,12 +71,19 @@ def load(text: bytes | str, *, what: str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
         if "\\u" in text:
             # half a surrogate pair is not a character and cannot be written again
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
+        if isinstance(text, str) and (conflict := _CONFLICT.search(text)) is not None:
+            line = text.count("\n", 0, conflict.start()) + 1
+            raise DocumentError(
+                f"{what}: line {line}: has a conflict of a merge; keep one of its two versions, and remove its marks"
+            ) from error
         raise DocumentError(f"{what}: not valid JSON: {error}") from error
+    if text.count("[") + text.count("{") > deepest and _is_deeper(value, deepest):
+        raise DocumentError(f"{what}: nests deeper than {deepest} levels, the limit")
     return value
 
 
@@ -148,6 +167,28 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{show(text)[1:-1]} is too large a number")
+    return number
+
+
+def _is_deeper(value: Any, deepest: int) -> bool:
+    """Return whether a JSON value has more levels of lists and objects."""
+    level = [value]
+    for _ in range(deepest + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def show(value: Any) -> str:

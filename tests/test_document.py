@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixoci.document import dump, key, load, parse, structure, unstructure
+from nixoci.document import DEEPEST, dump, key, load, parse, structure, unstructure
 from nixoci.errors import DocumentError
 from nixoci.oci.digest import Digest
 from tests.support.hang import no_hang
@@ -126,6 +126,12 @@ def test_what_has_another_shape_is_refused_with_its_path(text: str, message: str
         ('{"x": {"b": 1, "c": 2, "b": 3}}', "not valid JSON: key 'b' appears twice"),
         ('{"schemaVersion": NaN}', "not valid JSON: NaN is not a JSON number"),
         ('{"schemaVersion": -Infinity}', "not valid JSON: -Infinity is not a JSON number"),
+        ('{"schemaVersion": 1e400}', "not valid JSON: 1e400 is too large a number"),
+        ('{"schemaVersion": -1.5e999}', "not valid JSON: -1.5e999 is too large a number"),
+        (
+            '{\n<<<<<<< HEAD\n  "a": 1\n=======\n  "a": 2\n>>>>>>> other\n}',
+            "line 2: has a conflict of a merge; keep one of its two versions, and remove its marks",
+        ),
         (b"\xff", "not valid JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     ],
 )
@@ -137,6 +143,14 @@ def test_what_is_not_json_is_refused(text: str | bytes, message: str) -> None:
 def test_json_that_is_an_attack_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(DocumentError, match=r"^doc: not valid JSON: [^\n]+$"):
         load(text, what="doc")
+
+
+@pytest.mark.parametrize(("head", "tail"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_read_can_be_written(head: str, tail: str) -> None:
+    text = f"{head * DEEPEST}1{tail * DEEPEST}"
+    assert load(dump(load(text, what="doc")), what="doc") == load(text, what="doc")
+    with pytest.raises(DocumentError, match=f"^doc: nests deeper than {DEEPEST} levels, the limit$"):
+        load(f"{head}{text}{tail}", what="doc")
 
 
 def test_documents_of_others_may_have_more_keys_and_nulls() -> None:

@@ -32,6 +32,9 @@ from nixoci.oci.platform import best_match, is_attestation, machine_platform
 from nixoci.oci.verify import read_verified
 
 _MAX_DEPTH = 3
+_DEEPEST = 100
+"""Levels of lists and objects in a document of an image, fewer than in the lock that holds it."""
+
 _MAX_DOCUMENTS = 64
 """Indexes, and manifests without a platform in their descriptor, that are read in search of a platform."""
 
@@ -266,7 +269,7 @@ def _layers(source: ImageSource, descriptor: Descriptor, manifest: Manifest, con
 
 
 def _object(text: bytes, what: str) -> dict[str, Any]:
-    value = load(text, what=what)
+    value = load(text, what=what, deepest=_DEEPEST)
     if not isinstance(value, dict):
         raise ImageError(f"{what}: expected a JSON object")
     return value
