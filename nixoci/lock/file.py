@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from nixoci.document import dump, load, structure
+from nixoci.document import dump, load, show, structure
 from nixoci.errors import LockError, NixociError, UnsupportedVersionError
 from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
+from nixoci.nix_store.hashes import is_sri
 from nixoci.oci.model import Platform
 from nixoci.oci.sources import parse_source
 from nixoci.output import exclusive_directory, write_if_changed
@@ -72,17 +73,22 @@ def exclusive_access(path: str | os.PathLike[str]) -> Iterator[None]:
     This locks the directory, so that no other file has to lie beside the lock file.
 
     Raises:
-        LockError: The directory does not exist.
+        LockError: The directory does not exist, or the lock file is a pipe or a device, which cannot be replaced.
     """
-    directory = Path(path).resolve().parent
+    file = Path(path)
+    directory = file.resolve().parent
     if not directory.is_dir():
         raise LockError(f"{path}: its directory does not exist; make it first")
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise LockError(f"{path}: is no regular file, and this command may write the lock; name a file")
     with exclusive_directory(directory):
         yield
 
 
 def _check(image: LockedImage, where: str) -> None:
-    """Check the references, platforms and sizes of an entry."""
+    """Check the references, platforms, sizes and hashes of an entry."""
+    if not image.platforms:
+        raise LockError(f"{where}.platforms: expected one or more, got none; remove the image and add it again")
     try:
         parse_source(image.reference)
         for platform in image.platforms:
@@ -96,3 +102,8 @@ def _check(image: LockedImage, where: str) -> None:
         for name, blob in blobs.items():
             if blob.size < 0:
                 raise LockError(f'{where}.platforms["{platform}"].{name}.size: expected 0 or more, got {blob.size}')
+        if locked.nar_hash is not None and not is_sri(locked.nar_hash.hash):
+            raise LockError(
+                f'{where}.platforms["{platform}"].narHash.hash: expected sha256-<base64>, got'
+                f" {show(locked.nar_hash.hash)}; remove narHash, and `nixoci prefetch` computes it again"
+            )

@@ -139,7 +139,7 @@ def test_show_for_programs(tmp_path: Path, nixoci: Run, web: str) -> None:
 
 def test_show_warns_of_a_hash_of_another_format(tmp_path: Path, nixoci: Run, web: str) -> None:  # noqa: ARG001 - pins
     value = json.loads((tmp_path / LOCK).read_bytes())
-    value["images"]["web"]["platforms"]["linux/amd64"]["narHash"] = {"format": 0, "hash": "sha256-x"}
+    value["images"]["web"]["platforms"]["linux/amd64"]["narHash"] = {"format": 0, "hash": f"sha256-{'A' * 43}="}
     (tmp_path / LOCK).write_text(json.dumps(value), encoding="utf-8")
     says = "warning: linux/amd64: narHash is of extraction format 0, this nixoci writes 1; run `nixoci prefetch web`"
     assert nixoci("show", "web").err.splitlines()[0] == says

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from nixoci.lock.model import (
     LockedNarHash,
     LockedPlatform,
 )
+from nixoci.nix_store.hashes import to_sri
 from nixoci.oci.digest import Digest
 from tests.nix_language.locks import image, lock, platform
 
@@ -42,13 +44,14 @@ platforms = st.builds(
     manifest=st.builds(LockedBlob, **blobs),
     config=configs,
     layers=st.lists(st.builds(LockedLayer, **blobs, diff_id=digests), max_size=3),
-    nar_hash=st.none() | st.builds(LockedNarHash, format=st.integers(0, 9), hash=st.text(max_size=5)),
+    nar_hash=st.none()
+    | st.builds(LockedNarHash, format=st.integers(0, 9), hash=st.binary(min_size=32, max_size=32).map(to_sri)),
 )
 images = st.builds(
     LockedImage,
     reference=st.sampled_from(["docker.io/library/nginx:1.27", "oci:dir:1"]),
     digest=digests,
-    platforms=st.dictionaries(st.sampled_from(["linux/amd64", "linux/arm/v7"]), platforms, max_size=2),
+    platforms=st.dictionaries(st.sampled_from(["linux/amd64", "linux/arm/v7"]), platforms, min_size=1, max_size=2),
 )
 names = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9+._?=-]{0,5}", fullmatch=True)
 locks = st.builds(Lock, version=st.just(LOCK_VERSION), images=st.dictionaries(names, images, max_size=3))
@@ -160,6 +163,17 @@ def test_what_is_no_lock_is_named_by_its_path(
             f"{PLATFORM}.layers[1].size: expected 0 or more, got -1",
         ),
         (
+            lambda value: web(value).update(platforms={}),
+            'images["web"].platforms: expected one or more, got none; remove the image and add it again',
+        ),
+        (
+            lambda value: amd64(value).update(narHash={"format": 1, "hash": "sha256-abc"}),
+            (
+                f'{PLATFORM}.narHash.hash: expected sha256-<base64>, got "sha256-abc"; remove narHash, and `nixoci'
+                " prefetch` computes it again"
+            ),
+        ),
+        (
             lambda value: web(value).update(reference="oci:"),
             "images[\"web\"]: source 'oci:': the path is missing; expected oci:PATH[:TAG]",
         ),
@@ -203,6 +217,15 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(LockError) as caught, exclusive_access(path):
         pass
     assert str(caught.value) == f"{path}: its directory does not exist; make it first"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_a_pipe_or_a_device_is_no_lock_to_change(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    path = tmp_path / "lock.json"
+    make(path)
+    with pytest.raises(LockError) as caught, exclusive_access(path):
+        pass
+    assert str(caught.value) == f"{path}: is no regular file, and this command may write the lock; name a file"
 
 
 def test_writers_wait_for_one_another(tmp_path: Path) -> None:
