@@ -1,5 +1,6 @@
 """`nixoci register`: images of an image store become images of a container engine."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--config-file",
     type=PATH,
     metavar="FILE",
-    help=f"Docker's configuration; by default that of docker.service, or {CONFIG_FILE}. It need not exist.",
+    help=f"Docker's configuration; by default that of docker.service, or {CONFIG_FILE} if that exists.",
 )
 @click.option(
     "--root",
@@ -140,7 +141,9 @@ def _register_in_docker(
     if root is not None and not store.is_absolute():
         raise click.UsageError(f"{store} is a path in {root}; write it from that root: /{store}")
     if root is not None:
-        config = read_config(inside(config_file or CONFIG_FILE))
+        usual = inside(CONFIG_FILE)
+        file = inside(config_file) if config_file is not None else usual if usual.exists() else Path(os.devnull)
+        config = read_config(file)
     else:
         # what is given may be of another dockerd than that of the service
         words = service_arguments() if data_root is None and config_file is None else []

@@ -35,7 +35,7 @@ def place(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Plac
 
 
 def arguments(place: Place, store: Path) -> list[str]:
-    return ["register", "docker", str(store), f"--data-root={place.root.path}", "--config-file=none"]
+    return ["register", "docker", str(store), f"--data-root={place.root.path}", "--config-file=/dev/null"]
 
 
 def test_it_prints_changes_and_what_is_not_mounted(nixoci: Callable[..., Result], place: Place, store: Store) -> None:

@@ -488,7 +488,7 @@ def test_the_options_of_the_service_are_read(docker: Docker) -> None:
     try:
         docker.machine.run(["systemctl", "daemon-reload"])
         assert docker.register(docker.old, "--dry-run")["dataRoot"] == "/var/lib/elsewhere"
-        assert docker.register(docker.old, "--dry-run", "--config-file=none")["dataRoot"] == ROOT
+        assert docker.register(docker.old, "--dry-run", "--config-file=/dev/null")["dataRoot"] == ROOT
     finally:
         docker.machine.run(["rm", drop_in])
         docker.machine.run(["systemctl", "daemon-reload"])

@@ -1,5 +1,6 @@
 """dockerd: its configuration as far as it decides about images, and the process that may run."""
 
+import codecs
 import fcntl
 import os
 import re
@@ -41,26 +42,40 @@ class DaemonConfig:
 
 
 def read_config(file: Path | None, words: Sequence[str] = ()) -> DaemonConfig:
-    """Return dockerd's configuration; without the file, all is as dockerd has it by default.
+    """Return dockerd's configuration; with an empty file, all is as dockerd has it by default.
+
+    As for dockerd, a file that is named has to be there, and the usual one need not.
 
     Args:
-        file: The file; None for the one that the arguments name.
+        file: The file; None for the one that the arguments name, or the usual one.
         words: Arguments of dockerd. It refuses to start if the file has the same option.
 
     Raises:
         DocumentError: The file is not valid.
+        StoreError: A file that is named does not exist.
     """
-    file = file or Path(_option(words, _CONFIG_FILE_OPTIONS) or CONFIG_FILE)
-    try:
-        config = parse(DaemonConfig, file.read_bytes(), what=str(file))
-    except FileNotFoundError:
-        config = DaemonConfig()
+    named = _option(words, _CONFIG_FILE_OPTIONS)
+    file = file or (Path(named) if named else None)
+    config = _read(file or CONFIG_FILE, is_named=file is not None)
     return DaemonConfig(
         data_root=_option(words, _DATA_ROOT_OPTIONS) or config.data_root,
         storage_driver=_option(words, _DRIVER_OPTIONS) or config.storage_driver,
         userns_remap=_option(words, _USERNS_OPTIONS) or config.userns_remap,
         features={**config.features, **_features(words)},
     )
+
+
+def _read(file: Path, *, is_named: bool) -> DaemonConfig:
+    try:
+        text = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except FileNotFoundError as error:
+        if is_named:
+            raise StoreError(
+                f"{file}: there is no such file, without which dockerd does not start; correct --config-file, or give"
+                f" {os.devnull} for a Docker without a configuration"
+            ) from error
+        return DaemonConfig()
+    return parse(DaemonConfig, text, what=str(file)) if text.strip() else DaemonConfig()
 
 
 def service_arguments() -> list[str]:

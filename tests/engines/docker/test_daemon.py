@@ -6,10 +6,12 @@ import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nixoci.engines.docker import daemon as module
 from nixoci.engines.docker.daemon import DaemonConfig, check_storage, read_config, running_daemon, service_arguments
 from nixoci.engines.docker.data_root import DataRoot
 from nixoci.errors import DocumentError, StoreError
@@ -17,13 +19,13 @@ from tests.units.samples import executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 NONE = DaemonConfig()
 
 
-def test_without_a_file_all_is_as_by_default(tmp_path: Path) -> None:
-    assert read_config(tmp_path / "none.json") == NONE
+def test_without_the_usual_file_all_is_as_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONFIG_FILE", tmp_path / "none.json")
+    assert read_config(None) == NONE
 
 
 def test_the_file_is_dockers(tmp_path: Path) -> None:
@@ -53,11 +55,25 @@ def test_the_service_names_the_file_and_the_data_root(tmp_path: Path, monkeypatc
     file.write_text('{"data-root": "/d", "storage-driver": "overlay2"}')
     words = service(tmp_path, monkeypatch, EXEC_START.format(f"-H fd:// --config-file={file}"))
     assert read_config(None, words) == DaemonConfig(data_root="/d", storage_driver="overlay2")
-    words = service(tmp_path, monkeypatch, EXEC_START.format("--config-file none --data-root /e -s btrfs"))
+    words = service(tmp_path, monkeypatch, EXEC_START.format("--config-file /dev/null --data-root /e -s btrfs"))
     assert read_config(None, words) == DaemonConfig(data_root="/e", storage_driver="btrfs")
     words = service(tmp_path, monkeypatch, EXEC_START.format("--userns-remap=default --feature=containerd-snapshotter"))
-    config = read_config(tmp_path / "none", words)
+    config = read_config(Path("/dev/null"), words)
     assert config == DaemonConfig(userns_remap="default", features={"containerd-snapshotter": True})
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\ufeff", '\ufeff{"data-root": ""}'])
+def test_an_empty_file_configures_nothing(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text(text, encoding="utf-8")
+    assert read_config(file) == NONE
+
+
+@pytest.mark.parametrize("by_service", [False, True])
+def test_a_file_that_is_named_has_to_be_there(tmp_path: Path, *, by_service: bool) -> None:
+    file = tmp_path / "daemon.json"
+    with pytest.raises(StoreError, match=f"^{file}: there is no such file, without which dockerd does not start; "):
+        read_config(None if by_service else file, [f"--config-file={file}"] if by_service else [])
 
 
 def test_a_service_that_systemd_does_not_know_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
