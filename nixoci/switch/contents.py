@@ -1,6 +1,7 @@
 """An output: the files of it that a switch links, its units, and those that start by themselves."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from nixoci.switch.places import Places
 _KINDS = {False: "lib/systemd/system", True: "lib/systemd/user"}
 _DROP_IN = "storage.conf.d/50-nixoci.conf"
 _TIMER = ".timer"
+_MASK = Path(os.devnull)
+"""The target of a unit that is masked (systemd.unit(5))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ def read_contents(out: Path, places: Places) -> Contents:
         places: The places of the links.
 
     Raises:
-        StoreError: It is no output, or one for the other kind of systemd.
+        StoreError: It is no output, a damaged one, or one for the other kind of systemd.
     """
     _check(out, user=places.user)
     folder, drop_in = out / _KINDS[places.user], out / _DROP_IN
@@ -62,12 +65,21 @@ def read_contents(out: Path, places: Places) -> Contents:
     if drop_in.exists():
         links[places.drop_in] = str(drop_in)
     for instance in wanted - digests.keys():
-        if (template := re.sub("@[^.]+", "@", instance)) in digests:
+        if (template := unit_file_name(instance)) in digests:
             digests[instance] = digests[template]
     # a template is no unit that could run; its instances are
     units = {name: digest.hexdigest() for name, digest in sorted(digests.items()) if "@." not in name}
     timed = {f"{name.removesuffix(_TIMER)}.service" for name in units if name.endswith(_TIMER)}
     return Contents(links=links, units=units, wanted=frozenset(wanted & units.keys()), timed=frozenset(timed))
+
+
+def unit_file_name(unit: str) -> str:
+    """Return the name of the file of a unit: that of the template, for an instance.
+
+    >>> unit_file_name("web@1.service"), unit_file_name("web.service")
+    ('web@.service', 'web.service')
+    """
+    return re.sub("@[^.]+", "@", unit)
 
 
 def _check(out: Path, *, user: bool) -> None:
@@ -83,12 +95,18 @@ def _check(out: Path, *, user: bool) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a directory of units and of those in it, which may be links to directories of the store."""
+    """Yield the files of a directory of units and of those in it, which may be links to directories of the store.
+
+    Raises:
+        StoreError: One of them is a pipe, or a link to what does not exist.
+    """
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not entry.is_dir():
-            yield entry
-        else:
-            yield from (file for file in sorted(entry.iterdir()) if not file.is_dir())
+        for file in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
+            if file.is_dir():
+                continue
+            if not _is_alias(file) and not file.is_file() and file.resolve() != _MASK:
+                raise StoreError(f"{file}: is no file, so this output is damaged; make it again, with its store paths")
+            yield file
 
 
 def _is_alias(file: Path) -> bool:

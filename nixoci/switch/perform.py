@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nixoci.container.places import is_store_path
+from nixoci.errors import StoreError
 from nixoci.output import exclusive_directory
 from nixoci.switch import generation
-from nixoci.switch.contents import Contents, read_contents
+from nixoci.switch.contents import Contents, read_contents, unit_file_name
 from nixoci.switch.links import (
     check_links,
     check_names,
@@ -86,9 +87,9 @@ def roll_back(places: Places, *, dry_run: bool = False) -> Switched:
 def _switch(out: Path, places: Places, *, number: int | None, dry_run: bool) -> Switched:
     contents = read_contents(out, places)
     if dry_run:
-        return _switched(out, places, _plan(_own(read_record(places.record), contents, places), contents, places))
+        return _switched(out, places, _plan(_own(_record(places), contents, places), contents, places))
     with exclusive_directory(places.record.parent):
-        record = _own(read_record(places.record), contents, places)
+        record = _own(_record(places), contents, places)
         plan = _plan(record, contents, places)
         forget_prepared(map(Path, record.links))
         if number is None and is_store_path(out):
@@ -98,6 +99,24 @@ def _switch(out: Path, places: Places, *, number: int | None, dry_run: bool) -> 
             # last, so that another run goes back to the same one if this one is cut short
             generation.roll_back(places.profile, number)
         return replace(_switched(out, places, plan), failed=tuple(failed))
+
+
+def _record(places: Places) -> Record:
+    """Return the record; one that is lost is made again from the links to the profile's present generation."""
+    record = read_record(places.record)
+    if record != Record() or not places.profile.is_symlink():
+        return record
+    out = places.profile.resolve()
+    try:
+        contents = read_contents(out, places)
+    except StoreError:  # not an output, or gone
+        return record
+    present = present_links(contents.links)
+    links = {str(path): [target] for path, target in contents.links.items() if present.get(path) == target}
+    units = {
+        unit: digest for unit, digest in contents.units.items() if str(places.units / unit_file_name(unit)) in links
+    }
+    return replace(record, out=str(out), links=links, units=units)
 
 
 def _own(record: Record, contents: Contents, places: Places) -> Record:

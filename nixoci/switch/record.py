@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixoci.document import dump, parse
-from nixoci.errors import UnsupportedVersionError
+from nixoci.errors import DocumentError, UnsupportedVersionError
 from nixoci.output import write_if_changed
 
 VERSION = 1
+
+_WITHOUT = "then the links of the profile's present generation count as those of a switch, and others are named"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,10 @@ def read_record(file: Path) -> Record:
         data = file.read_bytes()
     except FileNotFoundError:
         return Record()
-    record = parse(Record, data, what=str(file), strict=True)
+    try:
+        record = parse(Record, data, what=str(file), strict=True)
+    except DocumentError as error:
+        raise DocumentError(f"{error}; remove this file, and run this again: {_WITHOUT}") from error
     if record.version != VERSION:
         raise UnsupportedVersionError(
             f"{file}: version {record.version}, this nixoci reads {VERSION}; use the nixoci that wrote it"

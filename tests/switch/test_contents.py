@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from nixoci.switch.contents import read_contents
 from nixoci.switch.places import Places
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -80,6 +82,25 @@ def test_directories_of_units_may_be_links(tmp_path: Path) -> None:
     (tmp_path / "out/lib/systemd/system").symlink_to(tmp_path / "a")
     made = read_contents(tmp_path / "out", places(tmp_path))
     assert set(made.links) == {tmp_path / "units" / name for name in ("web.service", "web.service.d/more.conf")}
+
+
+@pytest.mark.parametrize("name", ["web.service", "web.service.d/more.conf"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/nowhere/web.service")])
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], object], name: str
+) -> None:
+    units = tmp_path / "out/lib/systemd/system"
+    write(units / "other.service")
+    (units / name).parent.mkdir(exist_ok=True)
+    make(units / name)
+    with pytest.raises(StoreError, match=f"^{units / name}: is no file, so this output is damaged; "):
+        read_contents(tmp_path / "out", places(tmp_path))
+
+
+def test_a_masked_unit_is_linked(tmp_path: Path) -> None:
+    write(tmp_path / "out/lib/systemd/system/web.service")
+    (tmp_path / "out/lib/systemd/system/other.service").symlink_to("/dev/null")
+    assert set(read_contents(tmp_path / "out", places(tmp_path)).units) == {"web.service", "other.service"}
 
 
 def test_an_image_store_has_a_drop_in_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.errors import ProcessError, StoreError, UnsupportedVersionError
+from nixoci.errors import DocumentError, ProcessError, StoreError, UnsupportedVersionError
 from nixoci.switch import generation, perform
 from nixoci.switch.perform import Switched, roll_back, switch
 from nixoci.switch.plan import Action
@@ -182,6 +182,33 @@ def test_a_record_of_a_later_version_is_refused(host: Host) -> None:
     write(host.places.record, json.dumps({"version": 2}))
     with pytest.raises(UnsupportedVersionError, match=r"switch\.json: version 2"):
         switch(host.output("out", web="1"), host.places)
+
+
+def test_a_damaged_record_says_what_to_do(host: Host) -> None:
+    write(host.places.record, "{")
+    with pytest.raises(
+        DocumentError, match=r"switch\.json: not valid JSON: .*; remove this file, and run this again: "
+    ):
+        switch(host.output("out", web="1"), host.places)
+
+
+def test_a_record_that_is_lost_is_made_again_from_the_present_generation(host: Host) -> None:
+    old, new = host.output("old", web="1", gone="1", same="1"), host.output("new", web="2", same="1")
+    generations(host, old)
+    switch(old, host.places)
+    (host.places.units / "gone.service").unlink()
+    (host.places.units / "gone.service").symlink_to("/elsewhere/gone.service")
+    host.places.record.unlink()
+    host.calls()
+    done = switch(new, host.places)
+    assert actions(done) == {"web": Action.RESTART, "same": Action.NONE}
+    assert host.calls(*CHANGES) == ["stop -- web.service", "daemon-reload", "start -- same.service web.service"]
+    assert host.installed()["gone.service"] == "/elsewhere/gone.service"
+    assert host.installed()["web.service"] == f"{new}/lib/systemd/system/web.service"
+    host.places.record.unlink()
+    (host.places.units / "gone.service").unlink()
+    with pytest.raises(StoreError, match=f"is a link to {new}/lib/systemd/system/same.service that no switch"):
+        switch(old, host.places)
 
 
 def test_a_unit_of_somebody_else_that_stops_with_one_of_ours_starts_again(host: Host) -> None:
