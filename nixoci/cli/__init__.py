@@ -1,9 +1,9 @@
 """The command `nixoci`: one module for each family of verbs, a thin layer over the library.
 
-Exit codes: 0 done; 1 the work failed; 2 wrong usage; 130 ended by Ctrl-C; 143 ended by SIGTERM. A failure is one line
-`error: ...` on stderr. Usage is wrong if the command line alone shows it: an unknown option, a missing argument, a
-number that no limit can be. Anything about the things that it names is a failure of the work, such as a missing file:
-the same command succeeds once it is there.
+Exit codes: 0 done; 1 the work failed; 2 wrong usage; 129 ended by SIGHUP, as when the terminal closes; 130 ended by
+Ctrl-C; 143 ended by SIGTERM. A failure is one line `error: ...` on stderr. Usage is wrong if the command line alone
+shows it: an unknown option, a missing argument, a number that no limit can be. Anything about the things that it names
+is a failure of the work, such as a missing file: the same command succeeds once it is there.
 """
 
 import atexit
@@ -67,6 +67,7 @@ VERBS = {verb: _place(verb) for group in GROUPS.values() for verb in group}
 _SENTENCE = 200
 """The longest first sentence of a verb's help, which is shown whole."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -138,13 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _signals_end_the_work() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the block as an exception does, so that nothing half-written is left.
+    """Let SIGTERM, Ctrl-C and SIGHUP end the block as an exception does, so that nothing half-written is left.
 
     A signal that whoever started this process ignores, as `nohup` and background jobs do, stays ignored.
     """
     before = {}
     with suppress(ValueError):  # only the main thread may
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, _end)
     try:
@@ -155,7 +156,7 @@ def _signals_end_the_work() -> Iterator[None]:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in _ENDING:
         signal.signal(each, signal.SIG_IGN)  # what is half-written is removed now, in peace
     with suppress(ImportError):  # the signal came while it was imported
         from nixoci.process import end_programs  # noqa: PLC0415 - many verbs run no programs

@@ -13,6 +13,8 @@ EXIT_STATUS = {
     "0": "Done.",
     "1": "The work failed; one line on standard error, `error: ...`, names the thing and what to do.",
     "2": "Wrong usage.",
+    "129": "Ended by SIGHUP, as when the terminal closes.",
+    "130": "Ended by Ctrl-C.",
     "143": "Ended by SIGTERM.",
 }
 

@@ -1,4 +1,4 @@
-"""The ways in which a command ends: stdout that cannot be written, a reader that is gone, SIGTERM and Ctrl-C."""
+"""The ways in which a command ends: stdout that cannot be written, a reader that is gone, SIGTERM, Ctrl-C, SIGHUP."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ def slow(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "says"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "error: interrupted\n")]
+    ("number", "code", "says"),
+    [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGHUP, 129, "")],
 )
 @pytest.mark.parametrize("verb", SLOW)
 def test_a_signal_leaves_nothing_half_written(
