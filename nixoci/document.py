@@ -25,7 +25,7 @@ from cattrs import (
 from cattrs.cols import list_structure_factory, mapping_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from nixoci.errors import DocumentError, NixociError
+from nixoci.errors import DocumentError, NixociError, UnsupportedVersionError
 
 T = TypeVar("T")
 
@@ -96,6 +96,19 @@ def structure(cls: type[T], value: Any, *, what: str, strict: bool = False) -> T
         raise DocumentError(f"{what}: {path}: {message}" if path else f"{what}: {message}") from error
     except _MismatchError as error:
         raise DocumentError(f"{what}: {error}") from error
+
+
+def check_version(value: Any, known: int, *, what: str, way_out: str) -> None:
+    """Refuse a decoded document of another `version` than `known`, before its keys are read: another may have others.
+
+    A document that has no integer there passes; `structure` has the message for that.
+
+    Raises:
+        UnsupportedVersionError: "{what}: version 2, this nixoci reads 1; {way_out}".
+    """
+    version = value.get("version") if isinstance(value, dict) else None
+    if type(version) is int and version != known:
+        raise UnsupportedVersionError(f"{what}: version {version}, this nixoci reads {known}; {way_out}")
 
 
 def unstructure(document: Any) -> Any:

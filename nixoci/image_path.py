@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from nixoci.document import load, structure
+from nixoci.document import check_version, load, structure
 from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import ImageConfig, Platform
@@ -87,7 +87,7 @@ class ImagePath:
         file = path / DOCUMENT
         try:
             value = load(file.read_bytes(), what=str(file))
-            _check_version(value, file)
+            check_version(value, FORMAT_VERSION, what=str(file), way_out="extract the image again")
             document = structure(ImageDocument, value, what=str(file), strict=True)
             config = structure(ImageConfig, _object(document.config, f"{file}: config"), what=f"{file}: config")
             _object(document.manifest, f"{file}: manifest")
@@ -133,11 +133,3 @@ def _object(blob: TextBlob, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StoreError(f"{what}: expected a JSON object; extract the image again")
     return value
-
-
-def _check_version(value: Any, file: Path) -> None:
-    version = value.get("version") if isinstance(value, dict) else None
-    if isinstance(version, int) and version != FORMAT_VERSION:
-        raise UnsupportedVersionError(
-            f"{file}: format version {version}, this nixoci reads {FORMAT_VERSION}; extract the image again"
-        )

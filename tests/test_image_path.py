@@ -63,7 +63,7 @@ def test_another_format_version_is_named_whatever_else_it_brings(tmp_path: Path,
     error = refused(path)
     assert isinstance(error, UnsupportedVersionError)
     assert isinstance(error, DocumentError)
-    assert str(error) == f"{path}/image.json: format version 99, this nixoci reads 1; extract the image again"
+    assert str(error) == f"{path}/image.json: version 99, this nixoci reads 1; extract the image again"
 
 
 @pytest.mark.parametrize("field", ["config", "manifest"])

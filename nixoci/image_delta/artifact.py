@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from nixoci.delta.format.model import NEWEST
-from nixoci.document import dump, parse
-from nixoci.errors import BlobError, DeltaError, DocumentError
+from nixoci.document import check_version, dump, load, parse, structure
+from nixoci.errors import BlobError, DeltaError, DocumentError, UnsupportedVersionError
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_MANIFEST
@@ -90,15 +90,16 @@ class DeltaConfig:
         """Read a config; `what` names it in errors.
 
         Raises:
-            DeltaError: Not a config, or one of another version.
+            DeltaError: Not a config, or one of another version (UnsupportedVersionError).
         """
         try:
-            document = parse(cls, text, what=what, strict=True)
+            value = load(text, what=what)
+            check_version(value, _CONFIG_VERSION, what=what, way_out="update it")
+            return structure(cls, value, what=what, strict=True)
+        except UnsupportedVersionError:
+            raise
         except DocumentError as error:
             raise DeltaError(f"{error}; push the delta again") from error
-        if document.version != _CONFIG_VERSION:
-            raise DeltaError(f"{what}: version {document.version}, this nixoci reads {_CONFIG_VERSION}; update it")
-        return document
 
     @classmethod
     def of(cls, *, manifest: str, config: str, warnings: list[str]) -> Self:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from nixoci.document import dump, load, show, structure
-from nixoci.errors import LockError, NixociError, UnsupportedVersionError
+from nixoci.document import check_version, dump, load, show, structure
+from nixoci.errors import LockError, NixociError
 from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
 from nixoci.nix_store.hashes import is_sri
 from nixoci.oci.model import Platform
@@ -38,12 +38,7 @@ def read_lock(path: str | os.PathLike[str]) -> Lock:
 def parse_lock(text: bytes, *, what: str) -> Lock:
     """Read the text of a lock file, which `what` names in errors; errors are those of `read_lock`."""
     value = load(text, what=what)
-    version = value.get("version") if isinstance(value, dict) else None
-    if isinstance(version, int) and version != LOCK_VERSION:
-        raise UnsupportedVersionError(
-            f"{what}: version: expected {LOCK_VERSION}, got {version}; the file was written by another nixoci, use that"
-            " one"
-        )
+    check_version(value, LOCK_VERSION, what=what, way_out="use the nixoci that wrote it")
     lock = structure(Lock, value, what=what, strict=True)
     for name, image in lock.images.items():
         where = f'{what}: images["{name}"]'

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any, Self
 
 from nixoci.compression import DecompressError, compress, decompress
-from nixoci.document import dump, key, load, structure
-from nixoci.errors import DocumentError, UnsupportedVersionError
+from nixoci.document import check_version, dump, key, load, structure
+from nixoci.errors import DocumentError
 from nixoci.nix_store.hashes import NIX32, from_sri, is_sri, to_nix32
 from nixoci.nix_store.path import STORE_DIR, STORE_PATH
 from nixoci.publish.path_set import decode, member
@@ -99,9 +99,7 @@ class Index:
             UnsupportedVersionError: It has another version.
         """
         value = load(_decompressed(data, what), what=what)
-        version = value.get("version") if isinstance(value, dict) else None
-        if type(version) is int and version != VERSION:
-            raise UnsupportedVersionError(f"{what}: version {version}, this nixoci reads {VERSION}; update it")
+        check_version(value, VERSION, what=what, way_out="update it")
         index = structure(cls, value, what=what, strict=True)
         for number, release in enumerate(index.releases):
             _check_release(release, f"{what}: releases[{number}]")

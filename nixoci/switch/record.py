@@ -6,7 +6,7 @@ It is written before anything changes and after everything has, so that the next
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixoci.document import dump, parse
+from nixoci.document import check_version, dump, load, structure
 from nixoci.errors import DocumentError, UnsupportedVersionError
 from nixoci.output import write_if_changed
 
@@ -39,21 +39,20 @@ def read_record(file: Path) -> Record:
     """Read the record; an empty one if nothing was switched yet.
 
     Raises:
-        DocumentError: It is damaged, or of a later version.
+        DocumentError: It is damaged, or of another version (UnsupportedVersionError).
     """
     try:
         data = file.read_bytes()
     except FileNotFoundError:
         return Record()
     try:
-        record = parse(Record, data, what=str(file), strict=True)
+        value = load(data, what=str(file))
+        check_version(value, VERSION, what=str(file), way_out="use the nixoci that wrote it")
+        return structure(Record, value, what=str(file), strict=True)
+    except UnsupportedVersionError:
+        raise
     except DocumentError as error:
         raise DocumentError(f"{error}; remove this file, and run this again: {_WITHOUT}") from error
-    if record.version != VERSION:
-        raise UnsupportedVersionError(
-            f"{file}: version {record.version}, this nixoci reads {VERSION}; use the nixoci that wrote it"
-        )
-    return record
 
 
 def write_record(file: Path, record: Record) -> None:

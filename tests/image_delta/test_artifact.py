@@ -94,7 +94,7 @@ def test_a_config_is_read_as_it_is_written(manifest: str, config: str, warnings:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b'{"version": 2, "manifest": "", "config": ""}', r"^x: version 2, this nixoci reads 1; update it$"),
+        (b'{"version": 2, "texts": []}', r"^x: version 2, this nixoci reads 1; update it$"),
         (b'{"version": 1, "manifest": ""}', r"^x: .*push the delta again$"),
         (b'{"version": 1, "manifest": "", "config": "", "more": 1}', r"^x: .*push the delta again$"),
     ],

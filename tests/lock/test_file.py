@@ -148,7 +148,7 @@ def test_what_is_no_lock_is_named_by_its_path(
     [
         (
             lambda value: value.update(version=2),
-            "version: expected 1, got 2; the file was written by another nixoci, use that one",
+            "version 2, this nixoci reads 1; use the nixoci that wrote it",
         ),
         (
             lambda value: value["images"].update({"a/b": web(value)}),
@@ -190,7 +190,7 @@ def test_what_a_lock_may_not_say(tmp_path: Path, change: Callable[[dict[str, Any
 def test_another_version_may_have_other_keys(tmp_path: Path) -> None:
     path = tmp_path / "lock.json"
     path.write_text('{"version": 2, "pins": []}', encoding="utf-8")
-    with pytest.raises(LockError, match="version: expected 1, got 2"):
+    with pytest.raises(LockError, match="version 2, this nixoci reads 1"):
         read_lock(path)
 
 

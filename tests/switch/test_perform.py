@@ -179,7 +179,7 @@ def test_an_image_store_needs_no_systemd(host: Host) -> None:
 
 
 def test_a_record_of_a_later_version_is_refused(host: Host) -> None:
-    write(host.places.record, json.dumps({"version": 2}))
+    write(host.places.record, json.dumps({"version": 2, "outputs": []}))
     with pytest.raises(UnsupportedVersionError, match=r"switch\.json: version 2"):
         switch(host.output("out", web="1"), host.places)
 

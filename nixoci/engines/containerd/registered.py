@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixoci.document import dump, parse
+from nixoci.document import check_version, dump, load, structure
 from nixoci.output import write_if_changed
 
 _VERSION = 1
@@ -33,13 +33,15 @@ def read_registered(file: Path) -> RegisteredImages:
     """Read the list; it is empty if there is none.
 
     Raises:
-        DocumentError: It is damaged, or of another version.
+        DocumentError: It is damaged, or of another version (UnsupportedVersionError).
     """
     try:
         text = file.read_bytes()
     except FileNotFoundError:
         return RegisteredImages(version=_VERSION)
-    return parse(RegisteredImages, text, what=str(file), strict=True)
+    value = load(text, what=str(file))
+    check_version(value, _VERSION, what=str(file), way_out="use the nixoci that wrote it")
+    return structure(RegisteredImages, value, what=str(file), strict=True)
 
 
 def write_registered(file: Path, directory: Path, namespace: str, registered: Registered) -> None:

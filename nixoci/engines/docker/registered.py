@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixoci.container.places import STATE
-from nixoci.document import dump, parse
-from nixoci.errors import UnsupportedVersionError
+from nixoci.document import check_version, dump, load, structure
 from nixoci.output import write_if_changed
 
 LIST = Path(STATE) / "engines/docker.json"
@@ -43,19 +42,15 @@ def read_registered(file: Path) -> list[Registered]:
     """Return the images of each data root.
 
     Raises:
-        DocumentError: The list is damaged.
-        UnsupportedVersionError: Another version of nixoci wrote it.
+        DocumentError: The list is damaged, or of another version (UnsupportedVersionError).
     """
     try:
         text = file.read_bytes()
     except FileNotFoundError:
         return []
-    found = parse(_List, text, what=str(file), strict=True)
-    if found.version != _VERSION:
-        raise UnsupportedVersionError(
-            f"{file}: version {found.version}, and this nixoci reads {_VERSION}; use the nixoci that wrote it"
-        )
-    return found.data_roots
+    value = load(text, what=str(file))
+    check_version(value, _VERSION, what=str(file), way_out="use the nixoci that wrote it")
+    return structure(_List, value, what=str(file), strict=True).data_roots
 
 
 def registered_in(known: Iterable[Registered], data_root: Path) -> Registered:

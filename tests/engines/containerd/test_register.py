@@ -14,7 +14,7 @@ from nixoci.engines.containerd.ctr import Ctr
 from nixoci.engines.containerd.register import Places, register_in_containerd, release_roots
 from nixoci.engines.containerd.shape import Shape, chain_id, default_shape
 from nixoci.engines.roots import EngineRoots
-from nixoci.errors import DocumentError, EngineError, ProcessError, StoreError
+from nixoci.errors import DocumentError, EngineError, ProcessError, StoreError, UnsupportedVersionError
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.contents import read_image_store
 from tests.engines.containerd.engine import GC_ROOT, SNAPSHOT, Containerd, KilledError
@@ -358,6 +358,9 @@ def test_stores_that_cannot_be_registered(host: Host, tmp_path: Path) -> None:
     host.places.registered.parent.mkdir()
     host.places.registered.write_text('{"version": 1, "engines": {"x": 1}}', encoding="ascii")
     with pytest.raises(DocumentError, match=r"images\.json"):
+        host.register("a")
+    host.places.registered.write_text('{"version": 2, "places": {}}', encoding="ascii")
+    with pytest.raises(UnsupportedVersionError, match=r"images\.json: version 2, this nixoci reads 1; use the nixoci"):
         host.register("a")
 
 

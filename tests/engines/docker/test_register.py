@@ -378,8 +378,8 @@ def test_a_full_disk_is_named_and_the_next_run_completes_it(
 
 def test_a_list_of_another_version_is_refused(place: Place, store: Store) -> None:
     place.registered.parent.mkdir()
-    place.registered.write_text('{"version": 2, "dataRoots": []}')
-    with pytest.raises(UnsupportedVersionError, match=r"docker\.json: version 2, and this nixoci reads 1"):
+    place.registered.write_text('{"version": 2, "roots": []}')
+    with pytest.raises(UnsupportedVersionError, match=r"docker\.json: version 2, this nixoci reads 1"):
         place.register(store.of("a"))
 
 
