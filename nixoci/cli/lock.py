@@ -130,7 +130,7 @@ def update(
         before = read_lock(lock)
         with item_progress("updating", len(before.select(names))) as advance:
             after = update_images(before, names, context=LockContext.of(lock, access), tag=tag, advance=advance)
-        _finish(lock, before, after, list(names or before.images), dry_run=dry_run, as_json=as_json)
+        _finish(lock, before, after, list(before.select(names)), dry_run=dry_run, as_json=as_json)
 
 
 @verb(
@@ -147,9 +147,10 @@ def remove(*, names: tuple[str, ...], lock: Path, dry_run: bool, as_json: bool) 
     """Drop images from the lock."""
     with exclusive_access(lock):
         before = after = read_lock(lock)
-        for name in before.select(names):
+        chosen = before.select(names)
+        for name in chosen:
             after = remove_image(after, name)
-        _finish(lock, before, after, list(names), dry_run=dry_run, as_json=as_json)
+        _finish(lock, before, after, list(chosen), dry_run=dry_run, as_json=as_json)
 
 
 @verb(

@@ -12,6 +12,7 @@ from nixoci.errors import LockError, NixociError
 from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
 from nixoci.nix_store.hashes import is_sri
 from nixoci.oci.model import Platform
+from nixoci.oci.reference import Reference
 from nixoci.oci.sources import parse_source
 from nixoci.output import exclusive_directory, write_if_changed
 
@@ -85,7 +86,9 @@ def _check(image: LockedImage, where: str) -> None:
     if not image.platforms:
         raise LockError(f"{where}.platforms: expected one or more, got none; remove the image and add it again")
     try:
-        parse_source(image.reference)
+        source = parse_source(image.reference)
+        if isinstance(source, Reference) and str(source) != image.reference:
+            raise LockError(f"reference {show(image.reference)}: is not written in full; expected {source}")
         for platform in image.platforms:
             if str(Platform.parse(platform)) != platform:
                 raise LockError(f"platform {platform!r}: expected os/architecture[/variant]")

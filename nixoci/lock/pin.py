@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from nixoci.document import load
-from nixoci.errors import LockError
+from nixoci.document import load, show
+from nixoci.errors import ImageError, LockError
 from nixoci.lock.context import LockContext
 from nixoci.lock.failures import UNREADABLE, failure_reason
 from nixoci.lock.file import NAME
@@ -139,14 +140,22 @@ def remove_image(lock: Lock, name: str) -> Lock:
 
 
 def locked_platform(image: Image) -> LockedPlatform:
-    """Return an image's entry in the lock, for one platform."""
+    """Return an image's entry in the lock, for one platform.
+
+    Raises:
+        ImageError: The config has the character NUL, with which Nix could read nothing of the lock.
+    """
+    what = f"config {image.config.descriptor.digest}"
+    value = load(image.config.text, what=what)
+    if b"\\u0000" in image.config.text:
+        _refuse_nul(value, f"{what}: value")
     return LockedPlatform(
         manifest=_locked(image.manifest.descriptor),
         config=LockedConfig(
             media_type=image.config.descriptor.media_type,
             digest=image.config.descriptor.digest,
             size=image.config.descriptor.size,
-            value=load(image.config.text, what=f"config {image.config.descriptor.digest}"),
+            value=value,
         ),
         layers=[
             LockedLayer(
@@ -158,6 +167,19 @@ def locked_platform(image: Image) -> LockedPlatform:
             for layer in image.layers
         ],
     )
+
+
+def _refuse_nul(value: Any, path: str) -> None:
+    match value:
+        case str() if "\0" in value:
+            raise ImageError(f"{path}: has the character NUL, which Nix cannot read; rebuild the image without it")
+        case dict():
+            for name, item in value.items():
+                _refuse_nul(name, f"{path}: the key {show(name)}")
+                _refuse_nul(item, f"{path}.{name}")
+        case list():
+            for number, item in enumerate(value):
+                _refuse_nul(item, f"{path}[{number}]")
 
 
 def _resolve(reference: str, platforms: Iterable[Platform], context: LockContext) -> LockedImage:
@@ -222,6 +244,8 @@ def _retagged(name: str, reference: str, tag: str) -> str:
     source = parse_source(reference)
     if isinstance(source, BlobsSource):
         raise LockError(f"image {name}: {reference} has no tag to change")
+    if not tag:
+        raise LockError(f"image {name}: the tag is empty; give one, or update without --tag")
     changed = replace(source, tag=tag, digest=None)
     parse_source(str(changed))  # the tag comes from the user: check the text as a whole
     return str(changed)

@@ -92,6 +92,11 @@ def test_update_and_remove(tmp_path: Path, nixoci: Run, web: str) -> None:
     assert images(tmp_path) == {}
 
 
+def test_a_name_that_is_given_twice_is_told_once(nixoci: Run, web: str) -> None:
+    assert nixoci("update", "web", "web").out == f"web: unchanged: oci:web:1.0 {web} (linux/amd64)\n"
+    assert [each["change"] for each in nixoci("remove", "web", "web", "--json").json] == ["removed"]
+
+
 def test_list(nixoci: Run, web: str) -> None:
     assert nixoci("list").out.splitlines() == [
         "NAME  REFERENCE    PLATFORM     SIZE     DIGEST",

@@ -162,6 +162,13 @@ def test_what_is_no_lock_is_named_by_its_path(
             lambda value: amd64(value)["layers"][1].update(size=-1),
             f"{PLATFORM}.layers[1].size: expected 0 or more, got -1",
         ),
+        *(
+            (
+                lambda value, text=text: web(value).update(reference=text),
+                f'images["web"]: reference "{text}": is not written in full; expected docker.io/library/nginx:latest',
+            )
+            for text in ("nginx", "nginx:latest", "docker://docker.io/library/nginx:latest", "docker.io/nginx")
+        ),
         (
             lambda value: web(value).update(platforms={}),
             'images["web"].platforms: expected one or more, got none; remove the image and add it again',

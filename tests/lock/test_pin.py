@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.errors import DocumentError, InvalidReferenceError, LockError, PlatformError
+from nixoci.errors import DocumentError, ImageError, InvalidReferenceError, LockError, PlatformError
 from nixoci.lock.context import LockContext
 from nixoci.lock.model import Lock, LockedNarHash
 from nixoci.lock.pin import add_image, remove_image, update_images
@@ -185,6 +186,8 @@ def test_an_update_to_another_tag(layout: Path, context: LockContext) -> None:
     assert (after.reference, after.digest) == (f"{APP}:1.1", digest)
     with pytest.raises(InvalidReferenceError, match="'-' is not a tag"):
         update_images(before, ["app"], context=context, tag="-")
+    with pytest.raises(LockError, match=r"^image app: the tag is empty; give one, or update without --tag$"):
+        update_images(before, ["app"], context=context, tag="")
 
 
 def test_an_update_keeps_the_platforms(layout: Path, context: LockContext) -> None:
@@ -212,3 +215,23 @@ def test_a_config_that_could_not_be_written_again(layout: Path, context: LockCon
     write_layout(layout, [], config={"author": "\ud800"})
     with pytest.raises(DocumentError, match=r"not valid JSON: .*surrogates not allowed"):
         add_image(EMPTY, f"oci:{layout}", context=context, platforms=[AMD64])
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"config": {"Labels": {"a": "\0"}}}, "value.config.Labels.a"),
+        ({"config": {"Labels": {"a\0": ""}}}, r'value.config.Labels: the key "a\u0000"'),
+        ({"config": {"Env": ["A=1", "B=\0"]}}, "value.config.Env[1]"),
+    ],
+)
+def test_a_config_that_nix_could_not_read(
+    layout: Path, context: LockContext, config: dict[str, Any], place: str
+) -> None:
+    write_layout(layout, [], config=config)
+    with pytest.raises(
+        ImageError, match=rf"^config sha256:[0-9a-f]+: {re.escape(place)}: has the character NUL, which "
+    ):
+        add_image(EMPTY, f"oci:{layout}", context=context, platforms=[AMD64])
+    write_layout(layout, [], config={"author": r"\u0000"})
+    assert add_image(EMPTY, f"oci:{layout}", context=context, name="a", platforms=[AMD64])[1] == "a"
