@@ -157,8 +157,10 @@ def _pick(source: ImageSource, survey: _Survey, wanted: Platform) -> Image:
         # builders leave parts of the platform out of configs; podman takes such an image if no other fits
         rest = (one for one in survey.candidates if _unsaid_fits(one.platform, wanted, variant=survey.single))
         found, platform = next(rest, None), wanted
+    if not survey.candidates:
+        raise PlatformError(f"{source.name}: has no image, for any platform; name another reference")
     if found is None or platform is None:
-        offered = ", ".join(dict.fromkeys(str(candidate.platform) for candidate in survey.candidates)) or "none"
+        offered = ", ".join(dict.fromkeys(str(candidate.platform) for candidate in survey.candidates))
         raise PlatformError(
             f"{source.name}: no image for {wanted}; choose with --platform from what there is: {offered}"
         )

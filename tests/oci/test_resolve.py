@@ -109,7 +109,7 @@ def test_attestations_artifacts_and_the_unknown_are_passed_over(tmp_path: Path) 
         entry | {"mediaType": "application/vnd.example+json"},
     ]
     write_index(tmp_path, others)
-    assert refused(tmp_path) == "L: no image for linux/amd64; choose with --platform from what there is: none"
+    assert refused(tmp_path) == "L: has no image, for any platform; name another reference"
     write_index(tmp_path, [*others, describe(tmp_path, digest, "linux/amd64")])
     assert image(tmp_path).manifest.descriptor.digest == digest
 
