@@ -5,6 +5,7 @@ A file that cannot be read completes nothing, and nothing is asked of a network.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,11 +94,12 @@ def _names(context: click.Context) -> list[str]:
 
 def _profiles() -> Iterator[Path]:
     """Yield the profiles of the machine and of the user, and their generations."""
-    for folder in (Path("/nix/var/nix/profiles"), user_state() / "nix/profiles"):
-        try:
+    folders = [Path("/nix/var/nix/profiles")]
+    with suppress(NixociError):  # a user without a home
+        folders.append(user_state() / "nix/profiles")
+    for folder in folders:
+        with suppress(OSError):
             yield from sorted(path for path in folder.iterdir() if path.is_symlink())
-        except OSError:
-            continue
 
 
 def _starting(values: Iterable[str], incomplete: str) -> list[CompletionItem]:

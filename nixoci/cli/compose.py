@@ -109,7 +109,7 @@ def import_compose(
     )
     with exclusive_access(lock):
         before = read_lock(lock) if lock.exists() else EMPTY_LOCK
-        imported = import_project(project, before, home=str(Path.home()))
+        imported = import_project(project, before, home=_home())
         _print_omissions(imported)
         if strict and imported.omissions:
             if as_json:
@@ -148,6 +148,14 @@ def _default_files(env_files: tuple[Path, ...]) -> list[Input]:
         )
     override = _first(OVERRIDE_FILES)
     return [Input(path=path) for path in (base, override) if path is not None]
+
+
+def _home() -> str:
+    """Return the user's home directory, empty if there is none."""
+    try:
+        return str(Path.home())
+    except RuntimeError:
+        return ""
 
 
 def _first(names: Iterable[str]) -> Path | None:

@@ -44,7 +44,7 @@ def import_project(project: Project, lock: Lock, *, home: str) -> Imported:
     Args:
         project: The project.
         lock: The lock, whose names of images are kept.
-        home: The home directory that `~` means.
+        home: The home directory that `~` means; empty if there is none.
 
     Raises:
         ComposeError: A value is not one of its key; the message starts with the file and the line.

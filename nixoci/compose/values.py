@@ -152,7 +152,13 @@ def port_fields(node: Node, what: str) -> PortFields:
 
 
 def host_path(node: Node, text: str, home: str) -> str:
-    """Return a path of the host in full: a relative one begins at its file's directory, `~` is the home directory."""
+    """Return a path of the host in full: a relative one begins at its file's directory, `~` is the home directory.
+
+    Raises:
+        ComposeError: The path begins with `~`, and `home` is empty.
+    """
     if text == "~" or text.startswith("~/"):
+        if not home:
+            raise node.error(f"{text!r}: the user has no home directory; set HOME, or write the path in full")
         text = home + text[1:]
     return posixpath.normpath(posixpath.join(str(node.place.directory), text))

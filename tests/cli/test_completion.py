@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,16 @@ COMP_WORDS=(nixoci {words}) COMP_CWORD={last}
 _nixoci_completion nixoci
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
+
+
+def test_a_user_without_a_home_gets_completions(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert complete(nixoci, monkeypatch, "send", "--to", "nowhere") == ["file,nowhere"]
 
 
 def test_bash_completes_with_the_script(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:

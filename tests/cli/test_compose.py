@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import pwd
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,20 @@ def test_a_lock_that_cannot_be_written_leaves_the_output_as_it_was(
     assert not (tmp_path / "shop.json").exists()
     # it changes nothing there
     assert nixoci("import", "--output", "shop.json", "--lock", f"closed/{LOCK}").code == 0
+
+
+def test_a_user_without_a_home(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert nixoci("import").code == 0
+    text = 'services: {app: {image: "registry.example/app:1.0", volumes: ["~/data:/data"]}}'
+    (tmp_path / "compose.yaml").write_text(text, encoding="utf-8")
+    done = nixoci("import")
+    says = "error: compose.yaml:1: '~/data': the user has no home directory; set HOME, or write the path in full\n"
+    assert (done.code, done.out, done.err) == (1, "", says)
 
 
 def test_a_module_needs_its_images_in_the_lock(nixoci: Run) -> None:
