@@ -1,4 +1,6 @@
-"""The characters that a value may have, depending on its destination."""
+"""What the text of a value may be, depending on its destination."""
+
+import ipaddress
 
 from nixoci.errors import ContainerError
 
@@ -29,3 +31,11 @@ def line(option: str, value: str) -> str:
     if value != value.strip() or value.endswith("\\"):
         raise ContainerError(f"{option}: {value!r} must not begin or end with a space, nor end with a backslash")
     return value
+
+
+def is_address(value: str) -> bool:
+    """Return whether Go's `net.ParseIP`, and so podman, reads an IP address there: it knows no zones (`%eth0`)."""
+    try:
+        return "%" not in value and bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False

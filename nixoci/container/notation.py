@@ -10,7 +10,7 @@ import signal
 from dataclasses import dataclass
 from enum import Enum
 
-from nixoci.container.characters import line, text
+from nixoci.container.characters import is_address, line, text
 from nixoci.errors import ContainerError
 
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -170,7 +170,7 @@ def port(option: str, value: str) -> Port:
         or container is None
         or (host_text and (host is None or len(host) != len(container)))
         or (protocol or "tcp") not in {"tcp", "udp", "sctp"}
-        or not _is_address(address)
+        or (address and not is_address(address))
     ):
         raise ContainerError(f"{option}: {value!r} is not a port; expected [[IP:]HOST:]CONTAINER[/tcp|udp|sctp]")
     return Port(value, address, host, container, protocol or "tcp")
@@ -333,10 +333,3 @@ def _overlap(address: str, other: str) -> bool:
         return True
     one, two = ipaddress.ip_address(address), ipaddress.ip_address(other)
     return one.version == two.version and (one == two or one.is_unspecified or two.is_unspecified)
-
-
-def _is_address(value: str) -> bool:
-    try:
-        return not value or bool(ipaddress.ip_address(value))
-    except ValueError:
-        return False

@@ -3,11 +3,11 @@
 Each reader takes the path of the option that the text belongs to, which its errors start with.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nixoci.container.characters import is_address
 from nixoci.errors import ContainerError
 
 HOST_GATEWAY = "host-gateway"
@@ -74,7 +74,7 @@ def host_entry(option: str, value: str) -> HostEntry:
     """
     names, _, address = value.partition(":")
     parts = names.split(";")
-    if not all(_HOST.fullmatch(name) for name in parts) or not (address == HOST_GATEWAY or _is_address(address)):
+    if not all(_HOST.fullmatch(name) for name in parts) or not (address == HOST_GATEWAY or is_address(address)):
         raise ContainerError(
             f"{option}: {value!r} is not a line of /etc/hosts; expected NAME[;NAME]...:ADDRESS, with an IP address or"
             f" {HOST_GATEWAY}"
@@ -100,7 +100,7 @@ def parse_resolver(
     if _NO_DOMAIN in search and len(search) > 1:
         raise ContainerError(f"{paths[1]}: '.' means no domain; drop it or the others")
     for path, values, allowed, expected in (
-        (paths[0], dns, _is_address, "an IP address; give that of a name server"),
+        (paths[0], dns, is_address, "an IP address; give that of a name server"),
         (paths[1], search, _is_domain, "a domain; expected for example example.org"),
         (paths[2], options, _OPTION.fullmatch, "an option of resolv.conf; expected NAME[:N]"),
     ):
@@ -112,11 +112,3 @@ def parse_resolver(
 
 def _is_domain(value: str) -> bool:
     return value == _NO_DOMAIN or (len(value) <= _DOMAIN_LENGTH and _DOMAIN.fullmatch(value) is not None)
-
-
-def _is_address(value: str) -> bool:
-    """Return whether Go reads an IP address there: it knows no zones."""
-    try:
-        return "%" not in value and bool(ipaddress.ip_address(value))
-    except ValueError:
-        return False

@@ -53,6 +53,11 @@ def test_a_long_circle_is_one_line_that_names_it() -> None:
             "pods.p.ports[0]: port 85/udp of the host is taken by containers.a.ports[0]",
         ),
         ({"a": {"ports": ["80:80:80:80"]}}, {}, "containers.a.ports[0]: '80:80:80:80' is not a port"),
+        (
+            {"a": {"ports": ["[fe80::1%eth0]:8080:80"]}},
+            {},
+            "containers.a.ports[0]: '[fe80::1%eth0]:8080:80' is not a port",
+        ),
         ({"a": {"ports": ["70000:1"]}}, {}, "containers.a.ports[0]: '70000:1' is not a port"),
         ({"a b": {}}, {}, "containers: 'a b' cannot be a name"),
         ({"d-volume": {}}, {"volumes": {"d": {}}}, "volumes.d: its unit is d-volume.service"),
