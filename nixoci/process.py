@@ -95,15 +95,10 @@ def _communicate(
                     process.terminate()
                     break
 
-    watching = Thread(target=watch)
+    watching = Thread(target=watch, daemon=True)  # it ends with the program, which `run` kills if this fails
     watching.start()
-    try:
-        printed, _ = process.communicate(stdin)
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        watching.join()
+    printed, _ = process.communicate(stdin)
+    watching.join()
     return printed, b"".join(lines)
 
 
