@@ -14,6 +14,7 @@ from nixoci.gc_roots.image_stores import store_path_of
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import Places, update_podman_roots
+from nixoci.image_store.names import EROFS, OVERLAY
 from nixoci.image_store.records import image_names
 from nixoci.nix_store.commands import gc_roots_of, stores_equal_files_once
 from nixoci.process import run
@@ -124,12 +125,12 @@ def _problem(path: Path, error: OSError) -> str:
 def _image_store_there(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
     path.stat()
     images = image_names(path)
-    layers = [entry for entry in (path / "overlay").glob("*") if os.path.lexists(entry / "diff")]
+    layers = [entry for entry in (path / OVERLAY).glob("*") if os.path.lexists(entry / "diff")]
     store_path = store_path_of(path.resolve())
     return ImageStoreFacts(
         path=path,
         file=file,
-        erofs=any((layer / "composefs-data/composefs.blob").exists() for layer in layers),
+        erofs=any((layer / EROFS).exists() for layer in layers),
         images=images,
         missing_trees=tuple((layer / "diff").readlink() for layer in layers if not (layer / "diff").exists()),
         store_path=store_path,

@@ -11,7 +11,7 @@ from typing import Any
 
 from nixoci.document import load
 from nixoci.errors import DocumentError, ProcessError, StoreError
-from nixoci.image_store.names import link_id
+from nixoci.image_store.names import IMAGE_LIST, IMAGES, LAYER_LIST, LAYERS, OVERLAY, TAR_SPLIT, link_id
 from nixoci.nix_store.commands import gc_roots_of
 from nixoci.nix_store.path import STORE_DIR
 
@@ -48,10 +48,10 @@ class LocatedImage:
         except (StoreError, DocumentError):
             return False
         try:
-            link = (self.store / "overlay" / self.layer / "link").read_bytes()
+            link = (self.store / OVERLAY / self.layer / "link").read_bytes()
         except OSError:
             return False
-        parts = (f"overlay-images/{self.id}", f"overlay-layers/{self.layer}.tar-split.gz")
+        parts = (f"{IMAGES}/{self.id}", f"{LAYERS}/{self.layer}{TAR_SPLIT}")
         # the name becomes one of a file in a kept store
         return link == link_id(self.layer).encode() and all((self.store / part).exists() for part in parts)
 
@@ -140,7 +140,7 @@ def layer_record(store: Path, layer: str) -> dict[str, Any]:
     Raises:
         StoreError: The store does not have it.
     """
-    file = store / "overlay-layers/layers.json"
+    file = store / LAYER_LIST
     for record in _read(file):
         if record["id"] == layer:
             return record
@@ -148,7 +148,7 @@ def layer_record(store: Path, layer: str) -> dict[str, Any]:
 
 
 def _records(store: Path) -> list[dict[str, Any]]:
-    return _read(store / "overlay-images/images.json")
+    return _read(store / IMAGE_LIST)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def _image_path(store: Path, record: dict[str, Any], store_dir: Path) -> Path | 
     if not isinstance(layer, str) or not _ID.fullmatch(layer):
         return None
     try:
-        rootfs = (store / "overlay" / layer / "diff").readlink()
+        rootfs = (store / OVERLAY / layer / "diff").readlink()
     except OSError:
         return None
     return store_path_of(rootfs, store_dir)

@@ -16,13 +16,11 @@ from pathlib import Path
 
 from nixoci.errors import StoreError
 from nixoci.gc_roots.image_stores import LocatedImage, layer_record
+from nixoci.image_store.names import IMAGE_LIST, IMAGES, LAYER_LIST, LAYERS, LINKS, OVERLAY, TAR_SPLIT
 from nixoci.image_store.storage_conf import render_storage_drop_in
 from nixoci.output import write_if_changed
 
-_LOCKS = ("overlay-images/images.lock", "overlay-layers/layers.lock")
 _NOTE = "Written by `nixoci gc-roots`: images that only containers of earlier generations use."
-_OVERLAY = "overlay"
-_LINKS = "l"
 
 
 def update_kept_store(store: Path, images: Mapping[str, LocatedImage], drop_in: Path) -> None:
@@ -38,22 +36,22 @@ def update_kept_store(store: Path, images: Mapping[str, LocatedImage], drop_in: 
     if not images:
         drop_in.unlink(missing_ok=True)
         # first the list: what a run that is cut short leaves has no image
-        (store / "overlay-images/images.json").unlink(missing_ok=True)
+        (store / IMAGE_LIST).unlink(missing_ok=True)
         if store.exists():
             shutil.rmtree(store)
         return
-    for folder in ("overlay-images", "overlay-layers", _OVERLAY, f"{_OVERLAY}/{_LINKS}"):
+    for folder in (IMAGES, LAYERS, OVERLAY, LINKS):
         (store / folder).mkdir(parents=True, exist_ok=True)
-    for lock in _LOCKS:
-        (store / lock).touch()
+    for file in (IMAGE_LIST, LAYER_LIST):
+        (store / file).with_suffix(".lock").touch()
     layers = {}
     for image in images.values():
         layers[image.layer] = layer_record(image.store, image.layer)
         if image.store != store:
             _copy(image, store)
     records = [{**image.record, "names": []} for _, image in sorted(images.items())]
-    write_if_changed(store / "overlay-layers/layers.json", _text([layers[name] for name in sorted(layers)]))
-    write_if_changed(store / "overlay-images/images.json", _text(records))
+    write_if_changed(store / LAYER_LIST, _text([layers[name] for name in sorted(layers)]))
+    write_if_changed(store / IMAGE_LIST, _text(records))
     drop_in.parent.mkdir(parents=True, exist_ok=True)
     write_if_changed(drop_in, render_storage_drop_in(store, note=_NOTE))
     _remove_others(store, set(images), set(layers))
@@ -69,18 +67,18 @@ def remove_dangling_drop_in(store: Path, drop_in: Path) -> bool:
 
 
 def _copy(image: LocatedImage, store: Path) -> None:
-    big_data = store / "overlay-images" / image.id
+    big_data = store / IMAGES / image.id
     if not big_data.exists():
-        _copy_tree(image.store / "overlay-images" / image.id, big_data, symlinks=False)
-    tar_split = f"{image.layer}.tar-split.gz"
-    if not (store / "overlay-layers" / tar_split).exists():
-        made = store / "overlay-layers" / f".{tar_split}"
-        _copy_file(image.store / "overlay-layers" / tar_split, made)
-        made.rename(store / "overlay-layers" / tar_split)
-    overlay = store / _OVERLAY / image.layer
+        _copy_tree(image.store / IMAGES / image.id, big_data, symlinks=False)
+    tar_split = f"{image.layer}{TAR_SPLIT}"
+    if not (store / LAYERS / tar_split).exists():
+        made = store / LAYERS / f".{tar_split}"
+        _copy_file(image.store / LAYERS / tar_split, made)
+        made.rename(store / LAYERS / tar_split)
+    overlay = store / OVERLAY / image.layer
     if not overlay.exists():
-        _copy_tree(image.store / _OVERLAY / image.layer, overlay, symlinks=True)
-    link = store / _OVERLAY / _LINKS / (overlay / "link").read_text(encoding="ascii")
+        _copy_tree(image.store / OVERLAY / image.layer, overlay, symlinks=True)
+    link = store / LINKS / (overlay / "link").read_text(encoding="ascii")
     if not link.is_symlink():
         link.symlink_to(f"../{image.layer}/diff")
 
@@ -115,16 +113,16 @@ def _copy_file(source: str | Path, target: str | Path) -> None:
 
 
 def _remove_others(store: Path, images: set[str], layers: set[str]) -> None:
-    for entry in (store / "overlay-images").iterdir():
+    for entry in (store / IMAGES).iterdir():
         if entry.is_dir() and entry.name not in images:
             shutil.rmtree(entry)
-    for entry in (store / "overlay-layers").glob("*.tar-split.gz"):
-        if entry.name.removesuffix(".tar-split.gz") not in layers:
+    for entry in (store / LAYERS).glob(f"*{TAR_SPLIT}"):
+        if entry.name.removesuffix(TAR_SPLIT) not in layers:
             entry.unlink()
-    for entry in (store / _OVERLAY).iterdir():
-        if entry.name != _LINKS and entry.name not in layers:
+    for entry in (store / OVERLAY).iterdir():
+        if entry != store / LINKS and entry.name not in layers:
             shutil.rmtree(entry)
-    for link in (store / _OVERLAY / _LINKS).iterdir():
+    for link in (store / LINKS).iterdir():
         if link.readlink().parts[1] not in layers:
             link.unlink()
 

@@ -30,7 +30,20 @@ from typing import Self
 from nixoci.errors import ProcessError, StoreError
 from nixoci.image_path import ImagePath
 from nixoci.image_store.copies import TreeCopies, set_times
-from nixoci.image_store.names import big_data_file, link_id, listed_name, manifest_item
+from nixoci.image_store.names import (
+    EROFS,
+    IMAGE_LIST,
+    IMAGES,
+    LAYER_LIST,
+    LAYERS,
+    LINKS,
+    OVERLAY,
+    TAR_SPLIT,
+    big_data_file,
+    link_id,
+    listed_name,
+    manifest_item,
+)
 from nixoci.image_store.records import ImageRecord, LayerRecord, record_time, records_text
 from nixoci.image_store.rewrite import rewrite
 from nixoci.image_store.rootless import METADATA, MOUNT_PROGRAM, mount_program, write_metadata
@@ -137,9 +150,9 @@ class _Writer:
 
     def __init__(self, root: Path, mkcomposefs: str | None, *, rootless: bool, self_contained: bool) -> None:
         self._root = root
-        self._images = root / "overlay-images"
-        self._layers = root / "overlay-layers"
-        self._overlay = root / "overlay"
+        self._images = root / IMAGES
+        self._layers = root / LAYERS
+        self._overlay = root / OVERLAY
         self._mkcomposefs = mkcomposefs
         self._rootless = rootless
         self._image_records: dict[str, _Image] = {}
@@ -192,7 +205,7 @@ class _Writer:
         if known is not None:
             partial.unlink()
             return known
-        partial.rename(self._layers / f"{identifier}.tar-split.gz")
+        partial.rename(self._layers / f"{identifier}{TAR_SPLIT}")
         owners = {(inode.uid, inode.gid) for _, inode in walk(root)}
         record = LayerRecord(
             id=identifier,
@@ -221,10 +234,10 @@ class _Writer:
                     file.writelines(write_dump(root, payloads=names))
         link = link_id(layer)
         _write(directory / "link", link.encode("ascii"))
-        (self._overlay / "l" / link).symlink_to(f"../{layer}/diff")
+        (self._root / LINKS / link).symlink_to(f"../{layer}/diff")
         if self._mkcomposefs is not None:
-            _make_directory(directory / "composefs-data")
-            blob = directory / "composefs-data" / "composefs.blob"
+            blob = directory / EROFS
+            _make_directory(blob.parent)
             try:
                 run([self._mkcomposefs, "--from-file", metadata, blob], package="composefs")
             except ProcessError as error:
@@ -272,15 +285,15 @@ class _Writer:
 
 def make_directories(root: Path) -> None:
     """Make the directories of an image store in an empty one."""
-    for name in ("overlay-images", "overlay-layers", "overlay", "overlay/l"):
+    for name in (IMAGES, LAYERS, OVERLAY, LINKS):
         _make_directory(root / name)
 
 
 def write_records(root: Path, images: Sequence[ImageRecord], layers: Sequence[LayerRecord], *, rootless: bool) -> None:
     """Write the lists of an image store with their locks, and the mount program of one for rootless users."""
-    for kind, records in (("images", images), ("layers", layers)):
-        _write(root / f"overlay-{kind}/{kind}.json", records_text(records).encode("ascii"))
-        _write(root / f"overlay-{kind}/{kind}.lock", b"")
+    for file, records in ((root / IMAGE_LIST, images), (root / LAYER_LIST, layers)):
+        _write(file, records_text(records).encode("ascii"))
+        _write(file.with_suffix(".lock"), b"")
     if rootless:
         _write(root / MOUNT_PROGRAM, mount_program(), _PROGRAM_MODE)
 

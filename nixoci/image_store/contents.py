@@ -15,17 +15,13 @@ from typing import TypeVar
 from nixoci.document import parse, show
 from nixoci.errors import ContainerError, InvalidReferenceError, StoreError
 from nixoci.image_path import ImagePath
-from nixoci.image_store.names import big_data_file
+from nixoci.image_store.names import EROFS, IMAGE_LIST, IMAGES, LAYER_LIST, LAYERS, OVERLAY, TAR_SPLIT, big_data_file
 from nixoci.image_store.records import ImageRecord, LayerRecord
 from nixoci.oci.digest import Digest
 from nixoci.oci.reference import Reference
 
-IMAGES = "overlay-images"
-LAYERS = "overlay-layers"
-OVERLAY = "overlay"
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "the image store is damaged, build it again"
-EROFS = "composefs-data/composefs.blob"
 
 T = TypeVar("T", ImageRecord, LayerRecord)
 
@@ -85,7 +81,7 @@ class StoreImage:
     @property
     def tar_split(self) -> Path:
         """The file from which the layer's tar is made again."""
-        name = f"{LAYERS}/{self.layer.id}.tar-split.gz"
+        name = f"{LAYERS}/{self.layer.id}{TAR_SPLIT}"
         return self.place / name if self.place is not None else (self.store / name).resolve()
 
     @property
@@ -104,7 +100,7 @@ class StoreImage:
 
 def is_image_store(path: Path) -> bool:
     """Return whether a directory is an image store."""
-    return (path / IMAGES / "images.json").is_file()
+    return (path / IMAGE_LIST).is_file()
 
 
 def read_image_store(store: Path, *, place: Path | None = None) -> list[StoreImage]:
@@ -119,8 +115,8 @@ def read_image_store(store: Path, *, place: Path | None = None) -> list[StoreIma
             cannot be elsewhere.
         DocumentError: A list is damaged.
     """
-    images = _read(list[ImageRecord], store, f"{IMAGES}/images.json")
-    layers = {layer.id: layer for layer in _read(list[LayerRecord], store, f"{LAYERS}/layers.json")}
+    images = _read(list[ImageRecord], store, IMAGE_LIST)
+    layers = {layer.id: layer for layer in _read(list[LayerRecord], store, LAYER_LIST)}
     for identifier in [*layers, *(image.id for image in images)]:
         if not _IDENTIFIER.fullmatch(identifier):
             raise StoreError(f"{store}: {show(identifier)} is the id of an image or layer, not 64 hex digits; {_AGAIN}")

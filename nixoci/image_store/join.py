@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nixoci.errors import StoreError
 from nixoci.image_store.build import StoredImage, make_directories, write_records
-from nixoci.image_store.contents import IMAGES, LAYERS, OVERLAY, StoreImage, read_image_store
-from nixoci.image_store.names import big_data_file
+from nixoci.image_store.contents import StoreImage, read_image_store
+from nixoci.image_store.names import IMAGES, LAYERS, LINKS, OVERLAY, big_data_file
 from nixoci.image_store.records import ImageRecord
 from nixoci.image_store.rootless import METADATA
 from nixoci.output import new_directory
@@ -101,7 +101,7 @@ def _check_names(images: Sequence[StoreImage]) -> None:
 def _link_layer(made: Path, layer: str, image: StoreImage) -> None:
     (made / OVERLAY / layer).symlink_to(image.folder)
     link = (image.folder / "link").read_text(encoding="ascii")
-    (made / OVERLAY / "l" / link).symlink_to(f"../{layer}/diff")
+    (made / LINKS / link).symlink_to(f"../{layer}/diff")
     (made / LAYERS / image.tar_split.name).symlink_to(image.tar_split)
 
 

@@ -7,6 +7,18 @@ import re
 from nixoci.oci.digest import Digest
 from nixoci.oci.reference import Reference
 
+IMAGES = "overlay-images"
+IMAGE_LIST = f"{IMAGES}/images.json"
+LAYERS = "overlay-layers"
+LAYER_LIST = f"{LAYERS}/layers.json"
+TAR_SPLIT = ".tar-split.gz"
+"""End of the names in `LAYERS` of the files from which the tars of layers are made again."""
+OVERLAY = "overlay"
+LINKS = f"{OVERLAY}/l"
+"""Symlinks to the trees of layers, by short names (`link_id`)."""
+EROFS = "composefs-data/composefs.blob"
+"""The metadata of a tree as an EROFS file system, in the folder of its layer."""
+
 _PLAIN = re.compile(r"[a-z0-9.]+")
 _LINK_LENGTH = 26
 

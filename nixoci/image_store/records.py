@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixoci.document import key, parse, unstructure
+from nixoci.image_store.names import IMAGE_LIST
 from nixoci.image_store.times import go_time
 from nixoci.oci.digest import Digest
 
@@ -66,7 +67,7 @@ def image_names(store: Path) -> dict[str, str]:
         DocumentError: Its `images.json` is not one.
         OSError: It cannot be read.
     """
-    file = store / "overlay-images/images.json"
+    file = store / IMAGE_LIST
     records = parse(list[NamedImage], file.read_bytes(), what=str(file))
     return {name: record.id for record in records for name in record.names}
 
