@@ -15,6 +15,7 @@ from nixoci.compose.report import UNKNOWN
 from nixoci.compose.service import Service
 from nixoci.compose.values import duration_text, host_path, size, text_pairs, texts
 from nixoci.container.model import Container, HealthcheckOptions, LogDriver, Restart, Runtime, Settings
+from nixoci.container.rules import LOG_OPTIONS
 
 _RESTARTS = {
     "no": Restart.NO,
@@ -26,11 +27,7 @@ _RESTARTS = {
     "unless-stopped": Restart.ALWAYS,
 }
 _ATTEMPTS = re.compile("[0-9]{1,9}")
-_LOG_DRIVERS = {str(driver) for driver in LogDriver}
-_LOG_FILES = {str(LogDriver.K8S_FILE), str(LogDriver.JSON_FILE)}
-_LOG_OPTIONS = {"max-size": _LOG_FILES, "path": _LOG_FILES, "tag": {str(LogDriver.JOURNALD)}}
-"""The options of logs, and the drivers that have them (podman-run(1), `--log-opt`)."""
-
+_LOG_DRIVERS = {str(driver): driver for driver in LogDriver}
 _ENV_FILE = ("path", "required", "format")
 _HEALTHCHECK = ("test", "disable", *HEALTHCHECK)
 _HEALTHCHECK_LOST = {"start_interval": "podman has one interval; set interval"}
@@ -217,19 +214,21 @@ def _add_capabilities(add: bool) -> Callable[[Service, Node], None]:  # noqa: FB
 def _add_logging(service: Service, node: Node) -> None:
     path = service.path("logging")
     entries = service.fields(node, "logging", ("driver", "options"))
-    driver = entries["driver"].text(f"{path}.driver") if "driver" in entries else None
-    if driver is not None and driver not in _LOG_DRIVERS:
-        service.leave_out(node, "logging.driver", f"podman has no driver {driver}; the output goes to the journal")
-        return
-    if driver is not None:
-        service.set("log_driver", LogDriver(driver))
+    driver = LogDriver.JOURNALD
+    if "driver" in entries:
+        name = entries["driver"].text(f"{path}.driver")
+        if name not in _LOG_DRIVERS:
+            service.leave_out(node, "logging.driver", f"podman has no driver {name}; the output goes to the journal")
+            return
+        driver = _LOG_DRIVERS[name]
+        service.set("log_driver", driver)
     options = entries["options"].items(f"{path}.options") if "options" in entries else {}
     kept = {}
     for key, item in options.items():
-        if (driver or str(LogDriver.JOURNALD)) in _LOG_OPTIONS.get(key, ()):
+        if driver in LOG_OPTIONS.get(key, ()):
             kept[key] = item.text(f"{path}.options.{key}")
-        elif key in _LOG_OPTIONS:
-            known = " or ".join(sorted(_LOG_OPTIONS[key]))
+        elif key in LOG_OPTIONS:
+            known = " or ".join(map(str, LOG_OPTIONS[key]))
             service.leave_out(item, f"logging.options.{key}", f"podman has it for {known} alone; set that driver")
         else:
             service.leave_out(item, f"logging.options.{key}", "podman has no such option; remove it")

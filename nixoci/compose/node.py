@@ -1,14 +1,12 @@
 """A value of a Compose file that knows its place, and typed readers of it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from nixoci.document import show
 from nixoci.errors import ComposeError
 
 Scalar = str | int | float | bool | None
-
-_FOUND_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,5 +116,4 @@ class Node:
         """Return the value as errors show it."""
         if isinstance(self.value, list | dict):
             return "a list" if isinstance(self.value, list) else "a mapping"
-        text = json.dumps(self.value, ensure_ascii=False)
-        return text if len(text) <= _FOUND_LENGTH else text[: _FOUND_LENGTH - 1] + "…"
+        return show(self.value)

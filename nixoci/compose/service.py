@@ -7,8 +7,8 @@ from typing import Any
 from nixoci.compose.load import Project
 from nixoci.compose.node import Node
 from nixoci.compose.report import Origin, Report
+from nixoci.container.characters import NAME
 from nixoci.container.model import Container, Section, option_path
-from nixoci.container.parse import NAME
 from nixoci.document import json_key
 
 _OPTION_NAMES = {option.name: json_key(option) for option in fields(Container)}

@@ -7,21 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nixoci.compose.node import Node
+from nixoci.container.notation import NANOSECONDS
 
 _DURATION = re.compile(r"([0-9]{1,19}(?:\.[0-9]{0,15})?|\.[0-9]{1,19})(ns|us|µs|ms|s|m|h|d|w)")
 _SECONDS = re.compile(r"[0-9]{1,19}")
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "ms": 1_000_000,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 86400 * 10**9,
-    "w": 7 * 86400 * 10**9,
-}
-_UNITS = (("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3), ("ns", 1))
+_NANOSECONDS = NANOSECONDS | {"µs": 1_000, "d": 86400 * 10**9, "w": 7 * 86400 * 10**9}
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _PORT = re.compile(
     r"(?:(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9]+(?:\.[0-9]+){3}):)?(?P<published>[0-9-]*):)?(?P<target>[0-9-]+)"
@@ -43,7 +33,7 @@ def duration_text(node: Node, what: str) -> str:
     """Return a time in the model's notation, which has no fractions."""
     left = duration(node, what)
     parts = []
-    for unit, length in _UNITS:
+    for unit, length in reversed(NANOSECONDS.items()):
         count, left = divmod(left, length)
         if count:
             parts.append(f"{count}{unit}")

@@ -1,8 +1,12 @@
 """What the text of a value may be, depending on its destination."""
 
 import ipaddress
+import re
 
 from nixoci.errors import ContainerError
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+"""The names of containers, volumes, networks, pods and secrets."""
 
 
 def text(option: str, value: str) -> str:

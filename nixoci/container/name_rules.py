@@ -2,8 +2,9 @@
 
 import posixpath
 
+from nixoci.container.characters import NAME
 from nixoci.container.model import Backend, Deployment, WritableLayer
-from nixoci.container.parse import NAME, service_name
+from nixoci.container.parse import service_name
 from nixoci.container.places import (
     IMAGES,
     IMAGES_UNIT,

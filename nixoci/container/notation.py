@@ -10,13 +10,13 @@ import signal
 from dataclasses import dataclass
 from enum import Enum
 
-from nixoci.container.characters import is_address, line, text
+from nixoci.container.characters import NAME, is_address, line, text
 from nixoci.errors import ContainerError
 
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
-_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DURATION = re.compile(r"([0-9]{1,19})(ns|us|ms|s|m|h)")
-_NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+"""The units of durations, the shortest first."""
 _CDI = re.compile(
     r"[a-z](?:[\w.-]*[a-z0-9])?/[a-z](?:[\w-]*[a-z0-9])?=[a-z0-9](?:[\w.:-]*[a-z0-9])?", re.ASCII | re.IGNORECASE
 )
@@ -188,7 +188,7 @@ def volume(option: str, value: str) -> Mount:
     kind = Source.HOST_PATH if source.startswith("/") else Source.NAMED_VOLUME
     if not source:
         raise ContainerError(f"{option}: {value!r} has no source; expected SOURCE:TARGET[:OPTIONS]")
-    if kind is Source.NAMED_VOLUME and not _VOLUME_NAME.fullmatch(source):
+    if kind is Source.NAMED_VOLUME and not NAME.fullmatch(source):
         raise ContainerError(
             f"{option}: source {source!r} is neither an absolute path nor the name of a volume (letters, digits, _ . -)"
         )
@@ -240,7 +240,7 @@ def duration(option: str, value: str) -> int:
     found = _DURATION.findall(value)
     if not found or "".join(number + unit for number, unit in found) != value:
         raise ContainerError(f"{option}: {value!r} is not a duration; expected for example 30s, 1m30s or 500ms")
-    return sum(int(number) * _NANOSECONDS[unit] for number, unit in found)
+    return sum(int(number) * NANOSECONDS[unit] for number, unit in found)
 
 
 def size(option: str, value: str) -> int:

@@ -11,15 +11,12 @@ from typing import TypeVar
 
 from nixoci.container import notation
 from nixoci.container.capabilities import Capabilities, parse_capabilities
-from nixoci.container.characters import line
+from nixoci.container.characters import NAME, line
 from nixoci.container.health import HealthChanges, parse_health
 from nixoci.container.model import Container, Deployment, Pod, Runtime, Secret, option_path
 from nixoci.container.notation import Device, Mount, NetworkReference, Port, Source, Tmpfs, Ulimit, UserNamespace
 from nixoci.container.resolver import HostEntry, Resolver, host_entry, parse_resolver
 from nixoci.errors import ContainerError
-
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-"""The names of containers, volumes, networks, pods and secrets."""
 
 _MODE = re.compile(r"0?[0-7]{3}")
 

@@ -33,8 +33,8 @@ _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _SYSCTL = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_*/-]+)+")
 _ACCOUNTS = {"User", "Group", "DynamicUser"}
 _UNIT_SECTIONS = {"Unit", "Service", "Install"}
-_LOG_FILES = (LogDriver.K8S_FILE, LogDriver.JSON_FILE)
-_LOG_OPTIONS = {"path": _LOG_FILES, "max-size": _LOG_FILES, "tag": (LogDriver.JOURNALD,)}
+_LOG_FILES = (LogDriver.JSON_FILE, LogDriver.K8S_FILE)
+LOG_OPTIONS = {"path": _LOG_FILES, "max-size": _LOG_FILES, "tag": (LogDriver.JOURNALD,)}
 """The options of log drivers that podman-run(1) lists under `--log-opt`, with the drivers that have them."""
 _MOUNT_OPTIONS = PODMAN_MOUNT_OPTIONS | {
     *("ro", "rw", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
@@ -218,11 +218,11 @@ def _check_log(container: ParsedContainer) -> None:
     driver = container.declared.log_driver or LogDriver.JOURNALD
     for name, value in container.declared.log_options.items():
         option = container.option(f"logOptions.{name}")
-        if name not in _LOG_OPTIONS:
-            raise ContainerError(f"{option}: no option {name!r}; expected one of {', '.join(_LOG_OPTIONS)}")
-        if driver not in _LOG_OPTIONS[name]:
+        if name not in LOG_OPTIONS:
+            raise ContainerError(f"{option}: no option {name!r}; expected one of {', '.join(LOG_OPTIONS)}")
+        if driver not in LOG_OPTIONS[name]:
             raise ContainerError(
-                f"{option}: the log driver {driver} has no {name}; use {' or '.join(map(str, _LOG_OPTIONS[name]))}"
+                f"{option}: the log driver {driver} has no {name}; use {' or '.join(map(str, LOG_OPTIONS[name]))}"
             )
         text(option, value)
 
