@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from nixoci.bundle import defaults, seccomp
@@ -35,7 +35,9 @@ CGROUP = "container"
 NOTIFY_SOCKET = "/run/systemd/notify"
 
 _TMPFS = ("rw", "rprivate", "nosuid", "nodev", "tmpcopyup")
-OF_PODMAN = {"U", "notmpcopyup", "copy", "nocopy", "consistency", "nocreate"}
+_PODMAN_TMPFS_OPTIONS = {"U", "notmpcopyup", "copy", "nocopy", "consistency", "nocreate"}
+"""The options of file systems in memory that podman itself implements: runtimes and the kernel know none of them."""
+
 _BIND = ("rbind", "rprivate", "nosuid", "nodev")
 _VOLUME = ("rbind", "rprivate")
 _ANNOTATION = "org.opencontainers.image."
@@ -254,9 +256,7 @@ def _kernel_mounts(shm_size: int | None) -> list[dict[str, Any]]:
 
 def lacks_workdir(container: ResolvedContainer) -> bool:
     """Return whether the image has no working directory, and a runtime would make it for root: it is the user's."""
-    covered = {*container.parsed.mount_targets, *container.image_volumes}
-    way = {container.workdir, *map(str, PurePosixPath(container.workdir).parents)}
-    return bool(container.user.uid) and covered.isdisjoint(way) and container.tree.find(container.workdir) is None
+    return bool(container.user.uid) and not container.has_path(container.workdir)
 
 
 def _workdir(container: ResolvedContainer) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def _tmpfs(container: ResolvedContainer, tmpfs: Tmpfs) -> dict[str, Any]:
     for option in tmpfs.options:
         if option == "ro" and "rw" in options:
             options.remove("rw")
-        if option not in options and option.partition("=")[0] not in OF_PODMAN:
+        if option not in options and option.partition("=")[0] not in _PODMAN_TMPFS_OPTIONS:
             options.append(option)
     return {"destination": tmpfs.target, "type": "tmpfs", "source": "tmpfs", "options": options}
 

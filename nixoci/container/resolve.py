@@ -2,6 +2,7 @@
 
 import posixpath
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from nixoci.container import notation
 from nixoci.container.characters import text
@@ -76,6 +77,12 @@ class ResolvedContainer:
         """True if the image has the file of the container's time zone."""
         zone = self.parsed.timezone
         return zone is not None and zone != "local" and self.tree.find(f"{_ZONES}/{zone}") is not None
+
+    def has_path(self, path: str) -> bool:
+        """Return whether the image has an absolute, clean path, or something is mounted at it or above it."""
+        mounted = {*self.parsed.mount_targets, *self.image_volumes}
+        way = (path, *map(str, PurePosixPath(path).parents))
+        return self.tree.find(path) is not None or not mounted.isdisjoint(way)
 
     def option(self, field: str) -> str:
         """Return the path of an option, as errors start with it."""

@@ -10,10 +10,10 @@ import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from nixoci.bundle import defaults
-from nixoci.bundle.config import NEW_DIRECTORY, NOTIFY_SOCKET, etc_files, host_files, lacks_workdir
+from nixoci.bundle.config import NEW_DIRECTORY, NOTIFY_SOCKET, etc_files, host_files
 from nixoci.bundle.root import Root, choose_root
 from nixoci.container.model import Notify
 from nixoci.container.notation import Tmpfs
@@ -33,7 +33,8 @@ _API = ("/proc", "/sys", "/dev", _RUN)
 
 _SHM = "mode=1777,nosuid,nodev,noexec"
 _SHM_SIZE = "64000k"
-_OF_PODMAN = {"U", "notmpcopyup", "tmpcopyup", "rprivate", "rw"}
+_PODMAN_TMPFS_OPTIONS = {"U", "notmpcopyup", "tmpcopyup", "rprivate", "rw"}
+"""The options of file systems in memory that only podman knows, and those that systemd sets by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +167,7 @@ def _memory(container: ResolvedContainer) -> dict[str, str]:
             wanted.append(Tmpfs(path, ("U",)))
         elif read_only:
             wanted.append(Tmpfs(path))
-    covered = {*parsed.mount_targets, *container.image_volumes}
-    way = {container.workdir, *map(str, PurePosixPath(container.workdir).parents)}
-    if lacks_workdir(container) or (container.tree.find(container.workdir) is None and covered.isdisjoint(way)):
+    if not container.has_path(container.workdir):
         wanted.append(Tmpfs(container.workdir, ("U",)))
     size = _SHM_SIZE if parsed.shm_size is None else parsed.shm_size
     memory = {defaults.SHM: f"{_SHM},size={size}"}
@@ -180,7 +179,7 @@ def _options(container: ResolvedContainer, tmpfs: Tmpfs) -> str:
     inode = container.tree.find(tmpfs.target) or NEW_DIRECTORY
     owner = container.user if "U" in tmpfs.options else inode
     options = [*_attributes(inode, owner.uid, owner.gid), "nosuid", "nodev"]
-    own = [each for each in tmpfs.options if each not in _OF_PODMAN]
+    own = [each for each in tmpfs.options if each not in _PODMAN_TMPFS_OPTIONS]
     undone = {"suid": "nosuid", "dev": "nodev"}
     dropped = {undone.get(each) for each in own}
     return ",".join([*(each for each in options if each not in dropped), *(each for each in own if each not in undone)])

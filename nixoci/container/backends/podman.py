@@ -1,7 +1,5 @@
 """Restrictions of the backends that podman runs, from the image store or from the bare tree."""
 
-from pathlib import PurePosixPath
-
 from nixoci.container.backends.model import Refusal, Restrictions
 from nixoci.container.model import WritableLayer
 from nixoci.container.parse import ParsedContainer, ParsedPod
@@ -29,14 +27,6 @@ def check_networks(item: ParsedContainer | ParsedPod) -> None:
             raise ContainerError(
                 f"{item.option('ports')}: the network {name!r} has no ports to publish; drop one of the two"
             )
-
-
-def _is_there(container: ResolvedContainer, path: str) -> bool:
-    """Return whether the image has a path, or something is mounted at it or above it."""
-    mounted = {*container.parsed.mount_targets, *container.image_volumes}
-    return container.tree.find(path) is not None or not mounted.isdisjoint(
-        (path, *map(str, PurePosixPath(path).parents))
-    )
 
 
 def _check_health(container: ResolvedContainer) -> None:
@@ -87,7 +77,7 @@ class PodmanRestrictions(Restrictions):
 
     def check_resolved(self, container: ResolvedContainer) -> None:
         """Refuse a working directory and a health check that podman fails at."""
-        if container.declared.workdir and not _is_there(container, container.workdir):
+        if container.declared.workdir and not container.has_path(container.workdir):
             raise ContainerError(
                 f"{container.option('workdir')}: the image has no {container.workdir}, and podman makes none; name"
                 " another or mount something there"
