@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar, get_origin
 
 from cattrs import (
@@ -113,7 +113,7 @@ def check_version(value: Any, known: int, *, what: str, way_out: str) -> None:
 
 def unstructure(document: Any) -> Any:
     """Return the JSON value of a dataclass document."""
-    return _converter(strict=True).unstructure(document)
+    return _converter(True).unstructure(document)  # noqa: FBT003 - a cache key
 
 
 def plain(value: Any) -> Any:
@@ -227,8 +227,8 @@ def json_key(field: "dataclasses.Field[Any]") -> str:
     return head + "".join(part.capitalize() for part in rest)
 
 
-@lru_cache(maxsize=2)
-def _converter(strict: bool) -> Converter:  # noqa: FBT001 - a cache key
+@cache
+def _converter(strict: bool, /) -> Converter:  # noqa: FBT001 - by position only: `strict=True` would be another key
     converter = Converter(forbid_extra_keys=strict, detailed_validation=True)
     converter.register_structure_hook(int, _exactly(int, "an integer"))
     text = _exactly(str, "a string")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixoci.document import DEEPEST, dump, key, load, parse, structure, unstructure
+from nixoci.document import DEEPEST, _converter, dump, key, load, parse, structure, unstructure
 from nixoci.errors import DocumentError
 from nixoci.oci.digest import Digest
 from tests.support.hang import no_hang
@@ -50,6 +50,17 @@ def test_a_key_that_appears_twice_is_found_among_many() -> None:
     keys = [*range(400_000), 99_999]
     with no_hang(), pytest.raises(DocumentError, match="key 'k99999' appears twice"):
         load("{" + ",".join(f'"k{number}":0' for number in keys) + "}", what="it")
+
+
+def test_the_functions_that_read_and_write_are_made_once() -> None:
+    def use() -> None:
+        for strict in (False, True):
+            dump(whole('{"schemaVersion": 2}', strict=strict))
+
+    use()
+    before = _converter.cache_info().misses
+    use()
+    assert _converter.cache_info().misses == before
 
 
 def test_a_document_is_read() -> None:
