@@ -181,7 +181,8 @@ class Builder:
             local = f"localhost/{name}-{version}"
             arguments = [f"--build-arg=BASE={base}", f"--build-arg=PACKAGES={SERVICES[name]}"]
             volume = f"--volume={LISTS}/{version}:/var/lib/apt/lists:ro"
-            build = ["buildah", "build", "--isolation=chroot", "--layers", volume, f"--tag={local}", *arguments]
+            # no step has an image of its own: one that images share would go with the first that is removed
+            build = ["buildah", "build", "--isolation=chroot", "--layers=false", volume, f"--tag={local}", *arguments]
             machine.run([*build, "--file=/containerfiles/packages.Containerfile", "/var/empty"], timeout=LONG)
             tagged = f"oci:{inside(folder)}/{name}:{version}"
             machine.run(["skopeo", "copy", "--quiet", f"containers-storage:{local}", tagged], timeout=LONG)
