@@ -75,7 +75,7 @@ in
         KillMode = "mixed";
         SuccessExitStatus = 143;
         Restart = "on-failure";
-        MemoryMax = "500M";
+        MemoryMax = "800M";
         CapabilityBoundingSet = "";
         LockPersonality = true;
         MemoryDenyWriteExecute = true;

@@ -1,5 +1,6 @@
 """Running other programs: from argument lists only, with the argv logged and failures in the program's own words."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -126,6 +128,37 @@ def feed(
     """
     with _running(argv, package, stdout=subprocess.DEVNULL, env=env) as process:
         yield _pipe(process.stdin)
+
+
+# It finds the modules where this process does.
+_MODULE = """
+import sys
+sys.path[:] = sys.argv[3:]
+from importlib import import_module
+import_module(sys.argv[1]).main(sys.argv[2])
+"""
+
+
+def start_python(module: str, argument: str, *, stdin: int) -> "subprocess.Popen[bytes]":
+    """Start a module of this package as a program, without waiting for it; whoever calls ends it.
+
+    Args:
+        module: Its name; its function `main` is called.
+        argument: The argument of that function.
+        stdin: The descriptor that becomes its standard input. Its standard output is a pipe, its errors are dropped.
+
+    Raises:
+        OSError: It cannot be started, or this process is no ordinary Python.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise FileNotFoundError(errno.ENOENT, "no interpreter of Python", sys.executable)
+    command = [sys.executable, "-I", "-c", _MODULE, module, argument, *map(os.path.abspath, sys.path)]
+    log.debug("running: %s", shlex.join(command[:6]))
+    # numpy's library would start threads when it is loaded
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(  # noqa: S603 - a list, no shell
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
+    )
 
 
 class FileSizeError(ProcessError):

@@ -12,8 +12,6 @@ _BYTES = 16 << 20
 
 _KEPT = 8 << 20
 """Bytes of contents that are kept for their next use."""
-_WORKERS = 1
-"""Threads that decode. They mostly hold the interpreter's lock: two decode no faster, and their reader waits longer."""
 
 
 class DecodeAhead(Generic[T]):
@@ -26,6 +24,7 @@ class DecodeAhead(Generic[T]):
         decode: Returns a content.
         declared: Returns the bytes of a content, judging by its payload. A small payload may make a large one, and
             contents wait as long as their reader does not take them.
+        threads: Threads that decode. More than one pays only if they do not hold the interpreter's lock.
     """
 
     def __init__(
@@ -35,6 +34,8 @@ class DecodeAhead(Generic[T]):
         read: Callable[[int], tuple[bytes, T]],
         decode: Callable[[int, bytes, T], bytes],
         declared: Callable[[int, bytes], int],
+        *,
+        threads: int = 1,
     ) -> None:
         self._order = deque(order)
         self._repeated = {number for number in self._order if number in repeated}
@@ -45,9 +46,14 @@ class DecodeAhead(Generic[T]):
         self._declared = declared
         self._started: dict[int, tuple[int, Future[bytes]]] = {}
         self._waits = False  # whether the next one is decoded alone, when it is asked for
-        self._pool = ThreadPoolExecutor(_WORKERS)
+        self._pool = ThreadPoolExecutor(threads)
 
     def __enter__(self) -> Self:
+        try:
+            self._start()  # the first one may be needed long after the others before it were written
+        except BaseException:
+            self._pool.shutdown(cancel_futures=True)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,6 +18,7 @@ from nixoci.delta.format.recipe import OldSegment, RecipeReader
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.spool import need_space
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.nix_store.nar import NarHash, NarWriter
 from nixoci.nix_store.path import PathInfo
@@ -49,6 +50,7 @@ class Rebuilder:
         folder: A directory for the payloads.
         segment_size: Bytes of a segment; the sender must have used the same.
         most_payloads: Bytes of payloads that are allowed; by default, as many as the disk holds.
+        worker: Decodes the contents that take long; by default, threads of this process do.
 
     NARs may be written on several threads at a time.
 
@@ -65,6 +67,7 @@ class Rebuilder:
         *,
         segment_size: int = SEGMENT_SIZE,
         most_payloads: int | None = None,
+        worker: DecodeWorker | None = None,
     ) -> None:
         self._what = stream.what
         self._bases = header.bases
@@ -78,6 +81,7 @@ class Rebuilder:
         self._recipes = self._split(body.recipes(), header, first_uses)
         self._payloads = folder / "payloads"
         self._most_payloads = most_payloads
+        self._worker = worker
         self.payload_size = 0
         """Bytes of all payloads."""
         with self._payloads.open("wb") as out:
@@ -137,7 +141,9 @@ class Rebuilder:
                 nar = NarWriter(sink, limit=info.nar_size, what=info.path)
                 slow = (number for number in self._uses[info.path] if self._codec(number).declared is not None)
                 read, decode_one = partial(self._read, payloads, bases), partial(self._decode, before)
-                with DecodeAhead(slow, self._repeated, read, decode_one, self._declared) as contents:
+                # with a worker, one more waits in it, which it begins while a thread takes the one before
+                threads = 1 if self._worker is None else 2
+                with DecodeAhead(slow, self._repeated, read, decode_one, self._declared, threads=threads) as contents:
                     recipe = copy(self._recipes[info.path])  # one thread reads it
                     Assembler(nar, bases, contents.content).write(recipe.node())
             except (DeltaError, StoreError) as error:
@@ -227,7 +233,10 @@ class Rebuilder:
 
     def _decode(self, before: Callable[[int, bytes], object], number: int, payload: bytes, old: OldData) -> bytes:
         before(number, payload)
-        return decode(self._contents[number].codec, payload, old, self._segment_size)
+        codec = self._contents[number].codec
+        if self._worker is not None and self._worker.decodes(codec):
+            return self._worker.decode(payload, old, self._segment_size)
+        return decode(codec, payload, old, self._segment_size)
 
     def _require(self, number: int, payload: bytes, go_on: Callable[[], object] = lambda: None) -> None:
         """Check that programs of this machine make the bytes that a content relies on."""

@@ -8,6 +8,7 @@ from nixoci.delta.format.model import Base
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.delta.spool import spool
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.path import PathInfo
@@ -45,11 +46,12 @@ def receive_delta(
     """
     real = real_store_dir(store)
     rebuilder: Rebuilder | None = None
-    with spool() as folder:
+    with spool() as folder, DecodeWorker() as worker:
         try:
             with registration(store=store, write=not dry_run) as nix:  # first: Nix starts while the header is read
                 counted = _Counted(read)
                 stream = DeltaReader(counted.read, what=what)
+                worker.start_for(stream.version)
                 header = stream.header()
                 if accept is not None:
                     accept(header.roots)
@@ -59,7 +61,7 @@ def receive_delta(
                 wanted = [info for info in header.paths if info.path not in valid]
                 with byte_progress("reading", size) as advance:
                     counted.report(advance)
-                    rebuilder = Rebuilder(stream, header, header.bases_below(real), folder)
+                    rebuilder = Rebuilder(stream, header, header.bases_below(real), folder, worker=worker)
                 with byte_progress("rebuilding", sum(info.nar_size for info in wanted)) as advance:
                     for info in wanted:
                         if dry_run:

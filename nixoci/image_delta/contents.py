@@ -12,6 +12,7 @@ from pathlib import Path
 from nixoci.delta.closure import Closure
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.rebuild import Rebuilder
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError
 from nixoci.image_delta.bounds import too_large
 from nixoci.image_path import DOCUMENT, METADATA, ROOTFS, ImagePath
@@ -54,7 +55,9 @@ class Part:
     write: Callable[[Sink], object]
 
 
-def rebuilt_parts(reader: DeltaReader, base: Path, folder: Path, *, largest: int) -> list[Part]:
+def rebuilt_parts(
+    reader: DeltaReader, base: Path, folder: Path, *, largest: int, worker: DecodeWorker | None = None
+) -> list[Part]:
     """Read a delta of an image to its end, and return the parts of the new image path.
 
     Args:
@@ -62,6 +65,7 @@ def rebuilt_parts(reader: DeltaReader, base: Path, folder: Path, *, largest: int
         base: The image path of its base.
         folder: A directory for the payloads.
         largest: Bytes of the new parts, and of the payloads, that are believed.
+        worker: Decodes the contents that take long; by default, threads of this process do.
 
     Raises:
         DeltaError: The delta is damaged, too large, or not one of an image.
@@ -74,7 +78,7 @@ def rebuilt_parts(reader: DeltaReader, base: Path, folder: Path, *, largest: int
     if sum(info.nar_size for info in header.paths) > largest:
         raise too_large(largest, what=reader.what)
     bases = [base / name for name in names]
-    rebuilder = Rebuilder(reader, header, bases, folder, most_payloads=largest)
+    rebuilder = Rebuilder(reader, header, bases, folder, most_payloads=largest, worker=worker)
     made = {store_path_name(info.path): info for info in header.paths}
     return [
         Part(nar_size=made[name].nar_size, write=partial(rebuilder.write, made[name]))

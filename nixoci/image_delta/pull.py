@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.spool import spool
+from nixoci.delta.worker import DecodeWorker
 from nixoci.document import dump
 from nixoci.errors import DeltaError, StoreError
 from nixoci.extraction import image_document
@@ -194,8 +195,10 @@ def _from_contents(
     config = DeltaConfig.parse(layout.read(manifest.config, what=what), what=what)
     document = _image_document(target, config, layout.folder)
     largest = plausible_size(layer.size for layer in target.locked.layers)
-    with spool() as folder, stream.open("rb") as opened:
-        parts = rebuilt_parts(DeltaReader(opened.read, what=what), usable.base.path, folder, largest=largest)
+    with spool() as folder, stream.open("rb") as opened, DecodeWorker() as worker:
+        reader = DeltaReader(opened.read, what=what)
+        worker.start_for(reader.version)
+        parts = rebuilt_parts(reader, usable.base.path, folder, largest=largest, worker=worker)
         sized = replace(info, nar_size=image_nar_size(document, parts))
         nix.add(sized, lambda out: write_image_nar(out, document, parts))
     return AddedImagePath(nar_hash=nar_hash, path=info.path)

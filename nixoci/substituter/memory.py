@@ -31,7 +31,9 @@ def return_freed_memory() -> None:
 
 
 _DATA = 448 << 20
-"""Bytes of private memory that the process may have: less than the 500 MB of its unit's `MemoryMax`."""
+"""Bytes of private memory that the process may have: with the next, less than the 800 MB of its unit's `MemoryMax`."""
+WORKER_DATA = 256 << 20
+"""Bytes of private memory that the worker process may have. A program of 32 MiB needs some 230 MiB."""
 _STACK = 512 << 10
 """Bytes of a thread's stack, which counts as a whole: 8 MiB would be the default, for hundreds of threads."""
 

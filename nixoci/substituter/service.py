@@ -13,6 +13,7 @@ from time import monotonic
 from nixoci.compression import Compression, DecompressError, decompress
 from nixoci.delta.codecs.registry import load
 from nixoci.delta.format.model import SEGMENT_SIZE
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
@@ -74,9 +75,10 @@ class _Cached:
 
 
 class _Loader:
-    """Loads what decoding needs, once, while Nix has not asked for the NAR yet."""
+    """Starts the worker and loads what decoding needs, once, while Nix has not asked for the NAR yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: DecodeWorker) -> None:
+        self._worker = worker
         self._lock = Lock()
         self._started = False
 
@@ -88,9 +90,9 @@ class _Loader:
             with suppress(RuntimeError):  # no more threads; decoding loads it then
                 Thread(target=self._load, name="load", daemon=True).start()
 
-    @staticmethod
-    def _load() -> None:
+    def _load(self) -> None:
         try:
+            self._worker.start()
             load()
         except Exception as error:  # noqa: BLE001 - decoding meets it again, and the ordinary NAR takes its place
             log.debug("not loaded ahead: %r", error)
@@ -116,7 +118,7 @@ class Service:
         self._narinfos: OrderedDict[str, tuple[float, NarInfo]] = OrderedDict()
         self._narinfos_lock = Lock()
         self._demand = Demand()
-        self._loader = _Loader()
+        self._loader = _Loader(shelf.worker)
 
     def cache_info(self) -> bytes:
         """Return the description of the cache, with a priority over the one behind it.

@@ -15,6 +15,7 @@ from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.delta.receive import check_bases
 from nixoci.delta.spool import spool
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, NixociError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.hashes import to_sri
@@ -23,6 +24,7 @@ from nixoci.nix_store.serve import serve
 from nixoci.process import HungUpError
 from nixoci.publish.index import DIRECTORY, PublishedDelta
 from nixoci.substituter.body import TooLateError, Waiting
+from nixoci.substituter.memory import WORKER_DATA
 from nixoci.substituter.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,9 @@ class Shelf:
         upstream: The cache that has them.
         store: The store that has the bases; a Nix store URL on this machine.
         bounds: Bounds of what is kept.
+
+    Attributes:
+        worker: Decodes the contents of all of them that take long.
     """
 
     def __init__(self, upstream: Upstream, *, store: str | None, bounds: Bounds = _BOUNDS) -> None:
@@ -92,6 +97,7 @@ class Shelf:
         self._store = store
         self._real = real_store_dir(store)
         self._bounds = bounds
+        self.worker = DecodeWorker(memory=WORKER_DATA)
         self._places: dict[str, _Place] = {}
         self._failed: list[_Place] = []
         self._surplus: list[_Place] = []
@@ -113,6 +119,7 @@ class Shelf:
         self._pool.shutdown(cancel_futures=True)
         self._sweeper.join()
         _close([*self._places.values(), *self._failed, *self._surplus])
+        self.worker.close()
 
     @contextmanager
     def use(self, delta: PublishedDelta, waiting: Waiting) -> Iterator[OpenDelta]:
@@ -186,7 +193,12 @@ class Shelf:
                 bases = [base.path for base in header.bases]
                 check_bases(header.bases, nix.path_infos(nix.valid_paths(bases)))  # from now on, they stay valid
                 rebuilder = Rebuilder(
-                    stream, header, header.bases_below(self._real), folder, most_payloads=self._room()
+                    stream,
+                    header,
+                    header.bases_below(self._real),
+                    folder,
+                    most_payloads=self._room(),
+                    worker=self.worker,
                 )
                 reader.finish()
             return OpenDelta({info.path: info for info in header.paths}, rebuilder, cleanup.pop_all())
@@ -205,7 +217,7 @@ class Shelf:
         self._surplus += [self._places.pop(name) for _, name in unused[: max(0, more)]]
 
     def _sweep(self) -> None:
-        """Let deltas go that nothing asks for."""
+        """Let deltas go that nothing asks for, and with the last one the worker."""
         while not self._closing.wait(min(self._bounds.idle, self._bounds.retry, _SWEEP)):
             with self._lock:
                 gone = [place for place in self._failed if not place.users]
@@ -214,6 +226,9 @@ class Shelf:
                     limit = self._bounds.idle if _is_open(place) else self._bounds.retry
                     if place.future.done() and not place.users and monotonic() - place.used > limit:
                         gone.append(self._places.pop(name))
+                rest = bool(gone) and not self._places
+            if rest:
+                self.worker.rest()
             _close(gone)
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -223,7 +224,7 @@ def test_a_nar_shorter_than_declared_is_refused_here(forger: Forger, real: Path,
         rebuilder.write(info, io.BytesIO())
 
 
-def rebuilder(stream: bytes, real: Path, folder: Path, **options: int) -> Rebuilder:
+def rebuilder(stream: bytes, real: Path, folder: Path, **options: Any) -> Rebuilder:
     reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
     header = reader.header()
     return Rebuilder(reader, header, header.bases_below(real), folder, **options)

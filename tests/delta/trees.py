@@ -13,6 +13,7 @@ from nixoci.delta.plan import plan_delta
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.delta.send import send_delta, send_plan
 from nixoci.delta.summary import SendSummary
+from nixoci.delta.worker import DecodeWorker
 from nixoci.nix_store.nar import NarHash, NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename
 from nixoci.openat import open_below
@@ -76,12 +77,15 @@ def delta(
     return out.getvalue(), summary
 
 
-def rebuild(stream: bytes, real: Path, folder: Path, *, segment_size: int = SEGMENT_SIZE) -> dict[str, bytes]:
+def rebuild(
+    stream: bytes, real: Path, folder: Path, *, segment_size: int = SEGMENT_SIZE, worker: DecodeWorker | None = None
+) -> dict[str, bytes]:
     """Return the NAR of each path that a delta makes, all of them checked."""
     reader = DeltaReader(io.BytesIO(stream).read, what="the delta")
     header = reader.header()
     folder.mkdir(exist_ok=True)
-    rebuilder = Rebuilder(reader, header, header.bases_below(real), folder, segment_size=segment_size)
+    bases = header.bases_below(real)
+    rebuilder = Rebuilder(reader, header, bases, folder, segment_size=segment_size, worker=worker)
     made = {}
     for info in header.paths:
         out = io.BytesIO()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import TYPE_CHECKING
 
+from nixoci.delta.worker import DecodeWorker
 from nixoci.publish import publish as publishing
 from nixoci.publish.index import Index
 from nixoci.substituter.server import Server, listen
@@ -139,6 +140,8 @@ def site(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)
+    # it would take longer to start than a test, and the delta has nothing for it
+    monkeypatch.setattr(DecodeWorker, "start", lambda _: None)
     with ExitStack() as stack:
         web = stack.enter_context(serve(folder))
         upstream = Upstream(web.url, patience=patience)

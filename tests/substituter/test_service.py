@@ -17,6 +17,7 @@ import pytest
 from nixoci.compression import compress, decompress
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.rebuild import Rebuilder
+from nixoci.delta.worker import DecodeWorker
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish.index import VERSION, Index
 from nixoci.substituter import service
@@ -121,11 +122,12 @@ def test_what_decoding_needs_is_loaded_once_an_update_is_asked_about(
             raise failure
 
     monkeypatch.setattr(service, "load", load)
+    monkeypatch.setattr(DecodeWorker, "start", lambda _: loaded.put("worker"))
     machine.narinfo(OTHER)
     assert loaded.empty()
     for path in (*NEW, *NEW):
         machine.narinfo(path)
-    assert loaded.get(timeout=60) == "load"
+    assert [loaded.get(timeout=60) for _ in range(2)] == ["worker", "load"]
     assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
     assert loaded.empty()
 
@@ -396,12 +398,19 @@ def test_a_delta_may_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_delta_goes_when_nothing_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: Queue[DecodeWorker] = Queue()
+
+    def rest(worker: DecodeWorker) -> None:
+        rests.put(worker)
+
+    monkeypatch.setattr(DecodeWorker, "rest", rest)
     with site(tmp_path, monkeypatch, bounds=Bounds(idle=0.05)) as machine:
         machine.fetch(NEW_LIB)
         deadline = time.monotonic() + 60
         while spooled(machine) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not spooled(machine)
+        assert rests.get(timeout=60) is machine.shelf.worker
         assert machine.fetch(NEW_APP) == machine.nars[NEW_APP]
         assert machine.web.count(machine.delta) == 2
 

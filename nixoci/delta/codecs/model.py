@@ -1,7 +1,10 @@
 """The interface of a codec."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from nixoci.errors import DeltaError
 
 Decode = Callable[[bytes, bytes, int], bytes]
 """Takes a payload, an old segment and the largest allowed size, and returns the content. It may cut a larger content to
@@ -53,3 +56,14 @@ class Codec:
 
 class CorruptPayloadError(Exception):
     """A payload is damaged, or does not belong to its old segment; the text says why."""
+
+
+@contextmanager
+def corruption_named() -> Iterator[None]:
+    """Raise DeltaError for a damaged payload, in place of what a codec raises; it names neither path nor content."""
+    try:
+        yield
+    except CorruptPayloadError as error:
+        raise DeltaError(str(error)) from error
+    except (EOFError, ValueError, MemoryError) as error:
+        raise DeltaError(f"a patch does not apply ({error})") from error

@@ -1,14 +1,12 @@
 """All codecs by their number, and decoding by any of them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 
 from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF
 from nixoci.delta.codecs.hdiff import HDIFF
 from nixoci.delta.codecs.jimage import JIMAGE
-from nixoci.delta.codecs.model import CorruptPayloadError, OldData
+from nixoci.delta.codecs.model import OldData, corruption_named
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.splice import SPLICE
 from nixoci.delta.codecs.zstd import ZSTD
@@ -19,9 +17,11 @@ CODECS = {codec.number: codec for codec in (PLAIN, HDIFF, ZSTD, SPLICE, ELF, DEF
 
 
 def load() -> None:
-    """Load what decoding needs, which takes longer than to decode a small file, and else happens with the first one."""
+    """Load what decoding needs, which takes longer than to decode a small file, and else happens with the first one.
+
+    A worker process loads the rest.
+    """
     import_module("hdiffpatch")
-    import_module("nixoci.delta.elf.codec")
 
 
 def require(number: int, payload: bytes) -> None:
@@ -33,7 +33,7 @@ def require(number: int, payload: bytes) -> None:
     """
     codec = CODECS.get(number)
     if codec is not None and codec.require is not None:
-        with _corruption_named():
+        with corruption_named():
             codec.require(payload)
 
 
@@ -52,19 +52,9 @@ def decode(number: int, payload: bytes, old: bytes | OldData, limit: int) -> byt
     codec = CODECS.get(number)
     if codec is None:
         raise DeltaError(f"codec {number} is not known; update nixoci")
-    with _corruption_named():
+    with corruption_named():
         # in no variable, so that the codec can free it
         new = codec.decode(payload, old.take() if isinstance(old, OldData) else old, limit)
     if len(new) > limit:
         raise DeltaError(f"a content has {len(new)} bytes, more than {limit}")
     return new
-
-
-@contextmanager
-def _corruption_named() -> Iterator[None]:
-    try:
-        yield
-    except CorruptPayloadError as error:
-        raise DeltaError(str(error)) from error
-    except (EOFError, ValueError, MemoryError) as error:
-        raise DeltaError(f"a patch does not apply ({error})") from error
