@@ -48,7 +48,7 @@ class PublishedDelta:
     sha256: str
     download: int
 
-    @property
+    @cached_property
     def file(self) -> str:
         """The name of its file, beside the index."""
         return delta_name(from_sri(self.sha256))

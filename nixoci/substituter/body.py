@@ -63,6 +63,11 @@ class NarBody:
         return self._out is not None
 
     @property
+    def is_small(self) -> bool:
+        """Say whether nothing of it is sent before all of it is right."""
+        return not self._held_from
+
+    @property
     def silent(self) -> float:
         """The seconds for which nothing was sent."""
         return monotonic() - self._sent_at

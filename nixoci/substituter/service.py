@@ -5,7 +5,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from threading import Lock, Thread
 from time import monotonic
@@ -42,6 +42,10 @@ _LITTLE = 4 << 20
 
 _TIMES = 8
 """Bytes of memory for each byte of a file that is rebuilt: the old and the new one, and the tables of some codecs."""
+
+_AT_ONCE = 2
+"""Small NARs that are rebuilt at a time. One thread runs at a time; many take the interpreter's lock from each other at
+each file that they read, and need twice the processor time."""
 
 _COMPRESSIONS = {each.value for each in Compression}
 _PIECE = 1 << 17
@@ -113,6 +117,7 @@ class Service:
         self._shelf = shelf
         self._real = real_store_dir(store)
         self._memory = memory or Memory(MEMORY)
+        self._turns = Memory(_AT_ONCE)
         self._index_lock = Lock()
         self._index: _Cached | None = None
         self._narinfos: OrderedDict[str, tuple[float, NarInfo]] = OrderedDict()
@@ -207,9 +212,12 @@ class Service:
             if (made.nar_hash, made.nar_size) != (info.nar_hash, info.nar_size):
                 raise DeltaError(f"{delta.file}: makes it with narHash {made.nar_hash}, not {info.nar_hash}")
             size = _LITTLE + _TIMES * min(info.nar_size, SEGMENT_SIZE)
-            with self._memory.reserve(size, waiting):
+            with self._memory.reserve(size, waiting), ExitStack() as turn:
+                if body.is_small:
+                    turn.enter_context(self._turns.reserve(1, waiting))
                 try:
                     opened.rebuilder.write(made, body, go_on=waiting.go_on)
+                    turn.close()  # whoever does not read the NAR keeps no other waiting
                     body.finish()
                 except ClientGoneError:
                     raise

@@ -43,7 +43,8 @@ def test_what_was_asked_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -
     assert demand.pays(delta(50))
     now = 9999.0
     demand.note(delta(90, b"b"), "3", 1)
-    assert len(demand._asked) == 1
+    assert len(demand._asked) == len(demand._sizes) == 1
+    assert not demand.pays(delta(1))
 
 
 def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +53,5 @@ def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):
         demand.note(delta(1), f"{number}", 1)
     assert len(demand._asked[delta(1).file]) == 10
+    assert demand.pays(delta(9))
+    assert not demand.pays(delta(10))

@@ -139,6 +139,34 @@ def test_many_at_once(machine: Site) -> None:
     assert machine.web.count(machine.delta) == 1
 
 
+@pytest.mark.parametrize(("path", "most"), [(NEW_APP, 2), (NEW_LIB, 8)])
+def test_small_nars_are_rebuilt_two_at_a_time(
+    machine: Site, monkeypatch: pytest.MonkeyPatch, path: str, most: int
+) -> None:
+    """As many of them as ask are prepared; a large one is sent meanwhile, so it waits for no other."""
+    for each in NEW:
+        machine.fetch(each)
+    write, lock, running, found = Rebuilder.write, threading.Lock(), 0, 0
+    full = threading.Event()
+
+    def watched(*arguments: Any, **options: Any) -> None:
+        nonlocal running, found
+        with lock:
+            running += 1
+            found = max(found, running)
+            if running == most:
+                full.set()
+        full.wait(60)
+        write(*arguments, **options)
+        with lock:
+            running -= 1
+
+    monkeypatch.setattr(Rebuilder, "write", watched)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(machine.fetch, [path] * 8)) == [machine.nars[path]] * 8
+    assert found == most
+
+
 def drop_base(machine: Site) -> None:
     machine.nix.know(*(info for path, info in machine.old.paths.items() if path != OLD_LIB))
 
