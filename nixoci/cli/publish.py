@@ -87,4 +87,4 @@ def _show(done: Published, *, dry_run: bool) -> None:
     for name in done.dropped:
         click.echo(f"{'would drop' if dry_run else 'dropped'} the deltas to {name}: the index has no room for them")
     for name in done.removed:
-        click.echo(f"{'would remove' if dry_run else 'removed'} the old delta {name}")
+        click.echo(f"{'would remove' if dry_run else 'removed'} the file of an old release {name}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.errors import StoreError
@@ -25,13 +26,21 @@ def check_cache(cache: Path) -> None:
         )
 
 
-def downloads(cache: Path, infos: Iterable[PathInfo]) -> dict[str, int]:
-    """Return the compressed size in bytes that each path has in a binary cache.
+@dataclass(frozen=True, slots=True)
+class CachedPath:
+    """A path in a binary cache: its narinfo, and the bytes of its NAR as it is compressed there."""
+
+    narinfo: bytes
+    download: int
+
+
+def cached_paths(cache: Path, infos: Iterable[PathInfo]) -> dict[str, CachedPath]:
+    """Return what a binary cache has of each path.
 
     Raises:
         StoreError: The cache lacks one of them, or has it with another content.
     """
-    sizes = {}
+    cached = {}
     for info in infos:
         file = cache / f"{store_path_hash(info.path)}.narinfo"
         try:
@@ -47,5 +56,5 @@ def downloads(cache: Path, infos: Iterable[PathInfo]) -> dict[str, int]:
                 f"{info.path}: the binary cache {cache} has {found.path} with narHash {found.nar_hash}, the store has "
                 f"narHash {info.nar_hash}; copy it there again"
             )
-        sizes[info.path] = found.file_size
-    return sizes
+        cached[info.path] = CachedPath(data, found.file_size)
+    return cached

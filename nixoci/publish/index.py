@@ -24,8 +24,10 @@ MAX_INDEX = 1 << 20
 _LEVEL = 19
 _PIECE = 1 << 12
 
-DELTA_NAME = re.compile(rf"[{NIX32}]{{52}}\.nxd")
-"""Matches the name of a delta's file."""
+_DELTA, _NARINFOS = ".nxd", ".narinfos.zst"
+
+PUBLISHED_NAME = re.compile(rf"[{NIX32}]{{52}}({re.escape(_DELTA)}|{re.escape(_NARINFOS)})")
+"""Matches the name of a file that the index may name: of a delta, or of narinfos."""
 
 _MAX_SIZE = (1 << 63) - 1
 
@@ -51,12 +53,30 @@ class PublishedDelta:
     @cached_property
     def file(self) -> str:
         """The name of its file, beside the index."""
-        return delta_name(from_sri(self.sha256))
+        return _name(from_sri(self.sha256), _DELTA)
 
     @property
     def pays(self) -> bool:
         """Say whether it is worth its size, if all that it makes is wanted."""
         return pays(self.size, self.download)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedNarinfos:
+    """The narinfos of a release in one file (`narinfos`).
+
+    Attributes:
+        size: Bytes of the file.
+        sha256: Its SHA-256, as SRI; it is named after it.
+    """
+
+    size: int
+    sha256: str
+
+    @cached_property
+    def file(self) -> str:
+        """The name of its file, beside the index."""
+        return _name(from_sri(self.sha256), _NARINFOS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +87,22 @@ class Release:
         roots: The names of its roots.
         paths: The paths that the deltas make, as a set of `path_set`.
         deltas: The deltas to it.
+        narinfos: The narinfos of these paths; None if they are too many for one file.
     """
 
     roots: list[str] = field(metadata=key("to"))
     paths: str
     deltas: list[PublishedDelta]
+    narinfos: PublishedNarinfos | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its files, beside the index."""
+        return [each.file for each in (*self.deltas, self.narinfos) if each is not None]
+
+    def is_root(self, hash_part: str) -> bool:
+        """Return whether a root has this hash part."""
+        return any(name.startswith(f"{hash_part}-") for name in self.roots)
 
     def makes(self, hash_part: str) -> bool:
         """Return whether a delta may make the path with this hash part."""
@@ -98,7 +129,7 @@ class Index:
             DocumentError: It is not one, or declares what no delta can be.
             UnsupportedVersionError: It has another version.
         """
-        value = load(_decompressed(data, what), what=what)
+        value = load(decompressed(data, MAX_INDEX, what=what), what=what)
         check_version(value, VERSION, what=what, way_out="update it")
         index = structure(cls, value, what=what, strict=True)
         for number, release in enumerate(index.releases):
@@ -133,21 +164,25 @@ def pays(size: int, download: int) -> bool:
     return size * 10 <= download * 9
 
 
-def delta_name(digest: bytes) -> str:
-    """Return the name of the file of a delta with this SHA-256."""
-    return f"{to_nix32(digest).decode()}.nxd"
+def decompressed(data: bytes, limit: int, *, what: str) -> bytes:
+    """Return the content of a file beside the deltas.
 
-
-def _decompressed(data: bytes, what: str) -> bytes:
+    Raises:
+        DocumentError: It cannot be decompressed, or has more than `limit` bytes.
+    """
     text = b""
     try:
-        for piece in decompress((data[at : at + _PIECE] for at in range(0, len(data), _PIECE)), memory=MAX_INDEX):
+        for piece in decompress((data[at : at + _PIECE] for at in range(0, len(data), _PIECE)), memory=limit):
             text += piece
-            if len(text) > MAX_INDEX:
-                raise DocumentError(f"{what}: larger than {MAX_INDEX} bytes; {_WAY_OUT}")
+            if len(text) > limit:
+                raise DocumentError(f"{what}: larger than {limit} bytes; {_WAY_OUT}")
     except DecompressError as error:
         raise DocumentError(f"{what}: {error}; {_WAY_OUT}") from error
     return text
+
+
+def _name(digest: bytes, suffix: str) -> str:
+    return f"{to_nix32(digest).decode()}{suffix}"
 
 
 def _check_release(release: Release, where: str) -> None:
@@ -159,11 +194,21 @@ def _check_release(release: Release, where: str) -> None:
     for place, delta in enumerate(release.deltas):
         at = f"{where}.deltas[{place}]"
         _check_names(delta.bases, f"{at}.from")
-        if not is_sri(delta.sha256):
-            raise _wrong(f"{at}.sha256", "sha256-<base64>", delta.sha256)
-        for name, size in (("size", delta.size), ("download", delta.download)):
-            if not 0 <= size <= _MAX_SIZE:
-                raise _wrong(f"{at}.{name}", "a number of bytes", size)
+        _check_file(delta, at)
+        _check_size(delta.download, f"{at}.download")
+    if release.narinfos is not None:
+        _check_file(release.narinfos, f"{where}.narinfos")
+
+
+def _check_file(file: PublishedDelta | PublishedNarinfos, where: str) -> None:
+    if not is_sri(file.sha256):
+        raise _wrong(f"{where}.sha256", "sha256-<base64>", file.sha256)
+    _check_size(file.size, f"{where}.size")
+
+
+def _check_size(size: int, where: str) -> None:
+    if not 0 <= size <= _MAX_SIZE:
+        raise _wrong(where, "a number of bytes", size)
 
 
 def _check_names(names: list[str], where: str) -> None:

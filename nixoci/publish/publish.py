@@ -3,9 +3,9 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,17 +16,19 @@ from nixoci.delta.send import send_shown
 from nixoci.nix_store.hashes import to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_basename, store_path_hash
 from nixoci.output import differs, exclusive_directory, flush_directory, full_disk_names, temporary_directory
-from nixoci.publish.cache import check_cache, downloads
+from nixoci.publish.cache import CachedPath, cached_paths, check_cache
 from nixoci.publish.index import (
-    DELTA_NAME,
     DIRECTORY,
     INDEX_NAME,
     MAX_INDEX,
+    PUBLISHED_NAME,
     VERSION,
     Index,
     PublishedDelta,
+    PublishedNarinfos,
     Release,
 )
+from nixoci.publish.narinfos import pack
 from nixoci.publish.path_set import encode, member
 from nixoci.streams import Data, NullSink, Sink
 
@@ -64,7 +66,7 @@ class Published:
     Attributes:
         deltas: The deltas.
         index_size: Bytes of the index.
-        removed: The files of old deltas that nothing names any more.
+        removed: The files of old releases that nothing names any more.
         dropped: The names of the roots of releases for which the index had no room, besides those beyond `keep`.
     """
 
@@ -105,7 +107,7 @@ def publish_deltas(
     """
     check_cache(cache)
     after, *befores = closures_from_store(new, *([path] for path in old), store=store)
-    sizes = downloads(cache, after.paths.values())
+    cached = cached_paths(cache, after.paths.values())
     folder = cache / DIRECTORY
     with _workplace(folder, dry_run=dry_run) as work, full_disk_names(folder):
         index = read_index(folder)
@@ -113,19 +115,26 @@ def publish_deltas(
         listed: list[PublishedDelta] = []
         for before in befores:
             new_paths = after.paths.keys() - before.paths.keys()
-            delta, described = _make(before, after, work, effort, sum(sizes[path] for path in new_paths))
+            delta, described = _make(before, after, work, effort, sum(cached[path].download for path in new_paths))
             made.append(described)
             if described.published:
                 listed.append(delta)
-        release = _release(after, befores, listed)
-        kept = Index(version=VERSION, releases=_kept(_merged(release, index.releases), keep))
-        index = kept.fitting()
-        dropped = [name for each in kept.releases[len(index.releases) :] for name in each.roots]
+        release = _merged(_release(after, befores, listed), index.releases)
+        narinfos = _narinfos(release, cached)
+        if narinfos is not None:
+            release = replace(release, narinfos=_published_narinfos(narinfos))
+        others = [other for other in index.releases if not _same_roots(other, release)]
+        releases = _kept([release, *others] if release.deltas else others, keep)
+        index = Index(version=VERSION, releases=releases).fitting()
+        dropped = [name for each in releases[len(index.releases) :] for name in each.roots]
         data = index.render()
         removed = _unnamed(folder, index)
         if work is not None:
             for delta in listed:
                 (work / delta.file).replace(folder / delta.file)
+            if narinfos is not None and release.narinfos is not None:
+                _write(work / release.narinfos.file, narinfos)
+                (work / release.narinfos.file).replace(folder / release.narinfos.file)
             flush_directory(folder)
             _replace_index(folder, data, work)
             for name in removed:
@@ -194,11 +203,15 @@ def _replace_index(folder: Path, data: bytes, work: Path) -> None:
     file = folder / INDEX_NAME
     if not differs(file, data):
         return
-    with (work / INDEX_NAME).open("wb") as opened:
-        opened.write(data)
-        _complete(opened)
+    _write(work / INDEX_NAME, data)
     (work / INDEX_NAME).replace(file)
     flush_directory(folder)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("wb") as opened:
+        opened.write(data)
+        _complete(opened)
 
 
 def _complete(file: BinaryIO) -> None:
@@ -237,18 +250,30 @@ def _release(after: Closure, befores: Iterable[Closure], listed: Sequence[Publis
     )
 
 
-def _merged(release: Release, releases: Sequence[Release]) -> list[Release]:
-    """Put a release before the others; if it is among them, its other deltas stay."""
-    others = [other for other in releases if set(other.roots) != set(release.roots)]
+def _merged(release: Release, releases: Sequence[Release]) -> Release:
+    """Return a release with the other deltas that are published to it."""
     deltas, members = list(release.deltas), release.members
     for same in releases:
-        if set(same.roots) == set(release.roots):
+        if _same_roots(same, release):
             bases = [delta.bases for delta in deltas]
             deltas += (delta for delta in same.deltas if delta.bases not in bases)
             members |= same.members
-    if not deltas:
-        return others
-    return [Release(roots=release.roots, paths=encode(members), deltas=deltas), *others]
+    return Release(roots=release.roots, paths=encode(members), deltas=deltas)
+
+
+def _same_roots(one: Release, other: Release) -> bool:
+    return set(one.roots) == set(other.roots)
+
+
+def _narinfos(release: Release, cached: Mapping[str, CachedPath]) -> bytes | None:
+    """Return the file of the narinfos of a release; None if no delta makes it, or they are too many."""
+    if not release.deltas:
+        return None
+    return pack(each.narinfo for path, each in cached.items() if release.makes(store_path_hash(path)))
+
+
+def _published_narinfos(data: bytes) -> PublishedNarinfos:
+    return PublishedNarinfos(size=len(data), sha256=to_sri(hashlib.sha256(data).digest()))
 
 
 def _kept(releases: Sequence[Release], keep: int) -> list[Release]:
@@ -264,10 +289,10 @@ def _kept(releases: Sequence[Release], keep: int) -> list[Release]:
 
 
 def _unnamed(folder: Path, index: Index) -> list[str]:
-    """Return the files of deltas that the index does not name."""
-    named = {delta.file for release in index.releases for delta in release.deltas}
+    """Return the files of releases that the index does not name."""
+    named = {file for release in index.releases for file in release.files}
     with suppress(FileNotFoundError):
         return sorted(
-            file.name for file in folder.iterdir() if DELTA_NAME.fullmatch(file.name) and file.name not in named
+            file.name for file in folder.iterdir() if PUBLISHED_NAME.fullmatch(file.name) and file.name not in named
         )
     return []

@@ -23,6 +23,7 @@ from nixoci.streams import Sink
 from nixoci.substituter.body import ClientGoneError, NarBody, Waiting
 from nixoci.substituter.demand import Demand
 from nixoci.substituter.memory import Memory
+from nixoci.substituter.narinfos import ReleaseNarinfos
 from nixoci.substituter.shelf import Shelf
 from nixoci.substituter.upstream import ABSENT, UnchangedError, Upstream
 
@@ -63,6 +64,10 @@ _URL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+=?&%-]*")
 _PRIORITY = re.compile(r"Priority: *(-?[0-9]{1,8}) *")
 _DEFAULT_PRIORITY = 0
 """The priority of a cache that names none; the lowest comes first (Nix, src/libstore/store-api.hh)."""
+
+
+_Offers = list[tuple[Release, PublishedDelta]]
+"""Deltas that may make a path, with their releases."""
 
 
 class AbsentError(StoreError):
@@ -122,6 +127,7 @@ class Service:
         self._index: _Cached | None = None
         self._narinfos: OrderedDict[str, tuple[float, NarInfo]] = OrderedDict()
         self._narinfos_lock = Lock()
+        self._release_narinfos = ReleaseNarinfos(upstream)
         self._demand = Demand()
         self._loader = _Loader(shelf.worker)
 
@@ -144,13 +150,14 @@ class Service:
             AbsentError: The cache does not have the path.
             UpstreamError: It cannot be reached.
         """
-        data = self._fetch_narinfo(hash_part)
+        offers = self._offers(hash_part)
+        data = self._any_narinfo(hash_part, offers)
         try:
             info = NarInfo.parse(data, what=f"{hash_part}.narinfo")
         except StoreError as error:
             log.info("%s", error)
             return data  # Nix says better what is wrong with it
-        delta = self.delta_for(info)
+        delta = _smallest(info, offers)
         if delta is None:
             return data
         self._loader.start()
@@ -160,17 +167,17 @@ class Service:
 
     def delta_for(self, info: NarInfo) -> PublishedDelta | None:
         """Return the smallest delta that makes a path from paths that are here, or None."""
-        hash_part = store_path_hash(info.path)
-        if info.compression not in _COMPRESSIONS or not _URL.fullmatch(info.url) or ".." in info.url:
-            return None  # then the ordinary NAR could not take the place of the rebuilt one
-        found = [
-            delta
+        return _smallest(info, self._offers(store_path_hash(info.path)))
+
+    def _offers(self, hash_part: str) -> _Offers:
+        """Return the deltas that may make a path from paths that are here, with their releases."""
+        return [
+            (release, delta)
             for release in self._releases()
             if release.makes(hash_part)
             for delta in release.deltas
             if delta.pays and all(os.path.lexists(self._real / name) for name in delta.bases)
         ]
-        return min(found, key=lambda delta: delta.size, default=None)
 
     def nar(self, hash_part: str, begin: Callable[[NarInfo], Sink], pause: float) -> None:
         """Send the NAR of a path: rebuilt, or else the ordinary one.
@@ -264,7 +271,7 @@ class Service:
         with self._narinfos_lock:
             at, info = self._narinfos.get(hash_part, (0.0, None))
         if info is None or monotonic() - at > _FRESH:
-            info = NarInfo.parse(self._fetch_narinfo(hash_part), what=f"{hash_part}.narinfo")
+            info = NarInfo.parse(self._any_narinfo(hash_part, self._offers(hash_part)), what=f"{hash_part}.narinfo")
             self._remember(hash_part, info)
         return info
 
@@ -278,11 +285,27 @@ class Service:
             while len(self._narinfos) > _NARINFOS:
                 self._narinfos.popitem(last=False)
 
+    def _any_narinfo(self, hash_part: str, offers: _Offers) -> bytes:
+        """Return the narinfo of a path: of the file with those of its release, if Nix wants that, or its own."""
+        for release, delta in offers:
+            if release.narinfos is not None:
+                whole = release.is_root(hash_part) or self._demand.pays(delta)
+                if data := self._release_narinfos.get(release.narinfos, hash_part, fetch=whole):
+                    return data
+        return self._fetch_narinfo(hash_part)
+
     def _fetch_narinfo(self, hash_part: str) -> bytes:
         document = self._upstream.document(f"{hash_part}.narinfo", MAX_NARINFO)
         if document is None:
             raise AbsentError(f"{self._upstream.url}{hash_part}.narinfo: does not exist")
         return document.data
+
+
+def _smallest(info: NarInfo, offers: _Offers) -> PublishedDelta | None:
+    """Return the smallest delta of a path, None if the ordinary NAR could not take the place of the rebuilt one."""
+    if info.compression not in _COMPRESSIONS or not _URL.fullmatch(info.url) or ".." in info.url:
+        return None
+    return min((delta for _, delta in offers), key=lambda delta: delta.size, default=None)
 
 
 def raise_priority(cache_info: bytes) -> bytes:

@@ -53,12 +53,14 @@ class Patience:
         stall: For the next bytes of an answer; twice that for the first ones, since a connection that was kept open may
             have been closed by the cache.
         document: For a whole narinfo or index.
+        narinfos: For the narinfos of a release, while Nix waits for one of them.
         pause: After a request that had no answer, during which others of its kind fail at once.
     """
 
     connect: float = 5.0
     stall: float = 15.0
     document: float = 30.0
+    narinfos: float = 120.0
     pause: float = 10.0
 
 
@@ -118,20 +120,24 @@ class Upstream:
         self._lock = Lock()
         self._down_until: dict[str, float] = {}
 
-    def document(self, path: str, limit: int, *, unless: tuple[str, str] | None = None) -> Document | None:
+    def document(
+        self, path: str, limit: int, *, unless: tuple[str, str] | None = None, seconds: float | None = None
+    ) -> Document | None:
         """Return a file of at most `limit` bytes, or None if the cache does not have it.
 
         Args:
             path: The file, relative to the cache.
             limit: Bytes that it may have.
             unless: The validator of a copy that is here.
+            seconds: The bound of waiting for all of it; by default that of a narinfo.
 
         Raises:
             UnchangedError: The cache has the same file as `unless`.
             UpstreamError: The cache fails, or the file is larger.
         """
         condition = {} if unless is None else {_CONDITIONS[unless[0]]: unless[1]}
-        end = monotonic() + self.patience.document
+        seconds = self.patience.document if seconds is None else seconds
+        end = monotonic() + seconds
         with self.open(path, headers=condition) as download:
             if download.status == _NOT_MODIFIED:
                 raise UnchangedError
@@ -145,7 +151,7 @@ class Upstream:
                 if size > limit:
                     raise UpstreamError(f"{self.url}{path}: larger than {limit} bytes")
                 if monotonic() > end:
-                    raise self.failed(path, f"not complete after {self.patience.document:g} seconds")
+                    raise self.failed(path, f"not complete after {seconds:g} seconds")
             return Document(b"".join(parts), download.validator)
 
     @contextmanager

@@ -44,7 +44,7 @@ def test_what_was_done_is_said(nixoci: Callable[..., Result], store: str, tmp_pa
     assert first.startswith("published a delta of ")
     assert f" bytes from {OLD}: 1 path, " in first
     assert second == f"no delta from {NEW}: it has all paths of the release"
-    assert third == f"removed the old delta {STALE}"
+    assert third == f"removed the file of an old release {STALE}"
     assert would.out.splitlines() == [
         f"would publish{first.removeprefix('published')}",
         second,

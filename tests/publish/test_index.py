@@ -13,14 +13,23 @@ from hypothesis import strategies as st
 from nixoci.compression import compress
 from nixoci.errors import DocumentError, NixociError, UnsupportedVersionError
 from nixoci.nix_store.hashes import NIX32, to_sri
-from nixoci.publish.index import DELTA_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release
+from nixoci.publish.index import (
+    MAX_INDEX,
+    PUBLISHED_NAME,
+    VERSION,
+    Index,
+    PublishedDelta,
+    PublishedNarinfos,
+    Release,
+)
 from nixoci.publish.path_set import encode, member
 from tests.support.pages import block
 
 NAME = f"{'a' * 32}-app-1.0"
 DELTA = {"from": [NAME], "size": 5, "sha256": to_sri(bytes(32)), "download": 9}
 PATHS = encode(map(member, ("a" * 32, "b" * 32)))
-VALUE = {"version": 1, "releases": [{"to": [NAME], "paths": PATHS, "deltas": [DELTA]}]}
+NARINFOS = {"size": 7, "sha256": to_sri(bytes(32))}
+VALUE = {"version": 1, "releases": [{"to": [NAME], "paths": PATHS, "deltas": [DELTA], "narinfos": NARINFOS}]}
 
 hash_parts = st.text(NIX32, min_size=32, max_size=32)
 names = st.builds(lambda start, name: f"{start}-{name}", hash_parts, st.text("abc-1.", min_size=1, max_size=9))
@@ -36,6 +45,10 @@ releases = st.builds(
     roots=st.lists(names, min_size=1, max_size=3),
     paths=st.lists(hash_parts.map(member), max_size=5).map(encode),
     deltas=st.lists(deltas, max_size=3),
+    narinfos=st.none()
+    | st.builds(
+        PublishedNarinfos, size=st.integers(0, 1 << 62), sha256=st.binary(min_size=32, max_size=32).map(to_sri)
+    ),
 )
 
 
@@ -49,13 +62,15 @@ def test_an_index_is_read_as_it_was_written(releases: list[Release]) -> None:
     again = Index.parse(index.render(), what="it")
     assert again == index
     for release in again.releases:
-        for delta in release.deltas:
-            assert DELTA_NAME.fullmatch(delta.file)
+        assert len(release.files) == len(release.deltas) + (release.narinfos is not None)
+        for file in release.files:
+            assert PUBLISHED_NAME.fullmatch(file)
 
 
 def test_a_release_knows_the_paths_that_it_makes() -> None:
     (release,) = parse(VALUE).releases
     assert [release.makes(letter * 32) for letter in "abc"] == [True, True, False]
+    assert [release.is_root(letter * 32) for letter in "abc"] == [True, False, False]
 
 
 def changed(*keys: Any, to: Any) -> Any:
@@ -68,6 +83,7 @@ def changed(*keys: Any, to: Any) -> Any:
 
 
 _DELTA = ("releases", 0, "deltas", 0)
+_NARINFOS = ("releases", 0, "narinfos")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +100,9 @@ _DELTA = ("releases", 0, "deltas", 0)
         (changed(*_DELTA, "size", to=-1), "it: releases[0].deltas[0].size: expected a number of bytes, got '-1'"),
         (changed(*_DELTA, "download", to=1 << 63), "it: releases[0].deltas[0].download: expected a number of bytes"),
         (changed(*_DELTA, "sha256", to="md5-x"), "it: releases[0].deltas[0].sha256: expected sha256-<base64>"),
+        (changed(*_NARINFOS, to=[]), "it: releases[0].narinfos: expected an object, got []"),
+        (changed(*_NARINFOS, "size", to=-1), "it: releases[0].narinfos.size: expected a number of bytes, got '-1'"),
+        (changed(*_NARINFOS, "sha256", to="x"), "it: releases[0].narinfos.sha256: expected sha256-<base64>, got 'x'"),
     ],
 )
 def test_what_no_publisher_writes_is_refused(value: Any, message: str) -> None:

@@ -17,6 +17,7 @@ from nixoci.nix_store.hashes import to_sri
 from nixoci.publish import publish as module
 from nixoci.publish.cache import check_cache
 from nixoci.publish.index import VERSION, Index
+from nixoci.publish.narinfos import unpack
 from nixoci.publish.path_set import encode
 from nixoci.publish.publish import Published, publish_deltas, read_index
 from tests.delta.forgery import OTHER_HASH
@@ -93,7 +94,42 @@ def test_each_old_release_has_its_delta(cache: Path) -> None:
     publish_deltas(cache, [APP[3]], [APP[2]])
     (release,) = read_index(cache / "deltas").releases
     assert sorted(delta.bases for delta in release.deltas) == sorted([APP[old][11:]] for old in (0, 1, 3))
-    assert len(files(cache)) == 4
+    assert len(files(cache)) == 5
+
+
+def test_the_narinfos_of_a_release_are_in_one_file(cache: Path) -> None:
+    """Of the paths that its deltas make, whichever publisher made them; and nothing else of the cache."""
+    publish_deltas(cache, [APP[0]], [APP[1]])
+    first = read_index(cache / "deltas").releases[0].narinfos
+    publish_deltas(cache, [APP[2]], [APP[1]])
+    (release,) = read_index(cache / "deltas").releases
+    assert release.narinfos is not None
+    assert release.narinfos == first, "the same paths"
+    data = files(cache)[release.narinfos.file]
+    assert (len(data), to_sri(hashlib.sha256(data).digest())) == (release.narinfos.size, release.narinfos.sha256)
+    wanted = {path[11:43]: (cache / f"{path[11:43]}.narinfo").read_bytes() for path in (LIB[1], APP[1])}
+    assert unpack(data, what="it") == wanted
+
+
+def test_narinfos_that_were_signed_anew_are_published_anew(cache: Path) -> None:
+    publish_deltas(cache, [APP[0]], [APP[1]])
+    before = set(files(cache))
+    narinfo = cache / f"{LIB[1][11:43]}.narinfo"
+    narinfo.write_bytes(narinfo.read_bytes() + b"Sig: other:c2lnbmF0dXJl\n")
+    removed = publish_deltas(cache, [APP[0]], [APP[1]]).removed
+    (gone,) = removed
+    assert {gone} == before - set(files(cache))
+    (release,) = read_index(cache / "deltas").releases
+    assert release.narinfos is not None
+    assert unpack(files(cache)[release.narinfos.file], what="it")[LIB[1][11:43]] == narinfo.read_bytes()
+
+
+def test_too_many_narinfos_are_in_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.publish.narinfos.MAX_NARINFOS", 100)
+    publish_deltas(cache, [APP[0]], [APP[1]])
+    (release,) = read_index(cache / "deltas").releases
+    assert release.narinfos is None
+    assert set(files(cache)) == {"index.json.zst", release.deltas[0].file}
 
 
 def test_old_releases_go(cache: Path) -> None:
@@ -102,7 +138,7 @@ def test_old_releases_go(cache: Path) -> None:
         before = set(files(cache)) if new > 1 else set()
         removed += publish_deltas(cache, [APP[new - 1]], [APP[new]], keep=2).removed
         assert before - set(files(cache)) == set(removed if new == 3 else [])
-    assert len(removed) == 1
+    assert len(removed) == 2, "a delta, and the narinfos"
     assert [release.roots for release in read_index(cache / "deltas").releases] == [[APP[3][11:]], [APP[2][11:]]]
 
 
@@ -149,7 +185,7 @@ def test_a_dry_run_writes_nothing(cache: Path) -> None:
     assert publish_deltas(cache, [APP[0]], [APP[1]]) == would
     before = files(cache)
     again = publish_deltas(cache, [APP[1]], [APP[2]], keep=1, dry_run=True)
-    assert len(again.removed) == 1
+    assert len(again.removed) == 2
     assert files(cache) == before
 
 
@@ -180,10 +216,10 @@ def test_a_publisher_that_is_killed_leaves_what_was_there(
             publish_deltas(cache, APP[:2], [APP[2]], keep=1)
     assert read_index(cache / "deltas") == index
     left = files(cache)
-    assert {delta.file for release in index.releases for delta in release.deltas} <= set(left)
+    assert {file for release in index.releases for file in release.files} <= set(left)
     done: Published = publish_deltas(cache, APP[:2], [APP[2]], keep=1)
     assert len(done.deltas) == 2
-    named = {delta.file for release in read_index(cache / "deltas").releases for delta in release.deltas}
+    named = {file for release in read_index(cache / "deltas").releases for file in release.files}
     assert set(files(cache)) == {"index.json.zst"} | named
 
 

@@ -83,7 +83,7 @@ def test_the_index_of_many_releases_is_small(tmp_path: Path, monkeypatch: pytest
         made.append(release)
         index = read_index(folder)
         assert all(index.releases[0].makes(store_path_hash(path)) for path in release.paths)
-        files.append({delta.file for delta in index.releases[0].deltas})
+        files.append(set(index.releases[0].files))
     assert len(index.releases) == RELEASES
     assert done.index_size == (folder / "index.json.zst").stat().st_size < MAX_INDEX_SIZE
     others = [store_path_hash(path_of(number, -1)) for number in range(PATHS)]
@@ -141,9 +141,10 @@ def test_a_publisher_that_is_killed_anywhere_leaves_a_cache_that_serves(
         change += 1
         (release,) = read_index(cache / "deltas").releases
         served.append(release.roots)
-        for delta in release.deltas:
-            data = (cache / "deltas" / delta.file).read_bytes()
-            assert (len(data), to_sri(hashlib.sha256(data).digest())) == (delta.size, delta.sha256)
+        for published in (*release.deltas, release.narinfos):
+            assert published is not None
+            data = (cache / "deltas" / published.file).read_bytes()
+            assert (len(data), to_sri(hashlib.sha256(data).digest())) == (published.size, published.sha256)
     assert {file.name: file.read_bytes() for file in cache.glob("*.narinfo")} == narinfos
     assert change > 10
     old, new = ([closure.roots[0].removeprefix(f"{STORE_DIR}/")] for closure in (second, third))
@@ -152,5 +153,5 @@ def test_a_publisher_that_is_killed_anywhere_leaves_a_cache_that_serves(
     (release,) = read_index(cache / "deltas").releases
     assert {file.name for file in (cache / "deltas").iterdir()} == {
         "index.json.zst",
-        *(delta.file for delta in release.deltas),
+        *release.files,
     }

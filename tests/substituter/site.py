@@ -37,9 +37,9 @@ OTHER = store_path("other-1.0", "x")
 
 NOISE = 1_500_000
 """Bytes of the library, which do not compress."""
-PATIENT = Patience(connect=60.0, stall=60.0, document=60.0, pause=0.2)
+PATIENT = Patience(connect=60.0, stall=60.0, document=60.0, narinfos=60.0, pause=0.2)
 """For a cache that answers, however busy the machine is."""
-QUICK = Patience(connect=60.0, stall=1.0, document=2.0, pause=0.2)
+QUICK = Patience(connect=60.0, stall=1.0, document=2.0, narinfos=2.0, pause=0.2)
 """For a cache that stalls."""
 
 

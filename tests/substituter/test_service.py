@@ -284,16 +284,16 @@ def test_without_its_base_a_narinfo_is_as_it_was(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("url", ["http://elsewhere.example/x.nar", "//elsewhere/x", "../x.nar", "/x.nar"])
 def test_a_nar_elsewhere_is_left_to_nix(machine: Site, url: str) -> None:
-    file = machine.folder / f"{NEW_APP[11:43]}.narinfo"
+    file = machine.folder / f"{NEW_LIB[11:43]}.narinfo"
     lines = [f"URL: {url}" if line.startswith("URL") else line for line in file.read_text().splitlines()]
     file.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-    assert machine.narinfo(NEW_APP)["URL"] == url
+    assert machine.narinfo(NEW_LIB)["URL"] == url
 
 
 def test_a_compression_that_is_not_known_is_left_to_nix(machine: Site) -> None:
-    file = machine.folder / f"{NEW_APP[11:43]}.narinfo"
+    file = machine.folder / f"{NEW_LIB[11:43]}.narinfo"
     file.write_text(file.read_text().replace("Compression: zstd", "Compression: br"), encoding="ascii")
-    assert machine.narinfo(NEW_APP)["Compression"] == "br"
+    assert machine.narinfo(NEW_LIB)["Compression"] == "br"
 
 
 def test_a_question_for_the_head_of_a_nar_spoils_nothing(machine: Site) -> None:

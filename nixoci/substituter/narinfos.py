@@ -1,0 +1,93 @@
+"""The narinfos of releases, each release's in one file, which is fetched once."""
+
+import hashlib
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
+
+from nixoci.errors import DeltaError, NixociError
+from nixoci.nix_store.hashes import to_sri
+from nixoci.publish.index import DIRECTORY, PublishedNarinfos
+from nixoci.publish.narinfos import MAX_NARINFOS, unpack
+from nixoci.substituter.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+_FILES = 4
+"""Files that are kept; one of a system of 5000 paths takes some 4 MB."""
+
+_RETRY = 300.0
+"""Seconds after which a file that failed is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The narinfos of a file by hash parts, none if it failed; and the time from which on it may be fetched again."""
+
+    narinfos: dict[str, bytes] | None
+    until: float
+
+
+class ReleaseNarinfos:
+    """Fetches the narinfos of releases, and keeps a few of them; several threads may ask.
+
+    Args:
+        upstream: The cache that has them.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = Lock()
+        self._fetching = Lock()
+
+    def get(self, published: PublishedNarinfos, hash_part: str, *, fetch: bool) -> bytes | None:
+        """Return the narinfo of a path, None if the file cannot be had or lacks it.
+
+        Args:
+            published: The file.
+            hash_part: The hash part of the path.
+            fetch: Whether the file is fetched if it is not here.
+        """
+        kept = self._find(published)
+        if kept is None and fetch:
+            with self._fetching:  # one asks, the others wait
+                kept = self._find(published) or self._fetch(published)
+        return None if kept is None or kept.narinfos is None else kept.narinfos.get(hash_part)
+
+    def _find(self, published: PublishedNarinfos) -> _Kept | None:
+        with self._lock:
+            kept = self._kept.get(published.file)
+            if kept is None or (kept.narinfos is None and monotonic() > kept.until):
+                return None
+            self._kept.move_to_end(published.file)
+            return kept
+
+    def _fetch(self, published: PublishedNarinfos) -> _Kept:
+        narinfos = None
+        try:
+            narinfos = self._read(published)
+        except NixociError as error:
+            log.warning("%s: not used: %s", published.file, error)
+        else:
+            log.info("%s: fetched %d bytes, the narinfos of %d paths", published.file, published.size, len(narinfos))
+        kept = _Kept(narinfos, monotonic() + _RETRY)
+        with self._lock:
+            self._kept[published.file] = kept
+            self._kept.move_to_end(published.file)
+            while len(self._kept) > _FILES:
+                self._kept.popitem(last=False)
+        return kept
+
+    def _read(self, published: PublishedNarinfos) -> dict[str, bytes]:
+        what = f"{DIRECTORY}/{published.file}"
+        limit, seconds = min(published.size, MAX_NARINFOS), self._upstream.patience.narinfos
+        document = self._upstream.document(what, limit, seconds=seconds)
+        if document is None:
+            raise DeltaError(f"{self._upstream.url}{what}: does not exist; publish again")
+        found = to_sri(hashlib.sha256(document.data).digest())
+        if found != published.sha256:
+            raise DeltaError(f"{self._upstream.url}{what}: its SHA-256 is {found}, not that of its name; publish again")
+        return unpack(document.data, what=what)
