@@ -25,6 +25,7 @@ from nixoci.nix_store.path import HASH_PART_DIGITS
 from nixoci.streams import Data, Sink
 from nixoci.substituter.body import PAUSE, ClientGoneError
 from nixoci.substituter.hosts import is_own_host
+from nixoci.substituter.metrics import CONTENT_TYPE, Kind, Way
 from nixoci.substituter.service import REBUILT, AbsentError, Service
 from nixoci.substituter.upstream import ABSENT, EncodedError, Upstream
 
@@ -147,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._check()
             if path == "/nix-cache-info":
                 self._document(self.server.service.cache_info(), "text/x-nix-cache-info")
+            elif path == "/metrics":
+                self._document(self.server.upstream.metrics.render().encode(), CONTENT_TYPE)
             elif found := NARINFO_NAME.fullmatch(path[1:]):
                 self._narinfo(found[1])
             elif (found := _NAR.fullmatch(path)) and self.command == "HEAD":  # Nix asks for heads of narinfos only
@@ -231,6 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
             out = _Socket(self.connection)
             for piece in download.pieces(_PIECE):
                 out.write(piece)
+            if Kind.of(path) is Kind.NAR:
+                self.server.upstream.metrics.nar(Way.PASSED)
 
     def _fail(self, status: HTTPStatus, text: str) -> None:
         """Send an error; if the answer has begun, end the connection, so that Nix sees that it is incomplete."""

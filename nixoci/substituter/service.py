@@ -23,6 +23,7 @@ from nixoci.streams import Sink
 from nixoci.substituter.body import ClientGoneError, NarBody, Waiting
 from nixoci.substituter.demand import Demand
 from nixoci.substituter.memory import Memory
+from nixoci.substituter.metrics import Way
 from nixoci.substituter.narinfos import ReleaseNarinfos
 from nixoci.substituter.shelf import Shelf
 from nixoci.substituter.upstream import ABSENT, UnchangedError, Upstream
@@ -129,6 +130,7 @@ class Service:
         self._narinfos_lock = Lock()
         self._release_narinfos = ReleaseNarinfos(upstream)
         self._demand = Demand()
+        self._metrics = upstream.metrics
         self._loader = _Loader(shelf.worker)
 
     def cache_info(self) -> bytes:
@@ -231,7 +233,9 @@ class Service:
                 except Exception as error:
                     self._shelf.fail(delta, opened, str(error))
                     raise
-        log.info("%s: rebuilt", info.path)
+            opened.made(info.path, info.file_size)
+        self._metrics.nar(Way.REBUILT, replaced=info.file_size)
+        log.info("%s: rebuilt, %d bytes", info.path, info.nar_size)
 
     def _send_ordinary(self, info: NarInfo, body: NarBody, waiting: Waiting) -> None:
         with self._memory.reserve(_ORDINARY, waiting), self._upstream.open(info.url) as download:
@@ -244,6 +248,7 @@ class Service:
             except DecompressError as error:
                 raise StoreError(f"{info.url}: {error}") from error
             body.finish()
+        self._metrics.nar(Way.WHOLE)
 
     def _releases(self) -> list[Release]:
         with self._index_lock:  # one asks, the others wait

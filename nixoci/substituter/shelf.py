@@ -58,14 +58,25 @@ _SWEEP = 10.0
 class OpenDelta:
     """A delta that was fetched: the paths that it makes, their rebuilder, and bytes that it has on disk."""
 
-    def __init__(self, infos: dict[str, PathInfo], rebuilder: Rebuilder, cleanup: ExitStack) -> None:
+    def __init__(
+        self, delta: PublishedDelta, infos: dict[str, PathInfo], rebuilder: Rebuilder, cleanup: ExitStack
+    ) -> None:
         self.infos = infos
         self.rebuilder = rebuilder
         self.size = rebuilder.payload_size
+        self._delta = delta
+        self._made: dict[str, int] = {}
         self._cleanup = cleanup
 
+    def made(self, path: str, download: int) -> None:
+        """Note that a path was rebuilt, in place of a download of so many bytes."""
+        self._made[path] = download
+
     def close(self) -> None:
-        """Remove its files, and let the garbage collector have its bases."""
+        """Remove its files, let the garbage collector have its bases, and log what it was good for."""
+        if made := dict(self._made):
+            text = "%s: %d of %d paths were rebuilt, from %d bytes in place of %d"
+            log.info(text, self._delta.file, len(made), len(self.infos), self._delta.size, sum(made.values()))
         with self._cleanup:
             pass
 
@@ -163,6 +174,7 @@ class Shelf:
         with self._lock:
             place = self._places.get(delta.file)
             if place is not None and _is_open(place) and place.future.result() is opened:
+                self._upstream.metrics.failed_delta()
                 self._failed.append(place)
                 self._places[delta.file] = _Place()
                 self._places[delta.file].future.set_exception(DeltaError(reason))
@@ -175,6 +187,7 @@ class Shelf:
             opened = self._open(delta)
         except Exception as error:  # noqa: BLE001 - whatever it is, the ordinary NARs come
             text = str(error) or repr(error)
+            self._upstream.metrics.failed_delta()
             log.warning("%s: not used: %s", delta.file, text.removeprefix(f"{delta.file}: "))
             place.future.set_exception(DeltaError(text))
         else:
@@ -201,7 +214,8 @@ class Shelf:
                     worker=self.worker,
                 )
                 reader.finish()
-            return OpenDelta({info.path: info for info in header.paths}, rebuilder, cleanup.pop_all())
+            infos = {info.path: info for info in header.paths}
+            return OpenDelta(delta, infos, rebuilder, cleanup.pop_all())
 
     def _room(self) -> int:
         with self._lock:

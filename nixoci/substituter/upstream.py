@@ -26,6 +26,7 @@ from urllib3.util import make_headers
 from nixoci.errors import StoreError
 from nixoci.http_proxy import proxy_for
 from nixoci.substituter.login import login_for
+from nixoci.substituter.metrics import Kind, Metrics
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -102,6 +103,8 @@ class Upstream:
         self.name = f"nixoci-{token_hex(8)}"
         """The name of this client among all proxies on the way (Via, RFC 9110, 7.6.3)."""
         self.patience = patience
+        self.metrics = Metrics()
+        """Counts of what was fetched, and of what it was fetched for."""
         login = login_for(parts, netrc)
         self._login = {} if login is None else make_headers(basic_auth=login.encode().decode("latin-1"))
         proxy = proxy_for(self.url)
@@ -220,6 +223,7 @@ class Download:
     def __init__(self, upstream: Upstream, path: str, response: "BaseHTTPResponse") -> None:
         self._upstream = upstream
         self._path = path
+        self._kind = Kind.of(path)
         self._response = response
         self.status = response.status
         self.headers = response.headers
@@ -251,9 +255,11 @@ class Download:
             UpstreamError: The connection broke or stalled.
         """
         try:
-            return self._response.read1(count)
+            data = self._response.read1(count)
         except (HTTPError, OSError, ValueError) as error:
             raise self._upstream.failed(self._path, str(error)) from error
+        self._upstream.metrics.fetched(self._kind, len(data))
+        return data
 
     def pieces(self, size: int) -> Iterator[bytes]:
         """Yield the body by pieces of at most `size` bytes."""

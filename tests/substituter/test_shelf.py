@@ -28,7 +28,7 @@ def opened(delta: PublishedDelta, closed: list[str]) -> OpenDelta:
     cleanup = ExitStack()
     cleanup.callback(closed.append, delta.file)
     rebuilder: Any = SimpleNamespace(payload_size=1)
-    return OpenDelta({}, rebuilder, cleanup)
+    return OpenDelta(delta, {}, rebuilder, cleanup)
 
 
 def use(shelf: Shelf, delta: PublishedDelta) -> None:
