@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 
 NAMES = ("nginx", "postgres")
 SYSTEM = f"a system of {PATHS} paths"
-ROUNDS = 5
-SLOW_ROUNDS = 3
+ROUNDS = 3
 SERVICE = "nixoci-substituter.service"
 AT_ONCE = 64
 MANY = "for number in $(seq {count}); do curl --silent --show-error --fail --output /dev/null {url} & done; wait"
+
+WAYS = {
+    "nix copy": ["nix", "copy", "--from", "{source}", "{path}"],
+    "nix-store --realise": ["nix-store", "--realise", "{path}", "--option", "substituters", "{source}"],
+}
+"""Nix copies one path after another, but substitutes many at a time, as by `nixos-rebuild`."""
 
 LINK_PORT, MBIT, ROUND_TRIP = 8090, 20, 40
 LINK = ["python3", "/src/benchmarks/slow_link.py"]
@@ -79,24 +84,26 @@ def update(site: Site, images: dict[str, Pair], request: pytest.FixtureRequest) 
     return Update(name, new, made, published["deltaSize"])
 
 
-def test_update(site: Site, update: Update, report: Callable[[str], None]) -> None:
-    taken, sizes = measured(site, update, site.far.upstream, ROUNDS)
+@pytest.mark.parametrize("way", WAYS)
+def test_update(site: Site, update: Update, way: str, report: Callable[[str], None]) -> None:
+    taken, sizes = measured(site, update, way, site.far.upstream)
     ours, theirs = sizes
     report(
-        f"{update.name}, {len(update.made)} paths: {ours} bytes, {theirs} from the cache, ratio {ours / theirs:.4f};"
-        f" the delta alone {update.delta}"
+        f"{update.name}, {way}, {len(update.made)} paths: {ours} bytes, {theirs} from the cache, ratio"
+        f" {ours / theirs:.4f}; the delta alone {update.delta}"
     )
-    show(report, update.name, "a link without a limit", taken)
+    show(report, update.name, f"{way}, a link without a limit", taken)
 
 
-def test_update_over_a_slow_link(site: Site, update: Update, report: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_update_over_a_slow_link(site: Site, update: Update, way: str, report: Callable[[str], None]) -> None:
     slow = site.far.upstream.replace(":8080", f":{LINK_PORT}")
     site.far.move(slow)
     try:
-        taken, _ = measured(site, update, slow, SLOW_ROUNDS)
+        taken, _ = measured(site, update, way, slow)
     finally:
         site.far.move(site.far.upstream)
-    show(report, update.name, f"{MBIT} Mbit/s, {ROUND_TRIP} ms", taken)
+    show(report, update.name, f"{way}, {MBIT} Mbit/s, {ROUND_TRIP} ms", taken)
 
 
 def test_memory(site: Site, update: Update, report: Callable[[str], None]) -> None:
@@ -109,18 +116,19 @@ def test_memory(site: Site, update: Update, report: Callable[[str], None]) -> No
     report(f"{update.name}: peak of memory with {AT_ONCE} NARs at once {peak(far.machine)} kB")
 
 
-def measured(site: Site, update: Update, upstream: str, rounds: int) -> tuple[list[list[float]], list[int]]:
+def measured(site: Site, update: Update, way: str, upstream: str) -> tuple[list[list[float]], list[int]]:
     """Update in turn through the substituter and without it; return the seconds of each round, and the bytes."""
     taken: list[list[float]] = [[], []]
     sizes = [0, 0]
-    for _ in range(rounds):
-        for way, source in enumerate((ADDRESS, upstream)):
+    for _ in range(ROUNDS):
+        for number, source in enumerate((ADDRESS, upstream)):
             site.far.forget(*reversed(update.made))
             site.far.machine.run(["systemctl", "restart", SERVICE])
+            command = [part.format(source=source, path=update.new) for part in WAYS[way]]
             begin = time.monotonic()
-            site.far.machine.run(["nix", "copy", "--from", source, update.new], user="alice", timeout=600)
-            taken[way].append(time.monotonic() - begin)
-            sizes[way] = sum(answer.size for answer in site.cache.answers())
+            site.far.machine.run(command, env={"NIX_REMOTE": "daemon"}, timeout=600)
+            taken[number].append(time.monotonic() - begin)
+            sizes[number] = sum(answer.size for answer in site.cache.answers())
     return taken, sizes
 
 

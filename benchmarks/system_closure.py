@@ -1,8 +1,9 @@
 """A closure like that of a NixOS system, before and after an update by which every path changes.
 
 Each path has files of one part of the test host's /usr, real programs, libraries and texts. Each program and script
-names its own path and two others, as an rpath or a shebang does: if the first path changes, all do. One in ten paths
-also has another version of its files, of which one byte in a hundred differs.
+names its own path and two others, as an rpath or a shebang does: if the first path changes, all do. The last path needs
+all others, and the longest way from it through references has `PATHS / WIDTH` steps. One in ten paths also has another
+version of its files, of which one byte in a hundred differs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from tests.host.machine import Machine
 
 PATHS = 300
+WIDTH = 10
+"""Paths that do not need each other, and that Nix may copy at a time."""
 
 _BUILDER = r"""
 import os, random
@@ -24,7 +27,8 @@ for folder, folders, found in os.walk("/usr"):
 every = [file for file in every if os.path.isfile(file) and not os.path.islink(file) and os.access(file, os.R_OK)]
 for number, name in enumerate(names):
     out = os.environ[name]
-    needs = " ".join(os.environ[names[other]] for other in {number - 1, number // 2} if 0 <= other < number)
+    others = sorted({number - int(os.environ["width"]), number // 2} & set(range(number)))
+    needs = " ".join(os.environ[names[other]] for other in others)
     rng = random.Random(number)
     files = every[len(every) * number // len(names) : len(every) * (number + 1) // len(names)]
     rng.shuffle(files)
@@ -46,15 +50,17 @@ for number, name in enumerate(names):
         with open(out + file, "wb") as opened:
             opened.write(data)
         os.chmod(out + file, 0o755 if program else 0o644)
+    if number == len(names) - 1:
+        needs = " ".join(os.environ[name] for name in names[:-1])
     with open(out + "/needs", "w") as opened:
         opened.write(f"{needs} {release}\n")
 """
 
 _EXPRESSION = """
-{ builder, count }:
+{ builder, count, width }:
 map (release: (derivation {
   name = "system"; system = builtins.currentSystem; builder = "/usr/bin/python3"; args = [ builder ];
-  inherit release;
+  inherit release width;
   outputs = builtins.genList (number: "package${toString number}") count;
 }).${"package${toString (count - 1)}"}) [ "1" "2" ]
 """
@@ -64,5 +70,5 @@ def build_systems(machine: Machine, *, paths: int = PATHS) -> list[str]:
     """Build the closure before and after the update on a machine, and return the root of each."""
     machine.run(["tee", "/root/system.nix"], input=_EXPRESSION)
     machine.run(["tee", "/root/system.py"], input=_BUILDER)
-    arguments = ["--arg", "builder", "/root/system.py", "--arg", "count", str(paths)]
+    arguments = ["--arg", "builder", "/root/system.py", "--arg", "count", str(paths), "--arg", "width", str(WIDTH)]
     return machine.run(["nix-build", "--no-out-link", "/root/system.nix", *arguments], timeout=1800).stdout.split()

@@ -33,6 +33,7 @@ def fault_of(path):
 
 class Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body that follows its head would wait 40 ms for the client's acknowledgement
 
     def __init__(self, *arguments):
         super().__init__(*arguments, directory=folder)
