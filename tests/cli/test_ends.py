@@ -24,16 +24,17 @@ from tests.support.layout import blob_path, tar_stream, write_layout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.cli.conftest import Result
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 NIXOCI = [sys.executable, "-m", "nixoci"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, nixoci: Callable[..., Result]) -> Path:
     write_layout(tmp_path / "web", [tar_stream({"a": b"x" * 2000})], tag="1.0")
-    add = [*NIXOCI, "add", "oci:web:1.0", "--platform", "linux/amd64"]
-    subprocess.run(add, cwd=tmp_path, check=True, capture_output=True)
+    assert nixoci("add", "oci:web:1.0", "--platform", "linux/amd64").code == 0
     return tmp_path
 
 

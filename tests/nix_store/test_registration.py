@@ -92,12 +92,14 @@ def test_a_refusal_is_found_among_the_answers_that_were_not_read_before(nix: Fak
     assert not os.listdir(nix.real)
 
 
-def test_paths_registered_before_a_failure_are_deleted(nix: Fake) -> None:
+def test_paths_registered_before_a_failure_are_deleted(nix: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.nix_store.registration._AHEAD", 4)
+
     def fail(_out: Sink) -> None:
         raise StoreError("no more")
 
     with pytest.raises(StoreError, match="no more"):
-        register(nix, *((info, whole) for info in INFOS[:100]), (INFOS[100], fail))
+        register(nix, *((info, whole) for info in INFOS[:8]), (INFOS[8], fail))
     assert any(line.startswith("add") for line in nix.log)
     assert not os.listdir(nix.real)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nixoci.delta.closure import Closure
 
-PATHS = 300
+PATHS = 100
 RELEASES = 10
 MAX_INDEX_SIZE = 20_000
 """Bytes of an index that a machine can afford to ask for at every update."""
