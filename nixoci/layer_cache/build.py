@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixoci.layer_cache.changes import read_changes
-from nixoci.layer_cache.erofs import MKFS_EROFS, check_mkfs, write_erofs
+from nixoci.layer_cache.erofs import MKFS_EROFS, Mkfs, find_mkfs, write_erofs
 from nixoci.layer_cache.layout import entry_path, read_entries
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import BlobSource, Image, Layer
@@ -81,14 +81,15 @@ def build_layer_cache(
     Raises:
         StoreError: `out` exists.
         ImageError: A blob or a layer does not match its digests, or breaks a rule; nothing is left at `out`.
-        ProcessError: `mkfs_erofs` is missing, too old, or failed; nothing is left at `out`.
+        ProcessError: `mkfs_erofs` is missing, too old for a layer, or failed; nothing is left at `out`.
         OSError: The disk is full; nothing is left at `out`.
     """
     program = os.fspath(mkfs_erofs)
     with new_directory(Path(out)) as made:
-        if layers:
-            check_mkfs(program)
-        return [_add(made, layer, program, limits or Limits(), advance) for layer in layers]
+        if not layers:
+            return []
+        mkfs = find_mkfs(program)
+        return [_add(made, layer, mkfs, limits or Limits(), advance) for layer in layers]
 
 
 def join_layer_caches(out: str | os.PathLike[str], caches: Sequence[str | os.PathLike[str]]) -> list[CachedLayer]:
@@ -109,7 +110,7 @@ def join_layer_caches(out: str | os.PathLike[str], caches: Sequence[str | os.Pat
         return [_link(made, diff_id, file) for diff_id, file in sorted(entries.items())]
 
 
-def _add(out: Path, given: SourceLayer, program: str, limits: Limits, advance: Advance) -> CachedLayer:
+def _add(out: Path, given: SourceLayer, mkfs: Mkfs, limits: Limits, advance: Advance) -> CachedLayer:
     layer = given.layer
     label = str(layer.descriptor.digest)
     contents = out / _CONTENTS
@@ -119,7 +120,7 @@ def _add(out: Path, given: SourceLayer, program: str, limits: Limits, advance: A
         reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
         changes = read_changes(reader, layer=label, limits=limits)
     file = _make_place(out, layer.diff_id)
-    write_erofs(changes.root, file, diff_id=layer.diff_id, contents=contents, program=program)
+    write_erofs(changes.root, file, diff_id=layer.diff_id, contents=contents, mkfs=mkfs)
     file.chmod(_FILE_MODE)
     shutil.rmtree(contents)
     warnings = reader.warnings if given.lowest else [*reader.warnings, *_warn_of_implied(label, changes.implied)]

@@ -4,6 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -11,8 +12,8 @@ from nixoci.errors import ProcessError
 from nixoci.oci.digest import Digest
 from nixoci.process import feed, run
 from nixoci.progress import Advance, ignore
-from nixoci.tree.model import Inode, walk
-from nixoci.tree.tar_format import END_OF_ARCHIVE, padding
+from nixoci.tree.model import NANOSECONDS, Inode, walk
+from nixoci.tree.tar_format import END_OF_ARCHIVE, padding, show
 from nixoci.tree.tar_writer import TarEntry, tar_entries
 
 MKFS_EROFS = "mkfs.erofs"
@@ -20,6 +21,10 @@ MKFS_EROFS = "mkfs.erofs"
 _PACKAGE = "erofs-utils"
 _OLDEST = (1, 8, 3)
 """The first release that has --mkfs-time and --sort=none, and whose inode numbers do not change from run to run."""
+
+_READS_ALL = (1, 9, 2)
+"""The first release that reads all PAX records: those before take the digits of a fraction of a second for nanoseconds,
+for a time before 1970 added to its seconds, and, before 1.9, decode `LIBARCHIVE.xattr.*` in another way."""
 
 _VERSION = re.compile(rb"\b(\d+)\.(\d+)(?:\.(\d+))?")
 _CHUNK = 1 << 20
@@ -37,22 +42,35 @@ _OPTIONS = (
 )
 
 
-def check_mkfs(program: str) -> None:
-    """Check that a mkfs.erofs can make reproducible files from a tar stream.
+@dataclass(frozen=True, slots=True)
+class Mkfs:
+    """A mkfs.erofs that can make reproducible files from a tar stream: the program and its release."""
+
+    program: str
+    release: tuple[int, ...]
+
+
+def find_mkfs(program: str) -> Mkfs:
+    """Return a mkfs.erofs with its release.
 
     Raises:
-        ProcessError: It is missing, or too old.
+        ProcessError: It is missing, or too old to make reproducible files from a tar stream.
     """
     printed = run([program, "--version"], package=_PACKAGE)
     found = _VERSION.search(printed)
-    if found is None or tuple(int(part or 0) for part in found.groups()) < _OLDEST:
+    release = tuple(int(part or 0) for part in found.groups()) if found else ()
+    if release < _OLDEST:
         version = found[0].decode("ascii") if found else "unknown"
-        oldest = ".".join(map(str, _OLDEST))
-        raise ProcessError(f"{program}: its version is {version}; install {_PACKAGE} {oldest} or newer")
+        raise ProcessError(f"{program}: its version is {version}; install {_PACKAGE} {_dotted(_OLDEST)} or newer")
+    return Mkfs(program, release)
+
+
+def _dotted(release: tuple[int, ...]) -> str:
+    return ".".join(map(str, release))
 
 
 def write_erofs(
-    root: Inode, file: Path, *, diff_id: Digest, contents: Path, program: str, advance: Advance = ignore
+    root: Inode, file: Path, *, diff_id: Digest, contents: Path, mkfs: Mkfs, advance: Advance = ignore
 ) -> None:
     """Write a layer's tree to the new file `file`.
 
@@ -61,25 +79,42 @@ def write_erofs(
         file: The file to make.
         diff_id: The layer's diff id, from which the UUID of the file system follows as in containerd.
         contents: The directory of the contents of its files.
-        program: A mkfs.erofs that `check_mkfs` accepts.
+        mkfs: The program that writes it.
         advance: Called with the number of bytes of files that were written.
 
     Raises:
-        ProcessError: mkfs.erofs failed.
+        ProcessError: mkfs.erofs failed, or its release would write other attributes than the tree's.
         OSError: A content cannot be read.
     """
+    _check_readable(root, mkfs, diff_id)
     identity = uuid.uuid5(uuid.NAMESPACE_URL, f"erofs:blobs/{diff_id}")
     # SOURCE_DATE_EPOCH would change the times of files
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
-    argv: list[str | Path] = [program, *_OPTIONS, "-U", str(identity), file]
+    argv: list[str | Path] = [mkfs.program, *_OPTIONS, "-U", str(identity), file]
     try:
         with feed(argv, package=_PACKAGE, env=environment) as tar:
-            for entry, (_, inode) in zip(tar_entries(root), walk(root), strict=True):
+            for entry, (_, inode) in zip(tar_entries(root, nine_digits=True), walk(root), strict=True):
                 tar.write(entry.header)
                 _write_content(entry, inode, contents, tar, advance)
             tar.write(END_OF_ARCHIVE)
     except ProcessError as error:
         raise ProcessError(f"layer {diff_id}: {error}", stderr=error.stderr) from error
+
+
+def _check_readable(root: Inode, mkfs: Mkfs, diff_id: Digest) -> None:
+    if mkfs.release >= _READS_ALL:
+        return
+    for path, inode in walk(root):
+        if inode.mtime < 0 and inode.mtime % NANOSECONDS:
+            what = "a time before 1970 that is not whole seconds"
+        elif any(b"=" in name for name in inode.xattrs):
+            what = "an extended attribute with = in its name"
+        else:
+            continue
+        raise ProcessError(
+            f"layer {diff_id}: {show(path or b'/')} has {what}, which {_PACKAGE} {_dotted(mkfs.release)} misreads;"
+            f" install {_PACKAGE} {_dotted(_READS_ALL)} or newer"
+        )
 
 
 def _write_content(entry: TarEntry, inode: Inode, contents: Path, tar: IO[bytes], advance: Advance) -> None:

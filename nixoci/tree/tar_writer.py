@@ -38,18 +38,30 @@ class TarEntry:
     size: int
 
 
-def tar_entries(root: Inode) -> Iterator[TarEntry]:
-    """Yield the entries of the canonical tar of a tree; `END_OF_ARCHIVE` follows the last."""
+def tar_entries(root: Inode, *, nine_digits: bool = False) -> Iterator[TarEntry]:
+    """Yield the entries of the canonical tar of a tree; `END_OF_ARCHIVE` follows the last.
+
+    Args:
+        root: The tree.
+        nine_digits: Write the fraction of an mtime with its zeros, for readers that take it for nanoseconds. The tar is
+            then another than the canonical one.
+    """
     for path, inode, first, _ in walk_names(root):
         name = (path or b".") + b"/" if inode.is_directory else path
         if first == path:
             size = inode.size if inode.kind is Kind.REGULAR else 0
             xattrs = dict(map(_xattr, inode.xattrs.items()))
             yield TarEntry(
-                path, name, headers(name, inode, KIND_FLAGS[inode.kind], inode.target, size, records=xattrs), size
+                path,
+                name,
+                headers(
+                    name, inode, KIND_FLAGS[inode.kind], inode.target, size, records=xattrs, nine_digits=nine_digits
+                ),
+                size,
             )
         else:
-            yield TarEntry(path, name, headers(name, inode, HARDLINK_FLAG, first, 0, records={}), 0)
+            header = headers(name, inode, HARDLINK_FLAG, first, 0, records={}, nine_digits=nine_digits)
+            yield TarEntry(path, name, header, 0)
 
 
 def _xattr(xattr: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -61,7 +73,14 @@ def _xattr(xattr: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
 
 
 def headers(
-    name: bytes, inode: Inode, flag: bytes, target: bytes, size: int, *, records: Mapping[bytes, bytes]
+    name: bytes,
+    inode: Inode,
+    flag: bytes,
+    target: bytes,
+    size: int,
+    *,
+    records: Mapping[bytes, bytes],
+    nine_digits: bool = False,
 ) -> bytes:
     """Return the header blocks of an entry.
 
@@ -72,11 +91,12 @@ def headers(
         target: The target of a link.
         size: The bytes of content that follow.
         records: PAX records to write besides those that the attributes need.
+        nine_digits: Write the fraction of an mtime with its zeros.
     """
     records = dict(records)
     seconds, nanoseconds = divmod(inode.mtime, NANOSECONDS)
     if nanoseconds or not 0 <= seconds <= _MAX_SIZE:
-        records[b"mtime"] = _decimal(inode.mtime)
+        records[b"mtime"] = _decimal(inode.mtime, nine_digits=nine_digits)
         seconds = min(max(seconds, 0), _MAX_SIZE)
     if not _fits(name):
         records[b"path"] = name
@@ -111,10 +131,13 @@ def _shorten(text: bytes) -> bytes:
     return bytes(byte if byte < 0x80 else ord("_") for byte in text[-_NAME_LENGTH:])
 
 
-def _decimal(nanoseconds: int) -> bytes:
+def _decimal(nanoseconds: int, *, nine_digits: bool) -> bytes:
     sign = b"-" if nanoseconds < 0 else b""
     seconds, rest = divmod(abs(nanoseconds), NANOSECONDS)
-    return (b"%b%d.%09d" % (sign, seconds, rest)).rstrip(b"0").rstrip(b".") if rest else b"%b%d" % (sign, seconds)
+    if not rest:
+        return b"%b%d" % (sign, seconds)
+    text = b"%b%d.%09d" % (sign, seconds, rest)
+    return text if nine_digits else text.rstrip(b"0")
 
 
 def _extended(records: dict[bytes, bytes]) -> bytes:
