@@ -26,11 +26,11 @@ from nixoci.delta.effort import Effort
 from nixoci.errors import DeltaError, ImageError, LockError
 from nixoci.image_delta.find import KINDS, Kind, find_deltas, image_paths_like
 from nixoci.image_delta.make import make_contents_delta, make_oci_delta
-from nixoci.image_delta.pull import pull_image_path, usable_deltas
+from nixoci.image_delta.pull import pull_image_path, repository_of, usable_deltas
 from nixoci.image_delta.push import push_deltas
 from nixoci.image_path import ImagePath
 from nixoci.lock.context import LockContext
-from nixoci.lock.failures import UNREADABLE, failure_reason
+from nixoci.lock.failures import UNREADABLE, ImageFailure, failed_names
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.prefetch import (
     AddedImagePath,
@@ -94,22 +94,13 @@ class PulledRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedRow:
-    """An image without its image path."""
-
-    name: str
-    platform: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pulled:
     """The result of `nixoci delta pull`."""
 
     present: list[str] = field(default_factory=list)
     """Image paths that were in the store."""
     added: list[PulledRow] = field(default_factory=list)
-    failures: list[FailedRow] = field(default_factory=list)
+    failures: list[ImageFailure] = field(default_factory=list)
 
 
 @verb(
@@ -197,21 +188,14 @@ def delta(
                     write_lock(lock, content)
         _show_pulled(done, dry_run=dry_run, as_json=as_json)
         if done.failures:
-            failed = ", ".join(dict.fromkeys(each.name for each in done.failures))
+            failed = failed_names(done.failures)
             raise LockError(f"{lock}: no delta made the image paths of {failed}; run `nixoci prefetch`")
-
-
-def _repository(target: PrefetchTarget, context: LockContext) -> Reference:
-    source = context.source(target.image.reference)
-    if not isinstance(source, Reference):
-        raise DeltaError(f"image {target.name}: pinned from local files, and deltas are in registries")
-    return source
 
 
 def _push(
     target: PrefetchTarget, store_name: str, bases: tuple[Path, ...], how: _How, context: LockContext
 ) -> list[DeltaRow]:
-    repository = _repository(target, context)
+    repository = repository_of(target, context)
     new = _new_image_path(target, store_name) if how.kind == OWN else None
     needed = [target.locked.manifest, target.locked.config] if new is not None else target.blobs
     missing = {digest: blob for digest, blob in missing_blobs([target]).items() if blob in needed}
@@ -286,7 +270,7 @@ def _is_of(path: ImagePath, repository: Reference) -> bool:
 
 def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list[DeltaRow]:
     here = image_paths_like(store_name)
-    found = find_deltas(_repository(target, context), target.locked.manifest.digest, context.access, here, warn=warn)
+    found = find_deltas(repository_of(target, context), target.locked.manifest.digest, context.access, here, warn=warn)
     return [
         DeltaRow(
             name=target.name,
@@ -320,8 +304,7 @@ def _pull(
                 raise DeltaError("no delta of its repository makes it; see the warnings")
             chosen, added = pulled.by, pulled.added
     except UNREADABLE as error:
-        message = failure_reason(target.name, error)
-        done.failures.append(FailedRow(name=target.name, platform=target.platform, message=message))
+        done.failures.append(ImageFailure.of(target.name, target.platform, error))
         return None
     done.added.append(
         PulledRow(
@@ -372,4 +355,4 @@ def _show_pulled(done: Pulled, *, dry_run: bool, as_json: bool) -> None:
             what = "would be made" if dry_run else f"{row.path}"
             click.echo(f"{row.name}: {row.platform}: {what} by a delta of {decimal(row.size)} from {row.base}")
     for failure in done.failures:
-        warn(f"image {failure.name}, {failure.platform}: {failure.message}")
+        warn(str(failure))

@@ -24,7 +24,7 @@ from nixoci.cli.verb import verb
 from nixoci.errors import LockError, NixociError
 from nixoci.image_delta.pull import pull_image_path, usable_deltas
 from nixoci.lock.context import LockContext
-from nixoci.lock.failures import UNREADABLE, failure_reason
+from nixoci.lock.failures import UNREADABLE, ImageFailure, failed_names
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.lock.model import LockedBlob
 from nixoci.lock.prefetch import (
@@ -64,26 +64,16 @@ class PinnedHash:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """An image that could not be fetched or extracted."""
-
-    name: str
-    platform: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prefetched:
     """The result: digests of the blobs that were fetched, and what became of each image."""
 
     blobs: list[str]
     nar_hashes: list[PinnedHash]
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[ImageFailure] = field(default_factory=list)
 
     def fail(self, target: PrefetchTarget, error: Exception) -> None:
         """Note an image that failed."""
-        message = failure_reason(target.name, error)
-        self.failures.append(Failure(name=target.name, platform=target.platform, message=message))
+        self.failures.append(ImageFailure.of(target.name, target.platform, error))
 
 
 @verb(
@@ -155,8 +145,8 @@ def prefetch(
     size = sum(blob.size for digest, blob in missing.items() if str(digest) in result.blobs)
     _print(result, size, no_nar_hash=no_nar_hash, dry_run=dry_run, as_json=as_json)
     if result.failures:
-        failed_names = ", ".join(dict.fromkeys(each.name for each in result.failures))
-        raise LockError(f"{lock}: not prefetched: {failed_names}; see the warnings, then run again")
+        failed = failed_names(result.failures)
+        raise LockError(f"{lock}: not prefetched: {failed}; see the warnings, then run again")
 
 
 def _known(
@@ -286,4 +276,4 @@ def _print(result: Prefetched, size: int, *, no_nar_hash: bool, dry_run: bool, a
             what = " ".join(filter(None, (each.nar_hash, each.path))) or "would be made"
             click.echo(f"{each.name}: {each.platform}: {what}{by}")
     for failure in result.failures:
-        warn(f"image {failure.name}, {failure.platform}: {failure.message}")
+        warn(str(failure))

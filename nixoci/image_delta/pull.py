@@ -47,6 +47,18 @@ class UsableDelta:
     size: int
 
 
+def repository_of(target: PrefetchTarget, context: LockContext) -> Reference:
+    """Return the repository of an image, which has its deltas.
+
+    Raises:
+        DeltaError: The image is pinned from local files.
+    """
+    source = context.source(target.image.reference)
+    if not isinstance(source, Reference):
+        raise DeltaError(f"image {target.name}: pinned from local files, and deltas are in registries")
+    return source
+
+
 def usable_deltas(
     target: PrefetchTarget, store_name: str, context: LockContext, warn: Callable[[str], object]
 ) -> list[UsableDelta]:
@@ -63,9 +75,7 @@ def usable_deltas(
         ImageError: The registry cannot be reached, or does not let the user in.
         ProcessError: Nix or skopeo is missing or fails.
     """
-    source = context.source(target.image.reference)
-    if not isinstance(source, Reference):
-        raise DeltaError(f"image {target.name}: pinned from local files, and deltas are in registries")
+    source = repository_of(target, context)
     images = image_paths_like(store_name)
     if not images:
         raise DeltaError(f"image {target.name}: the Nix store has no older image path of it, from which a delta starts")

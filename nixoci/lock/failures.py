@@ -1,5 +1,9 @@
 """Failures of single images, which keep no other image from its turn."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
 from nixoci.errors import NixociError
 
 UNREADABLE = (NixociError, OSError)
@@ -15,3 +19,25 @@ def failure_reason(name: str, error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error).removeprefix(f"image {name}: ")
     return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error.strerror)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFailure:
+    """An image that failed, and why; the message does not name it."""
+
+    name: str
+    platform: str
+    message: str
+
+    @classmethod
+    def of(cls, name: str, platform: str, error: Exception) -> Self:
+        """Return the failure of an image with one of these errors."""
+        return cls(name=name, platform=platform, message=failure_reason(name, error))
+
+    def __str__(self) -> str:
+        return f"image {self.name}, {self.platform}: {self.message}"
+
+
+def failed_names(failures: Iterable[ImageFailure]) -> str:
+    """Return the names of the images that failed, each once."""
+    return ", ".join(dict.fromkeys(each.name for each in failures))
