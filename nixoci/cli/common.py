@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+REUPNIX = "reupnix-v1"
+"""The format of deltas that `nixoci.delta.reupnix` reads and writes."""
+
 _HEAD, _TAIL = 1000, 500
 """Characters at both ends of a message that a longer one keeps: the thing is at its start, the way out at its end."""
 
@@ -120,7 +123,7 @@ def store_option(command: F) -> F:
 
 def delta_format_option(command: F) -> F:
     """Add `--format`, the format of a delta, passed as `kind`."""
-    formats = ("nixoci", "reupnix-v1")
+    formats = ("nixoci", REUPNIX)
     return click.option(
         "--format",
         "kind",

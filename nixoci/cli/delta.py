@@ -128,7 +128,7 @@ class Pulled:
     type=click.Choice(list(KINDS.values())),
     default=OWN,
     show_default=True,
-    help="push: the format; of oci-delta are larger, and podman and bootc read them.",
+    help="push: the format; oci-delta is larger, and podman and bootc read it.",
 )
 @effort_option
 @lock_option
@@ -142,7 +142,7 @@ def delta(
     platforms: tuple[Platform, ...],
     bases: tuple[Path, ...],
     kind: Kind,
-    effort: str,
+    effort: Effort,
     lock: Path,
     access: RegistryAccess,
     dry_run: bool,
@@ -152,9 +152,8 @@ def delta(
 
     push makes deltas from older image paths to those of all images, or of the images NAME, and pushes them beside the
     image. The image paths have to be in the Nix store: nixoci prefetch. For --format oci-delta only the older ones have
-    to be there. pull makes the image paths of the lock from
-    older ones and such deltas, and fails where there is none; nixoci prefetch does the same and fetches the layers
-    instead. list shows the deltas to the images of the lock.
+    to be there. pull makes the image paths of the lock from older ones and such deltas, and fails where there is none;
+    nixoci prefetch does the same and fetches the layers instead. list shows the deltas to the images of the lock.
 
     A delta needs no trust: the image path that it makes has the hash in the lock, or every layer has its diff id.
     """
@@ -167,7 +166,7 @@ def delta(
     store_names = image_path_names(content)
     context = LockContext.of(lock, access)
     if action == PUSH:
-        how = _How(kind=kind, effort=Effort(effort), dry_run=dry_run)
+        how = _How(kind=kind, effort=effort, dry_run=dry_run)
         rows = [row for target in targets for row in _push(target, store_names[target.name], bases, how, context)]
         _show_pushed(rows, dry_run=dry_run, as_json=as_json)
     elif action == LIST:

@@ -2,7 +2,7 @@
 
 import click
 
-from nixoci.cli.common import json_option, print_json
+from nixoci.cli.common import counted, json_option, print_json
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.doctor.examine import examine
@@ -37,4 +37,4 @@ def doctor(*, podman: str, as_json: bool) -> None:
         print_table(["status", "check", "found, and what to do"], rows, prose=True)
     problems = [each for each in findings if each.status is Status.PROBLEM]
     if problems:
-        raise NixociError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found; each line says what to do")
+        raise NixociError(f"{counted(len(problems), 'problem')} found; each line says what to do")

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from nixoci.cli.common import (
     access_options,
     context_of,
+    counted,
     dry_run_option,
     json_option,
     lock_option,
@@ -246,7 +247,7 @@ def verify(*, names: tuple[str, ...], offline: bool, lock: Input, access: Regist
             for name, image in locked.select(names).items():
                 click.echo(f"{name}: {how}: {image.reference} {image.digest} ({', '.join(image.platforms)})")
     if problems:
-        raise LockError(f"{lock}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
+        raise LockError(f"{lock}: {counted(len(problems), 'problem')} found")
 
 
 def _finish(lock: Path, before: Lock, after: Lock, names: list[str], *, dry_run: bool, as_json: bool) -> None:

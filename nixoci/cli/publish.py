@@ -51,21 +51,22 @@ from nixoci.publish.publish import KEEP, Published, publish_deltas
 @store_option
 @dry_run_option
 @json_option
-def publish(  # noqa: PLR0917 - click passes options by name
+def publish(
+    *,
     cache: Path,
     old: tuple[str, ...],
     new: tuple[str, ...],
     keep: int,
-    effort: str,
+    effort: Effort,
     store: str | None,
-    dry_run: bool,  # noqa: FBT001 - click passes options by name
-    as_json: bool,  # noqa: FBT001
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Write deltas from --from to --to into a binary cache, for machines that run `nixoci substituter`.
 
     --from and --to take one path each and may be given several times. The cache must have the paths of --to.
     """
-    done = publish_deltas(cache, old, new, effort=Effort(effort), keep=keep, store=store, dry_run=dry_run)
+    done = publish_deltas(cache, old, new, effort=effort, keep=keep, store=store, dry_run=dry_run)
     if as_json:
         print_json(done)
     else:

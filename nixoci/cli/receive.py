@@ -10,7 +10,15 @@ from typing import BinaryIO
 
 import click
 
-from nixoci.cli.common import counted, delta_format_option, dry_run_option, json_option, print_json, store_option
+from nixoci.cli.common import (
+    REUPNIX,
+    counted,
+    delta_format_option,
+    dry_run_option,
+    json_option,
+    print_json,
+    store_option,
+)
 from nixoci.cli.completers import complete_profile
 from nixoci.cli.files import INPUT, PATH, STANDARD, Input
 from nixoci.cli.verb import verb
@@ -45,15 +53,16 @@ from nixoci.nix_store.links import check_gc_root, check_profile
 @click.option("--root", metavar="PATH", help="The path for --gc-root and --profile, if the delta has several roots.")
 @dry_run_option
 @json_option
-def receive(  # noqa: PLR0917 - click passes options by name
+def receive(
+    *,
     file: Input,
     store: str | None,
     gc_root: Path | None,
     profile: Path | None,
     root: str | None,
     kind: str,
-    dry_run: bool,  # noqa: FBT001 - click passes options by name
-    as_json: bool,  # noqa: FBT001
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Rebuild the paths of a delta, verify and register them. Without FILE, or if it is -, read standard input."""
     if root is not None and gc_root is None and profile is None:
@@ -123,7 +132,7 @@ def _receive(
     dry_run: bool,
     accept: Callable[[tuple[str, ...]], object],
 ) -> Received:
-    if kind == "reupnix-v1":
+    if kind == REUPNIX:
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
         return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run, accept=accept)

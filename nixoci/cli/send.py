@@ -10,9 +10,18 @@ from typing import BinaryIO
 import click
 from rich.filesize import decimal
 
-from nixoci.cli.common import counted, delta_format_option, dry_run_option, json_option, print_json, store_option, warn
+from nixoci.cli.common import (
+    REUPNIX,
+    counted,
+    delta_format_option,
+    dry_run_option,
+    json_option,
+    print_json,
+    store_option,
+    warn,
+)
 from nixoci.cli.completers import complete_closure
-from nixoci.cli.files import OUTPUT, PATH, STANDARD, Output
+from nixoci.cli.files import PATH, Output, output_option
 from nixoci.cli.verb import verb
 from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
 from nixoci.delta.copy import copy_closures
@@ -27,8 +36,10 @@ effort_option = click.option(
     type=click.Choice([effort.value for effort in Effort]),
     default=Effort.DEFAULT.value,
     show_default=True,
+    callback=lambda _context, _option, value: Effort(value),
     help="Time spent for fewer bytes.",
 )
+"""`--effort` of a verb that makes deltas, passed as the `Effort` named `effort`."""
 
 
 @verb(
@@ -58,45 +69,37 @@ effort_option = click.option(
     type=PATH,
     help="Both closures, from a build's .attrs.json (exportReferencesGraph), which has no signatures and no derivers.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "target",
-    type=OUTPUT,
-    default=STANDARD,
-    metavar="FILE",
-    help="Write to FILE; by default, and for -, to standard output.",
-)
+@output_option
 @delta_format_option
 @effort_option
 @store_option
 @json_option
-def send(  # noqa: PLR0917 - click passes options by name
+def send(
+    *,
     old: tuple[str, ...],
     new: tuple[str, ...],
     graphs: Path | None,
-    target: Output,
+    output: Output,
     kind: str,
-    effort: str,
+    effort: Effort,
     store: str | None,
-    as_json: bool,  # noqa: FBT001 - click passes options by name
+    as_json: bool,
 ) -> None:
     """Write a delta that makes the closure of --to from that of --from.
 
     --from and --to take one path each and may be given several times. Nothing is asked of the receiver.
     """
-    output = target.path
     if bool(new) == (graphs is not None):
         raise click.UsageError("give either --to PATH or --graphs FILE")
-    if output is None and as_json:
+    if output.path is None and as_json:
         raise click.UsageError("the delta goes to stdout: give -o FILE to print JSON there")
-    if output is None and sys.stdout.isatty():
+    if output.path is None and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal: give -o FILE, or pipe the delta")
     if graphs is not None:
         before, after = closures_from_graphs(graphs)
     else:
         before, after = closures_from_store(old, new, store=store)
-    with _output(output) as out:
+    with _opened(output.path) as out:
         summary = _send(before, after, out, effort, kind)
     _show_summary(summary, as_json=as_json)
 
@@ -112,22 +115,22 @@ def send(  # noqa: PLR0917 - click passes options by name
 @effort_option
 @dry_run_option
 @json_option
-def copy(target: str, paths: tuple[str, ...], effort: str, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
+def copy(*, target: str, paths: tuple[str, ...], effort: Effort, dry_run: bool, as_json: bool) -> None:
     """Copy the closures of PATH... to another machine, as a delta against the paths that it has."""
-    summary = copy_closures(target, paths, effort=Effort(effort), dry_run=dry_run, warn=warn)
+    summary = copy_closures(target, paths, effort=effort, dry_run=dry_run, warn=warn)
     _show_summary(summary, as_json=as_json)
 
 
-def _send(old: Closure, new: Closure, out: BinaryIO, effort: str, kind: str) -> SendSummary:
-    if kind == "reupnix-v1":
+def _send(old: Closure, new: Closure, out: BinaryIO, effort: Effort, kind: str) -> SendSummary:
+    if kind == REUPNIX:
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
         return reupnix.write(old, new, out)
-    return send_shown(old, new, out, effort=Effort(effort))
+    return send_shown(old, new, out, effort=effort)
 
 
 @contextmanager
-def _output(output: Path | None) -> Iterator[BinaryIO]:
+def _opened(output: Path | None) -> Iterator[BinaryIO]:
     """Open the output of a delta; a regular file appears whole or not at all."""
     try:
         if output is None:

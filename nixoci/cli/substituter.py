@@ -69,8 +69,8 @@ class _OneLine(logging.Formatter):
     help="Another name of this machine by which it is asked, for a socket that systemd passes; may be repeated.",
 )
 @store_option
-def substituter(  # noqa: PLR0917 - click passes options by name
-    url: str, address: str, keep_alive: float, netrc: Path | None, hosts: tuple[str, ...], store: str | None
+def substituter(
+    *, url: str, address: str, keep_alive: float, netrc: Path | None, hosts: tuple[str, ...], store: str | None
 ) -> None:
     """Serve a binary cache to the Nix of this machine, with updates as deltas from the paths that are here.
 
