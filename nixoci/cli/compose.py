@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import click
 
@@ -24,6 +24,7 @@ from nixoci.lock.model import EMPTY_LOCK, Lock
 from nixoci.lock.pin import add_image
 from nixoci.nix_language.declared import check_declared
 from nixoci.nix_language.module import render_module
+from nixoci.nix_language.tools_source import relative_path
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
 from nixoci.output import check_file
@@ -189,7 +190,7 @@ def _text(imported: Imported, kind: str, lock: Path, locked: Lock, output: Outpu
     if missing:
         raise LockError(f"{lock}: has no image {missing[0]}, which the module needs; run again with --add")
     place = output.path.parent if output.path else Path()
-    lock_file = PurePosixPath(os.path.relpath(lock.resolve(), place.resolve()))
+    lock_file = relative_path(lock, seen_from=place)
     return render_module(imported.deployment, lock=locked, lock_file=lock_file)
 
 

@@ -1,6 +1,5 @@
 """`nixoci generate` and `nixoci module`: Nix text for a lock and for containers."""
 
-import os
 import shlex
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +15,7 @@ from nixoci.lock.file import read_lock
 from nixoci.lock.model import Lock
 from nixoci.nix_language.default_nix import render_default_nix
 from nixoci.nix_language.module import render_module
-from nixoci.nix_language.tools_source import checkout_path, flake_reference, is_pinned
+from nixoci.nix_language.tools_source import checkout_path, flake_reference, is_pinned, relative_path
 
 _check_option = click.option(
     "--check", is_flag=True, help="Write nothing; fail if the content of the output FILE would change."
@@ -99,7 +98,7 @@ def generate(
 
 def _lock_beside(lock: Path, locked: Lock, place: Path) -> PurePosixPath | None:
     """Return the path of the lock file as Nix finds it from `place`; None outside of that directory."""
-    relative = PurePosixPath(os.path.relpath(lock.resolve(), place.resolve()))
+    relative = relative_path(lock, seen_from=place)
     if ".." in relative.parts:
         return None
     # Nix compares values: defaults that were written out by hand would look like a change
@@ -131,7 +130,7 @@ def module(*, file: Input, lock: Path, output: Output, check: bool, as_json: boo
         text = render_module(deployment)
     else:
         place = output.path.parent if output.path else Path()
-        lock_file = PurePosixPath(os.path.relpath(lock.resolve(), place.resolve()))
+        lock_file = relative_path(lock, seen_from=place)
         locked = read_lock(lock)
         images = list(locked.images)
         text = render_module(deployment, lock=locked, lock_file=lock_file)

@@ -56,4 +56,9 @@ def checkout_path(path: Path, *, seen_from: Path) -> PurePosixPath:
             raise NixociError(f"--nixoci {path}: has no {name}; give a checkout of nixoci, or use --flake")
     if path.is_absolute():
         return PurePosixPath(os.path.normpath(path))
+    return relative_path(path, seen_from=seen_from)
+
+
+def relative_path(path: Path, *, seen_from: Path) -> PurePosixPath:
+    """Return the path of a file or directory as an expression in the directory `seen_from` names it, without `./`."""
     return PurePosixPath(os.path.relpath(path.resolve(), seen_from.resolve()))
