@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
 from urllib3.exceptions import HTTPError
@@ -22,7 +23,6 @@ _SKIPPED = 1 << 20
 
 _CLOSED = "the server closed it"
 _CONTENT_RANGE = re.compile(r"bytes\s+([0-9]{1,19})-.*", re.IGNORECASE | re.DOTALL)
-_PARTIAL = 206
 _SHOWN = 100
 
 
@@ -127,7 +127,7 @@ class _Download(io.RawIOBase):
 
     def _start(self, answer: Answer) -> int:
         """Return the position of an answer's first byte in the blob."""
-        if answer.status != _PARTIAL:
+        if answer.status != HTTPStatus.PARTIAL_CONTENT:
             return 0
         said = answer.header("Content-Range")
         if not said:

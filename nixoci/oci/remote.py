@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, Self
@@ -34,9 +35,15 @@ _TOKEN = re.compile(r"[!-~]+")
 
 _DOCUMENTS = INDEX_TYPES | MANIFEST_TYPES
 
-_OK, _PARTIAL, _UNAUTHORIZED = 200, 206, 401
-_ABSENT = (400, 404, 405)
-_BUSY = (429, 500, 502, 503, 504)
+_ABSENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_BUSY = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+"""The statuses after which a request is worth another try."""
 
 _RETRIES = Retries()
 
@@ -88,7 +95,7 @@ class Remote:
         """
         try:
             answer = self._ask(self.base + path, {"Accept": media_type})
-            if answer.status != _OK:
+            if answer.status != HTTPStatus.OK:
                 answer.close()
                 if answer.status in _ABSENT:
                     return None
@@ -113,7 +120,7 @@ class Remote:
             HTTPError: The connection broke.
         """
         answer = self._ask(self.base + path, {**headers, **more})
-        if answer.status not in {_OK, _PARTIAL}:
+        if answer.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             answer.close()
             _refuse_busy(answer, path)
             raise BlobError(f"{answer.host} answers {answer.said} for {path}")
@@ -123,7 +130,7 @@ class Remote:
         """Ask for an address, again with what the registry wants as `Authorization` if it wants something."""
         tried = self._authorization
         answer = self._client.get(url, headers, authorization=tried)
-        if answer.status == _UNAUTHORIZED and not answer.redirected:
+        if answer.status == HTTPStatus.UNAUTHORIZED and not answer.redirected:
             challenge = answer.header("WWW-Authenticate")
             answer.drop()
             answer = self._client.get(url, headers, authorization=self._authorize(challenge, tried))
@@ -155,7 +162,7 @@ class Remote:
         query = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or self._scope}
         address = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
         answer = self._client.get(address, {}, authorization=self._login)
-        if answer.status != _OK:
+        if answer.status != HTTPStatus.OK:
             answer.close()
             _refuse_busy(answer, "a token")
             whom = "anybody" if self._login is None else "this login"
