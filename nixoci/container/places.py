@@ -101,11 +101,6 @@ def pid_file(container: str) -> str:
     return f"{run_directory(container)}/pid"
 
 
-def is_store_path(path: Path) -> bool:
-    """Return whether a path is directly in the Nix store; the basename of such a path is the name of its roots."""
-    return str(path.parent) == STORE_DIR
-
-
 def secret_file(container: str, secret: str) -> str:
     """Return the file of a bundle's secret on the host."""
     return f"{run_directory(container)}/secrets/{secret}"

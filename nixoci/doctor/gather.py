@@ -3,20 +3,20 @@
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nixoci.doctor.facts import Facts, ImageStoreFacts
 from nixoci.doctor.storage_conf import named_stores, read_config
 from nixoci.doctor.tools import PODMAN_DROP_INS
 from nixoci.errors import NixociError
-from nixoci.gc_roots.image_stores import store_path_of
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import Places, update_podman_roots
 from nixoci.image_store.names import EROFS, OVERLAY
 from nixoci.image_store.records import image_names
 from nixoci.nix_store.commands import gc_roots_of, stores_equal_files_once
+from nixoci.nix_store.path import store_path_of
 from nixoci.process import run
 from nixoci.user import user_account
 
@@ -50,11 +50,8 @@ def gather(podman: str = "podman") -> Facts:
     config = read_config(uid=uid, home=home, env=os.environ)
     stores = named_stores(config, drop_ins=version is None or version >= PODMAN_DROP_INS)
     engine = _ask(podman) if "podman" in programs else _Engine()
-    return Facts(
-        uid=uid,
-        user=facts.user,
-        kernel=facts.kernel,
-        programs=programs,
+    return replace(
+        facts,
         config=tuple(config),
         image_stores=tuple(_image_store(store, file, query="nix" in programs) for store, file in stores),
         podman_error=engine.error,

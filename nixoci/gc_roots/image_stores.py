@@ -13,7 +13,7 @@ from nixoci.document import load
 from nixoci.errors import DocumentError, ProcessError, StoreError
 from nixoci.image_store.names import IMAGE_LIST, IMAGES, LAYER_LIST, LAYERS, OVERLAY, TAR_SPLIT, link_id
 from nixoci.nix_store.commands import gc_roots_of
-from nixoci.nix_store.path import STORE_DIR
+from nixoci.nix_store.path import STORE_DIR, store_path_of
 
 _NAME = "*-nixoci-image-store*"
 """Image stores that Nix built, as the shipped expressions name them."""
@@ -125,13 +125,6 @@ def _is_roots(link: Path) -> bool:
     return all(
         parent.st_uid in owners and (not parent.st_mode & 0o022 or parent.st_mode & S_ISVTX) for parent in parents
     )
-
-
-def store_path_of(path: Path, store_dir: Path = Path(STORE_DIR)) -> Path | None:
-    """Return the store path that a path is or lies below; None outside of the store."""
-    if not path.is_relative_to(store_dir) or path == store_dir:
-        return None
-    return store_dir / path.relative_to(store_dir).parts[0]
 
 
 def layer_record(store: Path, layer: str) -> dict[str, Any]:

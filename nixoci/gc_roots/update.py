@@ -10,11 +10,12 @@ from nixoci.container.places import GC_ROOTS, USER_LINKS, user_roots
 from nixoci.engines.containerd import register as containerd
 from nixoci.engines.docker import register as docker
 from nixoci.errors import ProcessError
-from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, is_kept_by_root, store_path_of
+from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, is_kept_by_root
 from nixoci.gc_roots.kept_store import remove_dangling_drop_in, update_kept_store
 from nixoci.gc_roots.links import Change, Link, read_links, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
 from nixoci.gc_roots.units import UnitRoots, update_unit_roots
+from nixoci.nix_store.path import store_path_of
 from nixoci.output import exclusive_directory
 from nixoci.progress import item_progress
 from nixoci.user import user_account, user_state

@@ -7,7 +7,6 @@ is most likely an older version. Headers, and files that are like no old one, ar
 import hashlib
 import tarfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -126,17 +125,7 @@ def _describe(
         writer.data(content)
         return
     name, size = before
-    _differences(name, read_all(partial(files.read, name), size), content, writer)
-
-
-def read_all(read: Callable[[int, int], bytes], size: int) -> bytes:
-    """Return that many bytes of a file, of which one call may return fewer."""
-    parts: list[bytes] = []
-    at = 0
-    while at < size and (part := read(at, size - at)):
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)
+    _differences(name, files.read(name, 0, size), content, writer)
 
 
 def _differences(path: bytes, old: bytes, new: bytes, writer: TarDiffWriter) -> None:

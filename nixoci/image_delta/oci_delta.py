@@ -22,7 +22,7 @@ from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.tar_diff import MEDIA_TYPE, apply_tar_diff
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Descriptor
-from nixoci.openat import TreeOpener
+from nixoci.openat import TreeOpener, read_range
 
 ARTIFACT_TYPE = "application/vnd.io.github.containers.oci-delta.v1"
 
@@ -123,7 +123,7 @@ class OldFiles:
             self._handle = self._opener.open(self._root, path, self._regular)
             self._open.callback(os.close, self._handle)
             self._path = path
-        return os.pread(self._handle, size, offset)
+        return read_range(self._handle, offset, size)
 
     def _regular(self, handle: int) -> int:
         if not stat.S_ISREG(os.fstat(handle).st_mode):

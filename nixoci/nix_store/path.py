@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from nixoci.errors import StoreError
 from nixoci.nix_store.hashes import NIX32, from_nix32, to_nix32
@@ -57,6 +58,18 @@ def pack_hash_part(path: str) -> bytes:
 def make_store_path(hash_part: bytes, name: str) -> str:
     """Return the store path of the 20 bytes of a hash part and a name."""
     return f"{STORE_DIR}/{to_nix32(hash_part).decode()}-{name}"
+
+
+def is_store_path(path: Path) -> bool:
+    """Return whether a path is directly in the Nix store; the basename of such a path is the name of its roots."""
+    return str(path.parent) == STORE_DIR
+
+
+def store_path_of(path: Path, store_dir: Path = Path(STORE_DIR)) -> Path | None:
+    """Return the store path that a path is or lies below; None outside of the store."""
+    if not path.is_relative_to(store_dir) or path == store_dir:
+        return None
+    return store_dir / path.relative_to(store_dir).parts[0]
 
 
 def check_store_path(path: str) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nixoci.container.places import is_store_path
 from nixoci.errors import StoreError
+from nixoci.nix_store.path import is_store_path
 from nixoci.output import exclusive_directory
 from nixoci.switch import generation
 from nixoci.switch.contents import Contents, read_contents, unit_file_name

@@ -5,8 +5,9 @@ user has an own directory there, which the user makes where Nix lets every user 
 the user's home directory that Nix's daemon registers. A user's container starts even if no root can be made.
 """
 
-from nixoci.container.places import GC_ROOTS, USER_LINKS, gc_root_directory, is_store_path, user_link, user_roots
+from nixoci.container.places import GC_ROOTS, USER_LINKS, gc_root_directory, user_link, user_roots
 from nixoci.container.resolve import ResolvedContainer
+from nixoci.nix_store.path import is_store_path
 from nixoci.units.escape import UnitFile, command
 from nixoci.units.tools import Tools
 

@@ -15,7 +15,6 @@ from nixoci.container.places import (
     VOLUMES,
     bound_runtime,
     gc_root_directory,
-    is_store_path,
     layer_directory,
     layer_workdir,
     localtime_file,
@@ -26,6 +25,7 @@ from nixoci.container.places import (
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.container.resolver import HOST_GATEWAY, HostEntry
 from nixoci.errors import ContainerError
+from nixoci.nix_store.path import is_store_path
 from nixoci.tree.model import Inode
 from nixoci.units.common import secret_lines
 from nixoci.units.directories import Output

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.errors import StoreError
-from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, layer_record, store_path_of
+from nixoci.gc_roots.image_stores import LocatedImage, built_stores, find_images, layer_record
 from nixoci.gc_roots.kept_store import update_kept_store
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.join import join_image_stores
+from nixoci.nix_store.path import store_path_of
 from tests.image_store.trees import image_path, small_tree
 
 if TYPE_CHECKING:

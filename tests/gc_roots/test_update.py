@@ -19,6 +19,7 @@ from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.units import UnitRoots
 from nixoci.gc_roots.update import ContainerRoot, Places, mend_configuration, update_podman_roots
 from nixoci.image_store.build import build_image_store
+from nixoci.nix_store.path import store_path_of
 from tests.image_store.trees import image_path, small_tree
 from tests.units.samples import executable
 
@@ -47,7 +48,7 @@ class Host:
                 monkeypatch.setattr(module, "STORE_DIR", str(self.nix_store))
         store = self.nix_store
         monkeypatch.setattr(update, "built_stores", lambda: image_stores.built_stores(store))
-        find, path_of = image_stores.find_images, image_stores.store_path_of
+        find, path_of = image_stores.find_images, store_path_of
         monkeypatch.setattr(update, "find_images", lambda *given, **more: find(*given, store_dir=store, **more))
         monkeypatch.setattr(update, "store_path_of", lambda path: path_of(path, store))
         monkeypatch.setattr(links, "_REGISTERED", self.auto)
