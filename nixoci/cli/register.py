@@ -18,7 +18,7 @@ from nixoci.engines.containerd.ctr import Ctr
 from nixoci.engines.containerd.shape import Shape, default_shape
 from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config, running_daemon, service_arguments
 from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot
-from nixoci.engines.docker.register import ROOTS, Elsewhere, Registration, register_images
+from nixoci.engines.docker.register import ROOTS, Elsewhere, Outcome, register_in_docker
 from nixoci.engines.docker.registered import LIST
 from nixoci.errors import StoreError
 
@@ -151,7 +151,7 @@ def _register_in_docker(
     there = data_root or Path(config.data_root or DATA_ROOT)
     own = DataRoot(path=inside(there))
     check_storage(own, config)
-    done = register_images(
+    done = register_in_docker(
         inside(store),
         own,
         is_running=lambda: running_daemon(own, config),
@@ -173,7 +173,7 @@ def _register_in_docker(
         _warn_of_mounts(done.unmounted)
 
 
-def _print_changes(done: Registration) -> None:
+def _print_changes(done: Outcome) -> None:
     rows = [
         [image.change.value, image.id[:12], image.used_by or "".join(image.names[:1])]
         for image in done.images

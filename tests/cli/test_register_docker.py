@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.engines.docker.register import register_images
+from nixoci.engines.docker.register import register_in_docker
 from tests.engines.docker.place import Place, Store
 from tests.units.samples import MKCOMPOSEFS, executable
 
@@ -29,8 +29,8 @@ def place(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Plac
     """Return a machine whose lists and roots the command has, instead of those of this one."""
     place = Place(tmp_path / "machine", store.folder)
     place.make()
-    ours = partial(register_images, roots=place.roots, registered=place.registered)
-    monkeypatch.setattr("nixoci.cli.register.register_images", ours)
+    ours = partial(register_in_docker, roots=place.roots, registered=place.registered)
+    monkeypatch.setattr("nixoci.cli.register.register_in_docker", ours)
     return place
 
 

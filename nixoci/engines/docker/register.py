@@ -20,7 +20,7 @@ ROOTS = EngineRoots(engine="docker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class Outcome:
     """The changes of a data root, and the mount points of its images where nothing is mounted yet.
 
     If `restart` is true, dockerd runs and has to be stopped for them: nothing has been written.
@@ -41,7 +41,7 @@ class Elsewhere:
     data_root: Path
 
 
-def register_images(
+def register_in_docker(
     store: Path,
     root: DataRoot,
     *,
@@ -50,7 +50,7 @@ def register_images(
     registered: Path = LIST,
     elsewhere: Elsewhere | None = None,
     dry_run: bool = False,
-) -> Registration:
+) -> Outcome:
     """Make the images of a store, and no others that this function has written, images of a data root of Docker.
 
     A run that is cut short at any point leaves a data root that dockerd starts with, and the next one completes it.
@@ -79,7 +79,7 @@ def register_images(
             roots.hold(plan.mount_points.values())
             _perform(plan, root, registered, is_running)
             _release(roots, registered)
-    return Registration(
+    return Outcome(
         data_root=str(root.path),
         restart=restart,
         images=plan.images,

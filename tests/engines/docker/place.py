@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nixoci.engines.docker.data_root import DataRoot
-from nixoci.engines.docker.register import Registration, register_images
+from nixoci.engines.docker.register import Outcome, register_in_docker
 from nixoci.engines.roots import EngineRoots
 from nixoci.image_store.build import build_image_store, make_directories, write_records
 from nixoci.image_store.contents import StoreImage, read_image_store
@@ -55,8 +55,8 @@ class Place:
         self.root.path.mkdir()
         self.dockerd()
 
-    def register(self, store: Path, *, running: bool = False, dry_run: bool = False) -> Registration:
-        return register_images(
+    def register(self, store: Path, *, running: bool = False, dry_run: bool = False) -> Outcome:
+        return register_in_docker(
             store,
             self.root,
             is_running=lambda: running,

@@ -12,7 +12,7 @@ import pytest
 
 from nixoci.container.places import mounted_image
 from nixoci.engines.change import Change
-from nixoci.engines.docker.register import register_images, release_roots
+from nixoci.engines.docker.register import register_in_docker, release_roots
 from nixoci.engines.docker.registered import read_registered, write_registered
 from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
 from nixoci.image_store.build import build_image_store
@@ -23,10 +23,10 @@ from tests.image_store.trees import image_path, small_tree
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nixoci.engines.docker.register import Registration
+    from nixoci.engines.docker.register import Outcome
 
 
-def changes(done: Registration) -> dict[str, Change]:
+def changes(done: Outcome) -> dict[str, Change]:
     """Return the fate of each image by its id."""
     return {image.id: image.change for image in done.images}
 
@@ -126,7 +126,7 @@ def test_a_dockerd_that_starts_meanwhile_sees_no_name_change(place: Place, store
     place.register(store.of("a"))
     answers = iter([False, True])
     with pytest.raises(StoreError, match="dockerd was started meanwhile; stop it and run again"):
-        register_images(
+        register_in_docker(
             store.of("b"),
             place.root,
             is_running=lambda: next(answers),
