@@ -38,6 +38,7 @@ else:
 __all__ = [
     "HEAD",
     "ZSTD_MAGIC",
+    "ZSTD_MIN_PREFIX",
     "Compression",
     "CompressionParameter",
     "DecompressError",
@@ -54,6 +55,8 @@ __all__ = [
 _IsalError = cast("type[Exception]", _isal_error)  # isal's type hints declare an instance, not the class
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+ZSTD_MIN_PREFIX = 8
+"""Bytes of the smallest prefix that zstd takes (`ZstdDict.as_prefix`)."""
 
 
 class Compression(Enum):

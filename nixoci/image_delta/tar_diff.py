@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
 from nixoci.compression import (
+    ZSTD_MIN_PREFIX,
     CompressionParameter,
     DecompressError,
     DecompressionParameter,
@@ -31,8 +32,6 @@ MAX_ADDED = 16 << 20
 
 _MAX_PREFIX_LOG = 28
 """The binary logarithm of the bytes of the largest old file that is the prefix of a zstd frame, and of its window."""
-_MIN_PREFIX = 8
-"""Bytes of the smallest prefix that zstd takes."""
 
 _BLOCK = 1 << 20
 _MAX_SIZE = (1 << 63) - 1
@@ -123,7 +122,7 @@ def _unpacked(reader: "_Reader", size: int, prefix: bytes) -> Iterator[bytes]:
     """Yield the content of a zstd frame that is within the next `size` bytes; what follows it there is skipped."""
     zstd = ZstdDecompressor(
         # the end of a prefix is what the frame refers to
-        zstd_dict=ZstdDict(prefix.rjust(_MIN_PREFIX, b"\0"), is_raw=True).as_prefix,
+        zstd_dict=ZstdDict(prefix.rjust(ZSTD_MIN_PREFIX, b"\0"), is_raw=True).as_prefix,
         options={DecompressionParameter.window_log_max: _MAX_PREFIX_LOG},
     )
     try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from nixoci.compression import ZstdCompressor, compress
+from nixoci.compression import ZSTD_MIN_PREFIX, ZstdCompressor, compress
 from nixoci.delta.cds.codec import CDS_MAGIC
 from nixoci.delta.cds.codec import encode as patch_archive
 from nixoci.delta.codecs.cds import CDS
@@ -16,7 +16,7 @@ from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.source import Held, Source
 from nixoci.delta.codecs.splice import SPLICE, splice
 from nixoci.delta.codecs.windows import WINDOW
-from nixoci.delta.codecs.zstd import MIN_PREFIX, ZSTD, compress_against, compress_source
+from nixoci.delta.codecs.zstd import ZSTD, compress_against, compress_source
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.model import SEGMENT_SIZE
 from nixoci.delta.jimage.codec import encode as patch_modules
@@ -52,8 +52,8 @@ class Patcher(NamedTuple):
 
     Attributes:
         codec: The codec.
-        make: Takes an old segment of at least `MIN_PREFIX` bytes and the content; returns the payload, or None if the
-            codec does not suit them.
+        make: Takes an old segment of at least `ZSTD_MIN_PREFIX` bytes and the content; returns the payload, or None if
+            the codec does not suit them.
         last: Whether no further codec is tried on contents that this one suits: its payload has a patch of more alike
             contents in it than they are.
         starts: The first bytes of the large contents that it is tried on.
@@ -176,7 +176,7 @@ def encode(
         if inserted <= _SMALL_SPLICE:
             return Encoded(SPLICE, spliced)
         candidates.append(Encoded(SPLICE, spliced))
-    if len(old) >= MIN_PREFIX and not (incompressible and _are_unrelated(old, new, candidates)):
+    if len(old) >= ZSTD_MIN_PREFIX and not (incompressible and _are_unrelated(old, new, candidates)):
         candidates += _patches(old, new, effort, limit)
     return _smallest(candidates)
 
@@ -223,7 +223,7 @@ def encode_large(
 
 
 def _patch_large(new: Source, old: Source, effort: Effort) -> Encoded:
-    if effort is Effort.FAST and old.size >= MIN_PREFIX:
+    if effort is Effort.FAST and old.size >= ZSTD_MIN_PREFIX:
         return Encoded(ZSTD, compress_source(old, new, level=3))
     modules = patch_modules(old, new)
     if modules is not None:
@@ -245,7 +245,7 @@ def _patch_large(new: Source, old: Source, effort: Effort) -> Encoded:
 def _middles_are_unrelated(old: Source, new: Source) -> bool:
     starts = [max(0, source.size - _MIDDLE) // 2 for source in (old, new)]
     one, other = (source.read(start, start + _MIDDLE) for source, start in zip((old, new), starts, strict=True))
-    return len(one) < MIN_PREFIX or _are_unrelated(one, other, [Encoded(PLAIN, other)])
+    return len(one) < ZSTD_MIN_PREFIX or _are_unrelated(one, other, [Encoded(PLAIN, other)])
 
 
 def _estimated_size(source: Source) -> int:

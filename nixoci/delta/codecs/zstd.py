@@ -3,6 +3,7 @@
 import io
 
 from nixoci.compression import (
+    ZSTD_MAGIC,
     CompressionParameter,
     DecompressionParameter,
     ZstdCompressor,
@@ -13,26 +14,21 @@ from nixoci.compression import (
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 from nixoci.delta.codecs.source import Source
 
-_MAGIC = b"\x28\xb5\x2f\xfd"
-"""Constant magic bytes, left out of the delta."""
 _MIN_WINDOW_LOG = 10
 _MAX_WINDOW_LOG = 31
 _BLOCK = 1 << 20
 
-MIN_PREFIX = 8
-"""Bytes of the smallest prefix that zstd takes."""
-
 
 def compress_against(old: bytes, new: bytes, *, level: int) -> bytes:
-    """Return the payload of `new`; `old` has at least `MIN_PREFIX` bytes."""
+    """Return the payload of `new`; `old` has at least `ZSTD_MIN_PREFIX` bytes."""
     packer = _packer(old, len(new), level)
-    return packer.compress(new, ZstdCompressor.FLUSH_FRAME).removeprefix(_MAGIC)
+    return packer.compress(new, ZstdCompressor.FLUSH_FRAME).removeprefix(ZSTD_MAGIC)
 
 
 def compress_source(old: Source, new: Source, *, level: int) -> bytes:
-    """Return the payload of `new`; `old` has at least `MIN_PREFIX` bytes, which are in memory once."""
+    """Return the payload of `new`; `old` has at least `ZSTD_MIN_PREFIX` bytes, which are in memory once."""
     packer = _packer(old.read(0, old.size), new.size, level)
-    return packer.compress(new.read(0, new.size), ZstdCompressor.FLUSH_FRAME).removeprefix(_MAGIC)
+    return packer.compress(new.read(0, new.size), ZstdCompressor.FLUSH_FRAME).removeprefix(ZSTD_MAGIC)
 
 
 def _packer(old: bytes, size: int, level: int) -> ZstdCompressor:
@@ -56,7 +52,7 @@ def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
             zstd_dict=prefix,
             options={DecompressionParameter.window_log_max: _MAX_WINDOW_LOG},
         )
-        data = _MAGIC + payload
+        data = ZSTD_MAGIC + payload  # constant, and so left out of the delta
         while not unpack.eof and new.tell() <= limit and (data or not unpack.needs_input):
             new.write(unpack.decompress(data, min(_BLOCK, limit + 1 - new.tell())))
             data = b""
