@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from nixoci.cli.common import counted, dry_run_option, json_option, print_json, store_option
+from nixoci.cli.common import counted, dry_run_option, json_option, print_json, store_option, warn
 from nixoci.cli.completers import complete_closure
 from nixoci.cli.files import PATH
 from nixoci.cli.send import effort_option
@@ -67,6 +67,12 @@ def publish(
     --from and --to take one path each and may be given several times. The cache must have the paths of --to.
     """
     done = publish_deltas(cache, old, new, effort=effort, keep=keep, store=store, dry_run=dry_run)
+    if done.unsigned:
+        warn(
+            f"{counted(len(done.unsigned), 'path')} of the release without a signature in the cache, such as"
+            f" {done.unsigned[0]}: machines refuse them; run nix store sign --recursive --store file://{cache.resolve()}"
+            f" --key-file KEY {' '.join(new)}, then publish again"
+        )
     if as_json:
         print_json(done)
     else:

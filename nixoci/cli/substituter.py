@@ -1,6 +1,7 @@
 """`nixoci substituter`: a binary cache on this machine that rebuilds NARs from published deltas."""
 
 import logging
+import socket
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from nixoci.substituter.server import Server, listen, passed_socket
 from nixoci.substituter.service import Service
 from nixoci.substituter.shelf import Shelf
 from nixoci.substituter.upstream import Upstream
+
+log = logging.getLogger(__name__)
 
 ADDRESS = "127.0.0.1:8642"
 
@@ -92,8 +95,18 @@ def substituter(
         bound_memory()
         shelf = cleanup.enter_context(Shelf(upstream, store=store))
         service = Service(upstream, shelf, store=store)
+        log.info("serving %s at %s", upstream.url, _shown(listener))
         with Server(listener, service, upstream, pause=keep_alive, names=hosts) as server:
             server.serve_forever()
+
+
+def _shown(listener: socket.socket) -> str:
+    """Return the address at which a socket is asked, as in nix.conf."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix://{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{host}:{name[1]}"
 
 
 def _check_store(store: str | None) -> None:

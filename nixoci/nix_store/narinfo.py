@@ -78,6 +78,10 @@ class NarInfo:
             others=tuple(line for line in lines if line.partition(":")[0] not in _DOWNLOAD),
         )
 
+    def has(self, key: str) -> bool:
+        """Return whether a line has this key and a value."""
+        return any(line.startswith(f"{key}: ") for line in self.others)
+
     def from_url(self, url: str) -> bytes:
         """Return the narinfo of the same path with its NAR at another address, uncompressed."""
         lines = [*self.others[:1], f"URL: {url}", "Compression: none", *self.others[1:]]

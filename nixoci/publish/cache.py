@@ -28,10 +28,17 @@ def check_cache(cache: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CachedPath:
-    """A path in a binary cache: its narinfo, and the bytes of its NAR as it is compressed there."""
+    """A path in a binary cache.
+
+    Attributes:
+        narinfo: Its narinfo.
+        download: Bytes of its NAR as it is compressed there.
+        trusted: It has a signature, or a content address, which needs none.
+    """
 
     narinfo: bytes
     download: int
+    trusted: bool
 
 
 def cached_paths(cache: Path, infos: Iterable[PathInfo]) -> dict[str, CachedPath]:
@@ -56,5 +63,5 @@ def cached_paths(cache: Path, infos: Iterable[PathInfo]) -> dict[str, CachedPath
                 f"{info.path}: the binary cache {cache} has {found.path} with narHash {found.nar_hash}, the store has "
                 f"narHash {info.nar_hash}; copy it there again"
             )
-        cached[info.path] = CachedPath(data, found.file_size)
+        cached[info.path] = CachedPath(data, found.file_size, trusted=found.has("Sig") or found.has("CA"))
     return cached

@@ -68,12 +68,14 @@ class Published:
         index_size: Bytes of the index.
         removed: The files of old releases that nothing names any more.
         dropped: The names of the roots of releases for which the index had no room, besides those beyond `keep`.
+        unsigned: Paths of the release that no key has signed in the cache, and that have no content address.
     """
 
     deltas: tuple[MadeDelta, ...]
     index_size: int
     removed: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    unsigned: tuple[str, ...] = ()
 
 
 def publish_deltas(
@@ -139,7 +141,13 @@ def publish_deltas(
             _replace_index(folder, data, work)
             for name in removed:
                 (folder / name).unlink(missing_ok=True)
-    return Published(deltas=tuple(made), index_size=len(data), removed=tuple(removed), dropped=tuple(dropped))
+    return Published(
+        deltas=tuple(made),
+        index_size=len(data),
+        removed=tuple(removed),
+        dropped=tuple(dropped),
+        unsigned=tuple(path for path, each in cached.items() if not each.trusted),
+    )
 
 
 def read_index(folder: Path) -> Index:

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from threading import Lock, Thread
@@ -152,7 +152,8 @@ class Service:
             AbsentError: The cache does not have the path.
             UpstreamError: It cannot be reached.
         """
-        offers = self._offers(hash_part)
+        releases = self._releases_of(hash_part)
+        offers = self._offers(releases)
         data = self._any_narinfo(hash_part, offers)
         try:
             info = NarInfo.parse(data, what=f"{hash_part}.narinfo")
@@ -161,6 +162,8 @@ class Service:
             return data  # Nix says better what is wrong with it
         delta = _smallest(info, offers)
         if delta is None:
+            if not offers:
+                _explain(info, hash_part, releases)
             return data
         self._loader.start()
         self._demand.note(delta, hash_part, info.file_size)
@@ -169,14 +172,17 @@ class Service:
 
     def delta_for(self, info: NarInfo) -> PublishedDelta | None:
         """Return the smallest delta that makes a path from paths that are here, or None."""
-        return _smallest(info, self._offers(store_path_hash(info.path)))
+        return _smallest(info, self._offers(self._releases_of(store_path_hash(info.path))))
 
-    def _offers(self, hash_part: str) -> _Offers:
-        """Return the deltas that may make a path from paths that are here, with their releases."""
+    def _releases_of(self, hash_part: str) -> list[Release]:
+        """Return the releases whose deltas may make a path."""
+        return [release for release in self._releases() if release.makes(hash_part)]
+
+    def _offers(self, releases: Iterable[Release]) -> _Offers:
+        """Return the deltas to releases from paths that are here."""
         return [
             (release, delta)
-            for release in self._releases()
-            if release.makes(hash_part)
+            for release in releases
             for delta in release.deltas
             if delta.pays and all(os.path.lexists(self._real / name) for name in delta.bases)
         ]
@@ -260,7 +266,10 @@ class Service:
             index, found = Index(version=VERSION), None
             try:
                 document = self._upstream.document(what, MAX_INDEX, unless=validator)
-                if document is not None:
+                if document is None:
+                    if cached is None or cached.validator is not None:
+                        log.warning("%s%s: does not exist; nixoci publish makes it", self._upstream.url, what)
+                else:
                     index, found = Index.parse(document.data, what=f"{self._upstream.url}{what}"), document.validator
             except UnchangedError:
                 if cached is not None:
@@ -276,7 +285,9 @@ class Service:
         with self._narinfos_lock:
             at, info = self._narinfos.get(hash_part, (0.0, None))
         if info is None or monotonic() - at > _FRESH:
-            info = NarInfo.parse(self._any_narinfo(hash_part, self._offers(hash_part)), what=f"{hash_part}.narinfo")
+            info = NarInfo.parse(
+                self._any_narinfo(hash_part, self._offers(self._releases_of(hash_part))), what=f"{hash_part}.narinfo"
+            )
             self._remember(hash_part, info)
         return info
 
@@ -311,6 +322,14 @@ def _smallest(info: NarInfo, offers: _Offers) -> PublishedDelta | None:
     if info.compression not in _COMPRESSIONS or not _URL.fullmatch(info.url) or ".." in info.url:
         return None
     return min((delta for _, delta in offers), key=lambda delta: delta.size, default=None)
+
+
+def _explain(info: NarInfo, hash_part: str, releases: Iterable[Release]) -> None:
+    """Log why no delta makes a root of a release: an operator sees which release was expected here."""
+    for release in releases:
+        if release.is_root(hash_part):
+            bases = ", ".join(sorted({name for delta in release.deltas for name in delta.bases}))
+            log.info("%s: no delta from a release that is here; there are deltas from %s", info.path, bases)
 
 
 def raise_priority(cache_info: bytes) -> bytes:

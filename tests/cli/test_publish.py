@@ -63,6 +63,18 @@ def test_a_delta_that_is_not_worth_it_is_said(nixoci: Callable[..., Result], sto
     assert "its paths 9 bytes in the cache" in done.out
 
 
+def test_a_release_that_nobody_signed_is_a_warning(nixoci: Callable[..., Result], store: str, tmp_path: Path) -> None:
+    narinfo = tmp_path / f"cache/{'b' * 32}.narinfo"
+    narinfo.write_text(narinfo.read_text(encoding="ascii").replace("Sig: ", "Other: "), encoding="ascii")
+    done = nixoci("publish", "--cache=cache", f"--store={store}", "--from", OLD, "--to", NEW)
+    assert done.code == 0
+    assert done.out.startswith("published a delta of ")
+    assert done.err == (
+        f"warning: 1 path of the release without a signature in the cache, such as {NEW}: machines refuse them; run nix"
+        f" store sign --recursive --store file://{tmp_path}/cache --key-file KEY {NEW}, then publish again\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

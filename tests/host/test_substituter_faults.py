@@ -46,11 +46,12 @@ in map make [ "1" "2" ]
 TARGETS = {
     "the index": r"^/deltas/index",
     "the delta": r"\.nxd$",
+    "the narinfos of the release": r"\.narinfos\.zst$",
     "narinfos": r"\.narinfo$",
     "NARs": r"^/nar/",
     "the description": r"^/nix-cache-info$",
 }
-OPTIONAL = ("the index", "the delta")
+OPTIONAL = ("the index", "the delta", "the narinfos of the release")
 """What an update can do without."""
 KINDS = ("404", "500", "cut", "altered", "swapped", "slow", "stall", "stall before")
 STALL = 40.0

@@ -239,6 +239,18 @@ def test_the_cache_must_have_the_same_content(cache: Path, releases: list[Closur
         publish_deltas(cache, [APP[0]], [APP[1]])
 
 
+def test_paths_that_machines_would_refuse_are_named(cache: Path) -> None:
+    assert publish_deltas(cache, [APP[0]], [APP[1]]).unsigned == ()
+    narinfos = [cache / f"{path[11:43]}.narinfo" for path in (LIB[1], APP[1])]
+    for narinfo in narinfos:
+        lines = [line for line in narinfo.read_text(encoding="ascii").splitlines() if not line.startswith("Sig: ")]
+        narinfo.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    assert set(publish_deltas(cache, [APP[0]], [APP[1]]).unsigned) == {LIB[1], APP[1]}
+    with narinfos[0].open("a", encoding="ascii") as file:
+        file.write("CA: fixed:r:sha256:x\n")
+    assert publish_deltas(cache, [APP[0]], [APP[1]]).unsigned == (APP[1],)
+
+
 def test_a_directory_that_is_no_cache_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no binary cache: it has no nix-cache-info"):
         publish_deltas(tmp_path, ["x"], ["y"])

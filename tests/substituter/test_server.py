@@ -350,7 +350,8 @@ def test_systemd_may_pass_a_socket(machine: Site) -> None:
     finally:
         process.terminate()
         _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (143, b"")
+    said = f"serving {machine.web.url}/ at http://127.0.0.1:{port}\n".encode()
+    assert (process.returncode, errors) == (143, said)
 
 
 def test_one_socket_is_enough(machine: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -480,6 +481,26 @@ def test_an_index_is_asked_for_again_only_if_it_changed(machine: Site, monkeypat
     (machine.folder / "deltas/index.json.zst").write_bytes(Index(version=VERSION).render())
     assert machine.narinfo(NEW_APP)["URL"].startswith("nar/")
     assert machine.web.statuses("deltas/index")[-1] == 200
+
+
+def test_why_a_release_comes_without_a_delta_is_logged(machine: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a root, as it is asked for; the rest of it has the same reason."""
+    caplog.set_level(logging.INFO)
+    (machine.real / OLD_APP[11:]).rename(machine.real / "gone")
+    for path in (NEW_APP, NEW_LIB, OTHER):
+        machine.narinfo(path)
+    reason = f"no delta from a release that is here; there are deltas from {OLD_APP[11:]}"
+    assert caplog.messages == [f"{NEW_APP}: {reason}"]
+
+
+def test_a_cache_without_an_index_is_logged_once(
+    machine: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("nixoci.substituter.service._FRESH", 0.0)
+    (machine.folder / "deltas/index.json.zst").unlink()
+    for path in (NEW_APP, NEW_LIB, OTHER):
+        machine.narinfo(path)
+    assert caplog.messages == [f"{machine.web.url}/deltas/index.json.zst: does not exist; nixoci publish makes it"]
 
 
 def test_a_spool_that_is_gone_means_the_ordinary_nar(machine: Site) -> None:
