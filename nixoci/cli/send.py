@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ from nixoci.cli.common import (
 from nixoci.cli.completers import complete_closure
 from nixoci.cli.files import PATH, Output, output_option
 from nixoci.cli.verb import verb
-from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store
+from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store, kept_paths
 from nixoci.delta.copy import copy_closures
 from nixoci.delta.effort import Effort
 from nixoci.delta.send import send_shown
@@ -95,11 +95,13 @@ def send(
         raise click.UsageError("the delta goes to stdout: give -o FILE to print JSON there")
     if output.path is None and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal: give -o FILE, or pipe the delta")
-    if graphs is not None:
-        before, after = closures_from_graphs(graphs)
-    else:
-        before, after = closures_from_store(old, new, store=store)
-    with _opened(output.path) as out:
+    with ExitStack() as stack:
+        if graphs is not None:
+            before, after = closures_from_graphs(graphs)
+        else:
+            before, after = closures_from_store(old, new, store=store)
+            stack.enter_context(kept_paths(before, after, store=store))
+        out = stack.enter_context(_opened(output.path))
         summary = _send(before, after, out, effort, kind)
     _show_summary(summary, as_json=as_json)
 

@@ -1,6 +1,7 @@
 """Closures: the store paths that a delta starts from and makes, from a Nix store or from the inputs of a build."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -72,6 +73,22 @@ def closures_from_store(*groups: Sequence[str], store: str | None = None) -> lis
     roots = [tuple(map(_store_path, group)) for group in groups]
     with serve(store=store) as nix:
         return [Closure(roots=group, paths=nix.closure(group), real=real) for group in roots]
+
+
+@contextmanager
+def kept_paths(*closures: Closure, store: str | None = None) -> Iterator[None]:
+    """Keep the paths of closures from the garbage collector while the block runs.
+
+    Raises:
+        StoreError: One of them is not valid any more.
+        ProcessError: Nix fails.
+    """
+    paths = {path for closure in closures for path in closure.paths}
+    with serve(store=store, write=True) as nix:
+        gone = paths - nix.valid_paths(sorted(paths))
+        if gone:
+            raise StoreError(f"{min(gone)}: was deleted from the store meanwhile; make it again, and run this again")
+        yield
 
 
 def closures_from_graphs(file: Path) -> tuple[Closure, Closure]:

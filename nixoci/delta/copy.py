@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from nixoci.delta.closure import Closure, closures_from_store
+from nixoci.delta.closure import Closure, closures_from_store, kept_paths
 from nixoci.delta.effort import Effort
 from nixoci.delta.pairing import package_name
 from nixoci.delta.send import send_shown
@@ -40,10 +40,11 @@ def copy_closures(
     old = bases_there(ssh, new)
     if not old.paths:
         warn(f"{target}: has no older version of any path; whole paths are sent")
-    if dry_run:
-        return send_shown(old, new, NullSink(), effort=effort)
-    with feed([*ssh, "nixoci receive"], package="openssh") as to:
-        return send_shown(old, new, to, effort=effort, label=f"sending to {target}")
+    with kept_paths(old, new):
+        if dry_run:
+            return send_shown(old, new, NullSink(), effort=effort)
+        with feed([*ssh, "nixoci receive"], package="openssh") as to:
+            return send_shown(old, new, to, effort=effort, label=f"sending to {target}")
 
 
 def ssh_command(target: str) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from nixoci.delta.closure import Closure, closures_from_store
+from nixoci.delta.closure import Closure, closures_from_store, kept_paths
 from nixoci.delta.effort import Effort
 from nixoci.delta.pairing import package_name
 from nixoci.delta.send import send_shown
@@ -111,7 +111,11 @@ def publish_deltas(
     after, *befores = closures_from_store(new, *([path] for path in old), store=store)
     cached = cached_paths(cache, after.paths.values())
     folder = cache / DIRECTORY
-    with _workplace(folder, dry_run=dry_run) as work, full_disk_names(folder):
+    with (
+        _workplace(folder, dry_run=dry_run) as work,
+        full_disk_names(folder),
+        kept_paths(after, *befores, store=store),
+    ):
         index = read_index(folder)
         made: list[MadeDelta] = []
         listed: list[PublishedDelta] = []

@@ -349,7 +349,7 @@ def test_send(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind
     old = closure(nix.real, {OLD: {b"kept": b"kept", b"changed": b"old"}})
     new = closure(nix.real, {NEW: {b"kept": b"kept", b"changed": b"new"}})
     nix.know(old.paths[OLD], new.paths[NEW])
-    nix.set(WRITE="")
+    nix.set(WRITE=",--write")
     ends = ["--from", OLD, "--to", NEW, "--store", nix.store]
     sent = nixoci("send", *ends, "--output=delta", f"--format={kind}", "--json").json
     assert sent["deltaSize"] == (tmp_path / "delta").stat().st_size
@@ -362,7 +362,7 @@ def test_publish(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     old = closure(nix.real, {OLD: {b"file": content}})
     new = closure(nix.real, {NEW: {b"file": content + b"new"}})
     nix.know(old.paths[OLD], new.paths[NEW])
-    nix.set(WRITE="")
+    nix.set(WRITE=",--write")
     make_cache(tmp_path / "cache", new)
     (tmp_path / "cache/deltas").mkdir()
     (tmp_path / f"cache/deltas/{'0' * 52}.nxd").touch()

@@ -27,7 +27,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     old = closure(nix.real, {OLD: {b"file": bytes(99_000)}})
     new = closure(nix.real, {NEW: {b"file": bytes(99_000) + b"new"}})
     nix.know(old.paths[OLD], new.paths[NEW])
-    nix.set(WRITE="")
+    nix.set(WRITE=",--write")
     make_cache(tmp_path / "cache", new, level=-50)
     (tmp_path / "cache/deltas").mkdir()
     (tmp_path / f"cache/deltas/{STALE}").touch()

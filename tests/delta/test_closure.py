@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from nixoci.delta.closure import closures_from_graphs, in_dependency_order
-from nixoci.errors import DeltaError
+from nixoci.delta.closure import Closure, closures_from_graphs, in_dependency_order, kept_paths
+from nixoci.errors import DeltaError, StoreError
 from nixoci.nix_store.path import PathInfo
 from tests.delta.trees import store_path
+from tests.nix_store.fake import Fake
 
 NAMES = [store_path(f"p{number}", "a") for number in range(9)]
 NAR_HASH = f"sha256-{'A' * 43}="
@@ -39,6 +40,19 @@ def test_a_deep_closure_is_sorted_in_no_time() -> None:
 def test_a_cycle_is_refused() -> None:
     with pytest.raises(DeltaError, match="references form a cycle"):
         in_dependency_order([info(NAMES[0], NAMES[1]), info(NAMES[1], NAMES[0]), info(NAMES[2])])
+
+
+def test_paths_are_kept_or_named_if_they_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nix = Fake(tmp_path, monkeypatch)
+    old, new = (Closure(roots=(name,), paths={name: info(name)}) for name in NAMES[:2])
+    nix.know(*old.paths.values())
+    with kept_paths(old, store=nix.store):
+        pass
+    with (
+        pytest.raises(StoreError, match=f"^{NAMES[1]}: was deleted from the store meanwhile; "),
+        kept_paths(old, new, store=nix.store),
+    ):
+        pass
 
 
 def test_graphs_of_a_build_are_closures(tmp_path: Path) -> None:

@@ -93,6 +93,21 @@ with serve(store=None, write=True) as nix:
 """
 
 
+DELETE_WHILE_SENT = """
+import subprocess, sys
+from nixoci.cli import main, send
+
+path, write = sys.argv[1], send._send
+
+def delete_and_write(*arguments):
+    assert subprocess.run(["nix-store", "--delete", path]).returncode == 1
+    return write(*arguments)
+
+send._send = delete_and_write
+main(["send", "--to", path, "--output", "/root/one-file"])
+"""
+
+
 @pytest.fixture(scope="module")
 def near() -> Iterator[Machine]:
     with Machine(binds={images_dir(): INSIDE}) as machine:
@@ -290,6 +305,12 @@ def test_registration_killed_at_any_point_the_store_is_sound(near: Machine, pair
 def test_what_a_receiver_needs_is_not_collected_meanwhile(near: Machine) -> None:
     path = near.run(["nix-store", "--add", "/etc/hostname"]).stdout.strip()
     near.run(["/opt/nixoci/bin/python3", "-c", DELETE_WHILE_SERVED, path])
+    near.run(["nix-store", "--delete", path])
+
+
+def test_what_a_sender_reads_is_not_collected_meanwhile(near: Machine) -> None:
+    path = near.run(["nix-store", "--add", "/etc/hosts"]).stdout.strip()
+    near.run(["/opt/nixoci/bin/python3", "-c", DELETE_WHILE_SENT, path])
     near.run(["nix-store", "--delete", path])
 
 

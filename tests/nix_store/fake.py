@@ -58,7 +58,8 @@ if "--delete" in sys.argv:
         sys.exit(f"error: Cannot delete path '{sys.argv[-1]}' since it is still alive.")
     os.rename(os.environ["REAL"] + "/" + os.path.basename(sys.argv[-1]), os.environ["LOG"] + ".gone")
     sys.exit()
-assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--serve", *os.environ["WRITE"].split()]
+assert sys.argv[1:4] == ["--store", f"local?real={os.environ['REAL']}", "--serve"]
+assert " ".join(sys.argv[4:]) in os.environ["WRITE"].split(",")
 assert (number(), number() >> 8) == (0x390c9deb, 2)
 say(0x5452eecb, int(os.environ["VERSION"], 16))
 known = {path: tuple(facts) for path, facts in json.loads(os.environ["KNOWN"]).items()}

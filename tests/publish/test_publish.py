@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Closure]:
         return [next(release for release in made if release.roots == tuple(group)) for group in groups]
 
     monkeypatch.setattr(module, "closures_from_store", find)
+    monkeypatch.setattr(module, "kept_paths", lambda *_, **__: nullcontext())
     return made
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def releases(folder: Path, monkeypatch: pytest.MonkeyPatch, paths: int) -> Itera
         return [made[tuple(group)] for group in groups]
 
     monkeypatch.setattr(module, "closures_from_store", find)
+    monkeypatch.setattr(module, "kept_paths", lambda *_, **__: nullcontext())
     for number in range(RELEASES + 1):
         release = make_release(folder / "store", number, paths)
         made[release.roots] = release

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import TYPE_CHECKING
@@ -136,6 +136,7 @@ def site(
     make_cache(folder, part(OTHER))
     with monkeypatch.context() as patched:
         patched.setattr(publishing, "closures_from_store", lambda *_, **__: [new, old])
+        patched.setattr(publishing, "kept_paths", lambda *_, **__: nullcontext())
         publishing.publish_deltas(folder, old.roots, new.roots)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
     (tmp_path / "spool").mkdir()
