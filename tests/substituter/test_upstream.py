@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -134,3 +135,14 @@ def test_redirects_end(web: Web) -> None:
     with pytest.raises(UpstreamError, match="too many redirects"):
         Upstream(web.url, patience=QUICK).document("a", 100)
     assert len(web.asked) < 10
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="another kernel")
+def test_the_head_of_an_answer_is_acknowledged_at_once(web: Web) -> None:
+    """On a connection that was used before, the kernel would wait for something to send with it."""
+    upstream = Upstream(web.url, patience=QUICK)
+    assert upstream.document("a", 100) is not None
+    with upstream.open("a") as download:
+        used = getattr(download._response.connection, "sock", None)
+        assert isinstance(used, socket.socket)
+        assert used.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK) == 1
