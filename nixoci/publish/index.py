@@ -170,7 +170,7 @@ def decompressed(data: bytes, limit: int, *, what: str) -> bytes:
     Raises:
         DocumentError: It cannot be decompressed, or has more than `limit` bytes.
     """
-    text = b""
+    text = bytearray()
     try:
         for piece in decompress((data[at : at + _PIECE] for at in range(0, len(data), _PIECE)), memory=limit):
             text += piece
@@ -178,7 +178,7 @@ def decompressed(data: bytes, limit: int, *, what: str) -> bytes:
                 raise DocumentError(f"{what}: larger than {limit} bytes; {_WAY_OUT}")
     except DecompressError as error:
         raise DocumentError(f"{what}: {error}; {_WAY_OUT}") from error
-    return text
+    return bytes(text)
 
 
 def _name(digest: bytes, suffix: str) -> str:
