@@ -13,7 +13,7 @@ class Way(Enum):
     REBUILT = "rebuilt"
     """Made from a delta and paths that are here."""
     WHOLE = "whole"
-    """Fetched, because it could not be rebuilt."""
+    """Fetched, because it could not be rebuilt, or too little of the delta was wanted."""
     PASSED = "passed"
     """Passed on as the cache has it; no delta makes it."""
 
@@ -48,7 +48,7 @@ _FETCHED = "nixoci_substituter_fetched_bytes_total"
 _REPLACED = "nixoci_substituter_replaced_bytes_total"
 _FAILED = "nixoci_substituter_failed_deltas_total"
 _HELP = {
-    _NARS: "NARs that Nix got, by the way: rebuilt, whole (where rebuilding failed) or passed (in no delta).",
+    _NARS: "NARs that Nix got, by the way: rebuilt, whole (rebuilding failed, or did not pay) or passed (in no delta).",
     _FETCHED: "Bytes of files that were fetched from the cache, by their kind.",
     _REPLACED: "Bytes of NARs, as the cache has them compressed, that were rebuilt and not fetched.",
     _FAILED: "Deltas that were damaged, could not be fetched or made a wrong NAR.",
