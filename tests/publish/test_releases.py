@@ -14,7 +14,7 @@ from nixoci.delta.effort import Effort
 from nixoci.nix_store.hashes import NIX32, to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_hash
 from nixoci.publish import publish as module
-from nixoci.publish.index import VERSION, Index, PublishedDelta, Release
+from nixoci.publish.index import VERSION, Index, PublishedDelta, PublishedNarinfos, Release
 from nixoci.publish.path_set import encode, member
 from nixoci.publish.publish import KEEP, publish_deltas, read_index
 from tests.delta.trees import Spec, closure
@@ -100,7 +100,12 @@ def test_the_index_of_a_large_system_is_small() -> None:
     delta = PublishedDelta(bases=[path_of(0, 0)[11:]], size=1 << 25, sha256=to_sri(bytes(32)), download=1 << 30)
     parts = [[store_path_hash(path_of(number, release)) for number in range(5000)] for release in range(KEEP)]
     made = [
-        Release(roots=[path_of(0, number)[11:]], paths=encode(map(member, part)), deltas=[delta] * 3)
+        Release(
+            roots=[path_of(0, number)[11:]],
+            paths=encode(map(member, part)),
+            deltas=[delta] * 3,
+            narinfos=PublishedNarinfos(size=1 << 20, sha256=to_sri(hashlib.sha256(b"%d" % number).digest())),
+        )
         for number, part in enumerate(parts)
     ]
     assert len(Index(version=VERSION, releases=made).render()) < MAX_INDEX_SIZE
