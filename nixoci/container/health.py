@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from nixoci.container.characters import text
 from nixoci.container.model import HealthAction, HealthcheckOptions
-from nixoci.container.notation import duration
+from nixoci.container.notation import MOST, duration
 from nixoci.document import json_key
 from nixoci.errors import ContainerError
 from nixoci.oci.model import Healthcheck
@@ -76,8 +76,8 @@ def parse_health(option: Callable[[str], str], declared: HealthcheckOptions) -> 
             raise ContainerError(f"{option(name)}: {value!r} is too short; give 1ms or more")
         return read
 
-    if declared.retries is not None and declared.retries < 1:
-        raise ContainerError(f"{option('retries')}: {declared.retries}; give 1 or more")
+    if declared.retries is not None and not 1 <= declared.retries <= MOST:
+        raise ContainerError(f"{option('retries')}: {declared.retries}; give 1 to {MOST}")
     if declared.on_failure is HealthAction.RESTART:
         raise ContainerError(
             f"{option('onFailure')}: podman and systemd would both start the container again; use kill or stop, after"

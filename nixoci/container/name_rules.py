@@ -21,6 +21,9 @@ from nixoci.errors import ContainerError
 QUADLET_KINDS = {"kube": "", "image": "-image", "build": "-build", "artifact": "-artifact"}
 """The kinds of files that `quadlets` may have, with the suffix of their units (podman-systemd.unit(5))."""
 
+_LONGEST = 200
+"""Characters of a name: those of a unit's file name are 255 at most, with suffixes such as `-health.timer`."""
+
 _VOLUMES = posixpath.basename(VOLUMES)
 _IMAGES = posixpath.basename(IMAGES)
 _OWN_KINDS = {"container": "containers", "volume": "volumes", "network": "networks", "pod": "pods"}
@@ -104,6 +107,8 @@ def _check_name(option: str, name: str) -> None:
         raise ContainerError(
             f"{option}: {name!r} cannot be a name; use letters, digits, _ . - and begin with a letter or digit"
         )
+    if len(name) > _LONGEST:
+        raise ContainerError(f"{option}: {name!r} has {len(name)} characters; choose a name of {_LONGEST} at most")
 
 
 def _quadlet_unit(file: str) -> str:

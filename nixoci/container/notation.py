@@ -22,7 +22,12 @@ _CDI = re.compile(
 )
 _SIZE = re.compile(r"([0-9]{1,15})([bkmgBKMG]?)")
 _LIMIT = re.compile(r"(-1|[0-9]{1,19})(?::(-1|[0-9]{1,19}))?")
-_MOST = 2**63 - 1
+MOST = 2**63 - 1
+"""The largest number that podman, systemd and OCI runtimes take as a limit."""
+
+LONGEST = 2**31 - 1
+"""Seconds that they wait at most."""
+
 _LIMITS = frozenset(
     (
         *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"),
@@ -248,7 +253,10 @@ def size(option: str, value: str) -> int:
     found = _SIZE.fullmatch(value)
     if found is None or not int(found[1]):
         raise ContainerError(f"{option}: {value!r} is not a size; expected for example 512m or 2g")
-    return int(found[1]) << 10 * "bkmg".index(found[2].lower() or "b")
+    count = int(found[1]) << 10 * "bkmg".index(found[2].lower() or "b")
+    if count > MOST:
+        raise ContainerError(f"{option}: {value!r} is beyond {MOST} bytes; give less, or leave it out for no limit")
+    return count
 
 
 def ulimit(option: str, name: str, value: int | str) -> Ulimit:
@@ -264,8 +272,8 @@ def ulimit(option: str, name: str, value: int | str) -> Ulimit:
         raise ContainerError(f"{option}: {value!r} is not a limit; expected a number or SOFT:HARD, -1 for none")
     soft = int(found[1])
     hard = soft if found[2] is None else int(found[2])
-    if max(soft, hard) > _MOST:
-        raise ContainerError(f"{option}: {value!r} is beyond {_MOST}; give less, or -1 for no limit")
+    if max(soft, hard) > MOST:
+        raise ContainerError(f"{option}: {value!r} is beyond {MOST}; give less, or -1 for no limit")
     if hard != -1 and not 0 <= soft <= hard:
         raise ContainerError(f"{option}: the soft limit of {value!r} is above the hard one; lower it")
     return Ulimit(name, soft, hard)

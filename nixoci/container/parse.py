@@ -183,8 +183,8 @@ def parse_container(name: str, container: Container, deployment: Deployment) -> 
         stop_signal=notation.signal_name(option("stopSignal"), container.stop_signal)
         if container.stop_signal
         else None,
-        shm_size=notation.size(option("shmSize"), container.shm_size) if container.shm_size else None,
-        memory=notation.size(option("memory"), container.memory) if container.memory else None,
+        shm_size=notation.size(option("shmSize"), container.shm_size) if container.shm_size is not None else None,
+        memory=notation.size(option("memory"), container.memory) if container.memory is not None else None,
         ulimits=tuple(
             notation.ulimit(option(f"ulimits.{key}"), key, value) for key, value in container.ulimits.items()
         ),

@@ -22,7 +22,7 @@ from nixoci.container.model import (
     option_path,
 )
 from nixoci.container.name_rules import check_names
-from nixoci.container.notation import Port
+from nixoci.container.notation import LONGEST, MOST, Port
 from nixoci.container.parse import ParsedContainer, ParsedDeployment, ParsedPod, parse_deployment
 from nixoci.container.places import in_store
 from nixoci.container.resolve import ResolvedContainer
@@ -184,8 +184,8 @@ def _check_values(container: ParsedContainer) -> None:
     _check_files(container)
     _check_limits(container)
     _check_log(container)
-    if declared.stop_timeout < 0:
-        raise ContainerError(f"{option('stopTimeout')}: {declared.stop_timeout} seconds; give 0 or more")
+    if not 0 <= declared.stop_timeout <= LONGEST:
+        raise ContainerError(f"{option('stopTimeout')}: {declared.stop_timeout} seconds; give 0 to {LONGEST}")
     if declared.read_only and declared.writable_layer is WritableLayer.PERSISTENT:
         raise ContainerError(
             f"{option('writableLayer')}: nothing is written in a container with readOnly; drop one of the two"
@@ -201,8 +201,8 @@ def _check_files(container: ParsedContainer) -> None:
 
 def _check_limits(container: ParsedContainer) -> None:
     declared, option = container.declared, container.option
-    if declared.pids_limit is not None and declared.pids_limit < 1 and declared.pids_limit != -1:
-        raise ContainerError(f"{option('pidsLimit')}: {declared.pids_limit}; give 1 or more, or -1 for no limit")
+    if declared.pids_limit is not None and declared.pids_limit != -1 and not 1 <= declared.pids_limit <= MOST:
+        raise ContainerError(f"{option('pidsLimit')}: {declared.pids_limit}; give 1 to {MOST}, or -1 for no limit")
     for name, value in declared.sysctls.items():
         if not _SYSCTL.fullmatch(name):
             raise ContainerError(f"{option('sysctls')}: {name!r} is not a kernel parameter; expected a.b.c")

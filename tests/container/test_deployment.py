@@ -46,7 +46,7 @@ def resolve_one(path: Path, **options: Any) -> ResolvedContainer:
         ),
         (
             {"healthcheck": HealthcheckOptions(test=["CMD", "x"], retries=-1)},
-            "containers.c.healthcheck.retries: -1; give 1 or more",
+            "containers.c.healthcheck.retries: -1; give 1 to",
         ),
         ({"stop_timeout": -1}, "containers.c.stopTimeout: -1 seconds"),
         ({"labels": {"": "x"}}, "containers.c.labels: '' cannot be the name of a label"),
