@@ -19,6 +19,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.image import ImageSource
 from nixoci.oci.reference import Reference
 from nixoci.oci.sources import BlobsSource, LocalSource, open_source, parse_source
+from nixoci.output import full_disk_names
 from nixoci.tree.limits import HIGHEST, Limits
 
 _DEFAULTS = Limits()
@@ -102,7 +103,7 @@ def open_local_source(
         return
     with TemporaryDirectory(prefix="nixoci-") as folder:
         file = Path(folder) / "standard-input"
-        with file.open("wb") as copy:
+        with full_disk_names(Path(folder).parent), file.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-        with open_source(replace(source, path=file), blobs=blobs, limits=limits) as opened:
+        with open_source(replace(source, path=file), blobs=blobs, limits=limits, name="standard input") as opened:
             yield opened

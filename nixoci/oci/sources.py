@@ -104,6 +104,7 @@ def open_source(
     access: RegistryAccess = _DEFAULT_ACCESS,
     blobs: Mapping[Digest, Path] | None = None,
     limits: Limits | None = None,
+    name: str | None = None,
 ) -> Iterator[ImageSource]:
     """Open a source inside a context; archives stay open until it ends.
 
@@ -112,6 +113,7 @@ def open_source(
         access: The access to registries.
         blobs: Files by digest, for `blobs:`.
         limits: Limits of an archive.
+        name: Its name in errors, if it is an archive; by default its text.
 
     Raises:
         InvalidReferenceError: Not a source that nixoci reads.
@@ -127,11 +129,12 @@ def open_source(
             yield Layout.open(local.path, local.digest or local.tag, name=str(local))
         case LocalSource() as local:
             _require(local, is_there=local.path.is_file(), kind="file")
-            with Archive.open_file(local.path, name=str(local), limits=limits) as archive:
+            name = name or str(local)
+            with Archive.open_file(local.path, name=name, limits=limits) as archive:
                 if local.transport == "docker-archive":
-                    yield DockerArchive.open(archive, local.tag, name=str(local))
+                    yield DockerArchive.open(archive, local.tag, name=name)
                 else:
-                    yield Layout.open_archive(archive, local.digest or local.tag, name=str(local))
+                    yield Layout.open_archive(archive, local.digest or local.tag, name=name)
 
 
 def _require(local: LocalSource, *, is_there: bool, kind: str) -> None:

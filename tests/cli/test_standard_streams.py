@@ -161,6 +161,15 @@ def test_a_delta_goes_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
+@pytest.mark.parametrize("content", [b"", b"x" * 700])
+def test_what_is_no_archive_is_named_as_standard_input(kind: str, content: bytes) -> None:
+    command = [sys.executable, "-m", "nixoci", "extract", f"{kind}:-", "image"]
+    done = subprocess.run(command, input=content, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"error: standard input: ")
+
+
+@pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
 def test_an_archive_is_extracted_from_a_pipe(tmp_path: Path, nixoci: Run, kind: str) -> None:
     layers = [layer(file(b"data", b"x"))]
     if kind == "docker-archive":
