@@ -42,6 +42,8 @@ def _find(store: Path, name: str | None) -> StoreImage:
     images = read_image_store(store)
     names = sorted({each for image in images for each in image.record.names or [image.record.id]})
     found = [image for image in images if name is None or name in {image.record.id, *image.record.names}]
+    if not images:
+        raise StoreError(f"{store}: has no image; give an image store that has one")
     if not found:
         raise StoreError(f"{store}: no image {name!r}; it has {', '.join(names)}")
     if len(found) > 1:

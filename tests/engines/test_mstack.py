@@ -37,6 +37,12 @@ def test_a_writable_one_of_a_named_image(tmp_path: Path, store: Path, by: str) -
     assert (tmp_path / "web.mstack/rw").is_dir()
 
 
+def test_an_empty_store_has_no_stack(tmp_path: Path) -> None:
+    build_image_store(tmp_path / "empty", [], mkcomposefs=None)
+    with pytest.raises(StoreError, match=r"empty: has no image; give an image store that has one$"):
+        build_stack(tmp_path / "empty", tmp_path / "web.mstack")
+
+
 def test_what_cannot_be_stacked_is_refused(tmp_path: Path, store: Path) -> None:
     with pytest.raises(StoreError, match=r"store: no image 'other'; it has docker\.io/library/sample:1$"):
         build_stack(store, tmp_path / "out", name="other")
