@@ -36,6 +36,17 @@ _LOGIN = re.compile(r"\b((?:https?|ftp|ssh):/{1,2})[^/\s'\"@]*:[^/\s'\"@]*@")
 """Matches an address with a user and a password, as messages name what the user typed; pathlib joins two slashes."""
 
 
+_WAYS_OUT = {
+    errno.ENOENT: "; check the path",
+    errno.ENOTDIR: "; check the path",
+    errno.EISDIR: "; name a file",
+    errno.EEXIST: "; name a directory, or remove it",
+    errno.ENAMETOOLONG: "; choose a shorter name",
+    errno.ELOOP: "; one of its symlinks leads back to itself, remove that",
+}
+"""The way out of errors whose words do not tell it."""
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number of things in words.
 
@@ -211,8 +222,11 @@ def failures_in_one_line() -> Iterator[None]:
 
 
 def _words_of(error: OSError) -> str:
-    named = isinstance(error.filename, (str, bytes, os.PathLike))
-    return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else f"output: {error.strerror or error}"
+    if isinstance(error.filename, (str, bytes, os.PathLike)):
+        return f"{os.fsdecode(error.filename)}: {error.strerror}{_WAYS_OUT.get(error.errno or 0, '')}"
+    if error.errno == errno.ENOENT:  # getcwd(3); a stream that is open is always there
+        return "working directory: it is gone; change to another one"
+    return f"output: {error.strerror or error}"
 
 
 def open_standard_streams() -> None:

@@ -76,7 +76,10 @@ def test_the_document_is_one_that_other_verbs_read(tmp_path: Path, nixoci: Run) 
 
 def test_an_output_that_cannot_be_written_leaves_the_lock_as_it_was(tmp_path: Path, nixoci: Run) -> None:
     done = nixoci("import", "--add", "--output", "nowhere/shop.json")
-    assert (done.code, done.err.splitlines()[-1]) == (1, f"error: {tmp_path}/nowhere: No such file or directory")
+    assert (done.code, done.err.splitlines()[-1]) == (
+        1,
+        f"error: {tmp_path}/nowhere: No such file or directory; check the path",
+    )
     assert not (tmp_path / LOCK).exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,16 @@ def failure(result: Result, code: int) -> str:
 def test_a_missing_file_is_a_failure_of_the_work(tmp_path: Path, nixoci: Run, command: str) -> None:
     assert "missing" in failure(nixoci(*command.format("./missing").split()), 1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["add oci:web", "add nginx", "man pages"])
+def test_a_working_directory_that_is_gone(tmp_path: Path, nixoci: Run, command: str) -> None:
+    (tmp_path / "gone").mkdir()
+    with contextlib.chdir(tmp_path / "gone"):
+        (tmp_path / "gone").rmdir()
+        says = failure(nixoci(*command.split()), 1)
+    gone = "error: working directory: it is gone; change to another one\n"
+    assert says == ("error: pages: No such file or directory; check the path\n" if command == "man pages" else gone)
 
 
 @pytest.mark.parametrize("command", FILES)

@@ -56,7 +56,7 @@ def test_what_is_not_an_image_path_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--storage-conf", "--drop-in", "--images-service"])
 @pytest.mark.parametrize(
     ("place", "says"),
-    [("file/here/x", "{}/file: Not a directory"), ("folder", "{}/folder: Is a directory")],
+    [("file/here/x", "{}/file: Not a directory; check the path"), ("folder", "{}/folder: Is a directory; name a file")],
 )
 def test_a_file_that_cannot_be_written_costs_no_store(
     tmp_path: Path, nixoci: Callable[..., Result], option: str, place: str, says: str
