@@ -105,7 +105,7 @@ def image_store(
     working with a later store over the same images.
 
     Each PATH is an image path. Or each PATH is another image store, which OUT then links: a store for each image makes
-    a change of one image cost that image alone.
+    a change of one image cost that image alone. Without a PATH, as for a lock without images, OUT has no image.
 
     A store that is --self-contained refers to nothing, and can be copied into the image of an operating system; copy it
     with its hardlinks (`cp --archive`, `rsync --hard-links`, tar).

@@ -80,7 +80,8 @@ def layer_cache(
 
     Each SOURCE is oci:DIR[:TAG], oci:DIR@DIGEST, oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or
     blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. A FILE that is - is standard input. Or each
-    SOURCE is the directory of another layer cache, whose files OUT then links.
+    SOURCE is the directory of another layer cache, whose files OUT then links. Without a SOURCE, as for a lock without
+    images, OUT has no layer.
     """
     caches = [Path(text) for text in source if text and ":" not in text and Path(text).is_dir()]
     if caches:

@@ -4,7 +4,7 @@ It is not `tarfile`, which takes a damaged header for the end of the archive and
 holds no content in memory.
 
 Formats: v7, ustar and star, PAX (POSIX.1-2017 pax), GNU long names, GNU sparse files old, 0.0, 0.1 and 1.0.
-Global PAX headers are read and have no effect, as in every container engine (Go's archive/tar).
+Global PAX headers are read and have no effect, as in Go's archive/tar, by which podman and Docker unpack layers.
 """
 
 import re
