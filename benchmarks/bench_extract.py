@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.bench_delta import layers
+from benchmarks.cost import run_inside
 from benchmarks.tools import INSIDE as TOOLS
 from benchmarks.tools import command, tools
 from tests.host.images import INSIDE, images_dir
@@ -20,16 +19,8 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
+    from benchmarks.cost import Cost
     from tests.host.images import Pair
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The cost of one way of doing a job: wall-clock and processor seconds, and the peak of memory in bytes."""
-
-    seconds: float
-    cpu: float
-    peak: int
 
 
 WORK = "/mnt/bench"
@@ -42,16 +33,6 @@ set -e
 mkdir --parents "$0"
 mount -t tmpfs -o size=4g tmpfs "$0"
 cat "$1"/blobs/sha256/* > /dev/null
-"""
-
-# Runs a command and prints its seconds and its peak of memory, without the cost of entering the machine.
-MEASURE = """
-import json, os, subprocess, sys, time
-start = time.perf_counter()
-process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-_, status, usage = os.wait4(process.pid, 0)
-seconds = time.perf_counter() - start
-print(json.dumps([seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, status]))
 """
 
 OURS = "nixoci extract"
@@ -88,10 +69,7 @@ def test_extract(
     taken: dict[str, list[Cost]] = {name: [] for name in commands}
 
     def run(name: str) -> None:
-        done = machine.run(["python3", "-c", MEASURE, *commands[name]], timeout=600)
-        *cost, status = json.loads(done.stdout)
-        assert status == 0, done.stderr
-        taken[name].append(Cost(*cost))
+        taken[name].append(run_inside(machine, commands[name], timeout=600))
 
     def others() -> None:
         for name in commands:

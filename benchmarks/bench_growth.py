@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.cost import run_inside
 from nixoci.image_path import FORMAT_VERSION
 from nixoci.lock.model import LockedNarHash
 from tests.host.locks import write_lock
@@ -16,20 +16,12 @@ from tests.nix_language.locks import image, platform
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from benchmarks.cost import Cost
     from nixoci.lock.model import LockedImage
     from tests.host.machine import Machine
 
 LONG = 1800.0
 TOOLS = "--argstr nixoci /opt/nixoci --argstr composefs /usr --argstr erofs-utils /usr --argstr cacert /etc/ssl"
-
-# Runs a command; prints its seconds, processor seconds and peak of memory in bytes.
-TIMED = """
-import json, os, resource, subprocess, sys, time
-start = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps([time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]))
-"""
 
 # Writes an OCI layout of one image with files, hardlinks and layers, uncompressed.
 IMAGE = """
@@ -117,7 +109,7 @@ def test_locks(machine: Machine, report: Callable[[str], None], *, hashes: bool)
             f"nix-instantiate --quiet {TOOLS} --attr {each}" for each in ("imageStore", "imageStore", "images.app7")
         ]
         commands += [f"nixoci {verb}" for verb in verbs]
-        taken = [timed(machine, ["sh", "-c", f"cd {folder}; {command} || :"])[0] for command in commands]
+        taken = [cost(machine, ["sh", "-c", f"cd {folder}; {command} || :"]).seconds for command in commands]
         report(f"{count:6} " + " ".join(f"{seconds:6.2f}" for seconds in taken))
 
 
@@ -147,9 +139,9 @@ def test_stores(machine: Machine, report: Callable[[str], None]) -> None:
                 if machine.run(["test", "-e", entry], check=False).returncode:
                     machine.run(["nixoci", "image-store", entry, f"{folder}/{number}"])
             commands = [["nixoci", "image-store", f"{folder}/again{count}.{each}", f"{folder}/0"] for each in range(3)]
-            one = min(timed(machine, command)[0] for command in commands)
+            one = min(cost(machine, command).seconds for command in commands)
             commands = [["nixoci", "image-store", f"{folder}/join{count}.{each}", *entries] for each in range(3)]
-            join = min(timed(machine, command)[0] for command in commands)
+            join = min(cost(machine, command).seconds for command in commands)
             both = one + join
             base = base or both
             report(f"{count:6} {one:6.2f} {join:6.2f} {both / base:6.2f}")
@@ -172,19 +164,18 @@ def test_images(machine: Machine, report: Callable[[str], None], shape: str) -> 
         machine.run(["sh", "-c", "mkdir /mnt/growth; mount -t tmpfs -o size=16g,nr_inodes=0 tmpfs /mnt/growth"])
         numbers = [str(number) for number in (files, links, layers)]
         machine.run(["python3", "-c", IMAGE, "/mnt/growth/layout", *numbers], timeout=LONG)
-        extract = ["nixoci", "extract", "oci:/mnt/growth/layout", "/mnt/growth/image", "--name", "x"]
-        seconds, _, peak = timed(machine, [*extract, "--max-entries", "2000000"])
-        line = f"{files:8} {links:7} {layers:4} {seconds:8.2f} {peak / 1e6:6.0f}"
-        seconds, _, peak = timed(machine, ["nixoci", "image-store", "/mnt/growth/store", "/mnt/growth/image"])
-        line += f" {seconds:8.2f} {peak / 1e6:6.0f}"
-        plain = ["nixoci", "image-store", "--no-erofs", "/mnt/growth/plain", "/mnt/growth/image"]
-        seconds, _, peak = timed(machine, plain)
-        report(f"{line} {seconds:8.2f} {peak / 1e6:6.0f}")
+        most = ["--max-entries", "2000000"]
+        commands = [
+            ["nixoci", "extract", "oci:/mnt/growth/layout", "/mnt/growth/image", "--name", "x", *most],
+            ["nixoci", "image-store", "/mnt/growth/store", "/mnt/growth/image"],
+            ["nixoci", "image-store", "--no-erofs", "/mnt/growth/plain", "/mnt/growth/image"],
+        ]
+        taken = [cost(machine, command) for command in commands]
+        figures = " ".join(f"{each.seconds:8.2f} {each.peak / 1e6:6.0f}" for each in taken)
+        report(f"{files:8} {links:7} {layers:4} {figures}")
         machine.run(["umount", "/mnt/growth"])
         machine.run(["rmdir", "/mnt/growth"])
 
 
-def timed(machine: Machine, command: list[str]) -> tuple[float, float, int]:
-    done = machine.run(["python3", "-c", TIMED, *command], timeout=LONG)
-    seconds, cpu, peak = json.loads(done.stdout)
-    return seconds, cpu, peak
+def cost(machine: Machine, command: list[str]) -> Cost:
+    return run_inside(machine, command, timeout=LONG)

@@ -6,7 +6,7 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.bench_growth import IMAGE, LONG, PATHS, timed
+from benchmarks.bench_growth import IMAGE, LONG, PATHS, cost
 from tests.engines.docker.place import Place, write_large_store
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_containerd(machine: Machine, report: Callable[[str], None]) -> None:
     for number in range(2):
         register = ["nixoci", "register", "containerd", f"{folder}/store", "--namespace", f"round{number}"]
         for count, times in zip((1, ROUNDS // 2), taken.values(), strict=True):
-            times += [timed(machine, register)[0] for _ in range(count)]
+            times += [cost(machine, register).seconds for _ in range(count)]
     show(report, "containerd", taken)
 
 

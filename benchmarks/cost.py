@@ -1,10 +1,12 @@
 """The cost of running a program: seconds of the clock and of processors, and peaks of memory.
 
-Needs nothing but the standard library, because it also runs on the test host, with a Python of its own.
+Needs nothing but the standard library, because it also runs on the test host, with a Python of its own:
+`python3 -m benchmarks.cost PROGRAM [ARGUMENT]...` prints the cost as JSON, without that of entering the machine.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,12 +15,14 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.host.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,12 @@ def run(argv: Sequence[str | Path], stdout: int | None = None, env: Mapping[str,
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, max(samples))
 
 
+def run_inside(machine: Machine, argv: Sequence[str], *, timeout: float) -> Cost:
+    """Run a program in a machine that has the checkout, to its end."""
+    done = machine.run(["python3", "-m", "benchmarks.cost", *argv], cwd="/src", timeout=timeout)
+    return Cost(**json.loads(done.stdout))
+
+
 @contextmanager
 def sampled(pid: int) -> Iterator[list[int]]:
     """Sample the private memory of a process and its children in bytes while the block runs."""
@@ -103,3 +113,7 @@ def anonymous(pid: int) -> int:
 
 def output(argv: Sequence[str | Path]) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(run(sys.argv[1:]))) + "\n")
