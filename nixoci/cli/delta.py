@@ -1,7 +1,6 @@
 """`nixoci delta`: deltas between versions of an image in the image's repository."""
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,36 +158,22 @@ def delta(
     """
     if bases and action != PUSH:
         raise click.UsageError("--from is an option of `nixoci delta push`")
+    context = LockContext.of(lock, access)
+    if action == PULL:
+        _pull_all(lock, names, platforms, context, dry_run=dry_run, as_json=as_json)
+        return
     content = read_lock(lock)
     targets = prefetch_targets(content, names, platforms)
     if bases and len(targets) != 1:
         raise click.UsageError("--from needs exactly one NAME with one platform")
     store_names = image_path_names(content)
-    context = LockContext.of(lock, access)
     if action == PUSH:
         how = _How(kind=kind, effort=effort, dry_run=dry_run)
         rows = [row for target in targets for row in _push(target, store_names[target.name], bases, how, context)]
         _show_pushed(rows, dry_run=dry_run, as_json=as_json)
-    elif action == LIST:
-        _show_list(
-            [row for target in targets for row in _list(target, store_names[target.name], context)], as_json=as_json
-        )
     else:
-        done = Pulled()
-        with exclusive_access(lock):
-            content = read_lock(lock)
-            targets = prefetch_targets(content, names, platforms)
-            if not (dry_run or all(target.nar_hash for target in targets)):
-                check_file(lock)
-            for target in targets:
-                added = _pull(target, store_names, context, done, dry_run=dry_run)
-                if added is not None and added.nar_hash != target.nar_hash:
-                    content = with_nar_hash(content, target, added.nar_hash)
-                    write_lock(lock, content)
-        _show_pulled(done, dry_run=dry_run, as_json=as_json)
-        if done.failures:
-            failed = failed_names(done.failures)
-            raise LockError(f"{lock}: no delta made the image paths of {failed}; run `nixoci prefetch`")
+        rows = [row for target in targets for row in _list(target, store_names[target.name], context)]
+        _show_list(rows, as_json=as_json)
 
 
 def _push(
@@ -284,11 +269,38 @@ def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list
     ]
 
 
+def _pull_all(
+    lock: Path,
+    names: tuple[str, ...],
+    platforms: tuple[Platform, ...],
+    context: LockContext,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make image paths of the lock by deltas, and pin the hashes that were not in it."""
+    done = Pulled()
+    with exclusive_access(lock):
+        content = read_lock(lock)
+        targets = prefetch_targets(content, names, platforms)
+        if not (dry_run or all(target.nar_hash for target in targets)):
+            check_file(lock)
+        store_names = image_path_names(content)
+        for target in targets:
+            added = _pull(target, store_names[target.name], context, done, dry_run=dry_run)
+            if added is not None and added.nar_hash != target.nar_hash:
+                content = with_nar_hash(content, target, added.nar_hash)
+                write_lock(lock, content)
+    _show_pulled(done, dry_run=dry_run, as_json=as_json)
+    if done.failures:
+        failed = failed_names(done.failures)
+        raise LockError(f"{lock}: no delta made the image paths of {failed}; run `nixoci prefetch`")
+
+
 def _pull(
-    target: PrefetchTarget, store_names: Mapping[str, str], context: LockContext, done: Pulled, *, dry_run: bool
+    target: PrefetchTarget, store_name: str, context: LockContext, done: Pulled, *, dry_run: bool
 ) -> AddedImagePath | None:
     """Make an image path by a delta and note the outcome; return what was added."""
-    store_name = store_names[target.name]
     try:
         there = added_image_path(target, store_name)
         if there is not None:

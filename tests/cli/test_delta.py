@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from nixoci.document import dump
 from nixoci.image_delta.artifact import CONFIG_TYPE, STREAM_TYPE, ArtifactManifest, render_manifest
 from nixoci.image_delta.find import FoundDelta
+from nixoci.lock.file import exclusive_access, read_lock, write_lock
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_MANIFEST
 from nixoci.oci.model import Descriptor
@@ -18,7 +21,7 @@ from tests.nix_language.locks import image, lock, platform
 from tests.support.skopeo import install_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Result
@@ -125,3 +128,27 @@ def test_no_delta_is_fetched_for_a_lock_that_cannot_be_written(
     monkeypatch.setattr("nixoci.output.os.access", lambda path, _: str(path) != str(tmp_path))
     done = nixoci("delta", "pull", "web", "--platform=linux/amd64")
     assert (done.code, done.err) == (1, f"error: {tmp_path}: Permission denied\n")
+
+
+def test_a_pull_knows_images_that_another_command_has_added_meanwhile(
+    nixoci: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the lock while `nixoci add` has it, and then pulls for what is in it."""
+    answer = """#!/bin/sh
+case $(cat) in
+*zebra*) echo '{"web": "web-1", "local": "local-1", "zebra": "zebra-1"}' ;;
+*) echo '{"web": "web-1", "local": "local-1"}' ;;
+esac
+"""
+    install_program(monkeypatch, tmp_path, "nix-instantiate", answer)
+
+    @contextmanager
+    def wait_for_another(path: Path) -> Iterator[None]:
+        with exclusive_access(path):
+            more = lock(zebra=image("oci:layout:2", amd64=platform("zebra", "a")))
+            write_lock(path, replace(more, images=read_lock(path).images | more.images))
+            yield
+
+    monkeypatch.setattr("nixoci.cli.delta.exclusive_access", wait_for_another)
+    done = nixoci("delta", "pull", "--json")
+    assert [each["name"] for each in done.json["failures"]] == ["local", "web", "web", "zebra"]
