@@ -64,10 +64,10 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
         _check_container(container, deployment, user=user)
     for pod in parsed.pods:
         check_networks(pod)
-    _check_engine_settings("volumes", deployment.volumes)
-    _check_engine_settings("networks", deployment.networks)
-    _check_engine_settings("pods", deployment.pods)
-    _check_engine_settings("quadlets", deployment.quadlets)
+    _check_object_settings("volumes", deployment.volumes)
+    _check_object_settings("networks", deployment.networks)
+    _check_object_settings("pods", deployment.pods)
+    _check_object_settings("quadlets", deployment.quadlets)
     _check_ports(parsed)
     _check_order(parsed.containers)
     return parsed
@@ -255,8 +255,8 @@ def _check_runtime_mounts(container: ParsedContainer, deployment: Deployment) ->
             raise ContainerError(f"{option}: {source} is in the store and would be writable; add the option ro")
 
 
-def _check_engine_settings(kind: str, items: Mapping[str, Volume | Network | Pod | Quadlet]) -> None:
-    """Check the settings of what podman makes besides containers."""
+def _check_object_settings(kind: str, items: Mapping[str, Volume | Network | Pod | Quadlet]) -> None:
+    """Check the settings of one kind of podman's objects besides containers."""
     for name, item in items.items():
         _check_sections(option_path(kind, name, "settings.unit"), item.settings.unit)
         if item.settings.runtime:

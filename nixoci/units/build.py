@@ -26,7 +26,7 @@ from nixoci.units.bundle import write_bundle
 from nixoci.units.directories import Output, make_directories
 from nixoci.units.engines import write_engine_services
 from nixoci.units.images import write_images_service
-from nixoci.units.podman import generate_services, write_engine_files, write_image_container, write_rootfs_container
+from nixoci.units.podman import generate_services, write_image_container, write_object_files, write_rootfs_container
 from nixoci.units.systemd_container import write_systemd
 from nixoci.units.tools import Tools
 
@@ -102,7 +102,7 @@ def _write(
     if only is None:
         write_images_service(output, every=bool(deployment.declared.engines))
         write_engine_services(output, deployment.declared.engines)
-        write_engine_files(output, deployment)
+        write_object_files(output, deployment)
         _link_configuration(output)
     generate_services(output, deployment)
     return warnings

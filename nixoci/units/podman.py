@@ -5,8 +5,8 @@ from nixoci.container.deployment import ResolvedDeployment
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.units.directories import Output, write_unit
-from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.generator import generate
+from nixoci.units.podman_objects import network_file, other_file, pod_file, volume_file
 from nixoci.units.quadlet import container_file
 
 
@@ -45,7 +45,7 @@ def write_rootfs_container(output: Output, container: ResolvedContainer) -> list
     return [f"{option}: {lost}, which the rootfs backend runs without"]
 
 
-def write_engine_files(output: Output, deployment: ResolvedDeployment) -> None:
+def write_object_files(output: Output, deployment: ResolvedDeployment) -> None:
     """Write the Quadlet files of volumes, networks and pods, and of `quadlets`.
 
     Raises:

@@ -17,8 +17,8 @@ from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Children, Inode, Kind
 from nixoci.units.directories import Output
-from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
 from nixoci.units.launcher import render_launcher
+from nixoci.units.podman_objects import network_file, other_file, pod_file, volume_file
 from nixoci.units.quadlet import container_file
 from nixoci.units.service import bundle_service, health_units
 from nixoci.units.start import (

@@ -11,7 +11,7 @@ from nixoci.container.deployment import resolve_deployment
 from nixoci.container.model import Backend, Quadlet, Settings
 from nixoci.container.rules import check_resolved
 from nixoci.errors import ContainerError
-from nixoci.units.engine_files import network_file, other_file, pod_file, volume_file
+from nixoci.units.podman_objects import network_file, other_file, pod_file, volume_file
 from nixoci.units.quadlet import container_file
 from tests.container.samples import make_image, resolved
 from tests.units.samples import IMAGE, TOOLS, deployment, quadlet, resolve_all

@@ -1,4 +1,4 @@
-"""Quadlet files of what podman has besides containers: volumes, networks, pods, and the kinds of `quadlets`."""
+"""Quadlet files of podman's objects besides containers: volumes, networks, pods, and the kinds of `quadlets`."""
 
 from nixoci.container.model import Network, Pod, Quadlet, Volume, option_path
 from nixoci.container.parse import ParsedPod
@@ -11,14 +11,14 @@ from nixoci.units.tools import Tools
 
 def volume_file(name: str, volume: Volume, *, user: bool) -> UnitFile:
     """Return the `.volume` file of a volume; podman knows it by the same name."""
-    unit = _engine_file("Volume", name)
+    unit = _object_file("Volume", name)
     _finish(unit, "volumes", name, volume, user=user)
     return unit
 
 
 def network_file(name: str, network: Network, *, user: bool) -> UnitFile:
     """Return the `.network` file of a network; podman knows it by the same name."""
-    unit = _engine_file("Network", name)
+    unit = _object_file("Network", name)
     if network.internal:
         unit.add("Network", "Internal", literal("true"))
     for index, subnet in enumerate(network.subnets):
@@ -29,7 +29,7 @@ def network_file(name: str, network: Network, *, user: bool) -> UnitFile:
 
 def pod_file(pod: ParsedPod, *, user: bool) -> UnitFile:
     """Return the `.pod` file of a pod; podman knows it by the same name."""
-    unit = _engine_file("Pod", pod.name)
+    unit = _object_file("Pod", pod.name)
     add_ports(unit, "Pod", pod)
     add_networks(unit, "Pod", pod)
     _finish(unit, "pods", pod.name, pod.declared, user=user)
@@ -51,7 +51,7 @@ def other_file(name: str, quadlet: Quadlet, tools: Tools, *, user: bool) -> Unit
     return unit
 
 
-def _engine_file(kind: str, name: str) -> UnitFile:
+def _object_file(kind: str, name: str) -> UnitFile:
     """Return the beginning of the file of a volume, network or pod."""
     unit = UnitFile(f"{name}.{kind.lower()}")
     unit.add("Quadlet", "DefaultDependencies", literal("false"))
