@@ -8,6 +8,7 @@ from typing import Protocol, Self
 from nixoci.progress import Advance
 
 _THREAD_BLOCK = 1 << 20
+"""Bytes that are handed to the other thread at a time."""
 _CACHED_BLOCK = 1 << 18
 """Bytes that fit into a processor's cache."""
 

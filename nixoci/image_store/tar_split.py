@@ -214,8 +214,7 @@ class _Files:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._directory is not None:
-            os.close(self._directory[1])
+        self._close()
 
     def add(self, entry: TarEntry) -> int:
         """Add an entry's content to the tar and return its CRC-64.
@@ -232,9 +231,13 @@ class _Files:
     def _open(self, directory: bytes) -> int:
         if self._directory is None or self._directory[0] != directory:
             handle = self._opener.open(self._rootfs, directory, os.dup)
-            self.__exit__()
+            self._close()
             self._directory = directory, handle
         return self._directory[1]
+
+    def _close(self) -> None:
+        if self._directory is not None:
+            os.close(self._directory[1])
 
     def _read(self, handle: int, entry: TarEntry) -> int:
         status = os.fstat(handle)

@@ -58,7 +58,7 @@ def _integer(value: Any, path: str) -> None:
         raise _MismatchError(f"{path}: expected an integer of 64 bits, found a larger one")
 
 
-def _empty(value: Any, path: str) -> None:
+def _object(value: Any, path: str) -> None:
     if not isinstance(value, dict):
         raise _mismatch(value, path, "an object")
 
@@ -76,7 +76,7 @@ def _list(check: _Check) -> _Check:
 
 def _map(check: _Check) -> _Check:
     def checked(value: Any, path: str) -> None:
-        _empty(value, path)
+        _object(value, path)
         for name, item in value.items():
             if item is not None:
                 check(item, f"{path}.{name}")
@@ -88,7 +88,7 @@ def _fields(checks: Mapping[str, _Check]) -> _Check:
     by_name = {name.casefold(): check for name, check in checks.items()}
 
     def checked(value: Any, path: str) -> None:
-        _empty(value, path)
+        _object(value, path)
         for name, item in value.items():
             check = by_name.get(name.casefold())
             if check is not None and item is not None:
@@ -107,11 +107,11 @@ _HEALTHCHECK = {
 }
 _EXECUTION = {
     "User": _text,
-    "ExposedPorts": _map(_empty),
+    "ExposedPorts": _map(_object),
     "Env": _list(_text),
     "Entrypoint": _list(_text),
     "Cmd": _list(_text),
-    "Volumes": _map(_empty),
+    "Volumes": _map(_object),
     "WorkingDir": _text,
     "Labels": _map(_text),
     "StopSignal": _text,

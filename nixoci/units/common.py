@@ -16,7 +16,9 @@ _RESTART_AFTER_KILL = {Restart.ON_FAILURE, Restart.ON_ABNORMAL, Restart.ON_ABORT
 STOP_GRACE = 30
 """Seconds that a runtime needs to stop a container that has ended."""
 _START_GRACE = 60
+"""Seconds that a start may take besides its health checks."""
 _LIMIT = 1 << 20
+"""The open files, and the processes, that podman allows a container."""
 
 USER_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The directories of programs on NixOS and elsewhere: rootless podman runs newuidmap, and its image store's mount

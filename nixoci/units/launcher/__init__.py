@@ -1,10 +1,10 @@
 """The program that systemd starts in a container's root: it becomes the container's user, then the container's program.
 
 systemd looks up `User=` and `SupplementaryGroups=` in the accounts of the host, where the users of an image are not, or
-are others. It also adds variables of its own, and drops those that it takes for invalid. So the
-service starts as root, and the last steps are those of an OCI runtime, made here: a static ELF program of less than a
-page that needs nothing of the image. It makes the system calls of a table and then executes the container's program,
-with the variables of the table.
+are others. It also adds variables of its own, and drops those that it takes for invalid. So the service starts as root,
+and the last steps are those of an OCI runtime, made here: a static ELF program of less than a page that needs nothing
+of the image. It makes the system calls of a table and then executes the container's program, with the variables of the
+table.
 
 It also hides the paths of /proc and /sys that podman hides. systemd reads the list of all mounts again for each such
 path, which would take longer than the rest of a start. These mounts are the service's alone, because `RootDirectory=`

@@ -1,4 +1,4 @@
-# Makes the system calls of a table, then executes a program: see launcher.py.
+# Makes the system calls of a table, then executes a program: see __init__.py.
 # rbx is the table, r12 the stack with argc, argv and envp.
         mov     %rsp, %r12
         lea     data(%rip), %rbx

@@ -1,4 +1,4 @@
-// Makes the system calls of a table, then executes a program: see launcher.py.
+// Makes the system calls of a table, then executes a program: see __init__.py.
 // x19 is the table, x20 the stack with argc, argv and envp.
         mov     x20, sp
         adr     x19, data
