@@ -12,7 +12,7 @@
 # Why it surprises: zstd:chunked is Zstandard with a table of contents behind it, which readers that do not know it
 # ignore: the archive itself is not to change. A compressor that parses what it compresses is bound to fail at what it
 # does not know, and the guess is that it then fails; here the digest of the input is computed next to it, and nobody
-# compares. The image is pushed, and each use of it fails: in umoci and tar at the end of the file, in podman's storage at
+# compares. The copy succeeds, and each use of it fails: in umoci and tar at the end of the file, in podman's storage at
 # the digest. The GNU format, which has no place in the specification of layers, is the safe one of the two.
 #
 # Seen on 2026-11-29, for the files `a` (1 byte), `holes` (1 MiB with 1 byte) and `z` (1 byte):
