@@ -5,7 +5,7 @@
 #
 # Behavior: a layer has the whiteout `.wh.dir`, a directory `dir` and the file `dir/new`; `dir/old` is in the layer below.
 # containers/storage, podman's library, replaces the device that it made for the whiteout by a directory that it does not
-# mark opaque: with the driver overlay, `old` is there again; the driver vfs is right. If the whiteout comes after the
+# mark opaque: with the driver overlay, `old` is there again; the driver vfs is right then. If the whiteout comes after the
 # directory, both drivers refuse the layer, each with its own message. `mkfs.erofs --tar --aufs`, containerd's converter,
 # knows one name for the whiteout and what it hides: the later of the two wins, so either `old` is there again, or `new`
 # is missing too. Its exit code is 0. With the opaque marker `dir/.wh..wh..opq` instead, each has `new` alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import TYPE_CHECKING
 
 from nixoci.delta.worker import DecodeWorker
+import pytest
+
 from nixoci.publish import publish as publishing
 from nixoci.publish.index import Index
 from nixoci.substituter.server import Server, listen
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    import pytest
 
     from nixoci.delta.closure import Closure
 
@@ -99,6 +100,53 @@ class Site:
         return data
 
 
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """An update that is published: trees with the new paths in `elsewhere`, the old ones in `store`, and `cache`."""
+
+    folder: Path
+    nars: dict[str, bytes]
+    old: Closure
+    new: Closure
+    download: int
+
+
+_updates: dict[Path, Update] = {}
+
+
+def published(folder: Path, noise: int) -> Update:
+    """Publish an update in a folder; return it at once if it is there, as no test changes it."""
+    if folder in _updates:
+        return _updates[folder]
+    for name in ("elsewhere", "store"):
+        (folder / name).mkdir(parents=True)
+    content = random.Random(1).randbytes(noise)
+    specs = {
+        OLD_LIB: {b"lib.so": content, b"data": b"1" * 1000},
+        OLD_APP: {b"run": OLD_LIB.encode()},
+        NEW_LIB: {b"lib.so": content[:-1] + b"x", b"data": b"2" * 1000},
+        NEW_APP: {b"run": NEW_LIB.encode()},
+        OTHER: {b"file": b"other"},
+    }
+    elsewhere = folder / "elsewhere"
+    every = closure(elsewhere, specs, {OLD_APP: (OLD_LIB,), NEW_APP: (NEW_LIB,)})
+
+    def part(root: str, *paths: str) -> Closure:
+        return replace(every, roots=(root,), paths={path: every.paths[path] for path in (root, *paths)})
+
+    old, new = part(OLD_APP, OLD_LIB), part(NEW_APP, NEW_LIB)
+    closure(folder / "store", {path: specs[path] for path in old.paths}, {OLD_APP: (OLD_LIB,)})
+    download = make_cache(folder / "cache", new)
+    make_cache(folder / "cache", part(OTHER))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(publishing, "closures_from_store", lambda *_, **__: [new, old])
+        patched.setattr(publishing, "kept_paths", lambda *_, **__: nullcontext())
+        publishing.publish_deltas(folder / "cache", old.roots, new.roots)
+    nars = {path: nar(elsewhere / path[11:])[0] for path in specs}
+    _updates[folder] = Update(folder=folder, nars=nars, old=old, new=new, download=download)
+    return _updates[folder]
+
+
 @contextmanager
 def site(
     tmp_path: Path,
@@ -113,31 +161,12 @@ def site(
 ) -> Iterator[Site]:
     """Publish an update, serve it, and run a substituter on a machine that has the old release."""
     nix = Fake(tmp_path, monkeypatch)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    content = random.Random(1).randbytes(noise)
-    specs = {
-        OLD_LIB: {b"lib.so": content, b"data": b"1" * 1000},
-        OLD_APP: {b"run": OLD_LIB.encode()},
-        NEW_LIB: {b"lib.so": content[:-1] + b"x", b"data": b"2" * 1000},
-        NEW_APP: {b"run": NEW_LIB.encode()},
-        OTHER: {b"file": b"other"},
-    }
-    every = closure(elsewhere, specs, {OLD_APP: (OLD_LIB,), NEW_APP: (NEW_LIB,)})
-
-    def part(root: str, *paths: str) -> Closure:
-        return replace(every, roots=(root,), paths={path: every.paths[path] for path in (root, *paths)})
-
-    old, new = part(OLD_APP, OLD_LIB), part(NEW_APP, NEW_LIB)
-    closure(nix.real, {path: specs[path] for path in old.paths}, {OLD_APP: (OLD_LIB,)})
-    nix.know(*old.paths.values())
-    folder = tmp_path / "cache"
-    download = make_cache(folder, new)
-    make_cache(folder, part(OTHER))
-    with monkeypatch.context() as patched:
-        patched.setattr(publishing, "closures_from_store", lambda *_, **__: [new, old])
-        patched.setattr(publishing, "kept_paths", lambda *_, **__: nullcontext())
-        publishing.publish_deltas(folder, old.roots, new.roots)
+    # beside the tests' folders, in which each has a copy
+    update = published(tmp_path.parent / f"update-{noise}", noise)
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "cache"
+    for source, copy in (("elsewhere", elsewhere), ("store", nix.real), ("cache", folder)):
+        shutil.copytree(update.folder / source, copy, symlinks=True, dirs_exist_ok=True)
+    nix.know(*update.old.paths.values())
     monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -157,12 +186,12 @@ def site(
         yield Site(
             web=web,
             folder=folder,
-            nars={path: nar(elsewhere / path[11:])[0] for path in specs},
+            nars=dict(update.nars),
             shelf=shelf,
             address=bound.getsockname(),
             real=nix.real,
             nix=nix,
-            old=old,
-            new=new,
-            download=download,
+            old=replace(update.old, real=elsewhere),
+            new=replace(update.new, real=elsewhere),
+            download=update.download,
         )
