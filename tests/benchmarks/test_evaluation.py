@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.evaluation.__main__ import main
@@ -64,6 +64,7 @@ def result(*rows: Row) -> Result:
     return Result(measured="2026-11-29 12:00", seconds=5, machine=MACHINE, rows=rows)
 
 
+@settings(max_examples=30)  # rows have a test of their own
 @given(st.dictionaries(TEXT, RESULTS, max_size=3))
 def test_a_document_is_read_as_it_was_written(parts: dict[str, Result]) -> None:
     evaluation = Evaluation(parts=parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import pytest
@@ -113,8 +114,12 @@ def test_what_no_publisher_writes_is_refused(value: Any, message: str) -> None:
 
 def large(letter: str, paths: int) -> Release:
     """Return a release whose set of paths takes some 1.3 bytes for each."""
-    members = encode(range(0, 8 * paths, 8))
-    return Release(roots=[f"{letter * 32}-app"], paths=members, deltas=[PublishedDelta(**_of_delta())])
+    return Release(roots=[f"{letter * 32}-app"], paths=_members(paths), deltas=[PublishedDelta(**_of_delta())])
+
+
+@cache
+def _members(paths: int) -> str:
+    return encode(range(0, 8 * paths, 8))
 
 
 def _of_delta() -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_a_copy_of_children_does_not_change_with_them() -> None:
 
 
 def test_a_file_of_a_layer_takes_little_memory(tmp_path: Path) -> None:
-    files = 10_000
+    files = 5_000
     data = layer(*(file(b"d%d/%08d" % (number // 1000, number), b"x", mtime=10**9) for number in range(files)))
     save = Contents(tmp_path / "contents").save
     tracemalloc.start()

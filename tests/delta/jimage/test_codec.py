@@ -68,7 +68,7 @@ _PAYLOAD = encode(Held(OLD), Held(NEW)) or b""
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=3))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None)
 def test_a_changed_payload_is_refused_or_makes_a_bounded_content(changes: list[tuple[int, int]]) -> None:
     payload = bytearray(_PAYLOAD)
     for at, byte in changes:
