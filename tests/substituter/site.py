@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import TYPE_CHECKING
 
-from nixoci.delta.worker import DecodeWorker
 import pytest
 
+from nixoci.delta.worker import DecodeWorker
 from nixoci.publish import publish as publishing
 from nixoci.publish.index import Index
 from nixoci.substituter.server import Server, listen
