@@ -84,6 +84,7 @@ class Verbs(click.Group):
             return None
         module, function = VERBS[cmd_name]
         command: Verb = getattr(import_module(f"nixoci.cli.{module}"), function)
+        gc.enable()
         return command
 
     def shown(self, ctx: click.Context, names: Iterable[str]) -> list[Verb]:

@@ -10,15 +10,12 @@ import click
 from nixoci.cli.common import one_line, parsed_by, store_option
 from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import StoreError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.substituter.body import PAUSE
 from nixoci.substituter.hosts import host_name
-from nixoci.substituter.memory import bound_memory, return_freed_memory
-from nixoci.substituter.server import Server, listen, passed_socket
-from nixoci.substituter.service import Service
-from nixoci.substituter.shelf import Shelf
-from nixoci.substituter.upstream import Upstream
+from nixoci.substituter.memory import WORKER_DATA, bound_memory, return_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -85,15 +82,23 @@ def substituter(
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of connections that it does not keep open
-    upstream = Upstream(url, netrc=netrc)
     _check_store(store)
     with ExitStack() as cleanup:
+        # Nix starts this service, and waits: the worker gets ready while this process loads the rest
+        worker = cleanup.enter_context(DecodeWorker(memory=WORKER_DATA))
+        worker.start()
+        from nixoci.substituter.server import Server, listen, passed_socket  # noqa: PLC0415
+        from nixoci.substituter.service import Service  # noqa: PLC0415
+        from nixoci.substituter.shelf import Shelf  # noqa: PLC0415
+        from nixoci.substituter.upstream import Upstream  # noqa: PLC0415
+
+        upstream = Upstream(url, netrc=netrc)
         listener = passed_socket()
         listener = cleanup.enter_context(listener or listen(address))
         # the limits of the whole process, which may be a caller's, once nothing is refused any more
         return_freed_memory()
         bound_memory()
-        shelf = cleanup.enter_context(Shelf(upstream, store=store))
+        shelf = cleanup.enter_context(Shelf(upstream, store=store, worker=worker))
         service = Service(upstream, shelf, store=store)
         log.info("serving %s at %s", upstream.url, _shown(listener))
         with Server(listener, service, upstream, pause=keep_alive, names=hosts) as server:

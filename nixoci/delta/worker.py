@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Self
 
 from nixoci.delta.codecs.model import OldData
-from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.worker import CODEC, DONE, MAX_ANSWER, READY, REQUEST, put
 from nixoci.errors import DeltaError
 from nixoci.openat import read_range
@@ -79,6 +78,8 @@ class DecodeWorker:
                 return process.decode(payload, old, limit)
             with self._lock:
                 self._works = self._process is not process  # else this machine cannot have one
+        from nixoci.delta.codecs.registry import decode  # noqa: PLC0415 - it loads what the process does without
+
         return decode(CODEC.number, payload, old, limit)
 
     def _running(self) -> "_Process | None":

@@ -98,17 +98,18 @@ class Shelf:
         upstream: The cache that has them.
         store: The store that has the bases; a Nix store URL on this machine.
         bounds: Bounds of what is kept.
-
-    Attributes:
-        worker: Decodes the contents of all of them that take long.
+        worker: Decodes the contents of all of them that take long, and is closed with the shelf; by default one that
+            runs once it is needed.
     """
 
-    def __init__(self, upstream: Upstream, *, store: str | None, bounds: Bounds = _BOUNDS) -> None:
+    def __init__(
+        self, upstream: Upstream, *, store: str | None, bounds: Bounds = _BOUNDS, worker: DecodeWorker | None = None
+    ) -> None:
         self._upstream = upstream
         self._store = store
         self._real = real_store_dir(store)
         self._bounds = bounds
-        self.worker = DecodeWorker(memory=WORKER_DATA)
+        self.worker = worker or DecodeWorker(memory=WORKER_DATA)
         self._places: dict[str, _Place] = {}
         self._failed: list[_Place] = []
         self._surplus: list[_Place] = []
@@ -231,7 +232,8 @@ class Shelf:
         self._surplus += [self._places.pop(name) for _, name in unused[: max(0, more)]]
 
     def _sweep(self) -> None:
-        """Let deltas go that nothing asks for, and with the last one the worker."""
+        """Let deltas go that nothing asks for, and after the last one the worker."""
+        used = monotonic()
         while not self._closing.wait(min(self._bounds.idle, self._bounds.retry, _SWEEP)):
             with self._lock:
                 gone = [place for place in self._failed if not place.users]
@@ -240,8 +242,9 @@ class Shelf:
                     limit = self._bounds.idle if _is_open(place) else self._bounds.retry
                     if place.future.done() and not place.users and monotonic() - place.used > limit:
                         gone.append(self._places.pop(name))
-                rest = bool(gone) and not self._places
-            if rest:
+                if self._places:
+                    used = monotonic()
+            if monotonic() - used > self._bounds.idle:
                 self.worker.rest()
             _close(gone)
 

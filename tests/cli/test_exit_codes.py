@@ -206,7 +206,7 @@ def test_a_substituter_without_a_store_does_not_start(
     tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch, store: str, directory: str
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("nixoci.cli.substituter.listen", pytest.fail)
+    monkeypatch.setattr("nixoci.substituter.server.listen", pytest.fail)
     named = store.format(tmp_path)
     said = failure(nixoci("substituter", "--upstream=https://cache.example", f"--store={named}"), 1)
     where = directory.format(tmp_path)

@@ -129,3 +129,18 @@ def test_an_example_is_a_command_that_the_parser_takes(name: str, example: str) 
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_verb_has_two_examples_or_more(name: str) -> None:
     assert len(command_of(name).examples) >= 2
+
+
+LOADED = """
+import gc
+from nixoci import cli
+from nixoci.__main__ import run
+cli.main = lambda: print(gc.isenabled(), cli.cli.get_command(None, "list").name, gc.isenabled())
+run()
+"""
+
+
+def test_a_verb_has_its_garbage_collected() -> None:
+    """Only what is loaded before it has not."""
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False list True\n"

@@ -22,6 +22,7 @@ from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError
 from tests.delta.elf.linker import X86_64, changed_program, link, random_program
 from tests.delta.trees import closure, delta, rebuild, store_path
+from tests.support.process import is_running
 
 LIMIT = 64 << 20
 
@@ -140,11 +141,11 @@ def test_at_rest_there_is_none_and_after_the_end_none_is_started(worker: DecodeW
     worker.start()
     first = pid(worker)
     worker.rest()
-    assert not running(first)
+    assert not is_running(first)
     assert worker.decode(payload, OldData(old), LIMIT) == new
     second = pid(worker)
     worker.close()
-    assert not running(second)
+    assert not is_running(second)
     assert worker.decode(payload, OldData(old), LIMIT) == new
     assert worker._process is None
 
@@ -165,7 +166,7 @@ def test_none_outlives_a_reader_that_is_killed() -> None:
     assert done.returncode == -signal.SIGKILL
     orphan = int(done.stdout)
     deadline = time.monotonic() + 60
-    while running(orphan):
+    while is_running(orphan):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -179,13 +180,5 @@ def test_a_delta_is_rebuilt_with_it(tmp_path: Path) -> None:
     assert summary.by["elf"].count == 1
     with DecodeWorker() as worker:
         made = rebuild(stream, tmp_path, tmp_path / "spool", worker=worker)
-        assert running(pid(worker))
+        assert is_running(pid(worker))
     assert made == rebuild(stream, tmp_path, tmp_path / "spool")
-
-
-def running(process: int) -> bool:
-    """Return whether a process is there; one that nobody has waited for yet is not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
