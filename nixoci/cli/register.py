@@ -94,10 +94,10 @@ def register(
 ) -> None:
     """Make the images of STORE, an image store, images of a container engine, and remove those of the run before.
 
-    ENGINE is docker or containerd. Nothing is copied: the engine's own layers become links to mounted images, which
-    nixoci-images.service mounts. Images that the engine has pulled or built stay as they are, and an image that is no
-    longer in STORE stays while the engine uses it. Images that the engine has lost, by `docker system prune` or `ctr
-    images rm`, come back. A second run changes nothing.
+    Nothing is copied: the engine's own layers become links to mounted images, which nixoci-images.service mounts.
+    Images that the engine has pulled or built stay as they are, and an image that is no longer in STORE stays while the
+    engine uses it. Images that the engine has lost, by `docker system prune` or `ctr images rm`, come back. A second
+    run changes nothing.
 
     dockerd reads its images when it starts: stop it before, or run this in a unit that is ordered before
     docker.service. While it runs, only a run that has nothing to change succeeds. containerd has to run.
