@@ -1,13 +1,15 @@
 """Programs that are written to and read from while they run, and the limit of what they write."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nixoci.errors import ProcessError
-from nixoci.process import FileSizeError, HungUpError, converse, feed, run
+from nixoci.process import FileSizeError, HungUpError, converse, end_programs, feed, run
 from tests.support.hang import no_hang
 
 ECHO = [sys.executable, "-c", "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read(3)[::-1])"]
@@ -37,6 +39,19 @@ def test_a_program_that_hangs_up_has_failed(code: int) -> None:
 def test_a_program_is_ended_where_the_block_fails() -> None:
     with no_hang(), pytest.raises(ValueError, match="ours"), converse(["sleep", "infinity"]):
         raise ValueError("ours")
+
+
+def test_a_program_that_starts_while_all_are_ended_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal may come to the main thread before another thread has the process that it started."""
+
+    class Starting(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            end_programs()
+
+    monkeypatch.setattr(subprocess, "Popen", Starting)
+    with no_hang(), pytest.raises(ProcessError, match="exit code -15"):
+        run(["sleep", "infinity"])
 
 
 @pytest.mark.parametrize("program", [["dd", "if=/dev/zero", "bs=1k"], [sys.executable, "-c", "WRITE"]])
