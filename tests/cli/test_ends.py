@@ -111,7 +111,7 @@ def slow(tmp_path: Path) -> Path:
     (tmp_path / "bin").mkdir()
     for name in ("mkcomposefs", "nix", "nix-instantiate", "nix-store", "podman", "skopeo", "ssh"):
         program = tmp_path / "bin" / name
-        program.write_text('#!/bin/sh\ntouch "$STARTED"\nexec sleep 30\n', encoding="utf-8")
+        program.write_text('#!/bin/sh\ntouch "$STARTED"\nexec sleep 300\n', encoding="utf-8")
         program.chmod(0o755)
     (tmp_path / "temporary").mkdir()
     (tmp_path / "cache").mkdir()
@@ -139,7 +139,7 @@ def test_a_signal_leaves_nothing_half_written(
             os.killpg(process.pid, number)  # a terminal sends Ctrl-C to the programs too
         else:
             process.send_signal(number)
-        _, error = process.communicate(timeout=20)
+        _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (code, says)
     assert sorted(slow.rglob("*")) == before
 
@@ -160,7 +160,7 @@ def test_an_interrupt_removes_a_half_extracted_image(tmp_path: Path) -> None:
             assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out.nixoci-")]
             process.send_signal(signal.SIGINT)
             wait_until(lambda: ignores(process, signal.SIGINT))  # it has seen it; the end of the pipe comes after that
-        _, error = process.communicate(timeout=20)
+        _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "error: interrupted\n")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -187,7 +187,7 @@ def test_an_interrupt_that_is_ignored_stays_ignored(slow: Path) -> None:
     command = [*NIXOCI, *SLOW["image-store"].split()]
     with started(slow, ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]) as process:
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
     assert (slow / "out").is_dir()
 
 
@@ -221,7 +221,7 @@ def ignores(process: subprocess.Popen[str], number: signal.Signals) -> bool:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not true() and time.monotonic() < deadline:
         time.sleep(0.01)
 
