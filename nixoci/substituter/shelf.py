@@ -126,9 +126,14 @@ class Shelf:
         self.close()
 
     def close(self) -> None:
-        """End the fetching, and remove all files."""
-        self._closing.set()
+        """End the fetching and what waits for it, and remove all files."""
+        with self._lock:
+            self._closing.set()
         self._pool.shutdown(cancel_futures=True)
+        with self._lock:
+            for name, place in self._places.items():
+                if not place.future.done():
+                    place.future.set_exception(DeltaError(f"{name}: the substituter ends"))
         self._sweeper.join()
         _close([*self._places.values(), *self._failed, *self._surplus])
         self.worker.close()

@@ -8,6 +8,7 @@ from threading import Event, Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from nixoci.errors import DeltaError
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish.index import PublishedDelta
 from nixoci.substituter.body import NarBody, Waiting
@@ -32,7 +33,7 @@ def opened(delta: PublishedDelta, closed: list[str]) -> OpenDelta:
 
 
 def use(shelf: Shelf, delta: PublishedDelta) -> None:
-    waiting = Waiting(NarBody(delta.sha256, 1, io.BytesIO), pause=60)
+    waiting = Waiting(NarBody(delta.sha256, 1, io.BytesIO), pause=600)
     with shelf.use(delta, waiting):
         pass
 
@@ -50,25 +51,37 @@ def test_a_delta_stays_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_makes_room_for_a_delta_that_never_comes_is_closed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
+    failed: list[str] = []
     stalled, go_on = Event(), Event()
 
     def fetch(_: Shelf, delta: PublishedDelta) -> OpenDelta:
         if delta is SECOND:
             stalled.set()
-            go_on.wait(20)
+            go_on.wait(60)
         return opened(delta, closed)
+
+    def ask(delta: PublishedDelta) -> None:
+        try:
+            use(shelf, delta)
+        except DeltaError as error:
+            failed.append(str(error))
 
     monkeypatch.setattr(Shelf, "_open", fetch)
     with Shelf(Upstream("http://127.0.0.1:1"), store=None, bounds=Bounds(deltas=2)) as shelf:
         use(shelf, FIRST)
+        asking: list[Thread] = []
         for delta in (SECOND, THIRD):  # the third takes the place of the first, and waits for the second
-            Thread(target=use, args=(shelf, delta), daemon=True).start()
-            assert stalled.wait(20)
+            asking.append(Thread(target=ask, args=(delta,), daemon=True))
+            asking[-1].start()
+            assert stalled.wait(60)
         while THIRD.file not in shelf._places:
             Event().wait(0.01)
         ending = Thread(target=shelf.close)
         ending.start()
-        assert shelf._closing.wait(20)
+        assert shelf._closing.wait(60)
         go_on.set()
-        ending.join(20)
+        for thread in (ending, *asking):
+            thread.join(60)
+            assert not thread.is_alive()
+    assert failed == [f"{THIRD.file}: the substituter ends"]
     assert sorted(set(closed)) == sorted([FIRST.file, SECOND.file])
