@@ -11,8 +11,11 @@ from hypothesis import settings
 settings.register_profile("nixoci", deadline=None)
 settings.load_profile("nixoci")
 
-# a shell lets its background jobs ignore Ctrl-C, and the programs that tests interrupt would inherit that
+# a shell lets its background jobs ignore Ctrl-C, and nohup the end of the terminal. The programs that tests interrupt
+# would inherit that; what is handled here, they do not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.hookimpl(trylast=True)
