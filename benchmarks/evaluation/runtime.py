@@ -31,6 +31,8 @@ LONG = 1800.0
 FOLDER = "/mnt/work"
 DEVICE = "/dev/evaluation"
 ROUNDS, QUICK_ROUNDS = 5, 2
+OPERATION_ROUNDS = 6
+"""Those of operations, from which on a median has an interval of 95 %."""
 STARTS, QUICK_STARTS = 30, 5
 NOTHING = "a program alone"
 
@@ -99,10 +101,10 @@ def prepare(machine: Machine, image: Image, layers: int) -> None:
         machine.run(deal, timeout=LONG)
 
 
-def measure(lab: Lab, what: str, name: str, image: Image) -> Iterator[Row]:
+def measure(lab: Lab, what: str, name: str, image: Image, rounds: int = ROUNDS) -> Iterator[Row]:
     """Yield the samples of a driver's run, one row for each subject and variant."""
     prepare(lab.machine, image, MANY)
-    command = driver(what, lab.rounds(ROUNDS, QUICK_ROUNDS))
+    command = driver(what, lab.rounds(rounds, QUICK_ROUNDS))
     done = lab.machine.run(command, cwd="/src", env={"PYTHONDONTWRITEBYTECODE": "1"}, timeout=LONG)
     found: dict[tuple[str, str], list[float]] = {}
     for line in done.stdout.splitlines():
@@ -120,7 +122,7 @@ def measure(lab: Lab, what: str, name: str, image: Image) -> Iterator[Row]:
 
 
 def measure_operations(lab: Lab) -> Iterator[Row]:
-    yield from measure(lab, "operations", "operations", images()["python"].new)
+    yield from measure(lab, "operations", "operations", images()["python"].new, OPERATION_ROUNDS)
 
 
 def measure_job(name: str, lab: Lab) -> Iterator[Row]:
