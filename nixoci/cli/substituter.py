@@ -82,7 +82,6 @@ def substituter(
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("nixoci.process").setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of connections that it does not keep open
-    _check_store(store)
     with ExitStack() as cleanup:
         # Nix starts this service, and waits: the worker gets ready while this process loads the rest
         worker = cleanup.enter_context(DecodeWorker(memory=WORKER_DATA))
@@ -93,6 +92,7 @@ def substituter(
         from nixoci.substituter.upstream import Upstream  # noqa: PLC0415
 
         upstream = Upstream(url, netrc=netrc)
+        _check_store(store)
         listener = passed_socket()
         listener = cleanup.enter_context(listener or listen(address))
         # the limits of the whole process, which may be a caller's, once nothing is refused any more
