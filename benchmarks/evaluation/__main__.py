@@ -76,8 +76,10 @@ def former(output: Path) -> Evaluation:
 
 def write(output: Path, evaluation: Evaluation) -> None:
     """Write the figures, and from them the page and the pictures."""
-    (output / FIGURES).write_text(render(evaluation), encoding="utf-8")
-    (output / "evaluation.md").write_text(render_page(evaluation), encoding="utf-8")
+    text = render(evaluation)
+    (output / FIGURES).write_text(text, encoding="utf-8")
+    # from the figures as they are written, which are rounded
+    (output / "evaluation.md").write_text(render_page(read(text, what=FIGURES)), encoding="utf-8")
     draw = [sys.executable, "-m", "benchmarks.evaluation.pictures", str(output / FIGURES), str(output / "evaluation")]
     subprocess.run(draw, check=True, env={**os.environ, "PYTHONPATH": f"{packages()}:{CHECKOUT}"})
 
