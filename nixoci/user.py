@@ -20,6 +20,14 @@ def user_account() -> tuple[str, Path]:
     return account.pw_name, Path(account.pw_dir)
 
 
+def home_directory() -> Path | None:
+    """Return the directory that ~ stands for: $HOME, or that of the system's list; None if there is neither."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def user_state() -> Path:
     """Return the directory of state: $XDG_STATE_HOME, or ~/.local/state.
 
@@ -43,7 +51,7 @@ def _directory(variable: str, below_home: str) -> Path:
     named = Path(os.environ.get(variable, ""))
     if named.is_absolute():
         return named
-    try:
-        return Path.home() / below_home
-    except RuntimeError as error:
-        raise StoreError(f"user {os.getuid()}: has no home directory; set HOME or {variable}") from error
+    home = home_directory()
+    if home is None:
+        raise StoreError(f"user {os.getuid()}: has no home directory; set HOME or {variable}")
+    return home / below_home

@@ -29,6 +29,7 @@ from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
 from nixoci.output import check_file
 from nixoci.progress import item_progress
+from nixoci.user import home_directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ def import_compose(
     )
     with exclusive_access(lock):
         before = read_lock(lock) if lock.exists() else EMPTY_LOCK
-        imported = import_project(project, before, home=_home())
+        imported = import_project(project, before, home=str(home_directory() or ""))
         _print_omissions(imported)
         if strict and imported.omissions:
             if as_json:
@@ -149,14 +150,6 @@ def _default_files(env_files: tuple[Path, ...]) -> list[Input]:
         )
     override = _first(OVERRIDE_FILES)
     return [Input(path=path) for path in (base, override) if path is not None]
-
-
-def _home() -> str:
-    """Return the user's home directory, empty if there is none."""
-    try:
-        return str(Path.home())
-    except RuntimeError:
-        return ""
 
 
 def _first(names: Iterable[str]) -> Path | None:

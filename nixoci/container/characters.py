@@ -1,4 +1,4 @@
-"""What the text of a value may be, depending on its destination."""
+"""Check that the text of a value has only characters that its destination can take."""
 
 import ipaddress
 import re

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nixoci.user import home_directory
+
 _SYSTEM = Path("/etc/containers/policy.json")
 _USER = Path(".config/containers/policy.json")
 _ACCEPT = "insecureAcceptAnything"
@@ -20,10 +22,8 @@ def may_reject(home: Path | None = None, system: Path = _SYSTEM) -> bool:
         home: The user's home; by default that of this process's user. A policy there replaces the system's.
         system: The system's policy.
     """
-    try:
-        user = (home or Path.home()) / _USER
-    except RuntimeError:  # a user without a home
-        user = system
+    home = home or home_directory()
+    user = system if home is None else home / _USER
     try:
         path = user if user.exists() else system
         if not path.exists():

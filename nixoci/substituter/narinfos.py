@@ -16,7 +16,7 @@ from nixoci.substituter.upstream import Upstream
 log = logging.getLogger(__name__)
 
 _FILES = 4
-"""Files that are kept; one of a system of 5000 paths takes some 4 MB."""
+"""Files that are kept; one of a system of 5000 paths takes some 3 MB."""
 
 _RETRY = 300.0
 """Seconds after which a file that failed is asked for again."""
