@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import IO
 
 from nixoci.errors import ProcessError
@@ -23,6 +23,8 @@ from nixoci.errors import ProcessError
 log = logging.getLogger(__name__)
 
 _waited_for: "set[_Waited]" = set()
+_ended = Event()
+"""Set once `end_programs` was called."""
 
 _TOO_LARGE = re.compile(r"SIGXFSZ|[Ff]ile too large")
 """Matches what Go writes when it is ended so, and the error of a program that ignores the signal."""
@@ -60,6 +62,8 @@ def run(
     pipe, waited = subprocess.PIPE, _Waited()
     _waited_for.add(waited)
     try:
+        if _ended.is_set():
+            raise ProcessError(f"{command[0]}: not started: nixoci was told to end")
         with subprocess.Popen(  # noqa: S603 - a list, no shell
             command, stdin=pipe, stdout=pipe, stderr=pipe, env=env
         ) as process:
@@ -125,7 +129,11 @@ class _Waited:
 
 
 def end_programs() -> None:
-    """Terminate the programs that `run` waits for, in all threads: a thread cannot be told to stop waiting."""
+    """Terminate the programs that `run` waits for, in all threads, and let `run` start none any more.
+
+    For a process that ends: a thread cannot be told to stop waiting, or to do none of what it does next.
+    """
+    _ended.set()
     for waited in list(_waited_for):
         waited.end()
 

@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nixoci import process
 from nixoci.errors import ProcessError
 from nixoci.process import FileSizeError, HungUpError, converse, end_programs, feed, run
 from tests.support.hang import no_hang
@@ -49,8 +51,18 @@ def test_a_program_that_starts_while_all_are_ended_is_ended_too(monkeypatch: pyt
             super().__init__(*args, **options)
             end_programs()
 
+    monkeypatch.setattr(process, "_ended", threading.Event())
     monkeypatch.setattr(subprocess, "Popen", Starting)
     with no_hang(), pytest.raises(ProcessError, match="exit code -15"):
+        run(["sleep", "infinity"])
+
+
+def test_no_program_starts_once_all_were_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waited for one would go on to its next, while the main thread waits for it."""
+    monkeypatch.setattr(process, "_ended", threading.Event())
+    run(["true"])
+    end_programs()
+    with no_hang(), pytest.raises(ProcessError, match=r"^sleep: not started: nixoci was told to end$"):
         run(["sleep", "infinity"])
 
 

@@ -10,12 +10,9 @@ import atexit
 import gc
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from importlib import import_module
-from types import FrameType
 
 import click
 
@@ -26,6 +23,7 @@ from nixoci.cli.common import (
     print_any_name,
     print_error,
 )
+from nixoci.cli.signals import INTERRUPTED, signals_end_the_work
 from nixoci.cli.verb import Verb
 
 GROUPS = {
@@ -66,9 +64,6 @@ VERBS = {verb: _place(verb) for group in GROUPS.values() for verb in group}
 
 _SENTENCE = 200
 """The longest first sentence of a verb's help, which is shown whole."""
-
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_INTERRUPTED = 128 + signal.SIGINT
 
 
 class Verbs(click.Group):
@@ -121,13 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     open_standard_streams()
     print_any_name()
     code: int | str | None = 0
-    with _signals_end_the_work():
+    with signals_end_the_work():
         try:
             with failures_in_one_line():
                 code = cli.main(args=arguments, prog_name="nixoci", standalone_mode=False)
         except SystemExit as end:
             code = end.code
-        if code == _INTERRUPTED:
+        if code == INTERRUPTED:
             print_error("interrupted")
         try:
             finish_output()
@@ -136,31 +131,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 with failures_in_one_line():
                     raise
     sys.exit(code)
-
-
-@contextmanager
-def _signals_end_the_work() -> Iterator[None]:
-    """Let SIGTERM, Ctrl-C and SIGHUP end the block as an exception does, so that nothing half-written is left.
-
-    A signal that whoever started this process ignores, as `nohup` and background jobs do, stays ignored.
-    """
-    before = {}
-    with suppress(ValueError):  # only the main thread may
-        for number in _ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    for each in _ENDING:
-        signal.signal(each, signal.SIG_IGN)  # what is half-written is removed now, in peace
-    with suppress(ImportError):  # the signal came while it was imported
-        from nixoci.process import end_programs  # noqa: PLC0415 - many verbs run no programs
-
-        end_programs()
-    sys.exit(128 + number)

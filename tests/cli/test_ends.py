@@ -165,6 +165,26 @@ def test_an_interrupt_removes_a_half_extracted_image(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+SIGNAL_THAT_DOES_NOT_WAKE = """
+import signal, threading
+from nixoci.cli.signals import signals_end_the_work
+never = threading.Lock()
+never.acquire()
+def interrupt():
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # noted for the main thread, which sleeps on
+with signals_end_the_work():
+    threading.Timer(0.5, interrupt).start()
+    never.acquire()
+"""
+
+
+def test_a_signal_is_seen_by_a_main_thread_that_it_did_not_wake() -> None:
+    """As one that comes after the main thread's last step before it waits for another thread."""
+    command = [sys.executable, "-c", SIGNAL_THAT_DOES_NOT_WAKE]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (143, "")
+
+
 INTERRUPTED_IMPORT = """
 import os, runpy, signal, sys
 class Finder:
