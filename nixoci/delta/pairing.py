@@ -2,12 +2,16 @@
 
 import re
 import zlib
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
 
+from nixoci.delta.by_size import BySize
 from nixoci.delta.format.recipe import DIRECTORY, SYMLINK, OldNode
 from nixoci.delta.scan import Scanned
 from nixoci.nix_store.path import PathInfo, store_path_name
@@ -19,6 +23,8 @@ _MIN_SHARED = 4
 _MIN_SIMILAR_SIZE = 512
 _MAX_SIMILAR_SIZE = 32 << 20
 _MAX_SIMILAR_BYTES = 256 << 20
+_MOST_PAIRED = 16
+"""Old store paths at most in which the files of one new path are looked for by their paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +56,45 @@ def package_name(path: str) -> str:
     return _VERSION.split(store_path_name(path), maxsplit=1)[0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Versions:
+    """Old store paths that are older versions of the same new ones, sorted.
+
+    Attributes:
+        paths: The paths.
+    """
+
+    paths: list[str] = field(default_factory=list)
+
+    def paired(self, predecessor: str | None) -> list[str]:
+        """Return those in which the files of a new path are looked for: its predecessor first, and a few others."""
+        if predecessor is None:
+            return []
+        others = (path for path in self.paths if path != predecessor)
+        return [predecessor, *islice(others, _MOST_PAIRED - 1)]
+
+
+_NO_VERSIONS = Versions()
+
+
 class OldNames:
     """An index of old store paths by their names."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._named: list[tuple[Callable[[str], str | bytes], dict[str | bytes, list[str]]]] = []
+        self._named: list[tuple[Callable[[str], str | bytes], dict[str | bytes, Versions]]] = []
         ordered = sorted(paths)
         for key in (store_path_name, _masked_name, package_name):
-            named: dict[str | bytes, list[str]] = defaultdict(list)
+            named: dict[str | bytes, Versions] = defaultdict(Versions)
             for path in ordered:
-                named[key(path)].append(path)
+                named[key(path)].paths.append(path)
             self._named.append((key, named))
 
-    def versions(self, new: str) -> list[str]:
-        """Return the old store paths that are older versions of `new`.
+    def versions(self, new: str) -> Versions:
+        """Return the old store paths that are older versions of `new`; paths with the same ones get the same object.
 
         Those with the same name, else with the same name but for digits, else of the same package.
         """
-        return next((found for key, named in self._named if (found := named.get(key(new)))), [])
+        return next((found for key, named in self._named if (found := named.get(key(new)))), _NO_VERSIONS)
 
 
 def choose_predecessors(
@@ -78,17 +105,40 @@ def choose_predecessors(
     Prefer one that no other path has and that is not in `kept`; then the nearest NAR size.
     """
     taken: set[str] = set()
+
+    @cache
+    def choice(versions: Versions) -> _Choice:
+        return _Choice(versions, old, kept, taken)
+
     chosen: list[str | None] = []
     for info in new:
-        best = min(
-            names.versions(info.path),
-            key=lambda path: (path in taken, path in kept, abs(old[path].nar_size - info.nar_size), path),
-            default=None,
-        )
+        best = choice(names.versions(info.path)).best(info.nar_size)
         chosen.append(best)
         if best is not None:
             taken.add(best)
     return chosen
+
+
+class _Choice:
+    """The choice among the older versions of some new paths; those in `taken` are chosen only if all are."""
+
+    def __init__(
+        self, versions: Versions, old: dict[str, PathInfo], kept: Container[str], taken: Container[str]
+    ) -> None:
+        sized: tuple[list[tuple[int, str]], list[tuple[int, str]]] = [], []
+        for path in versions.paths:
+            sized[path in kept].append((old[path].nar_size, path))
+        self._free, self._all = (tuple(map(BySize, sized)) for _ in range(2))
+        self._taken = taken
+
+    def best(self, size: int) -> str | None:
+        """Return the best one for a path of this NAR size; None if there is none."""
+        for free in self._free:
+            while (found := free.nearest(size)) is not None:
+                if found[1] not in self._taken:
+                    return found[1]
+                free.remove(found)
+        return next((found[1] for every in self._all if (found := every.nearest(size)) is not None), None)
 
 
 class OldTrees:
@@ -114,9 +164,11 @@ class OldTrees:
                     directories[_mask_all(path)].append(found)
                 if node.segments:
                     files[path] = node
-                    self._masked[_mask(path)].append(found)
+                    if node.size:
+                        self._masked[_mask(path)].append(found)
             self._files.append(files)
             self._directories.append(directories)
+        self._sized: dict[tuple[bytes, int | None], BySize[tuple[int, bytes]]] = {}
         self._sketched: dict[int, list[Candidate]] | None = None
 
     def root(self, base: int) -> Path:
@@ -149,10 +201,28 @@ class OldTrees:
             found = self._files[base].get(path)
             if found is not None and found.size:
                 return Candidate(base, path, found.size)
-        files = [file for file in self._masked.get(_mask(path), ()) if file.size]
-        if not files:
+        name = _mask(path)
+        near = [file for base in paired if (file := self._nearest(name, size, base)) is not None]
+        if not near:
+            return self._nearest(name, size)
+        return min(near, key=lambda file: (abs(file.size - size), file.base, file.path))
+
+    def _nearest(self, name: bytes, size: int, base: int | None = None) -> Candidate | None:
+        """Return the file of a masked name that is nearest in size, in one old store path or in all."""
+        files = self._masked.get(name)
+        if files is None:
             return None
-        return min(files, key=lambda file: (file.base not in paired, abs(file.size - size), file.base, file.path))
+        sized = self._sized.get((name, base))
+        if sized is None:
+            first, last = (
+                (0, len(files))
+                if base is None
+                else (bisect_left(files, number, key=lambda file: file.base) for number in (base, base + 1))
+            )
+            sized = BySize((file.size, (file.base, file.path)) for file in files[first:last])
+            self._sized[name, base] = sized
+        found = sized.nearest(size)
+        return None if found is None else Candidate(*found[1], found[0])
 
     def digest(self, file: Candidate) -> bytes:
         """Return the digest of an old file."""

@@ -80,7 +80,7 @@ def plan_delta(
             index,
             by_hash,
             root,
-            paired=[bases.index(path) for path in _paired(info.path, predecessor, names)],
+            paired=[bases.index(path) for path in names.versions(info.path).paired(predecessor)],
             rewrite=rewrite if rewritten.intersection(info.references) else None,
             keep=lambda size: summary.add("kept", size),
             segment_size=segment_size,
@@ -146,12 +146,6 @@ class _Bases:
     def used(self) -> list[str]:
         """The old paths that have a number, in order."""
         return [self._paths[index] for index in self._numbers]
-
-
-def _paired(new: str, predecessor: str | None, names: OldNames) -> list[str]:
-    """Return the older versions of a path, its predecessor first."""
-    found = names.versions(new)
-    return found if predecessor is None else [predecessor, *(path for path in found if path != predecessor)]
 
 
 def _referenced(made: list[PathInfo], new: Closure, old: Closure) -> list[str]:

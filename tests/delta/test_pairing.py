@@ -1,8 +1,16 @@
-import pytest
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from nixoci.delta.pairing import OldNames, choose_predecessors, package_name
-from nixoci.nix_store.path import PathInfo
-from tests.delta.trees import store_path
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixoci.delta.pairing import Candidate, OldNames, OldTrees, choose_predecessors, package_name
+from nixoci.delta.plan import plan_delta
+from nixoci.delta.scan import Scanned
+from nixoci.nix_store.path import STORE_DIR, PathInfo
+from tests.delta.trees import closure, store_path
 
 
 @pytest.mark.parametrize(
@@ -23,8 +31,8 @@ def test_the_name_of_a_package_has_no_version(name: str, package: str) -> None:
     ],
 )
 def test_older_versions_are_found_by_name(old: list[str], found: list[str]) -> None:
-    paths = [store_path(name, "a") for name in old]
-    assert OldNames(paths).versions(store_path("app-1.27", "b")) == sorted(store_path(name, "a") for name in found)
+    names = OldNames(store_path(name, "a") for name in old)
+    assert names.versions(store_path("app-1.27", "b")).paths == sorted(store_path(name, "a") for name in found)
 
 
 def test_each_path_has_a_predecessor_of_its_own() -> None:
@@ -39,3 +47,103 @@ def test_each_path_has_a_predecessor_of_its_own() -> None:
     assert chosen == [store_path("app", letter) for letter in "bac"]
     other = PathInfo(path=store_path("other", "x"), nar_hash="", nar_size=1)
     assert choose_predecessors([other], old, names, kept) == [None]
+
+
+SIZES = st.lists(st.integers(0, 4), max_size=9)
+
+
+@given(SIZES, SIZES, st.sets(st.integers(0, 8)))
+def test_a_predecessor_is_free_then_replaced_then_of_the_nearest_size(
+    old_sizes: list[int], sizes: list[int], kept_numbers: set[int]
+) -> None:
+    old = {info.path: info for number, size in enumerate(old_sizes) for info in [numbered(number, size)]}
+    kept = {numbered(number, 0).path for number in kept_numbers}
+    new = [numbered(99 + number, size) for number, size in enumerate(sizes)]
+    chosen = choose_predecessors(new, old, OldNames(old), kept)
+    taken: set[str] = set()
+    for info, found in zip(new, chosen, strict=True):
+        best = min(
+            old,
+            key=lambda path: (path in taken, path in kept, abs(old[path].nar_size - info.nar_size), path),
+            default=None,
+        )
+        assert found == best
+        taken |= {found} if found is not None else set()
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from([b"a1", b"a2", b"d/a3", b"b"]), st.integers(0, 4)), max_size=5),
+    st.sampled_from([b"a1", b"a9", b"b", b"c"]),
+    st.integers(0, 4),
+    st.lists(st.integers(0, 4), unique=True),
+)
+def test_the_older_version_of_a_file_is_at_its_path_or_of_its_name_and_nearest_size(
+    trees: list[dict[bytes, int]], path: bytes, size: int, numbers: list[int]
+) -> None:
+    paired = [number for number in numbers if number < len(trees)]
+    index = OldTrees([(Path(), tree(files)) for files in trees])
+    at_path = [Candidate(base, path, trees[base][path]) for base in paired if trees[base].get(path)]
+    named = [
+        Candidate(base, other, found)
+        for base, files in enumerate(trees)
+        for other, found in files.items()
+        if found and other.rpartition(b"/")[2].rstrip(b"0123456789") == path.rstrip(b"0123456789")
+    ]
+    named.sort(key=lambda file: (file.base not in paired, abs(file.size - size), file.base, file.path))
+    assert index.file_predecessor(path, size, paired) == next(iter([*at_path, *named]), None)
+
+
+def test_the_work_does_not_grow_faster_than_the_paths_of_one_name(tmp_path: Path) -> None:
+    def plan(count: int) -> Callable[[], object]:
+        """Return the planning of an update of as many paths that have the same name, as have files in them."""
+        stores = [tmp_path / f"{count}-{version}" for version in range(2)]
+        made = []
+        for version, real in enumerate(stores):
+            real.mkdir()
+            made.append(
+                closure(
+                    real,
+                    {
+                        numbered(version * 1000 + number, 0).path: {
+                            b"module-%d" % (2 * number + version): b"%d of %d" % (version, number) * 9
+                        }
+                        for number in range(count)
+                    },
+                )
+            )
+        return lambda: plan_delta(*made, similar=False)
+
+    few, many = plan(40), plan(160)
+    few()  # what happens only once does not count
+    assert calls(many) < 6 * calls(few)
+
+
+def numbered(number: int, size: int) -> PathInfo:
+    return PathInfo(path=f"{STORE_DIR}/{number:032}-app", nar_hash="", nar_size=size)
+
+
+def tree(files: dict[bytes, int]) -> Scanned:
+    top = Scanned(b"d")
+    for path, size in sorted(files.items()):
+        node = top
+        *folders, name = path.split(b"/")
+        for folder in folders:
+            node = node.children.setdefault(folder, Scanned(b"d", digest=path))
+        node.children[name] = Scanned(b"f", size=size, segments=(path,), digest=path)
+    return top
+
+
+def calls(function: Callable[[], object]) -> int:
+    """Return the number of calls of functions of any kind that a call makes on this thread."""
+    count = 0
+
+    def profile(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
