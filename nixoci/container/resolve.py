@@ -1,6 +1,7 @@
 """Merge an image's config and a container's options into what runs (image-spec config.md and conversion.md)."""
 
 import posixpath
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -125,19 +126,24 @@ def resolve(container: ParsedContainer, tree: ImageTree) -> ResolvedContainer:
 
 def _command(container: ParsedContainer, config: ExecutionConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     declared, option = container.declared, container.option
-    if declared.entrypoint is None:
-        entrypoint = config.entrypoint or []
-        cmd = declared.cmd or config.cmd or []
-    else:
-        entrypoint, cmd = declared.entrypoint, declared.cmd
+    replaced = declared.entrypoint is not None
+    entrypoint = _words(option, "entrypoint", declared.entrypoint, config.entrypoint)
+    cmd = _words(option, "cmd", declared.cmd if replaced or declared.cmd else None, config.cmd)
     if not entrypoint + cmd:
         raise ContainerError(f"{option('cmd')}: neither the image nor the container has a command; set it")
-    if not (entrypoint + cmd)[0]:
-        raise ContainerError(f"{option('entrypoint')}: the program to run is empty; name one")
-    return (
-        tuple(text(option(f"entrypoint[{index}]"), word) for index, word in enumerate(entrypoint)),
-        tuple(text(option(f"cmd[{index}]"), word) for index, word in enumerate(cmd)),
-    )
+    place, program = (entrypoint + cmd)[0]
+    if not program:
+        raise ContainerError(f"{place}: the program to run is empty; name one in entrypoint or cmd")
+    return tuple(text(*word) for word in entrypoint), tuple(text(*word) for word in cmd)
+
+
+def _words(
+    option: Callable[[str], str], field: str, own: list[str] | None, image: list[str] | None
+) -> list[tuple[str, str]]:
+    """Return the container's words or else the image's, each with the option that its errors start with."""
+    if own is None:
+        return [(option("image"), word) for word in image or []]
+    return [(option(f"{field}[{index}]"), word) for index, word in enumerate(own)]
 
 
 def _image_environment(option: str, config: ExecutionConfig) -> dict[str, str]:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nixoci.errors import ContainerError
 from tests.container.samples import make_image, resolved
 
 if TYPE_CHECKING:
@@ -32,6 +33,24 @@ def test_an_entrypoint_replaces_the_command_too(
 ) -> None:
     tree = make_image(tmp_path, {"Entrypoint": entrypoint, "Cmd": cmd})
     assert resolved(tree, entrypoint=own_entrypoint, cmd=own_cmd).args == args
+
+
+@pytest.mark.parametrize(
+    ("image", "own", "says"),
+    [
+        ({"Cmd": [""]}, {}, "image: the program to run is empty"),
+        ({"Entrypoint": [""]}, {"cmd": ["x"]}, "image: the program to run is empty"),
+        ({"Entrypoint": ["e"], "Cmd": ["\0"]}, {}, "image: a NUL character"),
+        ({"Entrypoint": ["e", "\0"]}, {"cmd": ["x"]}, "image: a NUL character"),
+        ({"Entrypoint": [""], "Cmd": [""]}, {"entrypoint": [], "cmd": ["x", "\0"]}, "cmd[1]: a NUL character"),
+    ],
+)
+def test_a_word_of_the_command_is_refused_where_it_comes_from(
+    tmp_path: Path, image: dict[str, Any], own: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ContainerError) as caught:
+        resolved(make_image(tmp_path, image), **own)
+    assert str(caught.value).startswith(f"containers.c.{says}")
 
 
 def test_variables_and_labels_of_the_container_win(tmp_path: Path) -> None:
