@@ -118,19 +118,28 @@ def resolve_health(option: Callable[[str], str], changes: HealthChanges, image: 
         return None
     retries = image.retries or _RETRIES if changes.retries is None else changes.retries
     if retries < 1:
-        raise ContainerError(f"{option('healthcheck.retries')}: {retries}; give 1 or more")
+        raise ContainerError(
+            f"{option('image')}: its health check has {retries} retries; set healthcheck.retries to 1 or more"
+        )
+
+    def time(name: str, own: int | None, inherited: int | None, default: int, least: int) -> int:
+        if own is not None:
+            return own
+        if inherited and inherited < least:
+            raise ContainerError(
+                f"{option('image')}: the {name} of its health check, {inherited} ns, is too short; set"
+                f" healthcheck.{name}"
+            )
+        return inherited or default
+
     return Health(
         test,
-        interval=_either(changes.interval, image.interval, _INTERVAL),
-        timeout=_either(changes.timeout, image.timeout, _TIMEOUT),
-        start_period=_either(changes.start_period, image.start_period, 0),
+        interval=time("interval", changes.interval, image.interval, _INTERVAL, _MILLISECOND),
+        timeout=time("timeout", changes.timeout, image.timeout, _TIMEOUT, _MILLISECOND),
+        start_period=time("startPeriod", changes.start_period, image.start_period, 0, 0),
         retries=retries,
         action=changes.action,
     )
-
-
-def _either(own: int | None, inherited: int | None, default: int) -> int:
-    return (inherited or default) if own is None else own
 
 
 def _parse_test(option: str, test: list[str]) -> HealthTest | None:
