@@ -46,14 +46,14 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _in_network(host: str, exceptions: str) -> bool:
-    """Return whether a host is an IP address in one of the networks, such as `10.0.0.0/8`, that have no proxy."""
+    """Return whether a host is an IP address that has no proxy, by itself (`::1`) or by its network (`10.0.0.0/8`)."""
     try:
         address = ip_address(host)
     except ValueError:
         return False
     for exception in exceptions.split(","):
         with suppress(ValueError):
-            if "/" in exception and address in ip_network(exception.strip(), strict=False):
+            if address in ip_network(exception.strip().strip("[]"), strict=False):
                 return True
     return False
 
