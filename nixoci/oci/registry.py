@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from nixoci.document import load
-from nixoci.errors import BlobError, ImageError, ProcessError
+from nixoci.errors import BlobError, DocumentError, ImageError, ProcessError
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import Image
 from nixoci.oci.media_types import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
@@ -35,17 +35,51 @@ _LIMITED = re.compile(r"toomanyrequests|[Tt]oo many requests|StatusCode: 429")
 _GIVE_UP = re.compile(rb"level=warning msg=.*retrying in .*(?:%s)" % _LIMITED.pattern.encode())
 """Matches what skopeo writes before it waits as long as that again, and then again."""
 _LOG_IN = "log in with `skopeo login {domain}`"
+_ANSWERS = "check that a registry answers at {domain}, and no proxy or login page in its place"
 _WAYS_OUT = (
     (re.compile("no space left on device"), "free some space, or set TMPDIR to another directory"),
+    (re.compile("StatusCode: 407|Proxy Authentication Required"), "write USER:PASSWORD@ into the address of the proxy"),
     (re.compile("dial tcp|no such host|network is unreachable|i/o timeout"), "check the network and its proxy"),
     (re.compile("x509: "), "put the certificate of its authority into /etc/containers/certs.d/{domain}/ca.crt"),
+    (
+        re.compile("server gave HTTP response to HTTPS client"),
+        "it speaks plain HTTP: use --no-tls-verify, or set `insecure = true` for it in registries.conf",
+    ),
+    (re.compile(r"is blocked in .*registries\.conf"), "name another registry, or remove `blocked` there"),
+    (
+        re.compile("trust policy|rejected by policy|Source image rejected"),
+        "policy.json decides this, see containers-policy.json(5)",
+    ),
+    (re.compile("loading registries"), "mend that file, see containers-registries.conf(5)"),
+    (
+        re.compile("docker-credential-|error getting credentials"),
+        f"install or mend this credential helper, or remove it from the auth file and {_LOG_IN}",
+    ),
+    (
+        re.compile("getting username and password|reading JSON file"),
+        "mend the auth file, or name another with --authfile",
+    ),
+    (
+        re.compile("invalid reference format"),
+        "skopeo and podman read no IPv6 address there: give the host a name, for example in /etc/hosts",
+    ),
     (_LIMITED, f"the registry limits requests, and skopeo has waited for it in vain: run again later, or {_LOG_IN}"),
     (
         re.compile(r"unexpected HTTP status: 5[0-9][0-9]|StatusCode: 5[0-9][0-9]"),
         "the registry fails: run again later",
     ),
+    (
+        re.compile(
+            r"\bEOF\b|malformed HTTP|connection reset|stopped after 10 redirects|unsupported protocol scheme"
+            r"|invalid character .* looking for|StatusCode: (?!40[134])[0-9]"
+        ),
+        _ANSWERS,
+    ),
 )
 """What skopeo says of troubles that another name does not end, and what to do."""
+
+_NO_CAUSE = re.compile(r'^Error parsing image name "[^"]*": ')
+"""Matches the words with which skopeo starts whatever the cause is."""
 
 _UNKNOWN = re.compile(
     r"manifest unknown|name unknown|(?:manifest|repository) not found|StatusCode: 404|tag .* not found"
@@ -93,8 +127,12 @@ class Registry:
             ProcessError: skopeo is missing.
         """
         text = _inspect(reference, access)
+        try:
+            media_type = document_type(text, what=str(reference))
+        except (DocumentError, ImageError) as error:
+            raise ImageError(f"{error}; {_ANSWERS.format(domain=reference.domain)}") from error
         root = Descriptor(
-            media_type=document_type(text, what=str(reference)),
+            media_type=media_type,
             digest=_digest(text, reference),
             size=len(text),
         )
@@ -258,7 +296,7 @@ def _skopeo(reference: Reference, arguments: list[str], *, largest_file: int | N
         match = _FATAL.search(str(error))
         if match is None:
             raise
-        said = re.sub(r"\\(.)", r"\1", match[1])
+        said = _NO_CAUSE.sub("", re.sub(r"\\(.)", r"\1", match[1]))
         ways_out = (text for pattern, text in _WAYS_OUT if pattern.search(said))
         way_out = next(ways_out, f"check the name, or {_LOG_IN}").format(domain=reference.domain)
         raise ImageError(f"{reference}: skopeo says: {said}; {way_out}") from error

@@ -87,6 +87,10 @@ def test_what_the_registry_says_is_one_line(tmp_path: Path, monkeypatch: pytest.
 
 _LIMITED = "the registry limits requests, and skopeo has waited for it in vain: run again later, or log in with"
 
+_ANSWERS = "check that a registry answers at registry.example, and no proxy or login page in its place"
+_LOG_IN = "log in with `skopeo login registry.example`"
+_NAME = f"check the name, or {_LOG_IN}"
+
 
 @pytest.mark.parametrize(
     ("said", "way_out"),
@@ -119,6 +123,55 @@ _LIMITED = "the registry limits requests, and skopeo has waited for it in vain: 
             "pinging container registry registry.example: tls: x509: certificate signed by unknown authority",
             "put the certificate of its authority into /etc/containers/certs.d/registry.example/ca.crt",
         ),
+        (
+            "pinging container registry registry.example: StatusCode: 407, ",
+            "write USER:PASSWORD@ into the address of the proxy",
+        ),
+        (
+            "pinging container registry registry.example: http: server gave HTTP response to HTTPS client",
+            "it speaks plain HTTP: use --no-tls-verify, or set `insecure = true` for it in registries.conf",
+        ),
+        (
+            "registry registry.example is blocked in /etc/containers/registries.conf or /etc/containers/x.d",
+            "name another registry, or remove `blocked` there",
+        ),
+        (
+            "loading registries configuration: loading registries configuration /etc/x: toml: line 2: expected value",
+            "mend that file, see containers-registries.conf(5)",
+        ),
+        (
+            "getting username and password: reading JSON file a.json: unmarshaling JSON: invalid character b looking",
+            "mend the auth file, or name another with --authfile",
+        ),
+        (
+            "getting username and password: error getting credentials - err: exec: docker-credential-x: not found",
+            f"install or mend this credential helper, or remove it from the auth file and {_LOG_IN}",
+        ),
+        (
+            "Error loading trust policy: invalid policy in /etc/x: invalid character x looking for beginning",
+            "policy.json decides this, see containers-policy.json(5)",
+        ),
+        (
+            "Source image rejected: Running image docker://registry.example/x is rejected by policy.",
+            "policy.json decides this, see containers-policy.json(5)",
+        ),
+        (
+            "Source image rejected: A signature was required, but no signature exists",
+            "policy.json decides this, see containers-policy.json(5)",
+        ),
+        (
+            "invalid reference format",
+            "skopeo and podman read no IPv6 address there: give the host a name, for example in /etc/hosts",
+        ),
+        ("pinging container registry registry.example: Get x: EOF", _ANSWERS),
+        ("unexpected EOF", _ANSWERS),
+        ("Get x: net/http: HTTP/1.x transport connection broken: malformed HTTP response SSH-2.0", _ANSWERS),
+        ("Get /v2/some/web/manifests/1: stopped after 10 redirects", _ANSWERS),
+        ("Get ftp://registry.example/v2/: unsupported protocol scheme ftp", _ANSWERS),
+        ("reading manifest 1 in registry.example/x: StatusCode: 418, ", _ANSWERS),
+        ("fetching tags list: invalid character x looking for beginning of value", _ANSWERS),
+        ("pinging container registry registry.example: StatusCode: 403, ", _NAME),
+        ("reading manifest 1 in registry.example/x: denied", _NAME),
     ],
 )
 def test_the_way_out_is_that_of_the_failure(
@@ -128,6 +181,29 @@ def test_the_way_out_is_that_of_the_failure(
     with pytest.raises(ImageError) as caught:
         open_registry()
     assert str(caught.value) == f"{NAME}:1.0: skopeo says: {said}; {way_out}"
+
+
+def test_no_name_is_blamed_that_has_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """skopeo starts whatever it says with the name, as if it could not be read."""
+    script = r"""#!/bin/sh
+echo 'level=fatal msg="Error parsing image name \"docker://registry.example/app:1.0\": reading manifest: denied"' >&2
+exit 1
+"""
+    install_program(monkeypatch, tmp_path, "skopeo", script)
+    with pytest.raises(ImageError) as caught:
+        open_registry()
+    assert str(caught.value) == f"{NAME}:1.0: skopeo says: reading manifest: denied; {_NAME}"
+
+
+@pytest.mark.parametrize("text", ["<html>Log in</html>", "", "{", "[]", "{}"])
+def test_a_page_in_the_place_of_a_manifest_is_no_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    install_program(monkeypatch, tmp_path, "skopeo", f"#!/bin/sh\nprintf %s '{text}'\n")
+    with pytest.raises(ImageError) as caught:
+        open_registry()
+    assert str(caught.value).startswith(f"{NAME}:1.0: ")
+    assert str(caught.value).endswith(f"; {_ANSWERS}")
 
 
 def test_a_registry_that_limits_requests_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
