@@ -20,7 +20,8 @@ from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.spool import need_space
 from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, NixociError, StoreError
-from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.hashes import HashingSink
+from nixoci.nix_store.nar import NarWriter
 from nixoci.nix_store.path import PathInfo
 from nixoci.openat import TreeOpener, open_below
 from nixoci.progress import Advance, ignore
@@ -90,7 +91,7 @@ class Rebuilder:
 
     def check(self, info: PathInfo, advance: Advance = ignore) -> None:
         """Rebuild the NAR of a path, check its size and hash, and drop it."""
-        hashed = NarHash()
+        hashed = HashingSink()
         size, used = self._rebuild(info, hashed, advance, self._require)
         if size != info.nar_size or hashed.sri != info.nar_hash:
             self._explain(info, used)
@@ -254,7 +255,7 @@ class Rebuilder:
                         raise _named(info, error) from error
         for number in sorted(used):
             base = self._bases[number]
-            found = NarHash()
+            found = HashingSink()
             open_below(self._roots[number], b"", NarWriter(found, limit=1 << 62, what=base.path).dump)
             if found.sri != base.nar_hash:
                 raise DeltaError(

@@ -19,8 +19,8 @@ from nixoci.delta.spool import need_space, spool
 from nixoci.delta.summary import SendSummary
 from nixoci.errors import DeltaError
 from nixoci.nix_store.commands import all_paths, real_store_dir
-from nixoci.nix_store.hashes import NIX32, to_nix32
-from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.hashes import NIX32, HashingSink, to_nix32
+from nixoci.nix_store.nar import NarWriter
 from nixoci.nix_store.path import (
     HASH_PART_DIGITS,
     STORE_DIR,
@@ -229,7 +229,7 @@ class _Builder:
     def measure(self, path: str, tree: "_File | _Tree") -> PathInfo:
         """Return the information to register a path with: its hash, size and references."""
         found: set[bytes] = set()
-        hashed = NarHash(_Finder(found, self._known))
+        hashed = HashingSink(_Finder(found, self._known))
         nar = NarWriter(hashed, limit=_MAX_SIZE, what=path)
         self._node(tree, nar)
         references = tuple(sorted(self._known[part] for part in found))
@@ -253,7 +253,7 @@ class _Builder:
     def _leaf(self, hashed: bytes, nar: NarWriter) -> None:
         def dump(handle: int) -> None:
             if hashed not in self._checked:
-                alone = NarHash()
+                alone = HashingSink()
                 NarWriter(alone, limit=_MAX_SIZE, what=os.fsdecode(hashed)).dump(handle)
                 if to_nix32(alone.digest) != hashed:
                     raise DeltaError(f"{os.fsdecode(hashed)}: the file of this name has another hash; send it again")
@@ -307,7 +307,7 @@ def _walk(handle: int, place: bytes, name: bytes, steps: list[tuple[bytes, bytes
             with_child(handle, inner, partial(_walk, place=place + b"/" + inner, name=inner, steps=steps))
         steps.append((b"", b"", b"p"))
         return
-    alone = NarHash()
+    alone = HashingSink()
     NarWriter(alone, limit=_MAX_SIZE, what=os.fsdecode(place)).dump(handle)
     hashed = to_nix32(alone.digest)
     executable = b"x" if stat.S_ISREG(mode) and mode & stat.S_IXUSR else b"-"

@@ -17,7 +17,8 @@ from nixoci.errors import DeltaError
 from nixoci.image_delta.bounds import too_large
 from nixoci.image_path import DOCUMENT, METADATA, ROOTFS, ImagePath
 from nixoci.nix_store.content_address import addressed_path, nar_address
-from nixoci.nix_store.nar import NAR_MAGIC, NarHash, NarWriter
+from nixoci.nix_store.hashes import HashingSink
+from nixoci.nix_store.nar import NAR_MAGIC, NarWriter
 from nixoci.nix_store.path import PathInfo, store_path_name
 from nixoci.openat import open_below
 from nixoci.streams import Data, NullSink, Sink
@@ -132,7 +133,7 @@ class _WithoutMagic:
 
 
 def _part_info(image: Path, name: str) -> PathInfo:
-    hashed = NarHash()
+    hashed = HashingSink()
     size = _dump(image, name, hashed)
     address = nar_address(hashed.sri)
     path = addressed_path(address, name=name, references=(), to_itself=False)

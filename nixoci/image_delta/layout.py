@@ -1,6 +1,5 @@
 """An artifact on disk: an OCI layout that holds its blobs, from which and to which skopeo copies it."""
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
@@ -13,7 +12,6 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.layout import REF_NAME
 from nixoci.oci.model import Descriptor
 from nixoci.oci.verify import MAX_DOCUMENT
-from nixoci.streams import Data
 
 TAG = "artifact"
 
@@ -46,8 +44,9 @@ class ArtifactLayout:
         file.write_bytes(data)
         return descriptor
 
-    def add_file(self, file: Path, digest: Digest, media_type: str) -> Descriptor:
-        """Move a file of this digest, on the same file system, into the layout and return its descriptor."""
+    def add_file(self, file: Path, sha256: bytes, media_type: str) -> Descriptor:
+        """Move a file with this SHA-256, on the same file system, into the layout and return its descriptor."""
+        digest = Digest("sha256", sha256.hex())
         descriptor = Descriptor(media_type=media_type, digest=digest, size=file.stat().st_size)
         blob = self.blob(digest)
         blob.parent.mkdir(parents=True, exist_ok=True)
@@ -88,22 +87,3 @@ class ArtifactLayout:
         if len(data) > MAX_DOCUMENT:
             raise DeltaError(f"{what}: its blob {descriptor.digest} has more than {MAX_DOCUMENT} bytes")
         return data
-
-
-class HashedFile:
-    """A new file that hashes what is written to it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("xb")
-        self._hash = hashlib.sha256()
-
-    def write(self, data: Data, /) -> None:
-        """Append."""
-        self._hash.update(data)
-        self._file.write(data)
-
-    def close(self) -> Digest:
-        """Close the file and return its digest."""
-        self._file.close()
-        return Digest("sha256", self._hash.hexdigest())

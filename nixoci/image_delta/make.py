@@ -18,8 +18,9 @@ from nixoci.image_delta.artifact import (
 )
 from nixoci.image_delta.contents import ImageContents
 from nixoci.image_delta.describe import OldImage, describe_layer
-from nixoci.image_delta.layout import ArtifactLayout, HashedFile
+from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_path import ImagePath
+from nixoci.nix_store.hashes import HashingSink
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import BlobSource, Image, Layer
 from nixoci.oci.layer_stream import layer_chunks
@@ -47,16 +48,17 @@ def make_contents_delta(new: ImagePath, effort: Effort) -> Callable[[ArtifactLay
     )
 
     def make(layout: ArtifactLayout, base: ImagePath) -> Descriptor:
-        file = HashedFile(layout.new_file())
-        send_shown(ImageContents.of(base), after, file, effort=effort, label=f"making the delta from {base.path.name}")
-        digest = file.close()
-        with file.path.open("rb") as opened:
+        file, label = layout.new_file(), f"making the delta from {base.path.name}"
+        with file.open("xb") as out:
+            stream = HashingSink(out)
+            send_shown(ImageContents.of(base), after, stream, effort=effort, label=label)
+        with file.open("rb") as opened:
             stream_format = opened.read(len(MAGIC) + 1)[-1]
         manifest = render_manifest(
             subject=subject,
             base=base.document.manifest.digest,
             config=layout.add(config, CONFIG_TYPE),
-            stream=layout.add_file(file.path, digest, STREAM_TYPE),
+            stream=layout.add_file(file, stream.digest, STREAM_TYPE),
             stream_format=stream_format,
         )
         return layout.add(manifest, OCI_MANIFEST)
@@ -117,19 +119,18 @@ def _describe(layout: ArtifactLayout, layer: Layer, source: BlobSource, old: Old
     tar = layout.new_file()
     with tar.open("xb") as out, closing(layer_chunks(source, layer)) as chunks:
         out.writelines(chunks)
-    diff = HashedFile(layout.new_file())
-    with byte_progress(f"describing layer {layer.descriptor.digest.hex[:12]}", tar.stat().st_size) as advance:
+    file, label = layout.new_file(), f"describing layer {layer.descriptor.digest.hex[:12]}"
+    with file.open("xb") as new, byte_progress(label, tar.stat().st_size) as advance:
+        diff = HashingSink(new)
         describe_layer(tar, old, diff.write, effort=effort, advance=advance)
     tar.unlink()
-    digest = diff.close()
-    if diff.path.stat().st_size < layer.descriptor.size or not _is_gzip(source, layer):
-        return layout.add_file(diff.path, digest, tar_diff.MEDIA_TYPE)
-    diff.path.unlink()
-    whole = HashedFile(layout.new_file())
-    with closing(source.open_blob(layer.descriptor)) as blob:
+    if file.stat().st_size < layer.descriptor.size or not _is_gzip(source, layer):
+        return layout.add_file(file, diff.digest, tar_diff.MEDIA_TYPE)
+    with file.open("wb") as new, closing(source.open_blob(layer.descriptor)) as blob:
+        whole = HashingSink(new)
         while data := blob.read(_COPY):
             whole.write(data)
-    return layout.add_file(whole.path, whole.close(), _GZIP_LAYER)
+    return layout.add_file(file, whole.digest, _GZIP_LAYER)
 
 
 def _is_gzip(source: BlobSource, layer: Layer) -> bool:

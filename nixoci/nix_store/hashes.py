@@ -1,9 +1,11 @@
-"""The forms of a hash that Nix reads and writes: base 32, SRI and hexadecimal."""
+"""SHA-256 of streams, and the forms of a hash that Nix reads and writes: base 32, SRI and hexadecimal."""
 
 import base64
+import hashlib
 import re
 
 from nixoci.errors import StoreError
+from nixoci.streams import Data, NullSink, Sink
 
 NIX32 = "0123456789abcdfghijklmnpqrsvwxyz"
 """The digits of Nix's base 32."""
@@ -66,3 +68,30 @@ def printed_to_sri(printed: str) -> str:
     digits = match[1]
     hexadecimal = len(digits) == 2 * _SHA256_SIZE
     return to_sri(bytes.fromhex(digits) if hexadecimal else from_nix32(digits, _SHA256_SIZE))
+
+
+class HashingSink:
+    """A sink that hashes data and passes them on.
+
+    Args:
+        out: Takes the data; by default they are dropped.
+    """
+
+    def __init__(self, out: Sink | None = None) -> None:
+        self._out = out or NullSink()
+        self._hash = hashlib.sha256()
+
+    def write(self, data: Data, /) -> None:
+        """Hash the data and pass them on."""
+        self._hash.update(data)
+        self._out.write(data)
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the data so far."""
+        return self._hash.digest()
+
+    @property
+    def sri(self) -> str:
+        """The SHA-256 of the data so far, as SRI (`sha256-<base64>`)."""
+        return to_sri(self._hash.digest())

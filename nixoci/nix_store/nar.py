@@ -1,14 +1,12 @@
 """Nix archives, written as a stream (Nix manual, Nix Archive (NAR) format)."""
 
-import hashlib
 import os
 import stat
 
 from nixoci.errors import StoreError
-from nixoci.nix_store.hashes import to_sri
 from nixoci.nix_store.wire import NUMBER, pack_string
 from nixoci.openat import with_child
-from nixoci.streams import BlockReader, Data, Edit, NullSink, Sink, ThreadedSink
+from nixoci.streams import BlockReader, Data, Edit, Sink, ThreadedSink
 
 
 def _tokens(*tokens: bytes) -> bytes:
@@ -28,33 +26,6 @@ _CLOSE = pack_string(b")")
 
 _SMALL = 1 << 12
 """Largest size of a content that is joined with what comes before it: a write costs more than the copy."""
-
-
-class NarHash:
-    """A sink that hashes data and passes them on.
-
-    Args:
-        out: Takes the data; by default they are dropped.
-    """
-
-    def __init__(self, out: Sink | None = None) -> None:
-        self._out = out or NullSink()
-        self._hash = hashlib.sha256()
-
-    def write(self, data: Data, /) -> None:
-        """Hash the data and pass them on."""
-        self._hash.update(data)
-        self._out.write(data)
-
-    @property
-    def digest(self) -> bytes:
-        """The SHA-256 of the data so far."""
-        return self._hash.digest()
-
-    @property
-    def sri(self) -> str:
-        """The SHA-256 of the data so far, as SRI (`sha256-<base64>`)."""
-        return to_sri(self._hash.digest())
 
 
 class NarWriter:

@@ -13,7 +13,7 @@ from nixoci.delta.closure import Closure, closures_from_store, kept_paths
 from nixoci.delta.effort import Effort
 from nixoci.delta.pairing import package_name
 from nixoci.delta.send import send_shown
-from nixoci.nix_store.hashes import to_sri
+from nixoci.nix_store.hashes import HashingSink, to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_basename, store_path_hash
 from nixoci.output import differs, exclusive_directory, flush_directory, full_disk_names, temporary_directory
 from nixoci.publish.cache import CachedPath, cached_paths, check_cache
@@ -30,7 +30,6 @@ from nixoci.publish.index import (
 )
 from nixoci.publish.narinfos import pack
 from nixoci.publish.path_set import encode, member
-from nixoci.streams import Data, NullSink, Sink
 
 KEEP = 3
 """Releases of the same packages whose deltas stay."""
@@ -186,12 +185,12 @@ def _make(
     (base,) = before.roots
     label = f"making the delta from {store_path_basename(base)}"
     if work is None:
-        out = _Hashed(NullSink())
+        out = HashingSink()
         summary = send_shown(before, after, out, effort=effort, label=label)
     else:
         file = work / "new"
         with file.open("wb") as opened:
-            out = _Hashed(opened)
+            out = HashingSink(opened)
             summary = send_shown(before, after, out, effort=effort, label=label)
             _complete(opened)
     delta = PublishedDelta(
@@ -231,22 +230,6 @@ def _complete(file: BinaryIO) -> None:
     os.fchmod(file.fileno(), _MODE)
     file.flush()
     os.fsync(file.fileno())
-
-
-class _Hashed:
-    """A sink that hashes what it passes on."""
-
-    def __init__(self, out: Sink) -> None:
-        self._out = out
-        self._hash = hashlib.sha256()
-
-    def write(self, data: Data, /) -> None:
-        self._hash.update(data)
-        self._out.write(data)
-
-    @property
-    def sri(self) -> str:
-        return to_sri(self._hash.digest())
 
 
 def _release(after: Closure, befores: Iterable[Closure], listed: Sequence[PublishedDelta]) -> Release:

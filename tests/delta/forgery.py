@@ -18,8 +18,8 @@ from nixoci.delta.format.model import MAX_CONTENTS, Base, Header
 from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
 from nixoci.delta.format.recipe import FIRST_CONTENT
 from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, ZSTD, DeltaWriter, pack_start
-from nixoci.nix_store.hashes import from_sri, to_sri
-from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.hashes import HashingSink, from_sri, to_sri
+from nixoci.nix_store.nar import NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, pack_hash_part, store_path_name
 
 PREFACE = pack_start(1)
@@ -127,7 +127,7 @@ class Forger:
 
     def __init__(self, base: PathInfo, path: str) -> None:
         self.base = base
-        hashed = NarHash()
+        hashed = HashingSink()
         nar = NarWriter(hashed, limit=1000, what=path)
         nar.begin_regular(4, executable=False)
         nar.write(b"goal")

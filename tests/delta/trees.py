@@ -14,7 +14,8 @@ from nixoci.delta.rebuild import Rebuilder
 from nixoci.delta.send import send_delta, send_plan
 from nixoci.delta.summary import SendSummary
 from nixoci.delta.worker import DecodeWorker
-from nixoci.nix_store.nar import NarHash, NarWriter
+from nixoci.nix_store.hashes import HashingSink
+from nixoci.nix_store.nar import NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename
 from nixoci.openat import open_below
 
@@ -41,7 +42,7 @@ def make(root: bytes, spec: Spec) -> None:
 
 def nar(root: Path) -> tuple[bytes, str, int]:
     out = io.BytesIO()
-    hashed = NarHash(out)
+    hashed = HashingSink(out)
     writer = NarWriter(hashed, limit=1 << 40, what=str(root))
     open_below(root, b"", writer.dump)
     return out.getvalue(), hashed.sri, writer.size
