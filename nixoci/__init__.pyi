@@ -63,7 +63,7 @@ from nixoci.image_delta.push import push_deltas as push_deltas
 from nixoci.image_path import FORMAT_VERSION as FORMAT_VERSION
 from nixoci.image_path import ImageDocument as ImageDocument
 from nixoci.image_path import ImagePath as ImagePath
-from nixoci.image_store.build import StoredImage as StoredImage
+from nixoci.image_store.build import ListedImage as ListedImage
 from nixoci.image_store.build import build_image_store as build_image_store
 from nixoci.image_store.join import join_image_stores as join_image_stores
 from nixoci.image_store.storage_conf import render_storage_conf as render_storage_conf

@@ -9,7 +9,7 @@ from nixoci.cli.files import OUTPUT, PATH, Output
 from nixoci.cli.verb import verb
 from nixoci.errors import StoreError
 from nixoci.image_path import ImagePath
-from nixoci.image_store.build import MKCOMPOSEFS, StoredImage, build_image_store
+from nixoci.image_store.build import MKCOMPOSEFS, ListedImage, build_image_store
 from nixoci.image_store.contents import is_image_store
 from nixoci.image_store.join import join_image_stores
 from nixoci.image_store.rootless import MOUNT_PROGRAM
@@ -171,7 +171,7 @@ def _images_service(place: Path) -> str:
 
 def _make(
     out: Path, paths: list[Path], *, mkcomposefs: str | None, rootless: bool, self_contained: bool
-) -> list[StoredImage]:
+) -> list[ListedImage]:
     """Build a store over image paths, or join stores."""
     stores = [path for path in paths if is_image_store(path)]
     if not stores:

@@ -63,8 +63,8 @@ MKCOMPOSEFS = "mkcomposefs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredImage:
-    """An image of an image store as podman sees it: its id, its names, and the digests that find it."""
+class ListedImage:
+    """An image as podman lists it from an image store: its id, its names, and the digests that find it."""
 
     id: str
     names: list[str]
@@ -95,7 +95,7 @@ def build_image_store(
     mkcomposefs: str | os.PathLike[str] | None = MKCOMPOSEFS,
     rootless: bool = False,
     self_contained: bool = False,
-) -> list[StoredImage]:
+) -> list[ListedImage]:
     """Build an image store over image paths in the new directory `out`.
 
     The same image paths in the same order give the same bytes.
@@ -183,12 +183,12 @@ class _Writer:
         if document.reference is not None:
             self._add_name(listed_name(document.reference), rewritten.image_id, image.path)
 
-    def finish(self) -> list[StoredImage]:
+    def finish(self) -> list[ListedImage]:
         """Write the records and return the images that podman will list."""
         images = [self._write_image(identifier, image) for identifier, image in self._image_records.items()]
         write_records(self._root, images, list(self._layer_records.values()), rootless=self._rootless)
         return [
-            StoredImage.of(record, (image := self._image_records[record.id]).path, image.warnings) for record in images
+            ListedImage.of(record, (image := self._image_records[record.id]).path, image.warnings) for record in images
         ]
 
     def _add_layer(self, image: ImagePath, created: str) -> LayerRecord:

@@ -28,7 +28,7 @@ T = TypeVar("T", ImageRecord, LayerRecord)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreImage:
-    """An image of an image store, with the record of its one layer.
+    """An image and its files in an image store, with the record of its one layer.
 
     `place` is the path of the store on the machine that it is for, if it lies elsewhere as yet.
     """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nixoci.errors import StoreError
-from nixoci.image_store.build import StoredImage, make_directories, write_records
+from nixoci.image_store.build import ListedImage, make_directories, write_records
 from nixoci.image_store.contents import StoreImage, read_image_store
 from nixoci.image_store.names import IMAGES, LAYERS, LINKS, OVERLAY, big_data_file
 from nixoci.image_store.records import ImageRecord
@@ -19,7 +19,7 @@ from nixoci.output import new_directory
 
 def join_image_stores(
     out: str | os.PathLike[str], stores: Sequence[str | os.PathLike[str]], *, rootless: bool = False
-) -> list[StoredImage]:
+) -> list[ListedImage]:
     """Make an image store of the images of other stores in the new directory `out`; the files are symlinks to theirs.
 
     The same stores in the same order give the same bytes.
@@ -50,7 +50,7 @@ def join_image_stores(
             _link_layer(made, layer, image)
         for identifier, same in images.items():
             _link_image(made, identifier, same)
-    return [StoredImage.of(record, paths[record.id]) for record in records]
+    return [ListedImage.of(record, paths[record.id]) for record in records]
 
 
 def _image_path(image: StoreImage, *, rootless: bool) -> Path:

@@ -24,7 +24,7 @@ from tests.image_store.trees import image_path, small_tree
 from tests.units.samples import executable
 
 if TYPE_CHECKING:
-    from nixoci.image_store.build import StoredImage
+    from nixoci.image_store.build import ListedImage
 
 
 class Host:
@@ -77,7 +77,7 @@ ln -sfn "$2" "$4" && ln -sfn "$4" {self.auto}/"$(basename "$4")"
         reference = f"docker.io/library/{name}:1"
         return image_path(self.nix_store / f"0-{name}", small_tree(name.encode()), reference=reference).path
 
-    def _build(self, store: Path, *names: str) -> dict[str, StoredImage]:
+    def _build(self, store: Path, *names: str) -> dict[str, ListedImage]:
         opened = [image_stores_image(self.images[name]) for name in names]
         return dict(zip(names, build_image_store(store, opened, mkcomposefs=None), strict=True))
 
