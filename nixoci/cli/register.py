@@ -1,6 +1,5 @@
 """`nixoci register`: images of an image store become images of a container engine."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from nixoci.engines.containerd import register as containerd
 from nixoci.engines.containerd.ctr import Ctr
 from nixoci.engines.containerd.shape import Shape, default_shape
 from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config, running_daemon, service_arguments
-from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot
+from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot, inside
 from nixoci.engines.docker.register import ROOTS, Elsewhere, Outcome, register_in_docker
 from nixoci.engines.docker.registered import LIST
 from nixoci.errors import StoreError
@@ -135,28 +134,20 @@ def _check_options(context: click.Context, engine: str) -> None:
 def _register_in_docker(
     store: Path, data_root: Path | None, config_file: Path | None, root: Path | None, *, dry_run: bool, as_json: bool
 ) -> None:
-    def inside(path: Path) -> Path:
-        return path.absolute() if root is None else root.absolute() / path.relative_to(path.anchor)
-
     if root is not None and not store.is_absolute():
         raise click.UsageError(f"{store} is a path in {root}; write it from that root: /{store}")
-    if root is not None:
-        usual = inside(CONFIG_FILE)
-        file = inside(config_file) if config_file is not None else usual if usual.exists() else Path(os.devnull)
-        config = read_config(file)
-    else:
-        # what is given may be of another dockerd than that of the service
-        words = service_arguments() if data_root is None and config_file is None else []
-        config = read_config(config_file, words)
+    # what is given may be of another dockerd than that of the service
+    words = service_arguments() if root is None and data_root is None and config_file is None else []
+    config = read_config(config_file, words, machine=root)
     there = data_root or Path(config.data_root or DATA_ROOT)
-    own = DataRoot(path=inside(there))
+    own = DataRoot(path=inside(there, root))
     check_storage(own, config)
     done = register_in_docker(
-        inside(store),
+        inside(store, root),
         own,
         is_running=lambda: running_daemon(own, config),
-        roots=ROOTS if root is None else replace(ROOTS, gc_roots=inside(ROOTS.gc_roots)),
-        registered=inside(LIST),
+        roots=ROOTS if root is None else replace(ROOTS, gc_roots=inside(ROOTS.gc_roots, root)),
+        registered=inside(LIST, root),
         elsewhere=None if root is None else Elsewhere(store=store, data_root=there),
         dry_run=dry_run,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixoci.document import key, parse
-from nixoci.engines.docker.data_root import DATA_ROOT, DRIVER, DataRoot, entries
+from nixoci.engines.docker.data_root import DATA_ROOT, DRIVER, DataRoot, entries, inside
 from nixoci.errors import ProcessError, StoreError
 from nixoci.systemd import unit_commands
 
@@ -41,7 +41,7 @@ class DaemonConfig:
     features: Mapping[str, bool] = field(default_factory=dict)
 
 
-def read_config(file: Path | None, words: Sequence[str] = ()) -> DaemonConfig:
+def read_config(file: Path | None, words: Sequence[str] = (), *, machine: Path | None = None) -> DaemonConfig:
     """Return dockerd's configuration; with an empty file, all is as dockerd has it by default.
 
     As for dockerd, a file that is named has to be there, and the usual one need not.
@@ -49,6 +49,7 @@ def read_config(file: Path | None, words: Sequence[str] = ()) -> DaemonConfig:
     Args:
         file: The file; None for the one that the arguments name, or the usual one.
         words: Arguments of dockerd. It refuses to start if the file has the same option.
+        machine: The root directory of the machine that has the file; None for this machine.
 
     Raises:
         DocumentError: The file is not valid.
@@ -56,7 +57,7 @@ def read_config(file: Path | None, words: Sequence[str] = ()) -> DaemonConfig:
     """
     named = _option(words, _CONFIG_FILE_OPTIONS)
     file = file or (Path(named) if named else None)
-    config = _read(file or CONFIG_FILE, is_named=file is not None)
+    config = _read(file or CONFIG_FILE, machine, is_named=file is not None)
     return DaemonConfig(
         data_root=_option(words, _DATA_ROOT_OPTIONS) or config.data_root,
         storage_driver=_option(words, _DRIVER_OPTIONS) or config.storage_driver,
@@ -65,14 +66,16 @@ def read_config(file: Path | None, words: Sequence[str] = ()) -> DaemonConfig:
     )
 
 
-def _read(file: Path, *, is_named: bool) -> DaemonConfig:
+def _read(path: Path, machine: Path | None, *, is_named: bool) -> DaemonConfig:
+    file = inside(path, machine)
     try:
         text = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError as error:
         if is_named:
+            without = f"give {os.devnull}" if machine is None else "leave it out"
             raise StoreError(
-                f"{file}: there is no such file, without which dockerd does not start; correct --config-file, or give"
-                f" {os.devnull} for a Docker without a configuration"
+                f"{file}: there is no such file, without which dockerd does not start; correct --config-file, or"
+                f" {without} for a Docker without a configuration"
             ) from error
         return DaemonConfig()
     return parse(DaemonConfig, text, what=str(file)) if text.strip() else DaemonConfig()

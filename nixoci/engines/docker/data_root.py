@@ -205,3 +205,8 @@ def entries(directory: Path) -> Iterator[Path]:
     """Yield the paths in a directory that may not exist."""
     with suppress(FileNotFoundError):
         yield from sorted(directory.iterdir())
+
+
+def inside(path: Path, machine: Path | None) -> Path:
+    """Return a path of a machine whose root directory is `machine`; None is this machine."""
+    return path.absolute() if machine is None else machine.absolute() / path.relative_to(path.anchor)

@@ -76,6 +76,17 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path, *, by_service: boo
         read_config(None if by_service else file, [f"--config-file={file}"] if by_service else [])
 
 
+def test_the_files_of_a_machine_that_is_being_built_are_in_its_root(tmp_path: Path) -> None:
+    assert read_config(None, machine=tmp_path) == NONE
+    with pytest.raises(StoreError, match=f"^{tmp_path}/etc/other.json: there is no such file, .*, or leave it out "):
+        read_config(Path("/etc/other.json"), machine=tmp_path)
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker/daemon.json").write_text('{"data-root": "/d"}')
+    assert read_config(None, machine=tmp_path) == DaemonConfig(data_root="/d")
+    (tmp_path / "etc/other.json").write_text('{"data-root": "/e"}')
+    assert read_config(Path("/etc/other.json"), machine=tmp_path) == DaemonConfig(data_root="/e")
+
+
 def test_a_service_that_systemd_does_not_know_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert service(tmp_path, monkeypatch, "ExecStart=") == []
     assert service(tmp_path, monkeypatch, EXEC_START.format("-D").replace("dockerd", "wrapper")) == []
