@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nixoci.delta.cds import codec as cds
-from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.choose import encode, encode_large
 from nixoci.delta.codecs.elf import ELF, refine
+from nixoci.delta.codecs.formats import CDS, JIMAGE
 from nixoci.delta.codecs.hdiff import HDIFF, patch
-from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held
 from nixoci.delta.effort import Effort

@@ -7,10 +7,9 @@ from typing import NamedTuple
 from nixoci.compression import ZSTD_MIN_PREFIX, ZstdCompressor, compress
 from nixoci.delta.cds.codec import CDS_MAGIC
 from nixoci.delta.cds.codec import encode as patch_archive
-from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF, ELF_MAGIC, decoding_cost, is_promising, refine
+from nixoci.delta.codecs.formats import CDS, JIMAGE
 from nixoci.delta.codecs.hdiff import HDIFF, SUFFIX_SIZE, patch, patch_by_windows
-from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.source import Held, Source

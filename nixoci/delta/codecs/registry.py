@@ -2,10 +2,9 @@
 
 from importlib import import_module
 
-from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.elf import ELF
+from nixoci.delta.codecs.formats import CDS, JIMAGE
 from nixoci.delta.codecs.hdiff import HDIFF
-from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import OldData, corruption_named
 from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.codecs.splice import SPLICE

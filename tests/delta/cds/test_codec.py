@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nixoci.delta.cds.codec import encode
 from nixoci.delta.cds.payload import read_payload
-from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.choose import encode as choose
+from nixoci.delta.codecs.formats import CDS
 from nixoci.delta.codecs.hdiff import patch
 from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.registry import decode

@@ -1,9 +1,8 @@
 import pytest
 
-from nixoci.delta.codecs.cds import CDS
 from nixoci.delta.codecs.choose import encode_large
+from nixoci.delta.codecs.formats import CDS, JIMAGE
 from nixoci.delta.codecs.hdiff import HDIFF
-from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import Codec
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held, Rest

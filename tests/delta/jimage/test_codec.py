@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.codecs.choose import encode as choose
+from nixoci.delta.codecs.formats import JIMAGE
 from nixoci.delta.codecs.hdiff import patch
-from nixoci.delta.codecs.jimage import JIMAGE
 from nixoci.delta.codecs.model import CorruptPayloadError
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.codecs.source import Held
