@@ -116,13 +116,15 @@ def image_store(
     )
     place = prefix or out.resolve()
     program = place / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
-    conf_text = render_storage_conf(place, mount_program=program) if conf is not None else ""
-    drop_in_text = render_storage_drop_in(place, mount_program=program) if drop_in is not None else ""
-    service_text = _images_service(place) if images_service is not None else ""
-    texts = (conf_text, drop_in_text, service_text)
-    for output, text in zip(outputs.values(), texts, strict=True):
-        if output is not None:
-            output.check(text)
+    files: list[tuple[Output, str]] = []
+    if conf is not None:
+        files.append((conf, render_storage_conf(place, mount_program=program)))
+    if drop_in is not None:
+        files.append((drop_in, render_storage_drop_in(place, mount_program=program)))
+    if images_service is not None:
+        files.append((images_service, _images_service(place)))
+    for output, text in files:
+        output.check(text)
     stored = _make(
         out.absolute(),
         list(dict.fromkeys(each.resolve() for each in path)),
@@ -130,11 +132,10 @@ def image_store(
         rootless=rootless,
         self_contained=self_contained,
     )
-    for output, text in zip(outputs.values(), texts, strict=True):
-        if output is not None:
-            if output.path is not None:
-                output.path.parent.mkdir(parents=True, exist_ok=True)
-            output.write(text)
+    for output, text in files:
+        if output.path is not None:
+            output.path.parent.mkdir(parents=True, exist_ok=True)
+        output.write(text)
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:
