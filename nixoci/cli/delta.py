@@ -170,10 +170,10 @@ def delta(
     if action == PUSH:
         how = _How(kind=kind, effort=effort, dry_run=dry_run)
         rows = [row for target in targets for row in _push(target, store_names[target.name], bases, how, context)]
-        _show_pushed(rows, dry_run=dry_run, as_json=as_json)
+        _print_pushed(rows, dry_run=dry_run, as_json=as_json)
     else:
         rows = [row for target in targets for row in _list(target, store_names[target.name], context)]
-        _show_list(rows, as_json=as_json)
+        _print_list(rows, as_json=as_json)
 
 
 def _push(
@@ -291,7 +291,7 @@ def _pull_all(
             if added is not None and added.nar_hash != target.nar_hash:
                 content = with_nar_hash(content, target, added.nar_hash)
                 write_lock(lock, content)
-    _show_pulled(done, dry_run=dry_run, as_json=as_json)
+    _print_pulled(done, dry_run=dry_run, as_json=as_json)
     if done.failures:
         failed = failed_names(done.failures)
         raise LockError(f"{lock}: no delta made the image paths of {failed}; run `nixoci prefetch`")
@@ -330,7 +330,7 @@ def _pull(
     return added
 
 
-def _show_pushed(rows: list[DeltaRow], *, dry_run: bool, as_json: bool) -> None:
+def _print_pushed(rows: list[DeltaRow], *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
@@ -343,7 +343,7 @@ def _show_pushed(rows: list[DeltaRow], *, dry_run: bool, as_json: bool) -> None:
             click.echo(f"{row.name}: {row.platform}: {verb} a delta of {decimal(row.size)} from {row.base_path}")
 
 
-def _show_list(rows: list[DeltaRow], *, as_json: bool) -> None:
+def _print_list(rows: list[DeltaRow], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif rows:
@@ -356,7 +356,7 @@ def _show_list(rows: list[DeltaRow], *, as_json: bool) -> None:
         )
 
 
-def _show_pulled(done: Pulled, *, dry_run: bool, as_json: bool) -> None:
+def _print_pulled(done: Pulled, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(done)
     else:

@@ -76,10 +76,10 @@ def publish(
     if as_json:
         print_json(done)
     else:
-        _show(done, dry_run=dry_run)
+        _print(done, dry_run=dry_run)
 
 
-def _show(done: Published, *, dry_run: bool) -> None:
+def _print(done: Published, *, dry_run: bool) -> None:
     verb = "would publish" if dry_run else "published"
     for delta in done.deltas:
         size, download = decimal(delta.delta_size), decimal(delta.download)

@@ -75,7 +75,7 @@ def receive(
     with file.open() as source:
         done = _receive(source, what, store, kind, dry_run=dry_run, accept=links.choose)
     if dry_run:
-        _show_received(done, as_json=as_json)
+        _print_received(done, as_json=as_json)
         return
     links.make(done.roots, store)
     if as_json:
@@ -141,7 +141,7 @@ def _receive(
     return receive_delta(source.read, what=what, size=size, store=store, dry_run=dry_run, accept=accept)
 
 
-def _show_received(done: Received, *, as_json: bool) -> None:
+def _print_received(done: Received, *, as_json: bool) -> None:
     """Print the paths that a delta would make."""
     if as_json:
         print_json(done)

@@ -103,7 +103,7 @@ def send(
             stack.enter_context(kept_paths(before, after, store=store))
         out = stack.enter_context(_opened(output.path))
         summary = _send(before, after, out, effort, kind)
-    _show_summary(summary, as_json=as_json)
+    _print_summary(summary, as_json=as_json)
 
 
 @verb(
@@ -120,7 +120,7 @@ def send(
 def copy(*, target: str, paths: tuple[str, ...], effort: Effort, dry_run: bool, as_json: bool) -> None:
     """Copy the closures of PATH... to another machine, as a delta against the paths that it has."""
     summary = copy_closures(target, paths, effort=effort, dry_run=dry_run, warn=warn)
-    _show_summary(summary, as_json=as_json)
+    _print_summary(summary, as_json=as_json)
 
 
 def _send(old: Closure, new: Closure, out: BinaryIO, effort: Effort, kind: str) -> SendSummary:
@@ -149,7 +149,7 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
         raise DeltaError(f"{output or 'stdout'}: the delta cannot be written: {error.strerror}") from error
 
 
-def _show_summary(summary: SendSummary, *, as_json: bool) -> None:
+def _print_summary(summary: SendSummary, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
