@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from nixoci.output import check_file, differs, write_if_changed
+from nixoci.output import check_file, differs, new_file, write_if_changed
 
 STANDARD = "-"
 
@@ -49,6 +49,28 @@ class Output:
     """A file to write; standard output if `path` is None."""
 
     path: Path | None
+
+    def __str__(self) -> str:
+        return "standard output" if self.path is None else str(self.path)
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open the file for bytes while the block runs: it appears whole or not at all; standard output stays open.
+
+        Raises:
+            OSError: It cannot be written; the error names it.
+        """
+        if self.path is not None:
+            with new_file(self.path) as file:
+                yield file
+            return
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            if error.filename:
+                raise
+            raise OSError(error.errno, error.strerror, str(self)) from error
 
     def write(self, text: str) -> bool:
         """Write the text; a file is touched only if its content changes. Return whether it was written."""

@@ -1,9 +1,7 @@
 """`nixoci send` and `nixoci copy`: deltas from closures."""
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +26,6 @@ from nixoci.delta.copy import copy_closures
 from nixoci.delta.effort import Effort
 from nixoci.delta.send import send_shown
 from nixoci.delta.summary import SendSummary
-from nixoci.errors import DeltaError
-from nixoci.output import new_file
 
 effort_option = click.option(
     "--effort",
@@ -101,7 +97,7 @@ def send(
         else:
             before, after = closures_from_store(old, new, store=store)
             stack.enter_context(kept_paths(before, after, store=store))
-        out = stack.enter_context(_opened(output.path))
+        out = stack.enter_context(output.open())
         summary = _send(before, after, out, effort, kind)
     _print_summary(summary, as_json=as_json)
 
@@ -129,24 +125,6 @@ def _send(old: Closure, new: Closure, out: BinaryIO, effort: Effort, kind: str) 
 
         return reupnix.write(old, new, out)
     return send_shown(old, new, out, effort=effort)
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Open the output of a delta; a regular file appears whole or not at all."""
-    try:
-        if output is None:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        else:
-            with new_file(output) as out:
-                yield out
-    except OSError as error:
-        if error.filename:
-            raise
-        if output is None:  # otherwise Python fails when it flushes stdout at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise DeltaError(f"{output or 'stdout'}: the delta cannot be written: {error.strerror}") from error
 
 
 def _print_summary(summary: SendSummary, *, as_json: bool) -> None:
