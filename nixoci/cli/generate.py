@@ -1,6 +1,8 @@
 """`nixoci generate` and `nixoci module`: Nix text for a lock and for containers."""
 
 import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import click
@@ -16,6 +18,17 @@ from nixoci.lock.model import Lock
 from nixoci.nix_language.default_nix import render_default_nix
 from nixoci.nix_language.module import render_module
 from nixoci.nix_language.tools_source import checkout_path, flake_reference, is_pinned, relative_path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenText:
+    """A file of Nix text, whether its content changed, and the names of what it has."""
+
+    output: str
+    changed: bool
+    images: list[str]
+    containers: list[str]
+
 
 _check_option = click.option(
     "--check", is_flag=True, help="Write nothing; fail if the content of the output FILE would change."
@@ -85,14 +98,15 @@ def generate(
         "--nixoci": str(checkout) if checkout is not None else None,
     }
     command = [part for name, given in options.items() if given is not None for part in (name, given)]
-    report = {"images": list(locked.images), "containers": list(deployment.containers) if deployment else []}
-    _put(
+    _finish(
         text,
         output,
+        images=locked.images,
+        containers=deployment.containers if deployment else (),
         made_from=containers or lock,
         command=["generate", *command],
         check=check,
-        report=report if as_json else None,
+        as_json=as_json,
     )
 
 
@@ -134,9 +148,16 @@ def module(*, file: Input, lock: Path, output: Output, check: bool, as_json: boo
         locked = read_lock(lock)
         images = list(locked.images)
         text = render_module(deployment, lock=locked, lock_file=lock_file)
-    report = {"images": images, "containers": list(deployment.containers)}
-    command = ["module", file.argument, "--lock", str(lock)]
-    _put(text, output, made_from=file, command=command, check=check, report=report if as_json else None)
+    _finish(
+        text,
+        output,
+        images=images,
+        containers=deployment.containers,
+        made_from=file,
+        command=["module", file.argument, "--lock", str(lock)],
+        check=check,
+        as_json=as_json,
+    )
 
 
 def _read_deployment(file: Input) -> Deployment:
@@ -150,19 +171,21 @@ def _need_output(output: Output, *, check: bool, as_json: bool) -> None:
         raise click.UsageError("the text goes to stdout: give --output FILE to print JSON there")
 
 
-def _put(
+def _finish(
     text: str,
     output: Output,
     *,
+    images: Iterable[str],
+    containers: Iterable[str],
     made_from: Input,
     command: list[str],
     check: bool,
-    report: dict[str, list[str]] | None,
+    as_json: bool,
 ) -> None:
-    """Write the text, or check that the file has it; print the report as JSON."""
+    """Write the text, or check that the file has it, and print the outcome as JSON."""
     changed = output.differs(text) if check else output.write(text)
-    if report is not None:
-        print_json({"output": str(output.path), "changed": changed, **report})
+    if as_json:
+        print_json(WrittenText(output=str(output), changed=changed, images=list(images), containers=list(containers)))
     if check and changed:
-        again = shlex.join(["nixoci", *command, "--output", str(output.path)])
-        raise LockError(f"{output.path}: not up to date with {made_from}; run `{again}`")
+        again = shlex.join(["nixoci", *command, "--output", str(output)])
+        raise LockError(f"{output}: not up to date with {made_from}; run `{again}`")

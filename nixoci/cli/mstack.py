@@ -1,5 +1,6 @@
 """`nixoci mstack`: write the mount stack of an image for systemd-nspawn and RootMStack=."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -8,6 +9,15 @@ from nixoci.cli.common import json_option, print_json
 from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
 from nixoci.engines.mstack import build_stack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenStack:
+    """A mount stack, and the mount point of the image under it."""
+
+    out: str
+    image: str
+    writable: bool
 
 
 @verb(
@@ -29,4 +39,4 @@ def mstack(*, out: Path, store: Path, image: str | None, writable: bool, as_json
     """
     point = build_stack(store, out.absolute(), name=image, writable=writable)
     if as_json:
-        print_json({"out": str(out.absolute()), "image": point, "writable": writable})
+        print_json(WrittenStack(out=str(out.absolute()), image=point, writable=writable))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,27 @@ from nixoci.units.directories import Output
 from nixoci.units.tools import Tools
 
 _FIELDS = {json_key(field): field.name for field in fields(Deployment)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenUnits:
+    """The names of the files in an output, and the warnings about it."""
+
+    out: str
+    units: list[str]
+    quadlets: list[str]
+    bundles: list[str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenBundle:
+    """A bundle, the path of its root, and the names of its files."""
+
+    name: str
+    out: str
+    root: str
+    files: list[str]
 
 
 def _tool_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,13 +136,13 @@ def units(
     if as_json:
         output = Output(out=out, tools=Tools.find(**tools), user=user)
         print_json(
-            {
-                "out": str(out.absolute()),
-                "units": sorted(each.name for each in output.units.iterdir() if not each.is_dir()),
-                "quadlets": sorted(each.name for each in output.quadlets.iterdir()),
-                "bundles": sorted(each.name for each in output.bundles.iterdir()),
-                "warnings": shown,
-            }
+            WrittenUnits(
+                out=str(out.absolute()),
+                units=sorted(each.name for each in output.units.iterdir() if not each.is_dir()),
+                quadlets=sorted(each.name for each in output.quadlets.iterdir()),
+                bundles=sorted(each.name for each in output.bundles.iterdir()),
+                warnings=shown,
+            )
         )
 
 
@@ -165,7 +186,8 @@ def bundle(
     made = build_bundle(container, image_path, out, name=name, profile=_profile(seccomp), nspawn=nspawn)
     if as_json:
         files = sorted(["config.json", *made.etc_files])
-        print_json({"name": name, "out": str(out.absolute()), "root": made.config["root"]["path"], "files": files})
+        root = made.config["root"]["path"]
+        print_json(WrittenBundle(name=name, out=str(out.absolute()), root=root, files=files))
 
 
 def _read_attribute(file: Input, attribute: str) -> Deployment:
