@@ -4,7 +4,7 @@ import re
 import shlex
 import signal
 
-from nixoci.container.model import Restart
+from nixoci.container.model import HealthAction, Restart
 from nixoci.container.places import unit_secrets
 from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
 from nixoci.units.escape import UnitFile, UnitText, command, literal, raw, word
@@ -91,6 +91,11 @@ def stop_signal(container: ResolvedContainer, *, unset: str) -> str:
         unset: The signal if neither the image nor an option names one.
     """
     return container.stop_signal or unset if container.declared.stop_timeout else "SIGKILL"
+
+
+def end_signal(container: ResolvedContainer, action: HealthAction) -> str:
+    """Return the signal that ends an unhealthy container."""
+    return "SIGKILL" if action is HealthAction.KILL else stop_signal(container, unset=DEFAULT_STOP_SIGNAL)
 
 
 def add_clean_exit(unit: UnitFile, container: ResolvedContainer, name: str, *, main_process: bool) -> None:

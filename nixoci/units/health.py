@@ -15,21 +15,20 @@ _KILL_AFTER = "5s"
 
 
 def check_units(
-    container: ResolvedContainer, tools: Tools, *, check: list[str], end: list[str] | None
+    container: ResolvedContainer, health: Health, tools: Tools, *, check: list[str], end: list[str] | None
 ) -> list[UnitFile]:
-    """Return a service that checks a container's health, and its timer; nothing without a health check.
+    """Return a service that checks a container's health, and its timer.
 
     The service, NAME-health, fails once so many checks in a row have failed that the container is unhealthy. Then it
     also does to the container what `onFailure` says.
 
     Args:
         container: The container.
+        health: Its health check.
         tools: Programs of the target.
         check: The command that checks health once.
         end: The command that ends an unhealthy container; None to leave it alone.
     """
-    if (health := container.health) is None:
-        return []
     name, checked, checks = container.name, f"{container.parsed.service}.service", health_unit(container.parsed.service)
     service = UnitFile(f"{checks}.service")
     service.add("Unit", "Description", literal(f"Health of container {name}"))

@@ -14,7 +14,7 @@ from nixoci.bundle.root import Root
 from nixoci.container.health import Health
 from nixoci.container.model import HealthAction, Notify
 from nixoci.container.places import health_unit, mount_source, pid_file, runtime_directory
-from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.common import (
     STOP_GRACE,
     add_install,
@@ -23,6 +23,7 @@ from nixoci.units.common import (
     add_secrets,
     add_stop,
     add_zone_directory,
+    end_signal,
     signal_number,
     start_timeout,
 )
@@ -96,16 +97,15 @@ def health_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
     if (health := container.health) is None:
         return []
     end = None if health.action is HealthAction.NONE else _end(container, health.action, tools)
-    return check_units(container, tools, check=_check(health, Commands.of(container, tools), tools), end=end)
+    return check_units(container, health, tools, check=_check(health, Commands.of(container, tools), tools), end=end)
 
 
 def _end(container: ResolvedContainer, action: HealthAction, tools: Tools) -> list[str]:
     """Return the command that ends an unhealthy container, after a failed check only."""
-    seconds = container.declared.stop_timeout
-    kill = action is HealthAction.KILL or not seconds
-    number = signal_number("SIGKILL" if kill else container.stop_signal or DEFAULT_STOP_SIGNAL)
+    seconds = 0 if action is HealthAction.KILL else container.declared.stop_timeout
+    number = signal_number(end_signal(container, action))
     runtime = Commands.of(container, tools)
-    limits = [runtime.state, tools.sleep, str(STOP_GRACE if kill else seconds), str(number)]
+    limits = [runtime.state, tools.sleep, str(seconds or STOP_GRACE), str(number)]
     return [tools.sh, "-c", _END, container.name, *limits, *runtime.kill]
 
 

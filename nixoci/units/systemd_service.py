@@ -14,6 +14,7 @@ from typing import Any
 
 from nixoci.bundle import seccomp
 from nixoci.container.capabilities import DEFAULT_CAPABILITIES
+from nixoci.container.health import Health
 from nixoci.container.model import HealthAction, Notify
 from nixoci.container.places import (
     health_unit,
@@ -22,7 +23,7 @@ from nixoci.container.places import (
     log_unit,
     mount_source,
 )
-from nixoci.container.resolve import DEFAULT_STOP_SIGNAL, ResolvedContainer
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.units.common import (
     add_install,
@@ -30,6 +31,7 @@ from nixoci.units.common import (
     add_resources,
     add_secrets,
     add_stop,
+    end_signal,
 )
 from nixoci.units.directories import Output
 from nixoci.units.escape import UnitFile, command, literal, raw, word
@@ -257,24 +259,23 @@ def _health_units(container: ResolvedContainer, output: Output) -> list[UnitFile
     if (health := container.health) is None:
         return []
     end = None if health.action is HealthAction.NONE else _end(container, health.action, output.tools)
-    units = check_units(container, output.tools, check=_check(container, output.tools), end=end)
+    units = check_units(container, health, output.tools, check=_check(container, health, output.tools), end=end)
     bounding = dict.fromkeys((*container.parsed.capabilities.bounding, *DEFAULT_CAPABILITIES, *_OF_NSENTER))
     units[0].add("Service", "CapabilityBoundingSet", literal(" ".join(sorted(bounding))))
     _add_system_calls(units[0], container, output.profile, "setns", "unshare")
     return units
 
 
-def _check(container: ResolvedContainer, tools: Tools) -> list[str]:
+def _check(container: ResolvedContainer, health: Health, tools: Tools) -> list[str]:
     """Return the command that checks health once, within the time for one check."""
     service = f"{container.parsed.service}.service"
     inside = [tools.nsenter, *_NAMESPACES, "--", f"{LAUNCHERS}/health"]
     enter = [tools.sh, "-c", _ENTER, tools.systemctl, service, *inside]
-    return [] if container.health is None else limited(container.health, enter, tools)
+    return limited(health, enter, tools)
 
 
 def _end(container: ResolvedContainer, action: HealthAction, tools: Tools) -> list[str]:
     """Return the command that ends an unhealthy container, after a failed check only."""
     service = f"{container.parsed.service}.service"
-    kill = action is HealthAction.KILL or not container.declared.stop_timeout
-    signal = "SIGKILL" if kill else container.stop_signal or DEFAULT_STOP_SIGNAL
-    return [tools.sh, "-c", _END, tools.systemctl, "kill", "--kill-whom=main", f"--signal={signal}", service]
+    signal = f"--signal={end_signal(container, action)}"
+    return [tools.sh, "-c", _END, tools.systemctl, "kill", "--kill-whom=main", signal, service]
