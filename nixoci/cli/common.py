@@ -68,6 +68,19 @@ def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
     return convert
 
 
+def assignment(text: str, form: str) -> tuple[str, str]:
+    """Return both sides of the `=` in an option's text; `form` is how the option's help writes it."""
+    left, equals, right = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not {form}")
+    return left, right
+
+
+def is_given(context: click.Context, option: str) -> bool:
+    """Return whether an option is on the command line."""
+    return context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+
+
 def lock_option(command: F) -> F:
     """Add `--lock FILE` of a verb that changes the lock or needs its path, passed as the path `lock`."""
     return _lock_option(LockFile(), "The lock file.")(command)

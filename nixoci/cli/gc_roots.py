@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from nixoci.cli.common import dry_run_option, json_option, print_json, warn
+from nixoci.cli.common import dry_run_option, is_given, json_option, print_json, warn
 from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
@@ -55,9 +55,8 @@ def gc_roots(context: click.Context, *, podman: str, directory: Path | None, dry
         places = replace(places, roots=directory.absolute())
     if not dry_run and (removed := mend_configuration(places)) is not None:
         warn(f"{removed}: removed, since the images that it named are gone; podman could not start")
-    given = context.get_parameter_source("podman") is click.core.ParameterSource.COMMANDLINE
     roots: list[ContainerRoot] = []
-    if given or not is_without_podman(places):
+    if is_given(context, "podman") or not is_without_podman(places):
         roots += update_podman_roots(Podman(podman), places, dry_run=dry_run)
     roots += remove_stale_unit_roots(places, dry_run=dry_run)
     roots += remove_stale_engine_roots(places, dry_run=dry_run)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from nixoci.cli.common import json_option, parsed_by, platform_option, print_json, warn
+from nixoci.cli.common import assignment, json_option, parsed_by, platform_option, print_json, warn
 from nixoci.cli.files import PATH
 from nixoci.cli.local_sources import blobs_option, limit_options, open_local_source, parse_local_source
 from nixoci.cli.verb import verb
@@ -28,9 +28,7 @@ from nixoci.tree.limits import Limits
 
 
 def _layer(text: str) -> tuple[Digest, Digest]:
-    diff_id, equals, digest = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!r} is not DIFF_ID=DIGEST")
+    diff_id, digest = assignment(text, "DIFF_ID=DIGEST")
     return Digest.parse(diff_id), Digest.parse(digest)
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import click
 
-from nixoci.cli.common import F, parsed_by
+from nixoci.cli.common import F, assignment, parsed_by
 from nixoci.cli.files import STANDARD
 from nixoci.errors import InvalidReferenceError
 from nixoci.oci.digest import Digest
@@ -44,9 +44,7 @@ def blobs_option(command: F) -> F:
 
 
 def _blob(text: str) -> tuple[Digest, Path]:
-    digest, equals, path = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!r} is not DIGEST=FILE")
+    digest, path = assignment(text, "DIGEST=FILE")
     return Digest.parse(digest), Path(path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nixoci.cli.common import dry_run_option, json_option, print_json, warn
+from nixoci.cli.common import dry_run_option, is_given, json_option, print_json, warn
 from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
@@ -104,28 +104,17 @@ def register(
     _check_options(context, engine)
     if engine == DOCKER:
         _register_in_docker(store, data_root, config_file, root, dry_run=dry_run, as_json=as_json)
-        return
-    client = Ctr(namespace=namespace, program=ctr, address=address)
-    chosen = Shape(shape) if shape is not None else default_shape(namespace)
-    outcome = containerd.register_in_containerd(store.resolve(), client, shape=chosen, dry_run=dry_run)
-    if as_json:
-        print_json(outcome)
     else:
-        rows = [[name.change.value, name.name] for name in outcome.names if name.change is not Change.KEPT]
-        if rows:
-            print_table(["change", "image"], rows)
-    for image in outcome.nameless:
-        warn(f"image {image}: not registered, for it has no name; extract it with --reference")
-    if not dry_run:
-        _warn_of_mounts([str(point) for point in outcome.unmounted])
+        chosen = Shape(shape) if shape is not None else default_shape(namespace)
+        client = Ctr(namespace=namespace, program=ctr, address=address)
+        _register_in_containerd(store, client, chosen, dry_run=dry_run, as_json=as_json)
 
 
 def _check_options(context: click.Context, engine: str) -> None:
     """Refuse an option of another engine."""
     for other, names in _OPTIONS.items():
         for name in names:
-            given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-            if other != engine and given:
+            if other != engine and is_given(context, name):
                 raise click.UsageError(
                     f"--{name.replace('_', '-')} is an option of {other}, and the engine is {engine}"
                 )
@@ -162,6 +151,20 @@ def _register_in_docker(
         )
     if not dry_run:
         _warn_of_mounts(done.unmounted)
+
+
+def _register_in_containerd(store: Path, client: Ctr, shape: Shape, *, dry_run: bool, as_json: bool) -> None:
+    done = containerd.register_in_containerd(store.resolve(), client, shape=shape, dry_run=dry_run)
+    if as_json:
+        print_json(done)
+    else:
+        rows = [[name.change.value, name.name] for name in done.names if name.change is not Change.KEPT]
+        if rows:
+            print_table(["change", "image"], rows)
+    for image in done.nameless:
+        warn(f"image {image}: not registered, for it has no name; extract it with --reference")
+    if not dry_run:
+        _warn_of_mounts([str(point) for point in done.unmounted])
 
 
 def _print_changes(done: Outcome) -> None:
