@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 
+from nixoci.compression import HEAD, Compression, detect
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.stream import MAGIC
 from nixoci.delta.send import send_shown
@@ -29,7 +30,6 @@ from nixoci.oci.model import Descriptor
 from nixoci.progress import byte_progress
 
 _GZIP_LAYER = f"{OCI_LAYER}+gzip"
-_GZIP = b"\x1f\x8b"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _COPY = 1 << 20
 
@@ -135,7 +135,7 @@ def _describe(layout: ArtifactLayout, layer: Layer, source: BlobSource, old: Old
 
 def _is_gzip(source: BlobSource, layer: Layer) -> bool:
     with closing(source.open_blob(layer.descriptor)) as blob:
-        return blob.read(len(_GZIP)) == _GZIP
+        return detect(blob.read(HEAD)) is Compression.GZIP
 
 
 def _with_role(blob: Descriptor, role: str, more: dict[str, str] | None = None) -> Descriptor:
