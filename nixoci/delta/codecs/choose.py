@@ -53,6 +53,7 @@ class Patcher(NamedTuple):
         codec: The codec.
         make: Takes an old segment of at least `ZSTD_MIN_PREFIX` bytes and the content; returns the payload, or None if
             the codec does not suit them.
+        by_parts: Whether it reads large contents by parts; others are tried on contents of at most `_WHOLE` bytes.
         last: Whether no further codec is tried on contents that this one suits: its payload has a patch of more alike
             contents in it than they are.
         starts: The first bytes of the large contents that it is tried on.
@@ -60,16 +61,22 @@ class Patcher(NamedTuple):
     """
 
     codec: Codec
-    make: Callable[[bytes, bytes], bytes | None]
+    make: Callable[[Source, Source], bytes | None]
+    by_parts: bool = False
     last: bool = False
     starts: tuple[bytes, ...] = ()
     memory: int = 1
 
 
+def _in_memory(make: Callable[[bytes, bytes], bytes | None]) -> Callable[[Source, Source], bytes | None]:
+    """Return `Patcher.make` of a function that takes both as a whole."""
+    return lambda old, new: make(old.read(0, old.size), new.read(0, new.size))
+
+
 _OF_FORMATS = (
-    Patcher(CDS, patch_archive, last=True, starts=(CDS_MAGIC,), memory=5),
-    Patcher(JIMAGE, lambda old, new: patch_modules(Held(old), Held(new)), last=True),
-    Patcher(DEFLATE, patch_inflated, last=True, starts=(ZIP_MEMBER, GZIP_MEMBER), memory=4),
+    Patcher(CDS, _in_memory(patch_archive), last=True, starts=(CDS_MAGIC,), memory=5),
+    Patcher(JIMAGE, patch_modules, by_parts=True, last=True),
+    Patcher(DEFLATE, _in_memory(patch_inflated), last=True, starts=(ZIP_MEMBER, GZIP_MEMBER), memory=4),
 )
 _LARGE = 16 << 20
 """Bytes of a content and its old segment up to which both are in memory as a whole."""
@@ -100,11 +107,14 @@ class Refiner(NamedTuple):
     memory: int = 1
 
 
-_PATCHERS = {
-    Effort.FAST: (Patcher(ZSTD, partial(compress_against, level=3)),),
-    Effort.DEFAULT: (*_OF_FORMATS, Patcher(HDIFF, patch)),
-}
+_FAST = Patcher(ZSTD, partial(compress_source, level=3), by_parts=True)
+_PATCHERS = {Effort.FAST: (_FAST,), Effort.DEFAULT: (*_OF_FORMATS, Patcher(HDIFF, _in_memory(patch)))}
 """The codecs that are tried besides plain and splice."""
+_LARGE_PATCHERS = {
+    Effort.FAST: (_FAST,),
+    Effort.DEFAULT: (*_OF_FORMATS, Patcher(HDIFF, patch_by_windows, by_parts=True)),
+}
+"""The codecs that are tried on large contents besides plain, until one suits."""
 
 _REFINERS = (Refiner(ELF, refine, is_promising, decoding_cost, starts=(ELF_MAGIC,), memory=3),)
 """The codecs that are tried where HDiffPatch is."""
@@ -176,11 +186,11 @@ def encode(
             return Encoded(SPLICE, spliced)
         candidates.append(Encoded(SPLICE, spliced))
     if len(old) >= ZSTD_MIN_PREFIX and not (incompressible and _are_unrelated(old, new, candidates)):
-        candidates += _patches(old, new, effort, limit)
+        candidates += _patches(Held(old), Held(new), effort, limit)
     return _smallest(candidates)
 
 
-def _patches(old: bytes, new: bytes, effort: Effort, limit: int) -> Iterator[Encoded]:
+def _patches(old: Source, new: Source, effort: Effort, limit: int) -> Iterator[Encoded]:
     """Yield the payloads of at most `limit` bytes by the codecs that an effort tries."""
     for patcher in _PATCHERS[effort]:
         payload = patcher.make(old, new)
@@ -188,7 +198,7 @@ def _patches(old: bytes, new: bytes, effort: Effort, limit: int) -> Iterator[Enc
             continue
         made = Encoded(patcher.codec, payload)
         if patcher.codec is HDIFF:
-            made = _refined(made, Held(old), Held(new))
+            made = _refined(made, old, new)
         if len(made.payload) <= limit:
             yield made
             if patcher.last:
@@ -214,31 +224,29 @@ def encode_large(
 
     Besides a patch by windows, the codecs that know the content's format are tried: what others gain is little.
     """
-    if not (incompressible and _middles_are_unrelated(old, new)):
-        made = _patch_large(new, old, effort)
-        if len(made.payload) <= limit and estimated_size(made.payload) < _estimated_size(new):
+    if old.size >= ZSTD_MIN_PREFIX and not (incompressible and _middles_are_unrelated(old, new)):
+        made = _patch_large(old, new, effort)
+        if made is not None and len(made.payload) <= limit and estimated_size(made.payload) < _estimated_size(new):
             return made
     return Encoded(PLAIN, new.read(0, new.size))
 
 
-def _patch_large(new: Source, old: Source, effort: Effort) -> Encoded:
-    if effort is Effort.FAST and old.size >= ZSTD_MIN_PREFIX:
-        return Encoded(ZSTD, compress_source(old, new, level=3))
-    modules = patch_modules(old, new)
-    if modules is not None:
-        return Encoded(JIMAGE, modules)
+def _patch_large(old: Source, new: Source, effort: Effort) -> Encoded | None:
+    """Return the payload by the first codec that suits a large content."""
     whole = old.size + new.size <= _WHOLE
     start = new.read(0, START)
-    for patcher in _OF_FORMATS if whole else ():
-        if start.startswith(patcher.starts):
-            payload = patcher.make(old.read(0, old.size), new.read(0, new.size))
-            if payload is not None:
-                return Encoded(patcher.codec, payload)
-    patched = Encoded(HDIFF, patch_by_windows(old, new))
-    if not whole:
-        return patched
-    return_free_memory()  # of HDiffPatch
-    return _refined(patched, old, new)
+    for patcher in _LARGE_PATCHERS[effort]:
+        if not patcher.by_parts and not (whole and start.startswith(patcher.starts)):
+            continue
+        payload = patcher.make(old, new)
+        if payload is None:
+            continue
+        made = Encoded(patcher.codec, payload)
+        if patcher.codec is HDIFF and whole:
+            return_free_memory()  # of HDiffPatch
+            made = _refined(made, old, new)
+        return made
+    return None
 
 
 def _middles_are_unrelated(old: Source, new: Source) -> bool:
