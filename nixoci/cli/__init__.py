@@ -16,14 +16,9 @@ from importlib import import_module
 
 import click
 
-from nixoci.cli.common import (
-    failures_in_one_line,
-    finish_output,
-    open_standard_streams,
-    print_any_name,
-    print_error,
-)
+from nixoci.cli.common import failures_in_one_line, print_error
 from nixoci.cli.signals import INTERRUPTED, signals_end_the_work
+from nixoci.cli.standard_streams import finish_output, open_standard_streams, print_any_name
 from nixoci.cli.verb import Verb
 
 GROUPS = {
