@@ -210,7 +210,10 @@ def _make(
 
 
 def _replace_index(folder: Path, data: bytes, work: Path) -> None:
-    """Put an index in the place of the one that is there, unless it is the same: readers ask for changes only."""
+    """Put an index in the place of the one that is there, unless it is the same: readers ask for changes only.
+
+    It is made in `work`: if this process is killed, the next publisher removes what is left there.
+    """
     file = folder / INDEX_NAME
     if not differs(file, data):
         return
