@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nixoci.errors import StoreError
 from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARGET, MAX_XATTR
-from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, walk_names
+from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind, Packer, walk_names
 from nixoci.tree.tar_format import show
 
 _FORMAT_BITS = {
@@ -96,6 +96,7 @@ class _Reader:
     def __init__(self) -> None:
         self.root: Inode | None = None
         self._directories: dict[bytes, Inode] = {}
+        self._packer = Packer()
         self._further: set[bytes] = set()
         """Names of files that are not their first, the only one that a hardlink may refer to."""
 
@@ -132,7 +133,7 @@ class _Reader:
         if linked:
             parent.children[name] = inode
         else:
-            parent.children.pack(name, inode)
+            self._packer.pack(parent.children, name, inode)
 
 
 def escape(text: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.limits import MAX_NAME, MAX_PATH, Limits
 from nixoci.tree.lookup import Trail, follow
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Inode, Kind, Packer
 from nixoci.tree.tar_format import show
 from nixoci.tree.tar_reader import WHITEOUT, Entry
 
@@ -29,6 +29,7 @@ class Merger:
 
     def __init__(self, limits: Limits) -> None:
         self.root = implied_directory()
+        self._packer = Packer()
         self._limits = limits
         self._entries = 0
         self._size = 0
@@ -168,7 +169,7 @@ class Merger:
             if linked:
                 parent.children[name] = inode
             else:
-                parent.children.pack(name, inode)
+                self._packer.pack(parent.children, name, inode)
             if inode.is_directory:
                 self._own.add(inode)
             if old is not None and old.kind in _WAYS:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from nixoci.tree.contents import Contents
 from nixoci.tree.dump import read_dump, write_dump
-from nixoci.tree.model import Children, Inode, Kind, walk, walk_names
+from nixoci.tree.model import Children, Inode, Kind, Packer, walk, walk_names
 from tests.support.layers import file, hardlink, layer, merge
 from tests.support.trees import trees
 
@@ -98,15 +99,74 @@ def test_a_copy_of_children_does_not_change_with_them() -> None:
     assert (children.share(b"a"), children.get(b"a"), b"a" in children) == (None, None, False)
 
 
+STEPS = st.tuples(
+    st.sampled_from(["set", "pack", "delete", "share", "seal", "copy"]),
+    st.sampled_from([b"a", b"b", b"c"]),
+    st.sampled_from([Inode(Kind.REGULAR, size=1, content=1), Inode(Kind.REGULAR, uid=1 << 16), Inode(Kind.SYMLINK)]),
+)
+
+
+@given(st.lists(STEPS))
+def test_sealed_children_are_the_same_files(steps: list[tuple[str, bytes, Inode]]) -> None:
+    children = Children()
+    files: dict[bytes, Inode] = {}
+    for step, name, inode in steps:
+        if step == "set":
+            children[name] = files[name] = inode
+        elif step == "pack":
+            assert children.pack(name, inode) == (inode.uid == 0)
+            files[name] = inode
+        elif step == "delete":
+            assert (children.pop(name, None) is None) == (files.pop(name, None) is None)
+        elif step == "share":
+            assert children.share(name) is children.get(name)
+        elif step == "seal":
+            children.seal()
+            assert not children.unsealed
+        else:
+            children = children.copy()
+        assert [(name, attributes(file)) for name, file in children.in_order()] == [
+            (name, attributes(file)) for name, file in sorted(files.items())
+        ]
+    children.seal()
+    assert (len(children), set(children), b"a" in children) == (len(files), set(files), b"a" in files)
+    assert {name: attributes(file) for name, file in children.items()} == {
+        name: attributes(file) for name, file in files.items()
+    }
+    with pytest.raises(KeyError):
+        del children[b"d"]
+
+
+def attributes(inode: Inode) -> list[object]:
+    return [getattr(inode, name) for name in Inode.__slots__]
+
+
+def test_files_that_go_to_two_directories_in_turn_are_not_sealed_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    files, sealed = 2_000, 0
+    seal = Children.seal
+
+    def counted(self: Children) -> None:
+        nonlocal sealed
+        sealed += self.unsealed
+        seal(self)
+
+    monkeypatch.setattr(Children, "seal", counted)
+    packer, directories = Packer(), (Children(), Children())
+    for number in range(files):
+        packer.pack(directories[number % 2], b"%d" % number, Inode(Kind.REGULAR))
+    assert 0 < sealed <= 4 * files
+    assert sum(map(len, directories)) == files
+
+
 def test_a_file_of_a_layer_takes_little_memory(tmp_path: Path) -> None:
     files = 5_000
-    data = layer(*(file(b"d%d/%08d" % (number // 1000, number), b"x", mtime=10**9) for number in range(files)))
+    data = layer(*(file(b"d%d/%08d" % (number // 100, number), b"x", mtime=10**9) for number in range(files)))
     save = Contents(tmp_path / "contents").save
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for _ in write_dump(merge(data, save=save)):
             pass
-        assert tracemalloc.get_traced_memory()[1] - before < files * 150
+        assert tracemalloc.get_traced_memory()[1] - before < files * 70
     finally:
         tracemalloc.stop()
