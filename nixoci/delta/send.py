@@ -173,10 +173,12 @@ def _smallest(plan: Plan, effort: Effort) -> list[_Encoded]:
 
 
 def _counted(encoded: Iterable[_Encoded], summary: SendSummary, advance: Advance) -> Iterator[_Encoded]:
-    for one in encoded:
-        yield one
+    def count(one: _Encoded) -> _Encoded:
         summary.add(one.codec.name, one.content.size, len(one.payload))
         advance(one.content.size)
+        return one
+
+    return map(count, encoded)  # a loop would hold each payload while the next one is made
 
 
 def _write(plan: Plan, encoded: Iterable[_Encoded], out: Sink, effort: Effort) -> int:
@@ -192,5 +194,6 @@ def _write(plan: Plan, encoded: Iterable[_Encoded], out: Sink, effort: Effort) -
                 writer.change(incompressible_packing())
             writer.write(pack_content_head(ContentHead(one.codec.number, one.rewritten, len(one.payload))))
             writer.write(one.payload)
+            del one  # else it is in memory while the next one is made
         writer.finish()
         return writer.size

@@ -1,13 +1,17 @@
 import random
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from nixoci.delta.codecs.plain import PLAIN
 from nixoci.delta.effort import Effort
 from nixoci.delta.format.model import SEGMENT_SIZE
+from nixoci.delta.plan import Plan
+from nixoci.delta.send import _Encoded
 from tests.delta.trees import Spec, closure, delta, nar, rebuild, store_path
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
@@ -209,3 +213,22 @@ def test_paths_come_after_what_they_refer_to(tmp_path: Path) -> None:
     )
     stream, _ = delta(old, new)
     assert list(rebuild(stream, tmp_path, tmp_path / "spool")) == [library, tool]
+
+
+def test_no_payload_is_in_memory_while_the_next_one_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[object] = []
+
+    class Payload(bytes):
+        def __del__(self) -> None:
+            held.pop()
+
+    def encode_all(plan: Plan, _effort: Effort) -> Iterator[_Encoded]:
+        for content in plan.contents:
+            assert not held
+            held.append(content)
+            yield _Encoded(content, PLAIN, rewritten=False, payload=Payload(content.read()))
+
+    monkeypatch.setattr("nixoci.delta.send._encode_all", encode_all)
+    files = {b"%d" % number: b"%d" % number * 50 for number in range(3)}
+    _, summary = delta(closure(tmp_path, {}), closure(tmp_path, {NEW: files}), Effort.FAST)
+    assert (summary.by["plain"].count, held) == (3, [])

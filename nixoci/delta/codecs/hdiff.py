@@ -1,6 +1,8 @@
 """Patches by HDiffPatch (`HDIFF13`), not compressed: the body is."""
 
-from nixoci.delta.codecs.hdiff13 import MAGIC, Cover, Patch, pack_patch, read_patch, without_start
+import io
+
+from nixoci.delta.codecs.hdiff13 import MAGIC, Cover, Patch, pack_patch, pack_payload, pieces, read_patch, without_start
 from nixoci.delta.codecs.model import Codec, CorruptPayloadError
 from nixoci.delta.codecs.source import Held, Source
 from nixoci.delta.codecs.windows import WINDOW, Range, windows
@@ -15,6 +17,14 @@ A match begins in bytes that are the same, and goes on in bytes that are not: ad
 """
 _MIN_UNLIKE = 1 << 12
 """Smallest number of bytes that are left to the next piece."""
+
+_LARGE_PAYLOAD = 16 << 20
+"""Bytes of a payload from which on it is applied in pieces. HDiffPatch takes twice the memory of its result, and a
+payload of these bytes is mostly new bytes, with few others that have to be divided."""
+_PIECE = 1 << 20
+"""Bytes that a piece makes."""
+_MOST_DIVIDED = 1 << 17
+"""Most bytes that tell of covers and added bytes in a payload that is applied in pieces: each takes some time."""
 
 
 def patch(old: bytes, new: bytes) -> bytes:
@@ -53,8 +63,7 @@ def patch_by_windows(old: Source, new: Source) -> bytes:
         runs.append(part.runs)
         inserted.append(part.inserted)
         start = end - left
-    joined.control, joined.runs, joined.inserted = map(b"".join, (control, runs, inserted))
-    return pack_patch(joined).removeprefix(MAGIC)
+    return pack_payload(joined, control, runs, inserted)
 
 
 def _unlike_end(part: Patch) -> int:
@@ -99,8 +108,13 @@ def _decode(payload: bytes, old: bytes, limit: int) -> bytes:
     if declared_size(payload) > limit:
         raise CorruptPayloadError(f"a patch makes more than {limit} bytes")
     try:
+        if len(payload) > _LARGE_PAYLOAD and (parts := pieces(payload, _PIECE, _MOST_DIVIDED)) is not None:
+            made = io.BytesIO()
+            for part in parts:
+                made.write(hdiffpatch.apply(old, pack_patch(part)))
+            return made.getvalue()  # without a copy
         return hdiffpatch.apply(old, MAGIC + payload)
-    except hdiffpatch.HDiffPatchError as error:
+    except (IndexError, hdiffpatch.HDiffPatchError) as error:
         raise CorruptPayloadError(f"a patch does not apply ({error})") from error
 
 

@@ -124,11 +124,12 @@ class DeltaWriter:
         if self._compressor is not None:
             self.raw(self._compressor.compress(data))
             return
-        self._small += data
-        if len(self._small) > _SMALL:
+        if len(self._small) + len(data) > _SMALL:
             self._compressor = self._packing.compressor()
-            self.raw(self._packing.head + self._compressor.compress(bytes(self._small)))
+            self.raw(self._packing.head + self._compressor.compress(bytes(self._small) + data))
             self._small.clear()
+        else:
+            self._small += data
 
     def change(self, packing: Packing) -> None:
         """Compress the rest of the body in another way, as a stream of its own."""

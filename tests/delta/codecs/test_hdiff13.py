@@ -1,11 +1,12 @@
 import random
+from dataclasses import replace
 
 import hdiffpatch
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nixoci.delta.codecs.hdiff13 import Cover, Patch, pack_patch, read_patch, without_start
+from nixoci.delta.codecs.hdiff13 import MAGIC, Cover, Patch, pack_patch, pieces, read_patch, without_start
 
 _RANDOM = random.Random(2).randbytes(3000)
 _PARTS = [
@@ -59,6 +60,43 @@ def test_a_patch_without_its_start_makes_the_rest(old: bytes, new: bytes, data: 
     size = data.draw(st.integers(min_value=0, max_value=len(new))) if data is not None else 100
     rest = without_start(read_patch(diff(old, new)), size)
     assert hdiffpatch.apply(old, pack_patch(rest)) == new[size:]
+
+
+@given(contents, contents, st.integers(min_value=1, max_value=4000))
+@example(old=_PARTS[5], new=_PARTS[7], size=100)
+@example(old=bytes(1000), new=b"\x07" * 1000, size=300)
+@settings(deadline=None)
+def test_pieces_of_a_patch_make_one_part_after_another(old: bytes, new: bytes, size: int) -> None:
+    parts = pieces(diff(old, new).removeprefix(MAGIC), size, 1 << 20)
+    assert parts is not None
+    made = [hdiffpatch.apply(old, pack_patch(part)) for part in parts]
+    assert made == [new[start : start + size] for start in range(0, len(new), size)]
+
+
+def test_a_patch_that_tells_more_than_is_allowed_has_no_pieces() -> None:
+    payload = diff(_RANDOM, _RANDOM[500:] + _RANDOM[:500]).removeprefix(MAGIC)
+    patch = read_patch(MAGIC + payload)
+    told = len(payload) - len(pack_patch(replace(patch, covers=[], control=b""))) + len(MAGIC)
+    assert pieces(payload, 100, told) is not None
+    assert pieces(payload, 100, told - 1) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"new_size": 3001},
+        {"covers": [Cover(0, 0, 2999)]},
+        {"covers": [Cover(0, 4000, 3000)]},
+        {"covers": [Cover(0, 0, 1 << 65)]},
+        {"covers": [Cover(1, 0, 3000)]},
+        {"control": b""},
+    ],
+)
+def test_pieces_of_a_damaged_patch_are_refused(change: dict[str, object]) -> None:
+    patch = replace(read_patch(diff(_RANDOM, _RANDOM)), **change)  # type: ignore[arg-type]
+    payload = pack_patch(patch).removeprefix(MAGIC)
+    with pytest.raises((ValueError, IndexError, hdiffpatch.HDiffPatchError)):
+        _ = [hdiffpatch.apply(_RANDOM, pack_patch(part)) for part in pieces(payload, 1000, 1 << 20) or ()]
 
 
 def test_something_else_is_refused() -> None:
