@@ -51,7 +51,8 @@ words() {
 }
 words '' >/dev/null
 result=""
-for line in 'Exec=find /tmp -exec rm {} \;' 'Exec=find /tmp -exec rm {} ;' "Exec=grep -E '\\d+' /log" "Exec=grep -E '\\\\d+' /log" \
+for line in 'Exec=find /tmp -exec rm {} \;' 'Exec=find /tmp -exec rm {} ;' \
+  "Exec=grep -E '\\d+' /log" "Exec=grep -E '\\\\d+' /log" \
   'Environment=A=1 PATTERN=\d' 'PodmanArgs=--memory 1g --label a=\d' 'HealthCmd=grep \d /log'; do
   found=$(words "$line")
   printf -v line '%-44s %s' "$line" "${found:-none}"
