@@ -28,6 +28,7 @@ RUN = {
     ("README.md", "$ nixoci update $ nixoci generate"): RECIPE,
     ("README.md", "$ nixoci switch --rollback"): RECIPE,
     ("README.md", "$ nixoci gc-roots"): RECIPE,
+    ("README.md", "$ podman rm --force web"): RECIPE,
     ("README.md", "$ ./scripts/demo"): "tests/host/test_demo.py::test_the_demo_serves_a_page_and_copies_nothing",
     ("docs/containers.md", '{ "images": {'): EXAMPLE,
     ("docs/containers.md", '{"quadlets": {'): DEPLOYMENTS,

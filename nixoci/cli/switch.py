@@ -9,7 +9,7 @@ from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.errors import ContainerError
-from nixoci.switch.perform import Switched, roll_back
+from nixoci.switch.perform import Switched, roll_back, uninstall
 from nixoci.switch.perform import switch as switch_to
 from nixoci.switch.places import Places
 from nixoci.switch.plan import Action, Change
@@ -21,15 +21,22 @@ from nixoci.switch.plan import Action, Change
         "nixoci switch out",
         "nixoci switch --user out --dry-run",
         "nixoci switch --rollback",
+        "nixoci switch --uninstall --dry-run",
     ],
 )
 @click.argument("out", type=PATH, required=False)
 @click.option("--rollback", is_flag=True, help="Switch to the output of the profile's previous generation.")
+@click.option(
+    "--uninstall",
+    "removing",
+    is_flag=True,
+    help="Stop and remove what switches have installed, and the profile with its generations.",
+)
 @click.option("--user", is_flag=True, help="Switch the units of your own systemd and your own podman.")
 @dry_run_option
 @json_option
-def switch(*, out: Path | None, rollback: bool, user: bool, dry_run: bool, as_json: bool) -> None:
-    """Put OUT in place, the output of `nixoci units` or an image store, instead of the one before.
+def switch(*, out: Path | None, rollback: bool, removing: bool, user: bool, dry_run: bool, as_json: bool) -> None:
+    """Install OUT, the output of `nixoci units` or an image store, in place of the one before.
 
     Its units become links in /etc/systemd/system, or ~/.config/systemd/user with --user, also those that start them at
     the boot. Units that changed restart, new ones start if they have autoStart, and those that are gone stop. If OUT
@@ -37,23 +44,26 @@ def switch(*, out: Path | None, rollback: bool, user: bool, dry_run: bool, as_js
     profile /nix/var/nix/profiles/nixoci, or ~/.local/state/nix/profiles/nixoci, which keeps it from the garbage
     collector.
 
-    Files and links that no switch has made are left alone. A second run changes nothing.
+    Files and links that no switch has made are left alone. A second run changes nothing. Volumes, and what containers
+    have written to persistent layers, stay after --uninstall.
     """
-    if rollback is (out is not None):
-        raise click.UsageError("give either OUT or --rollback")
+    if [out is not None, rollback, removing].count(True) != 1:
+        raise click.UsageError("give one of OUT, --rollback and --uninstall")
     places = Places.default(user=user)
-    done = roll_back(places, dry_run=dry_run) if out is None else switch_to(out, places, dry_run=dry_run)
+    if out is not None:
+        done = switch_to(out, places, dry_run=dry_run)
+    else:
+        done = (uninstall if removing else roll_back)(places, dry_run=dry_run)
     if as_json:
         print_json(done)
     else:
         _print(done, places)
-    if done.profile is None:
+    if done.profile is None and done.out is not None:
         warn(f"{done.out}: not in the Nix store, so it must stay where it is, and --rollback cannot return to it")
     if done.failed:
         journal = f"journalctl {'--user ' if user else ''}--unit={done.failed[0]}"
-        raise ContainerError(
-            f"{', '.join(done.failed)}: not started; see `{journal}`, then run this again, or with --rollback"
-        )
+        way = ", then run this again, or with --rollback" if done.out is not None else ""
+        raise ContainerError(f"{', '.join(done.failed)}: not started; see `{journal}`{way}")
 
 
 def _print(done: Switched, places: Places) -> None:

@@ -34,6 +34,10 @@ class Contents:
     timed: frozenset[str]
 
 
+NOTHING = Contents(links={}, units={}, wanted=frozenset(), timed=frozenset())
+"""The contents of no output."""
+
+
 def read_contents(out: Path, places: Places) -> Contents:
     """Read an output.
 

@@ -33,6 +33,14 @@ def roll_back(profile: Path, number: int) -> None:
     switch_generation(profile, number, store=None)
 
 
+def remove_all(profile: Path) -> None:
+    """Remove a profile with all of its generations, which then keep nothing from the garbage collector."""
+    generations = [link for link in profile.parent.glob("*") if _number(profile, link.name) is not None]
+    for link in (profile, *generations):
+        if link.is_symlink():
+            link.unlink()
+
+
 def _number(profile: Path, name: str) -> int | None:
     found = re.fullmatch(rf"{re.escape(profile.name)}-(\d+)-link", name)
     return int(found[1]) if found else None

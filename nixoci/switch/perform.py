@@ -9,7 +9,7 @@ from nixoci.errors import StoreError
 from nixoci.nix_store.path import is_store_path
 from nixoci.output import exclusive_directory
 from nixoci.switch import generation
-from nixoci.switch.contents import Contents, read_contents, unit_file_name
+from nixoci.switch.contents import NOTHING, Contents, read_contents, unit_file_name
 from nixoci.switch.links import (
     check_links,
     check_names,
@@ -46,14 +46,14 @@ class Switched:
     """The outcome of a switch.
 
     Attributes:
-        out: The output.
+        out: The output; None if what switches had put in place was removed.
         profile: The profile that keeps the output; None if it is not in the Nix store.
         units: Every unit of the old and the new output, and those of somebody else that restart with one.
         links: The symlinks that changed.
         failed: Units that did not start. The switch is complete nevertheless; another run starts them again.
     """
 
-    out: Path
+    out: Path | None
     profile: Path | None
     units: tuple[UnitChange, ...]
     links: tuple[LinkChange, ...]
@@ -84,20 +84,32 @@ def roll_back(places: Places, *, dry_run: bool = False) -> Switched:
     return _switch(out, places, number=number, dry_run=dry_run)
 
 
-def _switch(out: Path, places: Places, *, number: int | None, dry_run: bool) -> Switched:
-    contents = read_contents(out, places)
+def uninstall(places: Places, *, dry_run: bool = False) -> Switched:
+    """Remove all that switches have put in place, and the profile with its generations. A second run changes nothing.
+
+    Raises:
+        ProcessError: systemd fails; another run goes on from there.
+    """
+    return _switch(None, places, number=None, dry_run=dry_run)
+
+
+def _switch(out: Path | None, places: Places, *, number: int | None, dry_run: bool) -> Switched:
+    contents = read_contents(out, places) if out is not None else NOTHING
     if dry_run:
         return _switched(out, places, _plan(_own(_record(places), contents, places), contents, places))
     with exclusive_directory(places.record.parent):
         record = _own(_record(places), contents, places)
         plan = _plan(record, contents, places)
         forget_prepared(map(Path, record.links))
-        if number is None and is_store_path(out):
+        if number is None and out is not None and is_store_path(out):
             generation.keep(places.profile, out)
         failed = _perform(out, places, record, contents, plan)
         if number is not None:
             # last, so that another run goes back to the same one if this one is cut short
             generation.roll_back(places.profile, number)
+        if out is None:
+            generation.remove_all(places.profile)
+            places.record.unlink(missing_ok=True)
         return replace(_switched(out, places, plan), failed=tuple(failed))
 
 
@@ -149,9 +161,9 @@ def _plan(record: Record, contents: Contents, places: Places) -> Plan:
     return make_plan(record, contents, states=states, present=present, stopping=stopping)
 
 
-def _perform(out: Path, places: Places, record: Record, contents: Contents, plan: Plan) -> Iterable[str]:
+def _perform(out: Path | None, places: Places, record: Record, contents: Contents, plan: Plan) -> Iterable[str]:
     done = Record(
-        out=str(out),
+        out=str(out) if out is not None else None,
         links={str(path): [target] for path, target in sorted(contents.links.items())},
         units=contents.units,
     )
@@ -197,8 +209,8 @@ def _needs_reload(record: Record, done: Record, plan: Plan, places: Places) -> b
     return changes or record.units != done.units or links(record) != links(done)
 
 
-def _switched(out: Path, places: Places, plan: Plan) -> Switched:
+def _switched(out: Path | None, places: Places, plan: Plan) -> Switched:
     links = [LinkChange(path=path, target=target) for path, target in sorted(plan.links.items())]
     links += [LinkChange(path=path, target=None) for path in plan.unlink]
-    profile = places.profile if is_store_path(out) else None
+    profile = places.profile if out is not None and is_store_path(out) else None
     return Switched(out=out, profile=profile, units=plan.units, links=tuple(links), failed=())

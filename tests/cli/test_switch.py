@@ -37,11 +37,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_either_an_output_or_the_generation_before(nixoci: Callable[..., Result]) -> None:
-    for arguments in ([], ["out", "--rollback"]):
+def test_one_of_an_output_the_generation_before_and_nothing(nixoci: Callable[..., Result]) -> None:
+    for arguments in ([], ["out", "--rollback"], ["out", "--uninstall"], ["--rollback", "--uninstall"]):
         done = nixoci("switch", *arguments)
         assert done.code == 2
-        assert "give either OUT or --rollback" in done.err
+        assert "give one of OUT, --rollback and --uninstall" in done.err
 
 
 @pytest.mark.usefixtures("host")
@@ -60,7 +60,19 @@ def test_json_has_everything_that_changed(nixoci: Callable[..., Result], host: P
         {"path": str(host / "conf.d/50-nixoci.conf"), "target": str(host / "next/storage.conf.d/50-nixoci.conf")},
         {"path": str(host / "units/web.service"), "target": None},
     ]
-    check("switch", next_ | {"failed": ["web.service"]})
+    removed = nixoci("switch", "--uninstall", "--json").json
+    assert (removed["out"], removed["profile"]) == (None, None)
+    check("switch", removed, next_ | {"failed": ["web.service"]})
+
+
+def test_an_uninstall_says_what_it_removes(nixoci: Callable[..., Result], host: Path) -> None:
+    write(host / "out/storage.conf.d/50-nixoci.conf")
+    nixoci("switch", "out")
+    for arguments in (["--dry-run"], []):
+        done = nixoci("switch", "--uninstall", *arguments)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.splitlines()[1].split() == ["unlink", str(host / "conf.d/50-nixoci.conf"), "removed"]
+    assert nixoci("switch", "--uninstall") == (0, "", ""), "nothing is left"
 
 
 def test_units_that_do_not_start_fail_the_command_but_not_the_switch(nixoci: Callable[..., Result], host: Path) -> None:

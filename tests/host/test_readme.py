@@ -111,7 +111,7 @@ def clone(machine: Machine) -> None:
 
 
 def test_the_recipe(recipe: Recipe, images: dict[str, Pair]) -> None:
-    pin, use, update, roll_back, collect = recipe_blocks()
+    pin, use, update, roll_back, collect, take_back = recipe_blocks()
     for command in (*pin, *use):
         recipe.type(command)
     assert "nginx" in recipe.page()
@@ -139,6 +139,12 @@ def test_the_recipe(recipe: Recipe, images: dict[str, Pair]) -> None:
     assert recipe.findings() == []
     recipe.type("podman stop --time 0 web && podman start web")
     assert "nginx" in recipe.page()
+
+    for command in take_back:
+        recipe.type(command)
+    assert recipe.machine.run(["podman", "images", "--quiet"]).stdout == ""
+    assert recipe.type("find /etc/containers /etc/systemd /nix/var/nix/profiles -iname '*nixoci*'") == ""
+    recipe.type(f"test ! -e {first}")
 
 
 def test_a_lock_that_changed_is_not_built_from_an_old_expression(recipe: Recipe) -> None:

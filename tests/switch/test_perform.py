@@ -11,7 +11,7 @@ import pytest
 
 from nixoci.errors import DocumentError, ProcessError, StoreError, UnsupportedVersionError
 from nixoci.switch import generation, perform
-from nixoci.switch.perform import Switched, roll_back, switch
+from nixoci.switch.perform import Switched, roll_back, switch, uninstall
 from nixoci.switch.plan import Action
 from tests.switch.test_contents import places, write
 from tests.units.samples import executable
@@ -356,6 +356,38 @@ def test_the_way_back_from_an_output_that_is_no_generation_is_to_the_present_one
     generations(host, *outs[:2])
     switch(outs[2], host.places)
     assert roll_back(host.places).out == outs[1]
+
+
+def test_an_uninstall_removes_what_switches_made_and_nothing_else(host: Host) -> None:
+    out = host.output("out", web="1", other="1")
+    write(out / "storage.conf.d/50-nixoci.conf")
+    generations(host, host.output("before"), out)
+    own = host.folder / "profile-of-somebody-1-link"
+    own.symlink_to(out)
+    host.places.units.mkdir()
+    (host.places.units / "ssh.service").symlink_to("/elsewhere")
+    write(host.places.drop_in.parent / "mine.conf")
+    switch(out, host.places)
+    (host.places.units / "other.service").unlink()
+    (host.places.units / "other.service").symlink_to("/dev/null")  # systemctl mask
+    host.calls()
+
+    planned = uninstall(host.places, dry_run=True)
+    assert host.calls(*CHANGES) == []
+    assert "web.service" in host.installed()
+    done = uninstall(host.places)
+    assert (planned.units, planned.links) == (done.units, done.links)
+    assert (done.out, done.profile, actions(done)) == (None, None, {"web": Action.STOP})
+    assert host.calls(*CHANGES) == ["stop -- web.service", "daemon-reload"]
+    assert host.installed() == {"ssh.service": "/elsewhere", "other.service": "/dev/null"}
+    assert [file.name for file in host.places.drop_in.parent.iterdir()] == ["mine.conf"]
+    assert [link.name for link in host.folder.glob("profile*")] == [own.name]
+    assert list(host.places.record.parent.glob("switch.json")) == []
+
+    again = uninstall(host.places)
+    assert (again.units, again.links, host.calls(*CHANGES)) == ((), (), [])
+    (host.places.units / "other.service").unlink()
+    assert actions(switch(out, host.places, dry_run=True)) == {"web": Action.START, "other": Action.START}
 
 
 def test_an_output_that_has_vanished_gives_way_to_the_next(host: Host) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixoci.switch import perform
-from nixoci.switch.perform import switch
+from nixoci.switch.perform import switch, uninstall
 from nixoci.switch.plan import Action
 from tests.switch.test_contents import places, write
 
@@ -117,8 +118,8 @@ def listing(folder: Path) -> dict[str, str]:
     return {str(link.relative_to(folder)): os.readlink(link) for link in folder.rglob("*") if link.is_symlink()}  # noqa: PTH115
 
 
-def run_until(point: int, systemd: Systemd, out: Path) -> bool:
-    """Switch in a process that is killed before its change of this number; return whether it was."""
+def run_until(point: int, systemd: Systemd, act: Callable[[], object]) -> bool:
+    """Act in a process that is killed before its change of this number; return whether it was."""
     child = os.fork()
     if not child:
         left = point
@@ -137,7 +138,7 @@ def run_until(point: int, systemd: Systemd, out: Path) -> bool:
         systemd.before = change
         sys.addaudithook(see)
         try:
-            switch(out, places(systemd.folder))
+            act()
         except BaseException:  # noqa: BLE001 - this process has no caller
             os._exit(1)
         os._exit(0)
@@ -158,7 +159,7 @@ def test_a_switch_that_was_killed_is_completed_or_undone(
         systemd.folder.mkdir()
         systemd.use(monkeypatch)
         switch(outs["old"], places(systemd.folder))
-        killed = run_until(point, systemd, outs["new"])
+        killed = run_until(point, systemd, partial(switch, outs["new"], places(systemd.folder)))
         if reboot:
             systemd.reboot()
         switch(outs[wanted], places(systemd.folder))
@@ -171,6 +172,37 @@ def test_a_switch_that_was_killed_is_completed_or_undone(
         assert ({each.action for each in again.units}, again.links) == ({Action.NONE}, ()), point
         if not killed:
             assert point > 30
+            return
+
+
+@pytest.mark.parametrize("reboot", [False, True])
+@pytest.mark.parametrize("undone", [False, True])
+def test_an_uninstall_that_was_killed_is_completed_or_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, undone: bool, reboot: bool
+) -> None:
+    out = output(tmp_path / "out", OLD)
+    wanted = OLD if undone else {}
+    for point in count():
+        systemd = Systemd(tmp_path / str(point))
+        systemd.folder.mkdir()
+        systemd.use(monkeypatch)
+        at = places(systemd.folder)
+        switch(out, at)
+        (systemd.folder / "profile-1-link").symlink_to(out)
+        at.profile.symlink_to("profile-1-link")
+        killed = run_until(point, systemd, partial(uninstall, at))
+        if reboot:
+            systemd.reboot()
+        if undone:
+            switch(out, at)
+        else:
+            uninstall(at)
+            assert listing(systemd.folder) == {}, point
+            assert not at.record.exists(), point
+        assert systemd.running == {f"{name}.service": text for name, text in wanted.items()}, point
+        assert len(listing(at.units)) == 2 * len(wanted), point
+        if not killed:
+            assert point > 20
             return
 
 
