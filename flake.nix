@@ -1,5 +1,5 @@
 {
-  description = "OCI container images as Nix store paths that unmodified podman, crun and systemd run in place";
+  description = "OCI container images as Nix store paths that podman, Docker, containerd and systemd run in place";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 

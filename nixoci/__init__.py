@@ -1,4 +1,4 @@
-"""OCI container images as Nix store paths that unmodified podman, crun and systemd run in place.
+"""OCI container images as Nix store paths that podman, Docker, containerd and systemd run in place.
 
 The library behind the command `nixoci`. Pin an image and write the Nix expression that builds it:
 

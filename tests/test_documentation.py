@@ -10,7 +10,7 @@ import click
 import pytest
 
 import nixoci
-from nixoci.cli import VERBS, cli
+from nixoci.cli import GROUPS, VERBS, cli
 from nixoci.container.model import Backend, Container, Deployment, Notify, WritableLayer
 from nixoci.doctor import tools
 from nixoci.document import json_key
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SPAN = re.compile(r"`([^`\n]+)`")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SUBSTITUTION = re.compile(r"\$\([^)]*\)")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks/README.md"]
 _OPTION = re.compile(r"(?<![\w-])(--?[a-z][a-z-]*)")
 
 
@@ -58,11 +60,54 @@ def test_the_commands_are_found() -> None:
     assert len(found & set(VERBS)) >= 14
 
 
+def _anchors(page: Path) -> set[str]:
+    """Return the fragments of the headings of a page, as GitHub and other forges make them."""
+    headings = re.findall(r"^#+ (.*)$", _BLOCK.sub("", text(page)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file_and_a_heading_of_it(page: Path) -> None:
+    for link in _links(page):
+        name, _, fragment = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not fragment or fragment in _anchors(target), link
+
+
+def test_every_page_is_linked() -> None:
+    found = {(page.parent / link.partition("#")[0]).resolve() for page in LINKING for link in _links(page)}
+    assert set(PAGES) <= found | {ROOT / "README.md"}
+
+
+def _links(page: Path) -> list[str]:
+    return [link for link in _LINK.findall(_BLOCK.sub("", text(page))) if "://" not in link]
+
+
 def test_the_table_of_commands_has_every_verb() -> None:
     table = "".join(line for line in text(ROOT / "README.md").splitlines(keepends=True) if line.startswith("| `"))
     words = set(re.findall(r"[a-z-]+", table))
     # the builder's own, and those that the text after the table explains
-    assert set(VERBS) - words <= {"fetch-blob", "fetch-image", "completion", "man"}
+    assert set(VERBS) - words <= {"fetch-blob", "fetch-image", "help", "completion", "man"}
+
+
+def test_the_table_of_commands_has_the_groups_of_the_help() -> None:
+    page = text(ROOT / "README.md")
+    table = page[page.index("## Commands") : page.index("## How it works")]
+    parts = re.split(r"^\| \*\*(.+)\*\* \| \|$", table, flags=re.MULTILINE)[1:]
+    listed = {
+        title: [verb for cell in re.findall(r"^\| (`.*?`) \|", rows, re.MULTILINE) for verb in _verbs(cell)]
+        for title, rows in zip(parts[::2], parts[1::2], strict=True)
+    }
+    hidden = {"fetch-blob", "fetch-image"}
+    assert {title: set(verbs) for title, verbs in listed.items()} == {
+        title: set(verbs) - hidden for title, verbs in GROUPS.items() if title != "The command itself"
+    }
+
+
+def _verbs(cell: str) -> list[str]:
+    """Return the verbs in a cell of the table: the first word of each code, after `nixoci`."""
+    return [span.removeprefix("nixoci ").split()[0] for span in _SPAN.findall(cell)]
 
 
 def test_the_required_and_the_tested_versions_are_those_of_doctor() -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+import nixoci
+from nixoci.cli import cli
+
 CHECKOUT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -19,6 +22,14 @@ def test_nix_packages_what_the_project_depends_on() -> None:
     packaged += re.findall(r"python3Packages\.callPackage \./([a-z0-9-]+)\.nix", package)
     needs = {Requirement(need).name.replace(".", "-") for need in PYPROJECT["project"]["dependencies"]}
     assert set(packaged) - {"hatchling"} == needs
+
+
+def test_all_say_the_same_of_the_project() -> None:
+    description = PYPROJECT["project"]["description"]
+    assert f'description = "{description}"' in (CHECKOUT / "flake.nix").read_text("utf-8")
+    for text in (nixoci.__doc__, cli.help):
+        assert text is not None
+        assert text.startswith(f"{description}.\n")
 
 
 def test_nix_installs_manual_pages_and_completions(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from importlib import import_module
 import click
 
 from nixoci.cli.common import failures_in_one_line, print_error
+from nixoci.cli.meant import meant_command
 from nixoci.cli.signals import INTERRUPTED, signals_end_the_work
 from nixoci.cli.standard_streams import finish_output, open_standard_streams, print_any_name
 from nixoci.cli.verb import Verb
 
 GROUPS = {
-    "Images and lock": ("add", "update", "remove", "prefetch"),
+    "Images and lock": ("add", "list", "show", "remove", "update", "outdated", "verify", "prefetch"),
     "Building": (
         "generate",
         "module",
@@ -36,16 +37,17 @@ GROUPS = {
         "fetch-blob",
         "fetch-image",
     ),
-    "Installing": ("switch", "register", "gc-roots", "completion", "man"),
+    "Installing": ("switch", "register", "gc-roots"),
     "Deltas": ("send", "receive", "copy", "delta", "publish", "substituter"),
-    "Looking": ("list", "show", "outdated", "verify", "doctor"),
+    "This machine": ("doctor",),
+    "The command itself": ("help", "completion", "man"),
 }
 """The verbs as `--help` shows them."""
 
 _MODULES = dict.fromkeys(("add", "update", "remove", "list", "outdated", "verify"), "lock")
 _MODULES |= {"module": "generate", "import": "compose", "bundle": "units", "copy": "send"}
 _MODULES |= {"fetch-blob": "fetch", "fetch-image": "fetch"}
-_FUNCTIONS = {"list": "list_images", "import": "import_compose"}
+_FUNCTIONS = {"list": "list_images", "import": "import_compose", "help": "show_help"}
 
 
 def _place(verb: str) -> tuple[str, str]:
@@ -56,6 +58,14 @@ def _place(verb: str) -> tuple[str, str]:
 VERBS = {verb: _place(verb) for group in GROUPS.values() for verb in group}
 """The module and the function of each verb."""
 
+
+FIRST_STEPS = (
+    "nixoci doctor",
+    "nixoci add docker.io/library/nginx:1.27 --name web",
+    "nixoci generate --nixoci nixoci --output default.nix",
+    "nixoci switch $(nix-build --no-out-link --attr imageStore)",
+)
+"""The commands from a new machine to images in podman; `nixoci` is the checkout, as in the README."""
 
 _SENTENCE = 200
 """The longest first sentence of a verb's help, which is shown whole."""
@@ -77,6 +87,39 @@ class Verbs(click.Group):
         gc.enable()
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the verb; one that belongs after it is an error that says so."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            known = (name for each in self.shown(ctx, VERBS) for parameter in each.params for name in parameter.opts)
+            if error.option_name in known:
+                raise click.UsageError(
+                    f"{error.option_name} is an option of verbs; write it after the verb", ctx
+                ) from error
+            raise
+
+    def find(self, ctx: click.Context, name: str) -> Verb:
+        """Return the verb of this name.
+
+        Raises:
+            click.UsageError: There is none; the message names the one that was meant, if that can be told.
+        """
+        command = self.get_command(ctx, name)
+        if command is None:
+            meant = meant_command(name, VERBS)
+            ask = f" Did you mean `{meant}`?" if meant is not None else ""
+            raise click.UsageError(f"No such command {name!r}.{ask}", ctx)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb that the arguments start with, and those that follow it."""
+        if not ctx.resilient_parsing and not args[0].startswith("-"):
+            self.find(ctx, args[0])
+        return super().resolve_command(ctx, args)
+
     def shown(self, ctx: click.Context, names: Iterable[str]) -> list[Verb]:
         """Return the verbs of these names, without the hidden ones."""
         commands = (self.get_command(ctx, name) for name in names)
@@ -93,12 +136,21 @@ class Verbs(click.Group):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """Write the first steps, whose lines are never wrapped."""
+        with formatter.section("First steps"):
+            for line in FIRST_STEPS:
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="nixoci")
 @click.option("-v", "--verbose", is_flag=True, help="Log the programs that are run to stderr.")
 def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
-    """OCI container images as Nix store paths that podman, crun and systemd run in place."""
+    """OCI container images as Nix store paths that podman, Docker, containerd and systemd run in place.
+
+    `nixoci help VERB` shows the options and examples of a verb. `nixoci doctor` says what this machine lacks.
+    """
     if verbose:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 

@@ -216,7 +216,8 @@ def failures_in_one_line() -> Iterator[None]:
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx is not None else "nixoci"
         message = re.sub(r"\s*\n\s*", " ", error.format_message())  # click lists choices one a line
-        print_error(f"{message.rstrip('.')}; see `{verb} --help`")
+        see = " See" if message.endswith(("?", "?)")) else "; see"  # click asks whether something else was meant
+        print_error(f"{message.rstrip('.')}{see} `{verb} --help`")
         sys.exit(error.exit_code)
     except NixociError as error:
         _fail(str(error))

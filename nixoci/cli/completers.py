@@ -36,6 +36,13 @@ def complete_name(context: click.Context, _: click.Parameter, incomplete: str) -
     ]
 
 
+def complete_verb(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the names of verbs."""
+    from nixoci.cli import VERBS, cli  # noqa: PLC0415 - it imports the verbs, and they this
+
+    return _starting((each.name or "" for each in cli.shown(click.Context(cli), VERBS)), incomplete)
+
+
 def complete_platform(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete platforms: those that are locked for a verb that works on the lock's images, or else the usual ones."""
     from nixoci.oci.platform import KNOWN_PLATFORMS  # noqa: PLC0415 - as in cli/common.py

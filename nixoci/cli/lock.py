@@ -124,7 +124,7 @@ def add(
 def update(
     *, names: tuple[str, ...], tag: str | None, lock: Path, access: RegistryAccess, dry_run: bool, as_json: bool
 ) -> None:
-    """Resolve the references of all images, or of the images NAME, again."""
+    """Update all images of the lock, or the images NAME: resolve their references again."""
     if tag is not None and len(names) != 1:
         raise click.UsageError("--tag needs exactly one NAME.")
     with exclusive_access(lock):
@@ -145,7 +145,7 @@ def update(
 @dry_run_option
 @json_option
 def remove(*, names: tuple[str, ...], lock: Path, dry_run: bool, as_json: bool) -> None:
-    """Drop images from the lock."""
+    """Remove images from the lock."""
     with exclusive_access(lock):
         before = after = read_lock(lock)
         chosen = before.select(names)

@@ -105,7 +105,7 @@ def prefetch(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add the image paths of all images, or of the images NAME, to the Nix store, and pin their hashes.
+    """Fetch all images, or the images NAME, into the Nix store, and pin the hashes of their image paths.
 
     Images that a Nix build cannot fetch need this: those in registries that want a password, and those in local files.
     An image path with a pinned hash stays the same when nixoci or nixpkgs change. A build of it reads the registry, and

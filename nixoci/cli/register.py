@@ -91,7 +91,7 @@ def register(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Make the images of STORE, an image store, images of a container engine, and remove those of the run before.
+    """Make the images of STORE, an image store, images of Docker or containerd, and remove those of the run before.
 
     Nothing is copied: the engine's own layers become links to mounted images, which nixoci-images.service mounts.
     Images that the engine has pulled or built stay as they are, and an image that is no longer in STORE stays while the

@@ -17,6 +17,13 @@ class Verb(click.Command):
         """Parse the arguments; every error names this verb, also that of an option without its value."""
         try:
             return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            program = ctx.find_root()
+            if ctx.parent and any(error.option_name in parameter.opts for parameter in program.command.params):
+                before = f"{program.info_name} {error.option_name} {ctx.info_name}"
+                raise click.UsageError(f"{error.option_name} comes before the verb: `{before}`", ctx) from error
+            error.ctx = error.ctx or ctx
+            raise
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise

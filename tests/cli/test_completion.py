@@ -51,6 +51,8 @@ def test_names_come_from_the_lock(tmp_path: Path, nixoci: Run, monkeypatch: pyte
 
 def test_verbs_complete(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complete(nixoci, monkeypatch, "pre") == ["prefetch"]
+    assert complete(nixoci, monkeypatch, "help", "pre") == ["prefetch"]
+    assert complete(nixoci, monkeypatch, "help", "fetch") == [], "the builder's own are hidden"
 
 
 def test_the_usual_platforms_complete(nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:

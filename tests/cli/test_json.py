@@ -55,8 +55,8 @@ _TYPES = {
     "boolean": (bool,),
     "any": (object,),
 }
-WITHOUT_JSON = {"completion", "fetch-blob", "fetch-image", "man", "substituter"}
-"""A script for a shell, a builder whose output is a file, manual pages, and a service."""
+WITHOUT_JSON = {"completion", "fetch-blob", "fetch-image", "help", "man", "substituter"}
+"""A script for a shell, a builder whose output is a file, texts for readers, and a service."""
 
 OLD, NEW = store_path("app-1.0", "a"), store_path("app-1.1", "b")
 

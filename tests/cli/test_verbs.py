@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from nixoci.cli import GROUPS, VERBS, cli
+from nixoci.cli import FIRST_STEPS, GROUPS, VERBS, cli
+from nixoci.cli.meant import OTHER_WORDS
+from tests.support.pages import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +80,47 @@ def test_an_unknown_verb_is_none() -> None:
     assert cli.get_command(click.Context(cli), "conjure") is None
 
 
+@pytest.mark.parametrize("before", [[], ["help"]])
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("conjure", "No such command 'conjure'; see"),
+        ("rm", "No such command 'rm'. Did you mean `nixoci remove`? See"),
+        ("prefech", "No such command 'prefech'. Did you mean `nixoci prefetch`? See"),
+        ("run", "No such command 'run'. Did you mean `podman run`? See"),
+    ],
+)
+def test_an_unknown_verb_names_the_one_that_is_meant(
+    nixoci: Callable[..., Result], before: list[str], word: str, says: str
+) -> None:
+    assert nixoci(*before, word) == (2, "", f"error: {says} `nixoci --help`\n")
+
+
+@pytest.mark.parametrize(("word", "command"), OTHER_WORDS.items())
+def test_a_word_of_another_tool_is_no_verb_and_means_one(word: str, command: str) -> None:
+    assert word not in VERBS
+    program, *arguments = command.split()
+    if program == "nixoci" and arguments != ["--version"]:
+        known = {option for parameter in command_of(arguments[0]).params for option in parameter.opts}
+        assert {each for each in arguments if each.startswith("-")} <= known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--lock", "x", "list"], "--lock is an option of verbs; write it after the verb; see `nixoci --help`"),
+        (["--json", "list"], "--json is an option of verbs; write it after the verb; see `nixoci --help`"),
+        (["list", "-v"], "-v comes before the verb: `nixoci -v list`; see `nixoci list --help`"),
+        (["--conjure", "list"], "No such option '--conjure'; see `nixoci --help`"),
+        (["list", "--jsn"], "No such option '--jsn'. Did you mean '--json'? See `nixoci list --help`"),
+    ],
+)
+def test_an_option_in_the_wrong_place_says_where_it_belongs(
+    nixoci: Callable[..., Result], arguments: list[str], says: str
+) -> None:
+    assert nixoci(*arguments) == (2, "", f"error: {says}\n")
+
+
 def sections(text: str) -> dict[str, list[str]]:
     """Return the indented lines of a help by the headings above them."""
     found: dict[str, list[str]] = {}
@@ -94,6 +137,19 @@ def test_the_help_shows_every_verb_in_one_group(nixoci: Callable[..., Result]) -
     verbs = {title: [line.split()[0] for line in shown[title] if line[0] != " "] for title in GROUPS}
     assert verbs == {title: [name for name in group if name in SHOWN] for title, group in GROUPS.items()}
     assert len(VERBS) == sum(map(len, GROUPS.values()))
+
+
+def test_the_help_ends_with_the_first_steps_of_the_readme(nixoci: Callable[..., Result]) -> None:
+    shown = sections(nixoci("--help").out)
+    assert (list(shown)[-1], shown["First steps"]) == ("First steps", list(FIRST_STEPS))
+    commands = {command for each in blocks() if each.page == "README.md" for command in each.commands}
+    assert set(FIRST_STEPS) <= commands
+
+
+def test_help_is_a_verb_too(nixoci: Callable[..., Result]) -> None:
+    assert nixoci("help") == nixoci("--help")
+    for name in SHOWN:
+        assert nixoci("help", name) == nixoci(name, "--help")
 
 
 def test_the_help_cuts_no_sentence(nixoci: Callable[..., Result]) -> None:
