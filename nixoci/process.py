@@ -29,6 +29,9 @@ _ended = Event()
 _TOO_LARGE = re.compile(r"SIGXFSZ|[Ff]ile too large")
 """Matches what Go writes when it is ended so, and the error of a program that ignores the signal."""
 
+_EXAMINED = {"composefs", "nix", "podman", "skopeo"}
+"""Packages that every machine needs for some verb, and that `nixoci doctor` looks for."""
+
 _PIPE = 1 << 20
 """Pipe buffer size: the default of /proc/sys/fs/pipe-max-size, the largest that an ordinary user may set."""
 
@@ -297,9 +300,9 @@ def _command(argv: Sequence[str | Path], package: str | None) -> list[str]:
     command = [os.fspath(part) for part in argv]
     log.debug("running: %s", shlex.join(command))
     if shutil.which(command[0]) is None:
-        raise ProcessError(
-            f"{command[0]}: program not found; install {package or command[0]} and make sure that it is on PATH"
-        )
+        package = package or command[0]
+        more = "; `nixoci doctor` says what else is missing" if package in _EXAMINED else ""
+        raise ProcessError(f"{command[0]}: program not found; install {package} and make sure that it is on PATH{more}")
     return command
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nixoci.document import check_version, dump, load, show, structure
 from nixoci.errors import LockError, NixociError
-from nixoci.lock.model import LOCK_VERSION, Lock, LockedImage
+from nixoci.lock.model import FILE_NAME, LOCK_VERSION, Lock, LockedImage
 from nixoci.nix_store.hashes import is_sri
 from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
@@ -32,7 +32,11 @@ def read_lock(path: str | os.PathLike[str]) -> Lock:
     try:
         text = path.read_bytes()
     except FileNotFoundError as error:
-        raise LockError(f"{path}: there is no such lock file; make it with `nixoci add REF --lock {path}`") from error
+        if path == Path(FILE_NAME):
+            way = "change to the directory that has it, or make one here with `nixoci add REF`"
+        else:
+            way = f"make it with `nixoci add REF --lock {path}`"
+        raise LockError(f"{path}: there is no such lock file; {way}") from error
     return parse_lock(text, what=str(path))
 
 

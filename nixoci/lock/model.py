@@ -13,6 +13,9 @@ from nixoci.oci.digest import Digest
 
 LOCK_VERSION = 1
 
+FILE_NAME = "nixoci.lock.json"
+"""The name of the file where nothing else is said."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedBlob:

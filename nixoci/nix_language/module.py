@@ -7,13 +7,13 @@ from nixoci.container.declared import as_declared
 from nixoci.container.model import Deployment
 from nixoci.document import unstructure
 from nixoci.errors import ContainerError, NixociError
-from nixoci.lock.model import Lock
+from nixoci.lock.model import FILE_NAME, Lock
 from nixoci.nix_language.declared import check_declared
 from nixoci.nix_language.escape import attribute_name, path, string, value
 from nixoci.nix_language.render import render
 from nixoci.nix_store.path import check_store_path
 
-_BESIDE = PurePosixPath("nixoci.lock.json")
+_BESIDE = PurePosixPath(FILE_NAME)
 
 
 def render_module(deployment: Deployment, *, lock: Lock | None = None, lock_file: PurePosixPath = _BESIDE) -> str:

@@ -229,7 +229,7 @@ def test_an_update_names_each_image_that_fails_and_changes_nothing(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["list"], f"{LOCK}: there is no such lock file; make it with `nixoci add REF --lock {LOCK}`"),
+        (["list"], f"{LOCK}: there is no such lock file; change to the directory that has it, or make one here with"),
         (["add", "oci:nowhere"], "there is no directory"),
         (["prefetch", "--authfile", "nowhere"], "--authfile nowhere: no such file"),
         (["receive", "nowhere"], "nowhere: No such file or directory"),

@@ -247,7 +247,10 @@ def test_without_skopeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ProcessError) as caught:
         open_registry()
-    assert str(caught.value) == "skopeo: program not found; install skopeo and make sure that it is on PATH"
+    assert str(caught.value) == (
+        "skopeo: program not found; install skopeo and make sure that it is on PATH; `nixoci doctor` says what else is"
+        " missing"
+    )
 
 
 def test_tags_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
