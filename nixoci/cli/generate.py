@@ -39,7 +39,7 @@ _check_option = click.option(
     examples=[
         "nixoci generate --nixoci nixoci --output default.nix",
         "nixoci generate --flake github:OWNER/REPO/REVISION --containers containers.json --output default.nix",
-        "nixoci generate --output default.nix --check",
+        "nixoci generate --nixoci nixoci --output default.nix --check",
     ],
 )
 @readable_lock_option
@@ -47,7 +47,7 @@ _check_option = click.option(
     "--containers",
     type=INPUT,
     metavar="FILE",
-    help="Also build the units of the containers in FILE, or on stdin (-).",
+    help="Also build the units of the containers in FILE; - is standard input.",
 )
 @output_option
 @click.option("--flake", metavar="REF", help="The flake of the default tools: a URL with a revision, or a directory.")
@@ -72,9 +72,12 @@ def generate(
 ) -> None:
     """Write a self-contained default.nix that builds the images of the lock, and the units of containers.
 
-    With --containers, FILE is a deployment as `nixoci units --schema` describes it, without images. The tools of the
-    builds come from --flake or --nixoci; without either, nix-build has to be given them (--argstr checkout DIR). With
-    --output, Nix refuses to build once the lock file has changed, if it is in the same directory or below.
+    `nix-build -A` builds images.NAME, imageStore, imageStore.rootless, layerCache, and with --containers units. There
+    FILE is a deployment as `nixoci units --schema` describes it, without images.
+
+    The tools of the builds come from --flake or --nixoci; without either, nix-build has to be given them (--argstr
+    checkout DIR). With --output, Nix refuses to build once the lock file has changed, if it is in the same directory or
+    below.
     """
     if flake is not None and checkout is not None:
         raise click.UsageError("--flake and --nixoci are two sources of the same tools; give one of them.")

@@ -71,6 +71,7 @@ def _limit_option(name: str, field: str, about: str) -> Callable[[F], F]:
         type=click.IntRange(min=1, max=getattr(HIGHEST, field)),
         default=getattr(_DEFAULTS, field),
         show_default=True,
+        metavar="N",
         help=about,
     )
 

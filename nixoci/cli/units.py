@@ -75,7 +75,9 @@ _seccomp_option = click.option(
 @click.option("--schema", is_flag=True, help="Print the JSON schema of FILE and exit.")
 @click.option("--attribute", metavar="NAME", help="Read the document at key NAME of FILE (`.attrs.json`).")
 @click.option(
-    "--only", metavar="NAME", help="Write the units of this container without podman only; FILE may lack others."
+    "--only",
+    metavar="NAME",
+    help="Write the units of this container alone, whose backend is `bundle` or `systemd`; FILE may lack others.",
 )
 @click.option(
     "--bundle",
@@ -162,7 +164,7 @@ def units(
     metavar="FILE",
     help="JSON file with the container's options, without `image`; - is standard input.",
 )
-@click.option("--name", default="container", show_default=True, help="Name of the container.")
+@click.option("--name", default="container", show_default=True, metavar="NAME", help="Name of the container.")
 @click.option(
     "--nspawn",
     type=PATH,
