@@ -1,5 +1,7 @@
 import ctypes
 import re
+import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,3 +37,27 @@ def test_memory_that_is_free_goes_back() -> None:
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     return_free_memory()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_freed_blocks_keep_their_pages() -> None:
+    """In a process of its own, because it cannot be undone."""
+    program = """
+import resource, sys
+from nixoci.malloc import keep_free_memory
+if sys.argv[1:]:
+    keep_free_memory()
+for number in range(100):
+    if number == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [bytearray(b"x") * (1 << 20) for _ in range(8)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def faults(*arguments: str) -> int:
+        done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
+        return int(done.stdout)
+
+    pages = 98 * 8 * (1 << 20) // resource.getpagesize()
+    assert faults("keep") < pages / 10 < faults()

@@ -11,6 +11,7 @@ from nixoci.cli.verb import verb
 from nixoci.extraction import extract as extract_image
 from nixoci.extraction import total_bytes
 from nixoci.lock.names import podman_name
+from nixoci.malloc import keep_free_memory
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.resolve import resolve_image
@@ -55,6 +56,7 @@ def extract(
     blobs:MANIFEST_DIGEST with the files of the blobs given by --blob. A FILE that is - is standard input. DEST gets
     rootfs/, metadata.dump and image.json.
     """
+    keep_free_memory()  # of a layer's pieces, of which some are in memory until they are hashed and written
     parsed = parse_local_source(source)
     label = name or _name(parsed)
     with open_local_source(source, parsed, blobs=blobs, limits=limits) as opened:
