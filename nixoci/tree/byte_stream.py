@@ -21,6 +21,9 @@ class ByteStream(Protocol):
     def pieces(self, length: int) -> Iterator[memoryview]:
         """Yield the next `length` bytes as views, or fewer at the end of the stream."""
 
+    def piece(self, length: int) -> memoryview | None:
+        """Return the next `length` bytes as a view, None if they are not in one piece in memory."""
+
     def drain(self) -> None:
         """Read to the end, if that is what verifies the stream."""
 
@@ -50,6 +53,10 @@ class FileStream:
         while length and (data := self.read(min(length, _CHUNK))):
             length -= len(data)
             yield memoryview(data)
+
+    def piece(self, length: int) -> memoryview | None:  # noqa: ARG002 - the protocol's
+        """Return None: nothing is in memory."""
+        return None
 
     def drain(self) -> None:
         """Do nothing: what follows the archive is not part of it."""
@@ -98,6 +105,16 @@ class ChunkStream:
             self.position += len(piece)
             length -= len(piece)
             yield piece
+
+    def piece(self, length: int) -> memoryview | None:
+        """Return the next `length` bytes as a view, None if they are not in one chunk."""
+        end = self._at + length
+        if end > len(self._chunk):
+            return None
+        piece = self._chunk[self._at : end]
+        self._at = end
+        self.position += length
+        return piece
 
     def drain(self) -> None:
         """Read to the end."""

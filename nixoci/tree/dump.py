@@ -163,17 +163,18 @@ def _escape_in_xattr(text: bytes) -> bytes:
 
 
 def _line(path: bytes, inode: Inode, links: int, content: bytes, canonical: bytes | None) -> bytes:
+    name = _SPECIAL.sub(_replace, path)
     if canonical is not None:
         payload = escape(b"/" + canonical)
     elif inode.kind is Kind.SYMLINK:
         payload = escape(inode.target)
     elif inode.kind is Kind.REGULAR and inode.size:
-        payload = escape(content)
+        payload = name if content is path and path != _NONE else escape(content)
     else:
         payload = _NONE
     seconds, nanoseconds = divmod(inode.mtime, NANOSECONDS)
     fixed = b"/%b %d %b%o %d %d %d %d %d.%d %b - -" % (
-        _SPECIAL.sub(_replace, path),
+        name,
         len(inode.target) if inode.kind is Kind.SYMLINK else inode.size,
         b"" if canonical is None else b"@",
         _FORMAT_BITS[inode.kind] | inode.mode,
@@ -185,6 +186,8 @@ def _line(path: bytes, inode: Inode, links: int, content: bytes, canonical: byte
         nanoseconds,
         payload,
     )
+    if not inode.xattrs:
+        return fixed + b"\n"
     xattrs = b"".join(
         b" %b=%b" % (_escape_in_xattr(name), _escape_in_xattr(value)) for name, value in sorted(inode.xattrs.items())
     )

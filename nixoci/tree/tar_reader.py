@@ -26,11 +26,15 @@ WHITEOUT = b".wh."
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
 _KINDS = {flag: kind for kind, flag in KIND_FLAGS.items()} | dict.fromkeys(_REGULAR_FLAGS, Kind.REGULAR)
 _SUMMED = BLOCK // 2
+_NO_RECORDS: dict[bytes, bytes] = {}
 _FIELDS = 4096
 """Fields of headers whose values are kept: most entries have the mode, the owner and the time of others."""
 
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
+_PLAIN_NAME = re.compile(rb"(?=[^\0]{1,%d}\Z)[^/.][^/]*(?:/[^/.][^/]*)*" % MAX_NAME)
+"""Matches most names: those that are a path already, without a component that starts with a dot."""
+
 _DECIMAL_TIME = re.compile(rb"([+-]?)0*([0-9]{1,20})(?:\.([0-9]*))?")
 _NUMBER = re.compile(rb"\+?0*([0-9]{1,20})")
 
@@ -171,7 +175,7 @@ class TarReader:
         pax: list[tuple[bytes, bytes]],
         long: dict[bytes, bytes],
     ) -> Entry:
-        records = dict(pax)
+        records = dict(pax) if pax else _NO_RECORDS
         # of several names Go's archive/tar takes these first, and so do podman and umoci
         raw = long.get(b"L") or records.get(b"path") or _name(block)
         size = self._pax_number(records, b"size", size, raw) if records else size
@@ -215,14 +219,21 @@ class TarReader:
         return self._error(f"its sparse map is malformed: {error}", path)
 
     def _inode(self, kind: Kind, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
-        uid, gid = self._number(block, 108, 8, "uid"), self._number(block, 116, 8, "gid")
+        numbers = _mode_and_owner(block[100:124])
+        if numbers is None:
+            numbers = (
+                self._number(block, 100, 8, "mode"),
+                self._number(block, 108, 8, "uid"),
+                self._number(block, 116, 8, "gid"),
+            )
+        mode, uid, gid = numbers
         if records:
             uid, gid = self._pax_number(records, b"uid", uid, path), self._pax_number(records, b"gid", gid, path)
-        if max(uid, gid) > MAX_ID:
+        if uid > MAX_ID or gid > MAX_ID:
             raise self._error(f"owner {uid}:{gid}; Linux ids end at {MAX_ID}", path)
         inode = Inode(
             kind,
-            mode=self._number(block, 100, 8, "mode") & 0o7777,
+            mode=mode & 0o7777,
             uid=uid,
             gid=gid,
             mtime=self._mtime(block, records, path),
@@ -242,10 +253,10 @@ class TarReader:
     def _mtime(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> int:
         text = records.get(b"mtime")
         if not text:
-            seconds = _field(block[136:148])
-            if seconds is None or abs(seconds) > MAX_SECONDS:
+            time = _time(block[136:148])
+            if time is None:
                 raise self._error(f"mtime {show(block[136:148])} is not a time of the tar format", path)
-            return _nanoseconds(seconds)
+            return time
         match = _DECIMAL_TIME.fullmatch(text)
         if match is None or int(match[2]) > MAX_SECONDS:
             raise self._error(f"PAX mtime {show(text[:40])} is not a decimal number of seconds", path)
@@ -284,7 +295,8 @@ class TarReader:
             )
         offset = self._stream.position if sparse is None else None
         if self._save is not None and size:
-            inode.content = self._save(inode, self._pieces(runs, path))
+            whole = self._stream.piece(size) if sparse is None else None
+            inode.content = self._save(inode, iter(((0, whole),)) if whole else self._pieces(runs, path))
         elif not self._stream.skip(size):
             raise self._cut(path)
         self._stream.skip(padding)  # the last entry may go without
@@ -326,6 +338,8 @@ class TarReader:
             LayerError: A `..` that leads out of the root, or a NUL byte.
             LimitError: Too long or too deep.
         """
+        if _PLAIN_NAME.fullmatch(name) and name.count(b"/") < self._limits.depth:
+            return name
         parts = [part for part in name.split(b"/") if part and part != b"."]
         if b".." in parts:
             parts = self._without_parents(name, parts)
@@ -394,15 +408,25 @@ def _octal(field: bytes) -> int | None:
         return None
 
 
-@lru_cache(maxsize=_FIELDS)
-def _nanoseconds(seconds: int) -> int:
-    return seconds * NANOSECONDS
-
-
-@lru_cache(maxsize=_FIELDS)
 def _field(field: bytes) -> int | None:
     """Read a number: octal, or base-256 where the top bit of the first byte is set (GNU)."""
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
     return _octal(field)
+
+
+@lru_cache(maxsize=_FIELDS)
+def _mode_and_owner(fields: bytes) -> tuple[int, int, int] | None:
+    """Read the mode, the uid and the gid, which follow one another; None if one of them is none."""
+    mode, uid, gid = _field(fields[:8]), _field(fields[8:16]), _field(fields[16:])
+    if mode is None or uid is None or gid is None or min(mode, uid, gid) < 0:
+        return None
+    return mode, uid, gid
+
+
+@lru_cache(maxsize=_FIELDS)
+def _time(field: bytes) -> int | None:
+    """Read an mtime in nanoseconds."""
+    seconds = _field(field)
+    return None if seconds is None or abs(seconds) > MAX_SECONDS else seconds * NANOSECONDS
