@@ -1,6 +1,7 @@
 """Rebuilding paths: the whole body of a delta is checked, then the NAR of any of its paths is written."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +30,8 @@ from nixoci.streams import ProgressSink, Sink, ThreadedSink
 
 _SPARE = 1 << 20
 """Free bytes that are checked for at a time."""
+_SMALL = 1 << 20
+"""Bytes of a NAR that is written without threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +135,25 @@ class Rebuilder:
         self, info: PathInfo, out: Sink, advance: Advance, before: Callable[[int, bytes], object]
     ) -> tuple[int, set[int]]:
         """Write the NAR of a path; `before` is called with the number and the payload of each content."""
-        with (
-            self._payloads.open("rb") as payloads,
-            TreeOpener() as opener,
-            ThreadedSink(ProgressSink(out.write, advance)) as sink,
-        ):
+        shown = ProgressSink(out.write, advance)
+        with self._payloads.open("rb") as payloads, TreeOpener() as opener, ExitStack() as threads:
+            # to start threads for a small NAR takes longer than they save
+            threaded = threads.enter_context(ThreadedSink(shown)) if info.nar_size > _SMALL else None
             bases = Bases(self._roots, self._rewrite, opener)
             try:
-                nar = NarWriter(sink, limit=info.nar_size, what=info.path)
-                slow = (number for number in self._uses[info.path] if self._codec(number).declared is not None)
+                nar = NarWriter(threaded or shown, limit=info.nar_size, what=info.path)
+                slow = (number for number in self._uses[info.path] if self._is_slow(number, large=threaded is not None))
                 read, decode_one = partial(self._read, payloads, bases), partial(self._decode, before)
                 # with a worker, one more waits in it, which it begins while a thread takes the one before
-                threads = 1 if self._worker is None else 2
-                with DecodeAhead(slow, self._repeated, read, decode_one, self._declared, threads=threads) as contents:
+                count = 1 if self._worker is None else 2
+                with DecodeAhead(slow, self._repeated, read, decode_one, self._declared, threads=count) as contents:
                     recipe = copy(self._recipes[info.path])  # one thread reads it
                     Assembler(nar, bases, contents.content).write(recipe.node())
             except (DeltaError, StoreError) as error:
                 self._explain(info, bases.used)
                 raise _named(info, error) from error
-            sink.finish()
+            if threaded is not None:
+                threaded.finish()
         return nar.size, bases.used
 
     def _split(
@@ -227,6 +230,12 @@ class Rebuilder:
 
     def _codec(self, number: int) -> Codec:
         return CODECS[self._contents[number].codec]
+
+    def _is_slow(self, number: int, *, large: bool) -> bool:
+        """Return whether a content is decoded ahead, in a large NAR or a small one."""
+        codec = self._codec(number)
+        elsewhere = self._worker is not None and self._worker.decodes(codec.number)
+        return codec.declared is not None and (large or elsewhere)
 
     def _declared(self, number: int, payload: bytes) -> int:
         declared = self._codec(number).declared

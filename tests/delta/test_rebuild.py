@@ -9,6 +9,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -267,6 +268,28 @@ def test_one_path_is_rebuilt_on_several_threads(closures: tuple[Closure, Closure
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(write, range(24))) == [True] * 24
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_small_nar_needs_no_threads(
+    closures: tuple[Closure, Closure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """To start them would take longer than to write it."""
+    started: list[object] = []
+    start = Thread.start
+
+    def noted(thread: Thread) -> None:
+        started.append(thread)
+        start(thread)
+
+    old, new = closures
+    one = rebuilder(delta(old, new)[0], old.real, tmp_path)
+    monkeypatch.setattr("nixoci.delta.rebuild._SMALL", 0 if threads else 8 << 20)
+    monkeypatch.setattr(Thread, "start", noted)
+    out = io.BytesIO()
+    one.write(new.paths[NEW], out)
+    assert out.getvalue() == nar(new.on_disk(NEW))[0]
+    assert bool(started) == bool(threads)
 
 
 @pytest.mark.parametrize("explained", [False, True])
