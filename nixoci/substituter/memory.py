@@ -63,6 +63,12 @@ class Memory:
         self._queue: deque[object] = deque()
         self._changed = Condition()
 
+    @property
+    def is_used(self) -> bool:
+        """Say whether a request holds some of it, or waits for that."""
+        with self._changed:
+            return self._free < self._size or bool(self._queue)
+
     @contextmanager
     def reserve(self, size: int, waiting: Waiting) -> Iterator[None]:
         """Hold that many bytes, or all if that is more, while the block runs.

@@ -17,7 +17,7 @@ from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
-from nixoci.nix_store.path import store_path_hash
+from nixoci.nix_store.path import PathInfo, store_path_hash
 from nixoci.publish.index import DIRECTORY, INDEX_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release
 from nixoci.streams import Sink
 from nixoci.substituter.body import ClientGoneError, NarBody, Waiting
@@ -25,7 +25,7 @@ from nixoci.substituter.demand import Demand
 from nixoci.substituter.memory import Memory
 from nixoci.substituter.metrics import Way
 from nixoci.substituter.narinfos import ReleaseNarinfos
-from nixoci.substituter.shelf import Shelf
+from nixoci.substituter.shelf import OpenDelta, Shelf
 from nixoci.substituter.upstream import ABSENT, UnchangedError, Upstream
 
 log = logging.getLogger(__name__)
@@ -167,6 +167,8 @@ class Service:
             return data
         self._loader.start()
         self._demand.note(delta, hash_part, info.file_size)
+        if self._demand.pays(delta):
+            self._shelf.fetch_ahead(delta)
         self._remember(hash_part, info)
         return info.from_url(f"{REBUILT}/{hash_part}.nar")
 
@@ -226,22 +228,32 @@ class Service:
                 raise DeltaError(f"{delta.file}: does not make it")
             if (made.nar_hash, made.nar_size) != (info.nar_hash, info.nar_size):
                 raise DeltaError(f"{delta.file}: makes it with narHash {made.nar_hash}, not {info.nar_hash}")
-            size = _LITTLE + _TIMES * min(info.nar_size, SEGMENT_SIZE)
-            with self._memory.reserve(size, waiting), ExitStack() as turn:
-                if body.is_small:
-                    turn.enter_context(self._turns.reserve(1, waiting))
-                try:
-                    opened.rebuilder.write(made, body, go_on=waiting.go_on)
-                    turn.close()  # whoever does not read the NAR keeps no other waiting
-                    body.finish()
-                except ClientGoneError:
-                    raise
-                except Exception as error:
-                    self._shelf.fail(delta, opened, str(error))
-                    raise
+            ahead = opened.ahead.take(info.path, waiting)
+            if ahead is not None:
+                body.send_checked(ahead)
+            else:
+                self._rebuild_now(made, delta, opened, body, waiting)
             opened.made(info.path, info.file_size)
+            opened.ahead.go_on_after(info.path, self._is_wanted, lambda: self._memory.is_used)
         self._metrics.nar(Way.REBUILT, replaced=info.file_size)
         log.info("%s: rebuilt, %d bytes", info.path, info.nar_size)
+
+    def _rebuild_now(
+        self, info: PathInfo, delta: PublishedDelta, opened: OpenDelta, body: NarBody, waiting: Waiting
+    ) -> None:
+        size = _LITTLE + _TIMES * min(info.nar_size, SEGMENT_SIZE)
+        with self._memory.reserve(size, waiting), ExitStack() as turn:
+            if body.is_small:
+                turn.enter_context(self._turns.reserve(1, waiting))
+            try:
+                opened.rebuilder.write(info, body, go_on=waiting.go_on)
+                turn.close()  # whoever does not read the NAR keeps no other waiting
+                body.finish()
+            except ClientGoneError:
+                raise
+            except Exception as error:
+                self._shelf.fail(delta, opened, str(error))
+                raise
 
     def _send_ordinary(self, info: NarInfo, body: NarBody, waiting: Waiting) -> None:
         with self._memory.reserve(_ORDINARY, waiting), self._upstream.open(info.url) as download:
@@ -290,6 +302,11 @@ class Service:
             )
             self._remember(hash_part, info)
         return info
+
+    def _is_wanted(self, path: str) -> bool:
+        """Return whether Nix asked about a path."""
+        with self._narinfos_lock:
+            return store_path_hash(path) in self._narinfos
 
     def _remember(self, hash_part: str, info: NarInfo) -> None:
         if len(info.url) + len(info.compression) > _MAX_REMEMBERED:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -23,6 +24,7 @@ from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.serve import serve
 from nixoci.process import HungUpError
 from nixoci.publish.index import DIRECTORY, PublishedDelta
+from nixoci.substituter.ahead import NarsAhead
 from nixoci.substituter.body import TooLateError, Waiting
 from nixoci.substituter.memory import WORKER_DATA
 from nixoci.substituter.upstream import Upstream
@@ -53,6 +55,10 @@ _BOUNDS = Bounds()
 
 _SWEEP = 10.0
 """Seconds between two looks for deltas that nothing asks for."""
+_SMALL = 4 << 20
+"""Bytes of a delta that is fetched ahead at most: a larger one takes long anyway, and may be fetched in vain."""
+_REMEMBERED = 64
+"""Deltas that were fetched ahead and not used yet, of which it is remembered."""
 
 
 class OpenDelta:
@@ -63,6 +69,7 @@ class OpenDelta:
     ) -> None:
         self.infos = infos
         self.rebuilder = rebuilder
+        self.ahead = NarsAhead(infos, rebuilder)
         self.size = rebuilder.payload_size
         self._delta = delta
         self._made: dict[str, int] = {}
@@ -78,7 +85,7 @@ class OpenDelta:
             text = "%s: %d of %d paths were rebuilt, from %d bytes in place of %d"
             log.info(text, self._delta.file, len(made), len(self.infos), self._delta.size, sum(made.values()))
         with self._cleanup:
-            pass
+            self.ahead.close()
 
 
 @dataclass(slots=True)
@@ -111,6 +118,7 @@ class Shelf:
         self._bounds = bounds
         self.worker = worker or DecodeWorker(memory=WORKER_DATA)
         self._places: dict[str, _Place] = {}
+        self._in_vain: deque[str] = deque(maxlen=_REMEMBERED)
         self._failed: list[_Place] = []
         self._surplus: list[_Place] = []
         self._lock = Lock()
@@ -138,6 +146,17 @@ class Shelf:
         _close([*self._places.values(), *self._failed, *self._surplus])
         self.worker.close()
 
+    def fetch_ahead(self, delta: PublishedDelta) -> None:
+        """Begin to fetch a small delta that Nix will want if it does more than ask; not again until it was used.
+
+        It takes the place of no other.
+        """
+        with self._lock:
+            full = self._closing.is_set() or len(self._places) >= self._bounds.deltas
+            if delta.size <= _SMALL and not full and delta.file not in self._places and delta.file not in self._in_vain:
+                self._in_vain.append(delta.file)
+                self._begin(delta)
+
     @contextmanager
     def use(self, delta: PublishedDelta, waiting: Waiting) -> Iterator[OpenDelta]:
         """Give a delta to the block, fetched now or before.
@@ -152,8 +171,9 @@ class Shelf:
                 self._make_room()
                 if self._closing.is_set() or len(self._places) >= self._bounds.deltas:
                     raise DeltaError(f"{delta.file}: too many other deltas are in use")
-                place = self._places[delta.file] = _Place()
-                self._pool.submit(self._fetch, delta, place)
+                place = self._begin(delta)
+            if delta.file in self._in_vain:
+                self._in_vain.remove(delta.file)
             place.users += 1
         try:
             if place.late and not place.future.done():
@@ -184,6 +204,11 @@ class Shelf:
                 self._failed.append(place)
                 self._places[delta.file] = _Place()
                 self._places[delta.file].future.set_exception(DeltaError(reason))
+
+    def _begin(self, delta: PublishedDelta) -> _Place:
+        place = self._places[delta.file] = _Place()
+        self._pool.submit(self._fetch, delta, place)
+        return place
 
     def _fetch(self, delta: PublishedDelta, place: _Place) -> None:
         with self._lock:

@@ -94,6 +94,19 @@ def test_an_update_is_one_delta(machine: Site) -> None:
     assert len(spooled(machine)) == 1
 
 
+def test_a_delta_comes_while_nix_asks_about_paths(machine: Site) -> None:
+    """It is there, or on its way, when Nix asks for the first NAR."""
+    machine.narinfo(NEW_APP)
+    assert machine.shelf._places == {}, "the small path alone is not worth it"
+    machine.narinfo(NEW_LIB)
+    (place,) = machine.shelf._places.values()
+    place.future.result(60)
+    assert machine.web.count(machine.delta) == 1
+    for path in NEW:
+        assert machine.fetch(path) == machine.nars[path]
+    assert machine.web.count(machine.delta) == 1
+
+
 def test_other_paths_pass_through(machine: Site) -> None:
     status, text = machine.ask(f"{OTHER[11:43]}.narinfo")
     assert (status, text) == (200, (machine.folder / f"{OTHER[11:43]}.narinfo").read_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -85,3 +86,34 @@ def test_what_makes_room_for_a_delta_that_never_comes_is_closed_at_the_end(monke
             assert not thread.is_alive()
     assert failed == [f"{THIRD.file}: the substituter ends"]
     assert sorted(set(closed)) == sorted([FIRST.file, SECOND.file])
+
+
+def test_a_delta_that_was_fetched_ahead_in_vain_is_not_fetched_ahead_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(Shelf, "_open", lambda _, delta: opened(delta, closed))
+    with Shelf(Upstream("http://127.0.0.1:1"), store=None) as shelf:
+
+        def fetched_ahead(delta: PublishedDelta) -> bool:
+            """Fetch a delta ahead, and forget it as after a while."""
+            shelf.fetch_ahead(delta)
+            place = shelf._places.pop(delta.file, None)
+            if place is not None:
+                place.future.result(60).close()
+            return place is not None
+
+        assert [fetched_ahead(FIRST) for _ in range(3)] == [True, False, False]
+        use(shelf, FIRST)
+        shelf._places.pop(FIRST.file).future.result(60).close()
+        assert fetched_ahead(FIRST), "the last one was used"
+        assert not fetched_ahead(replace(SECOND, size=(4 << 20) + 1)), "it is too large"
+
+
+def test_a_delta_that_is_fetched_ahead_takes_no_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(Shelf, "_open", lambda _, delta: opened(delta, closed))
+    with Shelf(Upstream("http://127.0.0.1:1"), store=None, bounds=Bounds(deltas=1)) as shelf:
+        use(shelf, FIRST)
+        shelf.fetch_ahead(SECOND)
+        assert shelf.has(FIRST)
+    shelf.fetch_ahead(SECOND)
+    assert closed == [FIRST.file]
