@@ -10,8 +10,8 @@
 # without, the container is unhealthy. Headers of the probe are left out. Nothing is printed.
 #
 # Why it surprises: in Kubernetes, the kubelet makes the request, and a path is no text for a shell. The guess is that podman
-# does it, or that the URL is quoted. A pod with the probe /health?full=1&timeout=1 is right in a cluster; here its container starts,
-# its state is healthy, and it is never restarted.
+# does it, or that the URL is quoted. A pod with the probe /health?full=1&timeout=1 is right in a cluster; here its container
+# starts, its state is healthy, and it is never restarted.
 #
 # Seen on 2026-11-30, for a curl that always fails: the path, the command and its exit code:
 #   /health                   curl -f http://localhost:80/health || exit 1: 1
