@@ -66,6 +66,8 @@ FIRST_STEPS = (
     "nixoci switch $(nix-build --no-out-link --attr imageStore)",
 )
 """The commands from a new machine to images in podman; `nixoci` is the checkout, as in the README."""
+COMPLETION = "_NIXOCI_COMPLETE"
+"""The variable by which a shell asks for completions, as click names it."""
 
 _SENTENCE = 200
 """The longest first sentence of a verb's help, which is shown whole."""
@@ -162,6 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     open_standard_streams()
     print_any_name()
+    if COMPLETION in os.environ:
+        from nixoci.cli.shells import add_shells  # noqa: PLC0415 - a shell asks for it alone
+
+        add_shells()
     code: int | str | None = 0
     with signals_end_the_work():
         try:

@@ -3,6 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
+from nixoci.cli.shells import add_shells
 from nixoci.cli.verb import verb
 
 _PROGRAM = "nixoci"
@@ -18,6 +19,7 @@ _PROGRAM = "nixoci"
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print the completion script for SHELL. In bash, load it with `source <(nixoci completion bash)`."""
+    add_shells()
     script = get_completion_class(shell)
     if script is None:
         raise click.UsageError(f"click has no completion for {shell}.")

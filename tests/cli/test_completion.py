@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pwd
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +109,7 @@ def test_profiles_and_generations_complete(tmp_path: Path, nixoci: Run, monkeypa
 
 BASH = """
 {script}
-COMP_WORDS=(nixoci {words}) COMP_CWORD={last}
+COMP_LINE={line} COMP_POINT=${{#COMP_LINE}} COMP_WORDS=(nixoci {words}) COMP_CWORD={last}
 _nixoci_completion nixoci
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
@@ -130,12 +132,49 @@ def test_bash_completes_with_the_script(tmp_path: Path, nixoci: Run, monkeypatch
     write_layout(tmp_path / "web", [])
     nixoci("add", "oci:web", "--platform", "linux/amd64")
     script = nixoci("completion", "bash").out
-    for words, wanted in (
-        (["upd"], ["update"]),
-        (["show", "w"], ["web"]),
-        (["prefetch", "--platform", "linux/"], ["linux/amd64"]),
-        (["doctor", "--js"], ["--json"]),
+    for line, wanted in (
+        ("upd", ["update"]),
+        ("show w", ["web"]),
+        ("show ", ["web"]),
+        ("prefetch --platform linux/", ["linux/amd64"]),
+        ("doctor --js", ["--json"]),
+        ("prefetch --platform=linux/", ["linux/amd64"]),
+        ("prefetch --platform=", ["linux/amd64"]),
+        ("add oci:w", ["web"]),
+        ("add 'oci:w", ["oci:web"]),
+        ("add oci-a", ["oci-archive:"]),
+        ("generate --lock=x", []),
     ):
-        text = BASH.format(script=script, words=" ".join(words), last=len(words))
+        # bash makes words of these characters, unless they are quoted
+        words = line.split() if "'" in line else re.sub("[:=]", r" \g<0> ", line).split()
+        last = len(words) + line.endswith((" ", "="))
+        text = BASH.format(
+            script=script, line=shlex.quote(f"nixoci {line}"), words=" ".join(map(shlex.quote, words)), last=last
+        )
         done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
         assert done.stdout.split() == wanted
+
+
+@pytest.mark.parametrize(("shell", "form"), [("zsh", "plain\n{}\n_"), ("fish", "plain,{}")])
+def test_the_value_of_an_option_comes_with_the_option(
+    tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch, shell: str, form: str
+) -> None:
+    """zsh puts a completion in the place of the whole word, and fish drops one that does not start like it."""
+    write_layout(tmp_path / "web", [])
+    nixoci("add", "oci:web", "--platform", "linux/amd64")
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/a b.json").touch()
+    for verb, word, wanted in (
+        ("prefetch", "--platform=linux/", ["--platform=linux/amd64"]),
+        ("generate", "--lock=nix", ["--lock=nixoci.lock.json"]),
+        ("generate", "--lock=lo", ["--lock=locks/"]),
+        ("generate", "--lock=locks/", ["--lock=locks/a b.json"]),
+        ("generate", f"--lock={tmp_path}/nix", [f"--lock={tmp_path}/nixoci.lock.json"]),
+        ("generate", "--lock=nowhere/x", []),
+        ("add", "oci:w", ["oci:web"]),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setenv("_NIXOCI_COMPLETE", f"{shell}_complete")
+            patched.setenv("COMP_WORDS", f"nixoci {verb} {word}")
+            patched.setenv("COMP_CWORD", word if shell == "fish" else "2")
+            assert nixoci().out == "\n".join(form.format(each) for each in wanted) + "\n"
