@@ -42,6 +42,7 @@ RUN = {
         "tests/host/test_readme.py::test_units_of_a_lock_are_built_and_put_in_place"
     ),
     ("docs/delta-format.md", ">>> "): BY_DOCTESTS,
+    ("docs/deltas.md", "$ nixoci send"): "tests/host/test_delta_command.py::test_the_commands_of_the_documentation",
     ("docs/docker.md", '{"imageStore":'): DOCKER,
     ("docs/docker.md", "$ nixoci units docker.json"): DOCKER,
     ("docs/docker.md", "services: web:"): "tests/host/test_docker.py::test_compose_starts_registered_images",
@@ -83,7 +84,7 @@ RUN = {
 _NEEDS_NIXPKGS = "needs the whole of nixpkgs, which the test host cannot fetch"
 _NEEDS_CONTAINERD = "needs containerd 2.4; tests/host/test_layer_cache.py does the same where one is given"
 _NEEDS_CRIO = "needs CRI-O; tests/host/test_crio.py does the same where one is given"
-_NEEDS_GITHUB = "fetches the flake from the network; tests/host/test_flake.py runs the same from a directory"
+_NEEDS_URL = "fetches the flake from the network; tests/host/test_flake.py runs the same from a directory"
 
 NOT_RUN = {
     ("README.md", '{ inputs.nixoci.url = "URL";'): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py evaluates the template",
@@ -92,9 +93,10 @@ NOT_RUN = {
     ("docs/containerd.md", "# nixoci register containerd store --namespace k8s.io --address"): (
         "needs k3s, which the test host has not; tests/host/test_containerd.py names the socket of its containerd"
     ),
+    ("docs/deltas.md", "$ nixoci copy"): "needs a machine called edge; tests/host/test_delta.py copies over ssh",
     ("docs/deltas.md", "nixoci.lib.delta {"): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py builds a delta of two paths",
-    ("docs/deltas.md", "$ nix run github:…#delta"): _NEEDS_GITHUB,
-    ("docs/deltas.md", "$ cp $(nix run github:…#delta"): _NEEDS_GITHUB,
+    ("docs/deltas.md", "$ nix run URL#delta"): _NEEDS_URL,
+    ("docs/deltas.md", "$ cp $(nix run URL#delta"): _NEEDS_URL,
     ("docs/deltas.md", "# curl --fail --silent"): "a web server's address; tests/host/test_delta_command.py receives",
     (
         "docs/deltas.md",

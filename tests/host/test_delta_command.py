@@ -10,6 +10,7 @@ import pytest
 
 from tests.host.machine import Machine
 from tests.host.test_delta import build_pair, fresh, infos, valid, verify
+from tests.support.pages import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,22 @@ def test_through_pipes(machine: Machine, pair: tuple[str, str]) -> None:
     machine.run(["sh", "-c", f"{send} -o /root/fifo & cmp /root/fifo {DELTA} && wait"], timeout=60)
     machine.run(["test", "-p", "/root/fifo"])
     machine.run(["sh", "-c", f"{send} -o /dev/stdout | cmp - {DELTA}"])
+
+
+def test_the_commands_of_the_documentation(machine: Machine, pair: tuple[str, str]) -> None:
+    old, new = pair
+    send, receive = block("docs/deltas.md", "$ nixoci send").commands
+    machine.run(["nix", "copy", "--no-check-sigs", "--from", "/root/both", new])
+    machine.run(["mkdir", "/root/by-hand"])
+    machine.run(["ln", "--symbolic", old, "/root/by-hand/old"])
+    machine.run(["ln", "--symbolic", new, "/root/by-hand/new"])
+    machine.run(["bash", "-c", send], cwd="/root/by-hand")
+    machine.run(["nix-store", "--gc"])
+    assert new not in valid(machine, "daemon")
+    machine.run(["bash", "-c", receive], cwd="/root/by-hand")
+    machine.run(["nix-store", "--gc"])
+    assert new in valid(machine, "daemon")
+    machine.run(["rm", "/root/by-hand/new"])
 
 
 def test_a_reader_that_goes_away_is_one_line(machine: Machine, pair: tuple[str, str]) -> None:
