@@ -82,7 +82,11 @@ for root in "$roots"/*/*; do want_images "/nix/store/${root##*/}"; done
 if [ -n "$table" ]; then
     # mount reads no pipe
     printf '%s' "$table" > "$run/.fstab"
-    "$mount" --all --fstab "$run/.fstab" || status=$?
+    "$mount" --all --fstab "$run/.fstab" || {
+        status=$?
+        printf 'error: an image is not mounted, for the reason above; EROFS files need Linux 6.12, and loop devices %s\n' \
+            'unless the image store is on a file system other than overlay; the kernel may say more in dmesg' >&2
+    }
     made="$made $run/.fstab $run/.metadata"
 fi
 for point in $mounted; do

@@ -33,6 +33,7 @@ AS_ROOT = {
     "unable to start": f"podman create --name=old --network=none {IMAGE} true; use none; podman start old",
     "Image …": f"podman tag {IMAGE} localhost/named:1; use none; podman run --pull=never localhost/named:1 true",
     "User-selected": "use vfs; podman images",
+    "mounting storage": f"use overlaid; podman run --rm --network=none {IMAGE} true",
 }
 """Commands that end with a message, by its start; `use` chooses a storage.conf."""
 
@@ -59,6 +60,9 @@ def machine() -> Iterator[Machine]:
         (store,) = make_entries(machine, {IMAGE: "oci:/var/small:1"})
         confs = {"here": ("overlay", f'"{store}"'), "none": ("overlay", ""), "vfs": ("vfs", "")}
         confs["gone"] = ("overlay", '"/nix/store/00000000000000000000000000000000-image-store"')
+        # this place is on the machine's overlay
+        machine.run(["cp", "--archive", store, "/root/store"])
+        confs["overlaid"] = ("overlay", '"/root/store"')
         machine.run(["mkdir", "--parents", "/etc/storage", "/etc/containers/systemd"])
         for name, (driver, stores) in confs.items():
             machine.run(["tee", f"/etc/storage/{name}"], input=CONFIG.format(driver=driver, stores=stores))

@@ -176,7 +176,9 @@ def test_an_image_that_is_missing_keeps_no_other_from_its_mount(mounts: Mounts) 
 def test_a_mount_that_fails_is_seen_and_leaves_no_mount_point(mounts: Mounts) -> None:
     layer = mounts.layer("aaa")
     mounts.program("mount", f"mkdir -p {shlex.quote(str(mounts.run / 'images/store-aaa'))}; exit 32")
-    mounts("start", layer, code=32)
+    _, _, error = mounts("start", layer, code=32)
+    assert error.startswith("error: an image is not mounted, for the reason above; EROFS files need Linux 6.12")
+    assert error.count("\n") == 1
     assert not (mounts.run / "images/store-aaa").exists()
 
 
