@@ -66,6 +66,7 @@ FIRST_STEPS = (
     "nixoci switch $(nix-build --no-out-link --attr imageStore)",
 )
 """The commands from a new machine to images in podman; `nixoci` is the checkout, as in the README."""
+
 COMPLETION = "_NIXOCI_COMPLETE"
 """The variable by which a shell asks for completions, as click names it."""
 
