@@ -9,18 +9,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from nixoci.errors import ImageError, InvalidReferenceError
 from nixoci.oci.archive import Archive
 from nixoci.oci.blobs import BlobFiles
 from nixoci.oci.digest import Digest
-from nixoci.oci.docker_archive import DockerArchive
 from nixoci.oci.image import ImageSource
 from nixoci.oci.layout import Layout
 from nixoci.oci.reference import Reference
-from nixoci.oci.registry import Registry, RegistryAccess
 from nixoci.tree.limits import Limits
+
+if TYPE_CHECKING:
+    from nixoci.oci.registry import RegistryAccess
 
 Transport = Literal["oci", "oci-archive", "docker-archive"]
 
@@ -29,7 +30,6 @@ _NO_TEXT = re.compile(r"[\ud800-\udfff]")
 """Matches a byte that is not UTF-8, as Python spells it in an argument (PEP 383)."""
 
 _OTHERS = frozenset({"containers-storage", "dir", "docker-daemon", "ostree", "sif", "tarball", "atomic"})
-_DEFAULT_ACCESS = RegistryAccess()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ def parse_source(text: str) -> Source:
 def open_source(
     source: Source | str,
     *,
-    access: RegistryAccess = _DEFAULT_ACCESS,
+    access: "RegistryAccess | None" = None,
     blobs: Mapping[Digest, Path] | None = None,
     limits: Limits | None = None,
     name: str | None = None,
@@ -110,7 +110,7 @@ def open_source(
 
     Args:
         source: The source, or its text.
-        access: The access to registries.
+        access: The access to registries; by default, that of the user.
         blobs: Files by digest, for `blobs:`.
         limits: Limits of an archive.
         name: Its name in errors, if it is an archive; by default its text.
@@ -121,7 +121,10 @@ def open_source(
     """
     match parse_source(source) if isinstance(source, str) else source:
         case Reference() as reference:
-            yield Registry.open(reference, access)
+            # builds read files only, and so they load no more than that
+            from nixoci.oci.registry import Registry, RegistryAccess  # noqa: PLC0415
+
+            yield Registry.open(reference, access or RegistryAccess())
         case BlobsSource(digest) as named:
             yield BlobFiles.open(digest, blobs or {}, name=str(named))
         case LocalSource(transport="oci") as local:
@@ -132,6 +135,8 @@ def open_source(
             name = name or str(local)
             with Archive.open_file(local.path, name=name, limits=limits) as archive:
                 if local.transport == "docker-archive":
+                    from nixoci.oci.docker_archive import DockerArchive  # noqa: PLC0415 - as above
+
                     yield DockerArchive.open(archive, local.tag, name=name)
                 else:
                     yield Layout.open_archive(archive, local.digest or local.tag, name=name)
