@@ -10,8 +10,6 @@ Global PAX headers are read and have no effect, as in Go's archive/tar, by which
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from zlib import adler32
 
 from nixoci.errors import LayerError, LimitError
 from nixoci.tree.byte_stream import ByteStream
@@ -19,16 +17,14 @@ from nixoci.tree.limits import MAX_ID, MAX_NAME, MAX_PATH, MAX_SECONDS, MAX_TARG
 from nixoci.tree.model import DEVICES, NANOSECONDS, Inode, Kind
 from nixoci.tree.sparse import SparseMap, pax_sparse, read_map_1_0, read_old_gnu_map
 from nixoci.tree.tar_format import BLOCK, HARDLINK_FLAG, KIND_FLAGS, ZERO_BLOCK, show
+from nixoci.tree.tar_header import is_checksum_right, read_mode_and_owner, read_name, read_number, read_time
 from nixoci.tree.xattrs import read_xattrs
 
 WHITEOUT = b".wh."
 
 _REGULAR_FLAGS = {b"0", b"\0", b"7", b"S"}
 _KINDS = {flag: kind for kind, flag in KIND_FLAGS.items()} | dict.fromkeys(_REGULAR_FLAGS, Kind.REGULAR)
-_SUMMED = BLOCK // 2
 _NO_RECORDS: dict[bytes, bytes] = {}
-_FIELDS = 4096
-"""Fields of headers whose values are kept: most entries have the mode, the owner and the time of others."""
 
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
@@ -120,9 +116,7 @@ class TarReader:
             return None
         if len(block) < BLOCK:
             raise self._error("the tar stream ends inside a header; the archive is truncated")
-        claimed = _octal(block[148:156])
-        total = _sum(block[:_SUMMED]) + _sum(block[_SUMMED:]) - sum(block[148:156]) + 8 * 0x20
-        if claimed != total and claimed != total - _signed_excess(block):
+        if not is_checksum_right(block):
             raise self._error("the header checksum does not match; the archive is damaged or not a tar archive")
         return block
 
@@ -151,7 +145,7 @@ class TarReader:
 
     def _number(self, block: bytes, at: int, length: int, what: str) -> int:
         """Read a number field; a negative one is an error."""
-        value = _field(block[at : at + length])
+        value = read_number(block[at : at + length])
         if value is None or value < 0:
             raise self._error(
                 f"the {what} in a header is not a number of the tar format: {show(block[at : at + length])}"
@@ -177,7 +171,7 @@ class TarReader:
     ) -> Entry:
         records = dict(pax) if pax else _NO_RECORDS
         # of several names Go's archive/tar takes these first, and so do podman and umoci
-        raw = long.get(b"L") or records.get(b"path") or _name(block)
+        raw = long.get(b"L") or records.get(b"path") or read_name(block)
         size = self._pax_number(records, b"size", size, raw) if records else size
         sparse = self._pax_sparse(pax, flag, size, raw) if pax else None
         raw = (sparse and records.get(b"GNU.sparse.name")) or raw
@@ -219,7 +213,7 @@ class TarReader:
         return self._error(f"its sparse map is malformed: {error}", path)
 
     def _inode(self, kind: Kind, block: bytes, records: dict[bytes, bytes], path: bytes) -> Inode:
-        numbers = _mode_and_owner(block[100:124])
+        numbers = read_mode_and_owner(block[100:124])
         if numbers is None:
             numbers = (
                 self._number(block, 100, 8, "mode"),
@@ -253,7 +247,7 @@ class TarReader:
     def _mtime(self, block: bytes, records: dict[bytes, bytes], path: bytes) -> int:
         text = records.get(b"mtime")
         if not text:
-            time = _time(block[136:148])
+            time = read_time(block[136:148])
             if time is None:
                 raise self._error(f"mtime {show(block[136:148])} is not a time of the tar format", path)
             return time
@@ -369,64 +363,3 @@ class TarReader:
             else:
                 raise self._error("a '..' in its name; it must not lead out of the archive's root", name)
         return left
-
-
-def _sum(part: bytes) -> int:
-    """Return the sum of at most 256 bytes: half of their Adler-32, which is much faster than a loop over them."""
-    return (adler32(part) & 0xFFFF) - 1
-
-
-def _name(block: bytes) -> bytes:
-    name = block[0:100].split(b"\0", 1)[0]
-    if block[257:263] == b"ustar\0":
-        width = 131 if block[508:512] == b"tar\0" else 155
-        prefix = block[345 : 345 + width].split(b"\0", 1)[0]
-        return prefix + b"/" + name if prefix else name
-    if block[257:265] == b"ustar  \0" and not (_is_time(block[345:357]) and _is_time(block[357:369])):
-        # Go before 1.8 wrote a prefix where GNU has times of access and change
-        prefix = block[345:500].split(b"\0", 1)[0]
-        return prefix + b"/" + name if prefix and prefix.isascii() else name
-    return name
-
-
-def _is_time(field: bytes) -> bool:
-    return not field[0] or _field(field) is not None
-
-
-def _signed_excess(block: bytes) -> int:
-    """Return the excess of a header's checksum over that of old programs, which added the bytes as signed numbers."""
-    return 256 * sum(byte >> 7 for byte in block[:148] + block[156:])
-
-
-def _octal(field: bytes) -> int | None:
-    digits = field.strip(b" \0").split(b"\0", 1)[0]
-    if not digits:
-        return 0
-    try:
-        return int(digits, 8) if digits.isdigit() else None
-    except ValueError:
-        return None
-
-
-def _field(field: bytes) -> int | None:
-    """Read a number: octal, or base-256 where the top bit of the first byte is set (GNU)."""
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    return _octal(field)
-
-
-@lru_cache(maxsize=_FIELDS)
-def _mode_and_owner(fields: bytes) -> tuple[int, int, int] | None:
-    """Read the mode, the uid and the gid, which follow one another; None if one of them is none."""
-    mode, uid, gid = _field(fields[:8]), _field(fields[8:16]), _field(fields[16:])
-    if mode is None or uid is None or gid is None or min(mode, uid, gid) < 0:
-        return None
-    return mode, uid, gid
-
-
-@lru_cache(maxsize=_FIELDS)
-def _time(field: bytes) -> int | None:
-    """Read an mtime in nanoseconds."""
-    seconds = _field(field)
-    return None if seconds is None or abs(seconds) > MAX_SECONDS else seconds * NANOSECONDS
