@@ -29,7 +29,9 @@ from tests.support.layers import (
 CHUNKS = st.lists(st.binary(max_size=20), max_size=12)
 
 
-@given(CHUNKS, st.lists(st.tuples(st.sampled_from(["read", "skip", "pieces"]), st.integers(0, 30)), max_size=20))
+@given(
+    CHUNKS, st.lists(st.tuples(st.sampled_from(["read", "skip", "pieces", "piece"]), st.integers(0, 30)), max_size=20)
+)
 def test_a_byte_stream_is_its_bytes_however_they_are_cut(chunks: list[bytes], steps: list[tuple[str, int]]) -> None:
     whole, stream = b"".join(chunks), ChunkStream(chunks)
     at = 0
@@ -39,6 +41,10 @@ def test_a_byte_stream_is_its_bytes_however_they_are_cut(chunks: list[bytes], st
             assert stream.read(length) == expected
         elif step == "pieces":
             assert b"".join(stream.pieces(length)) == expected
+        elif step == "piece":
+            piece = stream.piece(length)
+            expected = expected if piece is not None else b""
+            assert piece is None or piece == whole[at : at + length]
         else:
             assert stream.skip(length) is (len(expected) == length)
         at += len(expected)
