@@ -3,15 +3,19 @@
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
+from nixoci.background import CallAhead
 from nixoci.errors import DeltaError, NixociError
 from nixoci.nix_store.hashes import to_sri
-from nixoci.publish.index import DIRECTORY, PublishedNarinfos
+from nixoci.nix_store.narinfo import MAX_NARINFO
+from nixoci.nix_store.path import HASH_PART_DIGITS
+from nixoci.publish.index import DIRECTORY, PublishedNarinfos, Release
 from nixoci.publish.narinfos import MAX_NARINFOS, unpack
-from nixoci.substituter.upstream import Upstream
+from nixoci.substituter.upstream import Document, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +23,12 @@ _FILES = 4
 """Files that are kept; one of a system of 5000 paths takes some 3 MB."""
 
 _RETRY = 300.0
-"""Seconds after which a file that failed is asked for again."""
+"""Seconds after which a file that failed is asked for again, and one that is kept is compared with the cache again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """The narinfos of a file by hash parts, none if it failed; and the time from which on it may be fetched again."""
+    """The narinfos of a file by hash parts, none if it failed; and the time until which that holds."""
 
     narinfos: dict[str, bytes] | None
     until: float
@@ -43,36 +47,48 @@ class ReleaseNarinfos:
         self._lock = Lock()
         self._fetching = Lock()
 
-    def get(self, published: PublishedNarinfos, hash_part: str, *, fetch: bool) -> bytes | None:
-        """Return the narinfo of a path, None if the file cannot be had or lacks it.
+    def get(self, release: Release, hash_part: str, *, fetch: bool) -> bytes | None:
+        """Return the narinfo of a path, None if the file cannot be had, lacks it, or is older than those in the cache.
 
         Args:
-            published: The file.
+            release: The release of the path.
             hash_part: The hash part of the path.
             fetch: Whether the file is fetched if it is not here.
         """
+        published = release.narinfos
+        if published is None:
+            return None
         kept = self._find(published)
         if kept is None and fetch:
             with self._fetching:  # one asks, the others wait
-                kept = self._find(published) or self._fetch(published)
+                kept = self._find(published) or self._fetch(published, release)
         return None if kept is None or kept.narinfos is None else kept.narinfos.get(hash_part)
 
     def _find(self, published: PublishedNarinfos) -> _Kept | None:
         with self._lock:
             kept = self._kept.get(published.file)
-            if kept is None or (kept.narinfos is None and monotonic() > kept.until):
+            if kept is None or monotonic() > kept.until:
                 return None
             self._kept.move_to_end(published.file)
             return kept
 
-    def _fetch(self, published: PublishedNarinfos) -> _Kept:
-        narinfos = None
+    def _fetch(self, published: PublishedNarinfos, release: Release) -> _Kept:
+        with self._lock:
+            kept = self._kept.get(published.file)
+        narinfos = None if kept is None else kept.narinfos
+        root = _root(release)
+        # both at a time: Nix waits for a round trip
+        asked = CallAhead(lambda: self._upstream.document(f"{root}.narinfo", MAX_NARINFO), drop=lambda _: None)
         try:
-            narinfos = self._read(published)
+            if narinfos is None:
+                narinfos = self._read(published)
+                text = "%s: fetched %d bytes, the narinfos of %d paths"
+                log.info(text, published.file, published.size, len(narinfos))
+            self._compare(narinfos, root, asked.take(), published)
         except NixociError as error:
+            asked.drop()
+            narinfos = None
             log.warning("%s: not used: %s", published.file, error)
-        else:
-            log.info("%s: fetched %d bytes, the narinfos of %d paths", published.file, published.size, len(narinfos))
         kept = _Kept(narinfos, monotonic() + _RETRY)
         with self._lock:
             self._kept[published.file] = kept
@@ -80,6 +96,16 @@ class ReleaseNarinfos:
             while len(self._kept) > _FILES:
                 self._kept.popitem(last=False)
         return kept
+
+    def _compare(
+        self, narinfos: Mapping[str, bytes], root: str, found: Document | None, published: PublishedNarinfos
+    ) -> None:
+        """Refuse narinfos that are not those of the cache, judging by a root: signing takes in all that it needs."""
+        if root not in narinfos:
+            return
+        if found is None or found.data.removesuffix(b"\n") != narinfos[root].removesuffix(b"\n"):
+            what = f"{self._upstream.url}{root}.narinfo"
+            raise DeltaError(f"{what}: not as in {published.file}, since the cache has changed; publish again")
 
     def _read(self, published: PublishedNarinfos) -> dict[str, bytes]:
         what = f"{DIRECTORY}/{published.file}"
@@ -91,3 +117,9 @@ class ReleaseNarinfos:
         if found != published.sha256:
             raise DeltaError(f"{self._upstream.url}{what}: its SHA-256 is {found}, not that of its name; publish again")
         return unpack(document.data, what=what)
+
+
+def _root(release: Release) -> str:
+    """Return the hash part of a root that a delta makes."""
+    hash_parts = [name[:HASH_PART_DIGITS] for name in release.roots]
+    return next((each for each in hash_parts if release.makes(each)), hash_parts[0])

@@ -321,10 +321,9 @@ class Service:
     def _any_narinfo(self, hash_part: str, offers: _Offers) -> bytes:
         """Return the narinfo of a path: of the file with those of its release, if Nix wants that, or its own."""
         for release, delta in offers:
-            if release.narinfos is not None:
-                whole = release.is_root(hash_part) or self._demand.pays(delta)
-                if data := self._release_narinfos.get(release.narinfos, hash_part, fetch=whole):
-                    return data
+            whole = release.is_root(hash_part) or self._demand.pays(delta)
+            if data := self._release_narinfos.get(release, hash_part, fetch=whole):
+                return data
         return self._fetch_narinfo(hash_part)
 
     def _fetch_narinfo(self, hash_part: str) -> bytes:

@@ -37,7 +37,7 @@ def file_of(machine: Site) -> str:
 
 
 def single(machine: Site) -> int:
-    """Return how many narinfos were asked for by themselves."""
+    """Return how many narinfos were asked for by themselves, such as that of the root with which a file is compared."""
     return sum(path.endswith(".narinfo") for path in machine.web.asked)
 
 
@@ -53,13 +53,14 @@ def test_the_root_of_a_release_brings_the_narinfos_of_all(machine: Site) -> None
     for path in (NEW_APP, NEW_LIB, NEW_APP):
         assert is_as_in_the_cache(machine, path)
         assert machine.fetch(path) == machine.nars[path]
-    assert (machine.web.count(file_of(machine)), single(machine)) == (1, 0)
+    assert (machine.web.count(file_of(machine)), single(machine)) == (1, 1)
+    assert machine.web.count(f"{NEW_APP[11:43]}.narinfo") == 1
 
 
 def test_so_does_a_part_that_is_worth_the_delta(machine: Site) -> None:
     for _ in range(3):
         assert is_as_in_the_cache(machine, NEW_LIB)
-    assert (machine.web.count(file_of(machine)), single(machine)) == (1, 1)
+    assert (machine.web.count(file_of(machine)), single(machine)) == (1, 2)
 
 
 def test_a_nar_that_is_asked_for_later_needs_no_narinfo_again(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +69,7 @@ def test_a_nar_that_is_asked_for_later_needs_no_narinfo_again(machine: Site, mon
         machine.narinfo(path)
     for path in NEW:
         assert machine.ask(f"rebuilt/{path[11:43]}.nar") == (200, machine.nars[path])
-    assert single(machine) == 0
+    assert single(machine) == 1
 
 
 def test_nothing_is_fetched_without_the_base(machine: Site) -> None:
@@ -88,7 +89,7 @@ def test_each_is_asked_for_if_the_file_is_no_good(machine: Site, kind: Fault) ->
     for path in NEW:
         assert machine.fetch(path) == machine.nars[path]
     assert machine.web.count(file) == 1
-    assert single(machine) == 4
+    assert single(machine) == 5
     assert machine.web.count("nar/") == 0
 
 
@@ -111,8 +112,7 @@ def test_the_file_is_asked_for_again_after_a_while(machine: Site, monkeypatch: p
     machine.narinfo(NEW_APP)
     machine.web.fault = lambda _: None
     machine.narinfo(NEW_APP)
-    machine.narinfo(NEW_LIB)
-    assert (machine.web.count(file), single(machine)) == (2, 1)
+    assert (machine.web.count(file), single(machine)) == (2, 3), "twice the root, and once what the file lacked"
 
 
 def publish(machine: Site, data: bytes) -> None:
@@ -130,7 +130,7 @@ def test_a_file_without_the_path_is_of_no_use(machine: Site) -> None:
     publish(machine, data)
     for path in (NEW_APP, NEW_LIB):
         assert is_as_in_the_cache(machine, path)
-    assert (machine.web.count(file_of(machine)), single(machine)) == (1, 1)
+    assert (machine.web.count(file_of(machine)), single(machine)) == (1, 2)
 
 
 def test_what_is_no_narinfo_is_left_to_nix(machine: Site) -> None:
@@ -138,7 +138,44 @@ def test_what_is_no_narinfo_is_left_to_nix(machine: Site) -> None:
     data = pack([text])
     assert data is not None
     publish(machine, data)
+    (machine.folder / f"{NEW_APP[11:43]}.narinfo").write_bytes(text)
     assert machine.ask(f"{NEW_APP[11:43]}.narinfo") == (200, text)
+
+
+def sign(machine: Site) -> None:
+    """Sign all paths of the cache by another key, as `nix store sign` does."""
+    for path in NEW:
+        with (machine.folder / f"{path[11:43]}.narinfo").open("a", encoding="ascii") as file:
+            file.write("Sig: other-1:AAAA\n")
+
+
+def test_a_file_from_before_the_paths_were_signed_anew_is_not_used(
+    machine: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    sign(machine)
+    for path in (NEW_APP, NEW_LIB):
+        assert "Sig: other-1:AAAA\n" in machine.ask(f"{path[11:43]}.narinfo")[1].decode()
+    for path in NEW:
+        assert machine.fetch(path) == machine.nars[path]
+    assert machine.web.count("nar/") == 0, "the delta is as good as before"
+    (said,) = (record.getMessage() for record in caplog.records if "publish again" in record.getMessage())
+    assert f"{NEW_APP[11:43]}.narinfo: not as in {file_of(machine)[7:]}, since the cache has changed" in said
+
+
+def test_a_file_that_is_kept_is_compared_again_after_a_while(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY", -1.0)
+    for times in (1, 2):
+        assert is_as_in_the_cache(machine, NEW_APP)
+        assert (machine.web.count(file_of(machine)), single(machine)) == (1, times)
+    sign(machine)
+    assert "Sig: other-1:AAAA\n" in machine.ask(f"{NEW_APP[11:43]}.narinfo")[1].decode()
+
+
+def test_a_cache_without_the_root_is_asked_for_each(machine: Site) -> None:
+    """Somebody has removed the release from the cache, and left the file."""
+    (machine.folder / f"{NEW_APP[11:43]}.narinfo").unlink()
+    assert machine.ask(f"{NEW_APP[11:43]}.narinfo")[0] == 404
+    assert is_as_in_the_cache(machine, NEW_LIB)
 
 
 def test_a_few_files_are_kept(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,10 +185,9 @@ def test_a_few_files_are_kept(machine: Site, monkeypatch: pytest.MonkeyPatch) ->
         data = pack([(machine.folder / f"{path[11:43]}.narinfo").read_bytes()])
         assert data is not None
         publish(machine, data)
-        published.append(machine.index().releases[0].narinfos)
+        published.append(machine.index().releases[0])
     narinfos = ReleaseNarinfos(machine.shelf._upstream)
     for fetch in (True, False, True):
         for path, each in zip(NEW, published, strict=True):
-            assert each is not None
             assert (narinfos.get(each, path[11:43], fetch=fetch) is not None) == (fetch or path == NEW_APP)
-    assert len(machine.web.asked) == 4
+    assert sum(path.endswith(".narinfos.zst") for path in machine.web.asked) == 4
