@@ -38,15 +38,18 @@ def proxy_for(url: str) -> Proxy | None:
     for variable in (f"{parts.scheme}_proxy", "all_proxy"):
         if text := _value(variable):
             exceptions = _value("no_proxy")
-            direct = proxy_bypass_environment(parts.netloc, {"no": exceptions}) or _in_network(
+            direct = proxy_bypass_environment(parts.netloc, {"no": exceptions}) or _is_address_of(
                 parts.hostname or "", exceptions
             )
             return None if direct else parse_proxy(text, variable=variable)
     return None
 
 
-def _in_network(host: str, exceptions: str) -> bool:
-    """Return whether a host is an IP address that has no proxy, by itself (`::1`) or by its network (`10.0.0.0/8`)."""
+def _is_address_of(host: str, exceptions: str) -> bool:
+    """Return whether a host is an IP address, or in one of the networks such as `10.0.0.0/8`, that have no proxy.
+
+    The text of an IPv6 address may have several forms, with brackets and without.
+    """
     try:
         address = ip_address(host)
     except ValueError:

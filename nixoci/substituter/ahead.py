@@ -12,7 +12,7 @@ from itertools import pairwise
 from threading import Lock
 
 from nixoci.delta.rebuild import Rebuilder
-from nixoci.nix_store.nar import NarHash
+from nixoci.nix_store.hashes import HashingSink
 from nixoci.nix_store.path import PathInfo
 from nixoci.streams import Data
 from nixoci.substituter.body import Waiting
@@ -94,7 +94,7 @@ class NarsAhead:
         if busy():
             return None
         out = _Buffer()
-        hashed = NarHash(out)
+        hashed = HashingSink(out)
         try:
             self._rebuilder.write(info, hashed)
         except Exception as error:  # noqa: BLE001 - whoever asks for it meets it again

@@ -19,13 +19,19 @@ _MAX_NAME = 253
 
 
 def host_name(text: str) -> str:
-    """Return the name of a machine in lower case.
+    """Return the name of a machine in lower case, an IP address in one form.
+
+    >>> host_name("Cache.lan"), host_name("[2001:DB8:0::1]")
+    ('cache.lan', '2001:db8::1')
 
     Raises:
         StoreError: It is none.
     """
+    address = _plain_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+    if address is not None:
+        return address
     name = text.lower().removesuffix(".")
-    if len(name) > _MAX_NAME or not (_NAME.fullmatch(name) or _plain_address(name)):
+    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
         raise StoreError(f"{text!r} is not the name of a machine; give one without port, such as cache.lan")
     return name
 
@@ -39,7 +45,7 @@ def is_own_host(header: str, address: str, names: Collection[str] = ()) -> bool:
     Args:
         header: The value of the header.
         address: The address of this machine's end of the connection.
-        names: Further names of this machine, in lower case.
+        names: Further names of this machine, as of `host_name`.
     """
     found = _HOST.fullmatch(header)
     if found is None:
@@ -48,7 +54,7 @@ def is_own_host(header: str, address: str, names: Collection[str] = ()) -> bool:
     if host == _LOCALHOST or host in names:
         return True
     named = _plain_address(host)
-    return named is not None and (ip_address(named).is_loopback or named == _plain_address(address))
+    return named is not None and (ip_address(named).is_loopback or named in {_plain_address(address), *names})
 
 
 def _plain_address(text: str) -> str | None:

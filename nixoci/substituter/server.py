@@ -291,14 +291,17 @@ def listen(address: str) -> Iterator[socket.socket]:
         StoreError: The address is of another form, or cannot be had.
     """
     found = _ADDRESS.fullmatch(address)
+    wrong = StoreError(f"{address}: not an address of this machine alone; give 127.0.0.1:PORT or [::1]:PORT")
     if found is None or int(found[2]) > 65535:
-        raise StoreError(f"{address}: not an address of this machine alone; give 127.0.0.1:PORT or [::1]:PORT")
+        raise wrong
     family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((found[1].strip("[]"), int(found[2])))
             listener.listen(_BACKLOG)
+        except socket.gaierror as error:
+            raise wrong from error
         except OSError as error:
             raise StoreError(f"{address}: cannot listen: {error.strerror}; choose another port") from error
         yield listener
