@@ -1,12 +1,16 @@
-"""`nixoci receive`: store paths from a delta."""
+"""`nixoci receive`: store paths from a delta.
+
+What it needs is loaded while the process gets ready that decodes programs, which takes as long.
+"""
 
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -16,17 +20,19 @@ from nixoci.cli.common import (
     delta_format_option,
     dry_run_option,
     json_option,
+    modules_loading,
     print_json,
     store_option,
 )
 from nixoci.cli.completers import complete_profile
 from nixoci.cli.files import INPUT, PATH, STANDARD, Input
 from nixoci.cli.verb import verb
-from nixoci.delta.closure import Received
-from nixoci.delta.receive import receive_delta
+from nixoci.delta.format.start import version_of
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError
-from nixoci.nix_store.commands import add_gc_root, set_profile
-from nixoci.nix_store.links import check_gc_root, check_profile
+
+if TYPE_CHECKING:
+    from nixoci.delta.closure import Received
 
 
 @verb(
@@ -72,8 +78,10 @@ def receive(
     what = "the delta on stdin" if file.path is None else str(file)
     links = _Links(what=what, gc_root=gc_root, profile=profile, root=root)
     links.check()
-    with file.open() as source:
-        done = _receive(source, what, store, kind, dry_run=dry_run, accept=links.choose)
+    with file.open() as source, DecodeWorker() as worker:
+        if kind != REUPNIX and isinstance(source, BufferedReader):
+            worker.start_for(version_of(source.peek(1)))
+        done = _receive(source, what, store, kind, dry_run=dry_run, accept=links.choose, worker=worker)
     if dry_run:
         _print_received(done, as_json=as_json)
         return
@@ -96,6 +104,10 @@ class _Links:
 
     def check(self) -> None:
         """Refuse links that cannot be made."""
+        if self.gc_root is None and self.profile is None:
+            return
+        from nixoci.nix_store.links import check_gc_root, check_profile  # noqa: PLC0415 - see above
+
         if self.gc_root is not None:
             check_gc_root(self.gc_root)
         if self.profile is not None:
@@ -117,9 +129,13 @@ class _Links:
     def make(self, roots: tuple[str, ...], store: str | None) -> None:
         """Make the links."""
         chosen = self.choose(roots)
-        if chosen is not None and self.gc_root is not None:
+        if chosen is None:
+            return
+        from nixoci.nix_store.commands import add_gc_root, set_profile  # noqa: PLC0415 - see above
+
+        if self.gc_root is not None:
             add_gc_root(self.gc_root, chosen, store=store)
-        if chosen is not None and self.profile is not None:
+        if self.profile is not None:
             set_profile(self.profile, chosen, store=store)
 
 
@@ -131,17 +147,21 @@ def _receive(
     *,
     dry_run: bool,
     accept: Callable[[tuple[str, ...]], object],
-) -> Received:
+    worker: DecodeWorker,
+) -> "Received":
     if kind == REUPNIX:
         from nixoci.delta import reupnix  # noqa: PLC0415 - few need it
 
         return reupnix.receive(source.read, what=what, store=store, dry_run=dry_run, accept=accept)
+    with modules_loading():
+        from nixoci.delta.receive import receive_delta  # noqa: PLC0415 - see above
+
     status = os.fstat(source.fileno())
     size = status.st_size if S_ISREG(status.st_mode) else None
-    return receive_delta(source.read, what=what, size=size, store=store, dry_run=dry_run, accept=accept)
+    return receive_delta(source.read, what=what, size=size, store=store, dry_run=dry_run, accept=accept, worker=worker)
 
 
-def _print_received(done: Received, *, as_json: bool) -> None:
+def _print_received(done: "Received", *, as_json: bool) -> None:
     """Print the paths that a delta would make."""
     if as_json:
         print_json(done)

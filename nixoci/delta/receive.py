@@ -1,6 +1,7 @@
 """Receiving: the whole stream is checked, then each path is rebuilt, verified and registered."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 from nixoci.delta.closure import Received
@@ -25,6 +26,7 @@ def receive_delta(
     store: str | None = None,
     dry_run: bool = False,
     accept: Callable[[tuple[str, ...]], object] | None = None,
+    worker: DecodeWorker | None = None,
 ) -> Received:
     """Rebuild the paths of a delta, check them, and register them with Nix.
 
@@ -38,6 +40,7 @@ def receive_delta(
         store: The store that receives; a Nix store URL on this machine.
         dry_run: Rebuild and check everything, and register nothing; fail where Nix would refuse a path.
         accept: Called with the roots before anything is registered; an error that it raises is passed on.
+        worker: Decodes programs, and may run already; by default one that lives as long as this call.
 
     Raises:
         DeltaError: The stream is damaged or hostile, or a base is missing or has another content.
@@ -46,7 +49,9 @@ def receive_delta(
     """
     real = real_store_dir(store)
     rebuilder: Rebuilder | None = None
-    with spool() as folder, DecodeWorker() as worker:
+    with ExitStack() as cleanup:
+        folder = cleanup.enter_context(spool())
+        worker = worker or cleanup.enter_context(DecodeWorker())
         try:
             with registration(store=store, write=not dry_run) as nix:  # first: Nix starts while the header is read
                 counted = _Counted(read)

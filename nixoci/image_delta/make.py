@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nixoci.compression import HEAD, Compression, detect
 from nixoci.delta.effort import Effort
-from nixoci.delta.format.stream import MAGIC
+from nixoci.delta.format.start import MAGIC
 from nixoci.delta.send import send_shown
 from nixoci.image_delta import oci_delta, tar_diff
 from nixoci.image_delta.artifact import (

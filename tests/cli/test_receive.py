@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nixoci.delta.format.stream import pack_start
 from tests.delta.trees import closure, delta, store_path
 from tests.nix_store.fake import Fake
 
@@ -78,3 +81,26 @@ def test_a_dry_run_fails_where_nix_does_not_trust_the_user(nix: Fake, nixoci: Ru
     done = nixoci("receive", "delta", "--store", nix.store, "--dry-run")
     assert (done.code, done.out) == (1, "")
     assert " and 1 more: Nix would not register it: no trusted key has signed it; " in done.err
+
+
+# Prints at each start of the process that decodes whether the modules that receive a delta are loaded.
+RECEIVE = """
+import sys
+from nixoci.cli import main
+from nixoci.delta.worker import DecodeWorker
+DecodeWorker.start = lambda worker: print("nixoci.delta.receive" in sys.modules)
+main(["receive", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(("version", "printed"), [(1, ""), (2, "False\n")])
+@pytest.mark.parametrize("piped", [False, True])
+def test_the_process_that_decodes_gets_ready_while_modules_are_loaded(
+    tmp_path: Path, version: int, printed: str, *, piped: bool
+) -> None:
+    start, file = pack_start(version), tmp_path / "delta"
+    file.write_bytes(start)
+    command = [sys.executable, "-c", RECEIVE, "-" if piped else str(file), "--store", "ssh://elsewhere"]
+    done = subprocess.run(command, input=start, capture_output=True, check=False, timeout=60)
+    assert (done.stdout.decode(), done.returncode) == (printed, 1)
+    assert done.stderr.startswith(b"error: ")

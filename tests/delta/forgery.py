@@ -17,7 +17,8 @@ from nixoci.delta.format.header import pack_header
 from nixoci.delta.format.model import MAX_CONTENTS, Base, Header
 from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
 from nixoci.delta.format.recipe import FIRST_CONTENT
-from nixoci.delta.format.stream import CHECK_SIZE, MAGIC, MAX_FRAME, PLAIN, ZSTD, DeltaWriter, pack_start
+from nixoci.delta.format.start import MAGIC
+from nixoci.delta.format.stream import CHECK_SIZE, MAX_FRAME, PLAIN, ZSTD, DeltaWriter, pack_start
 from nixoci.nix_store.hashes import HashingSink, from_sri, to_sri
 from nixoci.nix_store.nar import NarWriter
 from nixoci.nix_store.path import STORE_DIR, PathInfo, pack_hash_part, store_path_name

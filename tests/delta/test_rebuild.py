@@ -23,7 +23,8 @@ from nixoci.delta.effort import Effort
 from nixoci.delta.format.header import pack_header, read_header
 from nixoci.delta.format.model import NEWEST, VERSIONS
 from nixoci.delta.format.numbers import pack_text, pack_varint
-from nixoci.delta.format.stream import MAGIC, DeltaReader
+from nixoci.delta.format.start import MAGIC
+from nixoci.delta.format.stream import DeltaReader
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.errors import DeltaError, NixociError, UnsupportedVersionError
 from nixoci.nix_store.path import STORE_DIR, PathInfo, store_path_basename

@@ -14,10 +14,9 @@ from nixoci.compression import ZstdDecompressor, ZstdError, compress
 from nixoci.delta.format.header import pack_header, read_header
 from nixoci.delta.format.model import NEWEST, VERSIONS, Header
 from nixoci.delta.format.numbers import pack_text, pack_varint, read_varint
+from nixoci.delta.format.start import MAGIC
 from nixoci.errors import DeltaError, UnsupportedVersionError
 from nixoci.streams import Sink, read_fully
-
-MAGIC = b"nxd"
 
 MAX_FRAME = 1 << 20
 MAX_HEADER = 32 << 20

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from nixoci.delta.effort import Effort, body_packing, incompressible_packing
 from nixoci.delta.format.model import NEWEST, Header
-from nixoci.delta.format.stream import LZMA, MAGIC, MAX_STREAMS, DeltaReader, DeltaWriter, Packing, pack_start
+from nixoci.delta.format.start import MAGIC, version_of
+from nixoci.delta.format.stream import LZMA, MAX_STREAMS, DeltaReader, DeltaWriter, Packing, pack_start
 from nixoci.errors import DeltaError, UnsupportedVersionError
 from nixoci.streams import read_fully
 
@@ -146,3 +147,8 @@ def test_a_receiver_of_version_1_reads_what_needs_no_more_and_refuses_the_rest_b
 def test_a_damaged_start_is_refused(start: bytes) -> None:
     with pytest.raises(DeltaError, match="damaged delta"):
         DeltaReader(io.BytesIO(start).read, what="d")
+
+
+def test_the_first_bytes_tell_the_version() -> None:
+    assert [version_of(pack_start(version)[:4]) for version in range(1, NEWEST + 1)] == list(range(1, NEWEST + 1))
+    assert [version_of(start) for start in (b"", MAGIC, MAGIC[:2], b"abc\x02")] == [0] * 4
