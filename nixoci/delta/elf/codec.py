@@ -9,8 +9,8 @@ from nixoci.delta.elf.address_map import AddressMap
 from nixoci.delta.elf.covers import Covers
 from nixoci.delta.elf.fields import are_equal
 from nixoci.delta.elf.label_form import from_labels, to_labels
-from nixoci.delta.elf.layout import Bytes, Layout, read_layout
-from nixoci.delta.elf.payload import MAX_FILE, Payload, difference, held_headers, write_headers
+from nixoci.delta.elf.layout import Bytes, Layout, read_layout, read_layout_by
+from nixoci.delta.elf.payload import MAX_FILE, Payload, difference, write_headers
 from nixoci.delta.elf.prediction import Old
 
 Match = tuple[int, int, int]
@@ -90,12 +90,14 @@ def _map(before: Old, labels: Bytes, new: Layout, covers: Covers) -> AddressMap:
 
 def _labels(parts: Payload, before: Old) -> tuple[Bytes, Layout] | None:
     """Return the new file in label form, and its layout; None if it has none."""
-    raw = parts.apply(before.data)
-    layout = read_layout(raw.data)
+
+    def read(start: int, stop: int) -> bytes:
+        return parts.part(before.data, start, stop)
+
+    layout = read_layout_by(parts.size, read)
     if layout is None:
         return None
-    headers = held_headers(raw, layout)
-    del raw
+    headers = [np.frombuffer(read(start, stop), np.uint8) for start, stop in layout.headers]
     move = AddressMap(parts.covers, before.layout, layout)
     move.exact = parts.exact
     labels = parts.apply(before.predict(move, layout))

@@ -72,6 +72,22 @@ class Covers:
         made[end:] = others[used:]
         return made
 
+    def part(self, old: Bytes, rest: bytes, start: int, stop: int) -> bytearray:
+        """Return the bytes of the new file between two offsets that are in it, as `filled` makes them."""
+        made, source, others = bytearray(stop - start), old.data, memoryview(rest)
+        first, last = int(np.searchsorted(self.new + self.length, start, "right")), int(np.searchsorted(self.new, stop))
+        end, covered = start, int(self.length[:first].sum())
+        for number in range(first, last, _SOME):
+            chosen = slice(number, min(number + _SOME, last))
+            rows = (column[chosen].tolist() for column in (self.old, self.new, self.length))
+            for there, at, length in zip(*rows, strict=True):
+                begin, until = max(at, start), min(at + length, stop)
+                made[end - start : begin - start] = others[end - covered : begin - covered]
+                made[begin - start : until - start] = source[there + begin - at : there + until - at]
+                end, covered = until, covered + length
+        made[end - start :] = others[end - covered : stop - covered]
+        return made
+
     def rest(self, new: Bytes) -> bytes:
         """Return the parts of the new file that are in no cover, joined."""
         ends = [0, *(self.new + self.length).tolist()]

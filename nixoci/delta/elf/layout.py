@@ -1,7 +1,7 @@
 """The parts of an ELF file that locate references: machine, segments and sections, read with every bound checked."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -124,36 +124,48 @@ class Layout:
         return [section for section in self.sections.values() if section.kind == PROGRAM and section.flags & EXECUTABLE]
 
 
-def read_layout(data: bytes | memoryview) -> Layout | None:
+def read_layout(data: bytes) -> Layout | None:
     """Return the layout of an ELF file; None if data are none, damaged, or not of 64 bits and little-endian."""
+    return read_layout_by(len(data), lambda start, stop: data[start:stop])
+
+
+def read_layout_by(file_size: int, read: Callable[[int, int], bytes]) -> Layout | None:
+    """Return the layout of an ELF file, as `read_layout` does, from its headers alone.
+
+    Args:
+        file_size: Bytes of the file.
+        read: Returns the bytes between two offsets, fewer at the end of the file.
+    """
     try:
-        return _read(data)
+        return _read(file_size, read)
     except (struct.error, OverflowError, IndexError):
         return None
 
 
-def _read(data: bytes | memoryview) -> Layout | None:
+def _read(file_size: int, read: Callable[[int, int], bytes]) -> Layout | None:
     magic, bits, order, _, kind, machine, _, _, programs, headers, _, _, program_size, count, size, sections, names = (
-        _HEADER.unpack_from(data)
+        _HEADER.unpack(read(0, _HEADER.size))
     )
     known = (magic, bits, order, size) == (_MAGIC, _64_BITS, _LITTLE_ENDIAN, _SECTION.size)
     if not known or count > _MAX_PARTS or not names < sections <= _MAX_PARTS:
         return None
     relocatable = kind == _RELOCATABLE
-    loaded = [(0, 0, len(data), len(data))]
+    loaded = [(0, 0, file_size, file_size)]
     if not relocatable:
-        loaded = _segments(data, programs, count) if program_size == _PROGRAM.size else []
+        table = read(programs, programs + count * _PROGRAM.size)
+        loaded = _segments(table, count) if program_size == _PROGRAM.size else []
     overlap = any(one[0] + one[3] > other[0] for one, other in pairwise(loaded))
-    if not loaded or overlap or any(offset + held > len(data) or held > memory for _, offset, held, memory in loaded):
+    if not loaded or overlap or any(offset + held > file_size or held > memory for _, offset, held, memory in loaded):
         return None
     low = loaded[0][0]
     if loaded[-1][0] + loaded[-1][3] - low > _MAX_SPAN or loaded[-1][0] > _MAX_ADDRESS:
         return None
-    raw = [_SECTION.unpack_from(data, headers + number * size) for number in range(sections)]
-    if sum(one[5] for one in raw if one[1] not in {_NULL, _NO_BITS}) > len(data):
+    table = read(headers, headers + sections * size)
+    raw = [_SECTION.unpack_from(table, number * size) for number in range(sections)]
+    if sum(one[5] for one in raw if one[1] not in {_NULL, _NO_BITS}) > file_size:
         return None  # some of them overlap: looking at all could take long
     start, end = raw[names][4], raw[names][4] + raw[names][5]
-    found = _sections(len(data), raw, bytes(data[start:end]), None if relocatable else low)
+    found = _sections(file_size, raw, read(start, end), None if relocatable else low)
     if found is None:
         return None
     return Layout(
@@ -171,11 +183,11 @@ def _read(data: bytes | memoryview) -> Layout | None:
     )
 
 
-def _segments(data: bytes | memoryview, start: int, count: int) -> list[tuple[int, int, int, int]]:
+def _segments(table: bytes, count: int) -> list[tuple[int, int, int, int]]:
     """Return address, offset, bytes in the file and in memory of each loaded segment, in the order of addresses."""
     loaded = []
     for number in range(count):
-        part, _, offset, address, _, held, memory, _ = _PROGRAM.unpack_from(data, start + number * _PROGRAM.size)
+        part, _, offset, address, _, held, memory, _ = _PROGRAM.unpack_from(table, number * _PROGRAM.size)
         if part == _LOAD and memory:
             loaded.append((address, offset, held, memory))
     return sorted(loaded)

@@ -49,6 +49,21 @@ class Differences:
             values = self.values[np.repeat(starts[runs], lengths) + inside]
             new[np.repeat(self.at[runs], lengths) + inside] += values
 
+    def add_to_part(self, part: Bytes, start: int) -> None:
+        """Change the bytes of a part of a prediction that begins at an offset in the new file."""
+        run_ends = self.at + self.lengths
+        first, last = int(np.searchsorted(run_ends, start, "right")), int(np.searchsorted(self.at, start + len(part)))
+        if first >= last:
+            return
+        at, ends = self.at[first:last], np.cumsum(self.lengths)
+        begin, until = min(start, int(at[0])), max(start + len(part), int(run_ends[last - 1]))  # with all of the runs
+        longer = np.zeros(until - begin, np.uint8)
+        inside = longer[start - begin :][: len(part)]
+        inside[:] = part
+        values = self.values[ends[first] - self.lengths[first] : ends[last - 1]]
+        Differences(at=at - begin, lengths=self.lengths[first:last], values=values).add_to(longer)
+        part[:] = inside
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
@@ -90,6 +105,15 @@ class Payload:
         new = np.frombuffer(self.covers.filled(predicted, self.rest), np.uint8)
         self.differences.add_to(new)
         return new
+
+    def part(self, old: Bytes, start: int, stop: int) -> bytes:
+        """Return the bytes between two offsets of the new file, made from an old one; fewer at its end."""
+        stop = min(stop, self.size)
+        if start >= stop:
+            return b""
+        part = np.frombuffer(self.covers.part(old, self.rest, start, stop), np.uint8)
+        self.differences.add_to_part(part, start)
+        return part.tobytes()
 
     @classmethod
     def unpack(cls, data: bytes, old_size: int, limit: int) -> "Payload":

@@ -71,16 +71,38 @@ def test_a_payload_is_read_as_it_was_written(
     assert (read.size, read.rest) == (made.size, rest)
 
 
+@given(gaps, gaps, st.integers(0, 9), st.data())
+def test_a_part_of_the_new_file_is_made_alone(
+    covers: list[tuple[int, int]], runs: list[tuple[int, int]], seed: int, data: st.DataObject
+) -> None:
+    rng = random.Random(seed)
+    lengths = np.array([length for _, length in covers], np.int64)
+    at = np.cumsum(np.array([gap for gap, _ in covers], np.int64) + lengths) - lengths
+    rest = rng.randbytes(max(sum(gap for gap, _ in covers), sum(map(sum, runs)) - sum(lengths.tolist())) + 5)
+    made = Payload(
+        size=int(lengths.sum()) + len(rest),
+        skip=np.zeros(0, np.int64),
+        exact=(np.zeros(0, np.int64), np.zeros(0, np.int64)),
+        covers=Covers(old=np.array([rng.randrange(300) for _ in covers], np.int64), new=at, length=lengths),
+        differences=some(rng, runs),
+        rest=rest,
+    )
+    old = np.frombuffer(rng.randbytes(500), np.uint8)
+    start, stop = (data.draw(st.integers(0, made.size + 9)) for _ in range(2))
+    assert made.part(old, start, stop) == made.apply(old).tobytes()[start:stop]
+
+
 def test_many_covers_take_little_memory() -> None:
     count = 1 << 17
     new = np.arange(count, dtype=np.int64) * 2
     covers = Covers(old=new % 7, new=new, length=np.ones(count, np.int64))
     old, rest = np.frombuffer(b"ABCDEFG", np.uint8), b"r" * count
     tracemalloc.start()
-    made = covers.filled(old, rest)
+    made, part = covers.filled(old, rest), covers.part(old, rest, 1, 2 * count)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert made == (b"ArCrErGrBrDrFr" * count)[: 2 * count]
+    assert part == made[1:]
     assert peak < 64 * count
 
 
