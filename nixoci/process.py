@@ -170,6 +170,10 @@ import_module(sys.argv[1]).main(sys.argv[2])
 """
 
 
+_HEAP = 16 << 20
+"""Bytes of free memory that a module keeps."""
+
+
 def start_python(module: str, argument: str, *, stdin: int) -> "subprocess.Popen[bytes]":
     """Start a module of this package as a program, without waiting for it; whoever calls ends it.
 
@@ -185,8 +189,8 @@ def start_python(module: str, argument: str, *, stdin: int) -> "subprocess.Popen
         raise FileNotFoundError(errno.ENOENT, "no interpreter of Python", sys.executable)
     command = [sys.executable, "-I", "-c", _MODULE, module, argument, *map(os.path.abspath, sys.path)]
     log.debug("running: %s", shlex.join(command[:6]))
-    # numpy's library would start threads when it is loaded
-    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    # numpy's library would start threads when it is loaded; glibc would give memory back after each of its arrays
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MALLOC_TOP_PAD_": str(_HEAP)}
     return subprocess.Popen(  # noqa: S603 - a list, no shell
         command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
     )
