@@ -7,7 +7,7 @@
 # the link at its target, and no further. A link that leads to the store by three links is therefore no root. Neither is one
 # whose second link is relative, since the text of the second link has to begin with the store, nor one to a directory of
 # links, though directories among the roots are read. `nix-store --gc` deletes the store paths, says nothing, and exits
-# with 0. A link of which the target is gone is removed with a message.
+# with 0. Only a link in `gcroots/auto` of which the target is gone is removed with a message.
 #
 # Why it surprises: a link that resolves looks like a root, `readlink -f` finds the store path, and `nix-build` registers
 # its `result` by a link to a link. The guess is that roots are resolved as the kernel does it. It goes wrong once somebody
