@@ -35,6 +35,8 @@
           ...
         }:
         {
+          # several modules may import it
+          key = "${toString module}#package";
           imports = [ module ];
           virtualisation.nixoci.package =
             lib.mkDefault

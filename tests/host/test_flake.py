@@ -146,6 +146,26 @@ def test_its_outputs_are_those_of_a_flake_with_modules(machine: Machine, with_li
     assert {"default", "nixoci"} < set(found["packages"]["each"])
 
 
+def test_its_module_may_be_imported_by_several_modules(machine: Machine, with_lib: str) -> None:
+    assert with_lib
+    expression = """
+      let
+        lib = import /root/flake/nixpkgs/lib;
+        nixpkgs = { inherit lib; legacyPackages = { }; };
+        nixoci = { type = "derivation"; outPath = "/opt/nixoci"; };
+        self = (import /root/flake/nixoci/flake.nix).outputs { inherit self nixpkgs; }
+          // { packages.x86_64-linux = { inherit nixoci; }; };
+        packageOf = module: (lib.evalModules {
+          specialArgs.pkgs.stdenv.hostPlatform.system = "x86_64-linux";
+          modules = [ module { imports = [ module ]; } { _module.check = false; } ];
+        }).config.virtualisation.nixoci.package.outPath;
+      in
+      map packageOf [ self.nixosModules.default self.homeModules.default ]
+    """
+    done = machine.run(["nix-instantiate", "--eval", "--strict", "--json", "-"], input=expression)
+    assert json.loads(done.stdout) == ["/opt/nixoci", "/opt/nixoci"]
+
+
 def test_its_packages_are_all_that_generated_files_take(machine: Machine, with_lib: str) -> None:
     assert with_lib
     command = ["nix-instantiate", "--eval", "--strict", "--json", "-"]
