@@ -59,7 +59,9 @@ let
     if kind == "kube" then name else "${name}-${kind}";
   # The reference by which each image of the lock was pinned.
   references = lib.optionalAttrs lockExists (
-    lib.mapAttrs (_: image: image.reference) ((lib.importJSON cfg.lock).images or { })
+    builtins.addErrorContext "while reading the lock ${toString cfg.lock}" (
+      lib.mapAttrs (_: image: image.reference or "") ((lib.importJSON cfg.lock).images or { })
+    )
   );
 
   # A reference may also name an image: as it is in the lock, or as `podman run` takes it for one of docker.io.

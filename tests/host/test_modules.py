@@ -651,6 +651,29 @@ def test_two_users_cannot_have_a_container_of_one_name(project: Modules) -> None
     assert message.startswith("virtualisation.nixoci.users: alice and bob each have a unit mine.service;")
 
 
+NO_LOCK = "the lock is not one that `nixoci add` wrote; `nixoci verify` says what is wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[]", NO_LOCK),
+        ("{}", NO_LOCK),
+        ('{"version": 1, "images": []}', NO_LOCK),
+        ('{"version": 2}', "the lock has version 2, this nixoci reads version 1"),
+        ('<<<<<<< HEAD\n{"version": 1}', "parse error"),
+    ],
+)
+@pytest.mark.parametrize("container", ["", WEB])
+def test_a_lock_that_is_none_is_named(modules: Modules, text: str, says: str, container: str) -> None:
+    modules.machine.run(["tee", f"{FOLDER}/damaged.json"], input=text)
+    lock = f"virtualisation.nixoci.lock = {FOLDER}/damaged.json;"
+    select = "it.config.virtualisation.nixoci.containers // it.config.virtualisation.nixoci.images"
+    said = modules.refusal(ENABLE, lock, container, select=select)
+    assert says in said
+    assert f"while reading the lock {FOLDER}/damaged.json" in said
+
+
 def test_an_image_of_a_user_that_is_unknown(project: Modules) -> None:
     (message,) = project.broken(ENABLE, LOCK, 'virtualisation.nixoci.users.bob.containers.web.image = "ngnix";')
     assert message.startswith("virtualisation.nixoci.users.bob.containers.web.image: no image ngnix; known are nginx,")

@@ -157,7 +157,9 @@ let
     }) locked.${name}.platforms.${platformOf name locked.${name}}.layers;
   layers = builtins.attrValues (builtins.listToAttrs (builtins.concatMap layersOf names));
 in
-if lock.version != 1 then
+if !builtins.isAttrs lock || !(lock ? version) || !builtins.isAttrs locked then
+  throw "nixoci: the lock is not one that `nixoci add` wrote; `nixoci verify` says what is wrong"
+else if lock.version != 1 then
   throw "nixoci: the lock has version ${toString lock.version}, this nixoci reads version 1"
 else
   {
