@@ -146,9 +146,17 @@ let
   # The containers that one of the backends runs.
   containersOf =
     backends:
-    map (name: "${path}.containers.${name}") (
-      lib.attrNames (lib.filterAttrs (_: container: lib.elem container.backend backends) cfg.containers)
-    );
+    let
+      own = lib.filterAttrs (_: container: lib.elem container.backend backends) cfg.containers;
+    in
+    map (name: {
+      inherit name;
+      option = "${path}.containers.${name}";
+    }) (lib.attrNames own);
+  inPodman = containersOf [
+    "podman"
+    "rootfs"
+  ];
 in
 {
   options = {
@@ -268,17 +276,15 @@ in
   hasUnits = made != [ ] || (!user && registered != [ ]);
 
   # The containers that systemd alone runs.
-  ofSystemd = containersOf [ "systemd" ];
+  ofSystemd = map (each: each.option) (containersOf [ "systemd" ]);
+
+  # The containers that podman has, by their names.
+  inherit inPodman;
 
   # Options whose units podman runs.
-  ofPodman =
-    containersOf [
-      "podman"
-      "rootfs"
-    ]
-    ++ map (each: each.option) (
-      lib.concatLists (lib.mapAttrsToList unitsOf (removeAttrs unitOf [ "containers" ]))
-    );
+  ofPodman = map (each: each.option) (
+    inPodman ++ lib.concatLists (lib.mapAttrsToList unitsOf (removeAttrs unitOf [ "containers" ]))
+  );
 
   # Units that start by themselves: NixOS and home-manager link units and ignore [Install] sections.
   wanted =

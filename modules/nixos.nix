@@ -16,7 +16,12 @@ import ./module.nix {
       ...
     }:
     let
-      inherit (import ./system.nix { inherit config lib; }) isService podmanAssertion systemdAssertion;
+      inherit (import ./system.nix { inherit config lib; })
+        isService
+        podmanAssertion
+        podmanNameAssertions
+        systemdAssertion
+        ;
       uses = engine: lib.elem engine cfg.engines;
     in
     [
@@ -25,6 +30,7 @@ import ./module.nix {
           (podmanAssertion deployment)
           (systemdAssertion deployment)
         ]
+        ++ podmanNameAssertions "root" deployment
         ++ deployment.unitAssertions (isService config.systemd.services) "systemd.services";
 
         virtualisation.podman.enable = lib.mkIf (uses "podman") (lib.mkDefault true);

@@ -18,4 +18,22 @@
       "systemd.package: ${config.systemd.package.version}, but ${lib.concatStringsSep ", " deployment.ofSystemd}"
       + " need 258 or newer; use the backend bundle";
   };
+
+  # Podman has one container of a name: the start of either removes the other.
+  podmanNameAssertions =
+    user: deployment:
+    let
+      others = config.virtualisation.oci-containers;
+      isTaken =
+        name:
+        others.backend == "podman"
+        && others.containers ? ${name}
+        && (others.containers.${name}.podman.user or "root") == user;
+    in
+    map (each: {
+      assertion = !isTaken each.name;
+      message =
+        "${each.option}: podman has one container of a name, and"
+        + " virtualisation.oci-containers.containers.${each.name} has this one; rename one of them, or leave one out";
+    }) deployment.inPodman;
 }

@@ -23,7 +23,11 @@ let
       unit.Unit.ConditionUser = name;
     };
 
-  inherit (import ./system.nix { inherit config lib; }) isService podmanAssertion;
+  inherit (import ./system.nix { inherit config lib; })
+    isService
+    podmanAssertion
+    podmanNameAssertions
+    ;
 
   deployments = lib.mapAttrs deploymentOf cfg.users;
 
@@ -75,12 +79,23 @@ in
     lib.mkMerge [
       {
         assertions =
-          lib.concatMap (
-            deployment:
-            deployment.assertions
-            ++ [ (podmanAssertion deployment) ]
-            ++ deployment.unitAssertions (isService config.systemd.user.services) "systemd.user.services"
-          ) (lib.attrValues deployments)
+          lib.concatLists (
+            lib.mapAttrsToList (
+              user: deployment:
+              deployment.assertions
+              ++ [ (podmanAssertion deployment) ]
+              ++ podmanNameAssertions user deployment
+              ++ deployment.unitAssertions (isService config.systemd.user.services) "systemd.user.services"
+            ) deployments
+          )
+          ++ [
+            {
+              assertion = !cfg.users ? root;
+              message =
+                "virtualisation.nixoci.users.root: root's containers are the machine's;"
+                + " declare them in virtualisation.nixoci.containers";
+            }
+          ]
           ++ lib.mapAttrsToList (unit: users: {
             assertion = lib.length users == 1;
             message =

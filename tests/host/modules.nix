@@ -136,6 +136,16 @@ let
       type = types.bool;
       default = false;
     };
+    virtualisation.oci-containers = {
+      backend = mkOption {
+        type = types.str;
+        default = "podman";
+      };
+      containers = mkOption {
+        type = types.attrsOf types.unspecified;
+        default = { };
+      };
+    };
     virtualisation.podman.enable = mkOption {
       type = types.bool;
       default = false;

@@ -308,6 +308,24 @@ def test_a_service_that_only_adds_to_a_containers_unit(project: Modules) -> None
     assert project.broken(ENABLE, LOCK, WEB, ALICES, adds) == []
 
 
+def test_a_container_of_podmans_own_name(project: Modules) -> None:
+    """The start of either would remove the other, which is another container to its own unit."""
+    other = "virtualisation.oci-containers"
+    roots = f'{other}.containers.web = {{ podman = {{ sdnotify = "conmon"; }}; }};'
+    (message,) = project.broken(ENABLE, LOCK, WEB, roots)
+    assert message == (
+        "virtualisation.nixoci.containers.web: podman has one container of a name, and"
+        f" {other}.containers.web has this one; rename one of them, or leave one out"
+    )
+    alices = f'{other}.containers.web.podman.user = "alice";'
+    (message,) = project.broken(ENABLE, LOCK, ALICES, alices)
+    assert message.startswith("virtualisation.nixoci.users.alice.containers.web: podman has one container of a name")
+    bundle = 'virtualisation.nixoci.containers.web = { image = "nginx"; backend = "bundle"; networks = [ "host" ]; };'
+    docker = f'{other} = {{ backend = "docker"; containers.web.podman = null; }};'
+    for given in ((WEB, alices), (ALICES, roots), (bundle, roots), (WEB, docker)):
+        assert project.broken(ENABLE, LOCK, *given) == []
+
+
 def test_podman_is_enabled_and_stays_so_while_it_runs_containers(project: Modules) -> None:
     assert project.value(ENABLE, LOCK, WEB, select="it.config.virtualisation.podman.enable") is True
     off = "virtualisation.podman.enable = false;"
@@ -649,6 +667,13 @@ def test_two_users_cannot_have_a_container_of_one_name(project: Modules) -> None
     bob = 'virtualisation.nixoci.users.bob.containers.mine.image = "nginx";'
     (message,) = project.broken(ENABLE, LOCK, ALICE, bob)
     assert message.startswith("virtualisation.nixoci.users: alice and bob each have a unit mine.service;")
+
+
+def test_root_has_no_rootless_containers(project: Modules) -> None:
+    """root's podman is not rootless: it would read the machine's storage.conf, and find no image."""
+    roots = 'virtualisation.nixoci.users.root.containers.web.image = "nginx";'
+    (message,) = project.broken(ENABLE, LOCK, roots)
+    assert message.startswith("virtualisation.nixoci.users.root: root's containers are the machine's; declare them in")
 
 
 NO_LOCK = "the lock is not one that `nixoci add` wrote; `nixoci verify` says what is wrong"
