@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def folder(tmp_path: Path, nixoci: Callable[..., Result]) -> Path:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["list"], ["list", "--json"], ["show", "web"], ["generate"], ["verify"], ["--help"], ["completion", "bash"]],
+    [["list"], ["list", "--json"], ["generate"], ["--help"]],
 )
 def test_a_full_disk_is_one_line(folder: Path, arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -125,14 +126,19 @@ def slow(tmp_path: Path) -> Path:
     return tmp_path
 
 
+ENDS = {signal.SIGTERM: (143, ""), signal.SIGINT: (130, "error: interrupted\n"), signal.SIGHUP: (129, "")}
+"""The exit code and the message of a command that a signal ends."""
+
+
 @pytest.mark.parametrize(
-    ("number", "code", "says"),
-    [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGHUP, 129, "")],
+    ("verb", "number"),
+    [
+        # Ctrl-C ends the programs too; of the other two, which are the same to a verb, each gets one
+        *((verb, signal.SIGINT) for verb in SLOW),
+        *zip(SLOW, cycle([signal.SIGTERM, signal.SIGHUP])),
+    ],
 )
-@pytest.mark.parametrize("verb", SLOW)
-def test_a_signal_leaves_nothing_half_written(
-    slow: Path, verb: str, number: signal.Signals, code: int, says: str
-) -> None:
+def test_a_signal_leaves_nothing_half_written(slow: Path, verb: str, number: signal.Signals) -> None:
     before = sorted(slow.rglob("*"))
     with started(slow, [*NIXOCI, *SLOW[verb].split()]) as process:
         if number == signal.SIGINT:
@@ -140,7 +146,7 @@ def test_a_signal_leaves_nothing_half_written(
         else:
             process.send_signal(number)
         _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (code, says)
+    assert (process.returncode, error) == ENDS[number]
     assert sorted(slow.rglob("*")) == before
 
 

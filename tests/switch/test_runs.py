@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import suppress
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,63 +148,72 @@ def run_until(point: int, systemd: Systemd, act: Callable[[], object]) -> bool:
     return code == KILLED
 
 
-@pytest.mark.parametrize("reboot", [False, True])
-@pytest.mark.parametrize("wanted", ["old", "new"])
-def test_a_switch_that_was_killed_is_completed_or_undone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, *, reboot: bool
-) -> None:
+def test_a_switch_that_was_killed_is_completed_or_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From each state that a kill leaves, with and without a reboot, to the new output and back to the old one."""
     outs = {"old": output(tmp_path / "old", OLD), "new": output(tmp_path / "new", NEW)}
-    units = {"old": OLD, "new": NEW}[wanted]
+    systemd = Systemd(tmp_path / "machine")
+    systemd.folder.mkdir()
+    systemd.use(monkeypatch)
+    switch(outs["old"], places(systemd.folder))
+    shutil.copytree(systemd.folder, tmp_path / "before", symlinks=True)
     for point in count():
-        systemd = Systemd(tmp_path / str(point))
-        systemd.folder.mkdir()
-        systemd.use(monkeypatch)
-        switch(outs["old"], places(systemd.folder))
         killed = run_until(point, systemd, partial(switch, outs["new"], places(systemd.folder)))
-        if reboot:
-            systemd.reboot()
-        switch(outs[wanted], places(systemd.folder))
-        assert systemd.running == {f"{name}.service": text for name, text in units.items()}, point
-        links = listing(places(systemd.folder).units)
-        expected = {f"{name}.service": f"{outs[wanted]}/lib/systemd/system/{name}.service" for name in units}
-        expected |= {f"multi-user.target.wants/{name}.service": f"../{name}.service" for name in units}
-        assert links == expected, point
-        again = switch(outs[wanted], places(systemd.folder))
-        assert ({each.action for each in again.units}, again.links) == ({Action.NONE}, ()), point
+        systemd.folder.rename(tmp_path / "killed")
+        for wanted, reboot in product(outs, (False, True)):
+            shutil.copytree(tmp_path / "killed", systemd.folder, symlinks=True)
+            if reboot:
+                systemd.reboot()
+            case = point, wanted, reboot
+            switch(outs[wanted], places(systemd.folder))
+            units = {"old": OLD, "new": NEW}[wanted]
+            assert systemd.running == {f"{name}.service": text for name, text in units.items()}, case
+            links = listing(places(systemd.folder).units)
+            expected = {f"{name}.service": f"{outs[wanted]}/lib/systemd/system/{name}.service" for name in units}
+            expected |= {f"multi-user.target.wants/{name}.service": f"../{name}.service" for name in units}
+            assert links == expected, case
+            again = switch(outs[wanted], places(systemd.folder))
+            assert ({each.action for each in again.units}, again.links) == ({Action.NONE}, ()), case
+            shutil.rmtree(systemd.folder)
         if not killed:
             assert point > 30
             return
+        shutil.rmtree(tmp_path / "killed")
+        shutil.copytree(tmp_path / "before", systemd.folder, symlinks=True)
 
 
-@pytest.mark.parametrize("reboot", [False, True])
-@pytest.mark.parametrize("undone", [False, True])
-def test_an_uninstall_that_was_killed_is_completed_or_undone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, undone: bool, reboot: bool
-) -> None:
+def test_an_uninstall_that_was_killed_is_completed_or_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From each state that a kill leaves, with and without a reboot, to the end and back to the output."""
     out = output(tmp_path / "out", OLD)
-    wanted = OLD if undone else {}
+    systemd = Systemd(tmp_path / "machine")
+    systemd.folder.mkdir()
+    systemd.use(monkeypatch)
+    at = places(systemd.folder)
+    switch(out, at)
+    (systemd.folder / "profile-1-link").symlink_to(out)
+    at.profile.symlink_to("profile-1-link")
+    shutil.copytree(systemd.folder, tmp_path / "before", symlinks=True)
     for point in count():
-        systemd = Systemd(tmp_path / str(point))
-        systemd.folder.mkdir()
-        systemd.use(monkeypatch)
-        at = places(systemd.folder)
-        switch(out, at)
-        (systemd.folder / "profile-1-link").symlink_to(out)
-        at.profile.symlink_to("profile-1-link")
         killed = run_until(point, systemd, partial(uninstall, at))
-        if reboot:
-            systemd.reboot()
-        if undone:
-            switch(out, at)
-        else:
-            uninstall(at)
-            assert listing(systemd.folder) == {}, point
-            assert not at.record.exists(), point
-        assert systemd.running == {f"{name}.service": text for name, text in wanted.items()}, point
-        assert len(listing(at.units)) == 2 * len(wanted), point
+        systemd.folder.rename(tmp_path / "killed")
+        for undone, reboot in product((False, True), (False, True)):
+            shutil.copytree(tmp_path / "killed", systemd.folder, symlinks=True)
+            if reboot:
+                systemd.reboot()
+            case, wanted = (point, undone, reboot), OLD if undone else {}
+            if undone:
+                switch(out, at)
+            else:
+                uninstall(at)
+                assert listing(systemd.folder) == {}, case
+                assert not at.record.exists(), case
+            assert systemd.running == {f"{name}.service": text for name, text in wanted.items()}, case
+            assert len(listing(at.units)) == 2 * len(wanted), case
+            shutil.rmtree(systemd.folder)
         if not killed:
             assert point > 20
             return
+        shutil.rmtree(tmp_path / "killed")
+        shutil.copytree(tmp_path / "before", systemd.folder, symlinks=True)
 
 
 UNITS = st.dictionaries(st.sampled_from("abcde"), st.sampled_from("12"))
