@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from nixoci.errors import NixociError
 from nixoci.output import check_file, differs, new_file, write_if_changed
 
 STANDARD = "-"
@@ -58,19 +59,20 @@ class Output:
         """Open the file for bytes while the block runs: it appears whole or not at all; standard output stays open.
 
         Raises:
-            OSError: It cannot be written; the error names it.
+            OSError: The file cannot be made, or its disk is full.
+            NixociError: It cannot be written; no caller takes that for the broken pipe of a program that it talks to.
         """
-        if self.path is not None:
-            with new_file(self.path) as file:
-                yield file
-            return
         try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
+            if self.path is not None:
+                with new_file(self.path) as file:
+                    yield file
+            else:
+                yield sys.stdout.buffer
+                sys.stdout.buffer.flush()
         except OSError as error:
             if error.filename:
                 raise
-            raise OSError(error.errno, error.strerror, str(self)) from error
+            raise NixociError(f"{self}: cannot be written: {error.strerror}") from error
 
     def write(self, text: str) -> bool:
         """Write the text; a file is touched only if its content changes. Return whether it was written."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.container.samples import make_image
+from tests.delta.trees import closure, store_path
 from tests.image_store.trees import image_path, small_tree
 from tests.nix_store.fake import Fake
 from tests.support.layers import file, layer
@@ -158,6 +159,22 @@ def test_a_delta_goes_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for source in ([], ["-"]):
         received = json.loads(piped(delta, "receive", "--store", nix.store, "--json", *source))
         assert received["deltaSize"] == len(delta)
+
+
+def test_a_delta_whose_reader_is_gone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not pass for the pipe to Nix, which keeps the paths meanwhile."""
+    old, new = store_path("app-1.0", "a"), store_path("app-1.1", "b")
+    nix = Fake(tmp_path, monkeypatch)
+    closures = [closure(nix.real, {path: {b"file": os.urandom(99)}}) for path in (old, new)]
+    nix.know(*(made.paths[path] for made, path in zip(closures, (old, new), strict=True)))
+    nix.set(WRITE=",--write")
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "nixoci", "send", "--from", old, "--to", new, "--store", nix.store]
+    done = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "error: standard output: cannot be written: Broken pipe\n")
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
