@@ -88,10 +88,11 @@ def test_containers_of_a_network_find_each_other_by_name(host: Host) -> None:
     # neither name nor address of another network
     assert ask(host, "alone", "http://one:8000/page") == ""
     assert host.machine.run([*FETCH, "http://127.0.0.1:8001/page"]).stdout == "from alone"
+    # they would be checked every second, while other tests run
+    host.systemctl("stop", "one.service", "two.service", "alone.service")
 
 
 def test_a_container_shares_the_network_of_another_which_starts_first(host: Host) -> None:
-    host.systemctl("stop", "one.service")
     host.systemctl("start", "beside.service")
     assert host.systemctl("is-active", "one.service") == "active"
     assert ask(host, "beside", "http://127.0.0.1:8000/page") == "from one"
@@ -104,6 +105,7 @@ def test_a_volume_is_that_of_its_unit_and_outlives_its_container(host: Host) -> 
     host.machine.run(["podman", "exec", "one", "touch", "/data/kept"])
     host.systemctl("restart", "one.service")
     host.machine.run(["podman", "exec", "one", "test", "-e", "/data/kept"])
+    host.systemctl("stop", "one.service", "beside.service")
 
 
 def test_containers_of_a_pod_share_its_network(host: Host) -> None:
