@@ -9,6 +9,8 @@ from hypothesis import settings
 
 # how long an example takes depends on what else the machine does
 settings.register_profile("nixoci", deadline=None)
+# `./scripts/test --fast` runs often, each time with other examples; without it there are as many as hypothesis makes
+settings.register_profile("fast", deadline=None, max_examples=30)
 settings.load_profile("nixoci")
 
 # a shell lets its background jobs ignore Ctrl-C, and nohup the end of the terminal. The programs that tests interrupt
