@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from benchmarks import delta_driver
 from benchmarks.bench_delta import FRESH, WORK, add_image, layers
 from benchmarks.evaluation import links
-from benchmarks.evaluation.images import HIDDEN, host_images
+from benchmarks.evaluation.images import host_images
 from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.parts import Part, Step
 from benchmarks.evaluation.tables import MEGABYTES, Shown, commands, line, table
@@ -183,7 +183,7 @@ def report(result: Result) -> str:
             "Updates of images from a release of Debian to the same with its updates. A pull fetches the layers"
             " that changed;"
             f" *{FILES}* is what a client fetches that knows which files it lacks, as with zstd:chunked, without its"
-            f" tables. {HIDDEN}"
+            " tables."
         ),
         "",
         table(update, replace(MEGABYTES, digits=2), base=PULL),

@@ -93,12 +93,6 @@ buildah run --isolation=chroot --volume "$1:/var/lib/apt/lists" lists apt-get up
 buildah rm lists
 """
 
-HIDDEN = (
-    "nginx, postgres, python and redis, and what stands upon python, have apt's lists, some 28 MB, in a layer that the"
-    " next one hides, as many images have: layers are kept and pulled with them, a tree is without them."
-)
-"""What a reader has to know of the sample images, whose last step removes what the step before left."""
-
 BASES = ("old", "new", "major")
 """The versions, and the tags of their bases."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench_delta import layers
 from benchmarks.evaluation import memory_driver, other_images
-from benchmarks.evaluation.images import HIDDEN, MAJOR, builder, host_images
+from benchmarks.evaluation.images import MAJOR, builder, host_images
 from benchmarks.evaluation.model import Row
 from benchmarks.evaluation.parts import Part, Step
 from benchmarks.evaluation.tables import COUNT, MEGABYTES, commands, line, table
@@ -352,7 +352,7 @@ def report(result: Result) -> str:
         (
             f"Images of one Debian release, added one by one to new ext4 file systems: {counts[-3]} of services,"
             f" tools and language runtimes{apart}. Their updates have all packages with their updates. `df` counts"
-            f" the space, with all metadata. {HIDDEN}"
+            " the space, with all metadata."
         ),
         "",
         *_list(result),
