@@ -4,6 +4,7 @@ What it needs is loaded while the process gets ready that decodes programs, whic
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,8 +80,8 @@ def receive(
     links = _Links(what=what, gc_root=gc_root, profile=profile, root=root)
     links.check()
     with file.open() as source, DecodeWorker() as worker:
-        if kind != REUPNIX and isinstance(source, BufferedReader):
-            worker.start_for(version_of(source.peek(1)))
+        if kind != REUPNIX:
+            worker.start_for(version_of(_first_bytes(source)))
         done = _receive(source, what, store, kind, dry_run=dry_run, accept=links.choose, worker=worker)
     if dry_run:
         _print_received(done, as_json=as_json)
@@ -137,6 +138,13 @@ class _Links:
             add_gc_root(self.gc_root, chosen, store=store)
         if self.profile is not None:
             set_profile(self.profile, chosen, store=store)
+
+
+def _first_bytes(source: BinaryIO) -> bytes:
+    """Return the first bytes of a stream, which stay in it; none if they are still to come."""
+    if isinstance(source, BufferedReader) and select.select([source], [], [], 0)[0]:
+        return source.peek(1)
+    return b""
 
 
 def _receive(

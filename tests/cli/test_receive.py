@@ -94,13 +94,14 @@ main(["receive", *sys.argv[1:]])
 
 
 @pytest.mark.parametrize(("version", "printed"), [(1, ""), (2, "False\n")])
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("standard", [False, True])
 def test_the_process_that_decodes_gets_ready_while_modules_are_loaded(
-    tmp_path: Path, version: int, printed: str, *, piped: bool
+    tmp_path: Path, version: int, printed: str, *, standard: bool
 ) -> None:
-    start, file = pack_start(version), tmp_path / "delta"
-    file.write_bytes(start)
-    command = [sys.executable, "-c", RECEIVE, "-" if piped else str(file), "--store", "ssh://elsewhere"]
-    done = subprocess.run(command, input=start, capture_output=True, check=False, timeout=60)
+    file = tmp_path / "delta"
+    file.write_bytes(pack_start(version))
+    command = [sys.executable, "-c", RECEIVE, "-" if standard else str(file), "--store", "ssh://elsewhere"]
+    with file.open("rb") as stdin:
+        done = subprocess.run(command, stdin=stdin, capture_output=True, check=False, timeout=60)
     assert (done.stdout.decode(), done.returncode) == (printed, 1)
     assert done.stderr.startswith(b"error: ")
