@@ -63,6 +63,7 @@ RUN = {
     ("docs/registry-deltas.md", "$ nixoci delta push web --format"): (
         f"{DELTAS}::test_an_artifact_of_oci_delta_needs_no_locked_hash"
     ),
+    ("docs/rootless.md", "$ nixoci generate"): "tests/host/test_readme.py::test_a_user_s_podman_runs_the_images",
     ("docs/rootless.md", "$ nixoci image-store --rootless"): (
         "tests/host/test_rootless.py::test_the_commands_of_the_documentation"
     ),

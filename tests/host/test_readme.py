@@ -343,6 +343,23 @@ def test_units_of_a_lock_are_built_and_put_in_place(recipe: Recipe, switches: li
     assert switches[0].states("site", "web") == ["active", "inactive"]
 
 
+def test_a_user_s_podman_runs_the_images(recipe: Recipe) -> None:
+    recipe.type(f"nixoci add {README_IMAGE} --name web")
+    recipe.type("cp --recursive nixoci nixoci.lock.json /home/alice && chown --recursive alice /home/alice/nixoci*")
+    recipe.machine.linger("alice")
+    said = [
+        recipe.machine.run(
+            ["bash", "-c", command.replace(README_IMAGE, recipe.reference)],
+            user="alice",
+            cwd="/home/alice",
+            timeout=300,
+        ).stdout
+        for command in [*documented("docs/rootless.md", "$ nixoci generate"), "nixoci switch --user --uninstall"]
+    ]
+    assert said[2] == "root\n"
+    assert recipe.machine.run(["podman", "images", "--quiet"], user="alice").stdout == ""
+
+
 COMPOSE = """
 services:
   site:
