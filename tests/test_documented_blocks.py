@@ -32,6 +32,9 @@ RUN = {
     ("README.md", "$ ./scripts/demo"): "tests/host/test_demo.py::test_the_demo_serves_a_page_and_copies_nothing",
     ("docs/containers.md", '{ "images": {'): EXAMPLE,
     ("docs/containers.md", '{"quadlets": {'): DEPLOYMENTS,
+    ("docs/containers.md", "$ systemctl restart nixoci-images"): (
+        "tests/host/test_containers.py::test_the_commands_of_the_documentation_show_the_mounted_images"
+    ),
     ("docs/containerd.md", "# systemctl start nixoci-images"): f"{CRI}::test_pods_run_images_in_place",
     ("docs/containerd.md", "# /etc/containerd/config.toml"): f"{CRI}::test_pods_run_images_in_place",
     ("docs/containerd.md", "apiVersion: v1"): f"{CRI}::test_the_manifest_of_the_documentation",

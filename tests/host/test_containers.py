@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -121,6 +122,12 @@ def test_all_three_stop_within_their_time_and_leave_nothing(three: Host) -> None
     mounted = three.machine.run(["findmnt", "--list", "--noheadings", "--output=TARGET"]).stdout.split()
     assert not [point for point in mounted if point.startswith("/run/nixoci/") and point.endswith("/root")]
     assert three.machine.run(["podman", "ps", "--all", "--quiet"]).stdout == ""
+
+
+def test_the_commands_of_the_documentation_show_the_mounted_images(three: Host) -> None:
+    commands = block("docs/containers.md", "$ systemctl restart nixoci-images").commands
+    shown = [three.machine.run(["bash", "-c", command]).stdout for command in commands]
+    assert re.findall("^/run/nixoci/images/", shown[1], re.MULTILINE)
 
 
 def test_the_store_is_as_it_was_after_all_that(three: Host) -> None:
