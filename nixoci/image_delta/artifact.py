@@ -75,6 +75,15 @@ class ArtifactManifest:
             raise DeltaError(f"{what}: it has not the one layer of a delta; push it again")
         return self.layers[0]
 
+    def stream_version(self, *, what: str) -> int:
+        """Return the version of the delta format in an artifact of nixoci that this nixoci can apply.
+
+        Raises:
+            DeltaError: It is none, or needs another nixoci.
+        """
+        self.stream(what=what)
+        return int(self.annotations[STREAM_FORMAT])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaConfig:

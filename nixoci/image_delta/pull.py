@@ -156,17 +156,22 @@ def _pull(
 ) -> AddedImagePath:
     """Fetch a delta, make the image path from it, and add that to the Nix store without a garbage collector root."""
     delta = usable.delta
-    if delta.kind == "nixoci":
-        delta.manifest.stream(what=str(delta.reference))  # one that needs another nixoci is not worth its download
+    # one that needs another nixoci is not worth its download
+    version = delta.manifest.stream_version(what=str(delta.reference)) if delta.kind == "nixoci" else 0
     parts = (delta.manifest.config, *delta.manifest.layers)
-    with _held(usable.base.path) as nix, tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+    with (
+        _held(usable.base.path) as nix,
+        tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
+        DecodeWorker() as worker,
+    ):
+        worker.start_for(version)  # it gets ready during the download
         layout = ArtifactLayout(Path(folder) / "artifact")
         with folder_growth(layout.folder, delta.manifest.size, advance):
             fetch_artifact(delta.reference, context.access, layout.folder, parts)
         # skopeo leaves out blobs that have addresses of their own, and believes no size
         layout.check(parts, what=str(delta.reference))
         if delta.kind == "nixoci":
-            return _from_contents(target, store_name, usable, layout, nix)
+            return _from_contents(target, store_name, usable, layout, nix=nix, worker=worker)
         described = described_layers(delta.manifest)
         blobs = {digest: blob for digest, blob in missing_blobs([target]).items() if digest not in described}
         fetch_blobs(target, blobs, Path(folder), context=context, advance=advance)
@@ -190,7 +195,13 @@ def _held(base: Path) -> Iterator[Registration]:
 
 
 def _from_contents(
-    target: PrefetchTarget, store_name: str, usable: UsableDelta, layout: ArtifactLayout, nix: Registration
+    target: PrefetchTarget,
+    store_name: str,
+    usable: UsableDelta,
+    layout: ArtifactLayout,
+    *,
+    nix: Registration,
+    worker: DecodeWorker,
 ) -> AddedImagePath:
     """Make an image path from a delta of nixoci: Nix takes it only if it has the hash that is locked."""
     what = str(usable.delta.reference)
@@ -205,9 +216,8 @@ def _from_contents(
     config = DeltaConfig.parse(layout.read(manifest.config, what=what), what=what)
     document = _image_document(target, config, layout.folder)
     largest = plausible_size(layer.size for layer in target.locked.layers)
-    with spool() as folder, stream.open("rb") as opened, DecodeWorker() as worker:
+    with spool() as folder, stream.open("rb") as opened:
         reader = DeltaReader(opened.read, what=what)
-        worker.start_for(reader.version)
         parts = rebuilt_parts(reader, usable.base.path, folder, largest=largest, worker=worker)
         sized = replace(info, nar_size=image_nar_size(document, parts))
         nix.add(sized, lambda out: write_image_nar(out, document, parts))

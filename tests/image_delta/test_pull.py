@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, ImageError
 from nixoci.image_delta import oci_delta, pull
 from nixoci.image_delta.artifact import (
@@ -250,6 +251,23 @@ def test_the_base_is_kept_while_it_is_used(
     assert pulled is not None
     assert seen == [{str(base.path)}] * (2 if kind == "nixoci" else 3)
     assert nix.held == set()
+
+
+@pytest.mark.usefixtures("nix")
+def test_the_process_that_decodes_gets_ready_during_the_download(
+    base: ImagePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(DecodeWorker, "start_for", lambda _, version: seen.append(version))
+    monkeypatch.setattr(ArtifactLayout, "check", lambda *_, **__: None)
+    monkeypatch.setattr(pull, "fetch_artifact", lambda *_: seen.append("download"))
+    monkeypatch.setattr(pull, "_from_contents", lambda *_, **__: AddedImagePath(nar_hash=HASH, path="/nix/store/x"))
+    delta = found(base.document.manifest.digest, 1)
+    stream = Descriptor(media_type=STREAM_TYPE, digest=Digest.of(b"stream"), size=1)
+    delta = replace(delta, manifest=replace(delta.manifest, layers=[stream]))
+    usable = UsableDelta(delta=delta, base=base, size=1)
+    assert pull_image_path(pinned(), "web-1", [usable], context=CONTEXT, warn=pytest.fail) is not None
+    assert seen == [int(delta.manifest.annotations[STREAM_FORMAT]), "download"]
 
 
 def test_a_base_that_is_gone_costs_no_download(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
