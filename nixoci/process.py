@@ -22,7 +22,7 @@ from nixoci.errors import ProcessError
 
 log = logging.getLogger(__name__)
 
-_waited_for: "set[_Waited]" = set()
+_waited_for: "set[subprocess.Popen[bytes]]" = set()
 _ended = Event()
 """Set once `end_programs` was called."""
 
@@ -62,24 +62,24 @@ def run(
         ProcessError: Not found, or a non-zero exit; the message ends with the last line it wrote to stderr.
     """
     command = _command(argv, package)
-    pipe, waited = subprocess.PIPE, _Waited()
-    _waited_for.add(waited)
-    try:
-        if _ended.is_set():
-            raise ProcessError(f"{command[0]}: not started: nixoci was told to end")
-        with subprocess.Popen(  # noqa: S603 - a list, no shell
-            command, stdin=pipe, stdout=pipe, stderr=pipe, env=env
-        ) as process:
-            try:
-                waited.began(process)
-                if largest_file is not None:
-                    _limit_files(process.pid, largest_file)
-                printed, errors = _communicate(process, stdin or b"", give_up)
-            except BaseException:
-                process.kill()
-                raise
-    finally:
-        _waited_for.discard(waited)
+    pipe = subprocess.PIPE
+    if _ended.is_set():
+        raise ProcessError(f"{command[0]}: not started: nixoci was told to end")
+    with subprocess.Popen(  # noqa: S603 - a list, no shell
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=env
+    ) as process:
+        try:
+            _waited_for.add(process)
+            if _ended.is_set():  # while it was started
+                process.terminate()
+            if largest_file is not None:
+                _limit_files(process.pid, largest_file)
+            printed, errors = _communicate(process, stdin or b"", give_up)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _waited_for.discard(process)
     if process.returncode != 0 or (silent and errors):
         failure = _failure(command, process.returncode, errors)
         if largest_file is not None and (process.returncode == -signal.SIGXFSZ or _TOO_LARGE.search(failure.stderr)):
@@ -113,32 +113,14 @@ def _communicate(
     return printed, b"".join(lines)
 
 
-class _Waited:
-    """A program that `run` waits for, or is about to start: one thread may end it while another starts it."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._ended = False
-
-    def began(self, process: "subprocess.Popen[bytes]") -> None:
-        self._process = process
-        if self._ended:
-            process.terminate()
-
-    def end(self) -> None:
-        self._ended = True
-        if self._process is not None:
-            self._process.terminate()
-
-
 def end_programs() -> None:
     """Terminate the programs that `run` waits for, in all threads, and let `run` start none any more.
 
     For a process that ends: a thread cannot be told to stop waiting, or to do none of what it does next.
     """
     _ended.set()
-    for waited in list(_waited_for):
-        waited.end()
+    for process in list(_waited_for):
+        process.terminate()
 
 
 @contextmanager
