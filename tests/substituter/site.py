@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import threading
+import time
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPResponse
@@ -98,6 +99,23 @@ class Site:
         status, data = self.ask(self.narinfo(path)["URL"])
         assert status == 200, data
         return data
+
+    def counts(self) -> dict[str, int]:
+        """Return the values of its metrics, by their names without the prefix."""
+        status, text = self.ask("metrics")
+        assert status == 200
+        samples = (line.split(" ") for line in text.decode().splitlines() if not line.startswith("#"))
+        return {name.removeprefix("nixoci_substituter_"): int(count) for name, count in samples}
+
+    def counts_after(self, nars: int) -> dict[str, int]:
+        """Return the counts once so many NARs are counted, which is after Nix has them."""
+        deadline = time.monotonic() + 60
+        while True:
+            found = self.counts()
+            if sum(count for name, count in found.items() if name.startswith("nars_total")) == nars:
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.01)
 
 
 @dataclass(frozen=True, kw_only=True)

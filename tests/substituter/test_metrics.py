@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from http.client import IncompleteRead
 from typing import TYPE_CHECKING
 
@@ -26,26 +25,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield running
 
 
-def counts(machine: Site) -> dict[str, int]:
-    status, text = machine.ask("metrics")
-    assert status == 200
-    samples = [line for line in text.decode().splitlines() if not line.startswith("#")]
-    return {
-        name.removeprefix("nixoci_substituter_"): int(count) for name, count in (line.split(" ") for line in samples)
-    }
-
-
-def counts_after(machine: Site, nars: int) -> dict[str, int]:
-    """Return the counts once so many NARs are counted, which is after Nix has them."""
-    deadline = time.monotonic() + 60
-    while True:
-        found = counts(machine)
-        if sum(count for name, count in found.items() if name.startswith("nars_total")) == nars:
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.01)
-
-
 def size_of(machine: Site, pattern: str) -> int:
     return sum(file.stat().st_size for file in machine.folder.glob(pattern))
 
@@ -55,7 +34,7 @@ def test_an_update_is_counted(machine: Site) -> None:
         machine.narinfo(path)
     for path in (*NEW, OTHER):
         machine.fetch(path)
-    found = counts_after(machine, 3)
+    found = machine.counts_after(3)
     assert found['nars_total{way="rebuilt"}'] == 2
     assert found['nars_total{way="whole"}'] == 0
     assert found['nars_total{way="passed"}'] == 1
@@ -77,7 +56,7 @@ def test_a_delta_that_fails_is_counted(machine: Site) -> None:
         machine.narinfo(path)
     for path in NEW:
         machine.fetch(path)
-    found = counts_after(machine, 2)
+    found = machine.counts_after(2)
     assert found['nars_total{way="whole"}'] == 2
     assert found['nars_total{way="rebuilt"}'] == found["replaced_bytes_total"] == 0
     assert found["failed_deltas_total"] == 1
@@ -92,7 +71,7 @@ def test_a_delta_that_makes_a_wrong_nar_is_counted(machine: Site) -> None:
     machine.narinfo(NEW_APP)
     with pytest.raises(IncompleteRead):
         machine.fetch(NEW_LIB)
-    found = counts(machine)
+    found = machine.counts()
     assert found["failed_deltas_total"] == 1
     assert {way: found[f'nars_total{{way="{way}"}}'] for way in ("rebuilt", "whole")} == {"rebuilt": 0, "whole": 0}
 
