@@ -19,7 +19,7 @@ from nixoci.document import json_key, load, parse, structure
 from nixoci.errors import ContainerError
 from nixoci.nix_language.attributes import with_members
 from nixoci.units.build import build_units
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.tools import Tools
 
 _FIELDS = {json_key(field): field.name for field in fields(Deployment)}
@@ -136,7 +136,7 @@ def units(
     for warning in shown:
         warn(warning)
     if as_json:
-        output = Output(out=out, tools=Tools.find(**tools), user=user)
+        output = UnitsOutput(out=out, tools=Tools.find(**tools), user=user)
         print_json(
             WrittenUnits(
                 out=str(out.absolute()),

@@ -23,14 +23,14 @@ from nixoci.container.rules import check_bundle
 from nixoci.errors import ContainerError
 from nixoci.image_store.contents import ImageStore
 from nixoci.units.bundle import write_bundle
-from nixoci.units.directories import Output, make_directories
+from nixoci.units.directories import UnitsOutput, make_directories
 from nixoci.units.engines import write_engine_services
 from nixoci.units.images import write_images_service
 from nixoci.units.podman import generate_services, write_image_container, write_object_files, write_rootfs_container
 from nixoci.units.systemd_container import write_systemd
 from nixoci.units.tools import Tools
 
-_WRITERS: dict[Backend, Callable[[Output, ResolvedContainer], list[str]]] = {
+_WRITERS: dict[Backend, Callable[[UnitsOutput, ResolvedContainer], list[str]]] = {
     Backend.PODMAN: write_image_container,
     Backend.ROOTFS: write_rootfs_container,
     Backend.BUNDLE: write_bundle,
@@ -77,7 +77,7 @@ def build_units(
     if not out.is_absolute():
         raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
     store = ImageStore(Path(deployment.image_store)) if deployment.image_store is not None else None
-    output = Output(out=out, tools=tools, profile=profile, image_store=store, user=user)
+    output = UnitsOutput(out=out, tools=tools, profile=profile, image_store=store, user=user)
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:
@@ -90,7 +90,7 @@ def build_units(
 
 
 def _write(
-    output: Output, deployment: ResolvedDeployment, prebuilt: Mapping[str, Path], *, only: str | None
+    output: UnitsOutput, deployment: ResolvedDeployment, prebuilt: Mapping[str, Path], *, only: str | None
 ) -> list[str]:
     make_directories(output)
     warnings: list[str] = []
@@ -108,7 +108,7 @@ def _write(
     return warnings
 
 
-def _link_configuration(output: Output) -> None:
+def _link_configuration(output: UnitsOutput) -> None:
     """Link podman's configuration for the image store, as the store itself has it."""
     if (store := output.image_store) is None:
         return

@@ -5,7 +5,7 @@ from functools import cache
 from nixoci.bundle.config import bundle_config
 from nixoci.bundle.root import Root
 from nixoci.container.resolve import ResolvedContainer
-from nixoci.units.directories import Output, lines_text, write_text, write_unit
+from nixoci.units.directories import UnitsOutput, lines_text, write_text, write_unit
 from nixoci.units.images import link_image
 from nixoci.units.install import systemd_warnings, write_wants
 from nixoci.units.service import bundle_service, health_units
@@ -20,7 +20,7 @@ from nixoci.units.start import (
 )
 
 
-def write_bundle(output: Output, container: ResolvedContainer) -> list[str]:
+def write_bundle(output: UnitsOutput, container: ResolvedContainer) -> list[str]:
     """Write the bundle of a container, its service and all that the service reads; return warnings.
 
     Raises:

@@ -10,7 +10,7 @@ from nixoci.units.tools import Tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class UnitsOutput:
     """The directory that units are written to, `out`, which they name by its absolute path on the target.
 
     `profile` is the seccomp profile of bundles, None for no confinement. `user` means units of a user's own systemd.
@@ -69,7 +69,7 @@ class Output:
         return self.tmpfiles / "volumes" / f"{container}.conf"
 
 
-def make_directories(output: Output) -> None:
+def make_directories(output: UnitsOutput) -> None:
     """Make the directories of an output."""
     for folder in (output.units, output.quadlets, output.tmpfiles / "volumes", output.bundles, output.images):
         folder.mkdir(parents=True)

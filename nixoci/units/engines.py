@@ -7,7 +7,7 @@ from nixoci.container.model import Engine
 from nixoci.container.places import register_unit
 from nixoci.errors import ContainerError
 from nixoci.units.common import default_target
-from nixoci.units.directories import Output, write_unit
+from nixoci.units.directories import UnitsOutput, write_unit
 from nixoci.units.escape import UnitFile, command, literal
 from nixoci.units.images import add_images_service
 from nixoci.units.install import link_wants
@@ -59,7 +59,7 @@ def engine_service(engine: Engine, store: Path, tools: Tools) -> UnitFile:
     return unit
 
 
-def write_engine_services(output: Output, engines: list[Engine]) -> None:
+def write_engine_services(output: UnitsOutput, engines: list[Engine]) -> None:
     """Write the services of the engines of a deployment, and the links by which they start.
 
     Raises:

@@ -16,7 +16,7 @@ from nixoci.errors import ContainerError
 from nixoci.image_store.build import build_image_store
 from nixoci.image_store.contents import ImageStore, StoreImage
 from nixoci.units.common import default_target
-from nixoci.units.directories import Output, write_unit
+from nixoci.units.directories import UnitsOutput, write_unit
 from nixoci.units.escape import UnitFile, command, literal, word
 from nixoci.units.tools import Tools
 
@@ -33,7 +33,7 @@ class MountedImage:
     entry: Path
 
 
-def link_image(output: Output, container: ResolvedContainer) -> MountedImage:
+def link_image(output: UnitsOutput, container: ResolvedContainer) -> MountedImage:
     """Note the image of a container among those to mount, and return it; the output gets a store of it if need be.
 
     Raises:
@@ -44,7 +44,7 @@ def link_image(output: Output, container: ResolvedContainer) -> MountedImage:
     return MountedImage(mounted_image(found.entry, found.layer.id), found.entry)
 
 
-def _stored_image(output: Output, container: ResolvedContainer) -> StoreImage:
+def _stored_image(output: UnitsOutput, container: ResolvedContainer) -> StoreImage:
     option, image = container.option("image"), container.tree.image
     if output.image_store is not None:
         found = output.image_store.find(option, image)
@@ -56,7 +56,7 @@ def _stored_image(output: Output, container: ResolvedContainer) -> StoreImage:
     return ImageStore(own).find(option, image)
 
 
-def write_images_service(output: Output, *, every: bool) -> None:
+def write_images_service(output: UnitsOutput, *, every: bool) -> None:
     """Write the service that mounts the images of all containers that run them, if there are any.
 
     Args:

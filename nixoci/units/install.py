@@ -2,16 +2,16 @@
 
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.units.common import default_target
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 
 
-def write_wants(output: Output, container: ResolvedContainer, service: str) -> None:
+def write_wants(output: UnitsOutput, container: ResolvedContainer, service: str) -> None:
     """Let a container's service start with the machine, if the container starts by itself."""
     if container.declared.auto_start:
         link_wants(output, service)
 
 
-def link_wants(output: Output, service: str) -> None:
+def link_wants(output: UnitsOutput, service: str) -> None:
     """Let a service of the output start with the machine."""
     wants = output.units / f"{default_target(user=False)}.wants"
     wants.mkdir(exist_ok=True)

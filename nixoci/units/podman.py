@@ -4,13 +4,13 @@ from nixoci.bundle.root import is_plain
 from nixoci.container.deployment import ResolvedDeployment
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
-from nixoci.units.directories import Output, write_unit
+from nixoci.units.directories import UnitsOutput, write_unit
 from nixoci.units.generator import generate
 from nixoci.units.podman_objects import network_file, other_file, pod_file, volume_file
 from nixoci.units.quadlet import container_file
 
 
-def write_image_container(output: Output, container: ResolvedContainer) -> list[str]:
+def write_image_container(output: UnitsOutput, container: ResolvedContainer) -> list[str]:
     """Write the Quadlet file of a container that runs its image from the image store.
 
     Raises:
@@ -31,7 +31,7 @@ def write_image_container(output: Output, container: ResolvedContainer) -> list[
     return []
 
 
-def write_rootfs_container(output: Output, container: ResolvedContainer) -> list[str]:
+def write_rootfs_container(output: UnitsOutput, container: ResolvedContainer) -> list[str]:
     """Write the Quadlet file of a container that runs the bare tree; return a warning if that loses something.
 
     Raises:
@@ -45,7 +45,7 @@ def write_rootfs_container(output: Output, container: ResolvedContainer) -> list
     return [f"{option}: {lost}, which the rootfs backend runs without"]
 
 
-def write_object_files(output: Output, deployment: ResolvedDeployment) -> None:
+def write_object_files(output: UnitsOutput, deployment: ResolvedDeployment) -> None:
     """Write the Quadlet files of volumes, networks and pods, and of `quadlets`.
 
     Raises:
@@ -60,7 +60,7 @@ def write_object_files(output: Output, deployment: ResolvedDeployment) -> None:
         write_unit(output.quadlets, unit)
 
 
-def generate_services(output: Output, deployment: ResolvedDeployment) -> None:
+def generate_services(output: UnitsOutput, deployment: ResolvedDeployment) -> None:
     """Generate the services of all Quadlet files of a deployment, which are written.
 
     Raises:

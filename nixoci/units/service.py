@@ -27,7 +27,7 @@ from nixoci.units.common import (
     signal_number,
     start_timeout,
 )
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.escape import UnitFile, command, literal, raw, word
 from nixoci.units.health import check_units, limited
 from nixoci.units.images import add_images_service
@@ -44,7 +44,7 @@ _END = (
 )
 
 
-def bundle_service(container: ResolvedContainer, bundle: Bundle, output: Output) -> UnitFile:
+def bundle_service(container: ResolvedContainer, bundle: Bundle, output: UnitsOutput) -> UnitFile:
     """Return the service of a bundle.
 
     Args:

@@ -28,7 +28,7 @@ from nixoci.errors import ContainerError
 from nixoci.nix_store.path import is_store_path
 from nixoci.tree.model import Inode
 from nixoci.units.common import secret_lines
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.images import MountedImage, is_bound
 from nixoci.units.runtime import Commands
 from nixoci.units.tools import Tools
@@ -43,7 +43,9 @@ _MKDIR_BITS = 0o1777
 """The mode bits that mkdir(2) sets."""
 
 
-def start_script(container: ResolvedContainer, bundle: Bundle, output: Output, *, image: MountedImage | None) -> str:
+def start_script(
+    container: ResolvedContainer, bundle: Bundle, output: UnitsOutput, *, image: MountedImage | None
+) -> str:
     """Return the script that makes the root and runs the container.
 
     `image` is None if the root is the store's tree itself.
@@ -95,7 +97,7 @@ def start_script(container: ResolvedContainer, bundle: Bundle, output: Output, *
     )
 
 
-def environment_script(container: ResolvedContainer, output: Output) -> str:
+def environment_script(container: ResolvedContainer, output: UnitsOutput) -> str:
     """Return the script that writes a config.json with the variables of environment files; empty without such files."""
     files = container.declared.environment_files
     if not files:
@@ -107,7 +109,9 @@ def environment_script(container: ResolvedContainer, output: Output) -> str:
     return script("environment.sh", head=head, tail=tail, option=option, files="\n".join(files), **programs)
 
 
-def stop_script(container: ResolvedContainer, bundle: Bundle, output: Output, *, image: MountedImage | None) -> str:
+def stop_script(
+    container: ResolvedContainer, bundle: Bundle, output: UnitsOutput, *, image: MountedImage | None
+) -> str:
     """Return the script that removes everything that the start script made, as far as it got."""
     return script(
         "stop.sh",
@@ -198,7 +202,7 @@ def reachable_hosts(container: ResolvedContainer) -> list[HostEntry]:
     ]
 
 
-def kept(container: ResolvedContainer, output: Output, image: MountedImage | None) -> list[str]:
+def kept(container: ResolvedContainer, output: UnitsOutput, image: MountedImage | None) -> list[str]:
     """Return the store paths that must stay while the container runs: its image, as it is mounted, and its scripts."""
     paths = [container.tree.image.path, *([image.entry] if image else []), output.out]
     return [str(path) for path in paths if is_store_path(path)]

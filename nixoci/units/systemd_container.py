@@ -8,7 +8,7 @@ from nixoci.container.environment import process_environment
 from nixoci.container.places import IMAGES_UNIT, gc_root_directory, named_volume, run_directory
 from nixoci.container.programs import find_program
 from nixoci.container.resolve import ResolvedContainer
-from nixoci.units.directories import Output, lines_text, write_text, write_unit
+from nixoci.units.directories import UnitsOutput, lines_text, write_text, write_unit
 from nixoci.units.images import MountedImage, link_image
 from nixoci.units.install import systemd_warnings, write_wants
 from nixoci.units.launcher import Process, render_launcher, system_calls
@@ -20,7 +20,7 @@ READ_ONLY = (*READONLY_PATHS, "/sys")
 """The paths that are read-only inside; a runtime of the runtime-spec mounts /sys so."""
 
 
-def write_systemd(output: Output, container: ResolvedContainer) -> list[str]:
+def write_systemd(output: UnitsOutput, container: ResolvedContainer) -> list[str]:
     """Write the units of a container and all that they read; return warnings.
 
     Raises:
@@ -75,7 +75,7 @@ def launched(container: ResolvedContainer) -> dict[str, Process]:
     return made
 
 
-def keep_script(container: ResolvedContainer, mounts: Mounts, output: Output, *, image: MountedImage) -> str:
+def keep_script(container: ResolvedContainer, mounts: Mounts, output: UnitsOutput, *, image: MountedImage) -> str:
     """Return the script that runs at each start, beside it or before it, and at each stop."""
     tools, name, stays = output.tools, container.name, kept(container, output, image)
     volumes = [named_volume(mount.source) for mount in container.parsed.named_volumes]

@@ -33,7 +33,7 @@ from nixoci.units.common import (
     add_stop,
     end_signal,
 )
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.escape import UnitFile, command, literal, raw, word
 from nixoci.units.health import check_units, limited
 from nixoci.units.images import add_images_service
@@ -63,7 +63,7 @@ _ENTER = (
 _END = '[ "$SERVICE_RESULT" != exit-code ] || exec "$0" "$@"'
 
 
-def systemd_units(container: ResolvedContainer, mounts: Mounts, output: Output) -> list[UnitFile]:
+def systemd_units(container: ResolvedContainer, mounts: Mounts, output: UnitsOutput) -> list[UnitFile]:
     """Return the units of a container: its service, the socket and service of its output, and those of its health."""
     return [
         _service(container, mounts, output),
@@ -73,7 +73,7 @@ def systemd_units(container: ResolvedContainer, mounts: Mounts, output: Output) 
     ]
 
 
-def _service(container: ResolvedContainer, mounts: Mounts, output: Output) -> UnitFile:
+def _service(container: ResolvedContainer, mounts: Mounts, output: UnitsOutput) -> UnitFile:
     parsed = container.parsed
     unit = UnitFile(f"{parsed.service}.service")
     add_order(unit, container)
@@ -108,7 +108,7 @@ def _service(container: ResolvedContainer, mounts: Mounts, output: Output) -> Un
     return unit
 
 
-def _keeper(container: ResolvedContainer, mounts: Mounts, output: Output) -> UnitFile:
+def _keeper(container: ResolvedContainer, mounts: Mounts, output: UnitsOutput) -> UnitFile:
     """Return the service that runs for as long as the container's, with its layer and its garbage collector root.
 
     The container's own service can run no other program: systemd would make the mounts for it on the host. A container
@@ -254,7 +254,7 @@ def _log_units(container: ResolvedContainer, tools: Tools) -> list[UnitFile]:
     return [pipe, log]
 
 
-def _health_units(container: ResolvedContainer, output: Output) -> list[UnitFile]:
+def _health_units(container: ResolvedContainer, output: UnitsOutput) -> list[UnitFile]:
     """Return the units that check health: the check runs in the container's namespaces, with its user and variables."""
     if (health := container.health) is None:
         return []

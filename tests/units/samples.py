@@ -10,7 +10,7 @@ from nixoci.bundle.config import bundle_config
 from nixoci.container.deployment import ResolvedDeployment, resolve_deployment
 from nixoci.container.model import Deployment
 from nixoci.document import structure
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.images import MountedImage
 from nixoci.units.quadlet import container_file
 from nixoci.units.tools import Tools
@@ -34,7 +34,7 @@ TOOLS = Tools.find(
     nixoci="/n/bin/nixoci",
     ctr="/c/ctr",
 )
-OUTPUT = Output(out=Path("/out"), tools=TOOLS)
+OUTPUT = UnitsOutput(out=Path("/out"), tools=TOOLS)
 MOUNTED = MountedImage("/run/nixoci/images/0123-store-abc", Path("/nix/store/0123-store"))
 IMAGE = {"Cmd": ["run", "it"], "Env": ["A=1"], "StopSignal": "SIGINT", "User": "web", "Volumes": {"/data": {}}}
 

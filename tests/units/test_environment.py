@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nixoci.bundle.build import build_bundle
 from nixoci.container.model import Backend, Container
 from nixoci.errors import ContainerError
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.start import environment_script
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image
@@ -50,7 +50,7 @@ class Files:
         for file in self.files:
             file.touch()
         container, bundle = bundled(path / "image", environmentFiles=list(map(str, self.files)), **options)
-        output = Output(out=path / "out", tools=Tools.find(sh=shell))
+        output = UnitsOutput(out=path / "out", tools=Tools.find(sh=shell))
         folder = output.bundle("c")
         folder.mkdir(parents=True)
         bundle.write(folder)

@@ -16,7 +16,7 @@ from nixoci.container.rules import check, check_resolved
 from nixoci.document import json_key, structure
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Children, Inode, Kind
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.launcher import render_launcher
 from nixoci.units.podman_objects import network_file, other_file, pod_file, volume_file
 from nixoci.units.quadlet import container_file
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from nixoci.container.image_tree import ImageTree
 
 TOOLS = Tools.find(crun="/c/crun", runc="/r/runc")
-OUTPUT = Output(out=Path("/out"), tools=TOOLS)
+OUTPUT = UnitsOutput(out=Path("/out"), tools=TOOLS)
 
 BASE: dict[str, Any] = {
     "containers": {

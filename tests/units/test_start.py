@@ -13,7 +13,7 @@ import pytest
 from nixoci.container.places import bound_runtime
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Children, Inode, Kind
-from nixoci.units.directories import Output
+from nixoci.units.directories import UnitsOutput
 from nixoci.units.images import images_service
 from nixoci.units.start import mount_table, script, start_lines, start_script, stop_script, volume_lines
 from nixoci.units.tools import Tools
@@ -223,7 +223,7 @@ def test_every_variable_of_a_script_has_its_value_whatever_its_characters(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     tools = Tools(**{field.name: f"/{ODD}/{field.name}" for field in fields(Tools)})
-    output = Output(out=Path("/out", ODD), tools=tools)
+    output = UnitsOutput(out=Path("/out", ODD), tools=tools)
     container, made = bundled(tmp_path / "image", **options)
     bundle = output.bundle("c")
     programs = ["sh", "mkdir", "systemd_tmpfiles", "mount", "umount", "rm", "mkfifo", "cat", "sleep"]
