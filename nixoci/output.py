@@ -2,9 +2,11 @@
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,13 @@ from typing import BinaryIO
 
 from nixoci.errors import StoreError
 
+log = logging.getLogger(__name__)
+
 _MODE = 0o755
+_SILENT = 1.0
+"""Seconds to wait for another process before that is said."""
+_POLL = 0.05
+_LOCKS = Path("/proc/locks")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
@@ -89,22 +97,57 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 @contextmanager
-def exclusive_directory(directory: Path) -> Iterator[None]:
+def exclusive_directory(directory: Path, *, what: Path | None = None) -> Iterator[None]:
     """Make a directory if it is missing, and keep other processes out of this block until it ends.
 
-    The lock is on the directory itself, so that no other file has to lie there.
+    The lock is on the directory itself, so that no other file has to lie there. After a second of waiting for another
+    process, a warning is logged.
+
+    Args:
+        directory: The directory.
+        what: The file or directory that the block changes, for that warning; by default `directory`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _wait_for_lock(handle, what or directory)
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise
         yield
     finally:
         os.close(handle)
+
+
+def _wait_for_lock(handle: int, what: Path) -> None:
+    said_at = time.monotonic() + _SILENT
+    while time.monotonic() < said_at:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL)
+        else:
+            return
+    holder = _holder(handle)
+    named = "" if holder is None else f", the process {holder},"
+    log.warning("%s: waiting until another nixoci%s is done with it", what, named)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _holder(handle: int) -> int | None:
+    """Return the id of the process that holds the lock of an open file; None if the kernel does not tell.
+
+    It does not for a process of an outer namespace, and for file systems whose files have another device number there.
+    """
+    status = os.fstat(handle)
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError, ValueError):
+        for line in _LOCKS.read_text(encoding="ascii").splitlines():
+            match line.split()[1:]:  # proc_locks(5); of those that wait, the second word is an arrow
+                case ["FLOCK", _, _, process, at, *_] if at == file and int(process) > 0:
+                    return int(process)
+    return None
 
 
 @contextmanager

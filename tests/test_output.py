@@ -3,10 +3,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -233,6 +235,33 @@ def test_an_error_about_another_file_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, new_directory(tmp_path / "out"):
         (tmp_path / "other").read_bytes()
     assert Path(caught.value.filename) == tmp_path / "other"
+
+
+@pytest.mark.parametrize("what", [None, Path("the lock")])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_wait_for_another_process_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: Path | None, *, told: bool
+) -> None:
+    """After a second, with the process that has the lock, if the kernel tells; a lock that is free says nothing."""
+    if not told:
+        monkeypatch.setattr("nixoci.output._LOCKS", tmp_path / "none")
+    got = Event()
+
+    def enter() -> None:
+        with exclusive_directory(tmp_path, what=what):
+            got.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with exclusive_directory(tmp_path):
+            waiting = pool.submit(enter)
+            deadline = time.monotonic() + 60
+            while not caplog.messages and not waiting.done() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not got.is_set()
+        waiting.result(60)
+    assert got.is_set()
+    process = f", the process {os.getpid()}," if told else ""
+    assert caplog.messages == [f"{what or tmp_path}: waiting until another nixoci{process} is done with it"]
 
 
 def test_a_file_system_without_locks_keeps_nobody_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

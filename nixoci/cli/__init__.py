@@ -16,7 +16,7 @@ from importlib import import_module
 
 import click
 
-from nixoci.cli.common import failures_in_one_line, print_error
+from nixoci.cli.common import failures_in_one_line, print_error, warn
 from nixoci.cli.meant import meant_command
 from nixoci.cli.signals import INTERRUPTED, signals_end_the_work
 from nixoci.cli.standard_streams import finish_output, open_standard_streams, print_any_name
@@ -146,6 +146,13 @@ class Verbs(click.Group):
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
+class _Lines(logging.Handler):
+    """Warnings of the library as those of the verbs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="nixoci")
 @click.option("-v", "--verbose", is_flag=True, help="Log the programs that are run to stderr.")
@@ -154,6 +161,8 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes options by name
 
     `nixoci help VERB` shows the options and examples of a verb. `nixoci doctor` says what this machine lacks.
     """
+    waits = logging.getLogger("nixoci.output")
+    waits.handlers, waits.propagate = [_Lines()], False
     if verbose:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
 

@@ -70,7 +70,8 @@ def write_lock(path: str | os.PathLike[str], lock: Lock) -> bool:
 def exclusive_access(path: str | os.PathLike[str]) -> Iterator[None]:
     """Make other nixoci processes that want to change a lock file wait until the end of the block.
 
-    This locks the directory, so that no other file has to lie beside the lock file.
+    This locks the directory, so that no other file has to lie beside the lock file. After a second of waiting, a
+    warning is logged.
 
     Raises:
         LockError: The directory does not exist, or the lock file is a pipe or a device, which cannot be replaced.
@@ -81,7 +82,7 @@ def exclusive_access(path: str | os.PathLike[str]) -> Iterator[None]:
         raise LockError(f"{path}: its directory does not exist; make it first")
     if file.exists() and not file.is_file() and not file.is_dir():
         raise LockError(f"{path}: is no regular file, and this command may write the lock; name a file")
-    with exclusive_directory(directory):
+    with exclusive_directory(directory, what=file):
         yield
 
 

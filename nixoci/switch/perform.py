@@ -97,7 +97,7 @@ def _switch(out: Path | None, places: Places, *, number: int | None, dry_run: bo
     contents = read_contents(out, places) if out is not None else NOTHING
     if dry_run:
         return _switched(out, places, _plan(_own(_record(places), contents, places), contents, places))
-    with exclusive_directory(places.record.parent):
+    with exclusive_directory(places.record.parent, what=places.record):
         record = _own(_record(places), contents, places)
         plan = _plan(record, contents, places)
         forget_prepared(map(Path, record.links))

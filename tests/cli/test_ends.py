@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.document import dump
+from nixoci.lock.file import exclusive_access
 from nixoci.oci.digest import Digest
 from tests.image_store.trees import image_path, small_tree
 from tests.nix_language.locks import image as image_of_lock
@@ -51,6 +52,22 @@ def test_a_full_disk_is_one_line(folder: Path, arguments: list[str]) -> None:
     errors = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
     assert errors == ["error: output: No space left on device"]
     assert done.returncode == 1
+
+
+def test_a_wait_for_the_lock_is_one_line(folder: Path) -> None:
+    """It says which file and which process, and the work goes on when that is done."""
+    with exclusive_access(folder / "nixoci.lock.json"):
+        waiting = subprocess.Popen(
+            [*NIXOCI, "remove", "web"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert waiting.stderr is not None
+        line = waiting.stderr.readline()
+    out, rest = waiting.communicate(timeout=60)
+    process = os.getpid()
+    assert line == (
+        f"warning: nixoci.lock.json: waiting until another nixoci, the process {process}, is done with it\n"
+    )
+    assert (out.startswith("web: removed"), rest, waiting.returncode) == (True, "", 0)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def register_in_containerd(
     if dry_run:
         names = run.look()[2]
     else:
-        with exclusive_directory(places.registered.parent):
+        with exclusive_directory(places.registered.parent, what=places.registered):
             names = run.register()
     points = {Path(mounted_image(image.entry, image.layer)) for image in declared}
     return Outcome(names=names, nameless=nameless, unmounted=sorted(point for point in points if not point.is_mount()))
@@ -97,7 +97,7 @@ def release_roots(places: Places | None = None, *, dry_run: bool = False) -> lis
     places = places or Places()
     if not places.roots.held():
         return []
-    with nullcontext() if dry_run else exclusive_directory(places.registered.parent):
+    with nullcontext() if dry_run else exclusive_directory(places.registered.parent, what=places.registered):
         return _release(places, known_directories(places.registered), dry_run=dry_run)
 
 

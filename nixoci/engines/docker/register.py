@@ -70,7 +70,7 @@ def register_in_docker(
         OSError: A file cannot be written.
     """
     images = read_image_store(store.resolve(), place=elsewhere.store if elsewhere else None)
-    with nullcontext() if dry_run else exclusive_directory(registered.parent):
+    with nullcontext() if dry_run else exclusive_directory(registered.parent, what=registered):
         plan = plan_images(
             root, images, registered_in(read_registered(registered), elsewhere.data_root if elsewhere else root.path)
         )
@@ -96,7 +96,7 @@ def release_roots(*, roots: EngineRoots = ROOTS, registered: Path = LIST, dry_ru
     """
     if not roots.held():
         return []
-    with nullcontext() if dry_run else exclusive_directory(registered.parent):
+    with nullcontext() if dry_run else exclusive_directory(registered.parent, what=registered):
         return _release(roots, registered, dry_run=dry_run)
 
 
