@@ -676,7 +676,16 @@ def test_root_has_no_rootless_containers(project: Modules) -> None:
     assert message.startswith("virtualisation.nixoci.users.root: root's containers are the machine's; declare them in")
 
 
-NO_LOCK = "the lock is not one that `nixoci add` wrote; `nixoci verify` says what is wrong"
+NO_LOCK = "the lock is not one that `nixoci add` wrote"
+BLOB = f'{{"digest": "sha256:{"0" * 64}"}}'
+
+
+def damaged_lock(platforms: str) -> str:
+    """Return a lock whose image `web` has these platforms."""
+    return (
+        '{"version": 1, "images": {"web": {"reference": "docker.io/library/web:1", "digest": "sha256:0", "platforms": '
+        f"{platforms}}}}}}}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -685,6 +694,26 @@ NO_LOCK = "the lock is not one that `nixoci add` wrote; `nixoci verify` says wha
         ("[]", NO_LOCK),
         ("{}", NO_LOCK),
         ('{"version": 1, "images": []}', NO_LOCK),
+        ('{"version": 1, "images": {"web": []}}', f"{NO_LOCK}: images.web is no object;"),
+        (
+            '{"version": 1, "images": {"web": {"reference": "docker.io/library/web:1", "digest": "sha256:0"}}}',
+            f"{NO_LOCK}: images.web has no platforms;",
+        ),
+        (
+            '{"version": 1, "images": {"web": {"reference": "web", "digest": "sha256:0", "platforms": {}}}}',
+            f"{NO_LOCK}: images.web.reference is no reference in full;",
+        ),
+        (damaged_lock("{}"), f"{NO_LOCK}: images.web.platforms is empty;"),
+        (damaged_lock("[]"), f"{NO_LOCK}: images.web.platforms is no object;"),
+        (damaged_lock('{"linux/amd64": {}}'), f"{NO_LOCK}: images.web.platforms.linux/amd64 has no manifest;"),
+        (
+            damaged_lock(f'{{"linux/amd64": {{"manifest": {BLOB}, "config": {BLOB}, "layers": []}}}}'),
+            f"{NO_LOCK}: images.web.platforms.linux/amd64.config has no value;",
+        ),
+        (
+            damaged_lock(f'{{"linux/amd64": {{"manifest": {{}}, "config": {BLOB}, "layers": [{BLOB}]}}}}'),
+            f"{NO_LOCK}: images.web.platforms.linux/amd64.manifest has no digest;",
+        ),
         ('{"version": 2}', "the lock has version 2, this nixoci reads version 1"),
         ('<<<<<<< HEAD\n{"version": 1}', "parse error"),
     ],

@@ -68,7 +68,95 @@ let
       platforms.${system}
         or (throw "nixoci: no OCI platform is known for system ${system}; pass `platform`");
 
-  locked = lock.images or { };
+  # What `nixoci add` writes has these keys; a lock that was merged or edited by hand may lack some.
+  damaged =
+    what:
+    throw (
+      "nixoci: the lock is not one that `nixoci add` wrote: ${what}; restore it, or remove the image from it and run"
+      + " `nixoci add` again"
+    );
+  expect =
+    where: keys: value:
+    let
+      absent = builtins.filter (key: !(value ? ${key})) keys;
+    in
+    if !builtins.isAttrs value then
+      damaged "${where} is no object"
+    else if absent != [ ] then
+      damaged "${where} has no ${builtins.head absent}"
+    else
+      value;
+  expectBlob =
+    where: keys: value:
+    let
+      blob = expect where ([ "digest" ] ++ keys) value;
+    in
+    if builtins.isString blob.digest then blob else damaged "${where}.digest is no text";
+  expectPlatform =
+    where: value:
+    let
+      pinned = expect where [
+        "manifest"
+        "config"
+        "layers"
+      ] value;
+      expectLayer = number: expectBlob "${where}.layers[${toString number}]" [ "diffId" ];
+    in
+    if !builtins.isList pinned.layers then
+      damaged "${where}.layers is no list"
+    else
+      pinned
+      // (
+        if pinned ? narHash then
+          {
+            narHash = expect "${where}.narHash" [
+              "hash"
+              "format"
+            ] pinned.narHash;
+          }
+        else
+          { }
+      )
+      // {
+        manifest = expectBlob "${where}.manifest" [ ] pinned.manifest;
+        config = expectBlob "${where}.config" [ "value" ] pinned.config;
+        layers = builtins.genList (number: expectLayer number (builtins.elemAt pinned.layers number)) (
+          builtins.length pinned.layers
+        );
+      };
+  expectImage =
+    name: value:
+    let
+      where = "images.${name}";
+      entry = expect where [
+        "reference"
+        "digest"
+        "platforms"
+      ] value;
+      platforms = expect "${where}.platforms" [ ] entry.platforms;
+    in
+    if !builtins.isString entry.reference || !reference.isRead entry.reference then
+      damaged "${where}.reference is no reference in full"
+    else if platforms == { } then
+      damaged "${where}.platforms is empty"
+    else
+      entry
+      // {
+        platforms = builtins.mapAttrs (
+          platform: expectPlatform "${where}.platforms.${platform}"
+        ) platforms;
+      };
+
+  locked = builtins.mapAttrs expectImage lock.images or { };
+  # What is expected of entries; all of it is evaluated at once, while errors still name the lock file.
+  expected = builtins.mapAttrs (
+    _: entry:
+    builtins.mapAttrs (_: pinned: [
+      (pinned.narHash or null)
+      pinned.manifest.digest
+      (digestsOf pinned)
+    ]) entry.platforms
+  ) locked;
   digestsOf = pinned: map (described: described.digest) ([ pinned.config ] ++ pinned.layers);
 
   # One derivation for each digest of the whole lock, however many images and platforms share it.
@@ -157,12 +245,12 @@ let
     }) locked.${name}.platforms.${platformOf name locked.${name}}.layers;
   layers = builtins.attrValues (builtins.listToAttrs (builtins.concatMap layersOf names));
 in
-if !builtins.isAttrs lock || !(lock ? version) || !builtins.isAttrs locked then
+if !builtins.isAttrs lock || !(lock ? version) || !builtins.isAttrs (lock.images or { }) then
   throw "nixoci: the lock is not one that `nixoci add` wrote; `nixoci verify` says what is wrong"
 else if lock.version != 1 then
   throw "nixoci: the lock has version ${toString lock.version}, this nixoci reads version 1"
 else
-  {
+  builtins.deepSeq expected {
     inherit images;
     imageStore = joinImages (builtins.attrValues images);
     layerCache = cacheLayers layers;

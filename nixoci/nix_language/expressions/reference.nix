@@ -3,13 +3,17 @@ rec {
   # Whether it names files of one machine.
   isLocal = reference: builtins.match "(oci|oci-archive|docker-archive):.*" reference != null;
 
+  # Whether the functions below can read it.
+  isRead = reference: isLocal reference || builtins.match path reference != null;
+  path = "([^@]*/[^@:/]*)(:[^@]*)?(@.*)?";
+
   # host/path without tag and digest, or null for a local source.
   repository =
     reference:
     if isLocal reference then
       null
     else
-      builtins.head (builtins.match "([^@]*/[^@:/]*)(:[^@]*)?(@.*)?" reference);
+      builtins.head (builtins.match path reference);
 
   # The tag of HOST:PORT/PATH:TAG@DIGEST or oci:DIR:TAG, or null.
   tag =
