@@ -93,7 +93,7 @@ def test_a_folder_that_grows_is_reported_while_it_grows(tmp_path: Path, monkeypa
         (tmp_path / "blobs").mkdir()
         (tmp_path / "link").symlink_to(tmp_path / "before")
         (tmp_path / "blobs/partial").write_bytes(bytes(400))
-        assert half.wait(10)
+        assert half.wait(60)
         (tmp_path / "blobs/partial").rename(tmp_path / "blobs/whole")
         (tmp_path / "blobs/more").write_bytes(bytes(700))
     assert reported[0] == 400
@@ -108,6 +108,6 @@ def test_a_program_that_fails_leaves_the_bar_where_it_was(tmp_path: Path) -> Non
 
 
 def test_nobody_looks_at_a_folder_without_a_terminal(tmp_path: Path) -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())  # those of other tests may end meanwhile
     with folder_growth(tmp_path, 1000, ignore):
-        assert threading.active_count() == threads
+        assert set(threading.enumerate()) <= before

@@ -164,7 +164,7 @@ def test_the_next_layer_is_asked_for_while_one_is_read(many: Path) -> None:
     behavior = Behavior(cut=lambda path, _: asked.put(path))
 
     def next_asked() -> Digest:
-        return Digest.parse(asked.get(timeout=10).rpartition("/")[2])
+        return Digest.parse(asked.get(timeout=60).rpartition("/")[2])
 
     with serve(many, behavior) as served, closing(ordered(served, many)) as source:
         with closing(source.open_blob(layers[0])) as first:

@@ -31,7 +31,7 @@ def copied(path: Path, shell: str, host: dict[str, str] | None = None, **options
     for name, text in (HOST if host is None else host).items():
         (path / "etc" / name).write_text(text)
     text = f"{variables}\nrun={shlex.quote(str(path / 'run'))}\ncat=cat\n{part}"
-    subprocess.run([shell, "-euc", text], check=True, timeout=20)
+    subprocess.run([shell, "-euc", text], check=True, timeout=60)
     return {file.name: file.read_text() for file in (path / "run").iterdir()}
 
 

@@ -62,7 +62,7 @@ def odd_tools(path: Path, timeout: str) -> Tools:
 def run_command(value: str, **places: str) -> int:
     """Run a command line as systemd does, with some of its words replaced."""
     words = [word.replace("%%", "%").replace("$$", "$") for word in split(value)]
-    return subprocess.run([places.get(word, word) for word in words], timeout=20, check=False).returncode
+    return subprocess.run([places.get(word, word) for word in words], timeout=60, check=False).returncode
 
 
 @pytest.mark.parametrize("retries", [1, 3])

@@ -73,8 +73,8 @@ class Start:
         with (self.path / "stdout").open("w+") as out, (self.path / "stderr").open("w+") as error:
             # as systemd does: the script's end is seen first, and then that of the others
             group = subprocess.Popen([self.shell, file], cwd=self.path, stdout=out, stderr=error, process_group=0)
-            code = group.wait(timeout=20)
-            deadline = time.monotonic() + 20
+            code = group.wait(timeout=60)
+            deadline = time.monotonic() + 60
             while _is_alive(group.pid):
                 assert time.monotonic() < deadline, "processes are left"
                 time.sleep(0.01)
@@ -140,12 +140,12 @@ def test_the_program_starts_after_the_script_has_left_the_process_table(tmp_path
 
 def test_a_container_that_cannot_be_started_is_killed(tmp_path: Path) -> None:
     start = started(tmp_path)
-    sleeping = subprocess.Popen(["sleep", "60"])
+    sleeping = subprocess.Popen(["sleep", "600"])
     start.program("crun", f'[ "$1" != start ] || exit 1; echo {sleeping.pid} > "{start.run}/pid"')
     # systemd is not the parent of that process
     start.text = start.text.replace("until adopted", "until :")
     assert start().returncode == 0
-    assert sleeping.wait(timeout=10) == -9
+    assert sleeping.wait(timeout=60) == -9
 
 
 def test_the_directories_are_made_with_the_usual_umask(tmp_path: Path) -> None:
