@@ -32,15 +32,43 @@ _FATAL = re.compile(r'level=(?:fatal|warning) msg="(?:Failed, retrying in .{1,99
 """Matches the failure of skopeo, or of its first attempt of several."""
 _LIMITED = re.compile(r"toomanyrequests|[Tt]oo many requests|StatusCode: 429")
 """Matches skopeo's words for a registry that limits requests; skopeo has waited then, as long as `Retry-After` says."""
+_ESCAPED = {"n": "; ", "t": " "}
+"""Characters that skopeo escapes by a letter, and what stands for them in a line."""
 _GIVE_UP = re.compile(rb"level=warning msg=.*retrying in .*(?:%s)" % _LIMITED.pattern.encode())
 """Matches what skopeo writes before it waits as long as that again, and then again."""
 _LOG_IN = "log in with `skopeo login {domain}`"
 _ANSWERS = "check that a registry answers at {domain}, and no proxy or login page in its place"
+_UNREACHABLE = re.compile("dial tcp|no such host|network is unreachable|i/o timeout")
 _WAYS_OUT = (
     (re.compile("no space left on device"), "free some space, or set TMPDIR to another directory"),
     (re.compile("StatusCode: 407|Proxy Authentication Required"), "write USER:PASSWORD@ into the address of the proxy"),
-    (re.compile("dial tcp|no such host|network is unreachable|i/o timeout"), "check the network and its proxy"),
+    (_UNREACHABLE, "check the network and its proxy"),
+    (
+        re.compile("x509: certificate has expired or is not yet valid"),
+        "the registry has to renew its certificate, unless the clock of this machine is wrong",
+    ),
+    (
+        re.compile("x509: certificate (?:is valid for|is not valid for any|relies on)|x509: cannot validate"),
+        "name the registry as its certificate does, or give it a certificate for {domain}",
+    ),
     (re.compile("x509: "), "put the certificate of its authority into /etc/containers/certs.d/{domain}/ca.crt"),
+    (
+        re.compile("remote error: tls: (?:certificate|bad certificate|unknown certificate)"),
+        (
+            "it wants a client certificate that it knows: put it and its key into /etc/containers/certs.d/{domain}, as"
+            " client.cert and client.key"
+        ),
+    ),
+    (
+        re.compile(
+            "missing (?:key|client certificate) .* for|tls: private key|tls: failed to (?:find|parse)"
+            "|certs.d/.*permission denied"
+        ),
+        (
+            "a client certificate is a file NAME.cert with its key NAME.key, both readable for you, in"
+            " /etc/containers/certs.d/{domain}; see containers-certs.d(5)"
+        ),
+    ),
     (
         re.compile("server gave HTTP response to HTTPS client"),
         "it speaks plain HTTP: use --no-tls-verify, or set `insecure = true` for it in registries.conf",
@@ -55,9 +83,10 @@ _WAYS_OUT = (
         re.compile("docker-credential-|error getting credentials"),
         f"install or mend this credential helper, or remove it from the auth file and {_LOG_IN}",
     ),
+    (re.compile("reading JSON file"), "mend the auth file, or name another with --authfile"),
     (
-        re.compile("getting username and password|reading JSON file"),
-        "mend the auth file, or name another with --authfile",
+        re.compile("getting username and password"),
+        "mend the auth file, or the credential helper that it names, or name another file with --authfile",
     ),
     (
         re.compile("invalid reference format"),
@@ -77,6 +106,9 @@ _WAYS_OUT = (
     ),
 )
 """What skopeo says of troubles that another name does not end, and what to do."""
+
+_MIRRORS = re.compile(r"\(Mirrors also failed: \[(([^/\s]+)/.*)\]\): (.*)", re.DOTALL)
+"""Matches what skopeo says if all mirrors fail: their failures, the first one's domain, and that of the registry."""
 
 _NO_CAUSE = re.compile(r'^Error parsing image name "[^"]*": ')
 """Matches the words with which skopeo starts whatever the cause is."""
@@ -296,7 +328,16 @@ def _skopeo(reference: Reference, arguments: list[str], *, largest_file: int | N
         match = _FATAL.search(str(error))
         if match is None:
             raise
-        said = _NO_CAUSE.sub("", re.sub(r"\\(.)", r"\1", match[1]))
-        ways_out = (text for pattern, text in _WAYS_OUT if pattern.search(said))
-        way_out = next(ways_out, f"check the name, or {_LOG_IN}").format(domain=reference.domain)
-        raise ImageError(f"{reference}: skopeo says: {said}; {way_out}") from error
+        said = _NO_CAUSE.sub("", re.sub(r"\\(.)", lambda escape: _ESCAPED.get(escape[1], escape[1]), match[1]))
+        raise ImageError(f"{reference}: skopeo says: {said}; {_way_out(said, reference.domain)}") from error
+
+
+def _way_out(said: str, domain: str) -> str:
+    mirrors = _MIRRORS.search(said)
+    if mirrors is not None:
+        failures, mirror, said = mirrors.groups()
+        # a registry that has mirrors is often out of reach on purpose
+        if _UNREACHABLE.search(said) and not _UNREACHABLE.search(failures):
+            said, domain = failures, mirror
+    ways_out = (text for pattern, text in _WAYS_OUT if pattern.search(said))
+    return next(ways_out, f"check the name, or {_LOG_IN}").format(domain=domain)

@@ -90,6 +90,16 @@ _LIMITED = "the registry limits requests, and skopeo has waited for it in vain: 
 _ANSWERS = "check that a registry answers at registry.example, and no proxy or login page in its place"
 _LOG_IN = "log in with `skopeo login registry.example`"
 _NAME = f"check the name, or {_LOG_IN}"
+_EXPIRED = "the registry has to renew its certificate, unless the clock of this machine is wrong"
+_AUTHORITY_OF_MIRROR = "put the certificate of its authority into /etc/containers/certs.d/mirror.example:5000/ca.crt"
+_CLIENT = (
+    "it wants a client certificate that it knows: put it and its key into /etc/containers/certs.d/registry.example, as"
+    " client.cert and client.key"
+)
+_CLIENT_FILES = (
+    "a client certificate is a file NAME.cert with its key NAME.key, both readable for you, in"
+    " /etc/containers/certs.d/registry.example; see containers-certs.d(5)"
+)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +134,53 @@ _NAME = f"check the name, or {_LOG_IN}"
             "put the certificate of its authority into /etc/containers/certs.d/registry.example/ca.crt",
         ),
         (
+            "pinging container registry registry.example: x509: certificate has expired or is not yet valid: current",
+            _EXPIRED,
+        ),
+        *(
+            (
+                f"pinging container registry registry.example: x509: {said}",
+                "name the registry as its certificate does, or give it a certificate for registry.example",
+            )
+            for said in (
+                "certificate is valid for other.example, not registry.example",
+                "certificate is not valid for any names, but wanted to match registry.example",
+                "certificate relies on legacy Common Name field, use SANs instead",
+                "cannot validate certificate for 192.0.2.1 because it doesn't contain any IP SANs",
+            )
+        ),
+        *(
+            (f"pinging container registry registry.example: remote error: tls: {said}", _CLIENT)
+            for said in ("certificate required", "bad certificate", "unknown certificate authority")
+        ),
+        *(
+            (said, _CLIENT_FILES)
+            for said in (
+                "missing key client.key for client certificate client.cert. Note that CA certificates should use x",
+                "missing client certificate client.cert for key client.key",
+                "tls: private key does not match public key",
+                "tls: failed to find any PEM data in certificate input",
+                "open /etc/containers/certs.d/registry.example/client.key: permission denied",
+            )
+        ),
+        *(
+            (
+                f"(Mirrors also failed: [mirror.example:5000/x/app:1.0: {mirror}]): registry.example/app:1.0: {said}",
+                way_out,
+            )
+            for mirror, said, way_out in (
+                ("x509: certificate signed by unknown authority", "dial tcp: lookup x", _AUTHORITY_OF_MIRROR),
+                ("dial tcp: lookup x", "dial tcp: lookup x", "check the network and its proxy"),
+                (
+                    "authentication required",
+                    "dial tcp: x",
+                    "check the name, or log in with `skopeo login mirror.example:5000`",
+                ),
+                ("manifest unknown", "x509: certificate has expired or is not yet valid", _EXPIRED),
+                ("x509: y", "authentication required", _NAME),
+            )
+        ),
+        (
             "pinging container registry registry.example: StatusCode: 407, ",
             "write USER:PASSWORD@ into the address of the proxy",
         ),
@@ -142,6 +199,10 @@ _NAME = f"check the name, or {_LOG_IN}"
         (
             "getting username and password: reading JSON file a.json: unmarshaling JSON: invalid character b looking",
             "mend the auth file, or name another with --authfile",
+        ),
+        (
+            "getting username and password: invalid character 'h' looking for beginning of value",
+            "mend the auth file, or the credential helper that it names, or name another file with --authfile",
         ),
         (
             "getting username and password: error getting credentials - err: exec: docker-credential-x: not found",
@@ -177,9 +238,21 @@ _NAME = f"check the name, or {_LOG_IN}"
 def test_the_way_out_is_that_of_the_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, way_out: str
 ) -> None:
-    install_program(monkeypatch, tmp_path, "skopeo", f"#!/bin/sh\necho 'level=fatal msg=\"{said}\"' >&2; exit 1\n")
+    script = f"#!/bin/sh\ncat >&2 <<'END'\nlevel=fatal msg=\"{said}\"\nEND\nexit 1\n"
+    install_program(monkeypatch, tmp_path, "skopeo", script)
     with pytest.raises(ImageError) as caught:
         open_registry()
+    assert str(caught.value) == f"{NAME}:1.0: skopeo says: {said}; {way_out}"
+
+
+def test_failures_of_several_mirrors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = r"(Mirrors also failed: [a/app:1.0: x509: y\nb/app:1.0: x509: y]): registry.example/app:1.0: dial tcp: z"
+    script = f"#!/bin/sh\ncat >&2 <<'END'\nlevel=fatal msg=\"{said}\"\nEND\nexit 1\n"
+    install_program(monkeypatch, tmp_path, "skopeo", script)
+    with pytest.raises(ImageError) as caught:
+        open_registry()
+    way_out = "put the certificate of its authority into /etc/containers/certs.d/a/ca.crt"
+    said = said.replace(r"\n", "; ")
     assert str(caught.value) == f"{NAME}:1.0: skopeo says: {said}; {way_out}"
 
 
