@@ -72,8 +72,9 @@ class UnsupportedVersionError(DocumentError, LockError, StoreError, DeltaError):
 
 
 class ProcessError(NixociError):
-    """A program that nixoci drives is missing or has failed; `stderr` is everything it wrote there."""
+    """A program that nixoci drives is missing or has failed; `stderr` and `stdout` are what it wrote there."""
 
-    def __init__(self, message: str, *, stderr: str = "") -> None:
+    def __init__(self, message: str, *, stderr: str = "", stdout: str = "") -> None:
         super().__init__(message)
         self.stderr = stderr
+        self.stdout = stdout

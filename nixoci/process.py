@@ -59,15 +59,14 @@ def run(
 
     Raises:
         FileSizeError: It tried to write a larger file.
-        ProcessError: Not found, or a non-zero exit; the message ends with the last line it wrote to stderr.
+        ProcessError: Not found, not to be started, or a non-zero exit; the message ends with the last line it wrote to
+            stderr.
     """
     command = _command(argv, package)
     pipe = subprocess.PIPE
     if _ended.is_set():
         raise ProcessError(f"{command[0]}: not started: nixoci was told to end")
-    with subprocess.Popen(  # noqa: S603 - a list, no shell
-        command, stdin=pipe, stdout=pipe, stderr=pipe, env=env
-    ) as process:
+    with _start(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as process:
         try:
             _waited_for.add(process)
             if _ended.is_set():  # while it was started
@@ -81,9 +80,9 @@ def run(
         finally:
             _waited_for.discard(process)
     if process.returncode != 0 or (silent and errors):
-        failure = _failure(command, process.returncode, errors)
+        failure = _failure(command, process.returncode, errors, printed)
         if largest_file is not None and (process.returncode == -signal.SIGXFSZ or _TOO_LARGE.search(failure.stderr)):
-            raise FileSizeError(str(failure), stderr=failure.stderr)
+            raise FileSizeError(str(failure), stderr=failure.stderr, stdout=failure.stdout)
         raise failure
     return printed
 
@@ -243,9 +242,7 @@ def _running(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     command = _command(argv, package)
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603 - a list, no shell
-            command, stdin=subprocess.PIPE, stdout=stdout, stderr=errors, env=env
-        )
+        process = _start(command, stdin=subprocess.PIPE, stdout=stdout, stderr=errors, env=env)
         with suppress(OSError):  # over the user's limit
             fcntl.fcntl(_pipe(process.stdin), fcntl.F_SETPIPE_SZ, _PIPE)
         hung_up = False
@@ -292,8 +289,19 @@ def _command(argv: Sequence[str | Path], package: str | None) -> list[str]:
     return command
 
 
-def _failure(command: list[str], code: int, stderr: bytes) -> ProcessError:
-    text = stderr.decode("utf-8", "replace")
+def _start(
+    command: list[str], *, stdin: int, stdout: int, stderr: int | IO[bytes], env: Mapping[str, str] | None
+) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=env)  # noqa: S603 - a list
+    except OSError as error:
+        # of a script, the file that is not there is the interpreter
+        more = "; is it installed whole?" if error.errno in {errno.ENOENT, errno.ENOEXEC} else ""
+        raise ProcessError(f"{command[0]}: cannot be started: {error.strerror}{more}") from error
+
+
+def _failure(command: list[str], code: int, stderr: bytes, stdout: bytes = b"") -> ProcessError:
+    text, printed = stderr.decode("utf-8", "replace"), stdout.decode("utf-8", "replace")
     lines = text.strip().splitlines()
     last = lines[-1] if lines else "it wrote no message"
-    return ProcessError(f"{shlex.join(command[:4])}: exit code {code}: {last}", stderr=text)
+    return ProcessError(f"{shlex.join(command[:4])}: exit code {code}: {last}", stderr=text, stdout=printed)

@@ -38,6 +38,24 @@ def test_a_program_that_hangs_up_has_failed(code: int) -> None:
         pipe.write(bytes(10 << 20))
 
 
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("#!/no/such/shell\n", "No such file or directory; is it installed whole?"),
+        ("neither a program nor a script", "Exec format error; is it installed whole?"),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_named(tmp_path: Path, script: str, says: str) -> None:
+    program = tmp_path / "helper"
+    program.write_text(script)
+    program.chmod(0o755)
+    expected = f"^{re.escape(f'{program}: cannot be started: {says}')}$"
+    with pytest.raises(ProcessError, match=expected):
+        run([program])
+    with pytest.raises(ProcessError, match=expected), feed([program]):
+        pass
+
+
 def test_a_program_is_ended_where_the_block_fails() -> None:
     with no_hang(), pytest.raises(ValueError, match="ours"), converse(["sleep", "infinity"]):
         raise ValueError("ours")

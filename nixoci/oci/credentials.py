@@ -93,8 +93,12 @@ def _ask(helper: str, name: str) -> str | None:
     try:
         said = load(run([program, "get"], stdin=name.encode(), package=program), what=program)
     except ProcessError as error:
-        if "credentials not found" in f"{error} {error.stderr}":
+        # helpers write to standard output what is wrong, as docker/docker-credential-helpers does
+        said = error.stdout.strip()
+        if "credentials not found" in said or "credentials not found" in error.stderr:
             return None
+        if said:
+            raise ProcessError(f"{error}: {said}" if error.stderr.strip() else f"{program}: {said}") from error
         raise
     match said:
         case {"Username": str(user), "Secret": str(secret)} if user != "<token>":

@@ -96,7 +96,9 @@ read -r name <&0 || true
     [
         ("""echo '{"ServerURL": "x", "Username": "me", "Secret": "pass:word"}'""", "me:pass:word"),
         ("""echo '{"Username": "<token>", "Secret": "an identity token"}'""", None),
-        ("echo 'credentials not found in native keychain'; echo credentials not found >&2; exit 1", None),
+        ("echo 'credentials not found in native keychain'; exit 1", None),
+        ("echo 'credentials not found in native keychain'; echo 'gpg: warning' >&2; exit 1", None),
+        ("echo 'credentials not found' >&2; exit 1", None),
     ],
 )
 def test_a_credential_helper_is_asked(
@@ -111,6 +113,14 @@ def test_a_helper_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     install_program(monkeypatch, tmp_path, "docker-credential-vault", HELPER.format(body="echo locked >&2; exit 1"))
     file = write(tmp_path / "auth.json", {"credHelpers": {"registry.example": "vault", "registry.example/x": "../x"}})
     with pytest.raises(ProcessError, match=r"docker-credential-vault.*locked"):
+        basic_login(WEB, authfile=file)
+    install_program(
+        monkeypatch, tmp_path, "docker-credential-vault", HELPER.format(body="echo vault is locked; exit 1")
+    )
+    with pytest.raises(ProcessError, match=r"^docker-credential-vault: vault is locked$"):
+        basic_login(WEB, authfile=file)
+    install_program(monkeypatch, tmp_path, "docker-credential-vault", "#!/no/such/shell\n")
+    with pytest.raises(ProcessError, match=r"^docker-credential-vault: cannot be started: No such file or directory; "):
         basic_login(WEB, authfile=file)
     install_program(monkeypatch, tmp_path, "docker-credential-vault", HELPER.format(body="echo '{}'"))
     with pytest.raises(DocumentError, match=r"^docker-credential-vault: its answer has no Username"):
