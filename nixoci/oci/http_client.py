@@ -15,12 +15,13 @@ from threading import Lock
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, LocationValueError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import make_headers, parse_url
 
 from nixoci.errors import BlobError
 from nixoci.http_proxy import Proxy, proxy_for
+from nixoci.oci.certificates import trust_directory
 
 CERTIFICATES_VARIABLE = "NIX_SSL_CERT_FILE"
 """The variable of a file of trusted certificates, which Nix and its fetchers read."""
@@ -124,9 +125,17 @@ class Answer:
 class Client:
     """Connections to servers; several threads may make requests."""
 
-    def __init__(self, *, certificates: Path | None) -> None:
-        """Connect to nothing yet; `certificates` is a file of those to trust, None for those of OpenSSL."""
+    def __init__(self, *, certificates: Path | None, directory: Path | None = None, verify: bool = True) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            certificates: A file of certificates to trust; None for those of OpenSSL.
+            directory: A directory of more certificates, and of those of the client, as `trust_directory` reads it.
+            verify: Refuse servers whose certificates are not trusted.
+        """
         self._certificates = certificates
+        self._directory = directory
+        self._verify = verify
         self._context: ssl.SSLContext | None = None
         self._pools: dict[tuple[str, Proxy | None], urllib3.PoolManager] = {}
         self._lock = Lock()
@@ -209,9 +218,16 @@ class Client:
 
     def _trusted(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=self._certificates)
+            context = ssl.create_default_context(cafile=self._certificates)
         except OSError as error:
             raise BlobError(f"certificates {self._certificates}: cannot be read: {error.strerror}") from error
+        if self._directory is not None:
+            trust_directory(context, self._directory)
+        if not self._verify:
+            urllib3.disable_warnings(InsecureRequestWarning)  # the user has decided
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
 
 def parse_address(text: str, *, base: str = "") -> str | None:

@@ -7,12 +7,14 @@ skopeo reads everything else.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from nixoci.document import load, show, structure
 from nixoci.errors import DocumentError, ImageError, ProcessError
+from nixoci.oci.certificates import certificate_directory
 from nixoci.oci.credentials import basic_login
 from nixoci.oci.digest import Digest
 from nixoci.oci.index import is_foreign
@@ -75,25 +77,37 @@ def served_referrers(
 ) -> list[Descriptor] | None:
     """Return what the registry's referrers API lists; None if it has none, or HTTP does not reach it as skopeo does.
 
-    skopeo knows registries that speak plain HTTP, mirrors and certificates of their own; the tag is read by it.
+    The certificates and the login are those of skopeo. skopeo also knows the mirrors and the registries with plain HTTP
+    that registries.conf names; the tag is read by it.
     """
+    verify = access.tls_verify is not False
+    for plain in (False,) if verify else (False, True):
+        with suppress(ImageError, DocumentError, ProcessError):
+            remote = Remote(
+                reference,
+                directory=certificate_directory(reference),
+                login=basic_login(reference, authfile=access.authfile),
+                verify=verify,
+                plain=plain,
+            )
+            return _served(remote, subject, warn)
+    return None
+
+
+def _served(remote: Remote, subject: Digest, warn: Warn) -> list[Descriptor] | None:
     path = f"referrers/{subject}"
+    what = f"{remote.repository}: referrers of {subject}"
     found: list[Descriptor] = []
-    try:
-        remote = Remote(reference, login=basic_login(reference, authfile=access.authfile))
-        for _ in range(_MAX_PAGES):
-            page = remote.read_document(path, OCI_INDEX)
-            if page is None:
-                return None
-            text, link = page
-            what = f"{reference.repository}: referrers of {subject}"
-            found += _descriptors(_index(text, what), what, warn)
-            following = _next_page(remote.base, path, link)
-            if following is None:
-                break
-            path = following
-    except (ImageError, DocumentError, ProcessError):
-        return None
+    for _ in range(_MAX_PAGES):
+        page = remote.read_document(path, OCI_INDEX)
+        if page is None:
+            return None
+        text, link = page
+        found += _descriptors(_index(text, what), what, warn)
+        following = _next_page(remote.base, path, link)
+        if following is None:
+            break
+        path = following
     return found
 
 

@@ -56,7 +56,10 @@ class Remote:
         reference: Reference,
         *,
         certificates: Path | None = None,
+        directory: Path | None = None,
         login: str | None = None,
+        verify: bool = True,
+        plain: bool = False,
         retries: Retries = _RETRIES,
     ) -> None:
         """Connect to nothing yet.
@@ -64,17 +67,21 @@ class Remote:
         Args:
             reference: The image; only its repository matters.
             certificates: A file of trusted certificates; by default those of OpenSSL (`SSL_CERT_FILE`).
+            directory: The registry's directory of certificates (`certificate_directory`).
             login: The value of `Authorization` for a registry that asks for a login; None for no login.
+            verify: Refuse a registry whose certificate is not trusted.
+            plain: Speak plain HTTP with any registry, and not only with one on this machine.
             retries: Bounds of patience.
         """
         self.repository = reference.repository
         self.retries = retries
         self._host = _HOSTS.get(reference.domain, reference.domain)
-        # as in Docker, a registry on this machine speaks plain HTTP
-        self._scheme = "http" if _LOOPBACK.fullmatch(self._host) else "https"
+        # as in Docker, a registry on this machine speaks plain HTTP, unless it has certificates
+        local = _LOOPBACK.fullmatch(self._host) and directory is None
+        self._scheme = "http" if plain or local else "https"
         self.base = f"{self._scheme}://{self._host}/v2/{reference.path}/"
         self._scope = f"repository:{reference.path}:pull"
-        self._client = Client(certificates=certificates)
+        self._client = Client(certificates=certificates, directory=directory, verify=verify)
         self._login = login
         self._authorization: str | None = None
         self._lock = Lock()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from nixoci.errors import ImageError
 from nixoci.oci.digest import Digest
@@ -135,6 +138,56 @@ def test_the_login_of_the_user_is_used(tmp_path: Path, bearer: str | None) -> No
         sent = [authorization for path, _, authorization in served.requests if "/referrers/" in path]
     # asked for only, and only once
     assert sent == [None, *[LOGIN if bearer is None else "Bearer a-token"] * 2]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def context_of(authority: trustme.CA, *, clients: bool) -> ssl.SSLContext:
+    """Return the context of a server that may want certificates of its clients."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    if clients:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.mark.parametrize("clients", [False, True])
+def test_the_certificates_are_those_of_podman(
+    tmp_path: Path, home: Path, access: RegistryAccess, *, clients: bool
+) -> None:
+    """An authority of the registry, and a certificate of the client for a registry that wants one."""
+    authority = trustme.CA()
+    with serve(tmp_path, Behavior(referrers=[index("served")]), tls=context_of(authority, clients=clients)) as served:
+        folder = home / ".config/containers/certs.d" / served.host
+        folder.mkdir(parents=True)
+        reference = Reference.parse(served.repository)
+        assert served_referrers(reference, SUBJECT, access) is None
+        (folder / "ca.crt").write_text("no certificate", encoding="utf-8")
+        assert served_referrers(reference, SUBJECT, access) is None
+        authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+        if clients:
+            assert served_referrers(reference, SUBJECT, access) is None
+            client = authority.issue_cert("client")
+            client.cert_chain_pems[0].write_to_path(str(folder / "client.cert"))
+            assert served_referrers(reference, SUBJECT, access) is None
+            client.private_key_pem.write_to_path(str(folder / "client.key"))
+        assert names(served_referrers(reference, SUBJECT, access)) == ["served"]
+
+
+def test_the_user_may_trust_any_certificate(tmp_path: Path, home: Path, access: RegistryAccess) -> None:
+    """`--no-tls-verify`, also for a registry that speaks plain HTTP."""
+    insecure = replace(access, tls_verify=False)
+    for tls in (context_of(trustme.CA(), clients=False), None):
+        with serve(tmp_path, Behavior(referrers=[index("served")]), tls=tls) as served:
+            (home / ".config/containers/certs.d" / served.host).mkdir(parents=True)  # so HTTPS is tried
+            reference = Reference.parse(served.repository)
+            assert served_referrers(reference, SUBJECT, access) is None
+            assert names(served_referrers(reference, SUBJECT, insecure)) == ["served"]
 
 
 def test_a_digest_is_listed_once() -> None:

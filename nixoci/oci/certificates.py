@@ -1,0 +1,43 @@
+"""Certificates for one registry, from the directories of podman, skopeo and Docker (containers-certs.d(5))."""
+
+import os
+import ssl
+from pathlib import Path
+
+from nixoci.errors import BlobError
+from nixoci.oci.reference import Reference
+from nixoci.user import home_directory
+
+_PLACES = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
+_OF_USER = ".config/containers/certs.d"
+
+
+def certificate_directory(reference: Reference) -> Path | None:
+    """Return the directory of the registry of an image, the user's own before those of the system; None without one."""
+    home = home_directory()
+    places = _PLACES if home is None else (home / _OF_USER, *_PLACES)
+    candidates = (place / reference.domain for place in places)
+    # Path.is_dir fails below a directory that may not be searched
+    return next((each for each in candidates if os.path.isdir(each)), None)  # noqa: PTH112
+
+
+def trust_directory(context: ssl.SSLContext, directory: Path) -> None:
+    """Let connections trust the authorities in a directory, and show its client certificate.
+
+    Args:
+        context: The context of the connections.
+        directory: Has `NAME.crt` for an authority, `NAME.cert` for a client certificate and `NAME.key` for its key.
+
+    Raises:
+        BlobError: A file cannot be read, is none of that, or lacks its key.
+    """
+    file = directory
+    try:
+        for file in sorted(directory.iterdir()):
+            if file.suffix == ".crt":
+                context.load_verify_locations(file)
+            elif file.suffix == ".cert":
+                # without a password, OpenSSL would ask the user for that of an encrypted key
+                context.load_cert_chain(file, file.with_suffix(".key"), password="")
+    except OSError as error:  # ssl.SSLError is one
+        raise BlobError(f"{file}: cannot be used: {error.strerror or error}") from error
