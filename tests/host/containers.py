@@ -158,7 +158,7 @@ def link_units(machine: Machine, out: str) -> list[str]:
     """Link rendered units into systemd and return their names."""
     found = machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"]).stdout.split()
     images = [unit for unit in found if unit.endswith(f"/{IMAGES_UNIT}")]
-    machine.run(["systemctl", "link", "--quiet", *(unit for unit in found if unit not in images)])
+    machine.run(["systemctl", "link", "--quiet", "--no-reload", *(unit for unit in found if unit not in images)])
     for unit in images:  # that of the last output counts
         machine.run(["ln", "-sf", unit, "/etc/systemd/system/"])
     machine.run(["systemctl", "daemon-reload"])
