@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,16 +59,21 @@ def sample_host(*names: str, apart: bool = False) -> Iterator[Host]:
 
 def _made() -> Path:
     """Return the cached folder: /nix as `nix`, the image paths and their hashes in `host.json`, and `storage.conf`."""
-    used = subprocess.run([sys.executable, "-c", USED], cwd=CHECKOUT, check=True, capture_output=True, text=True)
-    files = sorted(Path(line) for line in used.stdout.split("\n") if line)
-    from_what = [str(place) for place in (rootfs(), dependencies(rootfs()), *sample_sources().values())]
-    name = f"prepared-{key(*from_what, *files, Path(__file__))}"
+    name = _name()
     made = cached(name, _make)
     if altered(made / "nix/store"):
         discard(made)
         made = cached(name, _make)
     keep_newest(made, KEPT, discard)
     return made
+
+
+@cache
+def _name() -> str:
+    used = subprocess.run([sys.executable, "-c", USED], cwd=CHECKOUT, check=True, capture_output=True, text=True)
+    files = sorted(Path(line) for line in used.stdout.split("\n") if line)
+    from_what = [str(place) for place in (rootfs(), dependencies(rootfs()), *sample_sources().values())]
+    return f"prepared-{key(*from_what, *files, Path(__file__))}"
 
 
 def altered(store: Path) -> str:
