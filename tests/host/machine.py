@@ -10,6 +10,7 @@ import subprocess
 import time
 import uuid
 from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +29,19 @@ PLAIN = (
 )
 """Folders that are not on the overlay: the overlays of engines and file-backed EROFS want a plain file system."""
 
+IDLE_UNITS = (
+    *("dev-hugepages.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
+    *("modprobe@.service", "ldconfig.service", "systemd-journal-catalog-update.service", "systemd-sysusers.service"),
+    "systemd-update-done.service",
+)
+"""Units of systemd that find nothing to do in a machine, and take a third of the processor time of its boot."""
+
+IDLE_GENERATORS = tuple(
+    f"systemd-{name}-generator"
+    for name in ("debug", "factory-reset", "fstab", "getty", "gpt-auto", "hibernate-resume", "import", "run", "ssh")
+)
+"""Generators that generate nothing in a machine; each boot and each `systemctl daemon-reload` would run them all."""
+
 ENVIRONMENT = {"PATH": "/opt/nixoci/bin:/usr/local/bin:/usr/bin:/usr/sbin", "LANG": "C.UTF-8"}
 
 # Runs in a mount namespace of its own, which takes the overlay with it when the machine ends.
@@ -39,9 +53,10 @@ exec systemd-nspawn "$@"
 """
 
 
-# A command entered from outside would stay in the caller's cgroup, which the machine can't see.
-ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
+# A command entered from outside would stay in the caller's cgroup, which the machine can't see; the shell adds PWD.
+ENTER = 'echo $$ > "$0/cgroup.procs" && unset PWD && exec "$@"'
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
+SETPRIV = "/usr/bin/setpriv"
 
 
 class Machine:
@@ -131,8 +146,9 @@ class Machine:
             CommandError: It failed (and `check` is true), or did not end within `timeout` seconds.
         """
         shown = [str(part) for part in argv]
-        command = self.command(shown, user=user, env=env, cwd=cwd)
-        done = run(command, shown=shown, input=input, check=False, timeout=timeout)
+        values = self._environment(user, env)
+        command = self._enter(shown, user, cwd or values["HOME"])
+        done = run(command, shown=shown, input=input, env=values, check=False, timeout=timeout)
         if check and done.returncode:
             raise CommandError(shown, f"exit code {done.returncode}", done.stdout, done.stderr)
         return done
@@ -146,19 +162,27 @@ class Machine:
         cwd: str | None = None,
     ) -> list[str]:
         """Return the argv that, run outside, runs a command inside, for callers that need a live process."""
-        # nsenter stays outside as its parent: killing that must end the command
-        become = ["setpriv", "--pdeathsig=KILL"]
+        values = self._environment(user, env)
+        clean = ["env", "--ignore-environment", *(f"{name}={value}" for name, value in values.items())]
+        return [*clean, *self._enter(argv, user, cwd or values["HOME"])]
+
+    def _environment(self, user: str | None, env: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the whole environment of a command inside."""
         values = dict(ENVIRONMENT, HOME="/root", USER="root")
         if user:
             uid = self._uid(user)
             values.update(HOME=f"/home/{user}", USER=user, XDG_RUNTIME_DIR=f"/run/user/{uid}")
             values.update(DBUS_SESSION_BUS_ADDRESS=f"unix:path=/run/user/{uid}/bus")
+        return values | dict(env or {})
+
+    def _enter(self, argv: Sequence[str], user: str | None, cwd: str) -> list[str]:
+        """Return the argv that, run outside, runs a command inside; both have the same environment."""
+        # nsenter stays outside as its parent: killing that must end the command
+        become = [SETPRIV, "--pdeathsig=KILL"]
+        if user:
             become += [f"--reuid={user}", f"--regid={user}", "--init-groups"]
-        values.update(env or {})
-        clean = ["env", "--ignore-environment", f"--chdir={cwd or values['HOME']}"]
-        clean += [f"{name}={value}" for name, value in values.items()]
-        enter = ["nsenter", f"--target={self._leader}", *NAMESPACES, "--", *become, *clean]
-        return ["sh", "-c", ENTER, str(self._init_cgroup()), *enter, *argv]
+        enter = [_nsenter(), f"--target={self._leader}", *NAMESPACES, f"--wdns={cwd}", "--", *become]
+        return ["/bin/sh", "-c", ENTER, str(self._init_cgroup()), *enter, *argv]
 
     def used_space(self, folder: str) -> int:
         """Return the bytes on the disk below a directory, without what is mounted there.
@@ -225,7 +249,8 @@ class Machine:
             else:
                 plain.mkdir()
         install_checkout(root, upper)
-        (upper / "etc").mkdir()
+        _mask(upper / "etc/systemd/system", IDLE_UNITS)
+        _mask(upper / "etc/systemd/system-generators", IDLE_GENERATORS)
         self._identify(upper)
 
     def _identify(self, root: Path) -> None:
@@ -307,6 +332,12 @@ class Machine:
         return self._cgroups[0].parent / path
 
 
+@cache
+def _nsenter() -> str:
+    """Return this machine's nsenter, whatever PATH a command inside is given."""
+    return shutil.which("nsenter") or "nsenter"
+
+
 def _cgroup_roots() -> list[Path]:
     """Return the trees in which a machine needs a group of its own: one, or with legacy cgroups systemd's two."""
     base = Path("/sys/fs/cgroup")
@@ -325,6 +356,12 @@ def _remove_cgroup(group: Path) -> None:
             group.rmdir()
             return
         time.sleep(0.05)
+
+
+def _mask(folder: Path, names: Sequence[str]) -> None:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).symlink_to("/dev/null")
 
 
 def _copy_nix(nix: Path, target: Path, *, link: bool) -> None:
