@@ -1,4 +1,4 @@
-"""Certificates for one registry, from the directories of podman, skopeo and Docker (containers-certs.d(5))."""
+"""Certificates to trust, and those for one registry: the directories of podman and Docker (containers-certs.d(5))."""
 
 import os
 import ssl
@@ -10,6 +10,21 @@ from nixoci.user import home_directory
 
 _PLACES = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 _OF_USER = ".config/containers/certs.d"
+
+
+def trusting_context(certificates: Path | None = None) -> ssl.SSLContext:
+    """Return a context for connections to servers that skopeo and Nix would trust.
+
+    Args:
+        certificates: A file of certificates to trust; by default those of OpenSSL (`SSL_CERT_FILE`).
+
+    Raises:
+        OSError: The file cannot be read, or has no certificates.
+    """
+    context = ssl.create_default_context(cafile=certificates)
+    # From 3.13 on, Python refuses authorities without a key usage, which `openssl req -x509` makes.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def certificate_directory(reference: Reference) -> Path | None:

@@ -21,7 +21,7 @@ from urllib3.util import make_headers, parse_url
 
 from nixoci.errors import BlobError
 from nixoci.http_proxy import Proxy, proxy_for
-from nixoci.oci.certificates import trust_directory
+from nixoci.oci.certificates import trust_directory, trusting_context
 
 CERTIFICATES_VARIABLE = "NIX_SSL_CERT_FILE"
 """The variable of a file of trusted certificates, which Nix and its fetchers read."""
@@ -41,6 +41,9 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 _SHOWN = 100
 _REFUSED = re.compile(r"Tunnel connection failed: (4(?!08|29)[0-9]{2})\b")
 """Matches the message of http.client about a proxy that will not connect next time either."""
+
+_ALERT = re.compile("_ALERT_(.+)")
+"""Matches OpenSSL's name of the reason for which a server ends a TLS connection."""
 
 
 class NoAnswerError(HTTPError):
@@ -193,6 +196,13 @@ class Client:
                     f"{host} is not trusted: {error.args[0].verify_message}; builds trust the certificates in the file"
                     f" that {CERTIFICATES_VARIABLE} names, if their sandbox has it"
                 ) from error
+            if error.args and isinstance(error.args[0], ssl.SSLError):
+                alert = _ALERT.search(error.args[0].reason or "")
+                if alert is not None:
+                    said = alert[1].lower().replace("_", " ")
+                    raise BlobError(
+                        f"{host} refuses the connection: {said}; builds have no certificate to show, if it wants one"
+                    ) from error
             raise NoAnswerError(f"{host} cannot be reached: {error}") from error
 
     def _pool(self, url: str) -> urllib3.PoolManager:
@@ -218,7 +228,7 @@ class Client:
 
     def _trusted(self) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self._certificates)
+            context = trusting_context(self._certificates)
         except OSError as error:
             raise BlobError(f"certificates {self._certificates}: cannot be read: {error.strerror}") from error
         if self._directory is not None:

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from urllib3.util import make_headers
 
 from nixoci.errors import StoreError
 from nixoci.http_proxy import proxy_for
+from nixoci.oci.certificates import trusting_context
 from nixoci.substituter.login import login_for
 from nixoci.substituter.metrics import Kind, Metrics
 
@@ -109,7 +109,7 @@ class Upstream:
         login = login_for(parts, netrc)
         self._login = {} if login is None else make_headers(basic_auth=login.encode().decode("latin-1"))
         proxy = proxy_for(self.url)
-        trusted = ssl.create_default_context()
+        trusted = trusting_context()
         if proxy is None:
             self._pool = urllib3.PoolManager(ssl_context=trusted, maxsize=_CONNECTIONS)
         else:

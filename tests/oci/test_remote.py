@@ -419,6 +419,31 @@ def test_another_certificate_is_refused_at_once(
             stream.read()
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_wants_a_certificate_is_asked_once(
+    layout: Path,
+    authority: trustme.CA,
+    certificates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: ssl.TLSVersion,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it was tried again"))
+    context = server_context(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+    with (
+        serve(layout, tls=context) as store,
+        serve(layout, Behavior(redirect=f"https://localhost:{port(store)}")) as served,
+    ):
+        remote = Remote(Reference.parse(served.repository), certificates=certificates)
+        blob = opened_layers(layout)[0]
+        with (
+            remote.open_blob(blob.digest, size=blob.size) as stream,
+            pytest.raises(BlobError, match=r"^localhost:[0-9]+ refuses the connection: [a-z ]+; builds have no certif"),
+        ):
+            stream.read()
+
+
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
 def test_certificates_that_cannot_be_read(layout: Path, tmp_path: Path, content: str | None) -> None:
     if content is not None:
