@@ -29,6 +29,9 @@ _ended = Event()
 _TOO_LARGE = re.compile(r"SIGXFSZ|[Ff]ile too large")
 """Matches what Go writes when it is ended so, and the error of a program that ignores the signal."""
 
+_CLOSED_DAEMON = re.compile(r"daemon-socket/socket.*: Permission denied")
+"""Matches what Nix says to a user whom its daemon does not serve."""
+
 _EXAMINED = {"composefs", "nix", "podman", "skopeo"}
 """Packages that every machine needs for some verb, and that `nixoci doctor` looks for."""
 
@@ -304,4 +307,6 @@ def _failure(command: list[str], code: int, stderr: bytes, stdout: bytes = b"") 
     text, printed = stderr.decode("utf-8", "replace"), stdout.decode("utf-8", "replace")
     lines = text.strip().splitlines()
     last = lines[-1] if lines else "it wrote no message"
+    if _CLOSED_DAEMON.search(last):
+        last += "; `nixoci doctor` says how this user gets access to the Nix daemon"
     return ProcessError(f"{shlex.join(command[:4])}: exit code {code}: {last}", stderr=text, stdout=printed)

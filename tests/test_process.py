@@ -56,6 +56,15 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path: Path, script: str, 
         pass
 
 
+def test_a_user_without_the_nix_daemon_is_told_the_way() -> None:
+    socket = "/nix/var/nix/daemon-socket/socket"
+    said = f'error: getting status of "{socket}": Permission denied'
+    with pytest.raises(
+        ProcessError, match=f"{said}; `nixoci doctor` says how this user gets access to the Nix daemon$"
+    ):
+        run(["sh", "-c", f"echo '{said}' >&2; exit 1"])
+
+
 def test_a_program_is_ended_where_the_block_fails() -> None:
     with no_hang(), pytest.raises(ValueError, match="ours"), converse(["sleep", "infinity"]):
         raise ValueError("ours")

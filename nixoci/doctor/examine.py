@@ -4,7 +4,15 @@ from nixoci.doctor.facts import Facts
 from nixoci.doctor.finding import Finding
 from nixoci.doctor.image_stores import check_config, check_hidden_images, check_image_stores, check_space
 from nixoci.doctor.roots import check_container_roots, check_store_roots
-from nixoci.doctor.tools import check_kernel, check_mkcomposefs, check_nix, check_podman, check_skopeo, check_systemd
+from nixoci.doctor.tools import (
+    check_kernel,
+    check_mkcomposefs,
+    check_nix,
+    check_nix_store,
+    check_podman,
+    check_skopeo,
+    check_systemd,
+)
 from nixoci.doctor.users import check_id_tools, check_subordinate_ids
 
 
@@ -16,6 +24,7 @@ def examine(facts: Facts) -> list[Finding]:
         check_mkcomposefs(facts),
         check_skopeo(facts),
         check_nix(facts),
+        *check_nix_store(facts),
         *check_systemd(facts),
         *check_config(facts),
         *check_image_stores(facts),

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+FIRST_ID = 100_000
+"""The first subordinate id that systems give out (SUB_UID_MIN, login.defs(5))."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigFile:
@@ -67,7 +70,9 @@ class Facts:
         podman_error: The message of a failed `podman info`.
         driver: podman's storage driver; empty if it is not known.
         own_images: Image ids by name in podman's own storage.
+        nix_error: The reason that Nix cannot use its store.
         subordinate_ids: The number of ids for the user in /etc/subuid and /etc/subgid.
+        free_ids: The first id in these files after which nobody has any.
         containers: The number of podman's containers that run from the Nix store.
         unrooted: Those of them without a garbage collector root, by name.
         roots_error: The reason that nothing is known about roots of containers.
@@ -83,7 +88,9 @@ class Facts:
     podman_error: str = ""
     driver: str = ""
     own_images: Mapping[str, str] = field(default_factory=dict)
+    nix_error: str = ""
     subordinate_ids: tuple[int, int] = (0, 0)
+    free_ids: tuple[int, int] = (FIRST_ID, FIRST_ID)
     containers: int = 0
     unrooted: tuple[str, ...] = ()
     roots_error: str = ""

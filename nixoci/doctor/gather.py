@@ -2,20 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nixoci.doctor.facts import Facts, ImageStoreFacts
+from nixoci.doctor.facts import FIRST_ID, Facts, ImageStoreFacts
 from nixoci.doctor.storage_conf import named_stores, read_config
 from nixoci.doctor.tools import PODMAN_DROP_INS
-from nixoci.errors import NixociError
+from nixoci.errors import NixociError, ProcessError
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import Places, update_podman_roots
 from nixoci.image_store.names import EROFS, OVERLAY
 from nixoci.image_store.records import image_names
-from nixoci.nix_store.commands import gc_roots_of, stores_equal_files_once
+from nixoci.nix_store.commands import failure_reason, gc_roots_of, reach_store, stores_equal_files_once
 from nixoci.nix_store.path import store_path_of
 from nixoci.process import run
 from nixoci.user import user_account
@@ -49,6 +49,7 @@ def gather(podman: str = "podman") -> Facts:
     version = facts.version("podman")
     config = read_config(uid=uid, home=home, env=os.environ)
     stores = named_stores(config, drop_ins=version is None or version >= PODMAN_DROP_INS)
+    uids, gids = _lines(Path("/etc/subuid")), _lines(Path("/etc/subgid"))
     engine = _ask(podman) if "podman" in programs else _Engine()
     return replace(
         facts,
@@ -57,10 +58,9 @@ def gather(podman: str = "podman") -> Facts:
         podman_error=engine.error,
         driver=engine.driver,
         own_images=engine.own_images,
-        subordinate_ids=(
-            subordinate_ids(_lines(Path("/etc/subuid")), user, uid),
-            subordinate_ids(_lines(Path("/etc/subgid")), user, uid),
-        ),
+        nix_error=_nix_error() if "nix" in programs else "",
+        subordinate_ids=(subordinate_ids(uids, user, uid), subordinate_ids(gids, user, uid)),
+        free_ids=(free_ids(uids), free_ids(gids)),
         containers=engine.containers,
         unrooted=engine.unrooted,
         roots_error=engine.roots_error,
@@ -75,11 +75,31 @@ def _optimised() -> bool:
         return True
 
 
+def _nix_error() -> str:
+    try:
+        reach_store()
+    except ProcessError as error:
+        return failure_reason(error)
+    except NixociError as error:
+        return str(error)
+    return ""
+
+
 def subordinate_ids(lines: Iterable[str], user: str, uid: int) -> int:
     """Return the number of ids for a user in the lines of /etc/subuid or /etc/subgid (subuid(5))."""
-    fields = [line.strip().split(":") for line in lines]
-    counts = [each[2] for each in fields if len(each) == 3 and each[0] in {user, str(uid)}]
-    return sum(int(count) for count in counts if count.isascii() and count.isdigit())
+    return sum(count for owner, _, count in _ranges(lines) if owner in {user, str(uid)})
+
+
+def free_ids(lines: Iterable[str]) -> int:
+    """Return the first id after all those that such lines give to anybody; two users must not share one."""
+    return max([FIRST_ID, *(first + count for _, first, count in _ranges(lines))])
+
+
+def _ranges(lines: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    for line in lines:
+        match line.strip().split(":"):
+            case [owner, first, count] if all(number.isascii() and number.isdigit() for number in (first, count)):
+                yield owner, int(first), int(count)
 
 
 def _programs(podman: str) -> dict[str, str]:

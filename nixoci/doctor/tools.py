@@ -100,6 +100,19 @@ def check_nix(facts: Facts) -> Finding:
     return ok("nix", _text(found) + _untested(found, TESTED_NIX))
 
 
+def check_nix_store(facts: Facts) -> Iterator[Finding]:
+    """Judge the way to Nix's store: a daemon may serve the members of a group only."""
+    if not facts.nix_error:
+        return
+    if "Permission denied" in facts.nix_error:
+        advice = (
+            f"run `usermod --append --groups nix-users {facts.user}` as root, where Nix is Debian's, and log in again"
+        )
+    else:
+        advice = "see `systemctl status nix-daemon.socket`; nothing is built or kept until this is mended"
+    yield problem("nix store", facts.nix_error, advice)
+
+
 def check_systemd(facts: Facts) -> Iterator[Finding]:
     """Judge systemd, which runs containers of the backend `systemd` by itself, as root only."""
     if facts.rootless:

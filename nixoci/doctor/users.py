@@ -13,9 +13,10 @@ def check_subordinate_ids(facts: Facts) -> Iterator[Finding]:
     """Judge the subordinate ids of a rootless user."""
     if not facts.rootless:
         return
-    for file, count in zip(("/etc/subuid", "/etc/subgid"), facts.subordinate_ids, strict=True):
+    files = ("/etc/subuid", "/etc/subgid")
+    for file, count, first in zip(files, facts.subordinate_ids, facts.free_ids, strict=True):
         kind = "uids" if file.endswith("uid") else "gids"
-        add = f"usermod --add-sub{kind} 100000-{100000 + IDS - 1} {facts.user}"
+        add = f"usermod --add-sub{kind} {first}-{first + IDS - 1} {facts.user}"
         advice = f"run `{add}` as root, then `podman system migrate`"
         if count == 0:
             yield problem(file, f"has no ids for {facts.user}; files of an image then have one owner", advice)

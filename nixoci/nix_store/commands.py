@@ -41,6 +41,15 @@ def must_be_signed(store: str | None) -> bool:
     return _either(["config", "show"], ["show-config"], ["require-sigs"]).strip() != b"false"
 
 
+def reach_store() -> None:
+    """Connect to Nix's store, or to its daemon (`nix store info`).
+
+    Raises:
+        ProcessError: This user may not, or no daemon answers.
+    """
+    _either(["store", "info"], ["store", "ping"], [])
+
+
 def stores_equal_files_once() -> bool:
     """Return whether Nix makes equal files of the store one file (`auto-optimise-store`, `nix-store --optimise`).
 

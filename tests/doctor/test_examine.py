@@ -186,7 +186,21 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "no ids for alice",
             "--add-subuids 100000-165535 alice",
         ),
-        (replace(ALICE, subordinate_ids=(65536, 1000)), "warning", "/etc/subgid", "1000 ids", "--add-subgids"),
+        (
+            replace(ALICE, subordinate_ids=(65536, 1000), free_ids=(0, 231072)),
+            "warning",
+            "/etc/subgid",
+            "1000 ids",
+            "--add-subgids 231072-296607 alice",
+        ),
+        (
+            replace(ALICE, nix_error="getting status of the socket: Permission denied"),
+            "problem",
+            "nix store",
+            "getting status of the socket: Permission denied",
+            "run `usermod --append --groups nix-users alice` as root",
+        ),
+        (replace(ALICE, nix_error="cannot connect"), "problem", "nix store", "cannot connect", "nix-daemon.socket"),
         (without(ALICE, "newuidmap"), "problem", "newuidmap", "not on PATH", "uidmap"),
         (
             replace(HEALTHY, image_stores=(replace(STORE, roots=()),)),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.doctor import gather
-from nixoci.doctor.gather import subordinate_ids
+from nixoci.doctor.gather import free_ids, subordinate_ids
+from tests.support.skopeo import install_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,21 @@ def test_subordinate_ids_are_those_of_all_lines_of_a_user() -> None:
 @pytest.mark.parametrize("count", ["", "many", "-1", "1_0", "²", "0x10"])
 def test_a_line_of_subordinate_ids_that_is_none_counts_for_nothing(count: str) -> None:
     assert subordinate_ids([f"alice:100000:{count}", "alice:200000:5"], "alice", 1000) == 5
+
+
+def test_free_ids_are_nobodys() -> None:
+    """Containers of two users that share ids can write each other's files."""
+    assert (
+        free_ids(["alice:100000:65536", "bob:300000:10\n", "# comment", "carol:400000:many", "dave:200000:5"]) == 300010
+    )
+    assert free_ids(["alice:1000:5"]) == free_ids([]) == 100000
+
+
+def test_a_nix_that_cannot_use_its_store_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_program(monkeypatch, tmp_path, "nix", '#!/bin/sh\n[ "$1" = --version ] || { echo error: x >&2; exit 1; }\n')
+    assert gather.gather("no-such-podman").nix_error == "x"
+    install_program(monkeypatch, tmp_path, "nix", "#!/bin/sh\nexit 0\n")
+    assert gather.gather("no-such-podman").nix_error == ""
 
 
 def test_a_user_need_not_be_in_etc_passwd(monkeypatch: pytest.MonkeyPatch) -> None:
