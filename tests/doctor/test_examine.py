@@ -232,6 +232,11 @@ def test_a_broken_machine(facts: Facts, status: str, check: str, found: str, adv
     assert advice in finding.advice
 
 
+def test_roots_are_not_judged_where_nix_cannot_be_asked() -> None:
+    facts = replace(ALICE, nix_error="Permission denied", image_stores=(replace(STORE, roots=()),))
+    assert [finding.check for finding in bad(facts)] == ["nix store"]
+
+
 def test_an_old_podman_and_kernel_are_enough_for_a_store_without_erofs_files() -> None:
     old = having(replace(HEALTHY, kernel="6.1.0-13-amd64", config=()), "podman", "podman version 4.3.1")
     assert {finding.status for finding in bad(old)} == {Status.PROBLEM}
