@@ -33,6 +33,12 @@ def open_child(directory: int, name: bytes) -> int:
         return os.open(name, flags | os.O_PATH, dir_fd=directory)
 
 
+def list_entries(directory: int) -> list[tuple[bytes, bool]]:
+    """Return the names in an open directory in byte order, each with whether it is a symlink."""
+    with os.scandir(directory) as entries:
+        return sorted((os.fsencode(entry.name), entry.is_symlink()) for entry in entries)
+
+
 def open_below(root: Path, path: bytes, action: Callable[[int], T]) -> T:
     """Return the result of `action` on a descriptor of `path` below `root`; no symlink is followed.
 

@@ -11,6 +11,8 @@ _THREAD_BLOCK = 1 << 20
 """Bytes that are handed to the other thread at a time."""
 _CACHED_BLOCK = 1 << 18
 """Bytes that fit into a processor's cache."""
+_PIECE = 1 << 16
+"""Bytes of a file that are worth a read of their own."""
 
 Data = bytes | memoryview
 
@@ -42,18 +44,82 @@ class ProgressSink:
         self._advance(len(data))
 
 
-class ThreadedSink:
-    """A sink that writes to another in a thread of its own, while the caller prepares the next data.
+class BlockSink:
+    """A sink that gathers data in a block, and writes that to another sink once it is full.
+
+    Args:
+        out: Takes the blocks; the buffer of each is reused after the call.
+        size: Bytes of a block.
+    """
+
+    def __init__(self, out: Sink, size: int = _CACHED_BLOCK) -> None:
+        self._out = out
+        self._size = size
+        self._buffer = bytearray(size)
+        self._block = memoryview(self._buffer)
+        self._used = 0
+
+    def write(self, data: Data, /) -> None:
+        """Take the data; they are written once a block is full."""
+        used = self._used
+        end = used + len(data)
+        if end > self._size:
+            self.flush()
+            used, end = 0, len(data)
+            if end > self._size:
+                self._pass_on(data)
+                return
+        self._block[used:end] = data
+        self._used = end
+
+    def write_file(self, handle: int, size: int, edit: "Edit | None" = None) -> int:
+        """Take the first bytes of an open file without a copy, edited; return their number, less if it ends early.
+
+        Args:
+            handle: The file.
+            size: Bytes to take; with `edit`, no more than a block has, and no more than its segment size.
+            edit: A change of the bytes.
+        """
+        at = 0
+        while at < size:
+            left = size - at
+            if self._used + min(left, self._size if edit else _PIECE) > self._size:
+                self.flush()
+            count = os.preadv(handle, [self._block[self._used : self._used + left]], at)
+            if not count:
+                break
+            at += count
+            self._used += count
+        if edit:
+            edit.edit_block(self._buffer, self._used, last=True, start=self._used - at)
+        return at
+
+    def fits(self, size: int) -> bool:
+        """Return whether a block has room for so many bytes."""
+        return size <= self._size
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        if self._used:
+            self._pass_on(self._block[: self._used])
+            self._used = 0
+
+    def _pass_on(self, data: Data) -> None:
+        """Write a block, or data that are larger than one."""
+        self._out.write(data)
+
+
+class ThreadedSink(BlockSink):
+    """A sink that writes to another in a thread of its own, while the caller prepares the next block.
 
     Raises:
         Exception: From every method, the exception that the other sink raised.
     """
 
     def __init__(self, out: Sink) -> None:
-        self._out = out
+        super().__init__(out, _THREAD_BLOCK)
         self._pool = ThreadPoolExecutor(1)
-        self._block, self._other = (memoryview(bytearray(_THREAD_BLOCK)) for _ in range(2))
-        self._used = 0
+        self._other = bytearray(_THREAD_BLOCK)
         self._running: Future[object] | None = None
 
     def __enter__(self) -> Self:
@@ -62,43 +128,23 @@ class ThreadedSink:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def write(self, data: Data, /) -> None:
-        """Take the data; they are written once a block is full.
-
-        Of large data no more than a block waits, so that those of two calls are not in memory together.
-        """
-        size = len(data)
-        if self._used + size > _THREAD_BLOCK:
-            self._hand_over()
-        if size > _THREAD_BLOCK:
-            for start in range(0, size, _THREAD_BLOCK):
-                self._write(bytes(data[start : start + _THREAD_BLOCK]))
-        else:
-            self._block[self._used : self._used + size] = data
-            self._used += size
-
-    def read_file(self, handle: int, start: int, end: int) -> int:
-        """Take some bytes of an open file, of those from `start` to `end`, without a copy; return their number."""
-        if self._used + min(end - start, _CACHED_BLOCK) > _THREAD_BLOCK:
-            self._hand_over()
-        count = os.preadv(handle, [self._block[self._used : self._used + end - start]], start)
-        self._used += count
-        return count
-
     def finish(self) -> None:
         """Wait until all is written."""
-        self._hand_over()
+        self.flush()
         self._wait()
 
-    def _hand_over(self) -> None:
-        if self._used:
-            self._write(self._block[: self._used])
-            self._block, self._other = self._other, self._block
-            self._used = 0
-
-    def _write(self, data: Data) -> None:
-        self._wait()
-        self._running = self._pool.submit(self._out.write, data)
+    def _pass_on(self, data: Data) -> None:
+        """Write a block while the other one is filled. Of larger data no more than a block waits."""
+        size = len(data)
+        if size <= self._size:
+            self._wait()
+            self._running = self._pool.submit(self._out.write, data)
+            self._buffer, self._other = self._other, self._buffer
+            self._block = memoryview(self._buffer)
+            return
+        for start in range(0, size, self._size):  # so that those of two calls are not in memory together
+            self._wait()
+            self._running = self._pool.submit(self._out.write, bytes(data[start : start + self._size]))
 
     def _wait(self) -> None:
         if self._running is not None:
@@ -127,8 +173,8 @@ class Edit(Protocol):
     def __call__(self, data: bytes) -> bytes:
         """Return the data, edited."""
 
-    def edit_block(self, block: bytearray, end: int, *, last: bool) -> int:
-        """Edit the first `end` bytes of a block in place; return how many of those bytes are final.
+    def edit_block(self, block: bytearray, end: int, *, last: bool, start: int = 0) -> int:
+        """Edit the bytes of a block from `start` to `end` in place; return the end of those that are final.
 
         The caller passes the other bytes again, at the start of the next block. With `last`, all bytes are final.
         """

@@ -1,6 +1,5 @@
 """Assembling the NAR of one path from its recipe: old nodes are read from the bases, contents from the delta."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from nixoci.delta.format.recipe import Copy, Directory, Drop, File, Node, OldNod
 from nixoci.delta.rewrite import Rewriter
 from nixoci.errors import DeltaError
 from nixoci.nix_store.nar import NarWriter
-from nixoci.openat import TreeOpener, read_range
+from nixoci.openat import TreeOpener, list_entries, read_range
 
 
 class Bases:
@@ -36,14 +35,21 @@ class Bases:
         data = self._opener.open(self._root(segment.node), segment.node.path, read)
         return self._rewrite(data) if segment.rewritten else data
 
-    def names(self, node: OldNode) -> list[bytes]:
-        """Return the names in an old directory, in byte order."""
-        return sorted(map(os.fsencode, self._opener.open(self._root(node), node.path, os.listdir)))
+    def entries(self, node: OldNode) -> list[tuple[bytes, bool]]:
+        """Return the entries of an old directory, as of `list_entries`."""
+        return self._opener.open(self._root(node), node.path, list_entries)
 
     def copy(self, node: OldNode, nar: NarWriter, *, rewritten: bool) -> None:
         """Write an old node into a NAR."""
         edit = self._rewrite if rewritten else None
         self._opener.open(self._root(node), node.path, lambda handle: nar.dump(handle, edit))
+
+    def copy_entries(
+        self, node: OldNode, entries: Sequence[tuple[bytes, bool]], nar: NarWriter, *, rewritten: bool
+    ) -> None:
+        """Write entries of an old directory into a NAR."""
+        edit = self._rewrite if rewritten else None
+        self._opener.open(self._root(node), node.path, lambda handle: nar.dump_entries(handle, entries, edit))
 
     def _root(self, node: OldNode) -> Path:
         self.used.add(node.base)
@@ -58,13 +64,13 @@ class _Open:
         entries: The entries of the recipe that are left.
         old: The old directory whose other entries are copied.
         rewritten: Whether those are rewritten.
-        old_names: The names in the old directory that are left, the last one first.
+        left: The entries of the old directory that are left, the last one first.
     """
 
     entries: Iterator[tuple[bytes, Node | Drop]]
     old: OldNode | None = None
     rewritten: bool = False
-    old_names: list[bytes] | None = None
+    left: list[tuple[bytes, bool]] | None = None
 
 
 class Assembler:
@@ -128,18 +134,21 @@ class Assembler:
         if node.changed is None or node.old is None:
             self._open.append(_Open(entries))
         else:
-            names = self._bases.names(node.old)[::-1]
-            self._open.append(_Open(entries, node.old, node.changed == "rewrite", names))
+            left = self._bases.entries(node.old)[::-1]
+            self._open.append(_Open(entries, node.old, node.changed == "rewrite", left))
 
     def _copy_before(self, directory: _Open, name: bytes | None) -> None:
         """Copy the old entries that come before `name`, all that are left by default, and skip that name."""
-        names = directory.old_names
-        while names and directory.old is not None and (name is None or names[-1] <= name):
-            found = names.pop()
-            if found != name:
-                self._nar.begin_entry(found)
-                self._bases.copy(directory.old.entry(found), self._nar, rewritten=directory.rewritten)
-                self._nar.end_entry()
+        left = directory.left
+        if not left or directory.old is None:
+            return
+        before = []
+        while left and (name is None or left[-1][0] < name):
+            before.append(left.pop())
+        if left and left[-1][0] == name:
+            left.pop()
+        if before:
+            self._bases.copy_entries(directory.old, before, self._nar, rewritten=directory.rewritten)
 
     def _file(self, file: File) -> None:
         if file.size is None:

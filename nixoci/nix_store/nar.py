@@ -2,11 +2,12 @@
 
 import os
 import stat
+from collections.abc import Iterable
 
 from nixoci.errors import StoreError
 from nixoci.nix_store.wire import NUMBER, pack_string
-from nixoci.openat import with_child
-from nixoci.streams import BlockReader, Data, Edit, Sink, ThreadedSink
+from nixoci.openat import list_entries, open_child
+from nixoci.streams import BlockReader, BlockSink, Data, Edit, Sink
 
 
 def _tokens(*tokens: bytes) -> bytes:
@@ -24,39 +25,38 @@ _ENTRY = _tokens(b"entry", b"(", b"name")
 _NODE = pack_string(b"node")
 _CLOSE = pack_string(b")")
 
-_SMALL = 1 << 12
-"""Largest size of a content that is joined with what comes before it: a write costs more than the copy."""
+_ENDS = tuple(bytes(-size % 8) + _CLOSE for size in range(8))
+"""The end of a regular file, by the lowest three bits of its size."""
 
 
 class NarWriter:
     """Writes one archive and counts its bytes; refuses to write more than `limit`.
 
-    What it writes between the contents of files waits for the next content, but no more than some kilobytes.
+    What it writes is passed on by blocks, all of it at the end of the archive's node.
+
+    Args:
+        out: Takes the archive. One that gathers data in blocks itself is flushed by the caller.
+        limit: Bytes that the archive may have.
+        what: The archive's name in errors.
 
     Raises:
         StoreError: From every method, if the archive would exceed `limit`; the message starts with `what`.
     """
 
     def __init__(self, out: Sink, *, limit: int, what: str) -> None:
-        self._out = out
-        self._threaded = out if isinstance(out, ThreadedSink) else None
+        self._flushes = not isinstance(out, BlockSink)
+        self._out = out if isinstance(out, BlockSink) else BlockSink(out)
         self._limit = limit
         self._what = what
         self.size = 0
         self._depth = 0
-        self._waiting = b""
-        self._blocks = BlockReader()
-        self._add(NAR_MAGIC)
+        self._blocks: BlockReader | None = None
+        self.write(NAR_MAGIC)
 
     def write(self, data: Data) -> None:
         """Append raw bytes, such as the content of a regular file between `begin_regular` and `end_regular`."""
         self.skip(len(data))
-        if len(data) <= _SMALL:
-            self._out.write(b"".join((self._waiting, data)))
-            self._waiting = b""
-        else:
-            self._flush()
-            self._out.write(data)
+        self._out.write(data)
 
     def skip(self, count: int) -> None:
         """Count raw bytes that are not written, to know the size of an archive."""
@@ -66,11 +66,11 @@ class NarWriter:
 
     def begin_regular(self, size: int, *, executable: bool) -> None:
         """Begin a regular file of `size` bytes."""
-        self._add((_EXECUTABLE if executable else _REGULAR) + NUMBER.pack(size))
+        self.write((_EXECUTABLE if executable else _REGULAR) + NUMBER.pack(size))
 
     def end_regular(self, size: int) -> None:
         """End it."""
-        self._end(bytes(-size % 8) + _CLOSE)
+        self._end(_ENDS[size & 7])
 
     def symlink(self, target: bytes) -> None:
         """Write a symlink."""
@@ -79,15 +79,15 @@ class NarWriter:
     def begin_directory(self) -> None:
         """Begin a directory."""
         self._depth += 1
-        self._add(_DIRECTORY)
+        self.write(_DIRECTORY)
 
     def begin_entry(self, name: bytes) -> None:
         """Begin an entry of a directory; the names must come in byte order."""
-        self._add(_ENTRY + pack_string(name) + _NODE)
+        self.write(_begin_entry(name))
 
     def end_entry(self) -> None:
         """End an entry."""
-        self._add(_CLOSE)
+        self.write(_CLOSE)
 
     def end_directory(self) -> None:
         """End a directory."""
@@ -99,53 +99,65 @@ class NarWriter:
 
         With `edit`, the targets of symlinks and the contents of files are edited.
         """
+        self._dump(b"", handle, edit)
+        self._end(b"")
+
+    def dump_entries(self, directory: int, entries: Iterable[tuple[bytes, bool]], edit: Edit | None = None) -> None:
+        """Write entries of an open directory, each with what begins and ends it; `entries` are as of `list_entries`."""
+        for name, is_symlink in entries:
+            begin = _begin_entry(name)
+            if is_symlink:
+                self.write(begin + _symlink(os.readlink(name, dir_fd=directory), edit) + _CLOSE)
+                continue
+            handle = open_child(directory, name)
+            try:
+                self._dump(begin, handle, edit, _CLOSE)
+            finally:
+                os.close(handle)
+
+    def _dump(self, before: bytes, handle: int, edit: Edit | None, after: bytes = b"") -> None:
+        """Write the tree below an open file descriptor, between what begins and what ends an entry."""
         facts = os.fstat(handle)
-        if stat.S_ISLNK(facts.st_mode):
-            target = os.readlink(b"", dir_fd=handle)
-            self.symlink(edit(target) if edit else target)
-        elif stat.S_ISREG(facts.st_mode):
-            self.begin_regular(facts.st_size, executable=bool(facts.st_mode & stat.S_IXUSR))
-            self._copy(handle, facts.st_size, edit)
-            self.end_regular(facts.st_size)
-        elif stat.S_ISDIR(facts.st_mode):
-            self.begin_directory()
-            for name in sorted(map(os.fsencode, os.listdir(handle))):
-                self.begin_entry(name)
-                with_child(handle, name, lambda child: self.dump(child, edit))
-                self.end_entry()
-            self.end_directory()
+        mode, size = facts.st_mode, facts.st_size
+        if stat.S_ISREG(mode):
+            self.write(before + (_EXECUTABLE if mode & stat.S_IXUSR else _REGULAR) + NUMBER.pack(size))
+            self._copy(handle, size, edit)
+            self.write(_ENDS[size & 7] + after)
+        elif stat.S_ISDIR(mode):
+            self.write(before + _DIRECTORY)
+            self.dump_entries(handle, list_entries(handle), edit)
+            self.write(_CLOSE + after)
+        elif stat.S_ISLNK(mode):
+            self.write(before + _symlink(os.readlink(b"", dir_fd=handle), edit) + after)
         else:
             raise StoreError(f"{self._what}: a store path holds something that is no file, directory or symlink")
 
     def _copy(self, handle: int, size: int, edit: Edit | None) -> None:
-        end = self.size + size
-        if self._threaded is not None and edit is None:
-            self._flush()
-            while self.size < end and (count := self._threaded.read_file(handle, size - (end - self.size), size)):
-                self.skip(count)
+        """Write the content of an open file of `size` bytes."""
+        self.skip(size)
+        if edit is None or (size <= edit.segment_size and self._out.fits(size)):
+            taken = self._out.write_file(handle, size, edit)
         else:
+            taken = 0
+            self._blocks = self._blocks or BlockReader()
             for block in self._blocks.read(handle, 0, size, edit):
-                self.write(block)
-        if self.size != end:
+                self._out.write(block)
+                taken += len(block)
+        if taken < size:
             raise StoreError(
-                f"{self._what}: a file in the store lacks {end - self.size} of its {size} bytes; verify the store"
+                f"{self._what}: a file in the store lacks {size - taken} of its {size} bytes; verify the store"
             )
-
-    def _add(self, data: bytes) -> None:
-        """Append what is no content."""
-        self.skip(len(data))
-        self._waiting += data
-        if len(self._waiting) > _SMALL:  # a directory of empty files and symlinks has no content at all
-            self._flush()
 
     def _end(self, data: bytes) -> None:
         """Append the end of a node."""
-        self._add(data)
-        if not self._depth:
-            self._flush()
+        self.write(data)
+        if self._flushes and not self._depth:
+            self._out.flush()
 
-    def _flush(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            self._out.write(self._waiting)
-            self._waiting = b""
+
+def _begin_entry(name: bytes) -> bytes:
+    return _ENTRY + pack_string(name) + _NODE
+
+
+def _symlink(target: bytes, edit: Edit | None) -> bytes:
+    return _SYMLINK + pack_string(edit(target) if edit else target) + _CLOSE
