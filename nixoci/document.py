@@ -13,19 +13,12 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, get_origin
-
-from cattrs import (
-    BaseValidationError,
-    ClassValidationError,
-    Converter,
-    ForbiddenExtraKeysError,
-    IterableValidationError,
-)
-from cattrs.cols import list_structure_factory, mapping_structure_factory
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from nixoci.errors import DocumentError, NixociError, UnsupportedVersionError
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 T = TypeVar("T")
 
@@ -89,6 +82,8 @@ def load(text: bytes | str, *, what: str, deepest: int = DEEPEST) -> Any:
 
 def structure(cls: type[T], value: Any, *, what: str, strict: bool = False) -> T:
     """Like `parse`, for a value that is already decoded."""
+    from cattrs import BaseValidationError  # noqa: PLC0415 - it takes longer to load than all of the rest
+
     try:
         return _converter(strict).structure(value, cls)
     except BaseValidationError as error:
@@ -228,7 +223,16 @@ def json_key(field: "dataclasses.Field[Any]") -> str:
 
 
 @cache
-def _converter(strict: bool, /) -> Converter:  # noqa: FBT001 - by position only: `strict=True` would be another key
+def _converter(strict: bool, /) -> "Converter":  # noqa: FBT001 - by position only: `strict=True` would be another key
+    from cattrs import Converter  # noqa: PLC0415 - as in structure
+    from cattrs.cols import list_structure_factory, mapping_structure_factory  # noqa: PLC0415
+    from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override  # noqa: PLC0415
+
+    def tuple_structure_factory(target: Any, converter: Converter) -> Any:
+        """Return a hook for `tuple[T, ...]`; documents have no other tuples."""
+        inner = list_structure_factory(target, converter)
+        return lambda value, _: tuple(inner(value, target))
+
     converter = Converter(forbid_extra_keys=strict, detailed_validation=True)
     converter.register_structure_hook(int, _exactly(int, "an integer"))
     text = _exactly(str, "a string")
@@ -239,7 +243,7 @@ def _converter(strict: bool, /) -> Converter:  # noqa: FBT001 - by position only
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
     converter.register_structure_hook(int | str, _number_or_text)
     _check_container(converter, list, list, "a list", list_structure_factory)
-    _check_container(converter, tuple, list, "a list", _tuple_structure_factory)
+    _check_container(converter, tuple, list, "a list", tuple_structure_factory)
     _check_container(converter, dict, dict, "an object", mapping_structure_factory)
 
     def structure_dataclass(cls: Any) -> Any:
@@ -282,7 +286,7 @@ def _number_or_text(value: Any, _: Any) -> int | str:
 
 
 def _check_container(
-    converter: Converter, kind: type, shape: type, words: str, factory: Callable[[Any, Converter], Any]
+    converter: "Converter", kind: type, shape: type, words: str, factory: "Callable[[Any, Converter], Any]"
 ) -> None:
     """Refuse a value for a `kind` that is not a `shape` in JSON, before cattrs iterates over it."""
     check_kind = _exactly(shape, words)
@@ -298,12 +302,6 @@ def _check_container(
     converter.register_structure_hook_factory(concerns, hook)
 
 
-def _tuple_structure_factory(target: Any, converter: Converter) -> Any:
-    """Return a hook for `tuple[T, ...]`; documents have no other tuples."""
-    inner = list_structure_factory(target, converter)
-    return lambda value, _: tuple(inner(value, target))
-
-
 def _text_type(cls: Any, value: Any) -> Any:
     """Read a value type that is one string in JSON (a digest, for example)."""
     if not isinstance(value, str):
@@ -316,6 +314,12 @@ def _text_type(cls: Any, value: Any) -> Any:
 
 def _first(error: BaseException, path: str) -> tuple[str, str]:
     """Return the path and the message of the first problem in a tree of cattrs errors."""
+    from cattrs import (  # noqa: PLC0415 - as in structure
+        ClassValidationError,
+        ForbiddenExtraKeysError,
+        IterableValidationError,
+    )
+
     if isinstance(error, ClassValidationError):
         inner, note = _head(*error.group_exceptions())
         if note is None:

@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from nixoci.document import load
 from nixoci.errors import DeltaError, StoreError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.hashes import printed_to_sri
@@ -99,8 +100,6 @@ def closures_from_graphs(file: Path) -> tuple[Closure, Closure]:
     Raises:
         DeltaError: The file does not describe both.
     """
-    from nixoci.document import load  # noqa: PLC0415 - takes longer to load than a small delta takes to make
-
     attributes = load(file.read_bytes(), what=str(file))
     if not isinstance(attributes, dict) or not {"from", "to"} <= attributes.keys():
         raise DeltaError(f"{file}: does not hold the graphs `from` and `to`; name them so in exportReferencesGraph")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from nixoci.document import load
 from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.hashes import printed_to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_basename
@@ -166,8 +167,6 @@ def nar_hash(path: str) -> str:
 
 def evaluate(expression: str) -> Any:
     """Return the value of a Nix expression that is plain data (`nix-instantiate --eval`)."""
-    from nixoci.document import load  # noqa: PLC0415 - takes longer to load than all of the rest
-
     command = ["nix-instantiate", "--eval", "--strict", "--json", "-"]
     return load(run(command, stdin=expression.encode(), package="nix"), what="nix-instantiate")
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.compression import compress
+from nixoci.document import structure
 from nixoci.errors import DocumentError, NixociError, UnsupportedVersionError
 from nixoci.nix_store.hashes import NIX32, to_sri
 from nixoci.publish.index import (
@@ -87,11 +88,27 @@ _DELTA = ("releases", 0, "deltas", 0)
 _NARINFOS = ("releases", 0, "narinfos")
 
 
+def without(*keys: Any) -> Any:
+    value = json.loads(json.dumps(VALUE))
+    inner = value
+    for each in keys[:-1]:
+        inner = inner[each]
+    del inner[keys[-1]]
+    return value
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
         ([], "it: expected an object, got []"),
         (changed("more", to=1), "it: unknown key 'more'"),
+        (without("version"), "it: version: is missing"),
+        (without(*_DELTA, "size"), "it: releases[0].deltas[0]: key 'size' is missing"),
+        (changed(*_DELTA, "more", to=1), "it: releases[0].deltas[0]: unknown key 'more'"),
+        (changed(*_DELTA, to=None), "it: releases[0].deltas[0]: expected an object, got null"),
+        (changed(*_DELTA, "from", to=[1]), "it: releases[0].deltas[0].from[0]: expected a string, got 1"),
+        (changed(*_DELTA, "size", to=True), "it: releases[0].deltas[0].size: expected an integer, got true"),
+        (changed("releases", 0, "paths", to=7), "it: releases[0].paths: expected a string, got 7"),
         (changed("releases", to=None), "it: releases: expected a list, got null"),
         (changed("releases", 0, "paths", to=""), "it: releases[0].paths: expected a set of paths (no size of"),
         (changed("releases", 0, "paths", to="E"), "it: releases[0].paths: expected a set of paths ("),
@@ -110,6 +127,20 @@ def test_what_no_publisher_writes_is_refused(value: Any, message: str) -> None:
     with pytest.raises(DocumentError) as caught:
         parse(value)
     assert str(caught.value).startswith(message)
+
+
+def test_reading_says_what_reading_of_dataclasses_says() -> None:
+    values = [
+        *([], {}, changed("more", to=1), changed("releases", to=None), changed("releases", 0, to=7)),
+        *(without("releases", 0, "to"), without(*_DELTA, "sha256"), changed(*_DELTA, "size", to=True)),
+        *(changed(*_DELTA, "from", to=[None]), changed(*_NARINFOS, to=[]), changed(*_NARINFOS, "x", to=1)),
+    ]
+    for value in values:
+        with pytest.raises(DocumentError) as expected:
+            structure(Index, value, what="it", strict=True)
+        with pytest.raises(DocumentError) as found:
+            parse(value)
+        assert str(found.value) == str(expected.value)
 
 
 def large(letter: str, paths: int) -> Release:
