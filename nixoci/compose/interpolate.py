@@ -12,23 +12,26 @@ _OPERATOR = re.compile(r":?[-+?]")
 _DEEPEST = 20
 
 
-def interpolated(node: Node, variables: Mapping[str, str], missing: set[str]) -> Node:
+def interpolated(node: Node, variables: Mapping[str, str], missing: dict[str, Node]) -> Node:
     """Return a value with the variables of all its texts replaced; keys stay as they are.
 
     Args:
         node: The value.
         variables: Their values.
-        missing: Gets the names of variables that are not set; they are replaced by nothing.
+        missing: Gets the variables that are not set, each with the first text that has it.
 
     Raises:
         ComposeError: A text is not valid, or a variable with `?` is missing.
     """
     match node.value:
         case str():
+            names: set[str] = set()
             try:
-                text = substitute(node.value, variables, missing)
+                text = substitute(node.value, variables, names)
             except ComposeError as error:
                 raise node.error(str(error)) from error
+            for name in names:
+                missing.setdefault(name, node)
             return replace(node, value=node.checked(text))
         case list():
             return replace(node, value=[interpolated(item, variables, missing) for item in node.value])

@@ -41,8 +41,8 @@ class Project:
     services: dict[str, Node]
     inactive: frozenset[str]
     """Services whose profiles are not chosen."""
-    missing: frozenset[str]
-    """Variables that are used and not set."""
+    missing: Mapping[str, Node]
+    """Variables that are used and not set, each with the first text that has it."""
 
     def section(self, name: str) -> dict[str, Node]:
         """Return the entries of a top-level mapping such as `volumes`."""
@@ -53,7 +53,7 @@ class Project:
 @dataclass(slots=True, kw_only=True)
 class _Loader:
     variables: Mapping[str, str]
-    missing: set[str] = field(default_factory=set)
+    missing: dict[str, Node] = field(default_factory=dict)
 
     def document(self, file: ComposeFile, trail: tuple[str, ...] = ()) -> Node:
         """Return a file's content, with what it includes and extends."""
@@ -192,7 +192,7 @@ def load_project(
         document=document,
         services=active,
         inactive=frozenset(services.keys() - active.keys()),
-        missing=frozenset(loader.missing),
+        missing=loader.missing,
     )
 
 
@@ -215,7 +215,7 @@ def _declared_name(files: Sequence[ComposeFile], variables: Mapping[str, str]) -
     for file in reversed(files):
         entries = read_yaml(file.text, file=file.name, directory=file.directory).items("file")
         if "name" in entries:
-            return interpolated(entries["name"], variables, set()).text("name")
+            return interpolated(entries["name"], variables, {}).text("name")
     return None
 
 

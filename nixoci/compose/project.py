@@ -50,8 +50,8 @@ def import_project(project: Project, lock: Lock, *, home: str) -> Imported:
         ComposeError: A value is not one of its key; the message starts with the file and the line.
     """
     report = Report()
-    for name in sorted(project.missing):
-        report.leave_out(project.document, f"${name}", "the variable is not set; it is replaced by nothing")
+    for name, node in sorted(project.missing.items(), key=lambda item: item[0]):
+        report.leave_out(node, f"${name}", "the variable is not set; it is replaced by nothing")
     images = Images(project, lock)
     chosen = {name: node for name, node in project.services.items() if images.find(name, node, report)}
     names = {name: _container_name(project, name, node) for name, node in chosen.items()}

@@ -233,6 +233,13 @@ def test_a_variable_without_value_is_that_of_the_environment() -> None:
     ]
 
 
+def test_a_variable_that_is_not_set_has_its_line() -> None:
+    assert omissions('environment: {B: "$NOPE", A: "${NOPE}${OTHER}"}\nlabels: {l: "$LAST"}') == [
+        f"compose.yaml:{line}: ${name}: the variable is not set; it is replaced by nothing"
+        for name, line in (("LAST", 5), ("NOPE", 4), ("OTHER", 4))
+    ]
+
+
 def test_files_of_variables_keep_their_order() -> None:
     found = container("env_file: [a.env, {path: /b.env, format: raw}]")
     assert found["environmentFiles"] == ["/srv/app/a.env", "/b.env"]
