@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DELTA = "/var/delta"
+WHOLE = "nixoci send --store /root/both --effort fast --to"
+"""Sends a closure to a receiver that has nothing: 12 MB, which take seconds to compress by the default effort."""
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +88,13 @@ def test_the_commands_of_the_documentation(machine: Machine, pair: tuple[str, st
 
 
 def test_a_reader_that_goes_away_is_one_line(machine: Machine, pair: tuple[str, str]) -> None:
-    error = fails(machine, f"nixoci send --store /root/both --to {pair[1]} | head -c 10 > /dev/null")
+    error = fails(machine, f"{WHOLE} {pair[1]} | head -c 10 > /dev/null")
     assert "standard output: cannot be written: Broken pipe" in error
 
 
 def test_a_full_disk_takes_no_half_of_a_delta(machine: Machine, pair: tuple[str, str]) -> None:
     disk = small_disk(machine, "/root/small-output", "1m")
-    error = fails(machine, f"nixoci send --store /root/both --to {pair[1]} -o {disk}/delta")
+    error = fails(machine, f"{WHOLE} {pair[1]} -o {disk}/delta")
     assert f"{disk}/delta: No space left on device; free some and run again" in error
     assert machine.run(["ls", "-A", disk]).stdout == ""
 
@@ -137,7 +139,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(machine: Machine, o
 
 
 def test_progress_on_a_terminal_only(machine: Machine, pair: tuple[str, str]) -> None:
-    send = f"nixoci send --store /root/both --to {pair[1]} -o /root/whole"
+    send = f"{WHOLE} {pair[1]} -o /root/whole"
     shown = machine.run(["script", "--quiet", "--return", "--command", send, "/dev/null"], env={"TERM": "xterm"}).stdout
     assert "making the delta" in shown
     assert "MB" in shown
