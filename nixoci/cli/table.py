@@ -5,12 +5,12 @@ References, digests and store paths are for copying: no cell is cut, and only th
 
 from collections.abc import Sequence
 from textwrap import wrap
-
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from nixoci.cli.common import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _GAP = "  "
 _NARROWEST = 30
@@ -25,7 +25,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, prose:
         rows: Rows with one text for each column.
         prose: The last column has sentences, which a terminal wraps between words.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    from rich.cells import cell_len  # noqa: PLC0415 - as in `_console`
+    from rich.text import Text  # noqa: PLC0415
+
+    console = _console()
     terminal = console.is_terminal
     title = [column if terminal else column.upper() for column in columns]
     shown = [title, *([one_line(cell) for cell in row] for row in rows)]
@@ -41,12 +44,21 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, prose:
 
 def print_fields(title: str, fields: Sequence[tuple[str, str]]) -> None:
     """Print a title and, indented below it, names and values in two columns, without empty values."""
-    console = Console(highlight=False, soft_wrap=True)
+    from rich.text import Text  # noqa: PLC0415 - as in `_console`
+
+    console = _console()
     console.print(Text(one_line(title), style="bold"))
     shown = [(name, one_line(value)) for name, value in fields if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         console.print(Text(f"  {name.ljust(width)}  {value}"))
+
+
+def _console() -> "Console":
+    # importing it takes longer than many a verb, which prints no table for --json
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(highlight=False, soft_wrap=True)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
