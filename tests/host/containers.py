@@ -102,10 +102,10 @@ class Host:
         build = ["nix-build", "--no-out-link", "--max-jobs", "2", *option, "--expr", EXTRACT % file]
         return dict(zip(sources, self.machine.run(build, timeout=600).stdout.split(), strict=True))
 
-    def measure(self) -> dict[str, str]:
-        """Return the NAR hash of each image path, from the files as they are."""
+    def measure(self, *names: str) -> dict[str, str]:
+        """Return the NAR hash of each image path, or of those of the named, from the files as they are."""
         show = ["nix", "--extra-experimental-features", "nix-command", "hash", "path"]
-        return {name: self.machine.run([*show, path]).stdout for name, path in self.paths.items()}
+        return {name: self.machine.run([*show, self.paths[name]]).stdout for name in names or self.paths}
 
     def deploy(self, out: str, containers: dict[str, Any], **more: Any) -> str:
         """Render units to a new directory and link them; return the command's warnings."""
@@ -123,14 +123,17 @@ class Host:
         """Run systemctl and return its output."""
         return self.machine.run(["systemctl", *arguments], timeout=180).stdout.strip()
 
-    def wait_for_log(self, unit: str, text: str, timeout: float = 60) -> str:
-        """Return a unit's journal once it has a text."""
+    def wait_for_log(self, unit: str, *texts: str, timeout: float = 60) -> str:
+        """Return a unit's journal once it has some texts."""
         deadline = time.monotonic() + timeout
-        while text not in (journal := self.machine.journal(unit)):
+        while True:
+            journal = self.machine.journal(unit)
+            missing = [text for text in texts if text not in journal]
+            if not missing:
+                return journal
             if time.monotonic() > deadline:
-                raise CommandError(["journalctl", unit], f"no {text!r} in the journal", journal, "")
+                raise CommandError(["journalctl", unit], f"no {missing[0]!r} in the journal", journal, "")
             time.sleep(0.1)
-        return journal
 
     def seen(self, name: str, container: dict[str, Any], **more: Any) -> Any:
         """Run a container once; return the JSON that it prints after SEEN, in one line of the journal."""

@@ -74,7 +74,7 @@ def mount_images(machine: Machine, *stores: str) -> None:
     programs = {name: f"/usr/bin/{name}" for name in ("crun", "mount", "umount", "rm", "sh")}
     unit = images_service([Path(store) for store in stores], Tools.find(**programs))
     machine.run(["tee", f"/etc/systemd/system/{unit.name}"], input=unit.render())
+    machine.run(["systemctl", "add-wants", "--quiet", "--no-reload", "multi-user.target", unit.name])
     machine.run(["systemctl", "daemon-reload"])
-    machine.run(["systemctl", "add-wants", "multi-user.target", unit.name])
     machine.run(["systemctl", "restart", unit.name], check=False)
     machine.wait_for_unit(unit.name)
