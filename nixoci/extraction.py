@@ -68,16 +68,17 @@ def extract(
         OSError: The disk is full; nothing is left at `dest`.
     """
     with new_directory(Path(dest)) as made:
-        contents = made / _CONTENTS
-        save = Contents(contents).save
-        root, warnings = merge_layers(image, source, save, limits=limits or Limits(), streams=streams, advance=advance)
+        with Contents(made / _CONTENTS) as contents:
+            root, warnings = merge_layers(
+                image, source, contents.save, limits=limits or Limits(), streams=streams, advance=advance
+            )
+            with (made / METADATA).open("wb") as file:
+                file.writelines(write_dump(root))
+            execution = image.parsed_config.config or ExecutionConfig()
+            mount_points = [*(execution.volumes or ()), execution.working_dir or "/"]
+            write_rootfs(with_mount_points(root, mount_points), made / ROOTFS, contents=contents)
+        shutil.rmtree(made / _CONTENTS)
         document = image_document(image, name=name, reference=reference, digest=digest, warnings=warnings)
-        with (made / METADATA).open("wb") as file:
-            file.writelines(write_dump(root))
-        execution = image.parsed_config.config or ExecutionConfig()
-        mount_points = [*(execution.volumes or ()), execution.working_dir or "/"]
-        write_rootfs(with_mount_points(root, mount_points), made / ROOTFS, contents=contents)
-        shutil.rmtree(contents)
         (made / DOCUMENT).write_text(dump(document), encoding="utf-8")
         for part in (METADATA, DOCUMENT):
             (made / part).chmod(_FILE_MODE)

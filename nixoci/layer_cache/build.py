@@ -114,10 +114,9 @@ def _add(out: Path, given: SourceLayer, mkfs: Mkfs, limits: Limits, advance: Adv
     layer = given.layer
     label = str(layer.descriptor.digest)
     contents = out / _CONTENTS
-    save = Contents(contents).save
     meter = Meter(limits.total_size, limits, label)
-    with closing(layer_chunks(given.source, layer, advance=advance)) as chunks:
-        reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=save)
+    with Contents(contents) as aside, closing(layer_chunks(given.source, layer, advance=advance)) as chunks:
+        reader = TarReader(ChunkStream(meter.count(chunks)), what=f"layer {label}", limits=limits, save=aside.save)
         changes = read_changes(reader, layer=label, limits=limits)
     file = _make_place(out, layer.diff_id)
     write_erofs(changes.root, file, diff_id=layer.diff_id, contents=contents, mkfs=mkfs)

@@ -9,13 +9,13 @@ import os
 import shutil
 from pathlib import Path
 
-from nixoci.tree.contents import create
+from nixoci.tree.contents import Contents, create
 from nixoci.tree.model import Inode, Kind, walk_names
 
 _DIRECTORY = 0o755
 
 
-def write_rootfs(root: Inode, dest: Path, *, contents: Path) -> None:
+def write_rootfs(root: Inode, dest: Path, *, contents: Contents) -> None:
     """Write the tree to the new directory `dest`, and move the contents that were put aside there.
 
     Files get mode 0444, or 0555 if the image sets any execute bit, and directories 0755, whatever the umask.
@@ -23,18 +23,34 @@ def write_rootfs(root: Inode, dest: Path, *, contents: Path) -> None:
     Args:
         root: The merged tree.
         dest: A path that does not exist; its parent does.
-        contents: The directory of the contents, on the same file system.
+        contents: Those of the tree's files, on the same file system.
 
     Raises:
         OSError: The disk is full, or `dest` exists.
     """
-    base, aside = os.fsencode(dest), os.fsencode(contents)
+    base = os.fsencode(dest)
+    _make_directory(base)
+    folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _write_children(root, base, folder, contents)
+    finally:
+        os.close(folder)
+
+
+def _make_directory(path: bytes) -> None:
+    os.mkdir(path)
+    os.chmod(path, _DIRECTORY)
+
+
+def _write_children(root: Inode, base: bytes, folder: int, contents: Contents) -> None:
+    """Write all but the root to the directory at the path `base`, which is open as `folder`."""
     written: dict[bytes, bytes] = {}
     for path, inode, first, _ in walk_names(root):
-        target = base + b"/" + path if path else base
+        if not path:
+            continue
+        target = base + b"/" + path
         if inode.is_directory:
-            os.mkdir(target)
-            os.chmod(target, _DIRECTORY)
+            _make_directory(target)
         elif path != first:
             if inode.kind in (Kind.REGULAR, Kind.SYMLINK):
                 written[first] = _write_name(written.get(first) or base + b"/" + first, target)
@@ -44,7 +60,7 @@ def write_rootfs(root: Inode, dest: Path, *, contents: Path) -> None:
             if inode.content is None:
                 _write_zeros(target, inode)
             else:
-                os.rename(b"%b/%d" % (aside, inode.content), target)
+                contents.move(inode.content, path, to=folder)
 
 
 def _write_name(canonical: bytes, target: bytes) -> bytes:

@@ -161,12 +161,12 @@ def test_files_that_go_to_two_directories_in_turn_are_not_sealed_each_time(monke
 def test_a_file_of_a_layer_takes_little_memory(tmp_path: Path) -> None:
     files = 5_000
     data = layer(*(file(b"d%d/%08d" % (number // 100, number), b"x", mtime=10**9) for number in range(files)))
-    save = Contents(tmp_path / "contents").save
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for _ in write_dump(merge(data, save=save)):
-            pass
+        with Contents(tmp_path / "contents") as contents:
+            for _ in write_dump(merge(data, save=contents.save)):
+                pass
         assert tracemalloc.get_traced_memory()[1] - before < files * 70
     finally:
         tracemalloc.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ def umask_077() -> Iterator[None]:
 
 def write(dest: Path, *layers: bytes) -> Path:
     """Write the tree of these layers, with the contents put aside beside it."""
-    contents = dest.parent / "contents"
-    write_rootfs(merge(*layers, save=Contents(contents).save), dest, contents=contents)
+    with Contents(dest.parent / "contents") as contents:
+        write_rootfs(merge(*layers, save=contents.save), dest, contents=contents)
     return dest
 
 
@@ -72,6 +73,16 @@ def test_modes_are_normal_whatever_the_umask_and_the_image_say(tmp_path: Path) -
         "empty-program": 0o555,
         "sticky": 0o755,
     }
+
+
+def test_modes_are_normal_where_an_acl_takes_bits_away(tmp_path: Path) -> None:
+    # version 2; the owner may do everything, the group and others nothing (linux/posix_acl_xattr.h)
+    acl = struct.pack("<I" + "HHI" * 3, 2, *(0x01, 7, 0xFFFFFFFF), *(0x04, 0, 0xFFFFFFFF), *(0x20, 0, 0xFFFFFFFF))
+    os.setxattr(tmp_path, "system.posix_acl_default", acl)
+    (tmp_path / "plain").touch(0o444)
+    assert mode(tmp_path / "plain") == 0o400
+    dest = write(tmp_path / "rootfs", layer(file(b"d/file", b"x"), file(b"program", b"x", mode=0o700)))
+    assert {path.name: mode(path) for path in dest.rglob("*")} == {"d": 0o755, "file": 0o444, "program": 0o555}
 
 
 def test_contents_come_from_the_layer_that_won(tmp_path: Path) -> None:
@@ -164,17 +175,17 @@ def test_contents_are_put_aside_where_only_we_write(tmp_path: Path) -> None:
     (tmp_path / "contents").symlink_to(tmp_path)
     with pytest.raises(FileExistsError):
         Contents(tmp_path / "contents")
-    Contents(tmp_path / "new")
-    assert mode(tmp_path / "new") == 0o700
+    with Contents(tmp_path / "new"):
+        assert mode(tmp_path / "new") == 0o700
 
 
 def test_a_content_is_put_aside_in_a_new_file_only(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"untouched")
-    contents = Contents(tmp_path / "contents")
-    os.link(outside, tmp_path / "contents/1")
-    with pytest.raises(FileExistsError):
-        merge(layer(file(b"f", b"x")), save=contents.save)
+    with Contents(tmp_path / "contents") as contents:
+        os.link(outside, tmp_path / "contents/1")
+        with pytest.raises(FileExistsError, match=str(tmp_path / "contents/1")):
+            merge(layer(file(b"f", b"x")), save=contents.save)
     assert outside.read_bytes() == b"untouched"
 
 
@@ -200,9 +211,10 @@ def test_a_file_with_more_names_than_the_file_system_allows_is_copied(
     assert [(rootfs / f"s{number}").readlink() for number in range(7)] == [Path("away")] * 7
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fchmod", "ftruncate"])
+@pytest.mark.usefixtures("umask_077")
+@pytest.mark.parametrize("call", ["pwrite", "fchmod", "unlink", "ftruncate"])
 def test_a_full_disk_is_the_error_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    def full(*_: object) -> int:
+    def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     records = {b"GNU.sparse.size": b"10", b"GNU.sparse.map": b"0,3", b"GNU.sparse.name": b"a"}
@@ -227,9 +239,10 @@ def test_chunks_of_any_size_give_the_same_files(
 ) -> None:
     data = layer(*(file(name.encode(), body) for name, body in files))
     dest = tmp_path_factory.mktemp("write") / "rootfs"
-    save = Contents(dest.parent / "contents").save
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
     merger = Merger(Limits())
-    merger.apply(TarReader(ChunkStream(chunks), what="layer L", limits=Limits(), save=save), layer="L")
-    write_rootfs(merger.root, dest, contents=dest.parent / "contents")
+    with Contents(dest.parent / "contents") as contents:
+        reader = TarReader(ChunkStream(chunks), what="layer L", limits=Limits(), save=contents.save)
+        merger.apply(reader, layer="L")
+        write_rootfs(merger.root, dest, contents=contents)
     assert {path.name: path.read_bytes() for path in dest.iterdir()} == dict(files)
