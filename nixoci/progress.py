@@ -1,5 +1,6 @@
-"""Progress on a terminal, silence in a pipe."""
+"""Progress on a terminal, silence in a pipe and in a build."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,14 @@ def ignore(_: int) -> None:
     """Do nothing: the default, without progress."""
 
 
+def is_shown() -> bool:
+    """Return whether somebody watches: stderr is a terminal, and not the one by which Nix takes the log of a build.
+
+    A shell of Nix has the variables of a build, and one more.
+    """
+    return sys.stderr.isatty() and ("NIX_BUILD_TOP" not in os.environ or "IN_NIX_SHELL" in os.environ)
+
+
 @contextmanager
 def byte_progress(description: str, total: int | None) -> Iterator[Advance]:
     """Show a progress bar of bytes, with rate and remaining time, on stderr while the block runs.
@@ -31,7 +40,7 @@ def byte_progress(description: str, total: int | None) -> Iterator[Advance]:
         description: The work, for example `extracting nginx`.
         total: Bytes in all; None if that is not known.
     """
-    if total == 0 or not sys.stderr.isatty():
+    if total == 0 or not is_shown():
         yield ignore
         return
     # importing it takes longer than a small job in a pipe
@@ -49,7 +58,7 @@ def item_progress(description: str, total: int) -> Iterator[Advance]:
         description: The work, for example `verifying`.
         total: Items in all.
     """
-    if total == 0 or not sys.stderr.isatty():
+    if total == 0 or not is_shown():
         yield ignore
         return
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn  # noqa: PLC0415 - as above

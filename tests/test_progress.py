@@ -11,14 +11,19 @@ import pytest
 
 from nixoci import progress
 from nixoci.progress import byte_progress, folder_growth, ignore, item_progress
-from tests.support.terminal import drawn_bars
+from tests.support.terminal import Terminal, drawn_bars
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from nixoci.progress import Advance
 
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NIX_BUILD_TOP", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
 
@@ -28,6 +33,27 @@ def test_there_is_none_in_a_pipe(bar: type[object]) -> None:
     with redirect_stderr(io.StringIO()) as pipe, bar("work", 10) as advance:  # type: ignore[call-arg,attr-defined]
         assert advance is ignore
     assert not pipe.getvalue()
+
+
+@pytest.mark.parametrize("bar", [byte_progress, item_progress])
+def test_there_is_none_in_a_build_whose_log_nix_takes_by_a_terminal(
+    bar: Callable[[str, int], AbstractContextManager[Advance]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIX_BUILD_TOP", "/build")
+    with redirect_stderr(Terminal()) as terminal, bar("work", 10) as advance:
+        assert advance is ignore
+    assert not terminal.getvalue()
+
+
+def test_there_is_one_in_a_shell_of_nix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIX_BUILD_TOP", "/build")
+    monkeypatch.setenv("IN_NIX_SHELL", "impure")
+
+    def work() -> None:
+        with byte_progress("work", 10) as advance:
+            advance(10)
+
+    assert list(drawn_bars(work)) == ["work"]
 
 
 @pytest.mark.parametrize("name", ["web", "[/x]", "[red]web", "{task.total}"])

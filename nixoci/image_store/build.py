@@ -51,7 +51,7 @@ from nixoci.image_store.tar_split import FAST, SMALLEST, contents_size, write_ta
 from nixoci.oci.digest import Digest
 from nixoci.output import new_directory
 from nixoci.process import run
-from nixoci.progress import byte_progress
+from nixoci.progress import byte_progress, is_shown
 from nixoci.tree.dump import write_dump
 from nixoci.tree.model import Inode, walk
 
@@ -194,10 +194,8 @@ class _Writer:
     def _add_layer(self, image: ImagePath, created: str) -> LayerRecord:
         root = image.tree()
         partial = self._layers / "new"
-        with (
-            partial.open("xb") as file,
-            byte_progress(f"hashing {image.document.name}", contents_size(root)) as advance,
-        ):
+        total = contents_size(root) if is_shown() else 0
+        with partial.open("xb") as file, byte_progress(f"hashing {image.document.name}", total) as advance:
             content = write_tar_split(root, image.rootfs, file, level=self._level, advance=advance)
         partial.chmod(_FILE_MODE)
         identifier = content.diff_id.hex

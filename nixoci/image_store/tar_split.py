@@ -12,6 +12,7 @@ tar, while another thread hashes the buffer before.
 import hashlib
 import json
 import os
+import re
 import zlib
 from binascii import b2a_base64
 from contextlib import ExitStack
@@ -42,6 +43,9 @@ _LINES = 1 << 18
 
 FAST, SMALLEST = 6, 9
 """Levels of compression; the other takes four times as long, and saves a sixteenth of the bytes."""
+
+_PLAIN = re.compile(rb"[ !#-\[\]-~]*")
+"""Matches a name that is the same in JSON."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -140,6 +144,8 @@ class _Lines:
 
 
 def _name(name: bytes) -> bytes:
+    if _PLAIN.fullmatch(name):
+        return b'"name":"%b"' % name
     try:
         return b'"name":' + json.dumps(name.decode("utf-8")).encode("ascii")
     except UnicodeDecodeError:

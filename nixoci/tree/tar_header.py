@@ -1,13 +1,11 @@
 """The fields of a tar header block: its checksum, its name, its numbers."""
 
 from functools import lru_cache
-from zlib import adler32
 
 from nixoci.tree.limits import MAX_SECONDS
 from nixoci.tree.model import NANOSECONDS
-from nixoci.tree.tar_format import BLOCK
+from nixoci.tree.tar_format import sum_of_bytes
 
-_SUMMED = BLOCK // 2
 _FIELDS = 4096
 """Fields whose values are kept: most entries have the mode, the owner and the time of others."""
 
@@ -15,7 +13,7 @@ _FIELDS = 4096
 def is_checksum_right(block: bytes) -> bool:
     """Return whether a header block has the checksum that it claims, by either way to count."""
     claimed = _octal(block[148:156])
-    total = _sum(block[:_SUMMED]) + _sum(block[_SUMMED:]) - sum(block[148:156]) + 8 * 0x20
+    total = sum_of_bytes(block) - sum(block[148:156]) + 8 * 0x20
     return claimed == total or claimed == total - _signed_excess(block)
 
 
@@ -55,11 +53,6 @@ def read_time(field: bytes) -> int | None:
     """Read a time in seconds and return it in nanoseconds; None if it is not a time that files have."""
     seconds = read_number(field)
     return None if seconds is None or abs(seconds) > MAX_SECONDS else seconds * NANOSECONDS
-
-
-def _sum(part: bytes) -> int:
-    """Return the sum of at most 256 bytes: half of their Adler-32, which is much faster than a loop over them."""
-    return (adler32(part) & 0xFFFF) - 1
 
 
 def _signed_excess(block: bytes) -> int:

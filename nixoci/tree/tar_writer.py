@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
 from nixoci.tree.model import NANOSECONDS, Inode, Kind, walk_names
-from nixoci.tree.tar_format import HARDLINK_FLAG, KIND_FLAGS, LIBARCHIVE_XATTR, PAX_FLAG, XATTR, padding
+from nixoci.tree.tar_format import HARDLINK_FLAG, KIND_FLAGS, LIBARCHIVE_XATTR, PAX_FLAG, XATTR, padding, sum_of_bytes
 
 _NAME_LENGTH = 100
 _MAX_ID = 0o7777777
@@ -50,7 +50,7 @@ def tar_entries(root: Inode, *, nine_digits: bool = False) -> Iterator[TarEntry]
         name = (path or b".") + b"/" if inode.is_directory else path
         if first == path:
             size = inode.size if inode.kind is Kind.REGULAR else 0
-            xattrs = dict(map(_xattr, inode.xattrs.items()))
+            xattrs = dict(map(_xattr, inode.xattrs.items())) if inode.xattrs else {}
             yield TarEntry(
                 path,
                 name,
@@ -93,14 +93,15 @@ def headers(
         records: PAX records to write besides those that the attributes need.
         nine_digits: Write the fraction of an mtime with its zeros.
     """
-    records = dict(records)
+    records = dict(records) if records else {}
+    short_name, short_target = _fits(name), _fits(target)
     seconds, nanoseconds = divmod(inode.mtime, NANOSECONDS)
     if nanoseconds or not 0 <= seconds <= _MAX_SIZE:
         records[b"mtime"] = _decimal(inode.mtime, nine_digits=nine_digits)
         seconds = min(max(seconds, 0), _MAX_SIZE)
-    if not _fits(name):
+    if not short_name:
         records[b"path"] = name
-    if not _fits(target):
+    if not short_target:
         records[b"linkpath"] = target
     if inode.uid > _MAX_ID:
         records[b"uid"] = b"%d" % inode.uid
@@ -109,14 +110,14 @@ def headers(
     if size > _MAX_SIZE:
         records[b"size"] = b"%d" % size
     header = _ustar(
-        name=name if _fits(name) else _shorten(name),
+        name=name if short_name else _shorten(name),
         mode=inode.mode,
         uid=inode.uid if inode.uid <= _MAX_ID else 0,
         gid=inode.gid if inode.gid <= _MAX_ID else 0,
         size=size if size <= _MAX_SIZE else 0,
         mtime=seconds,
         flag=flag,
-        target=target if _fits(target) else _shorten(target),
+        target=target if short_target else _shorten(target),
         device=inode.device,
     )
     return _extended(records) + header if records else header
@@ -177,21 +178,17 @@ def _ustar(
     target: bytes,
     device: tuple[int, int],
 ) -> bytes:
-    block = bytearray(
-        b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%bustar\00000%64b%07o\0%07o\0%167b"
-        % (
-            name.ljust(_NAME_LENGTH, b"\0"),
-            mode,
-            uid,
-            gid,
-            size,
-            mtime,
-            flag,
-            target.ljust(_NAME_LENGTH, b"\0"),
-            bytes(64),
-            *device,
-            bytes(167),
-        )
+    block = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%bustar\00000%64b%07o\0%07o\0%167b" % (
+        name.ljust(_NAME_LENGTH, b"\0"),
+        mode,
+        uid,
+        gid,
+        size,
+        mtime,
+        flag,
+        target.ljust(_NAME_LENGTH, b"\0"),
+        bytes(64),
+        *device,
+        bytes(167),
     )
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
+    return b"%b%06o\0 %b" % (block[:148], sum_of_bytes(block), block[156:])
