@@ -1,6 +1,9 @@
 """The new address of each old one."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from nixoci.delta.elf.covers import Covers
 from nixoci.delta.elf.layout import Layout, Numbers
@@ -8,8 +11,6 @@ from nixoci.delta.elf.steps import Steps
 
 _MAX_STEPS = 1 << 21
 """Most steps, which bounds their memory: there are about as many as covers, unless segments overlap."""
-_ENDS = 1 << 16
-"""Number of the ends of addresses, their lowest bits, by which those that have no correction are told."""
 
 
 class AddressMap:
@@ -36,8 +37,8 @@ class AddressMap:
         # offsets from which on the next cover is nearer
         self._turns = np.minimum((self._starts[1:] + self._ends[:-1]) // 2 + 1, self._starts[1:])
         self._old, self._new = old, new
-        steps = self._steps()
-        self._move = self._moved if steps is None else Steps(steps, np.append(0, self._moved(steps) - steps))
+        steps = self._find_steps()
+        self._steps = None if steps is None else (steps, np.append(0, self._moved(steps) - steps))
         self.exact = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     @property
@@ -48,19 +49,25 @@ class AddressMap:
     @exact.setter
     def exact(self, corrections: tuple[Numbers, Numbers]) -> None:
         self._exact = corrections
-        self._ends_exact = np.zeros(_ENDS, np.bool_)
-        self._ends_exact[corrections[0] & _ENDS - 1] = True
+        self._moves: Steps | None = None
 
     def __call__(self, addresses: Numbers) -> Numbers:
         """Return the new addresses."""
-        moved = self._move(addresses)
-        known, differences = self._exact
-        if len(known):
-            some = np.flatnonzero(self._ends_exact.take(addresses & _ENDS - 1))  # the others are not among them
-            chosen = addresses[some]
-            index = np.minimum(np.searchsorted(known, chosen), len(known) - 1)
-            moved[some] += np.where(known[index] == chosen, differences[index], 0)
+        moved: Numbers = addresses + self.shifts(addresses)
         return moved
+
+    def shifts(self, addresses: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
+        """Return the new addresses minus the old ones, of 32 bits if all that are possible fit."""
+        if self._moves is None and self._steps is not None:
+            self._moves = Steps(*self._steps, *self._exact)
+        if self._moves is not None:
+            return self._moves.added(addresses)
+        known, differences = self._exact
+        shifts = self._moved(addresses) - addresses
+        if len(known):
+            index = np.minimum(np.searchsorted(known, addresses), len(known) - 1)
+            shifts += np.where(known[index] == addresses, differences[index], 0)
+        return shifts
 
     def places(self, offsets: Numbers, width: int) -> Numbers:
         """Return the offsets in the new file of fields of some bytes in the old one; -1 for those in no cover."""
@@ -70,7 +77,7 @@ class AddressMap:
         inside = (offsets >= self._starts[index]) & (offsets + width <= self._ends[index])
         return np.where(inside, offsets + self._shifts[index], -1)
 
-    def _steps(self) -> Numbers | None:
+    def _find_steps(self) -> Numbers | None:
         """Return the addresses, ascending, at which the distance to the new address changes, and others.
 
         Return None if they are too many: the segments of one of the files overlap.
@@ -100,7 +107,7 @@ class AddressMap:
         crossed = borders[np.repeat(first_border, counts) + inside]
         return np.sort(np.concatenate([inner, crossed + np.repeat(inner - places, counts)]))
 
-    def _moved(self, addresses: Numbers) -> Numbers:
+    def _moved(self, addresses: NDArray[np.signedinteger[Any]]) -> Numbers:
         offsets = self._old.offsets(addresses)
         moved = addresses + np.where(addresses >= self._old.file_end, self._new.file_end - self._old.file_end, 0)
         if not len(self._starts):

@@ -1,6 +1,7 @@
 """Both directions of the codec."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import numpy as np
 
@@ -74,10 +75,8 @@ def decode(payload: bytes, old: bytes, limit: int) -> bytes:
     made = None if layout is None else _labels(parts, Old(np.frombuffer(old, np.uint8), layout))
     if made is None:
         raise ValueError("a patch of an ELF file that is none")
-    labels, layout = made
-    del made
-    new = from_labels(labels, layout, parts.skip)
-    del labels
+    new, layout = made
+    from_labels(new, layout, parts.skip)
     return new.tobytes()
 
 
@@ -91,6 +90,7 @@ def _map(before: Old, labels: Bytes, new: Layout, covers: Covers) -> AddressMap:
 def _labels(parts: Payload, before: Old) -> tuple[Bytes, Layout] | None:
     """Return the new file in label form, and its layout; None if it has none."""
 
+    @cache
     def read(start: int, stop: int) -> bytes:
         return parts.part(before.data, start, stop)
 

@@ -83,24 +83,30 @@ class Fields:
         return replace(self, at=self.at[index], targets=self.targets[index], bases=self.bases[index])
 
     def compact(self) -> "Fields":
-        """Return the same references in half of the memory if they allow it, to be read by `blocks`."""
-        return replace(self, at=compact(self.at), targets=compact(self.targets), bases=compact(self.bases))
+        """Return the same references in half of the memory, if they are many and allow it."""
+        if len(self.at) <= _BLOCK:
+            return self
+        return replace(self, at=_compact(self.at), targets=_compact(self.targets), bases=_compact(self.bases))
 
-    def blocks(self) -> Iterator["Fields"]:
-        """Yield the references block by block."""
+    def wide(self) -> "Fields":
+        """Return the same references with numbers of 64 bits."""
+        at, targets, bases = (numbers.astype(np.int64, copy=False) for numbers in (self.at, self.targets, self.bases))
+        return replace(self, at=at, targets=targets, bases=bases)
+
+    def parts(self) -> Iterator["Fields"]:
+        """Yield the references, some at a time; nothing if there are none."""
+        if 0 < len(self.at) <= _BLOCK:
+            yield self
+            return
         for start in range(0, len(self.at), _BLOCK):
-            at, targets, bases = (
-                numbers[start : start + _BLOCK].astype(np.int64) for numbers in (self.at, self.targets, self.bases)
-            )
-            yield replace(self, at=at, targets=targets, bases=bases)
+            part = slice(start, start + _BLOCK)
+            yield replace(self, at=self.at[part], targets=self.targets[part], bases=self.bases[part])
 
 
-def compact(numbers: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
+def _compact(numbers: NDArray[Any]) -> NDArray[Any]:
     """Return numbers as 32 bits if they fit."""
-    if numbers.dtype == np.int32:
-        return numbers
-    fit = not len(numbers) or (numbers.min() >= -_HALF and numbers.max() < _HALF)
-    return numbers.astype(np.int32) if fit else numbers
+    fit = numbers.dtype == np.int32 or (numbers.min() >= -_HALF and numbers.max() < _HALF)
+    return numbers.astype(np.int32, copy=False) if fit else numbers
 
 
 def are_equal(one: Bytes, other: Bytes) -> bool:
@@ -109,10 +115,13 @@ def are_equal(one: Bytes, other: Bytes) -> bool:
     return all(np.array_equal(one[start : start + _BLOCK], other[start : start + _BLOCK]) for start in starts)
 
 
+_KINDS = {kind: np.dtype(kind) for kind in ("<u2", "<u4", "<i4", "<i8")}
+
+
 def numbers_at_each_offset(data: Bytes, kind: str) -> NDArray[Any]:
     """Return a view of the numbers of a kind, such as `<u4`, that begin at each offset of a file."""
-    width = np.dtype(kind).itemsize
-    return np.ndarray(max(0, len(data) - width + 1), kind, data.data, strides=(1,))
+    dtype = _KINDS[kind]
+    return np.ndarray(max(0, len(data) - dtype.itemsize + 1), dtype, data.data, strides=(1,))
 
 
 def read_word(data: Bytes, at: Numbers) -> Numbers:
@@ -147,18 +156,11 @@ WORD = Slot(_read_signed_word, write_word)
 LONG = Slot(_read_long, _write_long, 8)
 
 
-def within(values: Numbers, size: int) -> Flags:
+def within(values: NDArray[Any], size: int) -> Flags:
     """Return for each number if it is in `range(size)`."""
-    return (values >= 0) & (values < size)
-
-
-def are_among(values: Numbers, others: Numbers) -> Flags:
-    """Return for each number if it is among others, which are ascending and at least one.
-
-    numpy's `isin` hashes all others at each call, which takes seconds for millions.
-    """
-    place = np.minimum(np.searchsorted(others, values), len(others) - 1)
-    found: Flags = others[place] == values
+    # without a sign, negative numbers are the largest
+    unsigned: NDArray[Any] = values.view(np.uint32 if values.itemsize == 4 else np.uint64)
+    found: Flags = unsigned < max(size, 0)
     return found
 
 

@@ -45,7 +45,7 @@ def find_references(data: Bytes, layout: Layout, *, labels: bool = False, skip: 
     fields, opcodes = find(data, layout, labels=labels, skip=skip) if find is not None else ([], _NONE)
     if layout.machine == X86_64:
         operands = [one.targets for one in fields if one.form is Form.LABEL]
-        fields += find_jump_tables(data, layout, np.concatenate([_NONE, *operands]), labels=labels)
+        fields += find_jump_tables(data, layout, operands, labels=labels)
     unwind = read_unwind(data, layout)
     fields += unwind.fields(data, layout, labels=labels)
     return References([one.compact() for one in fields], opcodes, unwind)
@@ -63,40 +63,52 @@ def to_labels(data: Bytes, layout: Layout) -> tuple[Bytes, Numbers]:
         labels = data.copy()
         relative_index(found.unwind, data, layout, labels)
         for one in _changed(found.fields):
-            one.slot.write(labels, one.at, label_values(one, one.slot.read(data, one.at), one.bases, layout.span))
+            wide = one.wide()
+            one.slot.write(labels, one.at, label_values(wide, one.slot.read(data, one.at), wide.bases, layout.span))
         known = found.opcodes
         del found  # the references take as much memory as the file
-        back, opcodes = _from_labels(labels, layout, skip)
+        back = labels.copy()
+        opcodes = from_labels(back, layout, skip)
         if are_equal(back, data):
             return labels, skip
         skip = np.union1d(skip, np.setdiff1d(opcodes, known, assume_unique=True))
     raise ValueError("a file whose references overlap")
 
 
-def from_labels(labels: Bytes, layout: Layout, skip: Numbers) -> Bytes:
-    """Return the file that `labels` is the label form of."""
-    return _from_labels(labels, layout, skip)[0]
-
-
-def _from_labels(labels: Bytes, layout: Layout, skip: Numbers) -> tuple[Bytes, Numbers]:
-    data = labels.copy()
-    found = find_references(labels, layout, labels=True, skip=skip)
-    for one in _changed(found.fields):
-        values = one.slot.read(labels, one.at)
-        if one.form is Form.LABEL:
-            values = to_distance(values, one.bases // one.unit, -(-layout.span // one.unit))
+def from_labels(data: Bytes, layout: Layout, skip: Numbers) -> Numbers:
+    """Change a file in label form to the file that it is of, and return the offsets of opcodes, as in `References`."""
+    found = find_references(data, layout, labels=True, skip=skip)
+    parts = list(_changed(found.fields))
+    # what depends on the file in label form, before any of it is changed
+    others = [_without_target(one, data, layout.span) for one in parts]
+    at = found.unwind.index_places(layout)
+    index = WORD.read(data, at)
+    for one, (chosen, changed) in zip(parts, others, strict=True):
+        if len(chosen) == len(one.at):
+            values = changed
         else:
-            values = reversed_backward(values, one.bases)
+            values = one.targets - one.bases if one.unit == 1 else one.targets // one.unit - one.bases // one.unit
+            values[chosen] = changed
         one.slot.write(data, one.at, values)
-    at, expected = found.unwind.index(data, layout)
-    WORD.write(data, at, WORD.read(labels, at) + expected)
-    return data, found.opcodes
+    WORD.write(data, at, index + found.unwind.expected_index(data, layout)[: len(at)])
+    return found.opcodes
+
+
+def _without_target(fields: Fields, labels: Bytes, span: int) -> tuple[Numbers, Numbers]:
+    """Return the numbers of the references of which the value does not follow from the target, and their values."""
+    if fields.form is Form.BACKWARD:
+        wide = fields.wide()
+        return np.arange(len(fields.at)), reversed_backward(fields.slot.read(labels, fields.at), wide.bases)
+    others = np.flatnonzero(fields.targets < 0)
+    bases = fields.bases.take(others).astype(np.int64)
+    values = fields.slot.read(labels, fields.at.take(others))
+    return others, to_distance(values, bases // fields.unit, -(-span // fields.unit))
 
 
 def relative_index(unwind: Unwind, data: Bytes, layout: Layout, labels: Bytes) -> None:
     """Write the index of unwind records in label form: the differences from what is expected."""
-    at, expected = unwind.index(data, layout)
-    WORD.write(labels, at, WORD.read(data, at) - expected)
+    at = unwind.index_places(layout)
+    WORD.write(labels, at, WORD.read(data, at) - unwind.expected_index(data, layout)[: len(at)])
 
 
 def label_values(fields: Fields, values: Numbers, bases: Numbers, span: int) -> Numbers:
@@ -107,4 +119,4 @@ def label_values(fields: Fields, values: Numbers, bases: Numbers, span: int) -> 
 
 
 def _changed(fields: list[Fields]) -> Iterator[Fields]:
-    return (block for one in fields if one.form in {Form.LABEL, Form.BACKWARD} for block in one.blocks())
+    return (block for one in fields if one.form in {Form.LABEL, Form.BACKWARD} for block in one.parts())

@@ -119,6 +119,12 @@ class Layout:
         """Return the first section of this name."""
         return self._by_name.get(name)
 
+    @cached_property
+    def apart(self) -> bool:
+        """Whether no byte of the file is in two sections."""
+        ranges = sorted((section.offset, section.offset + section.size) for section in self.sections.values())
+        return all(one[1] <= other[0] for one, other in pairwise(ranges))
+
     def code(self) -> list[Section]:
         """Return the sections of instructions."""
         return [section for section in self.sections.values() if section.kind == PROGRAM and section.flags & EXECUTABLE]

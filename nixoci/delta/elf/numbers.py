@@ -33,16 +33,27 @@ def unpack_column(data: bytes, most: int) -> Numbers:
     count = int(np.count_nonzero(last))
     if count > most or (len(packed) and not last[-1]):  # before there is an array of them
         raise ValueError(f"a column of {len(data)} bytes with {count} numbers")
+    if count == len(packed):
+        return packed.astype(np.int64)
     ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[: len(ends)]
-    lengths = ends - starts + 1
-    if len(lengths) and lengths.max() > _MAX_BYTES:
-        raise ValueError(f"a number of {lengths.max()} bytes in a column")
-    numbers = np.zeros(len(ends), np.int64)
-    for byte in range(_MAX_BYTES):
-        chosen = lengths > byte
-        numbers[chosen] |= (packed[starts[chosen] + byte].astype(np.int64) & 0x7F) << (7 * byte)
+    lengths = changes(ends)
+    lengths[0] += 1
+    longest = int(lengths.max())
+    if longest > _MAX_BYTES:
+        raise ValueError(f"a number of {longest} bytes in a column")
+    starts = ends - lengths + 1
+    numbers = packed.take(starts).astype(np.int64) & 0x7F
+    for byte in range(1, longest):
+        longer = np.flatnonzero(lengths > byte)
+        numbers[longer] |= (packed.take(starts.take(longer) + byte).astype(np.int64) & 0x7F) << (7 * byte)
     return numbers
+
+
+def changes(numbers: Numbers) -> Numbers:
+    """Return the first number, and what is between each and the next: numpy's `diff` with 0 before, in less time."""
+    between = numbers.copy()
+    between[1:] -= numbers[:-1]
+    return between
 
 
 def fold(numbers: Numbers) -> Numbers:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nixoci.delta.elf.address_map import AddressMap
-from nixoci.delta.elf.fields import PAGE, Fields, Form, within
+from nixoci.delta.elf.fields import PAGE, WORD, Fields, Form, within
 from nixoci.delta.elf.label_form import find_references, label_values, relative_index
 from nixoci.delta.elf.layout import Bytes, Layout, Numbers
 from nixoci.delta.elf.tables import find_addresses
@@ -24,18 +24,21 @@ class Old:
         self.data = data
         self.layout = layout
         found = find_references(data, layout)
-        self.fields = [*found.fields, *(one.compact() for one in find_addresses(data, layout))]
+        self.fields = [*found.fields, *find_addresses(data, layout)]
         self._unwind = found.unwind
 
     def predict(self, move: AddressMap, new: Layout) -> Bytes:
         """Return the old file in label form, its references as they are in the new file by an address map."""
         predicted = self.data.copy()
         relative_index(self._unwind, self.data, self.layout, predicted)
-        for one in self._blocks():
+        for one in self._parts():
+            if one.targets.min() >= 0:
+                self._write(predicted, one, move, new)
+                continue
             known = one.targets >= 0
             self._write(predicted, one.chosen(known), move, new)
-            if one.form is Form.LABEL and not known.all():
-                others = one.chosen(~known)
+            if one.form is Form.LABEL:
+                others = one.chosen(~known).wide()
                 values = others.slot.read(self.data, others.at)
                 others.slot.write(predicted, others.at, label_values(others, values, move(others.bases), new.span))
         return predicted
@@ -48,7 +51,8 @@ class Old:
             labels: The new file in label form.
             new: Its layout.
         """
-        pairs = np.concatenate([_NONE, *(_seen(one, move, labels, new, self.layout) for one in self._blocks())])
+        seen = (_seen(one.wide(), move, labels, new, self.layout) for one in self._parts())
+        pairs = np.concatenate([_NONE, *seen])
         pairs.sort()
         first = np.flatnonzero(np.diff(pairs, prepend=-1))
         counts = np.diff(first, append=len(pairs))
@@ -65,29 +69,38 @@ class Old:
         best = best[pays]
         return old[best], found[best] - expected[best]
 
-    def _blocks(self) -> Iterator[Fields]:
-        return (block for one in self.fields for block in one.blocks())
+    def _parts(self) -> Iterator[Fields]:
+        return (part for one in self.fields for part in one.parts())
 
-    @staticmethod
-    def _write(predicted: Bytes, fields: Fields, move: AddressMap, new: Layout) -> None:
+    def _write(self, predicted: Bytes, fields: Fields, move: AddressMap, new: Layout) -> None:
         """Write references with a target."""
-        section = new.named(fields.section) if fields.section else None
-        values = move(fields.targets)
+        if fields.slot.width > WORD.width or fields.section or fields.unit > 1:
+            fields = fields.wide()
         match fields.form:
             case Form.LABEL:
-                values //= fields.unit
-            case Form.DISTANCE:
-                values = (values - move(fields.bases)) // fields.unit
-            case Form.ADDRESS:
-                values += new.low
-            case Form.LENGTH:
-                values = move(fields.targets - 1) + 1 - move(fields.bases)
-            case Form.BACKWARD | Form.INDEX:
+                values = fields.targets + move.shifts(fields.targets)
+                if fields.unit > 1:
+                    values //= fields.unit
+            case Form.DISTANCE | Form.LENGTH:
+                # the end of what has a length is where its last byte goes
+                last = fields.targets - 1 if fields.form is Form.LENGTH else fields.targets
+                changes = move.shifts(last) - move.shifts(fields.bases)
+                if self.layout.apart:  # else a reference that overlaps another one is written again
+                    changed = changes != 0
+                    fields, changes = fields.chosen(changed), changes[changed]
+                values = fields.targets - fields.bases + changes
+                if fields.unit > 1:
+                    values //= fields.unit
+            case Form.INDEX | Form.BACKWARD:
+                section = new.named(fields.section)
                 if section is None:
                     return
-                values, rest = np.divmod(values - section.address, fields.unit)
+                values, rest = np.divmod(move(fields.targets) - section.address, fields.unit)
                 fits = (rest == 0) & (values >= 0)
                 fields, values = fields.chosen(fits), values[fits] + (fields.form is Form.BACKWARD)
+            case Form.ADDRESS | Form.LOW:
+                fields = fields.wide()
+                values = move(fields.targets) + (new.low if fields.form is Form.ADDRESS else 0)
         fields.slot.write(predicted, fields.at, values)
 
 

@@ -1,6 +1,7 @@
 """References in the tables of an ELF file: jump tables, relocations, symbols, addresses in data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,9 +28,21 @@ _RELATIVE_RELOCATIONS = 19
 _RELOCATION, _SYMBOL, _PAIR = 24, 24, 16
 _SMALL = 512
 """Smallest number in data that counts as an address."""
+_NONE = np.zeros(0, np.int64)
 
 
-def find_jump_tables(data: Bytes, layout: Layout, operands: Numbers, *, labels: bool) -> list[Fields]:
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of references in tables: by address, or by the number of `unit` bytes from the start of a section."""
+
+    section: Section | None = None
+    unit: int = 1
+
+
+_BY_ADDRESS = _Kind()
+
+
+def find_jump_tables(data: Bytes, layout: Layout, operands: Iterable[Numbers], *, labels: bool) -> list[Fields]:
     """Return the entries of tables in `.rodata` that hold the distances of instructions from the table.
 
     A table begins where an operand refers to. It ends before the next one, or with the first entry that is no such
@@ -38,17 +51,21 @@ def find_jump_tables(data: Bytes, layout: Layout, operands: Numbers, *, labels: 
     Args:
         data: The file.
         layout: Its layout.
-        operands: The targets of operands.
+        operands: The targets of operands, -1 where they have none.
         labels: Whether the file is in label form.
     """
     section, code = layout.named(b".rodata"), layout.code()
     if section is None or not code:
         return []
-    first, end = -(-section.address // 4) * 4, section.address + section.size
-    starts = np.sort(operands[within(operands - first, end - 3 - first) & (operands % 4 == 0)])
+    end = section.address + section.size
+    first, last = max(section.address, 0), min(end - 3, layout.span)
+    if first >= last:
+        return []
+    near = [targets[within(targets - first, last - first)] for targets in operands]
+    starts = np.sort(np.concatenate([_NONE, *(targets[targets & 3 == 0] for targets in near)]))
     if not len(starts):
         return []
-    starts = starts[np.flatnonzero(np.diff(starts, prepend=-1))].astype(np.int64)
+    starts = starts[np.append(True, starts[1:] != starts[:-1])]
     moved = section.offset - section.address
     low, high = min(one.address for one in code), max(one.address + one.size for one in code)
 
@@ -56,7 +73,7 @@ def find_jump_tables(data: Bytes, layout: Layout, operands: Numbers, *, labels: 
         targets = WORD.read(data, at + moved) + (0 if labels else bases)
         return (targets < low) | (targets >= high)
 
-    counts = np.diff(starts, append=starts[0] + (end - starts[0]) // 4 * 4) // 4
+    counts = np.append(starts[1:], starts[0] + (end - starts[0]) // 4 * 4) - starts >> 2
     counts[elsewhere(starts, starts)] = 1  # most are no tables
     bases = np.repeat(starts, counts)
     opens = np.cumsum(counts) - counts
@@ -67,8 +84,18 @@ def find_jump_tables(data: Bytes, layout: Layout, operands: Numbers, *, labels: 
     return [label_fields(data, layout, words[chosen] + moved, bases[chosen], labels=labels)]
 
 
-def find_addresses(data: Bytes, layout: Layout) -> Iterator[Fields]:
-    """Yield the references by address, and those by the number of a symbol or the offset of a name."""
+def find_addresses(data: Bytes, layout: Layout) -> list[Fields]:
+    """Return the references by address, and those by the number of a symbol or the offset of a name."""
+    if not layout.apart:  # some may overlap, so that their order matters
+        return [_fields(data, layout, kind, at) for kind, at in _places(data, layout)]
+    kinds: dict[_Kind, list[Numbers]] = {}
+    for kind, at in _places(data, layout):
+        kinds.setdefault(kind, []).append(at)
+    return [_fields(data, layout, kind, np.concatenate(places)) for kind, places in kinds.items()]
+
+
+def _places(data: Bytes, layout: Layout) -> Iterator[tuple[_Kind, Numbers]]:
+    """Yield the offsets of words that may be references, section by section, with their kind."""
     for section in layout.sections.values():
         end = section.offset + section.size
         linked = layout.sections.get(section.link)
@@ -76,37 +103,41 @@ def find_addresses(data: Bytes, layout: Layout) -> Iterator[Fields]:
             linked = None
         if section.kind == RELOCATIONS:
             entries = np.arange(section.offset, end - _RELOCATION + 1, _RELOCATION)
-            yield _addresses(data, layout, entries)
-            yield _addresses(data, layout, entries + 16)
+            yield _BY_ADDRESS, entries
+            yield _BY_ADDRESS, entries + 16
             if linked is not None:
-                yield _numbers(data, entries + 12, linked, _SYMBOL)
+                yield _Kind(linked, _SYMBOL), entries + 12
         elif section.kind in {SYMBOLS, DYNAMIC_SYMBOLS}:
             entries = np.arange(section.offset, end - _SYMBOL + 1, _SYMBOL)
-            yield _addresses(data, layout, entries + 8)
+            yield _BY_ADDRESS, entries + 8
             if linked is not None:
-                yield _numbers(data, entries, linked, 1)
+                yield _Kind(linked, 1), entries
         elif section.kind == DYNAMIC:
-            yield _addresses(data, layout, np.arange(section.offset, end - _PAIR + 1, _PAIR) + 8)
+            yield _BY_ADDRESS, np.arange(section.offset, end - _PAIR + 1, _PAIR) + 8
         elif section.kind == _GNU_HASH and linked is not None and section.size >= 16:
             buckets, _, bloom = read_word(data, section.offset + np.arange(0, 12, 4)).tolist()
             start = section.offset + 16 + 8 * bloom
-            yield _numbers(data, np.arange(start, min(start + 4 * buckets, end) - 3, 4), linked, _SYMBOL)
+            yield _Kind(linked, _SYMBOL), np.arange(start, min(start + 4 * buckets, end) - 3, 4)
         elif section.kind == _RELATIVE_RELOCATIONS or (
             section.kind in ARRAYS or (section.kind == PROGRAM and section.flags & (WRITABLE | EXECUTABLE) == WRITABLE)
         ):
-            yield _addresses(data, layout, np.arange(-(-section.offset // 8) * 8, end - 7, 8))
+            yield _BY_ADDRESS, np.arange(-(-section.offset // 8) * 8, end - 7, 8)
 
 
-def _addresses(data: Bytes, layout: Layout, at: Numbers) -> Fields:
-    values = LONG.read(data, at)
-    at = at[within(values - layout.low, layout.span + 1) & (values >= _SMALL)]
-    targets = LONG.read(data, at) - layout.low
-    return Fields(form=Form.ADDRESS, at=at, targets=targets, bases=np.zeros(len(at), np.int64), slot=LONG)
-
-
-def _numbers(data: Bytes, at: Numbers, section: Section, unit: int) -> Fields:
+def _fields(data: Bytes, layout: Layout, kind: _Kind, at: Numbers) -> Fields:
+    """Return the references of a kind at some offsets, without the words that are none."""
+    section, unit = kind.section, kind.unit
+    if section is None:
+        values = LONG.read(data, at)
+        index = np.flatnonzero(within(values - layout.low, layout.span + 1) & (values >= _SMALL))
+        bases = np.zeros(len(index), np.int64)
+        targets = values[index] - layout.low
+        return Fields(form=Form.ADDRESS, at=at[index], targets=targets, bases=bases, slot=LONG).compact()
     values = WORD.read(data, at)
-    at = at[within(values - 1, section.size // unit)]
-    targets = section.address + unit * WORD.read(data, at)
-    bases = np.full(len(at), section.address, np.int64)
-    return Fields(form=Form.INDEX, at=at, targets=targets, bases=bases, slot=WORD, unit=unit, section=section.name)
+    index = np.flatnonzero(within(values - 1, section.size // unit))
+    bases = np.full(len(index), section.address, np.int64)
+    targets = bases + unit * values[index]
+    fields = Fields(
+        form=Form.INDEX, at=at[index], targets=targets, bases=bases, slot=WORD, unit=unit, section=section.name
+    )
+    return fields.compact()

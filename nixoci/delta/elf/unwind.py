@@ -32,35 +32,43 @@ class Unwind:
     moved: int
 
     def fields(self, data: Bytes, layout: Layout, *, labels: bool) -> list[Fields]:
-        """Return the references: of each record the start and end of its function, its handlers, and its CIE."""
+        """Return the references: of each record the start and end of its function, its handlers, and its CIE.
+
+        In label form the ends are left out, which are the same.
+        """
         at = self.records + 8
         functions = label_fields(data, layout, at, at + self.moved, labels=labels)
         handlers = label_fields(data, layout, self.handlers, self.handlers + self.moved, labels=labels)
-        lengths = WORD.read(data, at + 4)
-        ends = np.where((functions.targets >= 0) & (lengths > 0), functions.targets + lengths, -1)
         most = at - 4 - self.start
         back = WORD.read(data, at - 4)
         start = self.start + self.moved
         cie = np.where((back >= 1) & (back <= most), start + (back - 1 if labels else most - back), -1)
-        return [
-            functions,
-            handlers,
-            Fields(form=Form.LENGTH, at=at + 4, targets=ends, bases=functions.targets, slot=WORD),
-            Fields(form=Form.BACKWARD, at=at - 4, targets=cie, bases=most, slot=WORD, section=b".eh_frame"),
-        ]
+        backward = Fields(form=Form.BACKWARD, at=at - 4, targets=cie, bases=most, slot=WORD, section=b".eh_frame")
+        if labels:
+            return [functions, handlers, backward]
+        lengths = WORD.read(data, at + 4)
+        ends = np.where((functions.targets >= 0) & (lengths > 0), functions.targets + lengths, -1)
+        length = Fields(form=Form.LENGTH, at=at + 4, targets=ends, bases=functions.targets, slot=WORD)
+        return [functions, handlers, length, backward]
 
-    def index(self, data: Bytes, layout: Layout) -> tuple[Numbers, Numbers]:
-        """Return the offsets of the numbers in the index, and what they are expected to be."""
+    def index_places(self, layout: Layout) -> Numbers:
+        """Return the offsets of the numbers in the index, at most two for each record."""
         section = layout.named(b".eh_frame_hdr")
         if section is None:
-            return self.records[:0], self.records[:0]
+            return self.records[:0]
+        return np.arange(section.offset + _HEADER, section.offset + section.size - 3, 4)[: 2 * len(self.records)]
+
+    def expected_index(self, data: Bytes, layout: Layout) -> Numbers:
+        """Return what two numbers in the index are expected to be for each record, those of all joined."""
+        section = layout.named(b".eh_frame_hdr")
+        if section is None:
+            return self.records[:0]
         at = self.records + 8
         functions = WORD.read(data, at) + at + self.moved
-        order = np.lexsort((self.records, functions))
-        expected = np.stack([functions[order], self.records[order] + self.moved], axis=1).reshape(-1) - section.address
-        places = np.arange(section.offset + _HEADER, section.offset + section.size - 3, 4)
-        count = min(len(places), len(expected))
-        return places[:count], expected[:count]
+        order = np.argsort(functions, kind="stable")  # of several records of a function, the first one first
+        expected = np.empty((len(order), 2), np.int64)
+        expected[:, 0], expected[:, 1] = functions[order], self.records[order] + self.moved
+        return expected.reshape(-1) - section.address
 
 
 def read_unwind(data: Bytes, layout: Layout) -> Unwind:

@@ -62,13 +62,20 @@ def test_it_is_that_of_the_text(
     assert move(np.array(addresses, np.int64)).tolist() == [expected(one) for one in addresses]
 
 
-@given(
-    st.lists(st.integers(min_value=-(1 << 40), max_value=1 << 40), min_size=1, unique=True),
-    st.lists(st.integers(min_value=-(1 << 41), max_value=1 << 41)),
-)
-def test_a_number_gets_what_belongs_to_the_last_step_before_it(at: list[int], numbers: list[int]) -> None:
-    at = sorted(at)
-    near = [*numbers, *at, *(step - 1 for step in at)]
-    added = np.arange(len(at) + 1) * 1000
-    expected = [number + 1000 * sum(step <= number for step in at) for number in near]
-    assert Steps(np.array(at, np.int64), added)(np.array(near, np.int64)).tolist() == expected
+@pytest.mark.parametrize("most", [1 << 41, 1 << 20])
+@given(st.data())
+def test_a_number_gets_what_belongs_to_the_last_step_before_it(most: int, data: st.DataObject) -> None:
+    numbers = st.integers(min_value=-most, max_value=most)
+    at = sorted(data.draw(st.lists(numbers, min_size=1, unique=True)))
+    others = sorted(data.draw(st.lists(numbers, max_size=5)))
+    size = data.draw(st.sampled_from([7, 1 << 40]))
+    near = [*data.draw(st.lists(numbers)), *at, *others, *(step - 1 for step in at)]
+    added, more = size * np.arange(len(at) + 1), 3 + np.arange(len(others))
+    steps = Steps(np.array(at, np.int64), added, np.array(others, np.int64), more)
+    expected = [
+        size * sum(step <= number for step in at) + (3 + others.index(number) if number in others else 0)
+        for number in near
+    ]
+    assert steps.added(np.array(near, np.int64)).tolist() == expected
+    if most < 1 << 31:
+        assert steps.added(np.array(near, np.int32)).tolist() == expected

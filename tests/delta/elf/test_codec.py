@@ -114,7 +114,8 @@ def test_label_form_is_undone_whatever_the_code_is(seed: int, machine: int, code
     file[text.offset : text.offset + text.size] = body
     data = np.frombuffer(bytes(file), np.uint8)
     labels, skip = to_labels(data, layout)
-    assert np.array_equal(from_labels(labels, layout, skip), data)
+    from_labels(labels, layout, skip)
+    assert np.array_equal(labels, data)
 
 
 def test_opcodes_that_label_form_would_add_are_skipped() -> None:
@@ -128,7 +129,8 @@ def test_opcodes_that_label_form_would_add_are_skipped() -> None:
         file[text.offset : text.offset + text.size] = overlapping_code(rng, text.size)
         data = np.frombuffer(bytes(file), np.uint8)
         labels, skip = to_labels(data, layout)
-        assert np.array_equal(from_labels(labels, layout, skip), data)
+        from_labels(labels, layout, skip)
+        assert np.array_equal(labels, data)
         skipped += len(skip)
     assert skipped
 

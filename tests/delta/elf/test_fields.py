@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.delta.elf.arm64 import _OFFSET_SLOT, _PAGE_SLOT, _bits
-from nixoci.delta.elf.fields import LONG, WORD, Slot, are_among, reversed_backward, to_distance, to_target
+from nixoci.delta.elf.fields import LONG, WORD, Slot, reversed_backward, to_distance, to_target
 
 words = st.integers(min_value=-(1 << 31), max_value=(1 << 31) - 1)
 spans = st.integers(min_value=1, max_value=1 << 30)
@@ -68,9 +68,3 @@ def test_an_instruction_of_arm64_is_read_as_the_manual_has_it() -> None:
     assert one(0xB9400821, _OFFSET_SLOT) == 0x08  # ldr w1, [x1, #8]
     assert one(0x3DC00420, _OFFSET_SLOT) == 0x10  # ldr q0, [x1, #16]
     assert one(0xFD400420, _OFFSET_SLOT) == 0x08  # ldr d0, [x1, #8]
-
-
-@given(st.lists(st.integers(0, 40), max_size=30), st.lists(st.integers(0, 40), min_size=1, max_size=20).map(sorted))
-def test_membership_is_that_of_numpy(values: list[int], others: list[int]) -> None:
-    numbers = np.array(values, np.int64)
-    assert np.array_equal(are_among(numbers, np.array(others, np.int64)), np.isin(numbers, others))

@@ -94,6 +94,7 @@ def test_code_is_read_block_by_block(block: int, low: int, monkeypatch: pytest.M
     assert len(whole[0]) > 50
     assert not {at + 100, at + 700} & set(whole[0])
     monkeypatch.setattr("nixoci.delta.elf.x86._BLOCK", block)
+    monkeypatch.setattr("nixoci.delta.elf.x86._PART", block)
     assert read() == whole
 
 
