@@ -38,8 +38,19 @@ def script(registry: Registry) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def printed(machine: Machine, script: list[str]) -> list[str]:
+def printed(machine: Machine, registry: Registry, script: list[str]) -> list[str]:
+    registry.clear()
     return machine.run(script, timeout=600).stdout.splitlines()
+
+
+def test_a_build_finds_what_was_prefetched(machine: Machine, registry: Registry, printed: list[str]) -> None:
+    """The registry may be one that no build reaches."""
+    assert printed
+    lock = json.loads(machine.run(["cat", f"{OUT}/nixoci.lock.json"]).stdout)
+    ((platform,),) = (image["platforms"].values() for image in lock["images"].values())
+    asked = [request.path.rpartition("/")[2] for request in registry.requests() if request.method == "GET"]
+    # none, if another test has left them in the store
+    assert all(asked.count(layer["digest"]) <= 1 for layer in platform["layers"])
 
 
 def test_it_says_what_it_made(printed: list[str]) -> None:
