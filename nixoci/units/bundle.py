@@ -35,7 +35,7 @@ def write_bundle(output: UnitsOutput, container: ResolvedContainer) -> list[str]
     bundle.write(folder)
     write_text(folder / "fstab", mount_table(container, bundle.root, image=image))
     write_text(output.start_tmpfiles(container.name), lines_text(start_lines(container, bundle.root)))
-    write_text(output.volume_tmpfiles(container.name), lines_text(volume_lines(container, image=image)))
+    write_text(output.volume_tmpfiles(container.name), lines_text(volume_lines(container)))
     write_text(folder / "start", start_script(container, bundle, output, image=image))
     write_text(folder / ENVIRONMENT, environment_script(container, output))
     write_text(folder / "stop", stop_script(container, bundle, output, image=image))

@@ -9,6 +9,7 @@ from pathlib import Path
 from nixoci.bundle.config import CONFIG_PARTS, Bundle, host_files, lacks_workdir
 from nixoci.bundle.root import Root
 from nixoci.container.model import Notify, Runtime
+from nixoci.container.notation import Mount
 from nixoci.container.places import (
     IMAGES_UNIT,
     STATE,
@@ -33,7 +34,6 @@ from nixoci.units.images import MountedImage, is_bound
 from nixoci.units.runtime import Commands
 from nixoci.units.tools import Tools
 
-_IN_TMPFILES = set(" \"'\\%")
 ENVIRONMENT = "environment"
 """The script of a bundle that reads its environment files."""
 _LOOPBACK = "127.0.0.1"
@@ -75,6 +75,7 @@ def start_script(
         kept=" ".join(stays),
         volumes=" ".join(named),
         volume_tmpfiles=output.volume_tmpfiles(name) if named else "",
+        copies="\n".join(volume_copies(container, image=image)),
         host_files=" ".join(host_files(container)),
         hosts="".join(entry.line for entry in reachable_hosts(container)),
         resolver=container.parsed.resolver.lines,
@@ -89,6 +90,8 @@ def start_script(
         sh=tools.sh,
         mkdir=tools.mkdir,
         systemd_tmpfiles=tools.systemd_tmpfiles,
+        cp=tools.cp,
+        mv=tools.mv,
         mount=tools.mount,
         rm=tools.rm,
         mkfifo=tools.mkfifo,
@@ -160,29 +163,43 @@ def start_lines(container: ResolvedContainer, root: Root) -> list[str]:
     return lines
 
 
-def volume_lines(container: ResolvedContainer, *, image: MountedImage | None) -> list[str]:
-    """Return the lines of tmpfiles.d(5) for new named volumes: each is a copy of the directory that it covers.
+def volume_lines(container: ResolvedContainer) -> list[str]:
+    """Return the lines of tmpfiles.d(5) for new named volumes: the directory of all, and those that are no copies."""
+    lines = [
+        # podman gives it to the container's user, unless it hides a directory
+        f"d {named_volume(mount.source)} 0755 {container.user.uid} {container.user.gid} -"
+        for mount in container.parsed.named_volumes
+        if _hidden_directory(container, mount) is None
+    ]
+    return [f"d {VOLUMES} 0700 - - -", *lines] if container.parsed.named_volumes else []
 
-    The image's symlinks are followed here, inside its tree. systemd-tmpfiles would follow them on the host. And the
-    copy is made from the mounted `image`: a container can replace a directory in its own layer by a symlink.
+
+def volume_copies(container: ResolvedContainer, *, image: MountedImage | None) -> list[str]:
+    """Return the named volumes that start as a copy of the directory they cover, each as `VOLUME:DIRECTORY`.
+
+    The image's symlinks are followed here, inside its tree: cp would follow them on the host. And the copy is made
+    from the mounted `image`: a container can replace a directory in its own layer by a symlink.
 
     Raises:
         ContainerError: A path of the image cannot be written there.
     """
-    lines: list[str] = []
+    copies = []
     for mount in container.parsed.named_volumes:
-        volume = named_volume(mount.source)
-        inode, path = container.tree.find(mount.target), container.tree.canonical(mount.target)
-        if inode is None or path is None or not inode.is_directory:
-            # podman gives it to the container's user, unless it hides a directory
-            lines.append(f"d {volume} 0755 {container.user.uid} {container.user.gid} -")
+        path = _hidden_directory(container, mount)
+        if path is None:
             continue
-        if not path.isascii() or set(path) & _IN_TMPFILES:
+        if not path.isprintable():
             raise ContainerError(
                 f"{container.option('volumes')}: {path!r} cannot be copied to a new volume; mount a path there"
             )
-        lines.append(f"C {volume} - - - - {image.point if image else ''}{path.rstrip('/')}")
-    return [f"d {VOLUMES} 0700 - - -", *lines] if lines else []
+        copies.append(f"{named_volume(mount.source)}:{image.point if image else ''}{path.rstrip('/')}")
+    return copies
+
+
+def _hidden_directory(container: ResolvedContainer, mount: Mount) -> str | None:
+    """Return the path without symlinks of the image's directory that a mount covers; None if there is none."""
+    inode = container.tree.find(mount.target)
+    return container.tree.canonical(mount.target) if inode is not None and inode.is_directory else None
 
 
 def script(file: str, **values: str | Path) -> str:

@@ -14,6 +14,7 @@
 #   bound                        the read-only mount point of the runtime's directory
 #   gc_roots kept                a directory of Nix's garbage collector, store paths that it must keep
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
+#   copies                       volumes that are copies of the image's directories, one VOLUME:DIRECTORY a line
 #   host_files                   files of the host's /etc that the container gets a copy of
 #   hosts                        the container's own lines of /etc/hosts, which come first
 #   resolver replaced            its own lines of /etc/resolv.conf, the keywords of lines that they replace
@@ -47,12 +48,8 @@ done
 
 # the file may be a link that leads nowhere from there; then crun protects itself
 if [ -n "$bound" ] && [ -x "$bound/${runtime##*/}" ]; then runtime=$bound/${runtime##*/}; fi
-for volume in $volumes; do
-    if ! [ -e "$volume" ]; then
-        "$systemd_tmpfiles" --create "$volume_tmpfiles"
-        break
-    fi
-done
+
+# include volumes.sh
 
 # Prints a file of the host, if it exists, without the lines that begin with one of the other arguments; a short one costs
 # no process.

@@ -11,6 +11,7 @@
 #   gc_roots kept                a directory of Nix's garbage collector, store paths that it must keep
 #   tmpfiles                     files for systemd-tmpfiles to make
 #   volumes volume_tmpfiles      directories of named volumes, files for systemd-tmpfiles if one is missing
+#   copies                       volumes that are copies of the image's directories, one VOLUME:DIRECTORY a line
 #
 # shellcheck disable=SC2154
 
@@ -42,9 +43,4 @@ if [ -n "$root" ] && [ -e "$root" ]; then clean; fi
 
 # include root.sh
 
-for volume in $volumes; do
-    if ! [ -e "$volume" ]; then
-        "$systemd_tmpfiles" --create "$volume_tmpfiles"
-        break
-    fi
-done
+# include volumes.sh

@@ -12,7 +12,7 @@ from nixoci.units.directories import UnitsOutput, lines_text, write_text, write_
 from nixoci.units.images import MountedImage, link_image
 from nixoci.units.install import systemd_warnings, write_wants
 from nixoci.units.launcher import Process, render_launcher, system_calls
-from nixoci.units.start import kept, layer_work, mount_table, script, start_lines, volume_lines
+from nixoci.units.start import kept, layer_work, mount_table, script, start_lines, volume_copies, volume_lines
 from nixoci.units.systemd_mounts import Mounts, container_mounts, service_files
 from nixoci.units.systemd_service import check_system_calls, systemd_units
 
@@ -42,8 +42,7 @@ def write_systemd(output: UnitsOutput, container: ResolvedContainer) -> list[str
         file.chmod(0o755)
     write_text(folder / "fstab", mount_table(container, mounts.kind, image=image))
     write_text(output.start_tmpfiles(container.name), lines_text(start_lines(container, mounts.kind)))
-    volumes = volume_lines(container, image=image)
-    write_text(output.volume_tmpfiles(container.name), lines_text(volumes))
+    write_text(output.volume_tmpfiles(container.name), lines_text(volume_lines(container)))
     write_text(folder / "keep", keep_script(container, mounts, output, image=image))
     units = systemd_units(container, mounts, output)
     for unit in units:
@@ -93,9 +92,12 @@ def keep_script(container: ResolvedContainer, mounts: Mounts, output: UnitsOutpu
         tmpfiles=output.start_tmpfiles(name) if start_lines(container, mounts.kind) else "",
         volumes=" ".join(volumes),
         volume_tmpfiles=output.volume_tmpfiles(name) if volumes else "",
+        copies="\n".join(volume_copies(container, image=image)),
         mkdir=tools.mkdir,
         mount=tools.mount,
         umount=tools.umount,
         rm=tools.rm,
         systemd_tmpfiles=tools.systemd_tmpfiles,
+        cp=tools.cp,
+        mv=tools.mv,
     )

@@ -29,6 +29,8 @@ class Tools:
     sleep: str
     timeout: str
     cat: str
+    cp: str
+    mv: str
     mkdir: str
     mkfifo: str
     rm: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,20 +71,35 @@ def test_a_new_volume_is_filled_from_the_image_and_not_from_what_a_container_mad
     host.machine.run(["systemctl", "stop", "keeps"])
 
 
+@pytest.mark.parametrize("backend", ["podman", "bundle", "systemd"])
+def test_a_new_volume_has_the_capabilities_of_the_images_programs(host: Host, backend: str) -> None:
+    name = f"programs-{backend}"
+    host.deploy(f"/var/{name}", {name: job("true", backend=backend, volumes=[f"{name}:/usr/bin"])})
+    host.machine.run(["systemctl", "start", name])
+    podmans, ours = f"var/lib/containers/storage/volumes/{name}/_data", f"var/lib/nixoci/volumes/{name}"
+    volume = host.machine.root / (podmans if backend == "podman" else ours)
+    # cap_net_raw+ep, as in the image
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")
+    assert os.getxattr(volume / "ping", "security.capability") == capability
+    assert [file.name for file in volume.parent.glob(".*")] == []
+    host.machine.run(["systemctl", "stop", name])
+
+
 def test_a_start_that_was_cut_short_while_it_copied_leaves_nothing(host: Host) -> None:
     host.deploy("/var/cut", {"cut": job("true", volumes=["cut:/var/lib"])})
     host.machine.run(
         [
             "sh",
             "-c",
-            "printf '#!/bin/sh\\nkill -9 $PPID\\n' > /usr/local/bin/tmpfiles; chmod +x /usr/local/bin/tmpfiles",
+            "printf '#!/bin/sh\\nkill -9 $PPID\\n' > /usr/local/bin/killing; chmod +x /usr/local/bin/killing",
         ]
     )
     start = "/var/cut/share/nixoci/bundles/cut/start"
-    host.machine.run(["sed", "-i", "s,^systemd_tmpfiles=.*,systemd_tmpfiles=/usr/local/bin/tmpfiles,", start])
+    host.machine.run(["sed", "-i", "s,^cp=.*,cp=/usr/local/bin/killing,", start])
     assert host.machine.run(["systemctl", "start", "cut"], check=False).returncode
     assert "/run/nixoci/cut" not in host.machine.run(["findmnt", "--list", "--noheadings"]).stdout
     assert not (host.machine.root / "run/nixoci/cut").exists()
+    assert not (host.machine.root / "var/lib/nixoci/volumes/cut").exists()
 
 
 def test_no_store_path_was_written_to(host: Host) -> None:

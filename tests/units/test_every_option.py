@@ -27,6 +27,7 @@ from nixoci.units.start import (
     start_lines,
     start_script,
     stop_script,
+    volume_copies,
     volume_lines,
 )
 from nixoci.units.systemd_container import keep_script, launched
@@ -261,7 +262,8 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
         files += [bundle_service(one, bundle, OUTPUT), *health_units(one, TOOLS)]
         lines += [
             *start_lines(one, bundle.root),
-            *volume_lines(one, image=MOUNTED),
+            *volume_lines(one),
+            *volume_copies(one, image=MOUNTED),
             json.dumps(bundle.config),
             *bundle.etc_files.values(),
         ]
@@ -274,7 +276,8 @@ def rendered(document: dict[str, Any], trees: dict[str, ImageTree], backend: Bac
     elif backend is Backend.SYSTEMD:
         mounts = container_mounts(one, OUTPUT.service("c"), image=str(one.tree.image.path))
         files += systemd_units(one, mounts, OUTPUT)
-        lines += [*start_lines(one, mounts.kind), *volume_lines(one, image=MOUNTED), *service_files(one).values()]
+        lines += [*start_lines(one, mounts.kind), *volume_lines(one), *service_files(one).values()]
+        lines += volume_copies(one, image=MOUNTED)
         lines += [
             keep_script(one, mounts, OUTPUT, image=MOUNTED),
             *(render_launcher(each, architecture="amd64").decode("latin1") for each in launched(one).values()),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import subprocess
 import time
 from dataclasses import fields, replace
@@ -15,7 +17,7 @@ from nixoci.errors import ContainerError
 from nixoci.tree.model import Children, Inode, Kind
 from nixoci.units.directories import UnitsOutput
 from nixoci.units.images import images_service
-from nixoci.units.start import mount_table, script, start_lines, start_script, stop_script, volume_lines
+from nixoci.units.start import mount_table, script, start_lines, start_script, stop_script, volume_copies, volume_lines
 from nixoci.units.tools import Tools
 from tests.container.samples import make_image, resolved
 from tests.units.samples import MOUNTED, ODD, OUTPUT, TOOLS, bundled, executable, noted, noting
@@ -31,7 +33,7 @@ ALL_OPTIONS: list[dict[str, Any]] = [
     },
 ]
 
-PROGRAMS = ("mkdir", "systemd_tmpfiles", "mount", "mkfifo", "sleep", "umount", "rm")
+PROGRAMS = ("mkdir", "systemd_tmpfiles", "cp", "mv", "mount", "mkfifo", "sleep", "umount", "rm")
 BUNDLE = "--bundle=/out/share/nixoci/bundles/c"
 CREATE = f"crun --cgroup-manager=disabled create {BUNDLE} --pid-file=RUN/pid c"
 PIPE = "mkfifo -m 0666 RUN/log"
@@ -226,7 +228,7 @@ def test_every_variable_of_a_script_has_its_value_whatever_its_characters(
     output = UnitsOutput(out=Path("/out", ODD), tools=tools)
     container, made = bundled(tmp_path / "image", **options)
     bundle = output.bundle("c")
-    programs = ["sh", "mkdir", "systemd_tmpfiles", "mount", "umount", "rm", "mkfifo", "cat", "sleep"]
+    programs = ["sh", "mkdir", "systemd_tmpfiles", "cp", "mv", "mount", "umount", "rm", "mkfifo", "cat", "sleep"]
     values = {name: getattr(tools, name) for name in programs}
     values |= {"runtime": getattr(tools, options.get("runtime", "crun")), "bundle": bundle, "stop": bundle / "stop"}
     values |= {"fstab": bundle / "fstab", "tmpfiles": output.start_tmpfiles("c")}
@@ -259,6 +261,7 @@ def test_every_program_and_path_of_a_start_is_one_word(tmp_path: Path, notify: s
     paths = ("tmpfiles", "fstab", "bundle", "stop", "state", "bound", "image", "volume_tmpfiles")
     values = {name: f"{folder}/start/{name}" for name in paths} | {"gc_roots": f"{folder}/gcroots/nixoci/c"}
     values |= {"name": ODD, "runtime_option": f"--option={ODD}", "kept": "aaa-image", "volumes": "/nowhere/v"}
+    values["copies"] = f"/nowhere/v:{folder}/of the image"
     values |= {name: f"{folder}/start/bin/{name}" for name in ("sh", "cat")}
     start = Start(folder / "start", text, shell=shell, **values)
     start.program("sh", 'exec sh "$@"')
@@ -282,6 +285,16 @@ def test_every_program_and_path_of_a_start_is_one_word(tmp_path: Path, notify: s
         ["systemd_tmpfiles", "--create", values["tmpfiles"]],
         ["mount", "--all", "--fstab", values["fstab"]],
         ["systemd_tmpfiles", "--create", values["volume_tmpfiles"]],
+        ["rm", "--recursive", "--force", "/nowhere/.v:run"],
+        [
+            "cp",
+            "--archive",
+            "--no-preserve=context",
+            "--no-target-directory",
+            f"{folder}/of the image",
+            "/nowhere/.v:run",
+        ],
+        ["mv", "--no-target-directory", "/nowhere/.v:run", "/nowhere/v"],
         ["mkfifo", "-m", "0666", f"{start.run}/log"],
         *([[*crun, "run", bundle, ODD]] if notify == "container" else [created, ["crun", "start", ODD]]),
     ]
@@ -351,13 +364,15 @@ def test_a_directory_of_devices_is_refused_by_its_name(tmp_path: Path) -> None:
 def test_volumes_are_made_if_one_is_missing(tmp_path: Path, missing: str) -> None:
     for name in {"v", "w"} - {missing}:
         (tmp_path / name).mkdir()
-    start = started(tmp_path, volumes=["v:/data", "w:/w"], values={"volumes": f"{tmp_path}/v {tmp_path}/w"})
+    values = {"volumes": f"{tmp_path}/v {tmp_path}/w", "copies": f"{tmp_path}/v:/image/data"}
+    start = started(tmp_path, volumes=["v:/data", "w:/w"], values=values)
     assert "volumes='/var/lib/nixoci/volumes/v /var/lib/nixoci/volumes/w'" in start_script(
         *bundled(tmp_path / "again", volumes=["v:/data", "w:/w"]), OUTPUT, image=MOUNTED
     )
     assert start().returncode == 0
-    made = [call for call in start.calls if "volumes" in call]
-    assert made == (["systemd_tmpfiles --create /out/share/nixoci/tmpfiles/volumes/c.conf"] if missing else [])
+    made = [words[0] for words in start.words if words[0] in {"systemd_tmpfiles", "rm", "cp", "mv"}]
+    assert made == {"": [], "v": ["systemd_tmpfiles", "rm", "cp", "mv"], "w": ["systemd_tmpfiles"]}[missing]
+    assert ["systemd_tmpfiles", "--create", "/out/share/nixoci/tmpfiles/volumes/c.conf"] in start.words or not missing
 
 
 def test_an_image_that_is_not_mounted_fails_the_start_before_anything_is_made(tmp_path: Path) -> None:
@@ -440,10 +455,12 @@ def test_a_persistent_layer_and_volumes_are_made_by_systemd_tmpfiles(tmp_path: P
     container, made = bundled(tmp_path, writableLayer="persistent", volumes=["v:/data", "w:/not/there"])
     assert "upperdir=/var/lib/nixoci/c/upper" in mount_table(container, made.root, image=MOUNTED)
     assert "d /var/lib/nixoci/c/upper 0755 0 0 -" in start_lines(container, made.root)
-    assert volume_lines(container, image=MOUNTED) == [
+    assert volume_lines(container) == [
         "d /var/lib/nixoci/volumes 0700 - - -",
-        "C /var/lib/nixoci/volumes/v - - - - /run/nixoci/images/0123-store-abc/data",
         "d /var/lib/nixoci/volumes/w 0755 33 34 -",
+    ]
+    assert volume_copies(container, image=MOUNTED) == [
+        "/var/lib/nixoci/volumes/v:/run/nixoci/images/0123-store-abc/data"
     ]
 
 
@@ -465,13 +482,12 @@ def test_a_new_volume_is_copied_from_the_image_alone_and_from_inside_of_it(tmp_p
     }
     volumes = ["a:/link/sub", "b:/up", "c:/deep/loop", "d:/link/none", "e:/top"]
     container = resolved(make_image(tmp_path, extra=extra), volumes=volumes, entrypoint=["x"])
-    assert volume_lines(container, image=MOUNTED)[1:] == [
-        "C /var/lib/nixoci/volumes/a - - - - /run/nixoci/images/0123-store-abc/deep/sub",
-        "C /var/lib/nixoci/volumes/b - - - - /run/nixoci/images/0123-store-abc/deep",
-        "d /var/lib/nixoci/volumes/c 0755 0 0 -",
-        "d /var/lib/nixoci/volumes/d 0755 0 0 -",
-        "C /var/lib/nixoci/volumes/e - - - - /run/nixoci/images/0123-store-abc",
+    assert volume_copies(container, image=MOUNTED) == [
+        "/var/lib/nixoci/volumes/a:/run/nixoci/images/0123-store-abc/deep/sub",
+        "/var/lib/nixoci/volumes/b:/run/nixoci/images/0123-store-abc/deep",
+        "/var/lib/nixoci/volumes/e:/run/nixoci/images/0123-store-abc",
     ]
+    assert volume_lines(container)[1:] == [f"d /var/lib/nixoci/volumes/{name} 0755 0 0 -" for name in "cd"]
 
 
 def test_a_start_keeps_the_image_and_its_own_scripts_in_the_store_and_a_stop_lets_go(tmp_path: Path) -> None:
@@ -511,12 +527,81 @@ def test_crun_below_a_path_that_a_mount_table_cannot_hold_protects_itself(tmp_pa
     assert " start /m/mount /m/umount /b/rm --programs" not in images_service([], output.tools).render()
 
 
-@pytest.mark.parametrize("name", ["a b", 'a"b', "a'b", "a\\b", "a%b", "é"])
-def test_a_new_volume_over_a_path_that_tmpfiles_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
-    extra = {name: Inode(Kind.DIRECTORY)}
-    container = resolved(make_image(tmp_path, extra=extra), volumes=[f"v:/{name}"], entrypoint=["x"])
+@pytest.mark.parametrize("name", ["a\nb", "a\x7fb", "\udcff"])
+def test_a_new_volume_over_a_path_that_is_no_text_is_refused(tmp_path: Path, name: str) -> None:
+    inside, target = os.fsencode(name), b"/deep/" + os.fsencode(name)
+    deep = Inode(Kind.DIRECTORY, children=Children({inside: Inode(Kind.DIRECTORY)}))
+    extra = {"deep": deep, "link": Inode(Kind.SYMLINK, 0o777, target=target)}
+    container = resolved(make_image(tmp_path, extra=extra), volumes=["v:/link"], entrypoint=["x"])
     with pytest.raises(ContainerError, match=r"^containers\.c\.volumes: .* cannot be copied to a new volume"):
-        volume_lines(container, image=MOUNTED)
+        volume_copies(container, image=MOUNTED)
+
+
+def volumes_of(path: Path, *sources: Path, shell: str = "sh") -> Start:
+    """Return a start that copies directories to the volumes `v0`, `v1`, ..., by the real programs."""
+    folder = path / "volumes"
+    folder.mkdir()
+    copies = [f"{folder}/v{number}:{source}" for number, source in enumerate(sources)]
+    values = {"copies": "\n".join(copies), "volumes": " ".join(copy.partition(":")[0] for copy in copies)}
+    start = started(path, shell=shell, values=values)
+    for name in ("cp", "mv", "rm"):
+        start.program(name, f'{name} "$@"')
+    return start
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_new_volume_is_a_full_copy_of_a_directory_of_any_name(tmp_path: Path, shell: str) -> None:
+    sources = [tmp_path / name for name in (ODD, " a*b:c\\d% ", "é", "plain")]
+    for source in sources:
+        (source / "sub").mkdir(parents=True)
+        (source / "sub/file").write_text(source.name)
+        (source / "sub/link").hardlink_to(source / "sub/file")
+        os.setxattr(source / "sub/file", "user.name", b"value")
+        (source / "sub").chmod(0o1750)
+        os.utime(source / "sub", (1, 1))
+    start = volumes_of(tmp_path, *sources, shell=shell)
+    done = start()
+    assert (done.returncode, done.stderr) == (0, "")
+    volumes = sorted((tmp_path / "volumes").iterdir())
+    assert [volume.name for volume in volumes] == ["v0", "v1", "v2", "v3"]
+    for volume, source in zip(volumes, sources, strict=True):
+        file = volume / "sub/file"
+        assert (file.read_text(), os.getxattr(file, "user.name")) == (source.name, b"value")
+        assert file.samefile(volume / "sub/link")
+        status = (volume / "sub").stat()
+        assert (status.st_mode & 0o7777, status.st_mtime) == (0o1750, 1)
+    called = len(start.words)
+    (tmp_path / "volumes/v0/sub/file").unlink()
+    assert start().returncode == 0
+    assert not {"cp", "mv", "systemd_tmpfiles"} & {words[0] for words in start.words[called:]}
+    assert not (tmp_path / "volumes/v0/sub/file").exists()
+
+
+def test_a_copy_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").touch()
+    start = volumes_of(tmp_path, source)
+    start.program("cp", 'mkdir -p "$5/half"; kill -9 $PPID')
+    assert start().returncode == -signal.SIGKILL
+    assert not (tmp_path / "volumes/v0").exists()
+    start.program("cp", 'cp "$@"')
+    assert start().returncode == 0
+    assert [file.relative_to(tmp_path).as_posix() for file in (tmp_path / "volumes").rglob("*")] == [
+        "volumes/v0",
+        "volumes/v0/file",
+    ]
+
+
+@pytest.mark.parametrize("other", ["file", None])
+def test_a_volume_that_another_start_made_meanwhile_stays(tmp_path: Path, other: str | None) -> None:
+    source, volume = tmp_path / "source", tmp_path / "volumes/v0"
+    source.mkdir()
+    start = volumes_of(tmp_path, source)
+    made = f"mkdir {volume}; touch {volume}/{other}; " if other else ""
+    start.program("mv", f'{made}mv "$@"' if other else "exit 1")
+    assert (start().returncode == 0) == (other is not None)
+    assert [file.name for file in volume.parent.rglob("*")] == (["v0", "file"] if other else [])
 
 
 @pytest.mark.parametrize(
@@ -545,7 +630,8 @@ def test_what_mkdir_cannot_give_the_root_systemd_tmpfiles_does(
 
 
 def test_a_container_of_systemd_gets_a_new_layer_and_its_work_directory_from_the_start_before(tmp_path: Path) -> None:
-    values = dict.fromkeys(("image", "image_option", "image_unit", "gc_roots", "kept", "tmpfiles", "volumes"), "")
+    names = ("image", "image_option", "image_unit", "gc_roots", "kept", "tmpfiles", "volumes", "copies")
+    values = dict.fromkeys(names, "")
     programs = dict.fromkeys(("mkdir", "mount", "umount", "rm", "systemd_tmpfiles"), "")
     rest = {"run": "", "root": "x", "fstab": "/fstab", "work": "x", "volume_tmpfiles": ""}
     keep = Start(tmp_path, script("systemd-keep.sh", **values, **programs, **rest), root=f"{tmp_path}/run/root")
