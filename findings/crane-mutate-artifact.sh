@@ -3,17 +3,17 @@
 #
 # Version: crane 0.20.7, oras 1.3.3, docker-registry 2.8.3 (Debian forky).
 #
-# Behavior: of an artifact such as a Helm chart, the command writes a manifest with the new annotation. Its config still has
-# the media type of the artifact's, and its content is `{"architecture":"","created":"0001-01-01T00:00:00Z",...}`: the chart's own
-# metadata is gone. An artifact with `artifactType` loses it, and its config, which the type says is empty, gets the
-# same content. Layers and old annotations stay. The tag is moved to the new manifest. The exit code is 0, and
-# nothing is printed but the new digest. `crane copy` and `crane tag` keep artifacts as they are.
+# Behavior: of an artifact such as a Helm chart, the command writes a manifest with the new annotation. Its config still
+# has the media type of the artifact's, and its content is `{"architecture":"","created":"0001-01-01T00:00:00Z",...}`:
+# the chart's own metadata is gone. An artifact with `artifactType` loses it, and its config, which the type says is
+# empty, gets the same content. Layers and old annotations stay. The tag is moved to the new manifest. The exit code is
+# 0, and nothing is printed but the new digest. `crane copy` keeps an artifact as it is.
 #
-# Why it surprises: an annotation is a part of the manifest, and the option for it is there because labels, which are a part of
-# the config, are none. The guess is that the command writes the manifest anew with one line more, or that it refuses what
-# is no image. But it reads a config as that of an image before anything is changed, where
-# each JSON object is one without known fields, and writes it again at the end. All checks of digests pass on the result,
-# as each is computed anew; a client that looks for charts finds one without a name.
+# Why it surprises: an annotation is a part of the manifest, and the option for it is there because labels, which are a
+# part of the config, are none. The guess is that the command writes the manifest anew with one line more, or that it
+# refuses what is no image. But it reads a config as that of an image before anything is changed, where each JSON object
+# is one without known fields, and writes it again at the end. All checks of digests pass on the result, as each is
+# computed anew; a client that looks for charts finds one without a name.
 #
 # Seen on 2026-11-30: artifact type, media type and content of the config, and annotations:
 #   chart      none, application/vnd.cncf.helm.config.v1+json {"name":"chart"}, a=b

@@ -3,16 +3,17 @@
 #
 # Version: device-tree-compiler 1.7.2, u-boot-tools 2025.01 (Debian 13); device-tree-compiler 1.8.1 (Debian forky) does the same.
 #
-# Behavior: a FIT image is a device tree blob. `mkimage -E` puts kernels and file systems behind the blob, with their sizes and
-# offsets as properties. `fdtput` writes the changed blob over the file and ends it there, also where the new value is as
-# long as the old one. `dtc` leaves the data out as well. The exit codes are 0. `mkimage -l` and `dumpimage -l` list the
-# result with all sizes and hashes and find no fault. An image made without -E keeps its data, as it is in properties.
+# Behavior: a FIT image is a device tree blob. `mkimage -E` puts kernels and file systems behind the blob, with their
+# sizes and offsets as properties. `fdtput` writes the changed blob over the file and ends it there, also where the new
+# value is as long as the old one. `dtc` leaves the data out as well. The exit codes are 0. `mkimage -l` and `dumpimage
+# -l` list the result with all sizes and hashes and find no fault. An image made without -E keeps its data, as it is in
+# properties.
 #
-# Why it surprises: the two are the tools of device trees, and a FIT image is one, which the manual of mkimage says; fdtput is
-# how scripts change the default configuration or a load address. It rewrites properties in place in the file that it
-# is given, so the guess is that what is behind the tree stays, or at least that a value of the same length leaves the
-# file as long as it was. Distributions make FIT images with -E so that the loader reads the tree first.
-# All listings agree that the image is whole; the boot loader does not.
+# Why it surprises: the two are the tools of device trees, and a FIT image is one, which the manual of mkimage says;
+# fdtput is how scripts change the default configuration or a load address. It rewrites properties in place in the file
+# that it is given, so the guess is that what is behind the tree stays, or at least that a value of the same length
+# leaves the file as long as it was. U-Boot makes its own images with -E, so that the loader reads the tree first. All
+# listings agree that the image is whole; the boot loader does not.
 #
 # Seen on 2026-11-30, a kernel of 3000 bytes, with the size and the listing of the image, and whether it has the kernel:
 #   mkimage                   4544 bytes, listed: 3000 bytes, kernel: yes

@@ -3,14 +3,14 @@
 #
 # Version: btrfs-progs 6.14 (Debian 13); 7.1 (Debian forky) does the same.
 #
-# Behavior: `mkfs.btrfs --rootdir DIRECTORY` makes a file system of a tree, with owners, modes, hard links, holes, extended
-# attributes and ACLs as they are. Device nodes keep type and mode and get major and minor number 0. The exit code is 0,
-# nothing is printed, and `btrfs check` finds no fault. An open of such a node fails with ENXIO. In a stack of overlayfs a
-# character device 0:0 is the mark of a deleted file: a node of the image is not there at all, and neither is what a
-# lower layer has under its name. mkfs.erofs and mke2fs keep the numbers.
+# Behavior: `mkfs.btrfs --rootdir DIRECTORY` makes a file system of a tree, with owners, modes, hard links, holes,
+# extended attributes and ACLs as they are. Device nodes keep type and mode and get major and minor number 0. The exit
+# code is 0, nothing is printed, and `btrfs check` finds no fault. An open of such a node fails with ENXIO. In a stack
+# of overlayfs a character device 0:0 is the mark of a deleted file: a node of the image is not there at all, and
+# neither is what a lower layer has under its name. mkfs.erofs and mke2fs keep the numbers.
 #
-# Why it surprises: all that is hard to copy is right, the inode has a field for the number, and fifos and symbolic links are
-# made well. The guess is that a program which does not support devices leaves them out with a message, as mkfs.xfs does, or
+# Why it surprises: all that is hard to copy is right, the inode has a field for the number, and fifos and symbolic
+# links are made well. The guess is that a program which does not support devices refuses them, as mkfs.xfs does, or
 # that they are right. Few notice, as /dev is a file system of its own on a running system; but trees for containers,
 # chroots and machines without devtmpfs have /dev/null and /dev/console, and a tree that holds whiteouts of overlayfs is
 # the one that looks right.

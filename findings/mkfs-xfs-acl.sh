@@ -3,16 +3,17 @@
 #
 # Version: xfsprogs 7.2.0, e2fsprogs 1.47.4, erofs-utils 1.9.4 (Debian forky).
 #
-# Behavior: `mkfs.xfs -p DIRECTORY` makes a file system of a tree, with owners, modes, hard links, holes, file capabilities
-# and attributes of `user`, `trusted` and `security`. An access control list becomes the attribute
-# `user.system.posix_acl_access`, which nothing reads. The mode stays, and its bits of the group, which are the mask of a
-# list, are now the permissions of the group. A list that lets in one more user and not the group thus lets in the
+# Behavior: `mkfs.xfs -p DIRECTORY` makes a file system of a tree, with owners, modes, hard links, holes, file
+# capabilities and attributes of `user`, `trusted` and `security`. An access control list becomes the attribute
+# `user.system.posix_acl_access`, which nothing reads. The mode stays, and its bits of the group, which are the mask of
+# a list, are now the permissions of the group. A list that lets in one more user and not the group thus lets in the
 # group and not the user. The exit code is 0, nothing is printed, and xfs_repair finds no fault.
 #
-# Why it surprises: xfs is the file system that brought these lists to Linux, and the option is new and copies all else that is
-# hard. Of its prefixes the guess is that one which it does not know is left out or refused. A list that is lost is
-# expected to take access away: it was there to give more than the mode does. But the mode of a file with a list says what
-# the list may give at most, so that without the list it gives more to those whom the list kept out.
+# Why it surprises: xfs has had these lists for as long as Linux has xfs, and the option copies all else that is hard,
+# and refuses a device. Of an attribute whose prefix it does not know, the guess is that it is left out or refused too.
+# A list that is lost is expected to take access away: it was there to give more than the mode does. But the mode of a
+# file with a list says what the list may give at most, so that without the list it gives more to those whom the list
+# kept out.
 #
 # Seen on 2026-11-30, for a file of 0:50 with mode 660 that user 7 can read and write, and its group cannot:
 #   the directory   mode 660, system.posix_acl_access; user 7: reads, group 50: refused
