@@ -58,10 +58,11 @@ class Covers:
             raise ValueError("a cover of no bytes, or of bytes that are not in the file")
         return covers
 
-    def filled(self, old: Bytes, rest: bytes) -> bytearray:
+    def filled(self, old: Bytes, rest: bytes) -> Bytes:
         """Return the new file: the covered parts are from the old one, the others from `rest`, one after another."""
         source, others = old.data, memoryview(rest)
-        made = bytearray(int(self.length.sum()) + len(rest))
+        filled = np.empty(int(self.length.sum()) + len(rest), np.uint8)
+        made = filled.data
         end = used = 0
         for first in range(0, len(self.length), _SOME):
             rows = (column[first : first + _SOME].tolist() for column in (self.old, self.new, self.length))
@@ -70,7 +71,7 @@ class Covers:
                 made[at : at + length] = source[start : start + length]
                 used, end = used + at - end, at + length
         made[end:] = others[used:]
-        return made
+        return filled
 
     def part(self, old: Bytes, rest: bytes, start: int, stop: int) -> bytearray:
         """Return the bytes of the new file between two offsets that are in it, as `filled` makes them."""

@@ -102,7 +102,7 @@ class Payload:
 
     def apply(self, predicted: Bytes) -> Bytes:
         """Return the new file, made from an old one."""
-        new = np.frombuffer(self.covers.filled(predicted, self.rest), np.uint8)
+        new = self.covers.filled(predicted, self.rest)
         self.differences.add_to(new)
         return new
 
@@ -167,8 +167,8 @@ def difference(covers: Covers, old: Bytes, predicted: Bytes, labels: Bytes, new:
     In the headers they are the differences from the old file itself, because the prediction depends on the new headers.
     """
     rest = covers.rest(labels)
-    headers = held_headers(np.frombuffer(covers.filled(old, rest), np.uint8), new)
-    values = np.frombuffer(covers.filled(predicted, rest), np.uint8)
+    headers = held_headers(covers.filled(old, rest), new)
+    values = covers.filled(predicted, rest)
     write_headers(values, new, headers)
     np.subtract(labels, values, out=values)  # each copy of a file may take 32 MiB
     changed = np.flatnonzero(values)

@@ -28,7 +28,6 @@ _RELATIVE_RELOCATIONS = 19
 _RELOCATION, _SYMBOL, _PAIR = 24, 24, 16
 _SMALL = 512
 """Smallest number in data that counts as an address."""
-_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,13 @@ def find_jump_tables(data: Bytes, layout: Layout, operands: Iterable[Numbers], *
     first, last = max(section.address, 0), min(end - 3, layout.span)
     if first >= last:
         return []
-    near = [targets[within(targets - first, last - first)] for targets in operands]
-    starts = np.sort(np.concatenate([_NONE, *(targets[targets & 3 == 0] for targets in near)]))
+    referred = np.zeros(last - first, np.bool_)
+    for targets in operands:
+        inside = targets - first
+        referred[inside[within(inside, last - first)]] = True
+    starts = np.flatnonzero(referred[-first & 3 :: 4]) * 4 + (first + 3 & -4)
     if not len(starts):
         return []
-    starts = starts[np.append(True, starts[1:] != starts[:-1])]
     moved = section.offset - section.address
     low, high = min(one.address for one in code), max(one.address + one.size for one in code)
 

@@ -23,6 +23,8 @@ _REACH = 10
 _BLOCK = 1 << 17
 _PART = 1 << 20
 """Bytes that are looked at together, and those of which references are read together: they fit into the caches."""
+_MOSTLY = 0.8
+"""The part of the places up to which it takes less time to leave out the others than to read them."""
 _GAP = 64
 """Most bytes between two sections that are looked at together."""
 _MAX_NUMBER = 1 << 30
@@ -72,16 +74,16 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True)
-class _TopByte:
-    """A filter of the highest bytes of numbers of 32 bits in a range."""
+class _ByteFilter:
+    """A filter of one of the bytes of numbers in a range, by default the highest of 32 bits."""
 
     first: int
     count: int
 
     @classmethod
-    def of(cls, low: int, high: int) -> Self:
-        """Return the filter of the numbers in `range(low, high)`."""
-        return cls(low >> 24, max(0, (high - 1 >> 24) - (low >> 24) + 1))
+    def of(cls, low: int, high: int, *, bit: int = 24) -> Self:
+        """Return the filter of the byte from a bit on, of the numbers in `range(low, high)`."""
+        return cls(low >> bit, max(0, (high - 1 >> bit) - (low >> bit) + 1))
 
     def __call__(self, data: Bytes) -> Flags:
         """Return for each byte whether it passes."""
@@ -105,10 +107,10 @@ class _Search:
         self._data, self._labels, self._skip = data, labels, skip
         self._span, self._low = layout.span, layout.low
         self._shapes = shapes(absolute=layout.fixed)
-        self._addresses = None
+        self._addresses: tuple[_ByteFilter, _ByteFilter] | None = None
         if layout.fixed:
             low, high = min(layout.low, _WHOLE), min(layout.low + layout.span, _WHOLE)
-            self._addresses = _TopByte.of(low, high)
+            self._addresses = _ByteFilter.of(low, high), _ByteFilter.of(low, high, bit=16)
 
     def run(self, run: _Run) -> Iterator["_Found"]:
         """Yield the references in some sections, part by part; none begins before the end of the one before it."""
@@ -122,12 +124,12 @@ class _Search:
             index = order.apart(found.starts.take(counting), found.at.take(counting) + 4)
             yield replace(found, counting=counting if index is None else counting.take(index))
 
-    def _distances(self, run: _Run) -> _TopByte:
+    def _distances(self, run: _Run) -> _ByteFilter:
         """Return the filter of the values of distances and labels that may be in the file."""
         first, last = run.start + run.moved, run.stop + _LONGEST + run.moved  # of all bases
-        return _TopByte.of(max(min(0, -last), -_HALF), min(max(self._span, self._span - first), _HALF))
+        return _ByteFilter.of(max(min(0, -last), -_HALF), min(max(self._span, self._span - first), _HALF))
 
-    def _places(self, start: int, stop: int, run: _Run, distances: _TopByte) -> Numbers:
+    def _places(self, start: int, stop: int, run: _Run, distances: _ByteFilter) -> Numbers:
         """Return the places in a part of the file where an instruction with a reference may begin.
 
         References are few, and most bytes are not such opcodes, so that this looks at the bytes by their kinds alone;
@@ -150,7 +152,9 @@ class _Search:
         escape |= first == np.uint8(0x62)
         places |= longer & escape
         if self._addresses is not None:
-            near = self._addresses(data)
+            highest, next_byte = self._addresses
+            near = highest(data)
+            near[1:] &= next_byte(data)[:-1]
             second = data[1 : count + 1]
             places |= near[4 : count + 4]
             places |= near[5 : count + 5] & (second >= np.uint8(0x80))
@@ -160,24 +164,32 @@ class _Search:
         if len(self._skip):
             begin, end = np.searchsorted(self._skip, [start, stop]).tolist()
             places[self._skip[begin:end] - start] = False
-        return np.flatnonzero(places) + start
+        return _nonzero(places) + start
 
     def _read(self, places: Numbers, moved: int) -> "_Found":
         """Return what looks like instructions at some places."""
         data, span = self._data, self._span
-        found = self._shapes.take(numbers_at_each_offset(data, "<u2")[places])
+        held = numbers_at_each_offset(data, "<i8")[places]  # nearly all of each instruction, read at once
+        found = self._shapes.take(held & 0xFFFF)
         checked = np.flatnonzero(found >= 1 << 16)
         shape = found.take(checked)
         differ = data.take(places.take(checked) + (shape >> 16 & 0xF)) & shape >> 20 != RIP
         found[checked[differ]] = 0
+        kept = np.flatnonzero(found)
+        if len(kept) < len(found) * _MOSTLY:
+            found, places, held = found.take(kept), places.take(kept), held.take(kept)
         # half of the bytes, if neither offsets nor addresses overflow
         number = np.int32 if abs(moved) + len(data) < _MAX_NUMBER else np.int64
         starts: NDArray[Any] = places.astype(number)
-        at = starts + (found >> 4 & 0xF)
+        inside = found >> 4 & 0xF
+        at = starts + inside
         bases = starts + (found >> 8 & 0xFF)
         bases += moved
         kinds = (found & 0xF).astype(np.uint8)
-        values = numbers_at_each_offset(data, "<i4")[at].astype(number, copy=False)
+        values = (held >> (inside << 3)).astype(np.int32)
+        cut = np.flatnonzero(inside > 4)
+        values[cut] = numbers_at_each_offset(data, "<i4")[at.take(cut)]
+        values = values.astype(number, copy=False)
         targets = values + bases
         if self._addresses is not None:
             absolute = np.flatnonzero(kinds == ADDRESS)
@@ -188,6 +200,17 @@ class _Search:
         counts |= within(targets, span) & (kinds != 0)
         targets = values if self._labels else targets
         return _Found(np.flatnonzero(counts), starts, kinds, at, targets, bases)
+
+
+def _nonzero(flags: Flags) -> Numbers:
+    """Return the numbers of the flags that are set, of which there are few, in less time than numpy's `flatnonzero`.
+
+    That takes longest for flags of which some per cent are set: it cannot foresee which.
+    """
+    eights = np.concatenate([flags, np.zeros(-len(flags) % 8, np.bool_)]).view(np.uint64)
+    some = np.flatnonzero(eights != 0)
+    inside = np.flatnonzero(eights.take(some).view(np.bool_))
+    return (some.take(inside >> 3) << 3) + (inside & 7)
 
 
 class _Order:
