@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import unquote
@@ -116,6 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     timeout = _IDLE
+    _known_host: str | None = None
 
     def setup(self) -> None:
         """Send everything at once: the last byte of a NAR comes by itself."""
@@ -184,13 +186,14 @@ class _Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host", [])
         if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, f"a request with {len(hosts)} headers Host")
-        if self.connection.family == socket.AF_UNIX or not hosts:
+        if self.connection.family == socket.AF_UNIX or not hosts or hosts[0] == self._known_host:
             return
         if not is_own_host(hosts[0], self.connection.getsockname()[0], self.server.names):
             raise _RefusedError(
                 HTTPStatus.FORBIDDEN,
                 f"{hosts[0][:80]!r} is no name of this machine; ask 127.0.0.1, or allow the name by --host",
             )
+        self._known_host = hosts[0]
 
     def _narinfo(self, hash_part: str) -> None:
         try:
@@ -210,8 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/x-nix-nar")
         self.send_header("Content-Length", str(info.nar_size))
-        self._end_headers()
-        return _Socket(self.connection)
+        return _Socket(self.connection, self._head())
 
     def _pass_on(self, path: str) -> None:
         with self.server.upstream.open(path, method=self.command) as download:
@@ -249,13 +251,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._end_headers(b"" if self.command == "HEAD" else data)
 
     def _end_headers(self, data: bytes = b"") -> None:
+        _Socket(self.connection, self._head()).write(data)
+
+    def _head(self) -> bytes:
+        """End the headers and return them, to be sent with what follows: two packets would wake Nix twice."""
         self._begun = True
+        connection, self.wfile = self.wfile, BytesIO()
         try:
             self.end_headers()
-        except OSError as error:
-            raise ClientGoneError from error
-        if data:
-            _Socket(self.connection).write(data)
+            return self.wfile.getvalue()
+        finally:
+            self.wfile = connection
 
 
 class _RefusedError(NixociError):
@@ -267,19 +273,27 @@ class _RefusedError(NixociError):
 
 
 class _Socket:
-    """A socket as a sink."""
+    """A socket as a sink; `head` is sent with the first data."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, head: bytes = b"") -> None:
         self._connection = connection
+        self._head = head
 
     def write(self, data: Data, /) -> None:
+        head, self._head = self._head, b""
         try:
-            self._connection.sendall(data)
+            sent = self._connection.sendmsg([head, data]) if head else 0
+            if sent < len(head):
+                self._connection.sendall(head[sent:])
+            if sent < len(head) + len(data):
+                self._connection.sendall(memoryview(data)[max(0, sent - len(head)) :])
         except OSError as error:
             raise ClientGoneError from error
 
 
 def _climbs(path: str) -> bool:
+    if "/." not in path and "\\" not in path and "%" not in path:
+        return False
     return any(part in {".", ".."} for part in re.split(r"[/\\]", unquote(path.partition("?")[0])))
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -116,6 +116,48 @@ def test_a_web_page_cannot_ask_under_its_own_name(machine: Site, host: str) -> N
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST.:80", "127.0.0.1:1", "127.8.9.1", "[::1]:8642", "[::1]"])
 def test_this_machine_is_asked_by_its_own_names(machine: Site, host: str) -> None:
     assert machine.ask("nix-cache-info", headers={"Host": host})[0] == 200
+
+
+def test_a_web_page_cannot_ask_on_a_connection_that_was_asked_by_another_name(machine: Site) -> None:
+    with closing(HTTPConnection(*machine.address, timeout=60)) as connection:
+        for host, status in (("localhost", 200), ("localhost", 200), ("page.example", 403), ("", 400)):
+            connection.putrequest("GET", "/nix-cache-info", skip_host=True)
+            if host:
+                connection.putheader("Host", host)
+            connection.endheaders()
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status
+
+
+def test_an_answer_is_one_packet(machine: Site) -> None:
+    """Nix would be woken twice, and the kernel would have twice the work."""
+    with socket.create_connection(machine.address, timeout=60) as client:
+        for path in (f"{NEW_APP[11:43]}.narinfo", "metrics", "nix-cache-info"):
+            client.sendall(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head, _, body = client.recv(1 << 16).partition(b"\r\n\r\n")
+            assert f"Content-Length: {len(body)}".encode() in head.split(b"\r\n")
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 5, 6, 100])
+def test_a_head_and_its_body_are_sent_whole(most: int) -> None:
+    sent = bytearray()
+
+    class Slow:
+        def sendmsg(self, parts: list[bytes]) -> int:
+            data = b"".join(parts)[:most]
+            sent.extend(data)
+            return len(data)
+
+        def sendall(self, data: bytes) -> None:
+            assert data, "a system call for nothing"
+            sent.extend(data)
+
+    connection: Any = Slow()
+    out = module._Socket(connection, b"head")
+    out.write(b"body")
+    out.write(memoryview(b"more"))
+    assert sent == b"headbodymore"
 
 
 def test_other_names_of_this_machine_are_those_that_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
