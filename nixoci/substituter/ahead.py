@@ -10,12 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from itertools import pairwise
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from nixoci.delta.rebuild import Rebuilder
 from nixoci.nix_store.hashes import HashingSink
 from nixoci.nix_store.path import PathInfo
 from nixoci.streams import Data
 from nixoci.substituter.body import Waiting
+
+if TYPE_CHECKING:
+    from nixoci.delta.rebuild import Rebuilder
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +40,16 @@ class NarsAhead:
         rebuilder: Makes their NARs.
     """
 
-    def __init__(self, infos: Mapping[str, PathInfo], rebuilder: Rebuilder) -> None:
+    def __init__(self, infos: Mapping[str, PathInfo], rebuilder: "Rebuilder") -> None:
         self._infos = infos
         self._rebuilder = rebuilder
         self._next: dict[str, str] | None = None
-        self._made: dict[str, Future[bytes | None]] = {}
+        self._made: dict[str, Future[Data | None]] = {}
         self._lock = Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._closed = False
 
-    def take(self, path: str, waiting: Waiting) -> bytes | None:
+    def take(self, path: str, waiting: Waiting) -> Data | None:
         """Return the NAR of a path if it is made, or being made; its hash and size are those of the delta.
 
         Raises:
@@ -90,7 +93,7 @@ class NarsAhead:
             self._made.clear()
         self._pool.shutdown(cancel_futures=True)
 
-    def _make(self, info: PathInfo, busy: Callable[[], bool]) -> bytes | None:
+    def _make(self, info: PathInfo, busy: Callable[[], bool]) -> Data | None:
         if busy():
             return None
         out = _Buffer()
@@ -100,7 +103,7 @@ class NarsAhead:
         except Exception as error:  # noqa: BLE001 - whoever asks for it meets it again
             log.debug("not made ahead: %s", error)
             return None
-        return bytes(out.data) if hashed.sri == info.nar_hash else None
+        return memoryview(out.data) if hashed.sri == info.nar_hash else None
 
 
 class _Buffer:

@@ -112,9 +112,9 @@ class NarBody:
         found.update(self._held)
         if found.digest() != self._digest:
             raise WrongNarError("a NAR of another hash")
-        self._begun().write(bytes(self._held))
+        self._begun().write(memoryview(self._held))
 
-    def send_checked(self, nar: bytes) -> None:
+    def send_checked(self, nar: Data) -> None:
         """Send a whole NAR, whose hash and size are known to be right."""
         if self._sent:
             self.write(nar)

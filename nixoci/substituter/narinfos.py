@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
@@ -24,6 +25,9 @@ _FILES = 4
 
 _RETRY = 300.0
 """Seconds after which a file that failed is asked for again, and one that is kept is compared with the cache again."""
+
+_STORE_PATH = re.compile(rb"^StorePath: *\S*/([!-.0-~]+)$", re.MULTILINE)
+_FILE_SIZE = re.compile(rb"^FileSize: *([0-9]{1,18})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,17 @@ class ReleaseNarinfos:
             with self._fetching:  # one asks, the others wait
                 kept = self._find(published) or self._fetch(published, release)
         return None if kept is None or kept.narinfos is None else kept.narinfos.get(hash_part)
+
+    def sizes(self, release: Release) -> Iterator[tuple[str, int]]:
+        """Yield the name of each path of a release, and the bytes of its NAR as the cache has it compressed.
+
+        A path is left out if its narinfo does not say, all are if the file is not here.
+        """
+        kept = None if release.narinfos is None else self._find(release.narinfos)
+        for narinfo in (kept.narinfos or {}).values() if kept is not None else ():
+            path, size = _STORE_PATH.search(narinfo), _FILE_SIZE.search(narinfo)
+            if path and size:
+                yield path[1].decode(), int(size[1])
 
     def _find(self, published: PublishedNarinfos) -> _Kept | None:
         with self._lock:

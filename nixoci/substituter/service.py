@@ -11,14 +11,13 @@ from threading import Lock, Thread
 from time import monotonic
 
 from nixoci.compression import Compression, DecompressError, decompress
-from nixoci.delta.codecs.registry import load
 from nixoci.delta.format.model import SEGMENT_SIZE
 from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
 from nixoci.nix_store.path import PathInfo, store_path_hash
-from nixoci.publish.index import DIRECTORY, INDEX_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release
+from nixoci.publish.index import DIRECTORY, INDEX_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release, pays
 from nixoci.streams import Sink
 from nixoci.substituter.body import ClientGoneError, NarBody, Waiting
 from nixoci.substituter.demand import Demand
@@ -101,6 +100,8 @@ class _Loader:
                 Thread(target=self._load, name="load", daemon=True).start()
 
     def _load(self) -> None:
+        from nixoci.delta.codecs.registry import load  # noqa: PLC0415 - Nix waits for narinfos before that
+
         try:
             self._worker.start()
             load()
@@ -121,7 +122,7 @@ class Service:
     def __init__(self, upstream: Upstream, shelf: Shelf, *, store: str | None, memory: Memory | None = None) -> None:
         self._upstream = upstream
         self._shelf = shelf
-        self._real = real_store_dir(store)
+        self._real = os.fspath(real_store_dir(store))
         self._memory = memory or Memory(MEMORY)
         self._turns = Memory(_AT_ONCE)
         self._index_lock = Lock()
@@ -167,10 +168,22 @@ class Service:
             return data
         self._loader.start()
         self._demand.note(delta, hash_part, info.file_size)
-        if self._demand.pays(delta):
+        if self._demand.pays(delta) or self._will_pay(delta, hash_part, releases):
             self._shelf.fetch_ahead(delta)
         self._remember(hash_part, info)
         return info.from_url(f"{REBUILT}/{hash_part}.nar")
+
+    def _will_pay(self, delta: PublishedDelta, hash_part: str, releases: Iterable[Release]) -> bool:
+        """Return whether Nix, which asks about a root of a release, lacks enough of that for a delta of it to pay."""
+        for release in releases:
+            if release.is_root(hash_part) and delta in release.deltas:
+                wanted = 0
+                for name, size in self._release_narinfos.sizes(release):
+                    if not os.path.lexists(f"{self._real}/{name}"):
+                        wanted += size
+                        if pays(delta.size, wanted):
+                            return True
+        return False
 
     def delta_for(self, info: NarInfo) -> PublishedDelta | None:
         """Return the smallest delta that makes a path from paths that are here, or None."""
@@ -186,7 +199,7 @@ class Service:
             (release, delta)
             for release in releases
             for delta in release.deltas
-            if delta.pays and all(os.path.lexists(self._real / name) for name in delta.bases)
+            if delta.pays and all(os.path.lexists(f"{self._real}/{name}") for name in delta.bases)
         ]
 
     def nar(self, hash_part: str, begin: Callable[[NarInfo], Sink], pause: float) -> None:

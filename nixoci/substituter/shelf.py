@@ -10,11 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from nixoci.delta.format.stream import DeltaReader
-from nixoci.delta.rebuild import Rebuilder
-from nixoci.delta.receive import check_bases
 from nixoci.delta.spool import spool
 from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import DeltaError, NixociError
@@ -28,6 +25,9 @@ from nixoci.substituter.ahead import NarsAhead
 from nixoci.substituter.body import TooLateError, Waiting
 from nixoci.substituter.memory import WORKER_DATA
 from nixoci.substituter.upstream import Upstream
+
+if TYPE_CHECKING:
+    from nixoci.delta.rebuild import Rebuilder
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class OpenDelta:
     """A delta that was fetched: the paths that it makes, their rebuilder, and bytes that it has on disk."""
 
     def __init__(
-        self, delta: PublishedDelta, infos: dict[str, PathInfo], rebuilder: Rebuilder, cleanup: ExitStack
+        self, delta: PublishedDelta, infos: dict[str, PathInfo], rebuilder: "Rebuilder", cleanup: ExitStack
     ) -> None:
         self.infos = infos
         self.rebuilder = rebuilder
@@ -226,6 +226,10 @@ class Shelf:
             place.future.set_result(opened)
 
     def _open(self, delta: PublishedDelta) -> OpenDelta:
+        from nixoci.delta.format.stream import DeltaReader  # noqa: PLC0415 - Nix waits for narinfos before that
+        from nixoci.delta.rebuild import Rebuilder  # noqa: PLC0415
+        from nixoci.delta.receive import check_bases  # noqa: PLC0415
+
         with ExitStack() as cleanup:
             folder = cleanup.enter_context(spool())
             nix = cleanup.enter_context(serve(store=self._store, write=True))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from nixoci.streams import Data
+
 NARS = {store_path("a", "1"): b"first", store_path("b", "2"): b"second", store_path("c", "3"): b"third"}
 FIRST, SECOND, THIRD = NARS
 
@@ -67,7 +69,7 @@ def ahead(maker: Maker) -> Iterator[NarsAhead]:
     nars.close()
 
 
-def take(ahead: NarsAhead, path: str) -> bytes | None:
+def take(ahead: NarsAhead, path: str) -> Data | None:
     """Take a NAR once what is being made is made."""
     ahead._pool.submit(lambda: None).result(60)
     return ahead.take(path, Waiting(NarBody(described(path, b"x").nar_hash, 1, io.BytesIO), pause=60))

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.compression import compress, decompress
+from nixoci.delta.codecs import registry
 from nixoci.delta.codecs.registry import decode
 from nixoci.delta.rebuild import Rebuilder
 from nixoci.delta.worker import DecodeWorker
 from nixoci.nix_store.hashes import to_sri
 from nixoci.publish.index import VERSION, Index
-from nixoci.substituter import service
 from nixoci.substituter.service import raise_priority
 from nixoci.substituter.shelf import Bounds
 from nixoci.substituter.upstream import Patience
@@ -95,16 +95,34 @@ def test_an_update_is_one_delta(machine: Site) -> None:
 
 
 def test_a_delta_comes_while_nix_asks_about_paths(machine: Site) -> None:
-    """It is there, or on its way, when Nix asks for the first NAR."""
+    """It is on its way once Nix asks about the root of a release, if the machine lacks enough of that."""
     machine.narinfo(NEW_APP)
-    assert machine.shelf._places == {}, "the small path alone is not worth it"
-    machine.narinfo(NEW_LIB)
     (place,) = machine.shelf._places.values()
     place.future.result(60)
+    machine.narinfo(NEW_LIB)
     assert machine.web.count(machine.delta) == 1
     for path in NEW:
         assert machine.fetch(path) == machine.nars[path]
     assert machine.web.count(machine.delta) == 1
+
+
+def test_a_delta_does_not_come_while_nix_asks_about_the_rest_of_a_release(machine: Site) -> None:
+    """The machine has the large path, and the small one alone is not worth the delta until Nix asks about the other."""
+    (machine.real / NEW_LIB[11:]).mkdir()
+    machine.narinfo(NEW_APP)
+    assert machine.shelf._places == {}
+    machine.narinfo(NEW_LIB)
+    (place,) = machine.shelf._places.values()
+    place.future.result(60)
+
+
+def test_a_delta_waits_for_enough_questions_if_the_narinfos_of_its_release_are_not_here(machine: Site) -> None:
+    machine.web.fault = lambda path: 404 if path.endswith(".narinfos.zst") else None
+    machine.narinfo(NEW_APP)
+    assert machine.shelf._places == {}
+    machine.narinfo(NEW_LIB)
+    (place,) = machine.shelf._places.values()
+    place.future.result(60)
 
 
 def test_other_paths_pass_through(machine: Site) -> None:
@@ -135,7 +153,7 @@ def test_what_decoding_needs_is_loaded_once_an_update_is_asked_about(
         if failure is not None:
             raise failure
 
-    monkeypatch.setattr(service, "load", load)
+    monkeypatch.setattr(registry, "load", load)
     monkeypatch.setattr(DecodeWorker, "start", lambda _: loaded.put("worker"))
     machine.narinfo(OTHER)
     assert loaded.empty()
@@ -470,6 +488,7 @@ def test_a_delta_of_more_than_is_wanted_is_not_fetched(machine: Site) -> None:
     index(machine, lambda delta: delta.update(size=small * 2))
     stream = (machine.folder / machine.delta).read_bytes()
     assert len(stream) < small * 2
+    (machine.real / NEW_LIB[11:]).mkdir()  # until the machine loses it
     assert machine.fetch(NEW_APP) == machine.nars[NEW_APP]
     assert (machine.web.count("nar/"), machine.web.count(machine.delta)) == (1, 0)
     assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
