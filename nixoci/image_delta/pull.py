@@ -81,20 +81,22 @@ def usable_deltas(
         raise DeltaError(f"image {target.name}: the Nix store has no older image path of it, from which a delta starts")
     missing = missing_blobs([target])
     layers = sum(layer.size for layer in target.locked.layers if layer.digest in missing)
-    smaller = []
     subject = target.locked.manifest.digest
-    for delta in find_deltas(source, subject, context.access, images, others=False, warn=warn):
-        base = next((image for image in images if delta.starts_from(image)), None)
-        size = download_size(target, delta, missing)
-        checkable = delta.kind != "nixoci" or target.nar_hash is not None
-        if base is not None and checkable and size < layers:
-            smaller.append(UsableDelta(delta=delta, base=base, size=size))
+    found = [
+        UsableDelta(delta=delta, base=base, size=download_size(target, delta, missing))
+        for delta in find_deltas(source, subject, context.access, images, others=False, warn=warn)
+        if (base := next((image for image in images if delta.starts_from(image)), None)) is not None
+    ]
+    checkable = [one for one in found if one.delta.kind != "nixoci" or target.nar_hash is not None]
+    smaller = [one for one in checkable if one.size < layers]
     if not smaller:
-        only = "" if target.nar_hash is not None else " that needs no hash of the image path in the lock"
-        raise DeltaError(
-            f"image {target.name}: {source.repository} has no delta to it{only} from an image path that is here,"
-            f" smaller than its layers; `nixoci delta list {target.name}` shows all"
-        )
+        if checkable:
+            why = "has no delta to it that is smaller than the layers which are not here"
+        elif found:
+            why = "has a delta to it that needs the hash in the lock; take the lock of the machine that pushed it"
+        else:
+            why = f"has no delta to it from an image path that is here; `nixoci delta list {target.name}` shows all"
+        raise DeltaError(f"image {target.name}: {source.repository} {why}")
     return sorted(smaller, key=lambda one: one.size)
 
 

@@ -143,11 +143,21 @@ def test_a_base_may_be_found_by_its_config(base: ImagePath, monkeypatch: pytest.
     assert chosen(TARGET) == [("oci-delta", 1)]
 
 
+def test_a_delta_that_needs_a_hash_says_so(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine that pushed it has pinned the hash."""
+    offered(monkeypatch, found(base.document.manifest.digest, 1))
+    with pytest.raises(DeltaError, match=r"has a delta to it that needs the hash in the lock; take"):
+        chosen(TARGET)
+
+
 def test_layers_that_are_in_the_store_cost_nothing(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch, found(base.document.manifest.digest, 1))
     assert chosen(pinned()) == [("nixoci", 1)]
     monkeypatch.setattr(pull, "missing_blobs", lambda _: {})
-    with pytest.raises(DeltaError, match="smaller than its layers"):
+    with pytest.raises(
+        DeltaError,
+        match=r"/web has no delta to it that is smaller than the layers which are not here$",
+    ):
         chosen(pinned())
 
 
@@ -156,7 +166,9 @@ def test_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch)
     with pytest.raises(DeltaError, match=r"^image web: registry.example/web has no delta to it from an image path"):
         chosen(pinned())
-    with pytest.raises(DeltaError, match="has no delta to it that needs no hash of the image path in the lock from"):
+    with pytest.raises(
+        DeltaError, match=r"has no delta to it from an image path that is here; `nixoci delta list web`"
+    ):
         chosen(TARGET)
     monkeypatch.setattr(pull, "image_paths_like", lambda _: [])
     with pytest.raises(DeltaError, match=r"^image web: the Nix store has no older image path"):
