@@ -73,7 +73,7 @@ def _print(done: Switched, places: Places) -> None:
         if each.action is not Action.NONE or each.change is not Change.KEPT
     ]
     rows += [
-        ["unlink" if each.target is None else "link", str(each.path), "removed" if each.target is None else "added"]
+        ["unlink" if each.target is None else "link", str(each.path), each.change.value]
         for each in done.links
         if each.path == places.drop_in
     ]

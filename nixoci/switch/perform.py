@@ -39,6 +39,7 @@ class LinkChange:
 
     path: Path
     target: str | None
+    change: Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +211,10 @@ def _needs_reload(record: Record, done: Record, plan: Plan, places: Places) -> b
 
 
 def _switched(out: Path | None, places: Places, plan: Plan) -> Switched:
-    links = [LinkChange(path=path, target=target) for path, target in sorted(plan.links.items())]
-    links += [LinkChange(path=path, target=None) for path in plan.unlink]
+    links = [
+        LinkChange(path=path, target=target, change=Change.CHANGED if path in plan.replaced else Change.ADDED)
+        for path, target in sorted(plan.links.items())
+    ]
+    links += [LinkChange(path=path, target=None, change=Change.REMOVED) for path in plan.unlink]
     profile = places.profile if out is not None and is_store_path(out) else None
     return Switched(out=out, profile=profile, units=plan.units, links=tuple(links), failed=())

@@ -12,7 +12,7 @@ _RUNNING = {"active", "activating", "reloading", "refreshing"}
 
 
 class Change(Enum):
-    """A unit compared with the one of the last switch."""
+    """A unit or a symlink compared with that of the last switch."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -46,6 +46,7 @@ class Plan:
         units: Every unit, by name, and the units of somebody else that restart.
         stop: Units to stop, before anything else changes.
         links: Symlinks to make or replace, with their targets.
+        replaced: Those of them that are there with another target.
         unlink: Symlinks to remove.
         start: Units to start, at the end. Some may be running: what requires a unit stops with it.
     """
@@ -53,6 +54,7 @@ class Plan:
     units: tuple[UnitChange, ...]
     stop: tuple[str, ...]
     links: dict[Path, str]
+    replaced: frozenset[Path]
     unlink: tuple[Path, ...]
     start: tuple[str, ...]
 
@@ -110,10 +112,12 @@ def make_plan(
         UnitChange(unit=name, change=change, action=_action(name, stop=stop | again, start=wanted | again))
         for name, change in sorted(changes.items())
     )
+    links = {path: target for path, target in contents.links.items() if present.get(path) != target}
     return Plan(
         units=units,
         stop=tuple(sorted(stop)),
-        links={path: target for path, target in contents.links.items() if present.get(path) != target},
+        links=links,
+        replaced=frozenset(links.keys() & present.keys()),
         unlink=tuple(
             path
             for path in sorted(map(Path, record.links))

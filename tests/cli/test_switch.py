@@ -57,12 +57,23 @@ def test_json_has_everything_that_changed(nixoci: Callable[..., Result], host: P
     check("switch", nixoci("switch", "out", "--json").json | {"failed": ["web.service"]})
     next_ = nixoci("switch", "next", "--json").json
     assert next_["links"] == [
-        {"path": str(host / "conf.d/50-nixoci.conf"), "target": str(host / "next/storage.conf.d/50-nixoci.conf")},
-        {"path": str(host / "units/web.service"), "target": None},
+        {
+            "path": str(host / "conf.d/50-nixoci.conf"),
+            "target": str(host / "next/storage.conf.d/50-nixoci.conf"),
+            "change": "added",
+        },
+        {"path": str(host / "units/web.service"), "target": None, "change": "removed"},
     ]
     removed = nixoci("switch", "--uninstall", "--json").json
     assert (removed["out"], removed["profile"]) == (None, None)
     check("switch", removed, next_ | {"failed": ["web.service"]})
+
+
+def test_a_drop_in_of_another_store_changes(nixoci: Callable[..., Result], host: Path) -> None:
+    for out, change in (("out", "added"), ("next", "changed")):
+        write(host / out / "storage.conf.d/50-nixoci.conf")
+        done = nixoci("switch", out)
+        assert done.out.splitlines()[1].split() == ["link", str(host / "conf.d/50-nixoci.conf"), change]
 
 
 def test_an_uninstall_says_what_it_removes(nixoci: Callable[..., Result], host: Path) -> None:
