@@ -226,15 +226,16 @@ class Shelf:
             place.future.set_result(opened)
 
     def _open(self, delta: PublishedDelta) -> OpenDelta:
-        from nixoci.delta.format.stream import DeltaReader  # noqa: PLC0415 - Nix waits for narinfos before that
-        from nixoci.delta.rebuild import Rebuilder  # noqa: PLC0415
-        from nixoci.delta.receive import check_bases  # noqa: PLC0415
-
         with ExitStack() as cleanup:
             folder = cleanup.enter_context(spool())
             nix = cleanup.enter_context(serve(store=self._store, write=True))
             with self._upstream.open(f"{DIRECTORY}/{delta.file}") as download:
                 download.check()
+                # loaded while Nix starts and the delta comes, and not before the first narinfo, for which Nix waits
+                from nixoci.delta.format.stream import DeltaReader  # noqa: PLC0415
+                from nixoci.delta.rebuild import Rebuilder  # noqa: PLC0415
+                from nixoci.delta.receive import check_bases  # noqa: PLC0415
+
                 reader = _Checked(download.read, delta, self._closing, self._bounds.fetch)
                 stream = DeltaReader(reader.read, what=delta.file)
                 header = stream.header()
