@@ -38,7 +38,7 @@ def test_a_root_lies_in_a_directory_outside_the_store(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="file is no directory"):
         check_gc_root(tmp_path / "file/root")
-    for place in (f"{STORE_PATH}/root", f"{tmp_path}/../../../../../../nix/store/root"):
+    for place in (f"{STORE_PATH}/root", f"{tmp_path}{'/..' * len(tmp_path.parts)}/nix/store/root"):
         with pytest.raises(StoreError, match="lies in the Nix store"):
             check_gc_root(tmp_path / place)
 
