@@ -274,17 +274,19 @@ def test_a_pod_takes_containers_of_both_of_podmans_backends(host: Host) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_it_says_itself_when_it_is_ready(host: Host, backend: str) -> None:
     notify = (
-        "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); time.sleep(2);"
-        " s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET']); time.sleep(1000)"
+        "import os, socket, time\nwhile not os.path.exists('/gate/open'): time.sleep(0.05)\n"
+        "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n"
+        "time.sleep(1000)"
     )
     name = f"says-{backend}"
-    host.deploy(f"/var/{name}", {name: python(notify, backend=backend, notify="container", stopSignal="KILL")})
-    before = time.monotonic()
+    host.machine.run(["mkdir", f"/var/gate-{backend}"])
+    gate = {"volumes": [f"/var/gate-{backend}:/gate"]}
+    host.deploy(f"/var/{name}", {name: python(notify, backend=backend, notify="container", stopSignal="KILL") | gate})
     host.systemctl("start", "--no-block", f"{name}.service")
     time.sleep(1)
     assert host.systemctl("show", "--value", "--property=ActiveState", f"{name}.service") == "activating"
+    host.machine.run(["touch", f"/var/gate-{backend}/open"])
     host.machine.wait_for_unit(f"{name}.service")
-    assert time.monotonic() - before > 2
     host.systemctl("stop", f"{name}.service")
 
 
