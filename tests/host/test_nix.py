@@ -386,6 +386,15 @@ def test_an_image_store_is_built_reproducibly_and_keeps_its_images(
 
 
 @pytest.mark.usefixtures("blobs")
+def test_the_log_of_a_build_which_nix_takes_by_a_terminal_has_no_progress_bar(machine: Machine, project: str) -> None:
+    build(machine, project, "images.small")
+    again = ["nix-build", project, "--no-out-link", *arguments("images.small"), "--check"]
+    log = machine.run(again, timeout=600).stderr
+    assert "checking outputs of" in log
+    assert "extracting small" not in log
+
+
+@pytest.mark.usefixtures("blobs")
 def test_a_layer_cache_is_built_reproducibly_and_each_layer_once(
     machine: Machine, project: str, entries: dict[str, LockedImage]
 ) -> None:
