@@ -100,10 +100,14 @@ def _choose(items: list[_Item], reference: str | None, name: str) -> _Item:
             raise ImageError(f"{name}: the archive has {len(items)} images; add :REFERENCE, there is {there}")
         return items[0]
     wanted = Reference.parse(reference)
-    for item in items:
-        if wanted in map(Reference.parse, item.repo_tags):
-            return item
-    raise ImageError(f"{name}: no image is called {wanted}; there is {there}")
+    found = [item for item in items if wanted in map(Reference.parse, item.repo_tags)]
+    if not found:
+        raise ImageError(f"{name}: no image is called {wanted}; there is {there}")
+    if any((item.config, item.layers) != (found[0].config, found[0].layers) for item in found):
+        raise ImageError(
+            f"{name}: {len(found)} images are called {wanted} in {_TABLE}; save the one that you want alone"
+        )
+    return found[0]
 
 
 def _read(archive: Archive, path: str, name: str) -> bytes:

@@ -96,8 +96,10 @@ def _choose(index: Index, text: bytes, chosen: Digest | str | None, name: str) -
     if chosen is not None:
         found = {entry.digest: entry for entry in entries if entry.annotations.get(REF_NAME) == chosen}
         if len(found) > 1:
+            there = ", ".join(map(str, found))
             raise ImageError(
-                f"{name}: the tag {chosen!r} names {len(found)} images in {_INDEX}; give them different tags"
+                f"{name}: the tag {chosen!r} names {len(found)} images in {_INDEX}; add @DIGEST in its place, there is"
+                f" {there}"
             )
         if not found:
             raise ImageError(f"{name}: no image has the tag {chosen!r}; there is {_list(tags)}")

@@ -88,6 +88,16 @@ def test_several_images(tmp_path: Path) -> None:
     assert read(file, ":app:2")[1] == []
 
 
+def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
+    items = [{"Config": f"{each}.json", "RepoTags": ["app:1"], "Layers": []} for each in ("a", "b")]
+    configs = {f"{each}.json": encode(config_value([])) for each in ("a", "b")}
+    file = write_tar(tmp_path / "a.tar", {"manifest.json": encode(items), **configs})
+    says = "A: 2 images are called docker.io/library/app:1 in manifest.json; save the one that you want alone"
+    assert refused(file, "app:1") == says
+    file = write_tar(tmp_path / "b.tar", {"manifest.json": encode([items[0], items[0]]), **configs})
+    assert read(file, ":app:1")[1] == []
+
+
 def test_a_flipped_byte_in_a_layer_is_found(tmp_path: Path) -> None:
     file = write_docker_archive(tmp_path / "a.tar", [tar_stream({"a": b"content"})])
     file.write_bytes(file.read_bytes().replace(b"content", b"CONTENT"))

@@ -63,13 +63,15 @@ def test_one_image_under_two_tags_is_the_only_one(tmp_path: Path) -> None:
 
 
 def test_a_tag_that_names_two_images_is_refused(tmp_path: Path) -> None:
-    for text in ("one", "two"):
-        write_layout(tmp_path, [tar_stream({text: b""})], tag=text)
+    digests = [write_layout(tmp_path, [tar_stream({text: b""})], tag=text) for text in ("one", "two")]
     index = json.loads((tmp_path / "index.json").read_bytes())
     for entry in index["manifests"]:
         entry["annotations"] = {"org.opencontainers.image.ref.name": "same"}
     write_entries(tmp_path, index["manifests"])
-    assert refused(tmp_path, "same") == "L: the tag 'same' names 2 images in index.json; give them different tags"
+    there = f"{digests[0]}, {digests[1]}"
+    says = f"L: the tag 'same' names 2 images in index.json; add @DIGEST in its place, there is {there}"
+    assert refused(tmp_path, "same") == says
+    assert [Layout.open(tmp_path, digest, name="L").root.digest for digest in digests] == digests
 
 
 def test_the_layouts_own_index_may_be_the_images(tmp_path: Path) -> None:
