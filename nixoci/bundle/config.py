@@ -1,12 +1,12 @@
 """A container's config.json (runtime-spec config.md, config-linux.md; image-spec conversion.md)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nixoci.bundle import defaults, seccomp
-from nixoci.bundle.root import Root, choose_root
+from nixoci.bundle.root import Root, choose_root, layer_volumes
 from nixoci.container.environment import process_environment
 from nixoci.container.model import Notify, Runtime, WritableLayer
 from nixoci.container.notation import Tmpfs
@@ -82,13 +82,15 @@ def bundle_config(
         container: The container.
         profile: The seccomp profile (`nixoci.bundle.seccomp.read_profile`), None for no confinement.
         folder: The bundle's directory, as the target sees it.
-        image: Returns the mount point of the image there, which is then the root if nothing can be written.
+        image: Returns the mount point of the image there, which is then the root if nothing can be written. None for a
+            bundle on its own: nobody mounts a layer for the image's volumes, which are then in memory.
     """
     parsed = container.parsed
     # a process that may remount could make a read-only bind mount of the store writable
     own = {} if parsed.capabilities.may_mount else etc_files(container)
-    mounts = _mounts(container, {f"/etc/{name}": str(folder / name) for name in own})
-    root = choose_root(container, [mount["destination"] for mount in mounts])
+    volumes = layer_volumes(container) if image is not None else {}
+    mounts = _mounts(container, {f"/etc/{name}": str(folder / name) for name in own}, volumes)
+    root = choose_root(container, [mount["destination"] for mount in mounts], layered=bool(volumes))
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup", *(["network"] if parsed.no_network else [])]
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in namespaces],
@@ -213,8 +215,11 @@ def _capabilities(container: ResolvedContainer) -> dict[str, list[str]]:
     return {"bounding": bounding} | dict.fromkeys(("effective", "inheritable", "permitted", "ambient"), added)
 
 
-def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[str, Any]]:
-    """Return all mounts, in an order in which none hides another; `files` are the bundle's own, by their target."""
+def _mounts(container: ResolvedContainer, files: dict[str, str], image_volumes: dict[str, str]) -> list[dict[str, Any]]:
+    """Return all mounts, in an order in which none hides another.
+
+    `files` are the bundle's own and `image_volumes` those of the layer, by their targets.
+    """
     declared, parsed = container.declared, container.parsed
     mounts = _kernel_mounts(parsed.shm_size)
     run = run_directory(container.name)
@@ -225,11 +230,7 @@ def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[st
     if declared.read_only:
         chosen = parsed.mount_targets
         mounts += [_tmpfs(container, Tmpfs(path)) for path in defaults.WRITABLE if path not in chosen]
-    for path in container.image_volumes:
-        if container.tree.find(path) is None:
-            mounts.append(_tmpfs(container, Tmpfs(path, ("U",))))
-        elif declared.read_only:
-            mounts.append(_tmpfs(container, Tmpfs(path)))
+    mounts += _image_volumes(container, image_volumes)
     if lacks_workdir(container):
         mounts.append(_workdir(container))
     mounts += [_tmpfs(container, tmpfs) for tmpfs in parsed.tmpfs]
@@ -243,6 +244,17 @@ def _mounts(container: ResolvedContainer, files: dict[str, str]) -> list[dict[st
     mounts.sort(key=lambda mount: mount["destination"].count("/"))
     by_target = {mount["destination"]: mount for mount in mounts}
     return list(by_target.values())
+
+
+def _image_volumes(container: ResolvedContainer, layered: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the mounts of the volumes that the image declares; `layered` are those of the layer, by their targets."""
+    for path in container.image_volumes:
+        if container.tree.find(path) is None:
+            yield _tmpfs(container, Tmpfs(path, ("U",)))
+        elif path in layered:
+            yield _bind(layered[path], path, ())
+        elif container.declared.read_only:
+            yield _tmpfs(container, Tmpfs(path))
 
 
 def _kernel_mounts(shm_size: int | None) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import PurePosixPath
 
 from nixoci.container.model import WritableLayer
+from nixoci.container.places import root_directory
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.tree.model import Inode, Kind, walk
 
@@ -33,14 +34,32 @@ class Root(Enum):
     """An overlay of the mounted image whose writes stay."""
 
 
-def choose_root(container: ResolvedContainer, mount_points: Iterable[str]) -> Root:
+def layer_volumes(container: ResolvedContainer) -> dict[str, str]:
+    """Return the image's volumes that a read-only container writes to in its layer: their places there, by target.
+
+    Each is a directory with files. A copy in memory would not be that of podman's volumes: systemd makes none, and
+    those of runtimes (`tmpcopyup`) lack file capabilities, hard links and times.
+    """
+    if not container.declared.read_only:
+        return {}
+    root, tree = root_directory(container.name), container.tree
+    found = {path: tree.find(path) for path in container.image_volumes}
+    return {
+        path: f"{root}{tree.canonical(path)}" for path, inode in found.items() if inode is not None and inode.children
+    }
+
+
+def choose_root(container: ResolvedContainer, mount_points: Iterable[str], *, layered: bool = False) -> Root:
     """Choose the simplest root that works for a container.
 
     Args:
         container: The container.
         mount_points: The targets of all its mounts, as absolute clean paths.
+        layered: Some of the mounts are directories of its layer (`layer_volumes`).
     """
     declared, parsed = container.declared, container.parsed
+    if layered:
+        return Root.VOLATILE
     if not declared.read_only:
         return Root.PERSISTENT if declared.writable_layer is WritableLayer.PERSISTENT else Root.VOLATILE
     points = set(mount_points)

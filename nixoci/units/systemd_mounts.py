@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nixoci.bundle import defaults
 from nixoci.bundle.config import NEW_DIRECTORY, NOTIFY_SOCKET, etc_files, host_files
-from nixoci.bundle.root import Root, choose_root
+from nixoci.bundle.root import Root, choose_root, layer_volumes
 from nixoci.container.model import Notify
 from nixoci.container.notation import Tmpfs
 from nixoci.container.places import mount_source, root_directory, secret_file
@@ -98,17 +98,19 @@ def container_mounts(container: ResolvedContainer, folder: Path, *, image: str) 
         ContainerError: A path cannot be mounted at; the message starts with the option.
     """
     memory, lost = _run(container)
-    binds = [*_files(container, folder), *_declared(container)]
+    volumes = layer_volumes(container)
+    binds = [*_files(container, folder), *(_Bind(source=volumes[path], target=path) for path in volumes)]
+    binds += _declared(container)
     memory |= _memory(container)
     for bind in [each for each in binds if each.target in memory]:
         del memory[bind.target]
-    for path in memory:
+    for path in (*memory, *volumes, *volumes.values()):
         if ":" in path:
             raise ContainerError(
                 f"{container.option('image')}: systemd mounts nothing at {path!r}; use another backend"
             )
     targets = [path for path in (*memory, *(bind.target for bind in binds)) if not path.startswith("/dev/")]
-    layered = choose_root(container, [*_API, *targets]) is Root.VOLATILE
+    layered = choose_root(container, [*_API, *targets], layered=bool(volumes)) is Root.VOLATILE
     return Mounts(
         kind=Root.VOLATILE if layered else Root.IMAGE,
         root=root_directory(container.name) if layered else image,

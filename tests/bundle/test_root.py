@@ -8,7 +8,7 @@ import pytest
 from nixoci.bundle.config import bundle_config
 from nixoci.bundle.root import Root
 from nixoci.container.model import Secret, WritableLayer
-from nixoci.tree.model import Inode, Kind
+from nixoci.tree.model import Children, Inode, Kind
 from tests.container.samples import make_image, resolved
 
 FOLDER = Path("/out/bundles/c")
@@ -54,3 +54,25 @@ def test_a_root_of_the_store_is_read_only(tmp_path: Path) -> None:
     container = resolved(tree, cmd=["run"], networks=["none"], read_only=True)
     config = bundle_config(container, None, folder=FOLDER).config
     assert config["root"] == {"path": str(tree.image.rootfs), "readonly": True}
+
+
+def test_the_images_volumes_of_a_read_only_container_are_in_its_layer(tmp_path: Path) -> None:
+    kept = Inode(Kind.DIRECTORY, children=Children({b"file": Inode(Kind.REGULAR, 0o644)}))
+    extra = {"kept": kept, "link": Inode(Kind.SYMLINK, 0o777, target=b"kept")}
+    image = make_image(tmp_path, {"Volumes": {"/link": {}, "/data": {}, "/none": {}}}, extra=extra)
+
+    def mounts_of(root: Root, *, mounted: bool = True, **options: Any) -> dict[str, dict[str, Any]]:
+        container = resolved(image, cmd=["run"], networks=["none"], **options)
+        bundle = bundle_config(container, None, folder=FOLDER, image=(lambda: "/mounted") if mounted else None)
+        assert bundle.root is root
+        assert bundle.config["root"]["path"] == "/run/nixoci/c/root"
+        return {mount["destination"]: mount for mount in bundle.config["mounts"]}
+
+    mounts = mounts_of(Root.VOLATILE, read_only=True)
+    assert mounts["/link"]["source"] == "/run/nixoci/c/root/kept"
+    assert {"rw", "nosuid", "nodev"} <= set(mounts["/link"]["options"])
+    # an empty one is the same in memory
+    assert mounts["/data"]["type"] == mounts["/none"]["type"] == "tmpfs"
+    assert mounts_of(Root.VOLATILE, read_only=True, volumes=["/a:/link"])["/link"]["source"] == "/a"
+    assert "/link" not in mounts_of(Root.VOLATILE)
+    assert mounts_of(Root.VOLATILE, mounted=False, read_only=True)["/link"]["type"] == "tmpfs"

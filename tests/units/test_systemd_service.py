@@ -63,6 +63,21 @@ def test_a_read_only_container_has_the_image_as_its_root(tmp_path: Path) -> None
     assert {"RootDirectory=/run/nixoci/c/root", "ReadOnlyPaths=+/"} <= set(layered)
 
 
+def test_the_images_volumes_of_a_read_only_container_are_in_a_layer(tmp_path: Path) -> None:
+    kept = Inode(Kind.DIRECTORY, children=Children({b"file": Inode(Kind.REGULAR, 0o644)}))
+    image: dict[str, Any] = {"Volumes": {"/kept": {}, "/data": {}}}
+    service = units(tmp_path / "a", image=image, extra={"kept": kept}, readOnly=True)["c.service"]
+    assert {"RootDirectory=/run/nixoci/c/root", "ReadOnlyPaths=+/"} <= set(service)
+    assert "BindPaths=/run/nixoci/c/root/kept:/kept" in service
+    # systemd copies nothing to a file system in memory
+    in_memory = [line for line in service if line.startswith("TemporaryFileSystem=")]
+    assert [line for line in in_memory if "/kept" in line or "/data" in line] == [
+        "TemporaryFileSystem=/data:mode=0750,uid=33,gid=34,nosuid,nodev"
+    ]
+    with pytest.raises(ContainerError, match="systemd mounts nothing at '/a:b'; use another backend"):
+        units(tmp_path / "b", image={"Volumes": {"/a:b": {}}}, extra={"a:b": kept}, readOnly=True)
+
+
 @pytest.mark.parametrize("read_only", [True, False])
 def test_no_version_of_systemd_starts_a_container_outside_its_root(tmp_path: Path, read_only: bool) -> None:
     """systemd ignores keys that it does not know; RootDirectory= is older than mount namespaces in its units."""
