@@ -6,11 +6,10 @@ from functools import cached_property
 from typing import Any, Self
 
 from nixoci.compression import DecompressError, compress, decompress
-from nixoci.document import check_version, dump, key, load
+from nixoci.document import check_version, dump, key, load, structure
 from nixoci.errors import DocumentError
 from nixoci.nix_store.hashes import NIX32, from_sri, is_sri, to_nix32
 from nixoci.nix_store.path import STORE_DIR, STORE_PATH
-from nixoci.publish.json_object import JsonObject
 from nixoci.publish.path_set import decode, member
 
 DIRECTORY = "deltas"
@@ -132,10 +131,7 @@ class Index:
         """
         value = load(decompressed(data, MAX_INDEX, what=what), what=what)
         check_version(value, VERSION, what=what, way_out="update it")
-        found = JsonObject(value, what=what)
-        version, releases = found.integer("version"), found.objects("releases", default=[])
-        index = cls(version=version, releases=[_release(each) for each in releases])
-        found.end()
+        index = structure(cls, value, what=what, strict=True)
         for number, release in enumerate(index.releases):
             _check_release(release, f"{what}: releases[{number}]")
         return index
@@ -187,35 +183,6 @@ def decompressed(data: bytes, limit: int, *, what: str) -> bytes:
 
 def _name(digest: bytes, suffix: str) -> str:
     return f"{to_nix32(digest).decode()}{suffix}"
-
-
-def _release(found: JsonObject) -> Release:
-    narinfos = found.object_or_none("narinfos")
-    release = Release(
-        roots=found.texts("to"),
-        paths=found.text("paths"),
-        deltas=[_delta(each) for each in found.objects("deltas")],
-        narinfos=None if narinfos is None else _narinfos(narinfos),
-    )
-    found.end()
-    return release
-
-
-def _delta(found: JsonObject) -> PublishedDelta:
-    delta = PublishedDelta(
-        bases=found.texts("from"),
-        size=found.integer("size"),
-        sha256=found.text("sha256"),
-        download=found.integer("download"),
-    )
-    found.end()
-    return delta
-
-
-def _narinfos(found: JsonObject) -> PublishedNarinfos:
-    narinfos = PublishedNarinfos(size=found.integer("size"), sha256=found.text("sha256"))
-    found.end()
-    return narinfos
 
 
 def _check_release(release: Release, where: str) -> None:

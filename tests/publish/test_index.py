@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.compression import compress
-from nixoci.document import structure
 from nixoci.errors import DocumentError, NixociError, UnsupportedVersionError
 from nixoci.nix_store.hashes import NIX32, to_sri
 from nixoci.publish.index import (
@@ -127,20 +126,6 @@ def test_what_no_publisher_writes_is_refused(value: Any, message: str) -> None:
     with pytest.raises(DocumentError) as caught:
         parse(value)
     assert str(caught.value).startswith(message)
-
-
-def test_reading_says_what_reading_of_dataclasses_says() -> None:
-    values = [
-        *([], {}, changed("more", to=1), changed("releases", to=None), changed("releases", 0, to=7)),
-        *(without("releases", 0, "to"), without(*_DELTA, "sha256"), changed(*_DELTA, "size", to=True)),
-        *(changed(*_DELTA, "from", to=[None]), changed(*_NARINFOS, to=[]), changed(*_NARINFOS, "x", to=1)),
-    ]
-    for value in values:
-        with pytest.raises(DocumentError) as expected:
-            structure(Index, value, what="it", strict=True)
-        with pytest.raises(DocumentError) as found:
-            parse(value)
-        assert str(found.value) == str(expected.value)
 
 
 def large(letter: str, paths: int) -> Release:
