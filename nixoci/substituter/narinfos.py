@@ -2,18 +2,18 @@
 
 import hashlib
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
 from nixoci.background import CallAhead
-from nixoci.errors import DeltaError, NixociError
+from nixoci.errors import DeltaError, NixociError, StoreError
 from nixoci.nix_store.hashes import to_sri
-from nixoci.nix_store.narinfo import MAX_NARINFO
-from nixoci.nix_store.path import HASH_PART_DIGITS
+from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
+from nixoci.nix_store.path import HASH_PART_DIGITS, store_path_basename
 from nixoci.publish.index import DIRECTORY, PublishedNarinfos, Release
 from nixoci.publish.narinfos import MAX_NARINFOS, unpack
 from nixoci.substituter.upstream import Document, Upstream
@@ -25,9 +25,6 @@ _FILES = 4
 
 _RETRY = 300.0
 """Seconds after which a file that failed is asked for again, and one that is kept is compared with the cache again."""
-
-_STORE_PATH = re.compile(rb"^StorePath: *\S*/([!-.0-~]+)$", re.MULTILINE)
-_FILE_SIZE = re.compile(rb"^FileSize: *([0-9]{1,18})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +68,13 @@ class ReleaseNarinfos:
     def sizes(self, release: Release) -> Iterator[tuple[str, int]]:
         """Yield the name of each path of a release, and the bytes of its NAR as the cache has it compressed.
 
-        A path is left out if its narinfo does not say, all are if the file is not here.
+        A path is left out if its narinfo cannot be read, all are if the file is not here.
         """
         kept = None if release.narinfos is None else self._find(release.narinfos)
-        for narinfo in (kept.narinfos or {}).values() if kept is not None else ():
-            path, size = _STORE_PATH.search(narinfo), _FILE_SIZE.search(narinfo)
-            if path and size:
-                yield path[1].decode(), int(size[1])
+        for hash_part, narinfo in (kept.narinfos or {}).items() if kept is not None else ():
+            with suppress(StoreError):
+                info = NarInfo.parse(narinfo, what=hash_part)
+                yield store_path_basename(info.path), info.file_size
 
     def _find(self, published: PublishedNarinfos) -> _Kept | None:
         with self._lock:

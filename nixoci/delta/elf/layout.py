@@ -121,7 +121,7 @@ class Layout:
 
     @cached_property
     def apart(self) -> bool:
-        """Whether no byte of the file is in two sections."""
+        """No byte of the file is in two sections."""
         ranges = sorted((section.offset, section.offset + section.size) for section in self.sections.values())
         return all(one[1] <= other[0] for one, other in pairwise(ranges))
 

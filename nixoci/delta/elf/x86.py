@@ -253,7 +253,7 @@ class _Order:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What looks like instructions, in columns.
+    """Bytes that look like instructions, in columns.
 
     Attributes:
         counting: The numbers of those that count.
