@@ -19,6 +19,7 @@ from nixoci.container.model import (
     Settings,
     Volume,
 )
+from nixoci.container.notation import LONGEST
 from nixoci.document import unstructure
 from nixoci.lock.names import blob_name
 from nixoci.nix_language.default_nix import render_default_nix
@@ -99,7 +100,7 @@ CONTAINERS = st.builds(
     user=st.none() | TEXT,
     extra_options=st.lists(TEXT, max_size=3),
     auto_start=st.booleans(),
-    stop_timeout=st.integers(0, 2**31),
+    stop_timeout=st.integers(0, LONGEST),
     restart=st.sampled_from(Restart),
     healthcheck=st.builds(HealthcheckOptions, test=st.none() | HEALTH_TESTS),
     settings=st.builds(
