@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAMES = ("nginx", "postgres")
 SYSTEM = f"a system of {PATHS} paths"
-ROUNDS = 3
+ROUNDS, SLOW_ROUNDS = 5, 3
 SERVICE = "nixoci-substituter.service"
 AT_ONCE = 64
 MANY = "for number in $(seq {count}); do curl --silent --show-error --fail --output /dev/null {url} & done; wait"
@@ -86,8 +86,8 @@ def update(site: Site, images: dict[str, Pair], request: pytest.FixtureRequest) 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_update(site: Site, update: Update, way: str, report: Callable[[str], None]) -> None:
-    taken, sizes = measured(site, update, way, site.far.upstream)
-    ours, theirs = sizes
+    taken = measured(site, update, way, site.far.upstream, ROUNDS)
+    ours, theirs = taken[1].size, taken[-1].size
     report(
         f"{update.name}, {way}, {len(update.made)} paths: {ours} bytes, {theirs} from the cache, ratio"
         f" {ours / theirs:.4f}; the delta alone {update.delta}"
@@ -100,7 +100,7 @@ def test_update_over_a_slow_link(site: Site, update: Update, way: str, report: C
     slow = site.far.upstream.replace(":8080", f":{LINK_PORT}")
     site.far.move(slow)
     try:
-        taken, _ = measured(site, update, way, slow)
+        taken = measured(site, update, way, slow, SLOW_ROUNDS)
     finally:
         site.far.move(site.far.upstream)
     show(report, update.name, f"{way}, {MBIT} Mbit/s, {ROUND_TRIP} ms", taken)
@@ -116,28 +116,39 @@ def test_memory(site: Site, update: Update, report: Callable[[str], None]) -> No
     report(f"{update.name}: peak of memory with {AT_ONCE} NARs at once {peak(far.machine)} kB")
 
 
-def measured(site: Site, update: Update, way: str, upstream: str) -> tuple[list[list[float]], list[int]]:
-    """Update in turn through the substituter and without it; return the seconds of each round, and the bytes."""
-    taken: list[list[float]] = [[], []]
-    sizes = [0, 0]
-    for _ in range(ROUNDS):
-        for number, source in enumerate((ADDRESS, upstream)):
+@dataclass
+class Taken:
+    """The seconds of each round, and the bytes of the last one, of an update from one source."""
+
+    seconds: list[float] = field(default_factory=list)
+    size: int = 0
+
+
+def measured(site: Site, update: Update, way: str, upstream: str, rounds: int) -> list[Taken]:
+    """Update in turn through a substituter that starts then, through one that runs already, and without it."""
+    all_taken = [Taken(), Taken(), Taken()]
+    for _ in range(rounds):
+        for number, source in enumerate((ADDRESS, ADDRESS, upstream)):
             site.far.forget(*reversed(update.made))
-            site.far.machine.run(["systemctl", "restart", SERVICE])
+            site.far.machine.run(["systemctl", "restart", SERVICE])  # it keeps what it has rebuilt for a while
+            if number > 0:
+                site.far.wait()
             command = [part.format(source=source, path=update.new) for part in WAYS[way]]
+            site.cache.answers()
             begin = time.monotonic()
             site.far.machine.run(command, env={"NIX_REMOTE": "daemon"}, timeout=600)
-            taken[number].append(time.monotonic() - begin)
-            sizes[number] = sum(answer.size for answer in site.cache.answers())
-    return taken, sizes
+            all_taken[number].seconds.append(time.monotonic() - begin)
+            all_taken[number].size = sum(answer.size for answer in site.cache.answers())
+    return all_taken
 
 
-def show(report: Callable[[str], None], name: str, link: str, taken: list[list[float]]) -> None:
-    ratios = [ours / theirs for ours, theirs in zip(*taken, strict=True)]
-    report(
-        f"{name}, {link}: median seconds {' and '.join(f'{median(each):.2f}' for each in taken)}, ratio of each round"
-        f" {' '.join(f'{ratio:.2f}' for ratio in ratios)}, median {median(ratios):.2f}"
-    )
+def show(report: Callable[[str], None], name: str, link: str, all_taken: list[Taken]) -> None:
+    *through, without = all_taken
+    report(f"{name}, {link}: median seconds {' '.join(f'{median(each.seconds):.2f}' for each in all_taken)}")
+    for state, taken in zip(("starts", "runs already"), through, strict=True):
+        ratios = [ours / theirs for ours, theirs in zip(taken.seconds, without.seconds, strict=True)]
+        rounds = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        report(f"  the substituter {state}: ratio of each round {rounds}, median {median(ratios):.2f}")
 
 
 def stores(near: Machine, pair: Pair) -> list[str]:

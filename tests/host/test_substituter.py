@@ -74,6 +74,10 @@ class Far:
         self.machine.run(["rm", "--recursive", "--force", "/root/.cache/nix", "/home/alice/.cache/nix"])
         self.cache.answers()
 
+    def wait(self) -> None:
+        """Return once the substituter answers."""
+        self.machine.run(["curl", "--fail", "--silent", "--show-error", "--retry", "9", f"{ADDRESS}/nix-cache-info"])
+
     def realise(self, path: str, *, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Fetch a path as an ordinary user does, and return what Nix said."""
         return self.machine.run(["nix-store", "--realise", path], user="alice", check=False, timeout=timeout)
@@ -295,7 +299,7 @@ def test_a_delta_that_comes_slowly_is_waited_for(far: Far, near: Machine, cache:
     far.machine.run(["systemctl", "restart", "nix-daemon.service"])
     # its start would count as a part of the time for which it may be silent
     far.machine.run(["systemctl", "restart", "nixoci-substituter.service"])
-    far.machine.run(["curl", "--fail", "--silent", "--show-error", "--retry", "9", f"{ADDRESS}/nix-cache-info"])
+    far.wait()
     try:
         cache.fail(DELTA, "slow", seconds=11.0)
         done = far.realise(new)
