@@ -9,7 +9,7 @@ from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root, layer_volumes
 from nixoci.container.environment import process_environment
 from nixoci.container.model import Notify, Runtime, WritableLayer
-from nixoci.container.notation import Tmpfs
+from nixoci.container.notation import Source, Tmpfs
 from nixoci.container.places import (
     layer_workdir,
     localtime_file,
@@ -39,7 +39,8 @@ _PODMAN_TMPFS_OPTIONS = {"U", "notmpcopyup", "copy", "nocopy", "consistency", "n
 """The options of file systems in memory that podman itself implements: runtimes and the kernel know none of them."""
 
 _BIND = ("rbind", "rprivate", "nosuid", "nodev")
-_VOLUME = ("rbind", "rprivate")
+_OF_HOST = ("rbind", "rprivate")
+"""The options of bind mounts of the host, without those of podman's volumes."""
 _ANNOTATION = "org.opencontainers.image."
 NEW_DIRECTORY = Inode(Kind.DIRECTORY)
 _LOCALHOST = "localhost"
@@ -235,8 +236,9 @@ def _mounts(container: ResolvedContainer, files: dict[str, str], image_volumes: 
         mounts.append(_workdir(container))
     mounts += [_tmpfs(container, tmpfs) for tmpfs in parsed.tmpfs]
     for mount in parsed.volumes:
-        mounts.append(_bind(mount_source(mount), mount.target, mount.options, _VOLUME))
-    mounts += [_bind(device.source, device.target, ("dev",), _VOLUME) for device in parsed.devices]
+        base = _OF_HOST if mount.kind is Source.HOST_PATH else _BIND
+        mounts.append(_bind(mount_source(mount), mount.target, mount.options, base))
+    mounts += [_bind(device.source, device.target, ("dev",), _OF_HOST) for device in parsed.devices]
     for secret in parsed.secrets:
         mounts.append(_bind(secret_file(container.name, secret.name), secret.target, ("ro",)))
     if declared.notify is Notify.CONTAINER:
@@ -273,7 +275,7 @@ def lacks_workdir(container: ResolvedContainer) -> bool:
 
 def _workdir(container: ResolvedContainer) -> dict[str, Any]:
     if container.declared.writable_layer is WritableLayer.PERSISTENT:
-        return _bind(layer_workdir(container.name), container.workdir, (), _VOLUME)
+        return _bind(layer_workdir(container.name), container.workdir, (), _OF_HOST)
     return _tmpfs(container, Tmpfs(container.workdir, ("U", "ro") if container.declared.read_only else ("U",)))
 
 

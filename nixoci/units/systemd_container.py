@@ -13,7 +13,7 @@ from nixoci.units.images import MountedImage, link_image
 from nixoci.units.install import systemd_warnings, write_wants
 from nixoci.units.launcher import Process, render_launcher, system_calls
 from nixoci.units.start import kept, layer_work, mount_table, script, start_lines, volume_copies, volume_lines
-from nixoci.units.systemd_mounts import Mounts, container_mounts, service_files
+from nixoci.units.systemd_mounts import Mounts, container_mounts, mount_options, service_files
 from nixoci.units.systemd_service import check_system_calls, systemd_units
 
 READ_ONLY = (*READONLY_PATHS, "/sys")
@@ -67,7 +67,8 @@ def launched(container: ResolvedContainer) -> dict[str, Process]:
             **more,
         )
 
-    made = {"start": process("cmd", container.args[0], first=True, masked=MASKED_PATHS, read_only=READ_ONLY)}
+    mounts: dict[str, Any] = {"masked": MASKED_PATHS, "read_only": READ_ONLY, "mount_options": mount_options(container)}
+    made = {"start": process("cmd", container.args[0], first=True, **mounts)}
     if container.health is not None:
         argv = container.health.test.argv
         made["health"] = process("healthcheck.test", argv[0], argv)

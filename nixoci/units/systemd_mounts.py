@@ -16,12 +16,13 @@ from nixoci.bundle import defaults
 from nixoci.bundle.config import NEW_DIRECTORY, NOTIFY_SOCKET, etc_files, host_files
 from nixoci.bundle.root import Root, choose_root, layer_volumes
 from nixoci.container.model import Notify
-from nixoci.container.notation import Tmpfs
+from nixoci.container.notation import Source, Tmpfs
 from nixoci.container.places import mount_source, root_directory, secret_file
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.tree.model import Inode, Kind, walk
 from nixoci.units.escape import UnitFile, UnitText, literal, word
+from nixoci.units.launcher import MOUNT_OPTIONS
 from nixoci.units.start import reachable_hosts
 
 LAUNCHERS = "/run/nixoci"
@@ -31,6 +32,7 @@ _RUN = "/run"
 _API = ("/proc", "/sys", "/dev", _RUN)
 """The mount points of what systemd itself mounts in a root."""
 
+_OF_VOLUMES = ("nosuid", "nodev")
 _SHM = "mode=1777,nosuid,nodev,noexec"
 _SHM_SIZE = "64000k"
 _PODMAN_TMPFS_OPTIONS = {"U", "notmpcopyup", "tmpcopyup", "rprivate", "rw"}
@@ -119,6 +121,23 @@ def container_mounts(container: ResolvedContainer, folder: Path, *, image: str) 
         memory=memory,
         lost=lost,
     )
+
+
+def mount_options(container: ResolvedContainer) -> dict[str, tuple[str, ...]]:
+    """Return the options of mounts that `BindPaths=` does not know, by the mount point: those that podman gives them.
+
+    podman mounts volumes with nosuid and nodev, and directories of the host as they are there.
+    """
+    given = {mount.target: mount.options for mount in container.parsed.volumes}
+    podmans = {mount.target for mount in container.parsed.volumes if mount.kind is not Source.HOST_PATH}
+    podmans |= layer_volumes(container).keys()
+    found = {}
+    for target in (*given, *(podmans - given.keys())):
+        own = [each for each in given.get(target, ()) if each in MOUNT_OPTIONS]
+        kept = [no for no in _OF_VOLUMES if target in podmans and no.removeprefix("no") not in own]
+        if options := tuple(dict.fromkeys((*kept, *own))):
+            found[target] = options
+    return found
 
 
 def _files(container: ResolvedContainer, folder: Path) -> Iterator[_Bind]:

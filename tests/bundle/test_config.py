@@ -121,6 +121,13 @@ def test_no_mount_hides_another(tmp_path: Path) -> None:
     assert mount_of(config, "/dev/shm")["source"] == "/s"  # noqa: S108
 
 
+def test_volumes_have_the_options_that_podman_gives_them(tmp_path: Path) -> None:
+    config = config_of(tmp_path, volumes=["v:/named:ro", "w:/loose:suid,dev,noexec", "/srv:/host"])
+    assert mount_of(config, "/named")["options"] == ["rbind", "rprivate", "nosuid", "nodev", "ro"]
+    assert mount_of(config, "/loose")["options"] == ["rbind", "rprivate", "suid", "dev", "noexec", "rw"]
+    assert mount_of(config, "/host")["options"] == ["rbind", "rprivate", "rw"]
+
+
 def test_settings_merge_into_the_config(tmp_path: Path) -> None:
     settings = Settings(
         runtime={"linux": {"rootfsPropagation": "slave"}, "process": {"oomScoreAdj": 5}, "hostname": "h"}

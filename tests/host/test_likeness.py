@@ -106,6 +106,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "readonly": ({"readOnly": True}, ["--read-only"]),
     "tmpfs": ({"tmpfs": ["/srv:size=1m,mode=1770"]}, ["--tmpfs=/srv:size=1m,mode=1770"]),
     "volume": ({"volumes": ["/var/cache:/mnt:ro"]}, ["--volume=/var/cache:/mnt:ro"]),
+    "named-volumes": (
+        {"volumes": ["kept:/mnt", "loose:/media:suid,dev,noexec"]},
+        ["--volume=kept:/mnt", "--volume=loose:/media:suid,dev,noexec"],
+    ),
     "device": ({"devices": ["/dev/fuse:/dev/x"]}, ["--device=/dev/fuse:/dev/x"]),
     "network": ({"networks": ["host"]}, ["--network=host"]),
 }
@@ -138,6 +142,10 @@ def comparable(seen: dict[str, Any], backend: str) -> dict[str, Any]:
         own = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv", "/etc/passwd", "/etc/group"}
         # the working directory that this image lacks is a mount, while podman makes it in its own layer
         kept["mounts"] = [mount for mount in kept["mounts"] if mount[0] not in own | {"/dev/x", kept["cwd"]}]
+        # its named volumes are in another directory, which may be on another file system
+        for mount in kept["mounts"]:
+            if mount[0] in {"/mnt", "/media"}:
+                del mount[1]
     return kept
 
 

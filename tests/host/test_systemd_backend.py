@@ -31,6 +31,7 @@ def owner(path):
         return error.strerror
     return [found.st_uid, found.st_gid, oct(found.st_mode)]
 
+mounts = [line.split()[4:6] for line in open("/proc/self/mountinfo") if line.split()[4] in ("/mnt", "/media", "/opt")]
 status = dict(map(str.strip, line.split(":", 1)) for line in open("/proc/self/status"))
 kept = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Umask", "Seccomp")
 masked = ("keys", "timer_list", "kcore", "interrupts", "latency_stats")
@@ -48,6 +49,7 @@ print("SEEN", json.dumps({
     "links": [name for _, name in socket.if_nameindex()],
     "owners": {path: owner(path) for path in "/ /etc/shadow /run/lock /tmp /usr/bin/su /dev/shm /mem".split()},
     "devices": sorted(set(os.listdir("/dev")) & set("null zero full random urandom tty x fuse kmsg".split())),
+    "mounts": {path: [option for option in options.split(",") if option[:2] == "no"] for path, options in mounts},
     "stdout": bool(os.fdopen(os.open("/dev/stdout", os.O_WRONLY), "w")),
 }))
 """
@@ -67,6 +69,7 @@ CASES: dict[str, dict[str, Any]] = {
     "read-only": {"readOnly": True},
     "memory": {"tmpfs": ["/mem:size=1m,mode=1770"], "shmSize": "1m"},
     "volume": {"volumes": ["/var/shared:/mnt:ro"], "readOnly": True},
+    "volumes": {"volumes": ["kept:/mnt", "loose:/media:suid,dev,noexec", "/var/shared:/opt:nodev"]},
     "secret": {"secrets": {"key": {"source": "/var/shared/key"}}, "user": "4711:4711"},
     "device": {"devices": ["/dev/fuse:/dev/x"]},
     "host": {"networks": ["host"]},

@@ -149,6 +149,29 @@ def test_paths_are_hidden_or_read_only_and_may_be_missing(tmp_path: Path) -> Non
     assert [each.name for each in sorted(inner.iterdir())] == ["file", "kept", "y"]
 
 
+@needs_root
+def test_mounts_get_their_options(tmp_path: Path) -> None:
+    file, strict, loose = (tmp_path / name for name in ("launcher", "strict", "loose"))
+    strict.mkdir()
+    loose.mkdir()
+    options = {str(strict): ("nosuid", "nodev", "noexec"), str(loose): ("suid", "dev", "exec")}
+    shown = process(path="/bin/cat", argv=("cat", "/proc/self/mountinfo"), mount_options=options)
+    file.write_bytes(render_launcher(shown, architecture="amd64"))
+    file.chmod(0o755)
+    mounts = f"mount -t tmpfs tmpfs {strict}; mount -t tmpfs -o nosuid,nodev,noexec tmpfs {loose}"
+    command = ["unshare", "--mount", "--propagation=private", "sh", "-ec", f'{mounts}; exec "$0"', str(file)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = {line.split()[4]: set(line.split()[5].split(",")) for line in lines}
+    flags = {"nosuid", "nodev", "noexec"}
+    assert (found[str(strict)] & flags, found[str(loose)] & flags) == (flags, set())
+
+
+@needs_root
+def test_a_mount_whose_options_cannot_be_set_keeps_the_program_from_running(tmp_path: Path) -> None:
+    done = run(tmp_path, "ran", path="/bin/echo", mount_options={"/nowhere": ("nosuid",)})
+    assert (done.returncode != 0, done.stdout) == (True, "")
+
+
 @pytest.mark.parametrize(
     ("architecture", "assemble", "copy"),
     [

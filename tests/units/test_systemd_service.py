@@ -89,6 +89,22 @@ def test_no_version_of_systemd_starts_a_container_outside_its_root(tmp_path: Pat
     assert "AssertVersion=systemd >= 258" in service
 
 
+def test_mounts_have_the_options_that_podman_gives_them(tmp_path: Path) -> None:
+    kept = Inode(Kind.DIRECTORY, children=Children({b"file": Inode(Kind.REGULAR, 0o644)}))
+    volumes = ["v:/named:ro", "w:/loose:suid,dev,noexec", "/srv:/host", "/opt:/given:nodev,exec"]
+    image: dict[str, Any] = {"Volumes": {"/kept": {}, "/named": {}}}
+    made = container(tmp_path / "a", image, extra={"kept": kept}, readOnly=True, volumes=volumes)
+    assert launched(made)["start"].mount_options == {
+        "/named": ("nosuid", "nodev"),
+        "/loose": ("suid", "dev", "noexec"),
+        "/given": ("nodev", "exec"),
+        "/kept": ("nosuid", "nodev"),
+    }
+    # the layer is no mount of its own
+    writable = container(tmp_path / "b", image, extra={"kept": kept})
+    assert launched(writable)["start"].mount_options == {}
+
+
 def test_the_layer_is_mounted_over_the_image_as_that_of_a_bundle(tmp_path: Path) -> None:
     made = container(tmp_path)
     mounts = container_mounts(made, OUTPUT.service("c"), image=POINT)
@@ -250,7 +266,7 @@ def test_a_refusal_on_a_condition_cannot_be_told_to_systemd(tmp_path: Path) -> N
         ({"cmd": ["data"]}, "cmd: the image has no program 'data' in its PATH"),
         ({"cmd": ["/no/such"]}, "cmd: the image has no program /no/such"),
         ({"tmpfs": ["/etc"]}, "tmpfs[0]: the image has files in /etc, which systemd does not copy"),
-        ({"volumes": ["/a:/b:noexec"]}, "volumes[0]: systemd binds nothing with 'noexec'"),
+        ({"volumes": ["/a:/b:shared"]}, "volumes[0]: systemd binds nothing with 'shared'"),
         ({"tmpfs": ["/b:noatime"]}, "tmpfs[0]: systemd mounts none with 'noatime'"),
         ({"timezone": "Europe/Nowhere"}, "timezone: the image has no file of 'Europe/Nowhere'"),
         ({"notify": "healthy", "healthcheck": {"test": ["CMD", "run"]}}, "notify: no command of a host can run"),

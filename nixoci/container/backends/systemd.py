@@ -17,7 +17,7 @@ ARCHITECTURES = frozenset({"amd64", "arm64"})
 _WITHOUT_DEVICES = {"CAP_MKNOD", "CAP_SYS_RAWIO"}
 """The capabilities that PrivateDevices= takes away (systemd.exec(5))."""
 
-_OF_BIND = {"ro", "rw", "bind", "rbind", "private", "rprivate"}
+_OF_BIND = {"ro", "rw", "bind", "rbind", "private", "rprivate", "exec", "noexec", "suid", "nosuid", "dev", "nodev"}
 _OF_KERNEL = {"size", "nr_blocks", "nr_inodes", "mode", "uid", "gid"}
 _OF_TMPFS = {"rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "U", "notmpcopyup", "tmpcopyup", "rprivate"}
 

@@ -6,9 +6,9 @@ and the last steps are those of an OCI runtime, made here: a static ELF program 
 of the image. It makes the system calls of a table and then executes the container's program, with the variables of the
 table.
 
-It also hides the paths of /proc and /sys that podman hides. systemd reads the list of all mounts again for each such
-path, which would take longer than the rest of a start. These mounts are the service's alone, because `RootDirectory=`
-gives it a namespace of mounts.
+It also gives mounts the options that `BindPaths=` does not know, such as nosuid, and hides the paths of /proc and /sys
+that podman hides. systemd reads the list of all mounts again for each such path, which would take longer than the rest
+of a start. These mounts are the service's alone, because `RootDirectory=` gives it a namespace of mounts.
 
 A systemd that does not know `PrivatePIDs=` would start a container among the processes of the host. So the first call
 of its launcher fails unless this is the first process of a process namespace.
@@ -19,8 +19,8 @@ arguments and variables.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from nixoci.container.capabilities import NUMBERS, Capabilities
@@ -37,6 +37,9 @@ _MAY_BE_MISSING = 1 << 62
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_BIND, _MS_REC = 4096, 16384
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_SET = {"nosuid": _MS_NOSUID, "nodev": _MS_NODEV, "noexec": _MS_NOEXEC}
+_CLEARED = {"suid": _MS_NOSUID, "dev": _MS_NODEV, "exec": _MS_NOEXEC}
+"""The attributes of a mount (mount_setattr(2)) that options of mount(8) set and clear."""
 
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_DROP = 24
@@ -51,6 +54,9 @@ DIRECTORIES: Final = frozenset(
     ("/proc/acpi", "/proc/scsi", "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux")
 )
 """The paths to hide that are directories."""
+
+MOUNT_OPTIONS: Final = frozenset((*_SET, *_CLEARED))
+"""The options of mount(8) that a launcher gives to mounts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +117,7 @@ class Process:
 
     `first` lets it run only as the first process of a process namespace. `masked` are paths that it hides before, and
     `read_only` those that it makes read-only, as a runtime of the runtime-spec does; those that are missing are left
-    alone.
+    alone. `mount_options` are options of mount(8) by the mount point: those of `MOUNT_OPTIONS` are set or cleared.
     """
 
     path: str
@@ -123,6 +129,7 @@ class Process:
     first: bool = False
     masked: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
+    mount_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def render_launcher(process: Process, *, architecture: str) -> bytes:
@@ -185,7 +192,14 @@ def _calls(process: Process) -> Iterable[tuple[str, Sequence[_Argument]]]:
 
 
 def _paths(process: Process) -> Iterable[tuple[str, Sequence[_Argument]]]:
-    """Yield the system calls that hide paths, or make them read-only; `?` ends the name of a call that may fail."""
+    """Yield the system calls that change mounts, hide paths or make them read-only.
+
+    `?` ends the name of a call that may fail.
+    """
+    for point, options in process.mount_options.items():
+        set_, cleared = (sum(flags[each] for each in options if each in flags) for flags in (_SET, _CLEARED))
+        attributes = struct.pack("<4Q", set_, cleared, 0, 0)
+        yield "mount_setattr", (_AT_FDCWD, _string(point), 0, attributes, len(attributes))
     protected = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     for path in process.masked:
         if path in DIRECTORIES:
