@@ -217,6 +217,16 @@ def warn(message: str) -> None:
     click.echo(f"warning: {one_line(_without_logins(message))}", err=True)
 
 
+def note(message: str) -> None:
+    """Print one line for people to stderr, where a program that reads the output does not find it."""
+    click.echo(one_line(_without_logins(message)), err=True)
+
+
+def no_images(lock: Input | Path) -> str:
+    """Return the line about a lock without images."""
+    return f"{lock}: no images; add one with `nixoci add REF`"
+
+
 @contextmanager
 def failures_in_one_line() -> Iterator[None]:
     """Turn a failure into `error: ...` on stderr and an exit code: 1 for the work, 2 for wrong usage."""

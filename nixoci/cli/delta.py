@@ -13,6 +13,8 @@ from nixoci.cli.common import (
     json_option,
     lock_option,
     names_argument,
+    no_images,
+    note,
     platform_option,
     print_json,
     warn,
@@ -166,6 +168,9 @@ def delta(
     targets = prefetch_targets(content, names, platforms)
     if bases and len(targets) != 1:
         raise click.UsageError("--from needs exactly one NAME with one platform")
+    if not (targets or as_json):
+        note(no_images(lock))
+        return
     store_names = image_path_names(content)
     if action == PUSH:
         how = _How(kind=kind, effort=effort, dry_run=dry_run)
@@ -173,7 +178,9 @@ def delta(
         _print_pushed(rows, dry_run=dry_run, as_json=as_json)
     else:
         rows = [row for target in targets for row in _list(target, store_names[target.name], context)]
-        _print_list(rows, as_json=as_json)
+        images = ", ".join(dict.fromkeys(target.name for target in targets))
+        none = f"no deltas in the registry to {images}; `nixoci delta push` makes them"
+        _print_list(rows, empty=none, as_json=as_json)
 
 
 def _push(
@@ -283,6 +290,9 @@ def _pull_all(
     with exclusive_access(lock):
         content = read_lock(lock)
         targets = prefetch_targets(content, names, platforms)
+        if not (targets or as_json):
+            note(no_images(lock))
+            return
         if not (dry_run or all(target.nar_hash for target in targets)):
             check_file(lock)
         store_names = image_path_names(content)
@@ -343,16 +353,17 @@ def _print_pushed(rows: list[DeltaRow], *, dry_run: bool, as_json: bool) -> None
             click.echo(f"{row.name}: {row.platform}: {verb} a delta of {decimal(row.size)} from {row.base_path}")
 
 
-def _print_list(rows: list[DeltaRow], *, as_json: bool) -> None:
+def _print_list(rows: list[DeltaRow], *, empty: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
-    elif rows:
+    else:
         print_table(
             ["name", "platform", "kind", "size", "from", "image path"],
             [
                 [row.name, row.platform, row.kind, decimal(row.size), row.base, row.base_path or "not here"]
                 for row in rows
             ],
+            empty=empty,
         )
 
 

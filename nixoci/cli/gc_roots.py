@@ -62,9 +62,10 @@ def gc_roots(context: click.Context, *, podman: str, directory: Path | None, dry
     roots += remove_stale_engine_roots(places, dry_run=dry_run)
     if as_json:
         print_json(roots)
-    elif roots:
+    else:
         rows = [[root.change.value, root.container or root.id[:12], str(root.path)] for root in roots]
-        print_table(["root", "container", "path"], rows)
+        none = "no container runs from the Nix store, and there is no root of an earlier one"
+        print_table(["root", "container", "path"], rows, empty=none)
     _warn_of_old_images(roots)
 
 

@@ -15,6 +15,8 @@ from nixoci.cli.common import (
     json_option,
     lock_option,
     names_argument,
+    no_images,
+    note,
     platform_option,
     print_json,
     read_lock_from,
@@ -131,6 +133,8 @@ def update(
         before = read_lock(lock)
         with item_progress("updating", len(before.select(names))) as advance:
             after = update_images(before, names, context=LockContext.of(lock, access), tag=tag, advance=advance)
+        if not (before.images or as_json):
+            note(no_images(lock))
         _finish(lock, before, after, list(before.select(names)), dry_run=dry_run, as_json=as_json)
 
 
@@ -175,7 +179,7 @@ def list_images(*, lock: Input, as_json: bool) -> None:
         for each in summaries
         for each_platform in each.platforms
     ]
-    print_table(["name", "reference", "platform", "size", "digest"], rows)
+    print_table(["name", "reference", "platform", "size", "digest"], rows, empty=no_images(lock))
 
 
 @verb(
@@ -207,8 +211,9 @@ def outdated(*, names: tuple[str, ...], exit_code: bool, lock: Input, access: Re
     ]
     if as_json:
         print_json(found)
-    elif rows:
-        print_table(["name", "reference", "tag", "newest"], rows)
+    elif rows or not failed:
+        none = "no image has a newer tag, and no tag has moved" if locked.images else no_images(lock)
+        print_table(["name", "reference", "tag", "newest"], rows, empty=none)
     for each in failed:
         warn(f"image {each.name}: {each.error}")
     if failed:
@@ -242,7 +247,9 @@ def verify(*, names: tuple[str, ...], offline: bool, lock: Input, access: Regist
     else:
         for problem in problems:
             click.echo(str(problem))
-        if not problems:
+        if not locked.images:
+            note(no_images(lock))
+        elif not problems:
             how = "the lock is consistent" if offline else "the lock is consistent and agrees with the source"
             for name, image in locked.select(names).items():
                 click.echo(f"{name}: {how}: {image.reference} {image.digest} ({', '.join(image.platforms)})")

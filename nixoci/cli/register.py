@@ -143,7 +143,7 @@ def _register_in_docker(
     if as_json:
         print_json(done)
     else:
-        _print_changes(done)
+        _print_changes(store, done)
     if done.restart and not dry_run:
         raise StoreError(
             f"{own.path}: nothing changed, because dockerd runs and reads images only when it starts; run `systemctl"
@@ -159,15 +159,14 @@ def _register_in_containerd(store: Path, client: Ctr, shape: Shape, *, dry_run: 
         print_json(done)
     else:
         rows = [[name.change.value, name.name] for name in done.names if name.change is not Change.KEPT]
-        if rows:
-            print_table(["change", "image"], rows)
+        print_table(["change", "image"], rows, empty=f"{store}: no image changes in the namespace")
     for image in done.nameless:
         warn(f"image {image}: not registered, for it has no name; extract it with --reference")
     if not dry_run:
         _warn_of_mounts([str(point) for point in done.unmounted])
 
 
-def _print_changes(done: Outcome) -> None:
+def _print_changes(store: Path, done: Outcome) -> None:
     rows = [
         [image.change.value, image.id[:12], image.used_by or "".join(image.names[:1])]
         for image in done.images
@@ -178,8 +177,7 @@ def _print_changes(done: Outcome) -> None:
         for name in done.names
         if name.change in {Change.MOVED, Change.REMOVED}
     ]
-    if rows:
-        print_table(["change", "image", "name or use"], rows)
+    print_table(["change", "image", "name or use"], rows, empty=f"{store}: no image of Docker changes")
 
 
 def _warn_of_mounts(unmounted: list[str]) -> None:

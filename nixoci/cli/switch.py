@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nixoci.cli.common import dry_run_option, json_option, print_json, warn
+from nixoci.cli.common import counted, dry_run_option, json_option, print_json, warn
 from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
@@ -77,5 +77,9 @@ def _print(done: Switched, places: Places) -> None:
         for each in done.links
         if each.path == places.drop_in
     ]
-    if rows:
-        print_table(["action", "unit", "change"], rows)
+    if done.out is None:
+        empty = "no switch has put anything in place" if not done.links else "no unit changes"
+    else:
+        moved = f"{counted(len(done.links), 'link')} to its files" if done.links else "in place"
+        empty = f"{done.out}: {moved}; no unit changes"
+    print_table(["action", "unit", "change"], rows, empty=empty)

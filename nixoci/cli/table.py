@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from nixoci.cli.common import one_line
+from nixoci.cli.common import note, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,14 +17,20 @@ _NARROWEST = 30
 """The narrowest column of prose; on a terminal with less room its lines are as long as that."""
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False) -> None:
-    """Print rows of text to stdout under their columns' names.
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "nothing to show", prose: bool = False
+) -> None:
+    """Print rows of text to stdout under their columns' names; without rows a line to stderr.
 
     Args:
         columns: The names of the columns; upper-cased in a pipe.
         rows: Rows with one text for each column.
+        empty: The line in place of a table without rows, which may not be silent: a user would wait for the rest.
         prose: The last column has sentences, which a terminal wraps between words.
     """
+    if not rows:
+        note(empty)
+        return
     from rich.cells import cell_len  # noqa: PLC0415 - as in `_console`
     from rich.text import Text  # noqa: PLC0415
 

@@ -12,6 +12,7 @@ from nixoci.document import dump
 from nixoci.image_delta.artifact import CONFIG_TYPE, STREAM_TYPE, ArtifactManifest, render_manifest
 from nixoci.image_delta.find import FoundDelta
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
+from nixoci.lock.model import EMPTY_LOCK
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_MANIFEST
 from nixoci.oci.model import Descriptor
@@ -92,6 +93,23 @@ def test_every_image_is_tried(nixoci: Callable[..., Result], tmp_path: Path) -> 
     assert done.err.count("warning: image web, linux/") == 2
     summary = "nixoci.lock.json: no delta made the image paths of web, local; run `nixoci prefetch`"
     assert done.err.endswith(f"error: {summary}\n")
+
+
+@pytest.mark.parametrize("action", ["push", "pull", "list"])
+def test_a_lock_without_images_is_named(nixoci: Callable[..., Result], tmp_path: Path, action: str) -> None:
+    write_lock(tmp_path / "nixoci.lock.json", EMPTY_LOCK)
+    done = nixoci("delta", action)
+    assert done == (0, "", "nixoci.lock.json: no images; add one with `nixoci add REF`\n")
+
+
+def test_a_list_of_nothing_says_so(nixoci: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixoci.cli.delta.find_deltas", lambda *_, **__: [])
+    assert nixoci("delta", "list", "web") == (
+        0,
+        "",
+        "no deltas in the registry to web; `nixoci delta push` makes them\n",
+    )
+    assert nixoci("delta", "list", "web", "--json") == (0, "[]\n", "")
 
 
 def test_the_list_finds_a_base_as_a_pull_does(

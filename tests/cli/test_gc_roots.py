@@ -44,6 +44,13 @@ def test_roots_of_other_engines_go_without_podman(nixoci: Run, host: Path) -> No
     ]
 
 
+def test_no_roots_are_a_line_too(nixoci: Run, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "_ENGINES", {})
+    none = "no container runs from the Nix store, and there is no root of an earlier one\n"
+    assert nixoci("gc-roots") == (0, "", none)
+    assert not list(host.glob("roots/*"))
+
+
 @pytest.mark.parametrize("left", ["containers", "roots/podman-abc"])
 def test_a_podman_that_is_not_found_but_was_used_is_an_error(nixoci: Run, host: Path, left: str) -> None:
     (host / left).parent.mkdir(exist_ok=True)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.document import unstructure
-from nixoci.lock.file import read_lock
+from nixoci.lock.file import read_lock, write_lock
+from nixoci.lock.model import EMPTY_LOCK
 from tests.support.layout import tar_stream, write_layout, write_platforms
 from tests.support.skopeo import install_skopeo
 
@@ -166,6 +167,13 @@ def test_verify_says_what_it_verified(tmp_path: Path, nixoci: Run, web: str) -> 
     assert "now, the lock has sha256:" in result.out
 
 
+def test_a_lock_without_images_is_named(tmp_path: Path, nixoci: Run) -> None:
+    write_lock(tmp_path / LOCK, EMPTY_LOCK)
+    for verb in (["list"], ["outdated"], ["verify"], ["verify", "--offline"], ["update"]):
+        assert nixoci(*verb) == (0, "", f"{LOCK}: no images; add one with `nixoci add REF`\n"), verb
+        assert nixoci(*verb, "--json") == (0, "[]\n", ""), verb
+
+
 def test_outdated(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for tag in ("1.0", "1.10"):
         write_layout(tmp_path / "layout", [], tag=tag)
@@ -181,7 +189,9 @@ def test_outdated(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) 
     assert nixoci("outdated", "--json").json == [
         {"name": "app", "reference": "registry.example/app:1.0", "moved": False, "newer": ["1.9", "1.10"]}
     ]
-    assert nixoci("outdated", "fresh", "--exit-code") == (0, "", "")
+    none = "no image has a newer tag, and no tag has moved\n"
+    assert nixoci("outdated", "fresh", "--exit-code") == (0, "", none)
+    assert nixoci("outdated", "fresh", "--json") == (0, "[]\n", "")
     result = nixoci("outdated", "--exit-code")
     assert (result.code, result.err) == (1, f"error: {LOCK}: outdated: app; run `nixoci update`\n")
     assert result.out.startswith("NAME")

@@ -50,7 +50,8 @@ def test_what_changes_is_listed(nixoci: Run, containerd: Containerd, store: str)
     assert nameless.endswith("not registered, for it has no name; extract it with --reference")
     assert unmounted.startswith("warning: /run/nixoci/images/a-")
     assert unmounted.endswith("no container of it starts before `systemctl restart nixoci-images`")
-    assert nixoci("register", "containerd", store, "--namespace", "moby").out == ""
+    again = nixoci("register", "containerd", store, "--namespace", "moby")
+    assert (again.out, again.err.splitlines()[0]) == ("", f"{store}: no image changes in the namespace")
     assert set(containerd.namespace("moby").images) == {NAME}
 
 

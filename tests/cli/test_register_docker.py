@@ -46,6 +46,7 @@ def test_it_prints_changes_and_what_is_not_mounted(nixoci: Callable[..., Result]
     assert "not mounted, one of 2 such images; no container" in done.err
     again = nixoci(*arguments(place, store.of("ab")))
     assert (again.code, again.out) == (0, "")
+    assert again.err.splitlines()[0] == f"{store.of('ab')}: no image of Docker changes"
     removed = nixoci(*arguments(place, store.of("a")))
     assert {tuple(line.split()[:2]) for line in removed.out.splitlines()[1:]} == {("removed", ids["b"])}
     assert "not mounted; no container" in removed.err

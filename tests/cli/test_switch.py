@@ -76,6 +76,17 @@ def test_a_drop_in_of_another_store_changes(nixoci: Callable[..., Result], host:
         assert done.out.splitlines()[1].split() == ["link", str(host / "conf.d/50-nixoci.conf"), change]
 
 
+def test_a_switch_without_a_change_of_units_says_so(nixoci: Callable[..., Result], host: Path) -> None:
+    for out in ("out", "next"):
+        write(host / out / "lib/systemd/system/web.service")
+    nixoci("switch", "out")
+    kept, moved = (nixoci("switch", out) for out in ("out", "next"))
+    assert (kept.code, kept.out) == (moved.code, moved.out) == (0, "")
+    assert kept.err.splitlines()[0] == f"{host / 'out'}: in place; no unit changes"
+    assert moved.err.splitlines()[0] == f"{host / 'next'}: 1 link to its files; no unit changes"
+    assert "no unit changes" not in nixoci("switch", "next", "--json").err
+
+
 def test_an_uninstall_says_what_it_removes(nixoci: Callable[..., Result], host: Path) -> None:
     write(host / "out/storage.conf.d/50-nixoci.conf")
     nixoci("switch", "out")
@@ -83,7 +94,7 @@ def test_an_uninstall_says_what_it_removes(nixoci: Callable[..., Result], host: 
         done = nixoci("switch", "--uninstall", *arguments)
         assert (done.code, done.err) == (0, "")
         assert done.out.splitlines()[1].split() == ["unlink", str(host / "conf.d/50-nixoci.conf"), "removed"]
-    assert nixoci("switch", "--uninstall") == (0, "", ""), "nothing is left"
+    assert nixoci("switch", "--uninstall") == (0, "", "no switch has put anything in place\n"), "nothing is left"
 
 
 def test_units_that_do_not_start_fail_the_command_but_not_the_switch(nixoci: Callable[..., Result], host: Path) -> None:
