@@ -1,6 +1,7 @@
 """Files on the command line, where `-` is standard input or output; a file of that name is `./-`."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from nixoci.errors import NixociError
 from nixoci.output import check_file, differs, new_file, write_if_changed
 
 STANDARD = "-"
+_ADDRESS = re.compile("(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://(?P<path>.*)", re.DOTALL)
+"""Matches a URL; a path is found as well without its second slash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +105,14 @@ class _Path(click.Path):
         super().__init__(readable=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path; pathlib takes an empty one for the working directory."""
+        """Return the path; pathlib takes an empty one for the working directory, and an address for a directory."""
         if value == "":
             self.fail("the path is empty", param, ctx)
+        if isinstance(value, str) and (address := _ADDRESS.match(value)) is not None:
+            local = (
+                f"give its path, {address['path']}" if address["scheme"] == "file" else "give a path on this machine"
+            )
+            self.fail(f"{value} is a URL; {local}", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -73,7 +73,19 @@ _WAYS_OUT = (
         re.compile("server gave HTTP response to HTTPS client"),
         "it speaks plain HTTP: use --no-tls-verify, or set `insecure = true` for it in registries.conf",
     ),
+    # skopeo tries HTTP after HTTPS where no certificate is required, and tells the failure of HTTP alone
+    (
+        re.compile(r'Get "?http://[^/\s]*/v2/|HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL'),
+        (
+            "it takes no plain HTTP, and skopeo does not say why HTTPS failed, as for a missing client certificate: run"
+            " again with --tls-verify, which shows that"
+        ),
+    ),
     (re.compile(r"is blocked in .*registries\.conf"), "name another registry, or remove `blocked` there"),
+    (
+        re.compile("(?:loading registries|trust policy).*permission denied"),
+        "make that file readable for you, and the directories above it",
+    ),
     (
         re.compile("trust policy|rejected by policy|Source image rejected"),
         "policy.json decides this, see containers-policy.json(5)",
@@ -83,6 +95,11 @@ _WAYS_OUT = (
         re.compile("docker-credential-|error getting credentials"),
         f"install or mend this credential helper, or remove it from the auth file and {_LOG_IN}",
     ),
+    (
+        re.compile("reading JSON file.*permission denied"),
+        "make the auth file readable for you, and the directories above it, or name another with --authfile",
+    ),
+    (re.compile("reading JSON file.*is a directory"), "name a file with --authfile, or in REGISTRY_AUTH_FILE"),
     (re.compile("reading JSON file"), "mend the auth file, or name another with --authfile"),
     (
         re.compile("getting username and password"),

@@ -114,6 +114,26 @@ def test_an_empty_path_is_wrong_usage_and_not_the_working_directory(verb: str) -
                     part.convert("", parameter, None)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_url_is_no_path(verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    for parameter in command.params:
+        kind = parameter.type
+        for part in kind.types if isinstance(kind, click.Tuple) else [kind]:
+            if isinstance(part, click.Path):
+                with pytest.raises(click.BadParameter, match=r"https://cache\.example/x is a URL; give a path on this"):
+                    part.convert("https://cache.example/x", parameter, None)
+
+
+def test_a_url_is_echoed_as_it_was_given(tmp_path: Path, nixoci: Run) -> None:
+    ends = ["--from=/nix/store/a", "--to=/nix/store/b"]
+    said = failure(nixoci("publish", "--cache=https://me:secret@cache.example/", *ends), 2)
+    assert "https://...@cache.example/ is a URL; give a path on this machine" in said
+    said = failure(nixoci("publish", "--cache", f"file://{tmp_path}", *ends), 2)
+    assert f"file://{tmp_path} is a URL; give its path, {tmp_path}" in said
+
+
 def test_an_empty_source_is_not_the_working_directory(tmp_path: Path, nixoci: Run) -> None:
     assert "'' is not a repository name" in failure(nixoci("layer-cache", "out", ""), 1)
     assert list(tmp_path.iterdir()) == []

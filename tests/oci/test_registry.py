@@ -88,6 +88,10 @@ def test_what_the_registry_says_is_one_line(tmp_path: Path, monkeypatch: pytest.
 _LIMITED = "the registry limits requests, and skopeo has waited for it in vain: run again later, or log in with"
 
 _ANSWERS = "check that a registry answers at registry.example, and no proxy or login page in its place"
+_HIDDEN = (
+    "it takes no plain HTTP, and skopeo does not say why HTTPS failed, as for a missing client certificate: run again"
+    " with --tls-verify, which shows that"
+)
 _LOG_IN = "log in with `skopeo login registry.example`"
 _NAME = f"check the name, or {_LOG_IN}"
 _EXPIRED = "the registry has to renew its certificate, unless the clock of this machine is wrong"
@@ -188,6 +192,19 @@ _CLIENT_FILES = (
             "pinging container registry registry.example: http: server gave HTTP response to HTTPS client",
             "it speaks plain HTTP: use --no-tls-verify, or set `insecure = true` for it in registries.conf",
         ),
+        *(
+            (f"pinging container registry registry.example: {failure}", _HIDDEN)
+            for failure in (
+                "Get http://registry.example/v2/: read tcp 10.0.0.1:4->10.0.0.2:443: read: connection reset by peer",
+                "Get http://registry.example/v2/: EOF",
+                "StatusCode: 400, Client sent an HTTP request to an HTTPS server.",
+                "StatusCode: 400, <title>400 The plain HTTP request was sent to HTTPS port</title>...",
+            )
+        ),
+        (
+            "pinging container registry registry.example: Get https://registry.example/v2/: EOF",
+            _ANSWERS,
+        ),
         (
             "registry registry.example is blocked in /etc/containers/registries.conf or /etc/containers/x.d",
             "name another registry, or remove `blocked` there",
@@ -195,6 +212,22 @@ _CLIENT_FILES = (
         (
             "loading registries configuration: loading registries configuration /etc/x: toml: line 2: expected value",
             "mend that file, see containers-registries.conf(5)",
+        ),
+        (
+            "loading registries configuration: reading x.d: lstat /a/registries.conf.d: permission denied",
+            "make that file readable for you, and the directories above it",
+        ),
+        (
+            "Error loading trust policy: open /etc/containers/policy.json: permission denied",
+            "make that file readable for you, and the directories above it",
+        ),
+        (
+            "getting username and password: reading JSON file a.json: open a.json: permission denied",
+            "make the auth file readable for you, and the directories above it, or name another with --authfile",
+        ),
+        (
+            "getting username and password: reading JSON file a: read a: is a directory",
+            "name a file with --authfile, or in REGISTRY_AUTH_FILE",
         ),
         (
             "getting username and password: reading JSON file a.json: unmarshaling JSON: invalid character b looking",
