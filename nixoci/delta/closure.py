@@ -131,5 +131,10 @@ def _path_info(info: Any) -> PathInfo:
 
 def _store_path(path: str) -> str:
     found = path if path.startswith(f"{STORE_DIR}/") else str(Path(path).resolve())
-    check_store_path(found)
+    try:
+        check_store_path(found)
+    except StoreError as error:
+        if found == path:
+            raise
+        raise StoreError(f"{path}: {error}") from error
     return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nixoci.delta.closure import Closure, closures_from_graphs, in_dependency_order, kept_paths
+from nixoci.delta.closure import Closure, closures_from_graphs, closures_from_store, in_dependency_order, kept_paths
 from nixoci.errors import DeltaError, StoreError
 from nixoci.nix_store.path import PathInfo
 from tests.delta.trees import store_path
@@ -53,6 +53,12 @@ def test_paths_are_kept_or_named_if_they_are_gone(tmp_path: Path, monkeypatch: p
         kept_paths(old, new, store=nix.store),
     ):
         pass
+
+
+@pytest.mark.parametrize("given", ["nowhere", "https://cache.example/nar"])
+def test_what_is_no_store_path_is_named_as_it_was_given(given: str) -> None:
+    with pytest.raises(StoreError, match=f"^{given}: '/.*': not a path of the store /nix/store; "):
+        closures_from_store([given])
 
 
 def test_graphs_of_a_build_are_closures(tmp_path: Path) -> None:
