@@ -2,7 +2,7 @@
 
 A field is written in camelCase unless its metadata names another key: `field(metadata=key("os.version"))`.
 A field that has its default value is left out. Documents of other projects (OCI) are read leniently, because they may
-add keys; nixoci's own are read strictly.
+add keys, and with keys in any case, as Go programs read them; nixoci's own are read strictly.
 """
 
 import dataclasses
@@ -250,13 +250,14 @@ def _converter(strict: bool, /) -> "Converter":  # noqa: FBT001 - by position on
         if hasattr(cls, "from_json"):
             return lambda value, _: _text_type(cls, value)
         names = {field.name: override(rename=json_key(field)) for field in dataclasses.fields(cls)}
+        keys = {json_key(field).casefold(): json_key(field) for field in dataclasses.fields(cls)}
         inner = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=strict, **names)  # type: ignore[arg-type]
 
         def check(value: Any, target: Any) -> Any:
             if not isinstance(value, dict):
                 raise _MismatchError(f"expected an object, got {show(value)}")
-            if not strict:  # Go programs write null for unset values
-                value = {name: item for name, item in value.items() if item is not None}
+            if not strict:
+                value = _as_go_reads(value, keys)
             return inner(value, target)
 
         return check
@@ -277,6 +278,21 @@ def _converter(strict: bool, /) -> "Converter":  # noqa: FBT001 - by position on
     converter.register_structure_hook_factory(dataclasses.is_dataclass, structure_dataclass)
     converter.register_unstructure_hook_factory(dataclasses.is_dataclass, unstructure_dataclass)
     return converter
+
+
+def _as_go_reads(value: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return an object without unset values, which are null, and with the keys that are fields in any case as `keys`.
+
+    `keys` are those of the fields by their lower case.
+    """
+    fields: dict[str, Any] = {}
+    for name, item in value.items():
+        field = keys.get(name.casefold(), name)
+        if field in fields:
+            raise _MismatchError(f"key {name!r} is there already as {field!r}; Go programs read keys in any case")
+        if item is not None:
+            fields[field] = item
+    return fields
 
 
 def _number_or_text(value: Any, _: Any) -> int | str:

@@ -170,6 +170,16 @@ def test_documents_of_others_may_have_more_keys_and_nulls() -> None:
     refused('{"schemaVersion": null}', "schemaVersion: is missing", strict=False)
 
 
+def test_documents_of_others_may_have_keys_in_any_case() -> None:
+    # as Go's encoding/json reads them, by which engines and their tools read images
+    part = Part(digest=Digest.parse(DIGEST), size=3, os_version="a")
+    text = f'{{"SchemaVersion": 2, "PARTS": [{{"Digest": "{DIGEST}", "SIZE": 3, "OS.Version": "a"}}]}}'
+    assert whole(text, strict=False) == Whole(schema_version=2, parts=[part])
+    refused('{"schemaVersion": 2, "Text": "a"}', "unknown key 'Text'")
+    twice = '{"schemaVersion": 2, "text": "a", "Text": "b"}'
+    refused(twice, "key 'Text' is there already as 'text'; Go programs read keys in any case", strict=False)
+
+
 def test_the_text_is_stable_readable_and_without_what_is_not_set() -> None:
     document = Whole(schema_version=2, parts=[Part(digest=Digest.parse(DIGEST), size=3, os_version="é")])
     assert dump(document) == (

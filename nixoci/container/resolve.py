@@ -140,10 +140,14 @@ def _command(container: ParsedContainer, config: ExecutionConfig) -> tuple[tuple
 def _words(
     option: Callable[[str], str], field: str, own: list[str] | None, image: list[str] | None
 ) -> list[tuple[str, str]]:
-    """Return the container's words or else the image's, each with the option that its errors start with."""
-    if own is None:
-        return [(option("image"), word) for word in image or []]
-    return [(option(f"{field}[{index}]"), word) for index, word in enumerate(own)]
+    """Return the container's words or else the image's, each with the option that its errors start with.
+
+    An entrypoint of one empty word is none: so Dockerfiles take that of their base image away (`ENTRYPOINT [""]`).
+    """
+    words = [(option("image"), word) for word in image or []]
+    if own is not None:
+        words = [(option(f"{field}[{index}]"), word) for index, word in enumerate(own)]
+    return [] if field == "entrypoint" and [word for _, word in words] == [""] else words
 
 
 def _image_environment(option: str, config: ExecutionConfig) -> dict[str, str]:

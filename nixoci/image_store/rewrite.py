@@ -40,8 +40,8 @@ def rewrite(document: ImageDocument, *, diff_id: Digest, size: int) -> Rewritten
     """
     what = f"image {document.name}: config"
     docker = document.manifest.media_type == DOCKER_MANIFEST
-    config = load(document.config.text, what=what)
-    check_config_types(config, docker=docker or document.config.media_type == DOCKER_CONFIG, what=what)
+    docker_config = docker or document.config.media_type == DOCKER_CONFIG
+    config = check_config_types(load(document.config.text, what=what), docker=docker_config, what=what)
     rootfs = config.get("rootfs") or {}
     config["rootfs"] = {**rootfs, "diff_ids": [str(diff_id)]}
     config["rootfs"]["type"] = config["rootfs"].get("type") or "layers"
@@ -84,15 +84,16 @@ def _mend_times(config: dict[str, Any]) -> list[str]:
     messages = []
     history = config.get("history") or []
     for path, holder in [("", config), *((f"history[{number}].", entry) for number, entry in enumerate(history))]:
-        for name in [name for name in holder if name.casefold() == "created" and holder[name] is not None]:
-            text = holder[name]
-            time = go_time(text)
-            if time is None:
-                del holder[name]
-                messages.append(f"{path}{name} {text!r} in its config dropped: it is not a time that podman can read")
-            elif time != text:
-                holder[name] = time
-                messages.append(f"{path}{name} {text!r} in its config is not a time that podman can read; {time} is")
+        text = holder.get("created")
+        if text is None:
+            continue
+        time = go_time(text)
+        if time is None:
+            del holder["created"]
+            messages.append(f"{path}created {text!r} in its config dropped: it is not a time that podman can read")
+        elif time != text:
+            holder["created"] = time
+            messages.append(f"{path}created {text!r} in its config is not a time that podman can read; {time} is")
     return messages
 
 

@@ -11,12 +11,12 @@ from nixoci.errors import ImageError
 
 _MAX = (1 << 63) - 1
 
-_Check = Callable[[Any, str], None]
-"""Checks a value that is not null; the second argument is its path inside the config."""
+_Check = Callable[[Any, str], Any]
+"""Checks a value that is not null, and returns it; the second argument is its path inside the config."""
 
 
-def check_config_types(config: dict[str, Any], *, docker: bool, what: str) -> None:
-    """Check the fields of a config that Go decodes.
+def check_config_types(config: dict[str, Any], *, docker: bool, what: str) -> Any:
+    """Check the fields of a config that Go decodes, and return it with the keys that the specifications have for them.
 
     Args:
         config: The config's JSON value.
@@ -24,10 +24,10 @@ def check_config_types(config: dict[str, Any], *, docker: bool, what: str) -> No
         what: The config's name in errors.
 
     Raises:
-        ImageError: A field has another type; the message has its path.
+        ImageError: A field has another type, or is there twice; the message has its path.
     """
     try:
-        _fields(_DOCKER if docker else _OCI)(config, "")
+        return _fields(_DOCKER if docker else _OCI)(config, "")
     except _MismatchError as error:
         raise ImageError(f"{what}: {error}; rebuild the image") from error
 
@@ -41,58 +41,61 @@ def _mismatch(value: Any, path: str, expected: str) -> _MismatchError:
     return _MismatchError(f"{path}: expected {expected}, found {kinds.get(type(value), 'an object')}")
 
 
-def _text(value: Any, path: str) -> None:
+def _text(value: Any, path: str) -> Any:
     if not isinstance(value, str):
         raise _mismatch(value, path, "a string")
+    return value
 
 
-def _flag(value: Any, path: str) -> None:
+def _flag(value: Any, path: str) -> Any:
     if not isinstance(value, bool):
         raise _mismatch(value, path, "true or false")
+    return value
 
 
-def _integer(value: Any, path: str) -> None:
+def _integer(value: Any, path: str) -> Any:
     if type(value) is not int:
         raise _mismatch(value, path, "an integer")
     if not -_MAX - 1 <= value <= _MAX:
         raise _MismatchError(f"{path}: expected an integer of 64 bits, found a larger one")
+    return value
 
 
-def _object(value: Any, path: str) -> None:
+def _object(value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise _mismatch(value, path, "an object")
+    return value
 
 
 def _list(check: _Check) -> _Check:
-    def checked(value: Any, path: str) -> None:
+    def checked(value: Any, path: str) -> Any:
         if not isinstance(value, list):
             raise _mismatch(value, path, "a list")
-        for number, item in enumerate(value):
-            if item is not None:
-                check(item, f"{path}[{number}]")
+        return [item if item is None else check(item, f"{path}[{number}]") for number, item in enumerate(value)]
 
     return checked
 
 
 def _map(check: _Check) -> _Check:
-    def checked(value: Any, path: str) -> None:
-        _object(value, path)
-        for name, item in value.items():
-            if item is not None:
-                check(item, f"{path}.{name}")
+    def checked(value: Any, path: str) -> Any:
+        items = _object(value, path).items()
+        return {name: item if item is None else check(item, f"{path}.{name}") for name, item in items}
 
     return checked
 
 
 def _fields(checks: Mapping[str, _Check]) -> _Check:
-    by_name = {name.casefold(): check for name, check in checks.items()}
+    by_name = {name.casefold(): (name, check) for name, check in checks.items()}
 
-    def checked(value: Any, path: str) -> None:
-        _object(value, path)
-        for name, item in value.items():
-            check = by_name.get(name.casefold())
-            if check is not None and item is not None:
-                check(item, f"{path}.{name}" if path else name)
+    def checked(value: Any, path: str) -> Any:
+        fields: dict[str, Any] = {}
+        for key, item in _object(value, path).items():
+            name, check = by_name.get(key.casefold(), (key, None))
+            inside = f"{path}.{key}" if path else key
+            if name in fields:
+                raise _MismatchError(f"{inside}: a second {name}; Go programs read keys in any case")
+            fields[name] = item if check is None or item is None else check(item, inside)
+        return fields
 
     return checked
 

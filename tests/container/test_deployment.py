@@ -27,7 +27,7 @@ def resolve_one(path: Path, **options: Any) -> ResolvedContainer:
     [
         ({"cmd": []}, "containers.c.cmd: neither the image nor the container has a command"),
         ({"cmd": [""]}, "containers.c.cmd[0]: the program to run is empty; name one in entrypoint or cmd"),
-        ({"entrypoint": [""]}, "containers.c.entrypoint[0]: the program to run is empty"),
+        ({"entrypoint": ["", "x"]}, "containers.c.entrypoint[0]: the program to run is empty"),
         ({"cmd": ["a\0b"]}, "containers.c.cmd[0]: a NUL character"),
         ({"environment": {"A=": "x"}}, "containers.c.environment: 'A=' cannot be the name of a variable"),
         ({"environment": {"A": "\ud800"}}, "containers.c.environment.A: half a surrogate pair"),

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
         (["e"], ["c"], ["y"], ["x"], ("y", "x")),
         (["e"], ["c"], [], ["x"], ("x",)),
         (None, ["c", ""], None, [], ("c", "")),
+        ([""], ["c"], None, [], ("c",)),
+        ([""], ["c"], None, ["x"], ("x",)),
+        (["e"], ["c"], [""], ["x"], ("x",)),
+        (["", ""], ["c"], ["y"], [], ("y",)),
     ],
 )
 def test_an_entrypoint_replaces_the_command_too(
@@ -39,7 +43,8 @@ def test_an_entrypoint_replaces_the_command_too(
     ("image", "own", "says"),
     [
         ({"Cmd": [""]}, {}, "image: the program to run is empty"),
-        ({"Entrypoint": [""]}, {"cmd": ["x"]}, "image: the program to run is empty"),
+        ({"Entrypoint": ["", "e"]}, {"cmd": ["x"]}, "image: the program to run is empty"),
+        ({"Entrypoint": ["e"], "Cmd": ["c"]}, {"entrypoint": [""]}, "cmd: neither the image nor the container has a"),
         ({"Entrypoint": ["e"], "Cmd": ["\0"]}, {}, "image: a NUL character"),
         ({"Entrypoint": ["e", "\0"]}, {"cmd": ["x"]}, "image: a NUL character"),
         ({"Entrypoint": [""], "Cmd": [""]}, {"entrypoint": [], "cmd": ["x", "\0"]}, "cmd[1]: a NUL character"),

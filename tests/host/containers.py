@@ -202,7 +202,9 @@ def edited_layout(machine: Machine, layout: str, new: str, config: dict[str, Any
     descriptor = json.loads((outside / "index.json").read_bytes())["manifests"][-1]
     manifest = read(descriptor["digest"])
     image = read(manifest["config"]["digest"])
-    changed = write(image | {"config": image["config"] | config})
+    replaced = {name.casefold() for name in config}
+    kept = {name: value for name, value in image["config"].items() if name.casefold() not in replaced}
+    changed = write(image | {"config": kept | config})
     described = descriptor | write(manifest | {"config": manifest["config"] | changed})
     (made / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}), encoding="utf-8")
     shutil.copy(outside / "oci-layout", made)

@@ -29,12 +29,18 @@ USERS = {
 }
 """Users that an image may declare, by a name for each."""
 
+CONFIGS: dict[str, dict[str, Any]] = {name: {"User": user} for name, user in USERS.items()} | {
+    "keys": {"user": "mate:other", "ENV": ["GREETING=hello", "MORE=1"], "workingDir": "/usr"},
+    "entrypoint": {"Entrypoint": [""]},
+}
+"""Changes of an image's config, by a name for each: users, keys in another case, an entrypoint that is taken away."""
+
 
 ACCOUNTS = "/var/tmp/accounts"  # noqa: S108
 
 
 class Likeness:
-    """Images that only differ in their user, each in podman's own storage and as an image path."""
+    """Images that only differ in their config, each in podman's own storage and as an image path."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -44,15 +50,15 @@ class Likeness:
         machine.run([*build, "--tag=localhost/accounts", "/src/tests/host/accounts"], timeout=300)
         copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         machine.run([*copy, "containers-storage:localhost/accounts", f"oci:{ACCOUNTS}:latest"], timeout=300)
-        self.host = Host.build(machine, {name: self._source(name, user) for name, user in USERS.items()})
+        self.host = Host.build(machine, {name: self._source(name, config) for name, config in CONFIGS.items()})
 
-    def image(self, name: str, user: str) -> str:
+    def image(self, name: str, config: dict[str, Any]) -> str:
         """Return the image path of one more image."""
-        return self.host.extract({name: self._source(name, user)})[name]
+        return self.host.extract({name: self._source(name, config)})[name]
 
-    def _source(self, name: str, user: str) -> str:
+    def _source(self, name: str, config: dict[str, Any]) -> str:
         """Make an image in podman's own storage, and an OCI layout of it; return that as `nixoci extract` takes it."""
-        layout = edited_layout(self.machine, ACCOUNTS, name, {"User": user})
+        layout = edited_layout(self.machine, ACCOUNTS, name, config)
         self.machine.run(["skopeo", "copy", "--quiet", f"{layout}:latest", f"containers-storage:localhost/{name}"])
         return layout
 
@@ -117,7 +123,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 WAYS = {backend: {"backend": backend} for backend in BACKENDS} | {"runc": {"backend": "bundle", "runtime": "runc"}}
 
-CASES = {f"user-{name}": (name, dict[str, Any](), list[str]()) for name in USERS} | {
+CASES = {f"image-{name}": (name, dict[str, Any](), list[str]()) for name in CONFIGS} | {
     f"option-{name}": ("name", *both) for name, both in OPTIONS.items()
 }
 """An image, and options of both."""
@@ -197,7 +203,7 @@ def test_each_backend_runs_a_container_as_podman_runs_the_original(
     ("user", "what"), [("nemo", "user 'nemo' in /etc/passwd"), ("mate:nobodies", "group 'nobodies' in /etc/group")]
 )
 def test_an_images_user_that_is_missing_is_refused(likeness: Likeness, user: str, what: str) -> None:
-    image = likeness.image(user.replace(":", "-"), user)
+    image = likeness.image(user.replace(":", "-"), {"User": user})
     for backend in BACKENDS:
         container = {"image": "lost", "backend": backend, "networks": ["none"]}
         document = {"images": {"lost": image}, "imageStore": "/nix/image-store", "containers": {"c": container}}

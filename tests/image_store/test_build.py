@@ -307,6 +307,20 @@ def test_entries_of_the_environment_that_are_no_variables_are_dropped(tmp_path: 
     assert data(tmp_path / "store", record, str(image.document.config.digest)).decode() == image.document.config.text
 
 
+def test_a_config_with_keys_in_another_case_gets_its_one_layer_and_loses_nothing(tmp_path: Path) -> None:
+    given: dict[str, object] = {
+        "config": {"env": ["A=b", "TOKEN"], "cmd": ["x"]},
+        "history": [{"Created": "no", "EMPTY_LAYER": False}],
+    }
+    image = image_path(tmp_path / "image", small_tree(), config=given)
+    (stored,) = build_image_store(tmp_path / "store", [image], mkcomposefs=None)
+    (record,) = records(tmp_path / "store", "images")
+    config = json.loads(data(tmp_path / "store", record, f"sha256:{record['id']}"))
+    assert config["config"] == {"Env": ["A=b"], "Cmd": ["x"]}
+    assert config["history"] == [{}]
+    assert len(stored.warnings) == 2
+
+
 @pytest.mark.parametrize("config", [{}, {"config": None}, {"config": {"Env": None}}, {"config": {"Env": []}}])
 def test_a_config_without_an_environment_stays_as_it_is(tmp_path: Path, config: dict[str, Any]) -> None:
     image = image_path(tmp_path / "image", small_tree(), config=config)

@@ -43,6 +43,10 @@ ODD_DOCUMENTS: dict[str, dict[str, Any]] = {
     "null labels": {"config_config": {"Labels": {"a": None}}},
     "an empty media type": {"manifest_mediaType": ""},
     "nulls in the manifest": {"manifest_mediaType": None, "manifest_annotations": {"a": None}},
+    "keys in another case": {
+        "config_config": {"cmd": ["/x"], "workingdir": "/"},
+        "config_History": [{"Created_By": "a"}],
+    },
     "an artifact type": {"manifest_artifactType": "application/vnd.example.app"},
 }
 """Changes of config and manifest, as `write_image` takes them."""

@@ -17,12 +17,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from nixoci.document import load
+from nixoci.document import load, parse
 from nixoci.errors import DocumentError, EngineError
 from nixoci.image_store.contents import StoreImage
 from nixoci.image_store.names import MANIFEST_ITEM
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_MANIFEST
+from nixoci.oci.model import ImageConfig
 from nixoci.oci.reference import Reference
 
 EMPTY_LAYER = bytes(1024)
@@ -145,7 +146,7 @@ def _names(image: StoreImage, shape: Shape) -> list[str]:
 
 def _diff_ids(image: StoreImage, config: bytes) -> list[str]:
     what = f"{image.store}: a config of image {image.record.id}"
-    diff_ids = (_object(config, what).get("rootfs") or {}).get("diff_ids") or []
+    diff_ids = parse(ImageConfig, config, what=what).rootfs.diff_ids
     if not diff_ids:
         named = ", ".join(image.record.names) or image.record.id
         raise EngineError(f"{named}: the image has no layers, and so no chain id; register it with --shape one-layer")
