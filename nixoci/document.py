@@ -74,7 +74,8 @@ def load(text: bytes | str, *, what: str, deepest: int = DEEPEST) -> Any:
             raise DocumentError(
                 f"{what}: line {line}: has a conflict of a merge; keep one of its two versions, and remove its marks"
             ) from error
-        raise DocumentError(f"{what}: not valid JSON: {error}") from error
+        found = error if text.strip() else "it is empty"
+        raise DocumentError(f"{what}: not valid JSON: {found}") from error
     if text.count("[") + text.count("{") > deepest and _is_deeper(value, deepest):
         raise DocumentError(f"{what}: nests deeper than {deepest} levels, the limit")
     return value

@@ -130,7 +130,9 @@ def test_what_has_another_shape_is_refused_with_its_path(text: str, message: str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("", "not valid JSON: it is empty"),
+        (b"\n", "not valid JSON: it is empty"),
+        ("x", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
         ("{", "not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ('{"a": 1} x', "not valid JSON: Extra data: line 1 column 10 (char 9)"),
         ('{"a": 1, "a": 2}', "not valid JSON: key 'a' appears twice"),

@@ -105,14 +105,12 @@ class _Path(click.Path):
         super().__init__(readable=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path; pathlib takes an empty one for the working directory, and an address for a directory."""
+        """Return the path; pathlib takes an empty one for the working directory, and a URL for a relative path."""
         if value == "":
             self.fail("the path is empty", param, ctx)
         if isinstance(value, str) and (address := _ADDRESS.match(value)) is not None:
-            local = (
-                f"give its path, {address['path']}" if address["scheme"] == "file" else "give a path on this machine"
-            )
-            self.fail(f"{value} is a URL; {local}", param, ctx)
+            wanted = f"its path, {address['path']}" if address["scheme"] == "file" else "a path on this machine"
+            raise NixociError(f"{value} is a URL; give {wanted}")
         return super().convert(value, param, ctx)
 
 

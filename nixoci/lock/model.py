@@ -90,8 +90,8 @@ class Lock:
         """
         for name in names:
             if name not in self.images:
-                there = ", ".join(sorted(self.images)) or "none"
-                raise LockError(f"image {name}: not in the lock; there is {there}")
+                there = f"there is {', '.join(sorted(self.images))}" if self.images else "add one with `nixoci add REF`"
+                raise LockError(f"image {name}: not in the lock; {there}")
         return {name: self.images[name] for name in names or self.images}
 
 

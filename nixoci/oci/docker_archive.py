@@ -118,7 +118,8 @@ def _read(archive: Archive, path: str, name: str) -> bytes:
             return file.read()
     except FileNotFoundError as error:
         if path == _TABLE:
-            raise ImageError(f"{name}: not a docker archive: it has no {_TABLE}") from error
+            way_out = "an OCI layout in an archive is oci-archive:FILE"
+            raise ImageError(f"{name}: not a docker archive: it has no {_TABLE}; {way_out}") from error
         raise ImageError(f"{name}: {path} is missing in the archive; save the image again") from error
 
 

@@ -46,20 +46,22 @@ class Layout:
         Raises:
             ImageError: Not a layout, or no such image in it.
         """
-        return cls._find(lambda path: _open_regular(directory / path), chosen, name=name)
+        way_out = "name the directory that has them"
+        return cls._find(lambda path: _open_regular(directory / path), chosen, name=name, way_out=way_out)
 
     @classmethod
     def open_archive(cls, archive: Archive, chosen: Digest | str | None, *, name: str) -> Self:
         """Find an image in a packed layout; arguments and errors as for `open`."""
-        return cls._find(archive.open, chosen, name=name)
+        way_out = "an archive of `docker save` or `podman save` is docker-archive:FILE"
+        return cls._find(archive.open, chosen, name=name, way_out=way_out)
 
     @classmethod
-    def _find(cls, open_file: OpenFile, chosen: Digest | str | None, *, name: str) -> Self:
+    def _find(cls, open_file: OpenFile, chosen: Digest | str | None, *, name: str, way_out: str) -> Self:
         try:
             with open_file(_MARKER), open_file(_INDEX) as file:
                 text = file.read(MAX_DOCUMENT + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ImageError(f"{name}: not an OCI layout: it has no {_MARKER} and {_INDEX}") from error
+            raise ImageError(f"{name}: not an OCI layout: it has no {_MARKER} and {_INDEX}; {way_out}") from error
         if len(text) > MAX_DOCUMENT:
             raise ImageError(f"{name}: {_INDEX} has more than {MAX_DOCUMENT} bytes, the limit")
         root = _choose(parse_index(text, what=f"{name}: {_INDEX}"), text, chosen, name)

@@ -128,10 +128,15 @@ def open_source(
         case BlobsSource(digest) as named:
             yield BlobFiles.open(digest, blobs or {}, name=str(named))
         case LocalSource(transport="oci") as local:
-            _require(local, is_there=local.path.is_dir(), kind="directory")
+            if not local.path.is_dir():
+                instead = f"a file; give oci-archive:{local.path} or docker-archive:{local.path}"
+                raise ImageError(_not_there(local, "directory", instead))
             yield Layout.open(local.path, local.digest or local.tag, name=str(local))
         case LocalSource() as local:
-            _require(local, is_there=local.path.is_file(), kind="file")
+            if not local.path.is_file():
+                other = local.path.is_dir()
+                instead = f"a directory; an OCI layout is oci:{local.path}" if other else "no regular file"
+                raise ImageError(_not_there(local, "file", instead))
             name = name or str(local)
             with Archive.open_file(local.path, name=name, limits=limits) as archive:
                 if local.transport == "docker-archive":
@@ -142,6 +147,8 @@ def open_source(
                     yield Layout.open_archive(archive, local.digest or local.tag, name=name)
 
 
-def _require(local: LocalSource, *, is_there: bool, kind: str) -> None:
-    if not is_there:
-        raise ImageError(f"{local}: there is no {kind} {local.path}")
+def _not_there(local: LocalSource, kind: str, instead: str) -> str:
+    """Return the error for a source whose path is not of its kind; `instead` says what it is, and the way out."""
+    if local.path.exists():
+        return f"{local}: {local.path} is {instead}"
+    return f"{local}: there is no {kind} {local.path}; check the path"

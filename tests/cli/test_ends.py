@@ -84,7 +84,7 @@ def test_a_wait_for_the_lock_is_one_line(folder: Path) -> None:
             "<&-",
             "list --lock -",
             1,
-            "error: standard input: not valid JSON: Expecting value: line 1 column 1 (char 0)\n",
+            "error: standard input: not valid JSON: it is empty\n",
         ),
         ("<&- >&- 2>&-", "generate --output default.nix", 0, ""),
     ],

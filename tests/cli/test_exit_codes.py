@@ -10,6 +10,7 @@ import click
 import pytest
 
 from nixoci.cli import VERBS, cli
+from nixoci.errors import NixociError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,15 +123,15 @@ def test_a_url_is_no_path(verb: str) -> None:
         kind = parameter.type
         for part in kind.types if isinstance(kind, click.Tuple) else [kind]:
             if isinstance(part, click.Path):
-                with pytest.raises(click.BadParameter, match=r"https://cache\.example/x is a URL; give a path on this"):
+                with pytest.raises(NixociError, match=r"^https://cache\.example/x is a URL; give a path on this"):
                     part.convert("https://cache.example/x", parameter, None)
 
 
 def test_a_url_is_echoed_as_it_was_given(tmp_path: Path, nixoci: Run) -> None:
     ends = ["--from=/nix/store/a", "--to=/nix/store/b"]
-    said = failure(nixoci("publish", "--cache=https://me:secret@cache.example/", *ends), 2)
+    said = failure(nixoci("publish", "--cache=https://me:secret@cache.example/", *ends), 1)
     assert "https://...@cache.example/ is a URL; give a path on this machine" in said
-    said = failure(nixoci("publish", "--cache", f"file://{tmp_path}", *ends), 2)
+    said = failure(nixoci("publish", "--cache", f"file://{tmp_path}", *ends), 1)
     assert f"file://{tmp_path} is a URL; give its path, {tmp_path}" in said
 
 

@@ -108,7 +108,7 @@ def test_a_flipped_byte_in_a_layer_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "says"),
     [
-        ({}, "A: not a docker archive: it has no manifest.json"),
+        ({}, "A: not a docker archive: it has no manifest.json; an OCI layout in an archive is oci-archive:FILE"),
         ({"manifest.json": b"{}"}, "A: manifest.json: expected a list"),
         ({"manifest.json": b"[{}]"}, "A: manifest.json: [0]: Config: is missing"),
         (

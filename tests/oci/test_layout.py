@@ -95,7 +95,8 @@ def test_a_layout_without_images(tmp_path: Path) -> None:
 def test_what_is_no_layout(tmp_path: Path, missing: str) -> None:
     write_layout(tmp_path, [])
     (tmp_path / missing).unlink()
-    assert refused(tmp_path) == "L: not an OCI layout: it has no oci-layout and index.json"
+    says = "L: not an OCI layout: it has no oci-layout and index.json; name the directory that has them"
+    assert refused(tmp_path) == says
 
 
 def test_an_index_beyond_the_limit(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -113,12 +114,19 @@ def test_a_blob_for_which_no_file_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("oci:nowhere:1", "oci:nowhere:1: there is no directory nowhere"),
-        ("oci-archive:nowhere", "oci-archive:nowhere: there is no file nowhere"),
-        ("docker-archive:nowhere", "docker-archive:nowhere: there is no file nowhere"),
+        ("oci:nowhere:1", "oci:nowhere:1: there is no directory nowhere; check the path"),
+        ("oci-archive:nowhere", "oci-archive:nowhere: there is no file nowhere; check the path"),
+        ("docker-archive:nowhere", "docker-archive:nowhere: there is no file nowhere; check the path"),
+        ("oci:file", "oci:file: file is a file; give oci-archive:file or docker-archive:file"),
+        ("oci-archive:layout:1", "oci-archive:layout:1: layout is a directory; an OCI layout is oci:layout"),
+        ("docker-archive:pipe", "docker-archive:pipe: pipe is no regular file"),
     ],
 )
-def test_a_path_that_is_not_there(text: str, says: str) -> None:
+def test_a_path_that_is_not_of_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("layout").mkdir()
+    os.mkfifo("pipe")
     with pytest.raises(ImageError) as caught, open_source(text):
         pass
     assert str(caught.value) == says
