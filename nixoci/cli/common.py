@@ -48,6 +48,9 @@ _LOGIN = re.compile(r"\b((?:https?|ftp|ssh):/{1,2})[^/\s'\"@]*:[^/\s'\"@]*@")
 
 
 _WAYS_OUT = {
+    errno.EACCES: "; check the owner and mode of the path, and of the directories above it",
+    errno.EPERM: "; check the owner of the path, and its attributes (`lsattr`)",
+    errno.EROFS: "; choose a path on a file system that can be written to",
     errno.ENOENT: "; check the path",
     errno.ENOTDIR: "; check the path",
     errno.EISDIR: "; name a file",

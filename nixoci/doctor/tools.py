@@ -54,7 +54,8 @@ def check_podman(facts: Facts) -> Iterator[Finding]:
     found = facts.version("podman")
     text = facts.programs["podman"]
     if found is None:
-        yield warning("podman", f"{text!r} has no version", f"use podman {_text(PODMAN)} or newer")
+        if not facts.podman_error:
+            yield warning("podman", _without_version("podman", text), f"use podman {_text(PODMAN)} or newer")
     elif found < PODMAN:
         what = f"{_text(found)}; image stores with owners and modes need {_text(PODMAN)} or newer"
         yield _plain_or_problem("podman", what, facts, f"install podman {_text(PODMAN)}")
@@ -124,7 +125,7 @@ def check_systemd(facts: Facts) -> Iterator[Finding]:
     number = _SYSTEMD_VERSION.match(text)
     advice = f"use another backend, such as `bundle`, or install systemd {_text(SYSTEMD)}"
     if number is None:
-        yield warning("systemd", f"{text!r} has no version", advice)
+        yield warning("systemd", _without_version("systemctl", text), advice)
         return
     found = (int(number[1]),)
     if found < SYSTEMD:
@@ -132,6 +133,10 @@ def check_systemd(facts: Facts) -> Iterator[Finding]:
         yield warning("systemd", f"{_text(found)}; {needed}", advice)
     else:
         yield ok("systemd", _text(found) + _untested(found, TESTED_SYSTEMD))
+
+
+def _without_version(program: str, text: str) -> str:
+    return f"{text!r} has no version" if text else f"`{program} --version` fails"
 
 
 def _plain_or_problem(check: str, found: str, facts: Facts, advice: str) -> Finding:

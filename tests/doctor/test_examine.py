@@ -73,6 +73,11 @@ KEPT_DAMAGES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def test_a_podman_that_cannot_start_is_one_problem() -> None:
+    (found,) = bad(replace(having(HEALTHY, "podman", ""), podman_error="podman info: exit code 1: broken"))
+    assert (found.check, found.found) == ("podman info", "podman info: exit code 1: broken")
+
+
 @pytest.mark.parametrize("facts", [HEALTHY, ALICE])
 def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
     assert bad(facts) == []
@@ -102,6 +107,8 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "use another backend, such as `bundle`",
         ),
         (having(HEALTHY, "systemctl", "systemd ?"), "warning", "systemd", "'systemd ?' has no version", "systemd 258"),
+        (having(HEALTHY, "systemctl", ""), "warning", "systemd", "`systemctl --version` fails", "systemd 258"),
+        (having(HEALTHY, "podman", ""), "warning", "podman", "`podman --version` fails", "podman 5.3"),
         (without(HEALTHY, "systemctl"), "warning", "systemd", "not on PATH", "units are for systemd"),
         (without(HEALTHY, "mkcomposefs"), "warning", "mkcomposefs", "not on PATH", "composefs"),
         (without(HEALTHY, "skopeo"), "warning", "skopeo", "not on PATH", "install skopeo"),
