@@ -12,8 +12,7 @@
 # Why it surprises: the known fault of this program with `/` is an archive that has no entry for it, for which a default has
 # to be made up. An image always has a top directory, and a merge reads two of them; the guess is that the last wins, as for each
 # other directory, or that the first one stays as the place where all is put. A merge that has all files, with owners,
-# capabilities and hard links, passes each comparison that starts below `/`. In a container of it, every user can
-# rename `/etc` and put another in its place.
+# capabilities and hard links, passes each comparison that starts below `/`.
 #
 # Seen on 2026-11-30, of the top directory and of `data`:
 #   base          / 750 5:6 user.name, data 711 9:9 user.name
