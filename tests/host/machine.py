@@ -14,14 +14,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.host import cgroups
 from tests.host.cache import cache_dir, locked
-from tests.host.process import CommandError, run
+from tests.host.process import LONG, CommandError, run
 from tests.host.python import CHECKOUT, COVERAGE, coverage_data, dependencies, install_checkout
 from tests.host.rootfs import rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+
+NAME = "nixoci-"
+"""The prefix of the names of machines, their folders and their groups of processes."""
 
 PLAIN = (
     *("nix", "home", "tmp", "var/tmp"),
@@ -82,7 +86,7 @@ class Machine:
         link: bool = True,
         system: Path | None = None,
     ) -> None:
-        self.name = f"nixoci-{uuid.uuid4().hex[:8]}"
+        self.name = f"{NAME}{uuid.uuid4().hex[:8]}"
         self.private_network = private_network
         self._system = system
         self._binds = ({} if system else {CHECKOUT: "/src"}) | dict(binds or {})
@@ -91,7 +95,7 @@ class Machine:
             self._writable[data] = COVERAGE
         self._nix, self._link = nix, link
         self._state = cache_dir() / "machines" / self.name
-        self._cgroups = [group / self.name for group in _cgroup_roots()]
+        self._cgroups = [group / self.name for group in cgroups.roots()]
         self._cleanup = ExitStack()
         self._running = ExitStack()
         self._leader = 0
@@ -122,7 +126,7 @@ class Machine:
     def take_nix(self, target: Path) -> None:
         """Cut the power and move the machine's /nix to a path in the cache folder; the machine cannot boot again."""
         self._power_off()
-        (self._state / "plain/nix").rename(target)
+        run(["mv", str(self._state / "plain/nix"), str(target)], timeout=LONG)  # perhaps to another file system
 
     @property
     def leader(self) -> int:
@@ -270,7 +274,7 @@ class Machine:
     def _start(self, cleanup: ExitStack) -> None:
         for group in self._cgroups:
             group.mkdir()
-            cleanup.callback(_remove_cgroup, group)
+            cleanup.callback(cgroups.remove, group)
         plain = () if self._system else PLAIN
         binds = [f"--bind={self._state / 'plain' / folder}:/{folder}" for folder in plain]
         binds += [f"--bind-ro={outside}:{inside}" for outside, inside in self._binds.items()]
@@ -338,26 +342,6 @@ def _nsenter() -> str:
     return shutil.which("nsenter") or "nsenter"
 
 
-def _cgroup_roots() -> list[Path]:
-    """Return the trees in which a machine needs a group of its own: one, or with legacy cgroups systemd's two."""
-    base = Path("/sys/fs/cgroup")
-    if (base / "cgroup.controllers").exists():
-        return [base]
-    return [tree for tree in (base / "unified", base / "systemd") if tree.is_dir()]
-
-
-def _remove_cgroup(group: Path) -> None:
-    deadline = time.monotonic() + 5
-    while group.exists() and time.monotonic() < deadline:
-        for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-            with suppress(OSError):
-                folder.rmdir()
-        with suppress(OSError):
-            group.rmdir()
-            return
-        time.sleep(0.05)
-
-
 def _mask(folder: Path, names: Sequence[str]) -> None:
     folder.mkdir(parents=True)
     for name in names:
@@ -376,8 +360,11 @@ GONE = "gone-"
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder in the background, which takes seconds; `_sweep` removes the rest if this process ends first."""
-    gone = cache_dir() / "machines" / f"{GONE}{uuid.uuid4().hex}"
+    """Remove a folder of the cache or of a machine in the background, which takes seconds.
+
+    `_sweep` removes the rest if this process ends first.
+    """
+    gone = folder.with_name(f"{GONE}{uuid.uuid4().hex}")  # on the same file system
     with suppress(FileNotFoundError):  # another process has swept it up
         folder.rename(gone)
         _remove(gone)
@@ -391,9 +378,11 @@ def _remove(gone: Path) -> None:
 
 def _sweep(machines: Path) -> None:
     """Remove the folders of machines that were killed before they could clean up."""
-    for gone in machines.glob(f"{GONE}*"):
-        _remove(gone)
-    for state in machines.glob("nixoci-*"):
+    for folder in (machines, machines.parent):
+        for gone in folder.glob(f"{GONE}*"):
+            _remove(gone)
+    cgroups.sweep(NAME)
+    for state in machines.glob(f"{NAME}*"):
         try:
             handle = os.open(state, os.O_RDONLY)
         except FileNotFoundError:  # its machine has ended meanwhile
@@ -404,6 +393,6 @@ def _sweep(machines: Path) -> None:
             continue
         finally:
             os.close(handle)
-        for tree in _cgroup_roots():
-            _remove_cgroup(tree / state.name)
+        for tree in cgroups.roots():
+            cgroups.remove(tree / state.name)
         discard(state)

@@ -15,16 +15,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.host.cache import cached, keep_newest, key
+from tests.host.cache import cache_dir, cached, keep_newest, key
 from tests.host.containers import STORAGE_CONF, Host, sample_sources
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine, discard
-from tests.host.process import run
+from tests.host.process import LONG, run
 from tests.host.python import CHECKOUT, dependencies
 from tests.host.rootfs import rootfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 USED = """
 import sys
@@ -58,14 +58,34 @@ def sample_host(*names: str, apart: bool = False) -> Iterator[Host]:
 
 
 def _made() -> Path:
-    """Return the cached folder: /nix as `nix`, the image paths and their hashes in `host.json`, and `storage.conf`."""
-    name = _name()
-    made = cached(name, _make)
-    if altered(made / "nix/store"):
-        discard(made)
-        made = cached(name, _make)
+    """Return the cached folder: /nix as `nix`, the image paths and their hashes in `host.json`, and `storage.conf`.
+
+    If machines have another file system than the cache, it is a copy there, of which they can have links.
+    """
+    machines = cache_dir() / "machines"
+    machines.mkdir(exist_ok=True)
+    if machines.stat().st_dev == cache_dir().stat().st_dev:
+        return _kept()
+    return _intact(f"{machines.name}/{_name()}", _copy)
+
+
+def _kept() -> Path:
+    made = _intact(_name(), _make)
     keep_newest(made, KEPT, discard)
     return made
+
+
+def _intact(name: str, build: Callable[[Path], None]) -> Path:
+    """Return a cached folder, which is built again if a test has written to its store."""
+    made = cached(name, build)
+    if altered(made / "nix/store"):
+        discard(made)
+        made = cached(name, build)
+    return made
+
+
+def _copy(folder: Path) -> None:
+    run(["cp", "--archive", f"{_kept()}/.", str(folder)], timeout=LONG)
 
 
 @cache
