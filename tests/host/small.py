@@ -19,7 +19,7 @@ from tests.support.layout import blob_path, write_layout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAMS = ("sh", "cat", "ls", "mkdir", "sleep", "stat", "true")
+PROGRAMS = ("sh", "cat", "ls", "mkdir", "rm", "sleep", "stat", "test", "touch", "true", "wc")
 VERSIONS = ("1", "2")
 
 

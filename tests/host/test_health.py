@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.host.containers import BACKENDS, HOSTILE, Host, edited
+from tests.host.containers import BACKENDS, HOSTILE, Host, edited, edited_layout
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
+from tests.host.small import small_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "third": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 4}},
     "second": {"image": "checked-line", "healthcheck": {"test": ["CMD-SHELL", COUNTED], "retries": 2}},
     "hostile": {
-        "image": "checked-line",
+        "image": "checked-python",
         "notify": "healthy",
         "healthcheck": {"test": ["CMD", "python3", "-c", COMPARE, VALUES.hex(), *HOSTILE.values()]},
         "restart": "no",
@@ -61,7 +62,10 @@ def host() -> Iterator[Host]:
         check = {"Interval": SECOND, "Timeout": 5 * SECOND, "Retries": 2}
         common = {"Entrypoint": None, "Cmd": ["sleep", "1000"], "StopSignal": "SIGKILL"}
         checks = {f"checked-{name}": common | {"Healthcheck": check | {"Test": test}} for name, test in CHECKS.items()}
-        sources = {name: edited(machine, "python", name, config) for name, config in checks.items()}
+        layout = small_images().new.inside.split(":")[1]
+        sources = {name: edited_layout(machine, layout, name, config) for name, config in checks.items()}
+        # for the one check that is a program in Python
+        sources["checked-python"] = edited(machine, "python", "checked-python", checks["checked-line"])
         host = Host.build(machine, sources)
         machine.run(["tee", "/var/check"], input="#!/bin/sh\nexec test -e /healthy\n")
         machine.run(["chmod", "+x", "/var/check"])
