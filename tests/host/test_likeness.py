@@ -46,7 +46,7 @@ class Likeness:
         self.machine = machine
         base = "containers-storage:localhost/base"
         machine.run(["skopeo", "copy", "--quiet", sample_images()["python"].new.inside, base], timeout=300)
-        build = ["buildah", "build", "--isolation=chroot", "--layers", "--build-arg=BASE=localhost/base"]
+        build = ["buildah", "build", "--isolation=chroot", "--squash", "--build-arg=BASE=localhost/base"]
         machine.run([*build, "--tag=localhost/accounts", "/src/tests/host/accounts"], timeout=300)
         copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         machine.run([*copy, "containers-storage:localhost/accounts", f"oci:{ACCOUNTS}:latest"], timeout=300)
