@@ -19,6 +19,7 @@ from tests.host.filesystem import store_in_memory
 from tests.host.images import BASE_PACKAGES, INSIDE, PACKAGE, SLIM, Image, images, images_dir, inside
 from tests.host.machine import Machine
 from tests.host.process import LONG
+from tests.host.small import small_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,6 +83,9 @@ described = write(manifest, described) | {"annotations": {named: "base"}}
 shutil.copy(source / "oci-layout", target)
 """
 
+SMALL = {"small": "nixoci's tests, of a few programs"}
+"""An image for quick runs, and what builds it."""
+
 LISTS = "/var/lib/lists"
 """The folder of a machine that has apt's lists of packages, for each version of the base."""
 
@@ -100,7 +104,7 @@ BASES = ("old", "new", "major")
 def host_images(names: Iterable[str]) -> dict[str, dict[str, Image]]:
     """Return images by version and name, built if they are not in the cache."""
     chosen = list(names)
-    others = [name for name in chosen if name not in PACKAGE]
+    others = [name for name in chosen if name not in PACKAGE and name not in SMALL]
     # those that wait for no other image come first
     others.sort(key=lambda name: name in SERVICES or name in other_images.APPLICATIONS)
     # the machine ends before the thread that has booted it, whose end it would not survive
@@ -110,8 +114,9 @@ def host_images(names: Iterable[str]) -> dict[str, dict[str, Image]]:
         layouts = dict(zip(others, building, strict=True))
     found = {version: dict[str, Image]() for version in BASES}
     for name in chosen:
-        if name in PACKAGE:
-            found["old"][name], found["new"][name] = samples[name].old, samples[name].new
+        if name in PACKAGE or name in SMALL:
+            pair = samples[name] if name in PACKAGE else small_images(name)
+            found["old"][name], found["new"][name] = pair.old, pair.new
         else:
             for version in _versions(name):
                 found[version][name] = Image(name=name, tag=version, layout=layouts[name])
@@ -120,7 +125,7 @@ def host_images(names: Iterable[str]) -> dict[str, dict[str, Image]]:
 
 def builder(name: str) -> str:
     """Return what builds an image, and upon what."""
-    return other_images.BUILDERS.get(name, "buildah, upon one base")
+    return (other_images.BUILDERS | SMALL).get(name, "buildah, upon one base")
 
 
 def _versions(name: str) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ ON_ONE_BASE = (
 NAMES = (*ON_ONE_BASE, *sorted(other_images.BUILDERS))
 """The images of the host, in the order in which they are added."""
 
-QUICK_NAMES = ("nginx", "redis")
+QUICK_NAMES = ("nginx", "small")
 
 ACROSS = tuple(name for name in MAJOR if name in NAMES)
 """Those that also exist on the next release."""
