@@ -1,5 +1,8 @@
 """The errors of nixoci: one tree of classes, whose messages are one line that names the thing and the way out."""
 
+NO_ACCESS = "check the owner and mode of the path, and of the directories above it"
+"""The way out for a path that the user may not use."""
+
 
 class NixociError(Exception):
     """Anything nixoci refuses or fails to do.

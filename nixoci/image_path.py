@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nixoci.document import check_version, load, structure
-from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError
+from nixoci.errors import NO_ACCESS, DocumentError, StoreError, UnsupportedVersionError
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import ImageConfig, Platform
 from nixoci.tree.dump import read_dump
@@ -91,6 +91,8 @@ class ImagePath:
             document = structure(ImageDocument, value, what=str(file), strict=True)
             config = structure(ImageConfig, _object(document.config, f"{file}: config"), what=f"{file}: config")
             _object(document.manifest, f"{file}: manifest")
+        except PermissionError as error:
+            raise StoreError(f"{file}: {error.strerror}; {NO_ACCESS}") from error
         except OSError as error:
             raise StoreError(
                 f"{path}: not an image path (made by `nixoci extract`): {error.strerror}: {file}"

@@ -179,6 +179,16 @@ def _exists(dest: Path) -> StoreError:
     return StoreError(f"{dest}: exists already; remove it or choose another destination")
 
 
+def check_reachable(path: Path) -> None:
+    """Refuse a path that the user may not look at, for which `Path.exists` says that nothing is there.
+
+    Raises:
+        PermissionError: It names the path.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
+
+
 @contextmanager
 def full_disk_names(dest: Path) -> Iterator[None]:
     """Let the error of a full disk name `dest`: a write that fails names no file."""

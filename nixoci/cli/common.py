@@ -15,7 +15,7 @@ import click
 
 from nixoci.cli.completers import DEFAULT_LOCK, complete_name, complete_platform
 from nixoci.cli.files import INPUT, PATH, Input, LockFile
-from nixoci.errors import NixociError
+from nixoci.errors import NO_ACCESS, NixociError
 
 if TYPE_CHECKING:
     from nixoci.lock.context import LockContext
@@ -48,7 +48,7 @@ _LOGIN = re.compile(r"\b((?:https?|ftp|ssh):/{1,2})[^/\s'\"@]*:[^/\s'\"@]*@")
 
 
 _WAYS_OUT = {
-    errno.EACCES: "; check the owner and mode of the path, and of the directories above it",
+    errno.EACCES: f"; {NO_ACCESS}",
     errno.EPERM: "; check the owner of the path, and its attributes (`lsattr`)",
     errno.EROFS: "; choose a path on a file system that can be written to",
     errno.ENOENT: "; check the path",

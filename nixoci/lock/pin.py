@@ -130,7 +130,7 @@ def remove_image(lock: Lock, name: str) -> Lock:
 
     >>> remove_image(Lock(version=1), "web")
     Traceback (most recent call last):
-    nixoci.errors.LockError: image web: not in the lock; there is none
+    nixoci.errors.LockError: image web: not in the lock; add one with `nixoci add REF`
 
     Raises:
         LockError: No such image.

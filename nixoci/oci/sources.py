@@ -18,6 +18,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.image import ImageSource
 from nixoci.oci.layout import Layout
 from nixoci.oci.reference import Reference
+from nixoci.output import check_reachable
 from nixoci.tree.limits import Limits
 
 if TYPE_CHECKING:
@@ -128,11 +129,13 @@ def open_source(
         case BlobsSource(digest) as named:
             yield BlobFiles.open(digest, blobs or {}, name=str(named))
         case LocalSource(transport="oci") as local:
+            check_reachable(local.path)
             if not local.path.is_dir():
                 instead = f"a file; give oci-archive:{local.path} or docker-archive:{local.path}"
                 raise ImageError(_not_there(local, "directory", instead))
             yield Layout.open(local.path, local.digest or local.tag, name=str(local))
         case LocalSource() as local:
+            check_reachable(local.path)
             if not local.path.is_file():
                 other = local.path.is_dir()
                 instead = f"a directory; an OCI layout is oci:{local.path}" if other else "no regular file"

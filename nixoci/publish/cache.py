@@ -8,6 +8,7 @@ from pathlib import Path
 from nixoci.errors import StoreError
 from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
 from nixoci.nix_store.path import PathInfo, store_path_hash
+from nixoci.output import check_reachable
 
 _ADDRESS = re.compile("[a-z0-9+]+:/")
 
@@ -20,6 +21,7 @@ def check_cache(cache: Path) -> None:
     """
     if _ADDRESS.match(str(cache)):  # a path has one slash where an address has two
         raise StoreError(f"{cache}: the address of a binary cache; give the directory that has its files")
+    check_reachable(cache / "nix-cache-info")
     if not (cache / "nix-cache-info").is_file():
         raise StoreError(
             f"{cache}: no binary cache: it has no nix-cache-info; make it with nix copy --to file://{cache}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.errors import StoreError
+from nixoci.output import check_reachable
 from nixoci.switch.places import Places
 
 _KINDS = {False: "lib/systemd/system", True: "lib/systemd/user"}
@@ -87,6 +88,7 @@ def unit_file_name(unit: str) -> str:
 
 
 def _check(out: Path, *, user: bool) -> None:
+    check_reachable(out)
     if not out.is_dir():
         raise StoreError(f"{out}: no such directory; give what `nixoci units` or Nix made")
     if (out / _KINDS[user]).is_dir():

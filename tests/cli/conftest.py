@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CHECK_OWNER = "; check the owner and mode of the path, and of the directories above it"
-
 
 class Result(NamedTuple):
     """The exit code of a command, and its output to a pipe."""

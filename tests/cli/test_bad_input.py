@@ -5,17 +5,26 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nixoci.cli import main
+from nixoci.errors import NixociError
+from nixoci.image_path import ImagePath
+from nixoci.image_store.contents import read_image_store
 from nixoci.oci.digest import Digest
+from nixoci.oci.sources import open_source
+from nixoci.publish.cache import check_cache
+from nixoci.switch.contents import read_contents
+from nixoci.switch.places import Places
 from tests.support.layout import add_blob, blob_path, encode, tag_blob, tar_stream, write_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LAYER = tar_stream({"etc/hostname": b"here\n" * 400})
@@ -226,3 +235,35 @@ def test_a_password_in_an_address_is_in_no_message(
 def test_an_at_sign_is_no_login(capsys: pytest.CaptureFixture[str]) -> None:
     digest = f"sha256:{'0' * 64}"
     assert f"layout:1@{digest}" in run(capsys, "extract", f"oci:/nowhere/layout:1@{digest}", "out")
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """Return the path of a directory below one that this process may not enter."""
+    (tmp_path / "closed/inside").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield tmp_path / "closed/inside"
+    os.seteuid(user)
+    (tmp_path / "closed").chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        ImagePath.open,
+        read_image_store,
+        lambda path: read_contents(path, Places.default(user=True)),
+        check_cache,
+        lambda path: ExitStack().enter_context(open_source(f"oci:{path}")),
+        lambda path: ExitStack().enter_context(open_source(f"oci-archive:{path}")),
+        lambda path: ExitStack().enter_context(open_source(f"docker-archive:{path}")),
+    ],
+)
+def test_what_may_not_be_looked_at_is_not_called_missing(closed: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises((NixociError, PermissionError), match="Permission denied") as caught:
+        read(closed)
+    assert "no such" not in str(caught.value)
+    assert " not a" not in str(caught.value)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nixoci.errors import NO_ACCESS
 from nixoci.lock.file import read_lock
-from tests.cli.conftest import CHECK_OWNER
 from tests.support.layout import tar_stream, write_layout
 from tests.support.skopeo import install_skopeo
 
@@ -91,7 +91,7 @@ def test_a_lock_that_cannot_be_written_leaves_the_output_as_it_was(
     # root may write everywhere
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path / "closed")
     done = nixoci("import", "--add", "--output", "shop.json", "--lock", f"closed/{LOCK}")
-    assert (done.code, done.err.splitlines()[-1]) == (1, f"error: {tmp_path}/closed: Permission denied{CHECK_OWNER}")
+    assert (done.code, done.err.splitlines()[-1]) == (1, f"error: {tmp_path}/closed: Permission denied; {NO_ACCESS}")
     assert not (tmp_path / "shop.json").exists()
     # it changes nothing there
     assert nixoci("import", "--output", "shop.json", "--lock", f"closed/{LOCK}").code == 0

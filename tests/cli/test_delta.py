@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.document import dump
+from nixoci.errors import NO_ACCESS
 from nixoci.image_delta.artifact import CONFIG_TYPE, STREAM_TYPE, ArtifactManifest, render_manifest
 from nixoci.image_delta.find import FoundDelta
 from nixoci.lock.file import exclusive_access, read_lock, write_lock
@@ -17,7 +18,6 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_MANIFEST
 from nixoci.oci.model import Descriptor
 from nixoci.oci.reference import Reference
-from tests.cli.conftest import CHECK_OWNER
 from tests.image_store.trees import image_path, small_tree
 from tests.nix_language.locks import image, lock, platform
 from tests.support.skopeo import install_program
@@ -146,7 +146,7 @@ def test_no_delta_is_fetched_for_a_lock_that_cannot_be_written(
     monkeypatch.setattr("nixoci.cli.delta.usable_deltas", lambda *_: pytest.fail("it asks the registry"))
     monkeypatch.setattr("nixoci.output.os.access", lambda path, _: str(path) != str(tmp_path))
     done = nixoci("delta", "pull", "web", "--platform=linux/amd64")
-    assert (done.code, done.err) == (1, f"error: {tmp_path}: Permission denied{CHECK_OWNER}\n")
+    assert (done.code, done.err) == (1, f"error: {tmp_path}: Permission denied; {NO_ACCESS}\n")
 
 
 def test_a_pull_knows_images_that_another_command_has_added_meanwhile(

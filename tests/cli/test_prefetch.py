@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.document import dump
-from tests.cli.conftest import CHECK_OWNER
+from nixoci.errors import NO_ACCESS
 from tests.nix_language.locks import image, lock, platform
 from tests.units.samples import executable
 
@@ -34,4 +34,4 @@ def test_a_lock_that_cannot_be_written_costs_no_download(
     done = nixoci("prefetch", "--no-image-paths", *options)
     assert done.code == 1
     assert (tmp_path / "asked").exists() == asked
-    assert (done.err == f"error: {tmp_path}: Permission denied{CHECK_OWNER}\n") != asked
+    assert (done.err == f"error: {tmp_path}: Permission denied; {NO_ACCESS}\n") != asked
