@@ -73,9 +73,11 @@ import ./module.nix {
       }
       # storage.conf refers to the store of its own generation, because podman fails if a store is missing
       (lib.mkIf (cfg.images != { }) {
-        virtualisation.containers.storage.settings.storage.options.additionalimagestores = [
-          "${cfg.imageStore}"
-        ];
+        virtualisation.containers.storage.settings.storage.options = {
+          additionalimagestores = [ "${cfg.imageStore}" ];
+          # or commit and build lose the content of files whose owner or mode changes (image_store/storage_conf.py)
+          overlay.mountopt = lib.mkDefault "redirect_dir=on";
+        };
       })
       (lib.mkIf deployment.hasUnits {
         systemd.packages = [ cfg.units ];

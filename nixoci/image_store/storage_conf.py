@@ -14,6 +14,14 @@ _FOR_ROOT = """\
 
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
+# podman mounts what is upon an image path with both of these options, whatever is configured. Files whose owner or mode
+# changes are then metadata without content in the upper directory, and renamed directories are empty there. commit and
+# build take layers from that directory as it is, unless podman knows by its configuration that it must compare trees.
+_MOUNT_OPTIONS = "redirect_dir=on"
+_DROP_IN_MOUNT_OPTIONS = "nodev,metacopy=on"
+"""A drop-in takes the place of a distribution's own options: these are Fedora's, whose containers cannot do without
+metacopy. In other files redirect_dir is enough, and what containers wrote with it is readable without it."""
+
 
 def render_storage_conf(store: str | os.PathLike[str], *, mount_program: str | os.PathLike[str] | None = None) -> str:
     """Return a storage.conf with an image store.
@@ -29,11 +37,15 @@ def render_storage_conf(store: str | os.PathLike[str], *, mount_program: str | o
     """
     note = _FOR_ROOT if mount_program is None else ""
     text = f'{note}[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
-    return text + _overlay(mount_program)
+    return text + _overlay(mount_program, _MOUNT_OPTIONS)
 
 
 def render_storage_drop_in(
-    store: str | os.PathLike[str], *, note: str = "", mount_program: str | os.PathLike[str] | None = None
+    store: str | os.PathLike[str],
+    *,
+    note: str = "",
+    mount_program: str | os.PathLike[str] | None = None,
+    further: bool = False,
 ) -> str:
     """Return a drop-in of storage.conf that adds an image store to those of other files.
 
@@ -44,15 +56,16 @@ def render_storage_drop_in(
         store: The image store's absolute path.
         note: A comment for the first line.
         mount_program: The mount program of a rootless user, as for `render_storage_conf`.
+        further: Another file has an image store already, and podman's mount options for both.
     """
     comment = f"# {note}\n" if note else ""
     text = f"{comment}[storage.options]\nadditionalimagestores = [{_quoted(store)}, {{append = true}}]\n"
-    return text + _overlay(mount_program)
+    return text if further else text + _overlay(mount_program, _DROP_IN_MOUNT_OPTIONS)
 
 
-def _overlay(mount_program: str | os.PathLike[str] | None) -> str:
+def _overlay(mount_program: str | os.PathLike[str] | None, mount_options: str) -> str:
     if mount_program is None:
-        return ""
+        return f'\n[storage.options.overlay]\nmountopt = "{mount_options}"\n'
     return f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
 
 

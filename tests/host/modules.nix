@@ -155,7 +155,7 @@ let
       default = pkgs.podman;
     };
     virtualisation.containers.storage.settings = mkOption {
-      type = types.attrsOf (types.attrsOf (types.attrsOf (types.listOf types.str)));
+      type = with types; attrsOf (attrsOf (attrsOf (either (listOf str) (attrsOf str))));
       default = { };
     };
   };

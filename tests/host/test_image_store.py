@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.image_store.storage_conf import render_storage_conf
+from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 from tests.host.process import FETCH, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from subprocess import CompletedProcess
 
     from tests.host.images import Pair
@@ -148,10 +148,10 @@ def stored(machine: Machine, images: dict[str, Pair]) -> Iterator[Stored]:
     machine.run(["rm", "--recursive", "--force", FOLDER])
 
 
-def configure(machine: Machine, file: str, store: str) -> None:
-    text = render_storage_conf(Path(store)).replace(
-        "[storage]\n", f'[storage]\ngraphroot = "{OWN}"\nrunroot = "/run/image-store"\n'
-    )
+def configure(machine: Machine, file: str, store: str, render: Callable[[Path], str] = render_storage_conf) -> None:
+    own = f'[storage]\ngraphroot = "{OWN}"\nrunroot = "/run/image-store"\n'
+    text = render(Path(store))
+    text = text.replace("[storage]\n", own) if "[storage]\n" in text else f'{own}driver = "overlay"\n{text}'
     machine.run(["tee", file], input=text)
 
 
@@ -234,6 +234,34 @@ def test_an_image_is_built_upon(stored: Stored) -> None:
         stored.podman("system", "check")
     finally:
         stored.podman("rmi", "localhost/built")
+
+
+@pytest.mark.parametrize("render", [render_storage_conf, render_storage_drop_in])
+def test_an_image_that_is_built_or_committed_has_what_was_moved_and_whose_owner_changed(
+    stored: Stored, render: Callable[[Path], str]
+) -> None:
+    nginx = stored.references["nginx"]
+    conf = f"{FOLDER}/changed.conf"
+    configure(stored.machine, conf, stored.paths[0], render)
+
+    def podman(*arguments: str, **options: Any) -> str:
+        env = {"CONTAINERS_STORAGE_CONF": conf}
+        return stored.machine.run(["podman", *arguments], env=env, timeout=300, **options).stdout
+
+    run = ("run", "--network=none", "--user=root", "--entrypoint=sh")
+    digest = "cd /etc && sha256sum nginx/nginx.conf passwd"
+    expected = podman(*run, "--rm", nginx, "-c", digest)
+    change = "chown 7 /etc/passwd && chmod 600 /etc/nginx/nginx.conf && mv /etc/nginx /etc/n && mv /etc/n /etc/nginx"
+    try:
+        podman(*run, "--name=changed", nginx, "-c", change)
+        podman("commit", "--quiet", "changed", "localhost/committed")
+        build = ["build", "--isolation=chroot", "--tag=localhost/built", "--file=-", f"{FOLDER}/images"]
+        podman(*build, input=f"FROM {nginx}\nUSER root\nRUN {change}\n")
+        for image in ("committed", "built"):
+            assert podman(*run, "--rm", f"localhost/{image}", "-c", digest) == expected
+    finally:
+        podman("rm", "changed")
+        podman("rmi", "--ignore", "localhost/committed", "localhost/built")
 
 
 def test_system_check_finds_nothing(stored: Stored) -> None:

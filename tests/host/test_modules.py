@@ -417,7 +417,8 @@ def test_images_alone_are_in_podmans_store_and_make_no_units(project: Modules) -
     select = "{ inherit (it.config.systemd) packages; storage = it.config.virtualisation.containers.storage.settings; }"
     found = project.value(ENABLE, LOCK, select=select)
     _, store, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.imageStore")
-    assert found == {"packages": [], "storage": {"storage": {"options": {"additionalimagestores": [store]}}}}
+    options = {"additionalimagestores": [store], "overlay": {"mountopt": "redirect_dir=on"}}
+    assert found == {"packages": [], "storage": {"storage": {"options": options}}}
     # elsewhere than on NixOS, where storage.conf has more, it is the store's own
     own = tomllib.loads(project.machine.run(["cat", f"{store}/storage.conf"]).stdout)
     assert own["storage"]["options"] == found["storage"]["storage"]["options"]

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 
+OVERLAY = {"mountopt": "redirect_dir=on"}
 ODD = Path('/nix/store/ü"\\ \x1b\x7f😀')
 
 
 def test_it_is_toml_whatever_the_path() -> None:
     assert tomllib.loads(render_storage_conf(ODD)) == {
-        "storage": {"driver": "overlay", "options": {"additionalimagestores": [str(ODD)]}}
+        "storage": {"driver": "overlay", "options": {"additionalimagestores": [str(ODD)], "overlay": OVERLAY}}
     }
 
 
@@ -27,6 +28,8 @@ def test_a_rootless_user_mounts_with_a_program() -> None:
 def test_a_drop_in_adds_to_other_files() -> None:
     text = render_storage_drop_in(ODD, note="made")
     assert text.startswith("# made\n")
-    assert tomllib.loads(text) == {"storage": {"options": {"additionalimagestores": [str(ODD), {"append": True}]}}}
+    stores = {"additionalimagestores": [str(ODD), {"append": True}]}
+    assert tomllib.loads(text) == {"storage": {"options": stores | {"overlay": {"mountopt": "nodev,metacopy=on"}}}}
+    assert tomllib.loads(render_storage_drop_in(ODD, further=True)) == {"storage": {"options": stores}}
     options = tomllib.loads(render_storage_drop_in(Path("/s"), mount_program=ODD))["storage"]["options"]
     assert options["overlay"] == {"mount_program": str(ODD)}
