@@ -58,6 +58,11 @@ def switch(*, out: Path | None, rollback: bool, removing: bool, user: bool, dry_
         print_json(done)
     else:
         _print(done, places)
+    if not user and any(each.path == places.drop_in and each.target is None for each in done.links):
+        warn(
+            f"{places.drop_in}: without its mountopt, podman cannot read files of other containers whose owner or mode"
+            ' they changed meanwhile; set mountopt = "nodev,metacopy=on" in storage.conf if there are such containers'
+        )
     if done.profile is None and done.out is not None:
         warn(f"{done.out}: not in the Nix store, so it must stay where it is, and --rollback cannot return to it")
     if done.failed:
