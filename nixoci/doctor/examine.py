@@ -2,7 +2,13 @@
 
 from nixoci.doctor.facts import Facts
 from nixoci.doctor.finding import Finding
-from nixoci.doctor.image_stores import check_config, check_hidden_images, check_image_stores, check_space
+from nixoci.doctor.image_stores import (
+    check_commits,
+    check_config,
+    check_hidden_images,
+    check_image_stores,
+    check_space,
+)
 from nixoci.doctor.roots import check_container_roots, check_store_roots
 from nixoci.doctor.tools import (
     check_kernel,
@@ -28,6 +34,7 @@ def examine(facts: Facts) -> list[Finding]:
         *check_systemd(facts),
         *check_config(facts),
         *check_image_stores(facts),
+        *check_commits(facts),
         *check_hidden_images(facts),
         *check_space(facts),
         *check_subordinate_ids(facts),

@@ -69,6 +69,7 @@ class Facts:
         image_stores: Image stores that the configuration names.
         podman_error: The message of a failed `podman info`.
         driver: podman's storage driver; empty if it is not known.
+        native_diff: It commits the upper directory of a container as it is, and does not compare trees.
         own_images: Image ids by name in podman's own storage.
         nix_error: The reason that Nix cannot use its store.
         subordinate_ids: The number of ids for the user in /etc/subuid and /etc/subgid.
@@ -87,6 +88,7 @@ class Facts:
     image_stores: tuple[ImageStoreFacts, ...] = ()
     podman_error: str = ""
     driver: str = ""
+    native_diff: bool = False
     own_images: Mapping[str, str] = field(default_factory=dict)
     nix_error: str = ""
     subordinate_ids: tuple[int, int] = (0, 0)

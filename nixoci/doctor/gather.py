@@ -30,6 +30,7 @@ class _Engine:
 
     error: str = ""
     driver: str = ""
+    native_diff: bool = False
     own_images: dict[str, str] = field(default_factory=dict)
     containers: int = 0
     unrooted: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ def gather(podman: str = "podman") -> Facts:
         image_stores=tuple(_image_store(store, file, query="nix" in programs) for store, file in stores),
         podman_error=engine.error,
         driver=engine.driver,
+        native_diff=engine.native_diff,
         own_images=engine.own_images,
         nix_error=_nix_error() if "nix" in programs else "",
         subordinate_ids=(subordinate_ids(uids, user, uid), subordinate_ids(gids, user, uid)),
@@ -167,7 +169,7 @@ def _ask(program: str) -> _Engine:
         podman = Podman(program)
     except NixociError as error:
         return _Engine(error=str(error), roots_error="podman info fails")
-    engine = _Engine(driver=podman.driver)
+    engine = _Engine(driver=podman.driver, native_diff=podman.native_diff)
     try:
         engine.own_images = _own_images(podman.storage)
         roots = update_podman_roots(podman, Places.default(), dry_run=True)

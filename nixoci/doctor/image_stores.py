@@ -62,6 +62,17 @@ def check_image_stores(facts: Facts) -> Iterator[Finding]:
         yield _judge(store, facts)
 
 
+def check_commits(facts: Facts) -> Iterator[Finding]:
+    """Look for a podman that loses content when it commits a container of an image store, or builds upon its images."""
+    if facts.native_diff and not facts.rootless and any(store.erofs for store in facts.image_stores):
+        yield problem(
+            "mountopt",
+            "`podman commit` and `podman build` write zeros for files of image stores whose owner or mode changed",
+            'set mountopt = "nodev,metacopy=on" in [storage.options.overlay] of storage.conf, as the drop-in of a new'
+            " image store does",
+        )
+
+
 def check_space(facts: Facts) -> Iterator[Finding]:
     """Look for a Nix store with several images that keeps the files that they share once for each."""
     images = {image for store in facts.image_stores if store.store_path is not None for image in store.images.values()}

@@ -44,6 +44,7 @@ class StoreInfo:
     graph_root: Path
     run_root: Path | None = None
     graph_options: GraphOptions = field(default_factory=GraphOptions)
+    graph_status: dict[str, str] | None = None
 
 
 class Podman:
@@ -72,6 +73,11 @@ class Podman:
     def driver(self) -> str:
         """The storage driver."""
         return self._store.graph_driver_name
+
+    @property
+    def native_diff(self) -> bool:
+        """Whether it commits the upper directory of a container as it is, and does not compare trees."""
+        return (self._store.graph_status or {}).get("Native Overlay Diff") == "true"
 
     @property
     def storage(self) -> Path:

@@ -134,6 +134,13 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "make the link again",
         ),
         (
+            replace(HEALTHY, native_diff=True),
+            "problem",
+            "mountopt",
+            "write zeros for files of image stores whose owner or mode changed",
+            'mountopt = "nodev,metacopy=on"',
+        ),
+        (
             replace(HEALTHY, driver="vfs"),
             "problem",
             "storage driver",
@@ -237,6 +244,11 @@ def test_a_broken_machine(facts: Facts, status: str, check: str, found: str, adv
     assert (finding.status.value, finding.check) == (status, check)
     assert found in finding.found
     assert advice in finding.advice
+
+
+def test_a_store_of_layers_without_metadata_alone_loses_no_content() -> None:
+    assert bad(replace(HEALTHY, native_diff=True, image_stores=(replace(STORE, erofs=False),))) == []
+    assert bad(replace(ALICE, native_diff=True)) == []
 
 
 def test_roots_are_not_judged_where_nix_cannot_be_asked() -> None:

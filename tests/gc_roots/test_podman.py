@@ -46,6 +46,19 @@ def test_stores(tmp_path: Path) -> None:
     assert Podman(stand_in(tmp_path, graphOptions=options)).image_stores == [Path("/a"), Path("/b")]
 
 
+@pytest.mark.parametrize(
+    ("store", "native"),
+    [
+        ({}, False),
+        ({"graphStatus": None}, False),
+        ({"graphStatus": {"Native Overlay Diff": "false", "Using metacopy": "true"}}, False),
+        ({"graphStatus": {"Native Overlay Diff": "true"}}, True),
+    ],
+)
+def test_how_it_finds_the_changes_of_a_container(tmp_path: Path, store: dict[str, object], native: bool) -> None:
+    assert Podman(stand_in(tmp_path, **store)).native_diff is native
+
+
 def test_the_directory_that_a_container_runs_from(tmp_path: Path) -> None:
     podman = Podman(stand_in(tmp_path))
     assert podman.rootfs("tree") == Path("/nix/store/x/rootfs")

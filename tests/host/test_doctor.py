@@ -78,6 +78,15 @@ def test_a_store_that_is_not_there(machine: Machine) -> None:
     assert doctor(machine) == []
 
 
+def test_mount_options_with_which_commits_lose_content(machine: Machine) -> None:
+    write(machine, DROP_IN, '[storage.options.overlay]\nmountopt = "nodev"\n')
+    (line,) = doctor(machine)
+    assert (line.status, line.check) == ("problem", "mountopt")
+    write(machine, DROP_IN, '[storage.options.overlay]\nmountopt = "nodev,metacopy=on"\n')
+    assert doctor(machine) == []
+    machine.run(["rm", DROP_IN])
+
+
 def test_a_drop_in_that_is_not_toml(machine: Machine) -> None:
     write(machine, DROP_IN, "[storage\n")
     assert machine.run(["podman", "images"], check=False).returncode != 0
