@@ -180,9 +180,10 @@ def _candidates(content: bytes, words: "array[int]") -> Iterator[SymbolTable]:
         for entries in range(end + 2, end + 2 + _PADDING):
             if count and words[entries - 1 : entries] == array("I", [count]) and entries + count <= len(words):
                 buckets = _buckets(words, end)
+                if end - buckets < _MIN_BUCKETS:
+                    continue
                 found = _offsets(words[buckets:end], count, words[entries : entries + count])
-                skew = _skew(content, found)
-                if end - buckets >= _MIN_BUCKETS and skew is not None:
+                if (skew := _skew(content, found)) is not None:
                     yield SymbolTable(
                         buckets=buckets * WORD,
                         count=end - buckets,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.cds.symbols import SymbolTable, blank_table, fill_table, find_table, hash_code
@@ -42,6 +42,15 @@ def test_a_table_that_is_not_that_of_its_symbols_is_not_found() -> None:
     assert find_table(b"") is None
     assert find_table(bytes(4000)) is None
     assert find_table(b"\xff" * 4000) is None
+
+
+words = st.builds(lambda kind, index: kind << 30 | index, st.integers(0, 3), st.integers(0, 3))
+
+
+@given(st.lists(words, max_size=40))
+@example([3 << 30 | 1, 0, 1, 0])  # a table of no buckets
+def test_words_like_those_of_a_small_table_are_read(found: list[int]) -> None:
+    assert find_table(b"".join(word.to_bytes(4, "little") for word in found)) is None
 
 
 _SOUND = archive(names(300), objects=10)
