@@ -110,6 +110,11 @@ class Docker:
         self.machine.run(["rm", archive])
 
 
+CHANGES = "chown 7 /etc/passwd && chmod 600 /etc/nginx/nginx.conf && mv /etc/nginx /etc/n && mv /etc/n /etc/nginx"
+CHANGED = ("sha256sum", "/etc/passwd", "/etc/nginx/nginx.conf")
+"""Changes of owner, mode and place, and a command that prints that no content has changed."""
+
+
 @pytest.fixture(scope="module")
 def docker(images: dict[str, Pair]) -> Iterator[Docker]:
     with Machine(binds={images_dir(): INSIDE}) as machine, Registry(machine) as registry:
@@ -215,11 +220,12 @@ def test_nginx_serves_and_its_container_is_written_compared_and_committed(docker
     try:
         assert page(docker, 8081) == PAGE
         assert docker("exec", "web", "id", "-u") == "0"
-        docker("exec", "web", "sh", "-c", "echo new > /srv/new; rm /srv/private/secret")
+        docker("exec", "web", "sh", "-c", f"echo new > /srv/new; rm /srv/private/secret; {CHANGES}")
         changed = docker("diff", "web").splitlines()
         assert {"A /srv/new", "D /srv/private/secret"} <= set(changed)
         docker("commit", "web", "mine:1")
         assert docker.run("mine:1", "cat", "/srv/new") == "new"
+        assert docker.run("mine:1", *CHANGED) == docker.run("nginx:1", *CHANGED)
         assert "No such file" in docker(
             "run", "--rm", "--network=none", "mine:1", "cat", "/srv/private/secret", check=False
         )
@@ -242,9 +248,11 @@ def test_owners_modes_and_capabilities_take_effect(docker: Docker) -> None:
 
 def test_an_image_is_built_upon(docker: Docker) -> None:
     recipe = "FROM nginx:1\nRUN rm /srv/private/secret && echo built > /built\nCOPY --from=small:2 /version /version\n"
+    recipe += f"RUN {CHANGES}\n"
     docker("build", "--quiet", "--network=none", "--tag=built:1", "-", input=recipe)
     try:
         assert docker.run("built:1", "sh", "-c", "cat /built /version; ls /srv/private") == "built\nsmall 2"
+        assert docker.run("built:1", *CHANGED) == docker.run("nginx:1", *CHANGED)
         # it stays whole when its base is no longer declared
         only_small = make_store(docker.machine, [docker.entries[SMALL[0]]])
         base = docker.id("nginx:1")
