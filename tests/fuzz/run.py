@@ -130,6 +130,7 @@ def _work(batch: list[Input], keep: Path, report: int) -> None:
         with tempfile.TemporaryDirectory(prefix="nixoci-fuzz-") as name:
             tempfile.tempdir = os.environ["TMPDIR"] = f"{name}/temporary"
             Path(tempfile.tempdir).mkdir()
+            sys.dont_write_bytecode = True  # of modules that a step loads first
             watch = _Watch(Path(name))
             sys.addaudithook(watch.see)
             for item in batch:
