@@ -291,12 +291,17 @@ def test_no_content_was_copied(services: Alice) -> None:
 
 def test_images_are_built_on_it_and_what_they_delete_is_gone(alice: Alice) -> None:
     script = "FROM localhost/nginx:1\nRUN rm -r /etc/motd /etc/apt && mkdir /etc/apt && chmod 4711 /usr/bin/passwd\n"
+    script += "RUN chown 7 /etc/passwd && mv /etc/nginx /etc/n && mv /etc/n /etc/nginx\n"
     alice.machine.run(["tee", "/home/alice/Containerfile"], input=script)
     alice.podman("build", "--quiet", "--isolation=chroot", "--tag=localhost/built", "/home/alice")
     show = "ls -A /etc/motd /etc/apt; stat --format=%U:%a /usr/bin/passwd /srv/private"
     run = ("run", "--rm", "--network=none", "--entrypoint=", "localhost/built", "sh", "-c", show)
     said = alice.podman(*run)
     assert said == "/etc/apt:\nroot:4711\nwww-data:750\n"
+    contents = ("sha256sum", "/usr/bin/passwd", "/etc/passwd", "/etc/nginx/nginx.conf")
+    images = ("localhost/built", "localhost/nginx:1")
+    built, base = (alice.podman("run", "--rm", "--network=none", "--entrypoint=", name, *contents) for name in images)
+    assert built == base
     alice.podman("rmi", "localhost/built")
 
 
