@@ -9,7 +9,7 @@ from nixoci.bundle import defaults, seccomp
 from nixoci.bundle.root import Root, choose_root, layer_volumes
 from nixoci.container.environment import process_environment
 from nixoci.container.model import Notify, Runtime, WritableLayer
-from nixoci.container.notation import Source, Tmpfs
+from nixoci.container.notation import Mount, Source, Tmpfs
 from nixoci.container.places import (
     layer_workdir,
     localtime_file,
@@ -38,9 +38,10 @@ _TMPFS = ("rw", "rprivate", "nosuid", "nodev", "tmpcopyup")
 _PODMAN_TMPFS_OPTIONS = {"U", "notmpcopyup", "copy", "nocopy", "consistency", "nocreate"}
 """The options of file systems in memory that podman itself implements: runtimes and the kernel know none of them."""
 
-_BIND = ("rbind", "rprivate", "nosuid", "nodev")
+VOLUME_OPTIONS = ("rbind", "rprivate", "nosuid", "nodev")
+"""The options that podman gives volumes."""
 _OF_HOST = ("rbind", "rprivate")
-"""The options of bind mounts of the host, without those of podman's volumes."""
+"""Those of directories of the host, which are mounted as they are there."""
 _ANNOTATION = "org.opencontainers.image."
 NEW_DIRECTORY = Inode(Kind.DIRECTORY)
 _LOCALHOST = "localhost"
@@ -235,9 +236,7 @@ def _mounts(container: ResolvedContainer, files: dict[str, str], image_volumes: 
     if lacks_workdir(container):
         mounts.append(_workdir(container))
     mounts += [_tmpfs(container, tmpfs) for tmpfs in parsed.tmpfs]
-    for mount in parsed.volumes:
-        base = _OF_HOST if mount.kind is Source.HOST_PATH else _BIND
-        mounts.append(_bind(mount_source(mount), mount.target, mount.options, base))
+    mounts += [_bind(mount_source(mount), mount.target, volume_options(mount), ()) for mount in parsed.volumes]
     mounts += [_bind(device.source, device.target, ("dev",), _OF_HOST) for device in parsed.devices]
     for secret in parsed.secrets:
         mounts.append(_bind(secret_file(container.name, secret.name), secret.target, ("ro",)))
@@ -301,13 +300,22 @@ def _tmpfs(container: ResolvedContainer, tmpfs: Tmpfs) -> dict[str, Any]:
     return {"destination": tmpfs.target, "type": "tmpfs", "source": "tmpfs", "options": options}
 
 
-def _bind(source: str, target: str, options: Iterable[str], base: tuple[str, ...] = _BIND) -> dict[str, Any]:
+def volume_options(mount: Mount) -> list[str]:
+    """Return the options of a volume or a directory of the host: those of podman that it does not undo, and its own."""
+    return _merged(_OF_HOST if mount.kind is Source.HOST_PATH else VOLUME_OPTIONS, mount.options)
+
+
+def _bind(source: str, target: str, options: Iterable[str], base: tuple[str, ...] = VOLUME_OPTIONS) -> dict[str, Any]:
+    merged = _merged(base, options)
+    access = [] if {"ro", "rw"} & set(merged) else ["rw"]
+    return {"destination": target, "type": "bind", "source": source, "options": merged + access}
+
+
+def _merged(base: tuple[str, ...], options: Iterable[str]) -> list[str]:
     undone = {"exec": "noexec", "dev": "nodev", "suid": "nosuid", "shared": "rprivate", "rshared": "rprivate"}
     undone |= {"slave": "rprivate", "rslave": "rprivate", "private": "rprivate"}
     kept = [option for option in base if option not in {undone.get(given) for given in options}]
-    access = [] if {"ro", "rw"} & set(options) else ["rw"]
-    merged = list(dict.fromkeys([*kept, *options, *access]))
-    return {"destination": target, "type": "bind", "source": source, "options": merged}
+    return list(dict.fromkeys([*kept, *options]))
 
 
 def _annotations(container: ResolvedContainer) -> dict[str, str]:

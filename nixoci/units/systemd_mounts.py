@@ -8,15 +8,22 @@ the container, never in the image, which is mounted read-only.
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.bundle import defaults
-from nixoci.bundle.config import NEW_DIRECTORY, NOTIFY_SOCKET, etc_files, host_files
+from nixoci.bundle.config import (
+    NEW_DIRECTORY,
+    NOTIFY_SOCKET,
+    VOLUME_OPTIONS,
+    etc_files,
+    host_files,
+    volume_options,
+)
 from nixoci.bundle.root import Root, choose_root, layer_volumes
 from nixoci.container.model import Notify
-from nixoci.container.notation import Source, Tmpfs
+from nixoci.container.notation import Tmpfs
 from nixoci.container.places import mount_source, root_directory, secret_file
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
@@ -32,7 +39,6 @@ _RUN = "/run"
 _API = ("/proc", "/sys", "/dev", _RUN)
 """The mount points of what systemd itself mounts in a root."""
 
-_OF_VOLUMES = ("nosuid", "nodev")
 _SHM = "mode=1777,nosuid,nodev,noexec"
 _SHM_SIZE = "64000k"
 _PODMAN_TMPFS_OPTIONS = {"U", "notmpcopyup", "tmpcopyup", "rprivate", "rw"}
@@ -128,16 +134,10 @@ def mount_options(container: ResolvedContainer) -> dict[str, tuple[str, ...]]:
 
     podman mounts volumes with nosuid and nodev, and directories of the host as they are there.
     """
-    given = {mount.target: mount.options for mount in container.parsed.volumes}
-    podmans = {mount.target for mount in container.parsed.volumes if mount.kind is not Source.HOST_PATH}
-    podmans |= layer_volumes(container).keys()
-    found = {}
-    for target in (*given, *(podmans - given.keys())):
-        own = [each for each in given.get(target, ()) if each in MOUNT_OPTIONS]
-        kept = [no for no in _OF_VOLUMES if target in podmans and no.removeprefix("no") not in own]
-        if options := tuple(dict.fromkeys((*kept, *own))):
-            found[target] = options
-    return found
+    options: dict[str, Iterable[str]] = dict.fromkeys(layer_volumes(container), VOLUME_OPTIONS)
+    options |= {mount.target: volume_options(mount) for mount in container.parsed.volumes}
+    known = {target: tuple(each for each in given if each in MOUNT_OPTIONS) for target, given in options.items()}
+    return {target: given for target, given in known.items() if given}
 
 
 def _files(container: ResolvedContainer, folder: Path) -> Iterator[_Bind]:

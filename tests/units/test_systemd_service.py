@@ -105,6 +105,15 @@ def test_mounts_have_the_options_that_podman_gives_them(tmp_path: Path) -> None:
     assert launched(writable)["start"].mount_options == {}
 
 
+def test_options_of_mounts_are_in_one_order_in_each_process(tmp_path: Path) -> None:
+    file = Inode(Kind.REGULAR, 0o644)
+    names = [f"kept-{number}" for number in range(8)]
+    kept = {name: Inode(Kind.DIRECTORY, children=Children({b"file": file})) for name in names}
+    image: dict[str, Any] = {"Volumes": {f"/{name}": {} for name in names}}
+    made = container(tmp_path, image, extra=kept, readOnly=True)
+    assert list(launched(made)["start"].mount_options) == [f"/{name}" for name in names]
+
+
 def test_the_layer_is_mounted_over_the_image_as_that_of_a_bundle(tmp_path: Path) -> None:
     made = container(tmp_path)
     mounts = container_mounts(made, OUTPUT.service("c"), image=POINT)
