@@ -128,6 +128,8 @@ def _command(container: ParsedContainer, config: ExecutionConfig) -> tuple[tuple
     declared, option = container.declared, container.option
     replaced = declared.entrypoint is not None
     entrypoint = _words(option, "entrypoint", declared.entrypoint, config.entrypoint)
+    if [word for _, word in entrypoint] == [""]:  # so Dockerfiles take that of their base image away
+        entrypoint = []
     cmd = _words(option, "cmd", declared.cmd if replaced or declared.cmd else None, config.cmd)
     if not entrypoint + cmd:
         raise ContainerError(f"{option('cmd')}: neither the image nor the container has a command; set it")
@@ -140,14 +142,10 @@ def _command(container: ParsedContainer, config: ExecutionConfig) -> tuple[tuple
 def _words(
     option: Callable[[str], str], field: str, own: list[str] | None, image: list[str] | None
 ) -> list[tuple[str, str]]:
-    """Return the container's words or else the image's, each with the option that its errors start with.
-
-    An entrypoint of one empty word is none: so Dockerfiles take that of their base image away (`ENTRYPOINT [""]`).
-    """
-    words = [(option("image"), word) for word in image or []]
-    if own is not None:
-        words = [(option(f"{field}[{index}]"), word) for index, word in enumerate(own)]
-    return [] if field == "entrypoint" and [word for _, word in words] == [""] else words
+    """Return the container's words or else the image's, each with the option that its errors start with."""
+    if own is None:
+        return [(option("image"), word) for word in image or []]
+    return [(option(f"{field}[{index}]"), word) for index, word in enumerate(own)]
 
 
 def _image_environment(option: str, config: ExecutionConfig) -> dict[str, str]:
