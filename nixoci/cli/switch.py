@@ -9,6 +9,7 @@ from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.errors import ContainerError
+from nixoci.image_store.storage_conf import DROP_IN_MOUNT_OPTIONS
 from nixoci.switch.perform import Switched, roll_back, uninstall
 from nixoci.switch.perform import switch as switch_to
 from nixoci.switch.places import Places
@@ -61,7 +62,8 @@ def switch(*, out: Path | None, rollback: bool, removing: bool, user: bool, dry_
     if not user and any(each.path == places.drop_in and each.target is None for each in done.links):
         warn(
             f"{places.drop_in}: without its mountopt, podman cannot read files of other containers whose owner or mode"
-            ' they changed meanwhile; set mountopt = "nodev,metacopy=on" in storage.conf if there are such containers'
+            f' they changed meanwhile; set mountopt = "{DROP_IN_MOUNT_OPTIONS}" in storage.conf if there are such'
+            " containers"
         )
     if done.profile is None and done.out is not None:
         warn(f"{done.out}: not in the Nix store, so it must stay where it is, and --rollback cannot return to it")

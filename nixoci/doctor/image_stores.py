@@ -6,6 +6,7 @@ from nixoci.doctor.facts import Facts, ImageStoreFacts
 from nixoci.doctor.finding import Finding, ok, problem, warning
 from nixoci.doctor.tools import PODMAN_DROP_INS
 from nixoci.gc_roots.update import KEPT_DROP_IN
+from nixoci.image_store.storage_conf import DROP_IN_MOUNT_OPTIONS
 
 _DRIVER = "overlay"
 _SHOWN = 3
@@ -68,8 +69,8 @@ def check_commits(facts: Facts) -> Iterator[Finding]:
         yield problem(
             "mountopt",
             "`podman commit` and `podman build` write zeros for files of image stores whose owner or mode changed",
-            'set mountopt = "nodev,metacopy=on" in [storage.options.overlay] of storage.conf, as the drop-in of a new'
-            " image store does",
+            f'set mountopt = "{DROP_IN_MOUNT_OPTIONS}" in [storage.options.overlay] of storage.conf, as the drop-in of'
+            " a new image store does",
         )
 
 

@@ -18,7 +18,7 @@ FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 # changes are then metadata without content in the upper directory, and renamed directories are empty there. commit and
 # build take layers from that directory as it is, unless podman knows by its configuration that it must compare trees.
 _MOUNT_OPTIONS = "redirect_dir=on"
-_DROP_IN_MOUNT_OPTIONS = "nodev,metacopy=on"
+DROP_IN_MOUNT_OPTIONS = "nodev,metacopy=on"
 """A drop-in takes the place of a distribution's own options: these are Fedora's, whose containers cannot do without
 metacopy. In other files redirect_dir is enough, and what containers wrote with it is readable without it."""
 
@@ -60,7 +60,7 @@ def render_storage_drop_in(
     """
     comment = f"# {note}\n" if note else ""
     text = f"{comment}[storage.options]\nadditionalimagestores = [{_quoted(store)}, {{append = true}}]\n"
-    return text if further else text + _overlay(mount_program, _DROP_IN_MOUNT_OPTIONS)
+    return text if further else text + _overlay(mount_program, DROP_IN_MOUNT_OPTIONS)
 
 
 def _overlay(mount_program: str | os.PathLike[str] | None, mount_options: str) -> str:
