@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.host.changes import CHANGED, CHANGES
 from tests.host.engines import install_runtime, make_entries, make_store, mount_images
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
@@ -108,11 +109,6 @@ class Docker:
         self.machine.run(copy, timeout=300)
         self("load", "--quiet", f"--input={archive}")
         self.machine.run(["rm", archive])
-
-
-CHANGES = "chown 7 /etc/passwd && chmod 600 /etc/nginx/nginx.conf && mv /etc/nginx /etc/n && mv /etc/n /etc/nginx"
-CHANGED = ("sha256sum", "/etc/passwd", "/etc/nginx/nginx.conf")
-"""Changes of owner, mode and place, and a command that prints that no content has changed."""
 
 
 @pytest.fixture(scope="module")

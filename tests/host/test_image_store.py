@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
+from tests.host.changes import CHANGED, CHANGES
 from tests.host.process import FETCH, CommandError
 
 if TYPE_CHECKING:
@@ -249,16 +250,14 @@ def test_an_image_that_is_built_or_committed_has_what_was_moved_and_whose_owner_
         return stored.machine.run(["podman", *arguments], env=env, timeout=300, **options).stdout
 
     run = ("run", "--network=none", "--user=root", "--entrypoint=sh")
-    digest = "cd /etc && sha256sum nginx/nginx.conf passwd"
-    expected = podman(*run, "--rm", nginx, "-c", digest)
-    change = "chown 7 /etc/passwd && chmod 600 /etc/nginx/nginx.conf && mv /etc/nginx /etc/n && mv /etc/n /etc/nginx"
+    expected = podman(*run, "--rm", nginx, "-c", " ".join(CHANGED))
     try:
-        podman(*run, "--name=changed", nginx, "-c", change)
+        podman(*run, "--name=changed", nginx, "-c", CHANGES)
         podman("commit", "--quiet", "changed", "localhost/committed")
         build = ["build", "--isolation=chroot", "--tag=localhost/built", "--file=-", f"{FOLDER}/images"]
-        podman(*build, input=f"FROM {nginx}\nUSER root\nRUN {change}\n")
+        podman(*build, input=f"FROM {nginx}\nUSER root\nRUN {CHANGES}\n")
         for image in ("committed", "built"):
-            assert podman(*run, "--rm", f"localhost/{image}", "-c", digest) == expected
+            assert podman(*run, "--rm", f"localhost/{image}", "-c", " ".join(CHANGED)) == expected
     finally:
         podman("rm", "changed")
         podman("rmi", "--ignore", "localhost/committed", "localhost/built")
