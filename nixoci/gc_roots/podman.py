@@ -76,7 +76,7 @@ class Podman:
 
     @property
     def native_diff(self) -> bool:
-        """Whether it commits the upper directory of a container as it is, and does not compare trees."""
+        """It commits the upper directory of a container as it is, and does not compare trees."""
         return (self._store.graph_status or {}).get("Native Overlay Diff") == "true"
 
     @property
