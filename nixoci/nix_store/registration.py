@@ -6,7 +6,10 @@ from contextlib import contextmanager
 
 from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.commands import delete, failure_reason
-from nixoci.nix_store.path import PathInfo
+from nixoci.nix_store.content_address import nar_address
+from nixoci.nix_store.daemon import Adder, RefusalError
+from nixoci.nix_store.hashes import HashingSink
+from nixoci.nix_store.path import PathInfo, store_path_name
 from nixoci.nix_store.serve import Server, serve
 from nixoci.nix_store.trust import ADVICE
 from nixoci.process import HungUpError
@@ -14,6 +17,8 @@ from nixoci.streams import Sink
 
 _AHEAD = 64
 """Paths that are sent before the first answer is read; all of the answers must fit into a pipe."""
+_LARGE = 1 << 20
+"""Bytes of a NAR that is worth a process which hashes it once."""
 
 
 class RefusedError(StoreError):
@@ -27,8 +32,9 @@ class RefusedError(StoreError):
 class Registration:
     """Hands paths to Nix, one after another, in dependency order."""
 
-    def __init__(self, nix: Server) -> None:
+    def __init__(self, nix: Server, adder: Adder) -> None:
         self._nix = nix
+        self._adder = adder
         self.registered: list[PathInfo] = []
         self.waiting: deque[PathInfo] = deque()
 
@@ -39,9 +45,45 @@ class Registration:
 
     def add(self, info: PathInfo, write: Callable[[Sink], object]) -> None:
         """Send Nix a path to register; `write` writes its NAR, exactly `nar_size` bytes."""
+        if info.nar_size >= _LARGE and _follows_from_content(info) and self._adder.works():
+            self._add_addressed(info, write)
+            return
         self._wait(_AHEAD)
         self.waiting.append(info)
         self._nix.add(info, write)
+
+    def get_ready(self) -> None:
+        """Start what adds large paths; it gets ready while this process goes on."""
+        self._adder.start()
+
+    def add_content(self, name: str, write: Callable[[Sink], object]) -> PathInfo:
+        """Send Nix a path whose hash is not known, wait until it is registered, and return what Nix says of it.
+
+        It stays registered if the block fails later: it has the address of its content, and may have been there before.
+
+        Args:
+            name: The name of the path, which has no references.
+            write: Writes its NAR. If it fails, the path is not registered.
+
+        Raises:
+            RefusalError: Nix does not register it.
+        """
+        return self._adder.add(name, write)
+
+    def _add_addressed(self, info: PathInfo, write: Callable[[Sink], object]) -> None:
+        """Add a path at the address of its content, which is checked before Nix has all of it."""
+
+        def write_checked(out: Sink) -> None:
+            hashed = HashingSink(out)
+            write(hashed)
+            if hashed.sri != info.nar_hash:
+                raise _refused(info, f"hash mismatch: specified {info.nar_hash}, got {hashed.sri}")
+
+        try:
+            self._adder.add(store_path_name(info.path), write_checked)
+        except RefusalError as error:
+            raise _refused(info, str(error)) from error
+        self.registered.append(info)
 
     def finish(self) -> None:
         """Wait until all paths are registered."""
@@ -65,8 +107,8 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
     """
     new: Registration | None = None
     try:
-        with serve(store=store, write=write) as nix:
-            new = Registration(nix)
+        with serve(store=store, write=write) as nix, Adder(store=store) as adder:
+            new = Registration(nix, adder)
             try:
                 yield new
             except HungUpError:
@@ -81,11 +123,20 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
         reason = failure_reason(error)
         if "trusted" in reason:
             reason += f"; {ADVICE}"
-        raise RefusedError(f"{refused.path}: Nix does not register it: {reason}", refused) from error
+        raise _refused(refused, reason) from error
     except BaseException:
         if new is not None:
             _delete([*new.registered, *new.waiting], store)
         raise
+
+
+def _follows_from_content(info: PathInfo) -> bool:
+    """Return whether Nix finds the path from the content alone."""
+    return not info.references and info.content_address == nar_address(info.nar_hash)
+
+
+def _refused(info: PathInfo, reason: str) -> RefusedError:
+    return RefusedError(f"{info.path}: Nix does not register it: {reason}", info)
 
 
 def _delete(infos: list[PathInfo], store: str | None) -> None:

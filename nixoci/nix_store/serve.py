@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from nixoci.errors import StoreError
 from nixoci.nix_store.hashes import from_sri, printed_to_sri
 from nixoci.nix_store.path import PathInfo
-from nixoci.nix_store.wire import NUMBER, pack_string, pack_strings
+from nixoci.nix_store.wire import NUMBER, Answers, pack_string, pack_strings
 from nixoci.process import Conversation, converse
 from nixoci.streams import Sink
 
@@ -18,7 +18,6 @@ _MAGIC, _ANSWER_MAGIC = 0x390C9DEB, 0x5452EECB
 _VERSION = 2 << 8 | 5
 _QUERY_VALID_PATHS, _QUERY_PATH_INFOS, _ADD_TO_STORE_NAR = 1, 2, 9
 _ADDED = 1
-_MAX_TEXT = 1 << 20
 
 
 class Server:
@@ -31,6 +30,7 @@ class Server:
 
     def __init__(self, nix: Conversation) -> None:
         self._nix = nix
+        self._answers = Answers(nix.read, protocol="nix-store --serve")
         self._greeted = False
         nix.write(NUMBER.pack(_MAGIC) + NUMBER.pack(_VERSION))
         nix.flush()
@@ -39,7 +39,7 @@ class Server:
         """Return those of the paths that are valid; if the server may write, they stay valid until it ends."""
         lock, substitute = 1, 0
         self._ask(NUMBER.pack(_QUERY_VALID_PATHS) + NUMBER.pack(lock) + NUMBER.pack(substitute) + _paths(paths))
-        return set(self._texts())
+        return set(self._answers.texts())
 
     def path_infos(self, paths: Iterable[str]) -> dict[str, PathInfo]:
         """Return information about those of the paths that are valid.
@@ -48,7 +48,7 @@ class Server:
         """
         self._ask(NUMBER.pack(_QUERY_PATH_INFOS) + _paths(paths))
         infos: dict[str, PathInfo] = {}
-        while path := self._text():
+        while path := self._answers.text():
             infos[path] = self._path_info(path)
         return infos
 
@@ -77,9 +77,9 @@ class Server:
 
     def added(self) -> None:
         """Wait for the answer that Nix has registered the next path; answers come in the order of `add`."""
-        answer = self._number()
+        answer = self._answers.number()
         if answer != _ADDED:
-            raise _unknown(f"answers {answer}")
+            raise self._answers.unknown(f"answers {answer}")
 
     def _ask(self, question: bytes) -> None:
         self._nix.write(question)
@@ -89,15 +89,15 @@ class Server:
     def _greet(self) -> None:
         if self._greeted:
             return
-        magic, version = self._number(), self._number()
+        magic, version = self._answers.number(), self._answers.number()
         if magic != _ANSWER_MAGIC or version >> 8 != _VERSION >> 8 or version < _VERSION:
-            raise _unknown(f"speaks version {version:#x} of its protocol, not 2.5")
+            raise self._answers.unknown(f"speaks version {version:#x} of its protocol, not 2.5")
         self._greeted = True
 
     def _path_info(self, path: str) -> PathInfo:
-        deriver, references = self._text(), self._texts()
-        _download_size, nar_size = self._number(), self._number()
-        nar_hash, address, signatures = self._text(), self._text(), self._texts()
+        deriver, references = self._answers.text(), self._answers.texts()
+        _download_size, nar_size = self._answers.number(), self._answers.number()
+        nar_hash, address, signatures = self._answers.text(), self._answers.text(), self._answers.texts()
         try:
             return PathInfo(
                 path=path,
@@ -109,20 +109,7 @@ class Server:
                 content_address=address or None,
             )
         except (StoreError, ValueError) as error:
-            raise _unknown(f"says of {path}: {error}") from error
-
-    def _number(self) -> int:
-        number: int = NUMBER.unpack(self._nix.read(NUMBER.size))[0]
-        return number
-
-    def _text(self) -> str:
-        size = self._number()
-        if size > _MAX_TEXT:
-            raise _unknown(f"answers with a text of {size} bytes")
-        return self._nix.read(size + -size % 8)[:size].decode()
-
-    def _texts(self) -> list[str]:
-        return [self._text() for _ in range(self._number())]
+            raise self._answers.unknown(f"says of {path}: {error}") from error
 
 
 def request(info: PathInfo) -> bytes:
@@ -159,7 +146,3 @@ def serve(*, store: str | None, write: bool = False) -> Iterator[Server]:
 
 def _paths(paths: Iterable[str]) -> bytes:
     return pack_strings(path.encode() for path in paths)
-
-
-def _unknown(found: str) -> StoreError:
-    return StoreError(f"nix-store --serve {found}; update Nix")

@@ -2,13 +2,19 @@
 
 import fcntl
 import os
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store import commands
+from nixoci.nix_store.content_address import nar_address
+from nixoci.nix_store.hashes import to_sri
 from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import RefusedError, registration
 from nixoci.streams import Sink
@@ -31,7 +37,7 @@ def whole(out: Sink) -> None:
     out.write(bytes(40))
 
 
-def register(nix: Fake, *paths: tuple[PathInfo, Callable[[Sink], None]]) -> None:
+def register(nix: Fake, *paths: tuple[PathInfo, Callable[[Sink], object]]) -> None:
     with registration(store=nix.store) as new:
         for info, write in paths:
             new.add(info, write)
@@ -155,6 +161,111 @@ def test_what_is_valid_is_asked_after_what_was_added(nix: Fake) -> None:
         assert new.valid([INFOS[0].path, INFOS[1].path]) == {INFOS[1].path: INFOS[1]}
         new.add(INFOS[0], whole)
     assert len(nix.log) == 2
+
+
+CONTENT = bytes(2 << 20)
+ADDRESSED = PathInfo(
+    path=INFOS[0].path,
+    nar_hash=to_sri(sha256(CONTENT).digest()),
+    nar_size=len(CONTENT),
+    content_address=nar_address(to_sri(sha256(CONTENT).digest())),
+)
+
+DAEMON = """
+import os, struct, sys
+
+def number(): return struct.unpack("<Q", sys.stdin.buffer.read(8))[0]
+def text():
+    size = number()
+    return sys.stdin.buffer.read(size + -size % 8)[:size].decode()
+def say(*answers):
+    for each in answers:
+        if isinstance(each, str):
+            say(len(each))
+            sys.stdout.buffer.write(each.encode() + bytes(-len(each) % 8))
+        else:
+            sys.stdout.buffer.write(struct.pack("<Q", each))
+    sys.stdout.buffer.flush()
+
+assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--stdio"]
+hello = [number() for _ in range(4)]
+assert hello[:2] == [0x6e697863, 0x123]
+say(0x6478696f, 0x119, 0x616c7473)
+while command := sys.stdin.buffer.read(8):
+    asked = struct.unpack("<Q", command)[0], text(), text(), number(), number()
+    assert asked == (7, "path-0", "fixed:r:sha256", 0, 0)
+    nar = b""
+    while size := number():
+        nar += sys.stdin.buffer.read(size)
+    if os.environ["REFUSE"]:
+        say(0x63787470, "no space left on device", 1)
+        continue
+    open(os.environ["REAL"] + "/" + os.path.basename(os.environ["ADDED"]), "w").close()
+    with open(os.environ["LOG"], "a") as file:
+        print("content", len(nar), file=file)
+    say(0x616c7473, os.environ["ADDED"], "", "0" * 64, 0, 0, len(nar), 0, 0, "")
+"""
+
+
+@pytest.fixture
+def daemon(nix: Fake) -> Fake:
+    program = nix.folder / "bin/nix-daemon"
+    program.write_text(f"#!{sys.executable}\n{DAEMON}", encoding="ascii")
+    program.chmod(0o755)
+    nix.set(ADDED=ADDRESSED.path)
+    return nix
+
+
+def test_a_large_path_with_the_address_of_its_content_is_hashed_once(daemon: Fake) -> None:
+    register(daemon, (INFOS[1], whole), (ADDRESSED, lambda out: out.write(CONTENT)), (INFOS[2], whole))
+    assert sorted(daemon.log) == [
+        f"add {INFOS[1].path} 0000 40 40",
+        f"add {INFOS[2].path} 0000 40 40",
+        f"content {len(CONTENT)}",
+    ]
+    assert len(os.listdir(daemon.real)) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"content_address": None}, {"references": (INFOS[1].path,)}, {"content_address": "fixed:r:sha1:x"}],
+    ids=["no address", "references", "another address"],
+)
+def test_other_large_paths_are_not(daemon: Fake, change: dict[str, Any]) -> None:
+    info = replace(ADDRESSED, **change)
+    register(daemon, (info, lambda out: out.write(CONTENT)))
+    assert daemon.log[0].startswith(f"add {info.path} ")
+
+
+def test_another_content_is_never_complete(daemon: Fake) -> None:
+    with pytest.raises(RefusedError, match=r"hash mismatch: specified sha256-.*, got sha256-") as caught:
+        register(daemon, (INFOS[1], whole), (ADDRESSED, lambda out: out.write(CONTENT[1:] + b"x")))
+    assert caught.value.info == ADDRESSED
+    assert not [line for line in daemon.log if line.startswith("content")]
+    assert not os.listdir(daemon.real)
+
+
+def test_what_the_daemon_refuses_is_named(daemon: Fake) -> None:
+    daemon.set(REFUSE="all")
+    with pytest.raises(RefusedError, match=r"Nix does not register it: no space left on device$") as caught:
+        register(daemon, (INFOS[1], whole), (ADDRESSED, lambda out: out.write(CONTENT)))
+    assert caught.value.info == ADDRESSED
+    assert not os.listdir(daemon.real)
+
+
+def test_a_path_whose_hash_is_not_known(daemon: Fake) -> None:
+    """It stays if the block fails: another may have added it before."""
+
+    def add_and_fail() -> None:
+        with registration(store=daemon.store) as new:
+            new.get_ready()
+            info = new.add_content("path-0", whole)
+            assert (info.path, info.nar_size) == (ADDRESSED.path, 40)
+            raise StoreError("no more")
+
+    with pytest.raises(StoreError, match="no more"):
+        add_and_fail()
+    assert os.listdir(daemon.real) == [Path(ADDRESSED.path).name]
 
 
 @pytest.mark.parametrize("script", ["exit 1", "head -c 16 > /dev/null; exit 1"])
