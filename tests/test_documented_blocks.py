@@ -14,6 +14,7 @@ EXAMPLE = "tests/host/test_containers.py::test_the_worked_example_of_the_documen
 SCRIPT = "tests/host/test_python_example.py::test_it_says_what_it_made"
 DEPLOYMENTS = "tests/test_documented_blocks.py::test_json_on_the_page_on_containers_is_a_deployment"
 BY_DOCTESTS = "tests/test_doctests.py::test_examples_of_a_page"
+SIGNED = "tests/host/test_signed_image_delta.py::test_an_update_needs_no_lock_of_another_machine"
 DELTAS = "tests/host/test_image_delta.py"
 DOCKER = "tests/host/test_docker.py::test_the_commands_of_the_documentation"
 CRI = "tests/host/test_containerd.py"
@@ -63,6 +64,8 @@ RUN = {
     ("docs/python.md", ">>> "): BY_DOCTESTS,
     ("docs/registry-deltas.md", "$ nixoci update web"): f"{DELTAS}::test_an_update_comes_as_a_delta",
     ("docs/registry-deltas.md", "$ nixoci prefetch web"): f"{DELTAS}::test_an_update_comes_as_a_delta",
+    ("docs/registry-deltas.md", "$ nix key generate-secret"): SIGNED,
+    ("docs/registry-deltas.md", "extra-trusted-public-keys"): SIGNED,
     ("docs/registry-deltas.md", "$ nixoci delta push web --format"): (
         f"{DELTAS}::test_an_artifact_of_oci_delta_needs_no_locked_hash"
     ),

@@ -63,6 +63,7 @@ class _How:
 
     kind: Kind
     effort: Effort
+    key: Path | None
     dry_run: bool
 
 
@@ -80,6 +81,8 @@ class DeltaRow:
     size: int
     digest: str | None
     """The digest of the artifact; None if the delta does not pay, so that it is not pushed."""
+    signed_by: list[str] = field(default_factory=list)
+    """The names of the keys that its signatures are said to be of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,7 @@ class Pulled:
 @verb(
     examples=[
         "nixoci delta push web",
+        "nixoci delta push web --key-file /etc/nix/signing-key",
         "nixoci delta push web --from $(readlink old) --dry-run",
         "nixoci delta pull",
         "nixoci delta list web --json",
@@ -131,6 +135,13 @@ class Pulled:
     show_default=True,
     help="push: the format; oci-delta is larger, and podman and bootc read it.",
 )
+@click.option(
+    "--key-file",
+    "key",
+    type=PATH,
+    metavar="FILE",
+    help="push: sign what the delta makes with a secret key of Nix, for machines whose lock has no hash.",
+)
 @effort_option
 @lock_option
 @access_options
@@ -143,6 +154,7 @@ def delta(
     platforms: tuple[Platform, ...],
     bases: tuple[Path, ...],
     kind: Kind,
+    key: Path | None,
     effort: Effort,
     lock: Path,
     access: RegistryAccess,
@@ -156,10 +168,15 @@ def delta(
     to be there. pull makes the image paths of the lock from older ones and such deltas, and fails where there is none;
     nixoci prefetch does the same and fetches the layers instead. list shows the deltas to the images of the lock.
 
-    A delta needs no trust: the image path that it makes has the hash in the lock, or every layer has its diff id.
+    A delta needs no trust: the image path that it makes has the hash in the lock, or every layer has its diff id. Where
+    the lock has no hash, as right after nixoci update, what it makes may be signed instead (--key-file), by one of
+    nix.conf's trusted-public-keys.
     """
-    if bases and action != PUSH:
-        raise click.UsageError("--from is an option of `nixoci delta push`")
+    for option, given in (("--from", bases), ("--key-file", key)):
+        if given and action != PUSH:
+            raise click.UsageError(f"{option} is an option of `nixoci delta push`")
+    if key and kind != OWN:
+        raise click.UsageError(f"--key-file needs --format {OWN}: artifacts of {kind} need no signature")
     context = LockContext.of(lock, access)
     if action == PULL:
         _pull_all(lock, names, platforms, context, dry_run=dry_run, as_json=as_json)
@@ -173,7 +190,7 @@ def delta(
         return
     store_names = image_path_names(content)
     if action == PUSH:
-        how = _How(kind=kind, effort=effort, dry_run=dry_run)
+        how = _How(kind=kind, effort=effort, key=key, dry_run=dry_run)
         rows = [row for target in targets for row in _push(target, store_names[target.name], bases, how, context)]
         _print_pushed(rows, dry_run=dry_run, as_json=as_json)
     else:
@@ -197,7 +214,11 @@ def _push(
         with open_blobs(target, folder) as source:
             image = resolve_image(source, Platform.parse(target.platform))
             older = _older(target, image, store_name, repository, bases)
-            make = make_oci_delta(image, source, how.effort) if new is None else make_contents_delta(new, how.effort)
+            make = (
+                make_oci_delta(image, source, how.effort)
+                if new is None
+                else make_contents_delta(new, how.effort, key=how.key)
+            )
             pushed = push_deltas(image, older, make, repository, context.access, warn=warn, dry_run=how.dry_run)
     return [
         DeltaRow(
@@ -208,6 +229,7 @@ def _push(
             base_path=str(each.base),
             size=each.size,
             digest=str(each.digest) if each.digest is not None else None,
+            signed_by=each.signed_by,
         )
         for each in pushed
     ]
@@ -271,6 +293,7 @@ def _list(target: PrefetchTarget, store_name: str, context: LockContext) -> list
             base_path=next((str(image.path) for image in here if each.starts_from(image)), None),
             size=each.manifest.size,
             digest=str(each.reference.digest),
+            signed_by=each.manifest.signed_by,
         )
         for each in found
     ]
@@ -358,9 +381,17 @@ def _print_list(rows: list[DeltaRow], *, empty: str, as_json: bool) -> None:
         print_json(rows)
     else:
         print_table(
-            ["name", "platform", "kind", "size", "from", "image path"],
+            ["name", "platform", "kind", "size", "signed by", "from", "image path"],
             [
-                [row.name, row.platform, row.kind, decimal(row.size), row.base, row.base_path or "not here"]
+                [
+                    row.name,
+                    row.platform,
+                    row.kind,
+                    decimal(row.size),
+                    ", ".join(row.signed_by),
+                    row.base,
+                    row.base_path or "not here",
+                ]
                 for row in rows
             ],
             empty=empty,

@@ -1,6 +1,7 @@
 """The manifest and the config of a delta's artifact (docs/registry-deltas.md, Layout)."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -8,7 +9,10 @@ from typing import Any, Self
 from nixoci.delta.format.model import NEWEST
 from nixoci.document import check_version, dump, load, parse, structure
 from nixoci.errors import BlobError, DeltaError, DocumentError, UnsupportedVersionError
+from nixoci.image_delta.contents import PARTS
+from nixoci.image_delta.signature import SignedContents
 from nixoci.image_path import FORMAT_VERSION
+from nixoci.nix_store.hashes import is_sri
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_MANIFEST
 from nixoci.oci.model import Descriptor
@@ -23,8 +27,14 @@ EXTRACTION_FORMAT = "nixoci.delta.extraction-format"
 """Annotation: the version of the extraction format of both images."""
 STREAM_FORMAT = "nixoci.delta.stream-format"
 """Annotation: the version of the delta format of the stream."""
+NAR_HASHES = "nixoci.delta.nar-hashes"
+"""Annotation: the hashes of the parts of the new image path, with a space between them."""
+SIGNATURES = "nixoci.delta.signatures"
+"""Annotation: signatures of these hashes, with a space between them."""
 
 _CONFIG_VERSION = 1
+_SIGNATURE = re.compile(r"[!-9;-~]{1,99}:[0-9A-Za-z+/]{86}==")
+"""Matches a signature as Nix writes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,25 @@ class ArtifactManifest:
     def base(self) -> Digest | None:
         """The manifest of the image that a delta of nixoci starts from; None for another kind of artifact."""
         return base_of(self.annotations)
+
+    @property
+    def contents(self) -> SignedContents | None:
+        """The hashes of the new image path's parts that the artifact has with signatures, if it has."""
+        nar_hashes = tuple(self.annotations.get(NAR_HASHES, "").split(" "))
+        signatures = tuple(filter(None, self.annotations.get(SIGNATURES, "").split(" ")))
+        if len(nar_hashes) != len(PARTS) or not signatures or not all(map(is_sri, nar_hashes)):
+            return None
+        if not all(map(_SIGNATURE.fullmatch, signatures)):
+            return None
+        return SignedContents(
+            manifest=self.subject.digest, config=self.config.digest, nar_hashes=nar_hashes, signatures=signatures
+        )
+
+    @property
+    def signed_by(self) -> list[str]:
+        """The names of the keys that its signatures are said to be of."""
+        signatures = self.contents.signatures if self.contents is not None else ()
+        return [signature.partition(":")[0] for signature in signatures]
 
     def stream(self, *, what: str) -> Descriptor:
         """Return the descriptor of the delta in an artifact of nixoci that this nixoci can apply.
@@ -130,9 +159,18 @@ def base_of(annotations: Mapping[str, str]) -> Digest | None:
 
 
 def render_manifest(
-    *, subject: Descriptor, base: Digest, config: Descriptor, stream: Descriptor, stream_format: int
+    *,
+    subject: Descriptor,
+    base: Digest,
+    config: Descriptor,
+    stream: Descriptor,
+    stream_format: int,
+    contents: SignedContents | None = None,
 ) -> bytes:
-    """Return the text of the manifest of a delta's artifact."""
+    """Return the text of the manifest of a delta's artifact; `contents` only if they are signed."""
+    signed = {}
+    if contents is not None:
+        signed = {NAR_HASHES: " ".join(contents.nar_hashes), SIGNATURES: " ".join(contents.signatures)}
     return render_json(
         {
             "schemaVersion": 2,
@@ -145,6 +183,7 @@ def render_manifest(
                 BASE: str(base),
                 EXTRACTION_FORMAT: str(FORMAT_VERSION),
                 STREAM_FORMAT: str(stream_format),
+                **signed,
             },
         }
     )

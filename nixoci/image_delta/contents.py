@@ -98,9 +98,34 @@ def image_nar_size(document: bytes, parts: Sequence[Part]) -> int:
     return _write_nar(NullSink(), document, parts, lambda part, nar: nar.skip(part.nar_size - len(NAR_MAGIC)))
 
 
-def write_image_nar(out: Sink, document: bytes, parts: Sequence[Part]) -> None:
-    """Write the NAR of an image path: its image.json, and its parts in the order of `PARTS`."""
-    _write_nar(out, document, parts, lambda part, nar: part.write(_WithoutMagic(nar)))
+def write_image_nar(
+    out: Sink, document: bytes, parts: Sequence[Part], *, nar_hashes: Sequence[str] | None = None, what: str
+) -> None:
+    """Write the NAR of an image path: its image.json, and its parts in the order of `PARTS`.
+
+    Args:
+        out: Takes the NAR.
+        document: The image.json.
+        parts: The parts.
+        nar_hashes: The hash that each part must have, as SRI; by default the hash of the whole is left to the reader.
+        what: Names the delta in errors.
+
+    Raises:
+        DeltaError: A part has another hash; the NAR is not complete then.
+    """
+    if nar_hashes is None:
+        _write_nar(out, document, parts, lambda part, nar: part.write(_WithoutMagic(nar)))
+        return
+    expected = iter(zip(PARTS, nar_hashes, strict=True))
+
+    def write_checked(part: Part, nar: NarWriter) -> None:
+        hashed = HashingSink(_WithoutMagic(nar))
+        part.write(hashed)
+        name, nar_hash = next(expected)
+        if hashed.sri != nar_hash:
+            raise DeltaError(f"{what}: it makes {name} with narHash {hashed.sri}, its signature is of {nar_hash}")
+
+    _write_nar(out, document, parts, write_checked)
 
 
 def _write_nar(out: Sink, document: bytes, parts: Sequence[Part], node: Callable[[Part, NarWriter], object]) -> int:

@@ -1,8 +1,10 @@
 """Making the artifacts of deltas from an image path: nixoci's own, and those of containers/oci-delta."""
 
+import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 from nixoci.compression import HEAD, Compression, detect
 from nixoci.delta.effort import Effort
@@ -20,6 +22,7 @@ from nixoci.image_delta.artifact import (
 from nixoci.image_delta.contents import ImageContents
 from nixoci.image_delta.describe import OldImage, describe_layer
 from nixoci.image_delta.layout import ArtifactLayout
+from nixoci.image_delta.signature import SignedContents
 from nixoci.image_path import ImagePath
 from nixoci.nix_store.hashes import HashingSink
 from nixoci.oci.digest import Digest
@@ -34,13 +37,26 @@ _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _COPY = 1 << 20
 
 
-def make_contents_delta(new: ImagePath, effort: Effort) -> Callable[[ArtifactLayout, ImagePath], Descriptor]:
-    """Return a function that makes nixoci's artifact of the delta from an image path to `new`."""
+def make_contents_delta(
+    new: ImagePath, effort: Effort, *, key: Path | None = None
+) -> Callable[[ArtifactLayout, ImagePath], Descriptor]:
+    """Return a function that makes nixoci's artifact of the delta from an image path to `new`.
+
+    Args:
+        new: The image path.
+        effort: Time spent for fewer bytes.
+        key: The file of a secret key of Nix that signs what `new` contains; None for no signature.
+
+    Raises:
+        StoreError: The file has no key.
+        ProcessError: Nix is missing, to sign.
+    """
     document = new.document
     after = ImageContents.of(new)
     config = DeltaConfig.of(
         manifest=document.manifest.text, config=document.config.text, warnings=document.warnings
     ).render()
+    contents = None if key is None else _sign(after, document.manifest.digest, config, key)
     subject = Descriptor(
         media_type=document.manifest.media_type,
         digest=document.manifest.digest,
@@ -60,10 +76,18 @@ def make_contents_delta(new: ImagePath, effort: Effort) -> Callable[[ArtifactLay
             config=layout.add(config, CONFIG_TYPE),
             stream=layout.add_file(file, stream.digest, STREAM_TYPE),
             stream_format=stream_format,
+            contents=contents,
         )
         return layout.add(manifest, OCI_MANIFEST)
 
     return make
+
+
+def _sign(contents: ImageContents, manifest: Digest, config: bytes, key: Path) -> SignedContents:
+    nar_hashes = tuple(contents.paths[path].nar_hash for path in contents.roots)
+    claim = SignedContents(manifest=manifest, config=Digest.of(config), nar_hashes=nar_hashes)
+    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+        return replace(claim, signatures=claim.signed(key, folder=Path(folder)))
 
 
 def make_oci_delta(

@@ -1,12 +1,14 @@
 """Pulling: an image path from an older one and a delta of the image's repository.
 
-Nothing in a repository is trusted: the path has the hash that is locked, or each of its layers has its diff id.
+Nothing in a repository is trusted: the path has the hash that is locked, or its parts have those that a key signed
+which Nix trusts, or each of its layers has its diff id.
 """
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nixoci.delta.format.stream import DeltaReader
@@ -17,13 +19,15 @@ from nixoci.errors import DeltaError, StoreError
 from nixoci.extraction import image_document
 from nixoci.image_delta.artifact import DeltaConfig
 from nixoci.image_delta.bounds import plausible_size
-from nixoci.image_delta.contents import image_nar_size, rebuilt_parts, write_image_nar
+from nixoci.image_delta.contents import Part, image_nar_size, rebuilt_parts, write_image_nar
 from nixoci.image_delta.find import FoundDelta, find_deltas, image_paths_like
 from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.oci_delta import OldFiles, described_layers, layer_streams
-from nixoci.image_path import ImagePath
+from nixoci.image_delta.signature import SignedContents, trusted_contents
+from nixoci.image_path import FORMAT_VERSION, ImagePath
 from nixoci.lock.context import LockContext
 from nixoci.lock.failures import UNREADABLE, failure_reason
+from nixoci.lock.model import LockedNarHash
 from nixoci.lock.names import podman_name
 from nixoci.lock.prefetch import AddedImagePath, PrefetchTarget, add_image_path, fetch_blobs, missing_blobs
 from nixoci.nix_store.content_address import addressed_path, nar_address
@@ -40,11 +44,15 @@ from nixoci.progress import Advance, folder_growth, ignore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsableDelta:
-    """A delta to an image, the image path on this machine that it starts from, and the bytes to download for it."""
+    """A delta to an image, the image path on this machine that it starts from, and the bytes to download for it.
+
+    `contents` are what it must make, by a signature that Nix trusts, where no hash is locked.
+    """
 
     delta: FoundDelta
     base: ImagePath
     size: int
+    contents: SignedContents | None = None
 
 
 def repository_of(target: PrefetchTarget, context: LockContext) -> Reference:
@@ -87,17 +95,36 @@ def usable_deltas(
         for delta in find_deltas(source, subject, context.access, images, others=False, warn=warn)
         if (base := next((image for image in images if delta.starts_from(image)), None)) is not None
     ]
-    checkable = [one for one in found if one.delta.kind != "nixoci" or target.nar_hash is not None]
+    checkable = found if target.nar_hash is not None else _checkable(found)
     smaller = [one for one in checkable if one.size < layers]
     if not smaller:
         if checkable:
             why = "has no delta to it that is smaller than the layers which are not here"
         elif found:
-            why = "has a delta to it that needs the hash in the lock; take the lock of the machine that pushed it"
+            why = (
+                "has a delta to it that needs the hash in the lock, or a signature by one of nix.conf's"
+                " trusted-public-keys; take the lock of the machine that pushed it"
+            )
         else:
             why = f"has no delta to it from an image path that is here; `nixoci delta list {target.name}` shows all"
         raise DeltaError(f"image {target.name}: {source.repository} {why}")
     return sorted(smaller, key=lambda one: one.size)
+
+
+def _checkable(found: Sequence[UsableDelta]) -> list[UsableDelta]:
+    """Return the deltas that can be checked without a hash in the lock: by diff ids, or a signature that Nix trusts."""
+    claims = {number: claim for number, one in enumerate(found) if (claim := _claim(one.delta)) is not None}
+    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+        signed = trusted_contents(list(claims.values()), folder=Path(folder))
+    return [
+        replace(one, contents=claims[number]) if claims.get(number) in signed else one
+        for number, one in enumerate(found)
+        if one.delta.kind != "nixoci" or claims.get(number) in signed
+    ]
+
+
+def _claim(delta: FoundDelta) -> SignedContents | None:
+    return delta.manifest.contents if delta.kind == "nixoci" else None
 
 
 def download_size(target: PrefetchTarget, delta: FoundDelta, missing: Collection[Digest]) -> int:
@@ -167,6 +194,7 @@ def _pull(
         DecodeWorker() as worker,
     ):
         worker.start_for(version)  # it gets ready during the download
+        nix.get_ready()
         layout = ArtifactLayout(Path(folder) / "artifact")
         with folder_growth(layout.folder, delta.manifest.size, advance):
             fetch_artifact(delta.reference, context.access, layout.folder, parts)
@@ -205,25 +233,42 @@ def _from_contents(
     nix: Registration,
     worker: DecodeWorker,
 ) -> AddedImagePath:
-    """Make an image path from a delta of nixoci: Nix takes it only if it has the hash that is locked."""
+    """Make an image path from a delta of nixoci: it is added only if it has the hash that is locked, or signed."""
     what = str(usable.delta.reference)
     manifest = usable.delta.manifest
-    nar_hash = target.nar_hash
-    if nar_hash is None:
-        raise DeltaError(f"image {target.name}: no hash of its image path is locked, so no delta can be checked")
-    address = nar_address(nar_hash.hash)
-    path = addressed_path(address, name=store_name, references=(), to_itself=False)
-    info = PathInfo(path=path, nar_hash=nar_hash.hash, nar_size=0, content_address=address)
     stream = layout.blob(manifest.stream(what=what).digest)
-    config = DeltaConfig.parse(layout.read(manifest.config, what=what), what=what)
+    text = layout.read(manifest.config, what=what)
+    if Digest.of(text, manifest.config.digest.algorithm) != manifest.config.digest:
+        raise DeltaError(f"{what}: its config has another digest than its manifest says; push the delta again")
+    config = DeltaConfig.parse(text, what=what)
     document = _image_document(target, config, layout.folder)
     largest = plausible_size(layer.size for layer in target.locked.layers)
     with spool() as folder, stream.open("rb") as opened:
         reader = DeltaReader(opened.read, what=what)
         parts = rebuilt_parts(reader, usable.base.path, folder, largest=largest, worker=worker)
-        sized = replace(info, nar_size=image_nar_size(document, parts))
-        nix.add(sized, lambda out: write_image_nar(out, document, parts))
-    return AddedImagePath(nar_hash=nar_hash, path=info.path)
+        if target.nar_hash is None:
+            return _add_signed(store_name, usable, document, parts, nix=nix)
+        address = nar_address(target.nar_hash.hash)
+        info = PathInfo(
+            path=addressed_path(address, name=store_name, references=(), to_itself=False),
+            nar_hash=target.nar_hash.hash,
+            nar_size=image_nar_size(document, parts),
+            content_address=address,
+        )
+        nix.add(info, lambda out: write_image_nar(out, document, parts, what=what))
+    return AddedImagePath(nar_hash=target.nar_hash, path=info.path)
+
+
+def _add_signed(
+    store_name: str, usable: UsableDelta, document: bytes, parts: Sequence[Part], *, nix: Registration
+) -> AddedImagePath:
+    """Add an image path whose parts have the hashes that are signed."""
+    what = str(usable.delta.reference)
+    if usable.contents is None:
+        raise DeltaError(f"{what}: neither locked nor signed is what it makes, so it cannot be checked")
+    write = partial(write_image_nar, document=document, parts=parts, nar_hashes=usable.contents.nar_hashes, what=what)
+    added = nix.add_content(store_name, write)
+    return AddedImagePath(nar_hash=LockedNarHash(format=FORMAT_VERSION, hash=added.nar_hash), path=added.path)
 
 
 def _image_document(target: PrefetchTarget, config: DeltaConfig, folder: Path) -> bytes:

@@ -31,6 +31,7 @@ class PushedDelta:
         size: Bytes of the artifact, without its manifest.
         download: Bytes of the image's layers, which it takes the place of.
         digest: The digest of the artifact; None if it was not pushed, because it saves less than a tenth.
+        signed_by: The names of the keys that signed what it makes.
     """
 
     base: Path
@@ -38,6 +39,7 @@ class PushedDelta:
     size: int
     download: int
     digest: Digest | None
+    signed_by: list[str]
 
 
 def push_deltas(
@@ -88,6 +90,7 @@ def push_deltas(
                 size=manifest.size,
                 download=download,
                 digest=artifact.digest if push else None,
+                signed_by=manifest.signed_by,
             )
         )
     _list_artifacts(repository, image.manifest.descriptor.digest, entries, access, warn)

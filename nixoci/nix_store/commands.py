@@ -90,6 +90,11 @@ def untrusted_paths(cache: Path) -> set[str]:
     return set()
 
 
+def sign_paths(cache: Path, key: Path) -> None:
+    """Add the signatures of a key to the narinfos of a binary cache (`nix store sign`)."""
+    run([*_NEW_COMMAND, "store", "sign", "--store", cache.as_uri(), "--key-file", key, "--all"], package="nix")
+
+
 def _system_settings() -> dict[str, str]:
     """Return the environment in which Nix has the settings of its daemon, without the user's own."""
     return {**os.environ, "NIX_USER_CONF_FILES": "", "NIX_CONFIG": ""}

@@ -46,7 +46,19 @@ def addressed_path(address: str, *, name: str, references: Sequence[str], to_its
         kind = "output:out"
         inner = f"fixed:out:{method.removeprefix('fixed:')}{digest}:"
         digest = f"sha256:{hashlib.sha256(inner.encode()).hexdigest()}"
-    return make_store_path(_fold(hashlib.sha256(f"{kind}:{digest}:{STORE_DIR}:{name}".encode()).digest()), name)
+    return typed_path(kind, digest, name)
+
+
+def typed_path(kind: str, digest: str, name: str) -> str:
+    """Return the store path of a fingerprint (Nix's makeStorePath).
+
+    Args:
+        kind: The type of what has the path, such as `source`. Paths of two types differ.
+        digest: The algorithm, `:`, and a hash in hexadecimal.
+        name: The name of the path.
+    """
+    fingerprint = f"{kind}:{digest}:{STORE_DIR}:{name}"
+    return make_store_path(_fold(hashlib.sha256(fingerprint.encode()).digest()), name)
 
 
 def _fold(digest: bytes) -> bytes:

@@ -17,6 +17,8 @@ NARINFO_NAME = re.compile(rf"([{NIX32}]{{{HASH_PART_DIGITS}}})\.narinfo")
 _DOWNLOAD = ("URL", "Compression", "FileHash", "FileSize")
 """The keys that say how the NAR is downloaded; no signature covers them."""
 
+_SIGNATURE = "Sig: "
+
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
@@ -90,17 +92,24 @@ class NarInfo:
 
 def render_unavailable(info: PathInfo) -> str:
     """Return the narinfo of a path whose NAR is nowhere, for questions about its signatures."""
+    nar_hash = f"sha256:{to_nix32(from_sri(info.nar_hash)).decode()}"
     lines = [
         f"StorePath: {info.path}",
         "URL: none",
         "Compression: none",
-        f"NarHash: sha256:{to_nix32(from_sri(info.nar_hash)).decode()}",
+        f"FileHash: {nar_hash}",  # without one, Nix cannot write the narinfo again to add a signature
+        f"NarHash: {nar_hash}",
         f"NarSize: {info.nar_size}",
         f"References: {' '.join(map(store_path_basename, info.references))}",
-        *(f"Sig: {signature}" for signature in info.signatures),
+        *(f"{_SIGNATURE}{signature}" for signature in info.signatures),
         *([f"CA: {info.content_address}"] if info.content_address else []),
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def read_signatures(narinfo: str) -> tuple[str, ...]:
+    """Return the signatures in a narinfo."""
+    return tuple(line.removeprefix(_SIGNATURE) for line in narinfo.split("\n") if line.startswith(_SIGNATURE))
 
 
 def _size(text: str) -> int:

@@ -256,6 +256,10 @@ def test_delta(nixoci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     pushed = nixoci(*push).json
     listed = nixoci("delta", "list", "--json").json
     assert listed == [pushed[0] | {"basePath": None}]
+    with monkeypatch.context() as signed:
+        signed.setattr(ArtifactManifest, "signed_by", ["publisher-1"])
+        listed = nixoci("delta", "list", "--json").json
+        assert listed == [pushed[0] | {"basePath": None, "signedBy": ["publisher-1"]}]
     Pull(tmp_path / "store", monkeypatch, "nixoci.cli.delta")
     planned = nixoci("delta", "pull", "--dry-run", "--json").json
     done = nixoci("delta", "pull", "--json").json

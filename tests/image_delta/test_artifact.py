@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,9 @@ from nixoci.image_delta.artifact import (
     base_of,
     render_manifest,
 )
+from nixoci.image_delta.signature import SignedContents
 from nixoci.image_path import FORMAT_VERSION
+from nixoci.nix_store.hashes import to_sri
 from nixoci.oci.digest import Digest
 from nixoci.oci.media_types import OCI_MANIFEST
 from nixoci.oci.model import Descriptor
@@ -108,3 +111,53 @@ def test_a_base_that_is_no_digest() -> None:
     assert base_of({BASE: str(DIGEST)}) == DIGEST
     assert base_of({BASE: "latest"}) is None
     assert base_of({}) is None
+
+
+_KEY_NAMES = st.text("abc-.1", min_size=1, max_size=9)
+_SIGNATURES = st.lists(
+    st.builds(lambda name, key: f"{name}:{b64encode(key).decode()}", _KEY_NAMES, st.binary(min_size=64, max_size=64)),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+_NAR_HASHES = st.tuples(*[st.binary(min_size=32, max_size=32).map(to_sri)] * 2)
+
+
+@given(_NAR_HASHES, _SIGNATURES)
+def test_signed_contents_are_read_as_they_are_written(nar_hashes: tuple[str, ...], signatures: tuple[str, ...]) -> None:
+    contents = SignedContents(
+        manifest=SUBJECT.digest, config=CONFIG.digest, nar_hashes=nar_hashes, signatures=signatures
+    )
+    text = render_manifest(
+        subject=SUBJECT, base=DIGEST, config=CONFIG, stream=STREAM, stream_format=1, contents=contents
+    )
+    manifest = ArtifactManifest.parse(text, what="x")
+    assert manifest.contents == contents
+    assert manifest.signed_by == [signature.partition(":")[0] for signature in signatures]
+
+
+_SIGNATURE = f"key-1:{'A' * 86}=="
+_NAR_HASH = f"sha256-{'A' * 43}="
+
+
+@pytest.mark.parametrize(
+    ("nar_hashes", "signatures"),
+    [
+        ("", _SIGNATURE),
+        (_NAR_HASH, _SIGNATURE),
+        (f"{_NAR_HASH} {_NAR_HASH} {_NAR_HASH}", _SIGNATURE),
+        (f"{_NAR_HASH}\n{_NAR_HASH}", _SIGNATURE),
+        (f"{_NAR_HASH} sha256-x", _SIGNATURE),
+        (f"{_NAR_HASH} {_NAR_HASH}", ""),
+        (f"{_NAR_HASH} {_NAR_HASH}", f"{_SIGNATURE} key-2:x"),
+        (f"{_NAR_HASH} {_NAR_HASH}", f"{_SIGNATURE}\nCA: fixed"),
+        (f"{_NAR_HASH} {_NAR_HASH}", f":{'A' * 86}=="),
+    ],
+)
+def test_what_is_no_signature_says_nothing(nar_hashes: str, signatures: str) -> None:
+    """Neither may end a line of what Nix reads, nor take the place of another hash."""
+    annotations = {"nixoci.delta.nar-hashes": nar_hashes, "nixoci.delta.signatures": signatures}
+    value = json.loads(rendered())
+    value["annotations"] |= annotations
+    manifest = ArtifactManifest.parse(json.dumps(value).encode(), what="x")
+    assert manifest.contents is None
+    assert manifest.signed_by == []

@@ -56,7 +56,7 @@ def rebuilt(stream: bytes, base: Path, document: bytes, folder: Path, *, largest
     folder.mkdir()
     parts = rebuilt_parts(DeltaReader(io.BytesIO(stream).read, what="the delta"), base, folder, largest=largest)
     out = io.BytesIO()
-    write_image_nar(out, document, parts)
+    write_image_nar(out, document, parts, what="the delta")
     assert len(out.getvalue()) == image_nar_size(document, parts)
     return out.getvalue()
 

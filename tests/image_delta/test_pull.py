@@ -17,6 +17,8 @@ from nixoci.image_delta.artifact import (
     ARTIFACT_TYPE,
     BASE,
     EXTRACTION_FORMAT,
+    NAR_HASHES,
+    SIGNATURES,
     STREAM_FORMAT,
     STREAM_TYPE,
     ArtifactManifest,
@@ -36,6 +38,7 @@ from tests.nix_language.locks import image, lock, platform
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nixoci.image_delta.signature import SignedContents
     from nixoci.image_path import ImagePath
 
 CONTEXT = LockContext(directory=Path("/"))
@@ -75,6 +78,11 @@ def found(base: Digest, size: int, *, kind: str = "nixoci", described: tuple[Dig
     )
 
 
+def signed(delta: FoundDelta, *signatures: str) -> FoundDelta:
+    more = {NAR_HASHES: " ".join([f"sha256-{'A' * 43}="] * 2), SIGNATURES: " ".join(signatures)}
+    return replace(delta, manifest=replace(delta.manifest, annotations={**delta.manifest.annotations, **more}))
+
+
 class Nix:
     """A server that says which paths are valid, and keeps them so until it ends."""
 
@@ -87,6 +95,9 @@ class Nix:
         assert store is None
         yield self
         self.held.clear()
+
+    def get_ready(self) -> None:
+        """Nothing is added in these tests."""
 
     def valid(self, paths: list[str]) -> dict[str, object]:
         self.held |= self._valid & set(paths)
@@ -143,10 +154,30 @@ def test_a_base_may_be_found_by_its_config(base: ImagePath, monkeypatch: pytest.
     assert chosen(TARGET) == [("oci-delta", 1)]
 
 
+def test_a_trusted_signature_stands_for_the_hash(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = base.document.manifest.digest
+    deltas = [signed(found(here, size), f"key-{size}:{'A' * 86}==") for size in (2, 3)] + [found(here, 1)]
+    offered(monkeypatch, *deltas)
+    asked: list[SignedContents] = []
+
+    def trust(claims: list[SignedContents], *, folder: Path) -> list[SignedContents]:
+        assert not any(folder.iterdir())
+        asked.extend(claims)
+        return claims[1:]
+
+    monkeypatch.setattr(pull, "trusted_contents", trust)
+    (usable,) = usable_deltas(TARGET, "web-1", CONTEXT, print)
+    assert asked == [delta.manifest.contents for delta in deltas[:2]]
+    assert (usable.delta, usable.contents) == (deltas[1], asked[1])
+    asked.clear()
+    assert [each.contents for each in usable_deltas(pinned(), "web-1", CONTEXT, print)] == [None] * 3
+    assert asked == []
+
+
 def test_a_delta_that_needs_a_hash_says_so(base: ImagePath, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine that pushed it has pinned the hash."""
     offered(monkeypatch, found(base.document.manifest.digest, 1))
-    with pytest.raises(DeltaError, match=r"has a delta to it that needs the hash in the lock; take"):
+    with pytest.raises(DeltaError, match=r"needs the hash in the lock, or a signature by one of nix"):
         chosen(TARGET)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixoci.errors import StoreError
-from nixoci.nix_store.narinfo import NarInfo, render_unavailable
+from nixoci.nix_store.narinfo import NarInfo, read_signatures, render_unavailable
 from nixoci.nix_store.path import PathInfo
 
 SRI = "sha256-EFUdrtf6Rn0LWIJufrmg8q99aT3jGfLvd1//zaJEufY="
@@ -80,7 +80,8 @@ def test_a_path_is_described_as_in_a_binary_cache() -> None:
     text = render_unavailable(described)
     left_out = {"URL", "Compression", "FileHash", "FileSize", "Deriver"}
     kept = [line for line in WHOLE.splitlines() if line.split(":")[0] not in left_out]
-    assert text.splitlines() == [kept[0], "URL: none", "Compression: none", *kept[1:]]
+    assert text.splitlines() == [kept[0], "URL: none", "Compression: none", f"File{kept[1][3:]}", *kept[1:]]
+    assert read_signatures(text) == described.signatures
     info = parse(text)
     assert (info.path, info.nar_hash, info.nar_size) == (PATH, SRI, 120)
 
