@@ -64,6 +64,8 @@ def receive_delta(
                 check_bases(header.bases, valid)
                 _check_present(header.paths, valid)
                 wanted = [info for info in header.paths if info.path not in valid]
+                if not dry_run:
+                    nix.get_ready(wanted)
                 with byte_progress("reading", size) as advance:
                     counted.report(advance)
                     rebuilder = Rebuilder(stream, header, header.bases_below(real), folder, worker=worker)

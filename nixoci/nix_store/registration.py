@@ -45,16 +45,17 @@ class Registration:
 
     def add(self, info: PathInfo, write: Callable[[Sink], object]) -> None:
         """Send Nix a path to register; `write` writes its NAR, exactly `nar_size` bytes."""
-        if info.nar_size >= _LARGE and _follows_from_content(info) and self._adder.works():
+        if _is_hashed_once(info) and self._adder.works():
             self._add_addressed(info, write)
             return
         self._wait(_AHEAD)
         self.waiting.append(info)
         self._nix.add(info, write)
 
-    def get_ready(self) -> None:
-        """Start what adds large paths; it gets ready while this process goes on."""
-        self._adder.start()
+    def get_ready(self, infos: Iterable[PathInfo] | None = None) -> None:
+        """Start what adds large paths, if one of these is such a path; it gets ready while this process goes on."""
+        if infos is None or any(map(_is_hashed_once, infos)):
+            self._adder.start()
 
     def add_content(self, name: str, write: Callable[[Sink], object]) -> PathInfo:
         """Send Nix a path whose hash is not known, wait until it is registered, and return what Nix says of it.
@@ -130,9 +131,10 @@ def registration(*, store: str | None, write: bool = True) -> Iterator[Registrat
         raise
 
 
-def _follows_from_content(info: PathInfo) -> bool:
-    """Return whether Nix finds the path from the content alone."""
-    return not info.references and info.content_address == nar_address(info.nar_hash)
+def _is_hashed_once(info: PathInfo) -> bool:
+    """Return whether a path is large, and Nix finds its name from its content alone."""
+    addressed = not info.references and info.content_address == nar_address(info.nar_hash)
+    return addressed and info.nar_size >= _LARGE
 
 
 def _refused(info: PathInfo, reason: str) -> RefusedError:
