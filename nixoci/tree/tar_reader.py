@@ -58,10 +58,7 @@ SaveContent = Callable[[Inode, Pieces], int]
 
 
 class TarReader:
-    """Reads the entries of a layer, or of the archive around an image.
-
-    `warnings` collects a message about each xattr that was dropped.
-    """
+    """Reads the entries of a layer, or of the archive around an image."""
 
     def __init__(self, stream: ByteStream, *, what: str, limits: Limits, save: SaveContent | None = None) -> None:
         """Read from `stream`; `what` names the archive in errors, `save` gets the files that have bytes."""
@@ -69,7 +66,16 @@ class TarReader:
         self._what = what
         self._limits = limits
         self._save = save
-        self.warnings: list[str] = []
+        self._dropped: dict[str, tuple[bytes, int]] = {}
+        """For each message about an xattr, the first entry that it is about, and the number of further ones."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """A message about each xattr that was dropped from the entries that were read, one for equal ones."""
+        return [
+            f"{self._where(first)}{f' and {more} more' if more else ''}: {message}"
+            for message, (first, more) in self._dropped.items()
+        ]
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries in order, then read the stream to its end.
@@ -232,7 +238,7 @@ class TarReader:
             gid=gid,
             mtime=self._mtime(block, records, path),
         )
-        if records and (xattrs := self._xattrs(records, path)):
+        if records and (xattrs := self._xattrs(records, kind, path)):
             inode.xattrs = xattrs
         return inode
 
@@ -257,12 +263,14 @@ class TarReader:
         nanoseconds = int(match[2]) * NANOSECONDS + int((match[3] or b"")[:9].ljust(9, b"0"))
         return -nanoseconds if match[1] == b"-" else nanoseconds
 
-    def _xattrs(self, records: dict[bytes, bytes], path: bytes) -> dict[bytes, bytes]:
+    def _xattrs(self, records: dict[bytes, bytes], kind: Kind, path: bytes) -> dict[bytes, bytes]:
         try:
-            xattrs, dropped = read_xattrs(records)
+            xattrs, dropped = read_xattrs(records, kind)
         except ValueError as error:
             raise self._error(str(error), path) from error
-        self.warnings += [f"{self._where(path)}: {message}" for message in dropped]
+        for message in dropped:
+            first, more = self._dropped.get(message, (path, -1))
+            self._dropped[message] = first, more + 1
         return xattrs
 
     def _content(self, inode: Inode, block: bytes, size: int, sparse: SparseMap | None, path: bytes) -> int | None:

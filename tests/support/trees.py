@@ -12,9 +12,9 @@ NAMES = st.one_of(
         lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..") and name[:4] != b".wh."
     ),
 )
-XATTRS = st.dictionaries(
+_XATTRS = st.dictionaries(
     st.one_of(
-        st.sampled_from([b"security.capability", b"user.a", b"user.a b", b"user.\xff"]),
+        st.sampled_from([b"security.a", b"user.a", b"user.a b", b"user.\xff"]),
         st.binary(max_size=20)
         .filter(lambda name: b"=" not in name and b"\0" not in name)
         .map(lambda name: b"user.x" + name),
@@ -35,13 +35,16 @@ TARGETS = st.one_of(
 
 @st.composite
 def _attributes(draw: st.DrawFn, kind: Kind) -> Inode:
+    xattrs = draw(_XATTRS)
+    if kind not in (Kind.REGULAR, Kind.DIRECTORY):  # which have none of users
+        xattrs = {name.replace(b"user.", b"trusted.", 1): value for name, value in xattrs.items()}
     return Inode(
         kind,
         mode=draw(st.integers(0, 0o7777)),
         uid=draw(IDS),
         gid=draw(IDS),
         mtime=draw(TIMES),
-        xattrs=draw(XATTRS),
+        xattrs=xattrs,
     )
 
 

@@ -26,7 +26,6 @@ from tests.support.layers import (
     pax,
     raw_pax,
     read,
-    reader,
     record,
     refused,
     symlink,
@@ -376,91 +375,3 @@ def test_the_last_entry_may_go_without_padding() -> None:
     (entry,) = read(header(b"x", size=3) + b"abc")
     assert entry.inode is not None
     assert content(entry.inode) == b"abc"
-
-
-# xattrs
-
-
-def xattrs(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    return inode_of(layer(pax(records), file(b"x"))).xattrs
-
-
-def test_binary_xattrs_are_kept() -> None:
-    capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\n=\0 \0"
-    records = {b"SCHILY.xattr.security.capability": capability, b"SCHILY.xattr.user.empty": b""}
-    assert xattrs(records) == {b"security.capability": capability, b"user.empty": b""}
-
-
-@pytest.mark.parametrize("text", [b"AP8K", b"AP8KAQ", b"AP8KAQ=="])
-def test_libarchive_xattrs_are_base64_and_percent_encoded(text: bytes) -> None:
-    value = {b"AP8K": b"\0\xff\n", b"AP8KAQ": b"\0\xff\n\1", b"AP8KAQ==": b"\0\xff\n\1"}[text]
-    assert xattrs({b"LIBARCHIVE.xattr.user.a%20b": text}) == {b"user.a b": value}
-
-
-def test_schily_wins_over_libarchive_in_any_order() -> None:
-    both = [(b"SCHILY.xattr.user.a", b"raw"), (b"LIBARCHIVE.xattr.user.a", b"AAAA")]
-    for records in (dict(both), dict(reversed(both))):
-        assert xattrs(records) == {b"user.a": b"raw"}
-
-
-def test_a_libarchive_xattr_that_is_not_base64_is_refused() -> None:
-    refused(
-        layer(pax({b"LIBARCHIVE.xattr.user.a": b"?"}), file(b"x")),
-        "layer L: entry 'x': xattr 'LIBARCHIVE.xattr.user.a': its value is not base64",
-    )
-
-
-def test_selinux_labels_are_dropped_silently() -> None:
-    source = reader(layer(pax({b"SCHILY.xattr.security.selinux": b"system_u"}), file(b"x")))
-    assert [entry.inode.xattrs for entry in source if entry.inode] == [{}]
-    assert source.warnings == []
-
-
-@pytest.mark.parametrize("name", ["trusted.overlay.opaque", "user.overlay.redirect"])
-def test_overlay_xattrs_are_dropped_with_a_warning(name: str) -> None:
-    source = reader(layer(pax({b"SCHILY.xattr." + name.encode(): b"y", b"SCHILY.xattr.user.ok": b""}), file(b"x")))
-    assert [entry.inode.xattrs for entry in source if entry.inode] == [{b"user.ok": b""}]
-    assert source.warnings == [f"layer L: entry 'x': xattr '{name}' dropped: it would steer the overlay mount"]
-
-
-@pytest.mark.parametrize("name", ["", "nodot", "user." + "n" * 251, "LIB=user.a%00b", "LIB=purgeable-drecs-fixed"])
-def test_an_xattr_name_that_linux_cannot_hold_is_dropped_with_a_warning(name: str) -> None:
-    key = f"LIBARCHIVE.xattr.{name[4:]}" if name.startswith("LIB=") else f"SCHILY.xattr.{name}"
-    source = reader(layer(pax({key.encode(): b"", b"SCHILY.xattr.user.ok": b""}), file(b"x")))
-    assert [entry.inode.xattrs for entry in source if entry.inode] == [{b"user.ok": b""}]
-    (warning,) = source.warnings
-    assert warning.startswith("layer L: entry 'x': xattr '")
-    assert warning.endswith("' dropped: Linux has no xattr of such a name")
-
-
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        (b"LIBARCHIVE.xattr.user.a%3Db", b"user.a=b"),
-        (b"LIBARCHIVE.xattr.user.100%25", b"user.100%"),
-        (b"LIBARCHIVE.xattr.user.a%c3%a9", b"user.a\xc3\xa9"),
-        (b"SCHILY.xattr.user.a%3Db", b"user.a%3Db"),
-    ],
-)
-def test_only_libarchive_percent_encodes_xattr_names(key: bytes, name: bytes) -> None:
-    assert xattrs({key: b""}) == {name: b""}
-
-
-def test_an_xattr_value_that_linux_cannot_hold_is_refused() -> None:
-    refused(
-        layer(pax({b"SCHILY.xattr.user.a": b"v" * 65536}), file(b"x")),
-        "layer L: entry 'x': xattr 'user.a' has 65536 bytes; at most 65535 are possible",
-    )
-
-
-def test_more_xattrs_than_an_erofs_file_can_have_are_refused_with_their_sum() -> None:
-    assert len(xattrs({b"SCHILY.xattr.user.big": b"v" * 32740})) == 1
-    refused(
-        layer(pax({b"SCHILY.xattr.user.big": b"v" * 32741}), file(b"x")),
-        "layer L: entry 'x': its xattrs have 32756 bytes in all; at most 32755 are possible",
-    )
-    many = {b"SCHILY.xattr.user.%05d" % number: b"v" for number in range(1820)}
-    refused(
-        layer(pax(many), file(b"x")),
-        "layer L: entry 'x': its xattrs have 32760 bytes in all; at most 32755 are possible",
-    )

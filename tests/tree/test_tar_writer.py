@@ -53,18 +53,18 @@ def extended(records: dict[bytes, bytes]) -> bytes:
 def test_the_bytes_are_those_of_the_format_s_description() -> None:
     """These bytes determine every image's diff id; a change needs a new version of the extraction format."""
     long = b"n" * 101
-    capability = pax({b"SCHILY.xattr.security.capability": b"\1\0\n", b"mtime": b"-1.25", b"uid": b"3000000"})
+    attributes = pax({b"SCHILY.xattr.security.any": b"\1\0\n", b"mtime": b"-1.25", b"uid": b"3000000"})
     root = merge(
         layer(
             symlink(b"s", b"caf\xc3\xa9"),
             directory(b"d/", mode=0o1777, mtime=1_700_000_000),
-            capability + file(b"d/f", bytes(3), mode=0o4755),
+            attributes + file(b"d/f", bytes(3), mode=0o4755),
             hardlink(b"e", b"d/f"),
             pax({b"path": long, b"gid": b"2097152"}) + file(b"x"),
             header(b"null", b"3", device=(1, 3)),
         )
     )
-    values = {b"SCHILY.xattr.security.capability": b"\1\0\n", b"mtime": b"-1.25", b"uid": b"3000000"}
+    values = {b"SCHILY.xattr.security.any": b"\1\0\n", b"mtime": b"-1.25", b"uid": b"3000000"}
     expected = [
         header(b"./", b"5", mode=0o755),
         header(b"d/", b"5", mode=0o1777, mtime=1_700_000_000),
