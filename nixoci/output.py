@@ -7,8 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -175,6 +175,30 @@ def new_directory(dest: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def missing_directories(directory: Path) -> Iterator[None]:
+    """Make a directory and those above it, if they are missing, and remove them if the block fails.
+
+    With a missing `directory`, all that is in it is removed. It is for what has to be made at its final path; other
+    directories are made with `new_directory`, so that also a process that is killed leaves no half of them.
+
+    Raises:
+        OSError: They cannot be made, or the disk is full; it names one of them.
+    """
+    missing = [each for each in (directory, *directory.parents) if not os.path.lexists(each)]
+    try:
+        with full_disk_names(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            yield
+    except BaseException:
+        if directory in missing:
+            shutil.rmtree(directory, ignore_errors=True)
+        for each in missing[1:]:
+            with suppress(OSError):  # one that was not made, or where another process has made something
+                each.rmdir()
+        raise
+
+
 def _exists(dest: Path) -> StoreError:
     return StoreError(f"{dest}: exists already; remove it or choose another destination")
 
@@ -259,13 +283,26 @@ def write_if_changed(path: Path, text: str) -> bool:
     Raises:
         OSError: It cannot be read or written; an existing file is untouched.
     """
-    data = text.encode("utf-8")
-    if not differs(path, data):
-        return False
-    mode = path.stat().st_mode & 0o7777 if path.is_file() else None
-    with new_file(path, mode=mode) as file:
-        file.write(data)
-    return True
+    return write_all_if_changed({path: text}) == [path]
+
+
+def write_all_if_changed(texts: Mapping[Path, str]) -> list[Path]:
+    """Make each text the content of its file, as `write_if_changed`, and return the paths that were written.
+
+    All of them are written before the first takes its place, so that a full disk leaves all files as they were.
+
+    Raises:
+        OSError: One cannot be read or written; all existing files are untouched.
+    """
+    changed = {path: data for path, text in texts.items() if differs(path, data := text.encode("utf-8"))}
+    with ExitStack() as files:
+        for path, data in changed.items():
+            mode = path.stat().st_mode & 0o7777 if path.is_file() else None
+            file = files.enter_context(new_file(path, mode=mode))
+            with full_disk_names(path):
+                file.write(data)
+                file.flush()
+    return list(changed)
 
 
 def check_file(path: Path) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from nixoci.errors import StoreError
 from nixoci.output import (
     check_file,
     exclusive_directory,
+    missing_directories,
     new_directory,
     new_file,
     temporary_directory,
+    write_all_if_changed,
     write_if_changed,
 )
 
@@ -192,6 +195,44 @@ def test_the_same_text_is_not_written(tmp_path: Path) -> None:
     before = file.stat()
     assert not write_if_changed(file, "same")
     assert (before.st_ino, before.st_mtime_ns) == (file.stat().st_ino, file.stat().st_mtime_ns)
+
+
+def test_of_several_files_all_are_written_or_none(tmp_path: Path) -> None:
+    """The kernel refuses, not a stand-in: the limit of a file's size is below that of the last."""
+    texts = {tmp_path / "old": "new", tmp_path / "missing": "new", tmp_path / "large": "x" * 9000}
+    (tmp_path / "old").write_text("old", encoding="utf-8")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_all_if_changed(texts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {"old": "old"}
+    assert write_all_if_changed(texts) == list(texts)
+    assert write_all_if_changed(texts) == []
+    assert {file: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == texts
+
+
+def test_directories_that_were_missing_are_removed_on_failure(tmp_path: Path) -> None:
+    def fail(directory: Path, left: Path) -> None:
+        with missing_directories(directory):
+            left.touch()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with missing_directories(tmp_path / "a/b"):
+        (tmp_path / "a/b/file").touch()
+    for directory, left in (("a/b/c/d", "a/b/c/d/half"), ("a", "a/b/file"), ("c/d", "c/theirs")):
+        with pytest.raises(OSError, match="No space left on device; free some and run again") as caught:
+            fail(tmp_path / directory, tmp_path / left)
+        assert caught.value.filename == str(tmp_path / directory)
+    left_over = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left_over == {"a", "a/b", "a/b/file", "c", "c/theirs"}
+    with pytest.raises(NotADirectoryError), missing_directories(tmp_path / "a/b/file/d"):
+        pass
+    assert (tmp_path / "a/b/file").is_file()
 
 
 @pytest.mark.parametrize("link", [False, True])

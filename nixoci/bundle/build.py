@@ -1,7 +1,6 @@
 """One bundle on its own, for runtimes and service managers of the user's choice."""
 
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.places import mounted_image
 from nixoci.errors import ContainerError
 from nixoci.image_store.contents import ImageStore, require_erofs
+from nixoci.output import missing_directories, new_directory
 
 
 def build_bundle(
@@ -42,6 +42,7 @@ def build_bundle(
     Raises:
         ContainerError: An option cannot be honored, or `out` exists; the message starts with the option.
         StoreError: `image_path` is not an image path, or `nspawn` has no EROFS files.
+        OSError: The disk is full; it names `out`, and nothing is left there.
     """
     deployment = as_declared(Deployment(containers={name: container}))
     declared = deployment.containers[name]
@@ -59,13 +60,8 @@ def build_bundle(
         require_erofs(found)
         point = mounted_image(found.entry, found.layer.id)
         bundle = replace(bundle, config=nspawn_config(resolved, bundle, image=point), etc_files={})
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    try:
-        bundle.write(out)
-    except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
+    if os.path.lexists(out):
+        raise ContainerError(f"{out}: it exists; remove it or name another directory")
+    with missing_directories(out.parent), new_directory(out) as made:
+        bundle.write(made)
     return bundle

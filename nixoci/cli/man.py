@@ -7,7 +7,7 @@ import click
 from nixoci.cli.files import PATH
 from nixoci.cli.manual import PROGRAM, render_program_page, render_verb_page
 from nixoci.cli.verb import verb
-from nixoci.output import write_if_changed
+from nixoci.output import missing_directories, write_all_if_changed
 
 
 @verb(
@@ -27,7 +27,8 @@ def man(*, directory: Path) -> None:
 
     program = click.Context(cli, info_name=PROGRAM, **cli.context_settings)
     groups = {title: cli.shown(program, names) for title, names in GROUPS.items()}
-    directory.mkdir(parents=True, exist_ok=True)
-    write_if_changed(directory / f"{PROGRAM}.1", render_program_page(program, groups, __version__))
+    pages = {directory / f"{PROGRAM}.1": render_program_page(program, groups, __version__)}
     for each in (each for group in groups.values() for each in group):
-        write_if_changed(directory / f"{PROGRAM}-{each.name}.1", render_verb_page(each, program, __version__))
+        pages[directory / f"{PROGRAM}-{each.name}.1"] = render_verb_page(each, program, __version__)
+    with missing_directories(directory):
+        write_all_if_changed(pages)

@@ -1,13 +1,12 @@
 """Directories of mount stacks (systemd.mstack(7)): an image as `systemd-nspawn --mstack=` and RootMStack= take it."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from nixoci.container.places import mounted_image
 from nixoci.errors import StoreError
 from nixoci.image_store.contents import StoreImage, read_image_store, require_erofs
-from nixoci.output import new_directory
+from nixoci.output import missing_directories, new_directory
 
 _LAYER = "layer@0"
 _WRITTEN = "rw"
@@ -26,12 +25,11 @@ def build_stack(
 
     Raises:
         StoreError: There is no such image, or `out` exists.
+        OSError: The directory cannot be made; nothing is left there.
     """
     image, out = _find(Path(store), name), Path(out)
     point = mounted_image(image.entry, image.layer.id)
-    with suppress(FileExistsError):  # no directory, which the next line says
-        out.parent.mkdir(parents=True, exist_ok=True)
-    with new_directory(out) as made:
+    with missing_directories(out.parent), new_directory(out) as made:
         (made / _LAYER).symlink_to(point)
         if writable:
             (made / _WRITTEN).mkdir()

@@ -22,6 +22,7 @@ from nixoci.container.resolve import ResolvedContainer
 from nixoci.container.rules import check_bundle
 from nixoci.errors import ContainerError
 from nixoci.image_store.contents import ImageStore
+from nixoci.output import missing_directories
 from nixoci.units.bundle import write_bundle
 from nixoci.units.directories import UnitsOutput, make_directories
 from nixoci.units.engines import write_engine_services
@@ -68,6 +69,7 @@ def build_units(
         ContainerError: An option cannot be honored, or the output exists; the message starts with the option.
         StoreError: An image is not an image path.
         ProcessError: A tool failed.
+        OSError: The disk is full; it names `out`, and nothing is left there.
     """
     outputs = {name: Path(path) for name, path in (prebuilt or {}).items()}
     deployment, out = as_declared(deployment), Path(out)
@@ -78,15 +80,10 @@ def build_units(
         raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
     store = ImageStore(Path(deployment.image_store)) if deployment.image_store is not None else None
     output = UnitsOutput(out=out, tools=tools, profile=profile, image_store=store, user=user)
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ContainerError(f"{out}: it exists; remove it or name another directory") from error
-    try:
+    if os.path.lexists(out):
+        raise ContainerError(f"{out}: it exists; remove it or name another directory")
+    with missing_directories(out):  # where the units have to be for podman's generator
         return _write(output, resolved, outputs, only=only)
-    except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
 
 
 def _write(

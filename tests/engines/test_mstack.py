@@ -57,7 +57,7 @@ def test_what_cannot_be_stacked_is_refused(tmp_path: Path, store: Path) -> None:
     with pytest.raises(StoreError, match="out: exists already"):
         build_stack(store, tmp_path / "out")
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"file/web\.mstack: its parent directory does not exist"):
+    with pytest.raises(FileExistsError, match=r"/file'$"):
         build_stack(store, tmp_path / "file/web.mstack")
 
 
@@ -77,4 +77,4 @@ def test_a_stack_is_there_as_a_whole_or_not_at_all(
     monkeypatch.setattr(Path, "mkdir", fail)
     with pytest.raises(OSError, match="No space left on device"):
         build_stack(store, out, writable=True)
-    assert list(out.parent.iterdir()) == []
+    assert not out.parent.exists()
