@@ -2,6 +2,8 @@
 
 import ipaddress
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nixoci.errors import ContainerError
 
@@ -35,6 +37,15 @@ def line(option: str, value: str) -> str:
     if value != value.strip() or value.endswith("\\"):
         raise ContainerError(f"{option}: {value!r} must not begin or end with a space, nor end with a backslash")
     return value
+
+
+@contextmanager
+def replaceable(option: str) -> Iterator[None]:
+    """Let an error about a value of the image name the option of the container that replaces it."""
+    try:
+        yield
+    except ContainerError as error:
+        raise ContainerError(f"{error}; set {option}") from error
 
 
 def is_address(value: str) -> bool:

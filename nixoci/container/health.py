@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from nixoci.container.characters import text
+from nixoci.container.characters import replaceable, text
 from nixoci.container.model import HealthAction, HealthcheckOptions
 from nixoci.container.notation import MOST, duration
 from nixoci.document import json_key
@@ -108,7 +108,8 @@ def resolve_health(option: Callable[[str], str], changes: HealthChanges, image: 
     image = image or Healthcheck()
     test = changes.test
     if test is None and not changes.disabled and image.test:
-        test = _parse_test(option("image"), image.test)
+        with replaceable("healthcheck.test"):
+            test = _parse_test(option("image"), image.test)
     if test is None:
         if changes.names and not changes.disabled:
             raise ContainerError(

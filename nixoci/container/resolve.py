@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from nixoci.container import notation
-from nixoci.container.characters import text
+from nixoci.container.characters import replaceable, text
 from nixoci.container.health import Health, resolve_health
 from nixoci.container.image_tree import ImageTree
 from nixoci.container.model import Container
@@ -113,13 +113,12 @@ def resolve(container: ParsedContainer, tree: ImageTree) -> ResolvedContainer:
         entrypoint=entrypoint,
         cmd=cmd,
         environment=_image_environment(option("image"), config) | declared.environment,
-        user=resolve_user(option("user" if declared.user else "image"), user, tree),
+        user=_user(container, user, tree),
         user_notation=user,
         workdir=container.workdir or notation.clean_path(option("image"), f"/{config.working_dir or ''}"),
         image_volumes=tuple(path for path in dict.fromkeys(image_volumes) if path not in taken),
-        labels=(config.labels or {}) | declared.labels,
-        stop_signal=container.stop_signal
-        or (notation.signal_name(option("image"), config.stop_signal) if config.stop_signal else None),
+        labels=_image_labels(config) | declared.labels,
+        stop_signal=container.stop_signal or _image_stop_signal(option("image"), config),
         health=resolve_health(option, container.health, config.healthcheck),
     )
 
@@ -148,6 +147,25 @@ def _words(
     return [(option(f"{field}[{index}]"), word) for index, word in enumerate(own)]
 
 
+def _user(container: ParsedContainer, user: str, tree: ImageTree) -> User:
+    if container.declared.user:
+        return resolve_user(container.option("user"), user, tree)
+    with replaceable("user"):
+        return resolve_user(container.option("image"), user, tree)
+
+
+def _image_stop_signal(option: str, config: ExecutionConfig) -> str | None:
+    if not config.stop_signal:
+        return None
+    with replaceable("stopSignal"):
+        return notation.signal_name(option, config.stop_signal)
+
+
 def _image_environment(option: str, config: ExecutionConfig) -> dict[str, str]:
     entries = (entry.partition("=") for entry in config.env or [])
     return {name: text(option, value) for name, equals, value in entries if name and equals}
+
+
+def _image_labels(config: ExecutionConfig) -> dict[str, str]:
+    """Return the labels that podman's `--label` and a bundle's annotations can express (runtime-spec config.md)."""
+    return {name: value for name, value in (config.labels or {}).items() if name and "=" not in name}

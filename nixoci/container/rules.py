@@ -64,10 +64,10 @@ def check(deployment: Deployment, *, user: bool = False) -> ParsedDeployment:
         _check_container(container, deployment, user=user)
     for pod in parsed.pods:
         check_networks(pod)
-    _check_object_settings("volumes", deployment.volumes)
-    _check_object_settings("networks", deployment.networks)
-    _check_object_settings("pods", deployment.pods)
-    _check_object_settings("quadlets", deployment.quadlets)
+    _check_objects("volumes", deployment.volumes)
+    _check_objects("networks", deployment.networks)
+    _check_objects("pods", deployment.pods)
+    _check_objects("quadlets", deployment.quadlets)
     _check_ports(parsed)
     _check_order(parsed.containers)
     return parsed
@@ -177,10 +177,7 @@ def _check_values(container: ParsedContainer) -> None:
         ("environment", "variable", declared.environment),
         ("labels", "label", declared.labels),
     ):
-        for name, value in values.items():
-            if not name or "=" in name or not name.isprintable() or name != name.strip():
-                raise ContainerError(f"{option(field)}: {name!r} cannot be the name of a {kind}; choose another")
-            text(option(f"{field}.{name}"), value)
+        _check_pairs(option(field), kind, values)
     _check_files(container)
     _check_limits(container)
     _check_log(container)
@@ -190,6 +187,14 @@ def _check_values(container: ParsedContainer) -> None:
         raise ContainerError(
             f"{option('writableLayer')}: nothing is written in a container with readOnly; drop one of the two"
         )
+
+
+def _check_pairs(option: str, kind: str, values: Mapping[str, str]) -> None:
+    """Check variables or labels, which podman takes as `NAME=value`."""
+    for name, value in values.items():
+        if not name or "=" in name or not name.isprintable() or name != name.strip():
+            raise ContainerError(f"{option}: {name!r} cannot be the name of a {kind}; choose another")
+        text(f"{option}.{name}", value)
 
 
 def _check_files(container: ParsedContainer) -> None:
@@ -255,9 +260,11 @@ def _check_runtime_mounts(container: ParsedContainer, deployment: Deployment) ->
             raise ContainerError(f"{option}: {source} is in the store and would be writable; add the option ro")
 
 
-def _check_object_settings(kind: str, items: Mapping[str, Volume | Network | Pod | Quadlet]) -> None:
-    """Check the settings of one kind of podman's objects besides containers."""
+def _check_objects(kind: str, items: Mapping[str, Volume | Network | Pod | Quadlet]) -> None:
+    """Check the labels and settings of one kind of podman's objects besides containers."""
     for name, item in items.items():
+        if not isinstance(item, Quadlet):
+            _check_pairs(option_path(kind, name, "labels"), "label", item.labels)
         _check_sections(option_path(kind, name, "settings.unit"), item.settings.unit)
         if item.settings.runtime:
             raise ContainerError(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nixoci.container.model import HealthcheckOptions
 from nixoci.errors import ContainerError
 from tests.container.samples import make_image, resolved
 
@@ -63,6 +64,45 @@ def test_variables_and_labels_of_the_container_win(tmp_path: Path) -> None:
     made = resolved(tree, environment={"A": "x"}, labels={"b": "y"})
     assert made.environment == {"A": "x", "B": "2=3"}
     assert made.labels == {"a": "1", "b": "y"}
+
+
+@pytest.mark.parametrize(
+    ("config", "says", "own"),
+    [
+        (
+            {"User": "nemo"},
+            "the image has no user 'nemo' in /etc/passwd; name another or give a number; set user",
+            {"user": "33"},
+        ),
+        (
+            {"StopSignal": "SIGNAL"},
+            "'SIGNAL' is not a signal; expected for example SIGTERM, TERM or 15; set stopSignal",
+            {"stop_signal": "INT"},
+        ),
+        (
+            {"Healthcheck": {"Test": [""]}},
+            (
+                "the health check [''] is not of a known form; expected"
+                ' ["CMD", ...], ["CMD-SHELL", command] or ["NONE"]; set healthcheck.test'
+            ),
+            {"healthcheck": HealthcheckOptions(test=["NONE"])},
+        ),
+    ],
+)
+def test_a_value_of_an_image_that_cannot_be_used_names_the_option_that_replaces_it(
+    tmp_path: Path, config: dict[str, Any], says: str, own: dict[str, Any]
+) -> None:
+    tree = make_image(tmp_path, {"Cmd": ["x"]} | config)
+    with pytest.raises(ContainerError) as caught:
+        resolved(tree)
+    assert str(caught.value) == f"containers.c.image: {says}"
+    assert resolved(tree, **own).args == ("x",)
+
+
+def test_labels_of_the_image_that_podman_cannot_be_told_are_left_out(tmp_path: Path) -> None:
+    """`--label==x` fails when the container starts, and `--label=a=b=x` is a label with another name."""
+    tree = make_image(tmp_path, {"Labels": {"": "x", "a=b": "x", "a b": "", "c": "=\n"}, "Cmd": ["x"]})
+    assert resolved(tree).labels == {"a b": "", "c": "=\n"}
 
 
 def test_relative_paths_of_the_image_begin_at_its_root(tmp_path: Path) -> None:
