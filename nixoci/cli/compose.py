@@ -109,6 +109,9 @@ def import_compose(
         profiles=profiles,
         env_files=env_files,
     )
+    known = f"choose one of {', '.join(project.profiles)}" if project.profiles else "drop it, for none has a profile"
+    for profile in project.unknown_profiles:
+        warn(f"profile {profile!r}: no service has it; {known}")
     with exclusive_access(lock):
         before = read_lock(lock) if lock.exists() else EMPTY_LOCK
         imported = import_project(project, before, home=str(home_directory() or ""))

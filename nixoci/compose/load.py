@@ -41,6 +41,10 @@ class Project:
     services: dict[str, Node]
     inactive: frozenset[str]
     """Services whose profiles are not chosen."""
+    profiles: tuple[str, ...]
+    """The profiles of its services."""
+    unknown_profiles: tuple[str, ...]
+    """Profiles that are chosen and of which there is no service, which Compose ignores."""
     missing: Mapping[str, Node]
     """Variables that are used and not set, each with the first text that has it."""
 
@@ -182,9 +186,9 @@ def load_project(
     services = entries["services"].items("services") if "services" in entries else {}
     if not services:
         raise document.error("services: there are none; name a Compose file with services")
+    known = sorted({text for key, service in services.items() for text in _profiles(key, service)})
     active = {key: service for key, service in services.items() if _is_active(key, service, chosen)}
     if not active:
-        known = sorted({text for key, service in services.items() for text in _profiles(key, service)})
         raise document.error(f"services: all are of profiles that are not chosen; give --profile {known[0]}")
     return Project(
         name=project,
@@ -192,6 +196,8 @@ def load_project(
         document=document,
         services=active,
         inactive=frozenset(services.keys() - active.keys()),
+        profiles=tuple(known),
+        unknown_profiles=tuple(sorted(chosen - {*known, "*"})),
         missing=loader.missing,
     )
 

@@ -192,6 +192,21 @@ def test_variables_and_profiles_are_chosen(tmp_path: Path, nixoci: Run) -> None:
     assert done.json["images"][0]["reference"] == "registry.example/app:2.0"
     done = nixoci("import", "--env-file", "tag.env", "--profile", "extra", "--json")
     assert done.json["deployment"]["containers"].keys() == {"shop-web", "shop-db"}
+    assert "profile" not in done.err
+
+
+def test_a_profile_that_no_service_has_is_told(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compose.yaml").write_text(FILE.replace("scale: 2", "profiles: [extra, all]"), encoding="utf-8")
+    monkeypatch.setenv("COMPOSE_PROFILES", "extra,al")
+    done = nixoci("import", "--profile", "extar", "--profile", "*", "--json")
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if "profile" in line] == [
+        "warning: profile 'al': no service has it; choose one of all, extra",
+        "warning: profile 'extar': no service has it; choose one of all, extra",
+    ]
+    (tmp_path / "compose.yaml").write_text(FILE, encoding="utf-8")
+    done = nixoci("import", "--profile", "al", "--json")
+    assert "warning: profile 'al': no service has it; drop it, for none has a profile\n" in done.err
 
 
 @pytest.mark.parametrize(
