@@ -6,11 +6,12 @@ from pathlib import Path
 
 from nixoci.bundle.config import Bundle, bundle_config
 from nixoci.bundle.nspawn import nspawn_config
-from nixoci.bundle.seccomp import Profile
+from nixoci.bundle.seccomp import Profile, as_profile
 from nixoci.container.declared import as_declared
 from nixoci.container.deployment import resolve_containers
 from nixoci.container.model import Backend, Container, Deployment
 from nixoci.container.places import mounted_image
+from nixoci.container.resolve import ResolvedContainer
 from nixoci.errors import ContainerError
 from nixoci.image_store.contents import ImageStore, require_erofs
 from nixoci.output import missing_directories, new_directory
@@ -22,7 +23,7 @@ def build_bundle(
     out: str | os.PathLike[str],
     *,
     name: str,
-    profile: Profile | None,
+    profile: Profile | str | os.PathLike[str] | None,
     nspawn: str | os.PathLike[str] | None = None,
 ) -> Bundle:
     """Write the config.json of a container to the new directory `out` and return it.
@@ -35,7 +36,7 @@ def build_bundle(
         image_path: The image to run.
         out: The bundle's directory (runtime-spec bundle.md).
         name: The container's name.
-        profile: The seccomp profile (`read_profile`), None for no confinement.
+        profile: The seccomp profile (`read_profile`) or its file, None for no confinement.
         nspawn: The image store of the image, for a bundle that `systemd-nspawn --oci-bundle=` takes; its root is the
             image where nixoci-images.service mounts it.
 
@@ -54,14 +55,19 @@ def build_bundle(
         raise ContainerError(
             f"containers.{name}.environmentFiles: the start of a unit reads them; use `nixoci units`, or environment"
         )
-    bundle = bundle_config(resolved, profile, folder=out.absolute())
-    if nspawn is not None:
-        found = ImageStore(Path(nspawn)).find(resolved.option("image"), resolved.tree.image)
-        require_erofs(found)
-        point = mounted_image(found.entry, found.layer.id)
-        bundle = replace(bundle, config=nspawn_config(resolved, bundle, image=point), etc_files={})
     if os.path.lexists(out):
         raise ContainerError(f"{out}: it exists; remove it or name another directory")
+    point = _mount_point(resolved, Path(nspawn)) if nspawn is not None else None
+    bundle = bundle_config(resolved, as_profile(profile), folder=out.absolute())
+    if point is not None:
+        bundle = replace(bundle, config=nspawn_config(resolved, bundle, image=point), etc_files={})
     with missing_directories(out.parent), new_directory(out) as made:
         bundle.write(made)
     return bundle
+
+
+def _mount_point(container: ResolvedContainer, store: Path) -> str:
+    """Return where nixoci-images.service mounts a container's image, which an image store has."""
+    found = ImageStore(store).find(container.option("image"), container.tree.image)
+    require_erofs(found)
+    return mounted_image(found.entry, found.layer.id)

@@ -88,6 +88,16 @@ def read_profile(file: str | os.PathLike[str]) -> Profile:
     return profile
 
 
+def as_profile(given: Profile | str | os.PathLike[str] | None) -> Profile | None:
+    """Return a profile that is one already, or that a file has; None for none.
+
+    Raises:
+        ContainerError: The file cannot be read, or is no profile.
+        DocumentError: It is not JSON, or a part of it is not of the right type.
+    """
+    return read_profile(given) if isinstance(given, (str, os.PathLike)) else given
+
+
 def for_container(profile: Profile, *, architecture: str, capabilities: Collection[str]) -> dict[str, Any]:
     """Return `linux.seccomp` (runtime-spec config-linux.md, Seccomp) for a container.
 

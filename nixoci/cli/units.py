@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nixoci.bundle.build import build_bundle
-from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED, Profile, read_profile
+from nixoci.bundle.seccomp import DEFAULT_PROFILE, UNCONFINED
 from nixoci.cli.common import json_option, print_json, warn
 from nixoci.cli.files import INPUT, PATH, Input
 from nixoci.cli.verb import verb
@@ -212,5 +212,5 @@ def with_prefix(prefix: str, message: str, deployment: Deployment) -> str:
     return re.sub(f"{first}|{others}" if named else first, lambda found: prefix + found[0], message)
 
 
-def _profile(seccomp: str) -> Profile | None:
-    return None if seccomp == UNCONFINED else read_profile(Path(seccomp))
+def _profile(seccomp: str) -> Path | None:
+    return None if seccomp == UNCONFINED else Path(seccomp)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixoci.errors import StoreError
+from nixoci.image_store.contents import is_image_store
 from nixoci.output import check_reachable
 from nixoci.switch.places import Places
 
@@ -96,8 +97,14 @@ def _check(out: Path, *, user: bool) -> None:
     if (other := out / _KINDS[not user]).is_dir():
         way = "as root without --user" if user else "as the user, with --user"
         raise StoreError(f"{out}: has only units of the other kind of systemd, in {other}; run this {way}")
-    if not (out / _DROP_IN).exists():
-        raise StoreError(f"{out}: has neither units nor an image store's drop-in; give what `nixoci units` or Nix made")
+    if (out / _DROP_IN).exists():
+        return
+    if is_image_store(out):
+        raise StoreError(
+            f"{out}: is an image store without the drop-in by which podman finds it; make it again with"
+            f" `nixoci image-store OUT PATH… --drop-in OUT/{_DROP_IN}`"
+        )
+    raise StoreError(f"{out}: has neither units nor an image store's drop-in; give what `nixoci units` or Nix made")
 
 
 def _files(folder: Path) -> Iterator[Path]:

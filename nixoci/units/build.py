@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nixoci.bundle.seccomp import Profile
+from nixoci.bundle.seccomp import Profile, as_profile
 from nixoci.container.declared import as_declared
 from nixoci.container.deployment import ResolvedDeployment, resolve_deployment
 from nixoci.container.model import Backend, Deployment
@@ -47,7 +47,7 @@ def build_units(
     out: str | os.PathLike[str],
     *,
     tools: Tools,
-    profile: Profile | None = None,
+    profile: Profile | str | os.PathLike[str] | None = None,
     user: bool = False,
     only: str | None = None,
     prebuilt: Mapping[str, str | os.PathLike[str]] | None = None,
@@ -60,7 +60,7 @@ def build_units(
         deployment: The deployment.
         out: The directory to make; its path is that on the target (a store path, for example).
         tools: The programs that units run, and that make them.
-        profile: The seccomp profile of bundles (`read_profile`), None for no confinement.
+        profile: The seccomp profile of bundles (`read_profile`) or its file, None for no confinement.
         user: Make units for a user's own systemd.
         only: The one container without podman to write, for an output of its own; the other containers may be missing.
         prebuilt: Outputs of `only` by name, which are linked instead of written again.
@@ -79,9 +79,9 @@ def build_units(
     if not out.is_absolute():
         raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
     store = ImageStore(Path(deployment.image_store)) if deployment.image_store is not None else None
-    output = UnitsOutput(out=out, tools=tools, profile=profile, image_store=store, user=user)
     if os.path.lexists(out):
         raise ContainerError(f"{out}: it exists; remove it or name another directory")
+    output = UnitsOutput(out=out, tools=tools, profile=as_profile(profile), image_store=store, user=user)
     with missing_directories(out):  # where the units have to be for podman's generator
         return _write(output, resolved, outputs, only=only)
 

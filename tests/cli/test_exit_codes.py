@@ -28,7 +28,6 @@ FILES = (
     "units {} out",
     "units {} out --attribute document",
     "bundle {} out --seccomp=unconfined",
-    "bundle . out --seccomp={}",
     "bundle . out --container={}",
     "image-store out {} --no-erofs",
     "extract oci-archive:{} out",

@@ -17,8 +17,11 @@ from tests.image_store.trees import image_path, small_tree
 from tests.units.samples import MKCOMPOSEFS, executable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
+
+    from tests.cli.conftest import Result
 
 
 def test_the_schema_is_printed() -> None:
@@ -182,3 +185,38 @@ def test_all_options_of_a_deployment_are_found(containers: dict[str, Container])
     expected = message.replace("containers.", "virtualisation.nixoci.containers.")
     if not any("containers." in name for name in containers):
         assert with_prefix("virtualisation.nixoci.", message, deployment) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["bundle", "missing", "out"], "missing: not an image path"),
+        (["bundle", "image", "image"], "image: it exists"),
+        (["bundle", "image", "out", "--nspawn=missing"], "imageStore: missing is not an image store"),
+        (["units", "missing.json", "out"], "/missing: not an image path"),
+        (["units", "odd.json", "out"], "containers.c.cmd[0]: the program to run is empty"),
+    ],
+)
+def test_what_is_given_is_checked_before_the_default_profile(
+    tmp_path: Path, nixoci: Callable[..., Result], arguments: list[str], says: str
+) -> None:
+    """The user did not name the profile, which a machine without podman has not."""
+    make_image(tmp_path / "image", {"Cmd": ["run"]})
+    for name, image, cmd in (("missing", "/missing", "x"), ("odd", str(tmp_path / "image"), "")):
+        container = {"image": "i", "backend": "bundle", "networks": ["none"], "cmd": [cmd]}
+        document = {"images": {"i": image}, "containers": {"c": container}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
+    done = nixoci(*arguments, "--seccomp=/nowhere/seccomp.json")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: {says}")
+
+
+@pytest.mark.parametrize("profile", ["missing", "folder"])
+def test_a_profile_that_is_no_file_is_one_line(tmp_path: Path, nixoci: Callable[..., Result], profile: str) -> None:
+    make_image(tmp_path / "image", {"Cmd": ["run"]})
+    (tmp_path / "folder").mkdir()
+    done = nixoci("bundle", "image", "out", f"--seccomp={profile}")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: {profile}: no seccomp profile: ")
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

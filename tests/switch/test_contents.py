@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import StoreError
+from nixoci.image_store.build import build_image_store
 from nixoci.switch.contents import read_contents
 from nixoci.switch.places import Places
 
@@ -107,6 +108,15 @@ def test_an_image_store_has_a_drop_in_alone(tmp_path: Path) -> None:
     write(tmp_path / "store/storage.conf.d/50-nixoci.conf")
     made = read_contents(tmp_path / "store", places(tmp_path))
     assert (len(made.links), made.units) == (1, {})
+
+
+def test_an_image_store_without_its_drop_in_names_the_way_to_one(tmp_path: Path) -> None:
+    build_image_store(tmp_path / "store", [], mkcomposefs=None)
+    drop_in = "OUT/storage.conf.d/50-nixoci.conf"
+    with pytest.raises(StoreError, match=f"store: is an image store without .* `nixoci .* --drop-in {drop_in}`$"):
+        read_contents(tmp_path / "store", places(tmp_path))
+    write(tmp_path / "store" / drop_in.removeprefix("OUT/"))
+    assert read_contents(tmp_path / "store", places(tmp_path)).links
 
 
 @pytest.mark.parametrize("user", [False, True])
