@@ -131,7 +131,17 @@ def _print_summary(summary: SendSummary, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    # without rich, whose tables take longer to load than a small delta takes to make
+    if summary.by:
+        _print_table(summary)
+    click.echo(
+        f"{counted(summary.paths, 'path')}, {decimal(summary.nar_size)}, from {counted(summary.bases, 'base')}: "
+        f"a delta of {decimal(summary.delta_size)}",
+        err=True,
+    )
+
+
+def _print_table(summary: SendSummary) -> None:
+    """Print what a delta's segments are, without rich, whose tables take longer to load than a small delta to make."""
     rows = [("", "segments", "size", "before compression")]
     for way, totals in sorted(summary.by.items()):
         rows.append((way, str(totals.count), decimal(totals.size), decimal(totals.payload)))
@@ -139,8 +149,3 @@ def _print_summary(summary: SendSummary, *, as_json: bool) -> None:
     for way, *cells in rows:
         shown = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         click.echo("  ".join([way.ljust(widths[0]), *shown]), err=True)
-    click.echo(
-        f"{counted(summary.paths, 'path')}, {decimal(summary.nar_size)}, from {counted(summary.bases, 'base')}: "
-        f"a delta of {decimal(summary.delta_size)}",
-        err=True,
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from nixoci.delta.summary import SendSummary, Totals
@@ -53,3 +54,9 @@ def test_a_delta_that_cannot_be_made_leaves_the_file_before(nixoci: Callable[...
     assert path in done.err
     assert set(tmp_path.iterdir()) == before
     assert (tmp_path / "delta").read_text(encoding="ascii") == "old"
+
+
+def test_a_delta_of_nothing_has_no_table(nixoci: Callable[..., Result], tmp_path: Path) -> None:
+    done = send_nothing(nixoci, tmp_path)
+    assert done.code == 0
+    assert re.fullmatch(r"0 paths, 0 bytes, from 0 bases: a delta of [0-9]+ bytes\n", done.err)
