@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_origin
@@ -257,8 +257,8 @@ def _converter(strict: bool, /) -> "Converter":  # noqa: FBT001 - by position on
         def check(value: Any, target: Any) -> Any:
             if not isinstance(value, dict):
                 raise _MismatchError(f"expected an object, got {show(value)}")
-            if not strict:
-                value = _as_go_reads(value, keys)
+            if not strict:  # what is null is not set
+                value = {field: item for field, _, item in go_fields(value, keys) if item is not None}
             return inner(value, target)
 
         return check
@@ -281,19 +281,21 @@ def _converter(strict: bool, /) -> "Converter":  # noqa: FBT001 - by position on
     return converter
 
 
-def _as_go_reads(value: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
-    """Return an object without unset values, which are null, and with the keys that are fields in any case as `keys`.
+def go_fields(value: Mapping[str, Any], fields: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+    """Yield the entries of an object as Go programs read it, with keys in any case: the field, the key and the item.
 
-    `keys` are those of the fields by their lower case.
+    `fields` are the fields by their `casefold`; any other key is a field of its own.
+
+    Raises:
+        ValueError: Two keys are one field, also if one of them is null; Go keeps parts of both.
     """
-    fields: dict[str, Any] = {}
+    seen: set[str] = set()
     for name, item in value.items():
-        field = keys.get(name.casefold(), name)
-        if field in fields:
+        field = fields.get(name.casefold(), name)
+        if field in seen:
             raise _MismatchError(f"key {name!r} is there already as {field!r}; Go programs read keys in any case")
-        if item is not None:
-            fields[field] = item
-    return fields
+        seen.add(field)
+        yield field, name, item
 
 
 def _number_or_text(value: Any, _: Any) -> int | str:

@@ -178,8 +178,12 @@ def test_documents_of_others_may_have_keys_in_any_case() -> None:
     text = f'{{"SchemaVersion": 2, "PARTS": [{{"Digest": "{DIGEST}", "SIZE": 3, "OS.Version": "a"}}]}}'
     assert whole(text, strict=False) == Whole(schema_version=2, parts=[part])
     refused('{"schemaVersion": 2, "Text": "a"}', "unknown key 'Text'")
-    twice = '{"schemaVersion": 2, "text": "a", "Text": "b"}'
-    refused(twice, "key 'Text' is there already as 'text'; Go programs read keys in any case", strict=False)
+    for second in ('"b"', "null"):
+        twice = f'{{"schemaVersion": 2, "text": "a", "Text": {second}}}'
+        refused(twice, "key 'Text' is there already as 'text'; Go programs read keys in any case", strict=False)
+    twice = f'{{"schemaVersion": 2, "parts": [{{"digest": "{DIGEST}", "size": 3, "Size": 4}}]}}'
+    says = "parts[0]: key 'Size' is there already as 'size'; Go programs read keys in any case"
+    refused(twice, says, strict=False)
 
 
 def test_the_text_is_stable_readable_and_without_what_is_not_set() -> None:

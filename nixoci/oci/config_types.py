@@ -7,6 +7,7 @@ a key in any case.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nixoci.document import go_fields
 from nixoci.errors import ImageError
 
 _MAX = (1 << 63) - 1
@@ -85,16 +86,18 @@ def _map(check: _Check) -> _Check:
 
 
 def _fields(checks: Mapping[str, _Check]) -> _Check:
-    by_name = {name.casefold(): (name, check) for name, check in checks.items()}
+    names = {name.casefold(): name for name in checks}
 
     def checked(value: Any, path: str) -> Any:
         fields: dict[str, Any] = {}
-        for key, item in _object(value, path).items():
-            name, check = by_name.get(key.casefold(), (key, None))
-            inside = f"{path}.{key}" if path else key
-            if name in fields:
-                raise _MismatchError(f"{inside}: a second {name}; Go programs read keys in any case")
-            fields[name] = item if check is None or item is None else check(item, inside)
+        given = _object(value, path)
+        try:
+            entries = list(go_fields(given, names))
+        except ValueError as error:
+            raise _MismatchError(f"{path}: {error}" if path else str(error)) from error
+        for name, key, item in entries:
+            check = checks.get(name)
+            fields[name] = item if check is None or item is None else check(item, f"{path}.{key}" if path else key)
         return fields
 
     return checked

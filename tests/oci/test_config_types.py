@@ -7,6 +7,7 @@ import pytest
 from nixoci.errors import ImageError
 from nixoci.oci.config_types import check_config_types
 
+ANY_CASE = "Go programs read keys in any case"
 CONFIG: dict[str, Any] = {
     "created": "2024-01-02T03:04:05Z",
     "architecture": "amd64",
@@ -50,7 +51,8 @@ def test_keys_in_any_case_become_those_of_the_specifications() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"config": {"Cmd": ["a"], "cmd": ["b"]}}, "config.cmd: a second Cmd; Go programs read keys in any case"),
+        ({"config": {"Cmd": ["a"], "cmd": ["b"]}}, f"config: key 'cmd' is there already as 'Cmd'; {ANY_CASE}"),
+        ({"OS": "linux"}, f"key 'OS' is there already as 'os'; {ANY_CASE}"),
         ({"created": 5}, "created: expected a string, found a number"),
         ({"Variant": ["v8"]}, "Variant: expected a string, found a list"),
         ({"os.features": "a"}, "os.features: expected a list, found a string"),
