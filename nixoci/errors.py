@@ -81,3 +81,8 @@ class ProcessError(NixociError):
         super().__init__(message)
         self.stderr = stderr
         self.stdout = stdout
+
+
+def read_failure(file: object, error: OSError, *, otherwise: str) -> str:
+    """Return the line about a file that cannot be read: `otherwise`, unless the user may not read it."""
+    return f"{file}: {error.strerror}; {NO_ACCESS}" if isinstance(error, PermissionError) else otherwise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nixoci.document import check_version, load, structure
-from nixoci.errors import NO_ACCESS, DocumentError, StoreError, UnsupportedVersionError
+from nixoci.errors import DocumentError, StoreError, UnsupportedVersionError, read_failure
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import ImageConfig, Platform
 from nixoci.tree.dump import read_dump
@@ -91,12 +91,9 @@ class ImagePath:
             document = structure(ImageDocument, value, what=str(file), strict=True)
             config = structure(ImageConfig, _object(document.config, f"{file}: config"), what=f"{file}: config")
             _object(document.manifest, f"{file}: manifest")
-        except PermissionError as error:
-            raise StoreError(f"{file}: {error.strerror}; {NO_ACCESS}") from error
         except OSError as error:
-            raise StoreError(
-                f"{path}: not an image path (made by `nixoci extract`): {error.strerror}: {file}"
-            ) from error
+            otherwise = f"{path}: not an image path (made by `nixoci extract`): {error.strerror}: {file}"
+            raise StoreError(read_failure(file, error, otherwise=otherwise)) from error
         except UnsupportedVersionError:
             raise
         except DocumentError as error:
@@ -123,7 +120,8 @@ class ImagePath:
             with self.metadata.open("rb") as file:
                 return read_dump(iter(partial(file.readline, _MAX_LINE), b""), what=str(self.metadata))
         except OSError as error:
-            raise StoreError(f"{self.metadata}: cannot be read: {error.strerror}; extract the image again") from error
+            otherwise = f"{self.metadata}: cannot be read: {error.strerror}; extract the image again"
+            raise StoreError(read_failure(self.metadata, error, otherwise=otherwise)) from error
 
 
 def _object(blob: TextBlob, what: str) -> dict[str, Any]:

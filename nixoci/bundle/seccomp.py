@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nixoci.document import load, structure
-from nixoci.errors import ContainerError
+from nixoci.errors import ContainerError, read_failure
 
 DEFAULT_PROFILE = Path("/usr/share/containers/seccomp.json")
 UNCONFINED = "unconfined"
@@ -76,10 +76,11 @@ def read_profile(file: str | os.PathLike[str]) -> Profile:
     try:
         profile = load(Path(file).read_bytes(), what=os.fspath(file))
     except OSError as error:
-        raise ContainerError(
+        otherwise = (
             f"{file}: no seccomp profile: {error.strerror}; name containers-common's seccomp.json with --seccomp,"
             f" or use --seccomp={UNCONFINED}"
-        ) from error
+        )
+        raise ContainerError(read_failure(file, error, otherwise=otherwise)) from error
     if not isinstance(profile, dict) or "defaultAction" not in profile:
         raise ContainerError(f"{file}: not a seccomp profile: it has no defaultAction; name another with --seccomp")
     for rule in structure(_Shape, profile, what=os.fspath(file)).syscalls or []:

@@ -16,6 +16,7 @@ from nixoci.compose.service import Service
 from nixoci.compose.values import duration_text, host_path, size, text_pairs, texts
 from nixoci.container.model import Container, HealthcheckOptions, LogDriver, Restart, Runtime, Settings
 from nixoci.container.rules import LOG_OPTIONS
+from nixoci.errors import read_failure
 
 _RESTARTS = {
     "no": Restart.NO,
@@ -129,7 +130,8 @@ def _add_label_files(service: Service, node: Node) -> None:
         try:
             found |= read_dotenv(Path(file), found)
         except OSError as error:
-            raise item.error(f"{path}: {file}: {error.strerror}; correct the path") from error
+            failure = read_failure(file, error, otherwise=f"{file}: {error.strerror}; correct the path")
+            raise item.error(f"{path}: {failure}") from error
     service.set("labels", {**found, **service.options.get("labels", {})})
 
 

@@ -10,7 +10,7 @@ from nixoci.compose.interpolate import interpolated
 from nixoci.compose.merge import merged, without_reset
 from nixoci.compose.node import Node, Place
 from nixoci.compose.yaml_file import read_yaml
-from nixoci.errors import ComposeError
+from nixoci.errors import ComposeError, read_failure
 
 DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 """The names of a project's file, by precedence."""
@@ -235,4 +235,5 @@ def _opened(path: Path, origin: Node, base: Path) -> ComposeFile:
     try:
         return ComposeFile(name=str(path), text=path.read_bytes(), directory=base)
     except OSError as error:
-        raise origin.error(f"{path}: {error.strerror}; correct the path") from error
+        otherwise = f"{path}: {error.strerror}; correct the path"
+        raise origin.error(read_failure(path, error, otherwise=otherwise)) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nixoci.document import parse, show
-from nixoci.errors import NO_ACCESS, ContainerError, InvalidReferenceError, StoreError
+from nixoci.errors import ContainerError, InvalidReferenceError, StoreError, read_failure
 from nixoci.image_path import ImagePath
 from nixoci.image_store.names import EROFS, IMAGE_LIST, IMAGES, LAYER_LIST, LAYERS, OVERLAY, TAR_SPLIT, big_data_file
 from nixoci.image_store.records import ImageRecord, LayerRecord
@@ -48,7 +48,7 @@ class StoreImage:
         try:
             return file.read_bytes()
         except OSError as error:
-            raise StoreError(f"{file}: {error.strerror}; {_AGAIN}") from error
+            raise StoreError(read_failure(file, error, otherwise=f"{file}: {error.strerror}; {_AGAIN}")) from error
 
     @property
     def config(self) -> bytes:
@@ -203,10 +203,7 @@ def _read(kind: type[list[T]], store: Path, name: str) -> list[T]:
     file = store / name
     try:
         text = file.read_bytes()
-    except PermissionError as error:
-        raise StoreError(f"{file}: {error.strerror}; {NO_ACCESS}") from error
     except OSError as error:
-        raise StoreError(
-            f"{store} is not an image store (made by `nixoci image-store`): {error.strerror}: {file}"
-        ) from error
+        otherwise = f"{store} is not an image store (made by `nixoci image-store`): {error.strerror}: {file}"
+        raise StoreError(read_failure(file, error, otherwise=otherwise)) from error
     return parse(kind, text, what=str(file))

@@ -8,12 +8,13 @@ import json
 import os
 import tarfile
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from nixoci.bundle.seccomp import read_profile
 from nixoci.cli import main
-from nixoci.errors import NixociError
+from nixoci.errors import NO_ACCESS, NixociError
 from nixoci.image_path import ImagePath
 from nixoci.image_store.contents import read_image_store
 from nixoci.oci.digest import Digest
@@ -21,6 +22,7 @@ from nixoci.oci.sources import open_source
 from nixoci.publish.cache import check_cache
 from nixoci.switch.contents import read_contents
 from nixoci.switch.places import Places
+from tests.compose.samples import document
 from tests.support.layout import add_blob, blob_path, encode, tag_blob, tar_stream, write_layout
 
 if TYPE_CHECKING:
@@ -237,6 +239,9 @@ def test_an_at_sign_is_no_login(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"layout:1@{digest}" in run(capsys, "extract", f"oci:/nowhere/layout:1@{digest}", "out")
 
 
+NONE = cast("Any", None)
+
+
 @pytest.fixture
 def closed(tmp_path: Path) -> Iterator[Path]:
     """Return the path of a directory below one that this process may not enter."""
@@ -255,6 +260,10 @@ def closed(tmp_path: Path) -> Iterator[Path]:
     [
         ImagePath.open,
         read_image_store,
+        read_profile,
+        lambda path: ImagePath(path, NONE, NONE).tree(),
+        lambda path: document(f"include: [{path}/x.yaml]"),
+        lambda path: document(f"services: {{a: {{image: a, label_file: {path}/labels}}}}"),
         lambda path: read_contents(path, Places.default(user=True)),
         check_cache,
         lambda path: ExitStack().enter_context(open_source(f"oci:{path}")),
@@ -267,3 +276,4 @@ def test_what_may_not_be_looked_at_is_not_called_missing(closed: Path, read: Cal
         read(closed)
     assert "no such" not in str(caught.value)
     assert " not a" not in str(caught.value)
+    assert isinstance(caught.value, PermissionError) or str(caught.value).endswith(f"; {NO_ACCESS}")
