@@ -3,7 +3,6 @@
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from functools import partial
 from typing import Generic, ParamSpec, Self, TypeVar
 
@@ -12,7 +11,11 @@ T = TypeVar("T")
 
 
 class _BoundedQueue(Generic[T]):
-    """A `queue.Queue` of a size, made of two queues that are written in C: they take a fraction of its time."""
+    """A `queue.Queue` of a size, made of two queues that are written in C: they take a fraction of its time.
+
+    A signal whose handler raises can end `put` and `get` between their two steps, and the queue then has less room than
+    before. Whoever ends the work must not wait for room: `put_last`, `let_go`.
+    """
 
     def __init__(self, size: int) -> None:
         self._items: queue.SimpleQueue[T] = queue.SimpleQueue()
@@ -25,11 +28,19 @@ class _BoundedQueue(Generic[T]):
         self._room.get()
         self._items.put(item)
 
-    def get(self, timeout: float | None = None) -> T:
-        """Return the next item; raise `queue.Empty` if there is none within the seconds."""
-        item = self._items.get(timeout=timeout)
+    def put_last(self, item: T) -> None:
+        """Add an item that ends the work, whether there is room or not."""
+        self._items.put(item)
+
+    def get(self) -> T:
+        """Return the next item once there is one."""
+        item = self._items.get()
         self._room.put(None)
         return item
+
+    def let_go(self) -> None:
+        """Let a thread that waits for room add its item, though nobody will take it."""
+        self._room.put(None)
 
 
 class BackgroundCalls:
@@ -70,7 +81,7 @@ class BackgroundCalls:
 
     def _end(self) -> None:
         if self._thread.is_alive():
-            self._calls.put(None)
+            self._calls.put_last(None)
             self._thread.join()
 
     def _work(self) -> None:
@@ -146,7 +157,7 @@ def read_ahead(items: Iterator[T], waiting: int) -> Generator[T]:
                     break
         except BaseException as error:  # noqa: BLE001 - it is raised again in the other thread
             end = error
-        ready.put(end)
+        ready.put_last(end)
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
     thread.start()
@@ -157,7 +168,5 @@ def read_ahead(items: Iterator[T], waiting: int) -> Generator[T]:
             yield item[0]
     finally:
         stopped.set()
-        while thread.is_alive():  # it may be waiting for room in the queue
-            with suppress(queue.Empty):
-                ready.get(timeout=0.01)
+        ready.let_go()
         thread.join()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.background import BackgroundCalls, CallAhead, read_ahead
+from nixoci.background import BackgroundCalls, CallAhead, _BoundedQueue, read_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def test_calls_run_in_order_on_one_other_thread() -> None:
@@ -150,3 +150,61 @@ def test_an_iterator_that_is_not_used_up_is_stopped() -> None:
         assert next(ahead) == 0
     assert len(seen) < 100
     assert set(threading.enumerate()) <= before
+
+
+class Interrupted:
+    """A queue in place of another, whose first item does not arrive: a signal comes before it."""
+
+    def __init__(self, inner: Any) -> None:
+        self.get = inner.get
+        self._inner = inner
+        self._came = False
+
+    def put(self, item: object) -> None:
+        if not self._came:
+            self._came = True
+            raise KeyboardInterrupt
+        self._inner.put(item)
+
+
+def ends(work: Callable[[], object]) -> bool:
+    """Return whether work ends that a signal interrupts; it runs on a thread that cannot keep the tests."""
+    seen: list[BaseException] = []
+
+    def watched() -> None:
+        try:
+            work()
+        except KeyboardInterrupt as error:
+            seen.append(error)
+
+    thread = threading.Thread(target=watched, daemon=True)
+    thread.start()
+    thread.join(60)
+    return bool(seen) and not thread.is_alive()
+
+
+def test_a_signal_between_the_steps_of_adding_a_call_does_not_keep_the_block() -> None:
+    def work() -> None:
+        calls = BackgroundCalls(1)
+        calls._calls._items = Interrupted(calls._calls._items)  # type: ignore[assignment]
+        with calls:
+            calls.call(int, "1")
+
+    assert ends(work)
+
+
+def test_a_signal_between_the_steps_of_taking_an_item_does_not_keep_the_iterator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> None:
+        with closing(read_ahead(iter(range(100)), 1)) as ahead:
+            next(ahead)
+
+    made = _BoundedQueue.__init__
+
+    def init(self: _BoundedQueue[object], size: int) -> None:
+        made(self, size)
+        self._room = Interrupted(self._room)  # type: ignore[assignment]
+
+    monkeypatch.setattr(_BoundedQueue, "__init__", init)
+    assert ends(work)
