@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.host import cgroups
+from tests.host import cgroups, leftovers
 from tests.host.cache import cache_dir, locked
 from tests.host.process import LONG, CommandError, run
 from tests.host.python import CHECKOUT, COVERAGE, coverage_data, dependencies, install_checkout
@@ -48,14 +48,18 @@ IDLE_GENERATORS = tuple(
 
 ENVIRONMENT = {"PATH": "/opt/nixoci/bin:/usr/local/bin:/usr/bin:/usr/sbin", "LANG": "C.UTF-8"}
 
-# Runs in a mount namespace of its own, which takes the overlay with it when the machine ends.
+# Ends with this process or by any kill of its own, and then the kernel ends all that is in its process namespace, which
+# is the machine. A mount namespace takes the overlay with it.
+LAUNCHER = (
+    *("setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--propagation=private"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 LAUNCH = """
 set -eu
 for group in $CGROUPS; do echo $$ > "$group/cgroup.procs"; done
 [ -z "$LOWER" ] || mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STATE/work" "$STATE/root"
 exec systemd-nspawn "$@"
 """
-
 
 # A command entered from outside would stay in the caller's cgroup, which the machine can't see; the shell adds PWD.
 ENTER = 'echo $$ > "$0/cgroup.procs" && unset PWD && exec "$@"'
@@ -230,13 +234,13 @@ class Machine:
         machines = self._state.parent
         machines.mkdir(exist_ok=True)
         with locked(machines / ".lock"):
-            _sweep(machines)
+            leftovers.sweep(machines, NAME)
             self._state.mkdir()
-            # held until all is removed or this process ends; the next machine thus knows which folders are left over
+            # held until the machine has ended, or this process, however it does
             handle = os.open(self._state, os.O_RDONLY)
-            cleanup.callback(discard, self._state)
             cleanup.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
+            leftovers.remove_when_unlocked(self._state, self._cgroups)
         if self._system is not None:
             self._identify(self._system)
             return
@@ -293,11 +297,9 @@ class Machine:
             "LOWER": "" if self._system else f"{dependencies(rootfs())}:{rootfs()}",
             "STATE": str(self._state),
         }
-        # if this process is killed, systemd-nspawn is told so and shuts the machine down
-        launcher = ["setpriv", "--pdeathsig=TERM", "unshare", "--mount", "--propagation=private"]
         with (self._state / "console").open("wb") as console:
             process = subprocess.Popen(
-                [*launcher, "sh", "-c", LAUNCH, "sh", *options],
+                [*LAUNCHER, "sh", "-c", LAUNCH, "sh", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -308,10 +310,9 @@ class Machine:
 
     def _wait_until_booted(self, process: subprocess.Popen[bytes], timeout: float = 60.0) -> None:
         deadline = time.monotonic() + timeout
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while time.monotonic() < deadline and process.poll() is None:
             with suppress(OSError, ValueError):
-                self._leader = int(children.read_text(encoding="ascii"))
+                self._leader = _only_child(_only_child(process.pid))  # of systemd-nspawn, which is that of unshare
                 if (self.root / "run/systemd/private").exists():
                     self.run(["systemctl", "is-system-running", "--wait"], check=False)
                     return
@@ -336,6 +337,10 @@ class Machine:
         return self._cgroups[0].parent / path
 
 
+def _only_child(process: int) -> int:
+    return int(Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii"))
+
+
 @cache
 def _nsenter() -> str:
     """Return this machine's nsenter, whatever PATH a command inside is given."""
@@ -353,46 +358,3 @@ def _copy_nix(nix: Path, target: Path, *, link: bool) -> None:
     how = ["--link"] if link else []
     run(["cp", "--archive", *how, str(nix / "store"), str(target)])
     run(["cp", "--archive", *(str(path) for path in nix.iterdir() if path.name != "store"), str(target)])
-
-
-GONE = "gone-"
-"""The prefix of folders that are being removed."""
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder of the cache or of a machine in the background, which takes seconds.
-
-    `_sweep` removes the rest if this process ends first.
-    """
-    gone = folder.with_name(f"{GONE}{uuid.uuid4().hex}")  # on the same file system
-    with suppress(FileNotFoundError):  # another process has swept it up
-        folder.rename(gone)
-        _remove(gone)
-
-
-def _remove(gone: Path) -> None:
-    """Start to remove a folder, unless somebody already does."""
-    argv = ["setsid", "--fork", "flock", "--nonblock", str(gone), "nice", "rm", "--recursive", "--force", str(gone)]
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _sweep(machines: Path) -> None:
-    """Remove the folders of machines that were killed before they could clean up."""
-    for folder in (machines, machines.parent):
-        for gone in folder.glob(f"{GONE}*"):
-            _remove(gone)
-    cgroups.sweep(NAME)
-    for state in machines.glob(f"{NAME}*"):
-        try:
-            handle = os.open(state, os.O_RDONLY)
-        except FileNotFoundError:  # its machine has ended meanwhile
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(handle)
-        for tree in cgroups.roots():
-            cgroups.remove(tree / state.name)
-        discard(state)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from tests.host.cache import cache_dir, cached, keep_newest, key
 from tests.host.containers import STORAGE_CONF, Host, sample_sources
 from tests.host.images import INSIDE, images_dir
-from tests.host.machine import Machine, discard
+from tests.host.leftovers import discard
+from tests.host.machine import Machine
 from tests.host.process import LONG, run
 from tests.host.python import CHECKOUT, dependencies
 from tests.host.rootfs import rootfs

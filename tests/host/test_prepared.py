@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.host import prepared
-from tests.host.machine import discard
+from tests.host.leftovers import discard
 from tests.host.prepared import altered
 
 if TYPE_CHECKING:
