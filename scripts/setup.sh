@@ -16,6 +16,17 @@ die() {
   exit 1
 }
 
+# Remove a folder in the background when this shell and the programs that it starts have ended, however they do.
+remove_at_end() {
+  local handle
+  exec {handle}<"$1"
+  flock "$handle"
+  # what is being killed with this shell may still write there
+  # shellcheck disable=SC2016 # the inner shell expands it
+  setsid --fork flock "$1" sh -c 'for try in 1 2 3 4 5; do rm -rf "$0" && exit; sleep 1; done' "$1" \
+    {handle}<&- </dev/null >/dev/null 2>&1
+}
+
 # Install what the test host needs and this machine does not have yet.
 install_packages() {
   local package missing=()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,25 @@ def test_the_environment_of_the_repository_has_what_its_commands_need() -> None:
     script = f"{activate} && python -c 'import tests.host.__main__' && pytest --version"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
+def test_a_folder_is_removed_at_the_end_of_a_script_and_its_programs(tmp_path: Path, sent: signal.Signals) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").touch()
+    script = '. scripts/setup.sh; remove_at_end "$1"; sleep 60 & echo started; wait'
+    with subprocess.Popen(
+        ["bash", "-c", script, "bash", str(folder)], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"started\n"
+        process.kill()
+        process.wait()
+        time.sleep(0.1)
+        assert folder.exists()
+        os.killpg(process.pid, sent)
+    deadline = time.monotonic() + 60
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
