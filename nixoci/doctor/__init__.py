@@ -2,7 +2,6 @@
 
 facts        the facts about a machine, as plain values
 gather       facts of this machine, by commands and files
-storage_conf podman's configuration of image stores, merged as podman merges it
 finding      the result of a check
 tools        checks of the kernel and of programs
 image_stores checks of podman's configuration and of the image stores that it names

@@ -4,31 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nixoci.image_store.storage_conf_files import ConfigFile
+
 FIRST_ID = 100_000
 """The first subordinate id that systems give out (SUB_UID_MIN, login.defs(5))."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigFile:
-    """A file of podman's storage configuration.
-
-    Attributes:
-        path: The file.
-        drop_in: It is in a `storage*.conf.d` directory, which podman reads from 5.8 on.
-        image_stores: Its `additionalimagestores`; None if it does not set them.
-        append: Its stores are added to those of earlier files, and do not replace them.
-        error: The reason that the file cannot be read.
-        dangling: The target, if it is a link to a file that does not exist; podman ignores such a link.
-        closed: The file or directory on the way to it that other users cannot read or enter.
-    """
-
-    path: Path
-    drop_in: bool = False
-    image_stores: tuple[Path, ...] | None = None
-    append: bool = False
-    error: str = ""
-    dangling: Path | None = None
-    closed: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nixoci.doctor.facts import FIRST_ID, Facts, ImageStoreFacts
-from nixoci.doctor.storage_conf import named_stores, read_config
 from nixoci.doctor.tools import PODMAN_DROP_INS
 from nixoci.errors import NixociError, ProcessError
 from nixoci.gc_roots.links import Change
@@ -15,6 +14,7 @@ from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import Places, update_podman_roots
 from nixoci.image_store.names import EROFS, OVERLAY
 from nixoci.image_store.records import image_names
+from nixoci.image_store.storage_conf_files import named_stores, read_config
 from nixoci.nix_store.commands import failure_reason, gc_roots_of, reach_store, stores_equal_files_once
 from nixoci.nix_store.path import store_path_of
 from nixoci.process import run

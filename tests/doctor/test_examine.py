@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from nixoci.doctor.examine import examine
-from nixoci.doctor.facts import ConfigFile, Facts, ImageStoreFacts, version_of
+from nixoci.doctor.facts import Facts, ImageStoreFacts, version_of
 from nixoci.doctor.finding import Finding, Status
 from nixoci.gc_roots.update import KEPT_DROP_IN
+from nixoci.image_store.storage_conf_files import ConfigFile
 
 CONF = ConfigFile(
     path=Path("/etc/containers/storage.rootful.conf.d/50-nixoci.conf"),

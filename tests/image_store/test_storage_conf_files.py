@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nixoci.doctor.storage_conf import closed_to_others, named_stores, read_config
+from nixoci.image_store.storage_conf_files import closed_to_others, named_stores, read_config
 
 
 def write(root: Path, name: str, stores: str, table: str = "storage.options") -> Path:

@@ -1,4 +1,4 @@
-"""podman's storage configuration: its files, and the image stores that they name together (containers-config(5)).
+"""podman's storage configuration: its files, and what they say together (containers-config(5)).
 
 One main file counts, the first of the user's, the administrator's and the vendor's. Drop-ins of all places follow, in
 the order of their names; of two with one name, that of the later place counts.
@@ -7,15 +7,39 @@ the order of their names; of two with one name, that of the later place counts.
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from nixoci.doctor.facts import ConfigFile
 
 _NAME = "storage.conf"
 _LINKS = 40
 """Symlinks that the kernel follows for one path (path_resolution(7))."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFile:
+    """A file of podman's storage configuration.
+
+    Attributes:
+        path: The file.
+        drop_in: It is in a `storage*.conf.d` directory, which podman reads from 5.8 on.
+        image_stores: Its `additionalimagestores`; None if it does not set them.
+        append: Its stores are added to those of earlier files, and do not replace them.
+        error: The reason that the file cannot be read.
+        dangling: The target, if it is a link to a file that does not exist; podman ignores such a link.
+        closed: The file or directory on the way to it that other users cannot read or enter.
+        options: Its strings of `[storage.options]`, and of `[storage.options.overlay]` with the prefix `overlay.`.
+    """
+
+    path: Path
+    drop_in: bool = False
+    image_stores: tuple[Path, ...] | None = None
+    append: bool = False
+    error: str = ""
+    dangling: Path | None = None
+    closed: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_config(*, uid: int, home: Path, env: Mapping[str, str], root: Path = Path("/")) -> list[ConfigFile]:
@@ -64,6 +88,23 @@ def named_stores(files: Iterable[ConfigFile], *, drop_ins: bool = True) -> list[
     return stores
 
 
+def overlay_option(files: Sequence[ConfigFile], name: str) -> str:
+    """Return an option of the storage driver overlay; empty if no file sets it.
+
+    That of `[storage.options.overlay]` counts, in whatever file it is, before the older one of `[storage.options]`.
+    """
+    for key in (f"overlay.{name}", name):
+        found = [file.options[key] for file in files if key in file.options]
+        if found and found[-1]:
+            return found[-1]
+    return ""
+
+
+def read_drop_in(path: Path) -> ConfigFile:
+    """Read a drop-in, whoever may read it; one that is not there sets nothing."""
+    return _read(path, drop_in=True, shared=False)
+
+
 def closed_to_others(path: Path, *, top: Path = Path("/")) -> Path | None:
     """Return the first file or directory on the way to a path that other users cannot read or enter.
 
@@ -107,12 +148,14 @@ def _read(path: Path, *, drop_in: bool, shared: bool) -> ConfigFile:
         return ConfigFile(path=path, drop_in=drop_in, error=error.strerror or str(error))
     except (ValueError, RecursionError) as error:
         return ConfigFile(path=path, drop_in=drop_in, error=f"not TOML: {error}")
-    listed = _table(_table(data, "storage"), "options").get("additionalimagestores")
+    table = _table(_table(data, "storage"), "options")
+    options = _strings(table) | {f"overlay.{key}": text for key, text in _strings(_table(table, "overlay")).items()}
+    listed = table.get("additionalimagestores")
     if not isinstance(listed, list):
-        return ConfigFile(path=path, drop_in=drop_in, closed=closed)
+        return ConfigFile(path=path, drop_in=drop_in, closed=closed, options=options)
     stores = tuple(Path(item) for item in listed if isinstance(item, str))
     append = any(isinstance(item, dict) and item.get("append") is True for item in listed)
-    return ConfigFile(path=path, drop_in=drop_in, image_stores=stores, append=append, closed=closed)
+    return ConfigFile(path=path, drop_in=drop_in, image_stores=stores, append=append, closed=closed, options=options)
 
 
 def _dangles(path: Path) -> bool:
@@ -128,6 +171,10 @@ def _dangles(path: Path) -> bool:
 def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = data.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _strings(table: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in table.items() if isinstance(value, str)}
 
 
 def _listed(folder: Path) -> list[Path]:
