@@ -75,10 +75,17 @@ class UnsupportedVersionError(DocumentError, LockError, StoreError, DeltaError):
 
 
 class ProcessError(NixociError):
-    """A program that nixoci drives is missing or has failed; `stderr` and `stdout` are what it wrote there."""
+    """A program that nixoci drives is missing or has failed.
 
-    def __init__(self, message: str, *, stderr: str = "", stdout: str = "") -> None:
+    Attributes:
+        code: Its exit code, negative for a signal; None if it did not run to its end.
+        stderr: What it wrote there.
+        stdout: Likewise.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, stderr: str = "", stdout: str = "") -> None:
         super().__init__(message)
+        self.code = code
         self.stderr = stderr
         self.stdout = stdout
 

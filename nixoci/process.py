@@ -309,4 +309,5 @@ def _failure(command: list[str], code: int, stderr: bytes, stdout: bytes = b"") 
     last = lines[-1] if lines else "it wrote no message"
     if _CLOSED_DAEMON.search(last):
         last += "; `nixoci doctor` says how this user gets access to the Nix daemon"
-    return ProcessError(f"{shlex.join(command[:4])}: exit code {code}: {last}", stderr=text, stdout=printed)
+    message = f"{shlex.join(command[:4])}: exit code {code}: {last}"
+    return ProcessError(message, code=code, stderr=text, stdout=printed)

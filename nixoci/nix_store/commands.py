@@ -23,6 +23,8 @@ _DELETE_TRIES, _DELETE_PAUSE = 5, 0.2
 """Attempts, and seconds between them: the daemon keeps a temporary root until it sees that its client has gone."""
 
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_ONLY_UNTRUSTED = 2
+"""The exit code of `nix store verify` if paths are untrusted, and none is damaged or could not be looked at."""
 _UNTRUSTED = re.compile(r"^path '(.*)' is untrusted$", re.MULTILINE)
 
 
@@ -84,7 +86,7 @@ def untrusted_paths(cache: Path) -> set[str]:
         run(verify, package="nix", env=_system_settings())
     except ProcessError as error:
         untrusted = set(_UNTRUSTED.findall(_COLOR.sub("", error.stderr)))
-        if not untrusted:
+        if error.code != _ONLY_UNTRUSTED or not untrusted:  # of a path that Nix could not look at it says nothing else
             raise
         return untrusted
     return set()

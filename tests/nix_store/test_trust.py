@@ -9,7 +9,7 @@ import pytest
 
 from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.path import PathInfo
-from nixoci.nix_store.trust import check_trust
+from nixoci.nix_store.trust import check_trust, sign, trusted
 from tests.nix_store.fake import Fake
 
 if TYPE_CHECKING:
@@ -56,7 +56,38 @@ def test_nix_can_be_told_to_ask_for_no_signatures(nix: Fake, tmp_path: Path) -> 
     check_trust([UNSIGNED], store=nix.store, folder=tmp_path)
 
 
+def test_only_what_nix_calls_signed_is_trusted(nix: Fake, tmp_path: Path) -> None:
+    nix.set(TRUST='{"trusted": true}', REQUIRE_SIGS="false")
+    assert trusted([FOREIGN, SIGNED, UNSIGNED], folder=tmp_path) == [SIGNED]
+    assert trusted([], folder=tmp_path / "missing") == []
+
+
+def test_a_path_that_nix_cannot_look_at_is_not_trusted(nix: Fake, tmp_path: Path) -> None:
+    """It says of the others that they are untrusted, and of this one something else."""
+    said = f"path '{FOREIGN.path}' is untrusted\nerror: NAR info file 'x.narinfo' is corrupt"
+    (nix.folder / "bin/nix").write_text(f'#!/bin/sh\necho "{said}" >&2; exit 6\n', encoding="utf-8")
+    with pytest.raises(ProcessError, match="is corrupt"):
+        trusted([FOREIGN, SIGNED], folder=tmp_path)
+
+
 def test_a_nix_that_fails_is_an_error(nix: Fake, tmp_path: Path) -> None:
     (nix.folder / "bin/nix").write_text("#!/bin/sh\necho error: out of order >&2; exit 1\n", encoding="utf-8")
     with pytest.raises(ProcessError, match="out of order"):
         check_trust([UNSIGNED], store=nix.store, folder=tmp_path)
+
+
+def test_nix_signs(nix: Fake, tmp_path: Path) -> None:
+    key, program = tmp_path / "key", nix.folder / "bin/nix"
+    name = f"{'a' * 32}.narinfo"
+    script = f"""#!/bin/sh
+test "$4 $5 $6" = "store sign --store" && test "$8 $9" = "--key-file {key}" || exit 1
+echo 'Sig: key-1:abc' >> "${{7#file://}}/{name}"
+"""
+    program.write_text(script, encoding="utf-8")
+    assert sign(UNSIGNED, key, folder=tmp_path) == ("key-1:abc",)
+
+
+def test_a_file_that_is_no_key_is_named(nix: Fake, tmp_path: Path) -> None:
+    (nix.folder / "bin/nix").write_text("#!/bin/sh\necho error: key is corrupt >&2; exit 1\n", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"/key: Nix cannot sign with it: key is corrupt; make a key with `nix key"):
+        sign(UNSIGNED, tmp_path / "key", folder=tmp_path)
