@@ -75,7 +75,7 @@ import ./module.nix {
       (lib.mkIf (cfg.images != { }) {
         virtualisation.containers.storage.settings.storage.options = {
           additionalimagestores = [ "${cfg.imageStore}" ];
-          # or commit and build lose the content of files whose owner or mode changes (image_store/storage_conf.py)
+          # or commit and build lose the content of files whose owner or mode changes (image_store/mount_options.py)
           overlay.mountopt = lib.mkDefault "redirect_dir=on";
         };
       })

@@ -48,7 +48,8 @@ def gc_roots(context: click.Context, *, podman: str, directory: Path | None, dry
     Run it after a switch and before `nix-collect-garbage`. NixOS with nixoci's module does that by itself.
 
     If a container of root uses an image that is no longer in the image store, the image is kept under
-    /nix/var/nixoci/kept-images, so that the container can start again. A drop-in of storage.conf names that directory.
+    /nix/var/nixoci/kept-images, so that the container can start again. A drop-in of storage.conf names that directory,
+    and one has the mount option that podman needs for it, as with `nixoci switch`.
     """
     places = Places.default()
     if directory is not None:

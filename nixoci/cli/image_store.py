@@ -13,7 +13,12 @@ from nixoci.image_store.build import MKCOMPOSEFS, ListedImage, build_image_store
 from nixoci.image_store.contents import is_image_store
 from nixoci.image_store.join import join_image_stores
 from nixoci.image_store.rootless import MOUNT_PROGRAM
-from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf, render_storage_drop_in
+from nixoci.image_store.storage_conf import (
+    DROP_IN_MOUNT_OPTIONS,
+    FUSE_OVERLAYFS,
+    render_storage_conf,
+    render_storage_drop_in,
+)
 
 
 @verb(
@@ -24,6 +29,7 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
         "nixoci image-store --rootless store image",
         "nixoci image-store store web-store database-store",
         "nixoci image-store --self-contained --prefix /usr/lib/nixoci store image --drop-in 50-nixoci.conf",
+        "nixoci image-store store image --drop-in 50-nixoci.conf --mountopt nodev,redirect_dir=on",
     ],
 )
 @click.argument("out", type=PATH)
@@ -70,6 +76,12 @@ from nixoci.image_store.storage_conf import FUSE_OVERLAYFS, render_storage_conf,
     help="Also write a drop-in of storage.conf that adds the store, for podman 5.8 and newer; - is standard output.",
 )
 @click.option(
+    "--mountopt",
+    metavar="OPTIONS",
+    help="mountopt in --drop-in, instead of the distribution's; redirect_dir=on or metacopy=on has to be in it. By"
+    f" default {DROP_IN_MOUNT_OPTIONS}; none for a drop-in in OUT, as `nixoci switch` sets what the machine needs.",
+)
+@click.option(
     "--images-service",
     type=OUTPUT,
     metavar="FILE",
@@ -95,6 +107,7 @@ def image_store(
     mkcomposefs: str,
     conf: Output | None,
     drop_in: Output | None,
+    mountopt: str | None,
     images_service: Output | None,
     fuse_overlayfs: Path,
     as_json: bool,
@@ -114,13 +127,16 @@ def image_store(
     _check_options(
         outputs, prefix, rootless=rootless, no_erofs=no_erofs, self_contained=self_contained, as_json=as_json
     )
+    if mountopt is not None and (drop_in is None or rootless or no_erofs):
+        raise click.UsageError("--mountopt is for --drop-in, and for root's images with EROFS files")
     place = prefix or out.resolve()
     program = place / MOUNT_PROGRAM if rootless else fuse_overlayfs if no_erofs else None
     files: list[tuple[Output, str]] = []
     if conf is not None:
         files.append((conf, render_storage_conf(place, mount_program=program)))
     if drop_in is not None:
-        files.append((drop_in, render_storage_drop_in(place, mount_program=program)))
+        options = _default_mountopt(drop_in, out) if mountopt is None else mountopt
+        files.append((drop_in, render_storage_drop_in(place, mount_program=program, mount_options=options)))
     if images_service is not None:
         files.append((images_service, _images_service(place)))
     for output, text in files:
@@ -161,6 +177,11 @@ def _check_options(
         raise click.UsageError("--prefix is the place of a copy; give it with --self-contained")
     if prefix is not None and not prefix.is_absolute():
         raise click.UsageError(f"--prefix {prefix} is not an absolute path")
+
+
+def _default_mountopt(drop_in: Output, out: Path) -> str:
+    is_in_store = drop_in.path is not None and drop_in.path.absolute().is_relative_to(out.absolute())
+    return "" if is_in_store else DROP_IN_MOUNT_OPTIONS
 
 
 def _images_service(place: Path) -> str:

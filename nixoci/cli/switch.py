@@ -8,8 +8,10 @@ from nixoci.cli.common import counted, dry_run_option, json_option, print_json, 
 from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
-from nixoci.errors import ContainerError
-from nixoci.image_store.storage_conf import DROP_IN_MOUNT_OPTIONS
+from nixoci.errors import ContainerError, NixociError
+from nixoci.gc_roots.moves import containers_with_moves
+from nixoci.gc_roots.podman import Podman
+from nixoci.image_store.storage_conf import MOUNT_OPTIONS
 from nixoci.switch.perform import Switched, roll_back, uninstall
 from nixoci.switch.perform import switch as switch_to
 from nixoci.switch.places import Places
@@ -41,9 +43,9 @@ def switch(*, out: Path | None, rollback: bool, removing: bool, user: bool, dry_
 
     Its units become links in /etc/systemd/system, or ~/.config/systemd/user with --user, also those that start them at
     the boot. Units that changed restart, new ones start if they have autoStart, and those that are gone stop. If OUT
-    has a drop-in of storage.conf, podman uses its image store. An OUT in the Nix store becomes a generation of the
-    profile /nix/var/nix/profiles/nixoci, or ~/.local/state/nix/profiles/nixoci, which keeps it from the garbage
-    collector.
+    has a drop-in of storage.conf, podman uses its image store; root's podman also gets redirect_dir=on in mountopt, if
+    it needs that to commit containers with all content. An OUT in the Nix store becomes a generation of the profile
+    /nix/var/nix/profiles/nixoci, or ~/.local/state/nix/profiles/nixoci, which keeps it from the garbage collector.
 
     Files and links that no switch has made are left alone. A second run changes nothing. Volumes, and what containers
     have written to persistent layers, stay after --uninstall.
@@ -59,18 +61,27 @@ def switch(*, out: Path | None, rollback: bool, removing: bool, user: bool, dry_
         print_json(done)
     else:
         _print(done, places)
-    if not user and any(each.path == places.drop_in and each.target is None for each in done.links):
-        warn(
-            f"{places.drop_in}: without its mountopt, podman cannot read files of other containers whose owner or mode"
-            f' they changed meanwhile; set mountopt = "{DROP_IN_MOUNT_OPTIONS}" in storage.conf if there are such'
-            " containers"
-        )
+    if (changed := done.mount_options) is not None and changed.mountopt is None:
+        _warn_of_moves(changed.path)
     if done.profile is None and done.out is not None:
         warn(f"{done.out}: not in the Nix store, so it must stay where it is, and --rollback cannot return to it")
     if done.failed:
         journal = f"journalctl {'--user ' if user else ''}--unit={done.failed[0]}"
         way = ", then run this again, or with --rollback" if done.out is not None else ""
         raise ContainerError(f"{', '.join(done.failed)}: not started; see `{journal}`{way}")
+
+
+def _warn_of_moves(drop_in: Path) -> None:
+    """Warn of containers that need the option which podman has no longer. A host without podman has none."""
+    try:
+        names = containers_with_moves(Podman())
+    except (NixociError, OSError):
+        return
+    if names:
+        warn(
+            f"{', '.join(names)}: without {drop_in}, `podman commit` writes directories empty that they have moved;"
+            f" remove these containers, or add {MOUNT_OPTIONS} to mountopt in storage.conf"
+        )
 
 
 def _print(done: Switched, places: Places) -> None:
@@ -84,6 +95,8 @@ def _print(done: Switched, places: Places) -> None:
         for each in done.links
         if each.path == places.drop_in
     ]
+    if (changed := done.mount_options) is not None:
+        rows.append(["remove" if changed.mountopt is None else "write", str(changed.path), changed.change.value])
     if done.out is None:
         empty = "no switch has put anything in place" if not done.links else "no unit changes"
     else:

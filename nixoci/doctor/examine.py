@@ -7,6 +7,7 @@ from nixoci.doctor.image_stores import (
     check_config,
     check_hidden_images,
     check_image_stores,
+    check_mount_options,
     check_space,
 )
 from nixoci.doctor.roots import check_container_roots, check_store_roots
@@ -35,6 +36,7 @@ def examine(facts: Facts) -> list[Finding]:
         *check_config(facts),
         *check_image_stores(facts),
         *check_commits(facts),
+        *check_mount_options(facts),
         *check_hidden_images(facts),
         *check_space(facts),
         *check_subordinate_ids(facts),

@@ -1,13 +1,16 @@
 """Checks of podman's storage configuration and of the image stores that it names."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from nixoci.doctor.facts import Facts, ImageStoreFacts
 from nixoci.doctor.finding import Finding, ok, problem, warning
 from nixoci.doctor.tools import PODMAN_DROP_INS
 from nixoci.gc_roots.update import KEPT_DROP_IN
-from nixoci.image_store.storage_conf import DROP_IN_MOUNT_OPTIONS
+from nixoci.image_store.mount_options import DropIns, comparing_options, wanted_mount_options
 
+_DROP_INS = DropIns()
+_VENDOR = Path("/usr")
 _DRIVER = "overlay"
 _SHOWN = 3
 
@@ -69,8 +72,22 @@ def check_commits(facts: Facts) -> Iterator[Finding]:
         yield problem(
             "mountopt",
             "`podman commit` and `podman build` write zeros for files of image stores whose owner or mode changed",
-            f'set mountopt = "{DROP_IN_MOUNT_OPTIONS}" in [storage.options.overlay] of storage.conf, as the drop-in of'
-            " a new image store does",
+            f"in [storage.options.overlay] of {_mountopt_file(facts)}, set"
+            f' mountopt = "{comparing_options(facts.config)}"',
+        )
+
+
+def check_mount_options(facts: Facts) -> Iterator[Finding]:
+    """Look for a drop-in of mount options that hides others, which somebody has set since it was made."""
+    own = next((file for file in facts.config if file.path == _DROP_INS.mount_options), None)
+    if own is None or own.error:
+        return
+    present, wanted = own.options.get("overlay.mountopt"), wanted_mount_options(_DROP_INS, facts.config)
+    if present != wanted:
+        yield warning(
+            str(own.path),
+            f"sets mountopt to {present}; with the other files as they are now, it has to be {wanted or 'gone'}",
+            "run `nixoci gc-roots`",
         )
 
 
@@ -95,6 +112,16 @@ def check_hidden_images(facts: Facts) -> Iterator[Finding]:
                 f"podman's own storage has another image of this name, which hides that of {store.path}",
                 f"run `podman untag {name}`, or `podman rmi {name}` if no container uses it",
             )
+
+
+def _mountopt_file(facts: Facts) -> Path:
+    """Return the file whose mount options count, or the one for others if that is the distribution's or not there."""
+    setting = [file.path for file in facts.config if file.options.get("overlay.mountopt")]
+    if setting and not setting[-1].is_relative_to(_VENDOR):
+        return setting[-1]
+    podman = facts.version("podman")
+    no_drop_ins = podman is not None and podman < PODMAN_DROP_INS
+    return Path("/etc/containers") / ("storage.conf" if no_drop_ins else "storage.rootful.conf.d/60-mountopt.conf")
 
 
 def _judge(store: ImageStoreFacts, facts: Facts) -> Finding:

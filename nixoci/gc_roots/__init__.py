@@ -6,6 +6,7 @@ keeps one root for each container that an engine still knows, from its creation 
 podman       the containers of containers/storage, whatever started them
 image_stores the image store that holds a container's image, also one that storage.conf no longer names
 kept_store   an image store on the machine for images that only old containers use, so that they start again
+moves        containers that have moved directories of their image
 units        the roots that units make themselves, and what a power cut leaves of them
 links        the roots themselves: symlinks that Nix follows
 update       the verb that joins these

@@ -113,6 +113,11 @@ def find_images(
     return {image: located for image, located in damaged.items() if image in left} | found
 
 
+def image_ids(store: Path) -> set[str]:
+    """Return the ids of the images in an image store or in podman's own storage; none if it cannot be read."""
+    return {record["id"] for record in _records(store)}
+
+
 def _is_roots(link: Path) -> bool:
     """Return whether nobody but root and this user could have made a link."""
     owners = {0, os.geteuid()}

@@ -53,7 +53,7 @@ def update_kept_store(store: Path, images: Mapping[str, LocatedImage], drop_in: 
     write_if_changed(store / LAYER_LIST, _text([layers[name] for name in sorted(layers)]))
     write_if_changed(store / IMAGE_LIST, _text(records))
     drop_in.parent.mkdir(parents=True, exist_ok=True)
-    write_if_changed(drop_in, render_storage_drop_in(store, note=_NOTE, further=True))
+    write_if_changed(drop_in, render_storage_drop_in(store, note=_NOTE, mount_options=""))
     _remove_others(store, set(images), set(layers))
 
 

@@ -19,9 +19,13 @@ _RECORDS = ("containers.json", "volatile-containers.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRecord:
-    """An entry of `containers.json`: `image` is an image id, empty for a container that runs from a directory."""
+    """An entry of `containers.json`: `image` is an image id, empty for a container that runs from a directory.
+
+    `layer` is the id of the layer that it writes to.
+    """
 
     id: str
+    layer: str = ""
     names: list[str] = field(default_factory=list)
     image: str = ""
 

@@ -15,6 +15,7 @@ from nixoci.gc_roots.kept_store import remove_dangling_drop_in, update_kept_stor
 from nixoci.gc_roots.links import Change, Link, read_links, update_links
 from nixoci.gc_roots.podman import ContainerRecord, Podman
 from nixoci.gc_roots.units import UnitRoots, update_unit_roots
+from nixoci.image_store.mount_options import DropIns, update_mount_options
 from nixoci.nix_store.path import store_path_of
 from nixoci.output import exclusive_directory
 from nixoci.progress import item_progress
@@ -32,7 +33,7 @@ KEPT_STORE = Path("/nix/var/nixoci/kept-images")
 PODMAN_DATA = Path("/var/lib/containers")
 """The directory of root's images and containers by default."""
 
-KEPT_DROP_IN = Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-images.conf")
+KEPT_DROP_IN = DropIns().kept_images
 """The file that names it in podman's configuration."""
 
 
@@ -40,14 +41,15 @@ KEPT_DROP_IN = Path("/etc/containers/storage.rootful.conf.d/50-nixoci-kept-image
 class Places:
     """The paths of roots and kept images: on the machine for root, in the home directory for another user.
 
-    `kept_store` and `drop_in` are None for a user, whose podman mounts images in another way, and who has no `engines`:
-    the engines of the host besides podman, which have roots of their own.
+    `kept_store`, `drop_in` and `drop_ins`, all drop-ins of the host, are None for a user, whose podman mounts images in
+    another way, and who has no `engines`: the engines of the host besides podman, which have roots of their own.
     """
 
     roots: Path
     unit_roots: UnitRoots
     kept_store: Path | None
     drop_in: Path | None
+    drop_ins: DropIns | None = None
     engines: bool = False
 
     @classmethod
@@ -63,6 +65,7 @@ class Places:
                 unit_roots=UnitRoots(files=Path(GC_ROOTS) / "nixoci", links=None, user=False),
                 kept_store=KEPT_STORE,
                 drop_in=KEPT_DROP_IN,
+                drop_ins=DropIns(),
                 engines=True,
             )
         roots = user_state() / USER_LINKS
@@ -154,8 +157,8 @@ def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[ContainerR
         links = update_links(places.roots, wanted, prefix=_PREFIX, dry_run=dry_run)
     except ProcessError as error:
         failure = error
-    if places.kept_store is not None and places.drop_in is not None and not dry_run:
-        update_kept_store(places.kept_store, old, places.drop_in)
+    if not dry_run:
+        _keep_images(places, old)
     if failure is not None:
         raise failure
     return [
@@ -169,6 +172,16 @@ def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[ContainerR
         )
         for link in links
     ]
+
+
+def _keep_images(places: Places, images: Mapping[str, LocatedImage]) -> None:
+    """Keep these images in the kept store, and let podman commit their containers with all content."""
+    if places.drop_ins is not None:
+        update_mount_options(places.drop_ins, coming={image.store for image in images.values()})
+    if places.kept_store is not None and places.drop_in is not None:
+        update_kept_store(places.kept_store, images, places.drop_in)
+    if places.drop_ins is not None:
+        update_mount_options(places.drop_ins)
 
 
 def _path(podman: Podman, container: ContainerRecord, images: dict[str, LocatedImage]) -> Path | None:

@@ -14,13 +14,12 @@ _FOR_ROOT = """\
 
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
-# podman mounts what is upon an image path with both of these options, whatever is configured. Files whose owner or mode
-# changes are then metadata without content in the upper directory, and renamed directories are empty there. commit and
-# build take layers from that directory as it is, unless podman knows by its configuration that it must compare trees.
-_MOUNT_OPTIONS = "redirect_dir=on"
+MOUNT_OPTIONS = "redirect_dir=on"
+"""The mount option by which `podman commit` and `podman build` keep the content of files (`mount_options`)."""
+
 DROP_IN_MOUNT_OPTIONS = "nodev,metacopy=on"
-"""A drop-in takes the place of a distribution's own options: these are Fedora's, whose containers cannot do without
-metacopy. In other files redirect_dir is enough, and what containers wrote with it is readable without it."""
+"""The mount options of a drop-in for a machine of which nothing is known. They replace the distribution's own.
+These are Fedora's, whose containers cannot do without metacopy, and serve as well."""
 
 
 def render_storage_conf(store: str | os.PathLike[str], *, mount_program: str | os.PathLike[str] | None = None) -> str:
@@ -37,7 +36,7 @@ def render_storage_conf(store: str | os.PathLike[str], *, mount_program: str | o
     """
     note = _FOR_ROOT if mount_program is None else ""
     text = f'{note}[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
-    return text + _overlay(mount_program, _MOUNT_OPTIONS)
+    return text + _overlay(mount_program, MOUNT_OPTIONS)
 
 
 def render_storage_drop_in(
@@ -45,7 +44,7 @@ def render_storage_drop_in(
     *,
     note: str = "",
     mount_program: str | os.PathLike[str] | None = None,
-    further: bool = False,
+    mount_options: str = DROP_IN_MOUNT_OPTIONS,
 ) -> str:
     """Return a drop-in of storage.conf that adds an image store to those of other files.
 
@@ -56,21 +55,32 @@ def render_storage_drop_in(
         store: The image store's absolute path.
         note: A comment for the first line.
         mount_program: The mount program of a rootless user, as for `render_storage_conf`.
-        further: Another file has an image store already, and podman's mount options for both.
+        mount_options: The mount options of root's podman, which take the place of the distribution's; those are left
+            alone if it is empty. Without `redirect_dir=on` or `metacopy=on` podman commits files without content.
     """
     comment = f"# {note}\n" if note else ""
     text = f"{comment}[storage.options]\nadditionalimagestores = [{_quoted(store)}, {{append = true}}]\n"
-    return text if further else text + _overlay(mount_program, DROP_IN_MOUNT_OPTIONS)
+    return text + _overlay(mount_program, mount_options)
+
+
+def render_mount_options(mount_options: str, *, note: str) -> str:
+    """Return a drop-in of storage.conf that sets podman's mount options alone.
+
+    Args:
+        mount_options: The options, separated by commas.
+        note: A comment for the first line.
+    """
+    return f"# {note}{_overlay(None, mount_options)}"
 
 
 def _overlay(mount_program: str | os.PathLike[str] | None, mount_options: str) -> str:
-    if mount_program is None:
-        return f'\n[storage.options.overlay]\nmountopt = "{mount_options}"\n'
-    return f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
+    if mount_program is not None:
+        return f"\n[storage.options.overlay]\nmount_program = {_quoted(mount_program)}\n"
+    return f"\n[storage.options.overlay]\nmountopt = {_quoted(mount_options)}\n" if mount_options else ""
 
 
 def _quoted(path: str | os.PathLike[str]) -> str:
-    """Return a path as a TOML basic string.
+    """Return a path or another text as a TOML basic string.
 
     Raises:
         EscapeError: It is not UTF-8.

@@ -6,6 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nixoci.errors import StoreError
+from nixoci.image_store.mount_options import (
+    drop_in_stores,
+    planned_mount_options,
+    present_mount_options,
+    update_mount_options,
+)
 from nixoci.nix_store.path import is_store_path
 from nixoci.output import exclusive_directory
 from nixoci.switch import generation
@@ -43,6 +49,15 @@ class LinkChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountOptionsChange:
+    """The drop-in for podman's mount options that a switch wrote, or removed if `mountopt` is None."""
+
+    path: Path
+    mountopt: str | None
+    change: Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Switched:
     """The outcome of a switch.
 
@@ -52,6 +67,7 @@ class Switched:
         units: Every unit of the old and the new output, and those of somebody else that restart with one.
         links: The symlinks that changed.
         failed: Units that did not start. The switch is complete nevertheless; another run starts them again.
+        mount_options: The change of the mount options of root's podman; None if they are as before.
     """
 
     out: Path | None
@@ -59,13 +75,14 @@ class Switched:
     units: tuple[UnitChange, ...]
     links: tuple[LinkChange, ...]
     failed: tuple[str, ...]
+    mount_options: MountOptionsChange | None = None
 
 
 def switch(out: Path, places: Places, *, dry_run: bool = False) -> Switched:
     """Switch to an output. A second run changes nothing; two runs at once wait for one another.
 
     Raises:
-        StoreError: It is no output, or a path that it needs is not nixoci's.
+        StoreError: It is no output, or a path that it needs is not nixoci's or cannot be made.
         ProcessError: systemd or Nix fails; another run goes on from there.
     """
     return _switch(out.resolve(), places, number=None, dry_run=dry_run)
@@ -97,21 +114,28 @@ def uninstall(places: Places, *, dry_run: bool = False) -> Switched:
 def _switch(out: Path | None, places: Places, *, number: int | None, dry_run: bool) -> Switched:
     contents = read_contents(out, places) if out is not None else NOTHING
     if dry_run:
-        return _switched(out, places, _plan(_own(_record(places), contents, places), contents, places))
+        plan = _plan(_own(_record(places), contents, places), contents, places)
+        return replace(_switched(out, places, plan), mount_options=_planned_mount_options(contents, places))
     with exclusive_directory(places.record.parent, what=places.record):
         record = _own(_record(places), contents, places)
         plan = _plan(record, contents, places)
         forget_prepared(map(Path, record.links))
         if number is None and out is not None and is_store_path(out):
             generation.keep(places.profile, out)
+        options = _planned_mount_options(contents, places)
+        # podman has the options as long as it has a store that needs them
+        if places.drop_ins is not None:
+            update_mount_options(places.drop_ins, coming=_stores(contents, places))
         failed = _perform(out, places, record, contents, plan)
+        if places.drop_ins is not None:
+            update_mount_options(places.drop_ins)
         if number is not None:
             # last, so that another run goes back to the same one if this one is cut short
             generation.roll_back(places.profile, number)
         if out is None:
             generation.remove_all(places.profile)
             places.record.unlink(missing_ok=True)
-        return replace(_switched(out, places, plan), failed=tuple(failed))
+        return replace(_switched(out, places, plan), mount_options=options, failed=tuple(failed))
 
 
 def _record(places: Places) -> Record:
@@ -195,6 +219,24 @@ def _perform(out: Path | None, places: Places, record: Record, contents: Content
     # what is somebody else's is not tried again for ever: it may be gone
     write_record(places.record, replace(done, start=[unit for unit in failed if unit in contents.units]))
     return failed
+
+
+def _stores(contents: Contents, places: Places) -> tuple[Path, ...]:
+    """Return the image stores of an output."""
+    return drop_in_stores(Path(contents.links[places.drop_in])) if places.drop_in in contents.links else ()
+
+
+def _planned_mount_options(contents: Contents, places: Places) -> MountOptionsChange | None:
+    """Return the change of podman's mount options by a switch, as long as it has not begun."""
+    if places.drop_ins is None:
+        return None
+    before = present_mount_options(places.drop_ins)
+    stores = (*_stores(contents, places), *drop_in_stores(places.drop_ins.kept_images))
+    after = planned_mount_options(places.drop_ins, stores)
+    if before == after:
+        return None
+    change = Change.REMOVED if after is None else Change.ADDED if before is None else Change.CHANGED
+    return MountOptionsChange(path=places.drop_ins.mount_options, mountopt=after, change=change)
 
 
 def _needs_reload(record: Record, done: Record, plan: Plan, places: Places) -> bool:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from nixoci.container.places import STATE
 from nixoci.errors import StoreError
+from nixoci.image_store.mount_options import DropIns
 from nixoci.user import user_config, user_state
-
-_DROP_IN = "50-nixoci.conf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +20,7 @@ class Places:
         record: The file of the record.
         profile: The Nix profile whose generations are the outputs.
         user: The units are those of a user's own systemd.
+        drop_ins: The drop-ins of root's storage.conf; None for a user, whose podman needs no mount options.
     """
 
     units: Path
@@ -28,6 +28,7 @@ class Places:
     record: Path
     profile: Path
     user: bool
+    drop_ins: DropIns | None = None
 
     def has(self, path: Path) -> bool:
         """Return whether a switch may make a link here."""
@@ -48,15 +49,16 @@ class Places:
         if root:
             return cls(
                 units=Path("/etc/systemd/system"),
-                drop_in=Path("/etc/containers/storage.rootful.conf.d") / _DROP_IN,
+                drop_in=DropIns().store,
                 # no container has a name that starts with a dot
                 record=Path(STATE) / ".switch.json",
                 profile=Path("/nix/var/nix/profiles/nixoci"),
                 user=False,
+                drop_ins=DropIns(),
             )
         return cls(
             units=user_config() / "systemd/user",
-            drop_in=user_config() / "containers/storage.conf.d" / _DROP_IN,
+            drop_in=user_config() / "containers/storage.conf.d" / DropIns().store.name,
             record=user_state() / "nixoci/switch.json",
             profile=user_state() / "nix/profiles/nixoci",
             user=True,

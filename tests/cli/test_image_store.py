@@ -45,6 +45,36 @@ def test_a_drop_in_lies_in_the_store_that_it_names(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("drop_in", "arguments", "options"),
+    [
+        ("drop-in.conf", [], "nodev,metacopy=on"),
+        ("drop-in.conf", ["--mountopt", "nodev,redirect_dir=on"], "nodev,redirect_dir=on"),
+        # `nixoci switch` links this one, and knows the machine
+        ("store/storage.conf.d/50-nixoci.conf", [], None),
+        ("store/storage.conf.d/50-nixoci.conf", ["--mountopt", "nosuid"], "nosuid"),
+        ("drop-in.conf", ["--mountopt", ""], None),
+    ],
+)
+def test_the_mount_options_of_a_drop_in(
+    tmp_path: Path, nixoci: Callable[..., Result], drop_in: str, arguments: list[str], options: str | None
+) -> None:
+    image = image_path(tmp_path / "image", small_tree())
+    program = executable(tmp_path / "mkcomposefs", "#!/bin/sh\ncat > /dev/null; for out; do :; done; echo > $out\n")
+    more = ["--drop-in", str(tmp_path / drop_in), f"--mkcomposefs={program}", *arguments]
+    done = nixoci("image-store", str(tmp_path / "store"), str(image.path), *more)
+    assert done.code == 0, done.err
+    table = tomllib.loads((tmp_path / drop_in).read_text("utf-8"))["storage"]["options"]
+    assert table.get("overlay") == (None if options is None else {"mountopt": options})
+
+
+@pytest.mark.parametrize("arguments", [[], ["--drop-in=x", "--no-erofs"], ["--drop-in=x", "--rootless"]])
+def test_mount_options_are_for_a_drop_in_of_root(nixoci: Callable[..., Result], arguments: list[str]) -> None:
+    done = nixoci("image-store", "store", "--mountopt=nodev", *arguments)
+    assert done.code == 2
+    assert "--mountopt is for --drop-in, and for root's images with EROFS files" in done.err
+
+
 def test_what_is_not_an_image_path_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(image_store, [str(tmp_path / "store"), str(tmp_path)])
     assert str(done.exception) == (

@@ -12,6 +12,7 @@ from nixoci.doctor.examine import examine
 from nixoci.doctor.facts import Facts, ImageStoreFacts, version_of
 from nixoci.doctor.finding import Finding, Status
 from nixoci.gc_roots.update import KEPT_DROP_IN
+from nixoci.image_store.mount_options import DropIns
 from nixoci.image_store.storage_conf_files import ConfigFile
 
 CONF = ConfigFile(
@@ -62,6 +63,11 @@ def without(facts: Facts, program: str) -> Facts:
 
 def having(facts: Facts, program: str, text: str) -> Facts:
     return replace(facts, programs={**facts.programs, program: text})
+
+
+def setting(path: str, mountopt: str) -> ConfigFile:
+    """Return a file that sets mount options alone."""
+    return ConfigFile(path=Path(path), drop_in=".d/" in path, options={"overlay.mountopt": mountopt})
 
 
 def bad(facts: Facts) -> list[Finding]:
@@ -139,7 +145,35 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "problem",
             "mountopt",
             "write zeros for files of image stores whose owner or mode changed",
-            'mountopt = "nodev,metacopy=on"',
+            'of /etc/containers/storage.rootful.conf.d/60-mountopt.conf, set mountopt = "redirect_dir=on"',
+        ),
+        (
+            replace(HEALTHY, native_diff=True, config=(CONF, setting("/etc/containers/storage.d/9.conf", "nodev"))),
+            "problem",
+            "mountopt",
+            "write zeros",
+            'of /etc/containers/storage.d/9.conf, set mountopt = "nodev,redirect_dir=on"',
+        ),
+        (
+            replace(HEALTHY, native_diff=True, config=(setting("/usr/share/containers/storage.conf", "nodev"), CONF)),
+            "problem",
+            "mountopt",
+            "write zeros",
+            'of /etc/containers/storage.rootful.conf.d/60-mountopt.conf, set mountopt = "nodev,redirect_dir=on"',
+        ),
+        (
+            replace(
+                HEALTHY,
+                config=(
+                    setting("/etc/containers/storage.conf", "nodev,metacopy=on"),
+                    setting(str(DropIns().mount_options), "nodev,redirect_dir=on"),
+                    CONF,
+                ),
+            ),
+            "warning",
+            str(DropIns().mount_options),
+            "sets mountopt to nodev,redirect_dir=on; with the other files as they are now, it has to be gone",
+            "nixoci gc-roots",
         ),
         (
             replace(HEALTHY, driver="vfs"),
@@ -245,6 +279,17 @@ def test_a_broken_machine(facts: Facts, status: str, check: str, found: str, adv
     assert (finding.status.value, finding.check) == (status, check)
     assert found in finding.found
     assert advice in finding.advice
+
+
+def test_mount_options_that_fit_the_other_files_are_no_finding() -> None:
+    own = setting(str(DropIns().mount_options), "nosuid,redirect_dir=on")
+    assert bad(replace(HEALTHY, config=(setting("/etc/containers/storage.conf", "nosuid"), own, CONF))) == []
+
+
+def test_a_podman_without_drop_ins_is_pointed_to_the_main_file() -> None:
+    old = replace(HEALTHY, native_diff=True, programs=dict(HEALTHY.programs) | {"podman": "podman version 5.4.2"})
+    (advice,) = [finding.advice for finding in bad(old) if finding.check == "mountopt"]
+    assert advice == 'in [storage.options.overlay] of /etc/containers/storage.conf, set mountopt = "redirect_dir=on"'
 
 
 def test_a_store_of_layers_without_metadata_alone_loses_no_content() -> None:

@@ -19,6 +19,8 @@ from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.units import UnitRoots
 from nixoci.gc_roots.update import ContainerRoot, Places, mend_configuration, update_podman_roots
 from nixoci.image_store.build import build_image_store
+from nixoci.image_store.mount_options import DropIns, present_mount_options
+from nixoci.image_store.names import EROFS
 from nixoci.nix_store.path import store_path_of
 from tests.image_store.trees import image_path, small_tree
 from tests.units.samples import executable
@@ -256,6 +258,27 @@ def test_a_drop_in_whose_store_is_gone_is_removed(host: Host) -> None:
     assert mend_configuration(host.places) == host.places.drop_in
     assert not host.places.drop_in.exists()
     assert mend_configuration(replace(host.places, kept_store=None, drop_in=None)) is None
+
+
+def test_podman_has_its_mount_options_as_long_as_an_image_is_kept(host: Host) -> None:
+    """Nothing else may have set them: the switch that named the image store may be undone."""
+    drop_ins = DropIns(host.folder)
+    host.places = replace(host.places, drop_in=drop_ins.kept_images, drop_ins=drop_ins)
+    erofs = host.store / "overlay" / host.stored["web"].layer / EROFS
+    erofs.parent.mkdir(parents=True)
+    erofs.touch()
+    host.update()
+    assert present_mount_options(drop_ins) is None
+    host.declare()
+    host.update(dry_run=True)
+    assert present_mount_options(drop_ins) is None
+    for _ in range(2):
+        host.update()
+        assert present_mount_options(drop_ins) == "redirect_dir=on"
+    host.contain()
+    host.update()
+    assert not drop_ins.kept_images.exists()
+    assert not drop_ins.mount_options.exists()
 
 
 def test_a_users_roots_are_in_the_directory_of_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,8 @@ def made(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     shutil.copytree(image.layout, layout)
     machine.run(["nixoci", "extract", f"oci:{folder}/layout:{image.tag}", f"{folder}/small", "--reference", REFERENCE])
     build = ["nixoci", "image-store", "--self-contained", f"--prefix={PREFIX}", f"{folder}/store", f"{folder}/small"]
-    more = [f"--drop-in={folder}/50-nixoci.conf", f"--images-service={folder}/nixoci-images.service", "--json"]
+    more = [f"--drop-in={folder}/50-nixoci.conf", "--mountopt=nodev,redirect_dir=on"]
+    more += [f"--images-service={folder}/nixoci-images.service", "--json"]
     (stored,) = json.loads(machine.run([*build, *more]).stdout)
     target = tmp_path_factory.mktemp("os")
     run(["cp", "--archive", f"{machine.root}{folder}/.", str(target)])
@@ -142,3 +143,14 @@ def test_a_container_starts_at_the_boot_without_an_import(without_nix: Machine) 
     own = machine.run(["du", "--summarize", "--bytes", "--one-file-system", "/var/lib/containers"]).stdout
     assert int(own.split()[0]) < 2**20
     assert machine.run(["find", "/run/nixoci/images", "-name", "version"]).stdout.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.environ.get("NIXOCI_OS_IMAGES"), reason="NIXOCI_OS_IMAGES is not set")
+def test_a_commit_keeps_the_content_of_a_file_with_another_time(without_nix: Machine) -> None:
+    machine = without_nix
+    podman = ["podman", "run", "--network=none"]
+    machine.run([*podman, "--name=touched", REFERENCE, "touch", "/version"])
+    machine.run(["podman", "commit", "--quiet", "touched", "localhost/committed"])
+    assert machine.run([*podman, "--rm", "localhost/committed", "sh", "-c", SHOW]).stdout == SHOWN
+    options = machine.run(["podman", "info", "--format={{json .Store.GraphOptions}}"]).stdout
+    assert json.loads(options)["overlay.mountopt"] == "nodev,redirect_dir=on"

@@ -30,6 +30,6 @@ def test_a_drop_in_adds_to_other_files() -> None:
     assert text.startswith("# made\n")
     stores = {"additionalimagestores": [str(ODD), {"append": True}]}
     assert tomllib.loads(text) == {"storage": {"options": stores | {"overlay": {"mountopt": "nodev,metacopy=on"}}}}
-    assert tomllib.loads(render_storage_drop_in(ODD, further=True)) == {"storage": {"options": stores}}
+    assert tomllib.loads(render_storage_drop_in(ODD, mount_options="")) == {"storage": {"options": stores}}
     options = tomllib.loads(render_storage_drop_in(Path("/s"), mount_program=ODD))["storage"]["options"]
     assert options["overlay"] == {"mount_program": str(ODD)}

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nixoci.errors import DocumentError, ProcessError, StoreError, UnsupportedVersionError
+from nixoci.image_store.mount_options import present_mount_options
+from nixoci.image_store.storage_conf import render_storage_drop_in
 from nixoci.switch import generation, perform
 from nixoci.switch.perform import Switched, roll_back, switch, uninstall
 from nixoci.switch.plan import Action
+from tests.image_store.test_mount_options import VENDOR, Machine
 from tests.switch.test_contents import places, write
 from tests.units.samples import executable
 
@@ -356,6 +360,42 @@ def test_the_way_back_from_an_output_that_is_no_generation_is_to_the_present_one
     generations(host, *outs[:2])
     switch(outs[2], host.places)
     assert roll_back(host.places).out == outs[1]
+
+
+def test_podman_has_its_mount_options_from_before_the_first_store_to_after_the_last(host: Host) -> None:
+    machine = Machine(host.folder)
+    machine.drop_ins.store.unlink()
+    machine.set(VENDOR, "nodev")
+    there = replace(host.places, drop_in=machine.drop_ins.store, drop_ins=machine.drop_ins)
+    out = host.output("out", web="1")
+    write(out / "storage.conf.d/50-nixoci.conf", render_storage_drop_in(machine.store, mount_options=""))
+    own = machine.drop_ins.mount_options
+
+    def change(done: Switched) -> tuple[Path, str | None, str] | None:
+        changed = done.mount_options
+        return None if changed is None else (changed.path, changed.mountopt, changed.change.value)
+
+    assert change(switch(out, there, dry_run=True)) == (own, "nodev,redirect_dir=on", "added")
+    assert not own.exists()
+    # a switch that systemd stops: the options are there before the store
+    (host.states / "broken-daemon-reload").write_text("broken")
+    with pytest.raises(ProcessError):
+        switch(out, there)
+    assert present_mount_options(machine.drop_ins) == "nodev,redirect_dir=on"
+    (host.states / "broken-daemon-reload").unlink()
+    assert change(switch(out, there)) is None
+    machine.set(VENDOR, "nosuid")
+    assert change(switch(out, there)) == (own, "nosuid,redirect_dir=on", "changed")
+    assert change(switch(out, there)) is None
+    # a container of the store that is kept needs them still
+    kept = host.folder / "kept"
+    machine.add_store(kept)
+    machine.name(machine.drop_ins.kept_images, kept)
+    assert change(uninstall(there)) is None
+    assert own.exists()
+    machine.drop_ins.kept_images.unlink()
+    assert change(uninstall(there, dry_run=True)) == change(uninstall(there)) == (own, None, "removed")
+    assert not own.exists()
 
 
 def test_an_uninstall_removes_what_switches_made_and_nothing_else(host: Host) -> None:
