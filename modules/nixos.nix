@@ -23,6 +23,12 @@ import ./module.nix {
         systemdAssertion
         ;
       uses = engine: lib.elem engine cfg.engines;
+      inherit (config.virtualisation.containers.storage.settings.storage.options.overlay) mountopt;
+      # One of these makes podman compare trees when it commits and builds (image_store/mount_options.py).
+      comparing = [
+        "redirect_dir=on"
+        "metacopy=on"
+      ];
     in
     [
       {
@@ -75,9 +81,12 @@ import ./module.nix {
       (lib.mkIf (cfg.images != { }) {
         virtualisation.containers.storage.settings.storage.options = {
           additionalimagestores = [ "${cfg.imageStore}" ];
-          # or commit and build lose the content of files whose owner or mode changes (image_store/mount_options.py)
-          overlay.mountopt = lib.mkDefault "redirect_dir=on";
+          overlay.mountopt = lib.mkDefault (lib.head comparing);
         };
+        warnings = lib.optional (lib.intersectLists comparing (lib.splitString "," mountopt) == [ ]) (
+          "virtualisation.containers.storage.settings.storage.options.overlay.mountopt: with `${mountopt}`, `podman commit` and"
+          + " `podman build` write zeros for files of images whose owner or mode changed; add ${lib.head comparing}"
+        );
       })
       (lib.mkIf deployment.hasUnits {
         systemd.packages = [ cfg.units ];

@@ -56,6 +56,10 @@ let
   };
 
   common = {
+    warnings = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+    };
     assertions = mkOption {
       type = types.listOf types.unspecified;
       default = [ ];

@@ -424,6 +424,21 @@ def test_images_alone_are_in_podmans_store_and_make_no_units(project: Modules) -
     assert own["storage"]["options"] == found["storage"]["storage"]["options"]
 
 
+@pytest.mark.parametrize(
+    ("mountopt", "warned"), [("nodev", True), ("nodev,metacopy=on", False), ("noatime,redirect_dir=on", False)]
+)
+def test_mount_options_with_which_commits_lose_content_are_warned_of(
+    project: Modules, mountopt: str, warned: bool
+) -> None:
+    option = "virtualisation.containers.storage.settings.storage.options.overlay.mountopt"
+    given = (ENABLE, LOCK, f'{option} = "{mountopt}";')
+    assert project.value(*given, select=f"it.config.{option}") == mountopt
+    warnings = project.value(*given, select="it.config.warnings")
+    assert [warning.partition(":")[0] for warning in warnings] == ([option] if warned else [])
+    assert all(warning.endswith("; add redirect_dir=on") for warning in warnings)
+    assert project.value(*given[:2], select="it.config.warnings") == []
+
+
 def test_plain_podman_runs_images_that_are_only_declared(project: Modules) -> None:
     machine = project.machine
     _, store, _ = project.build(ENABLE, LOCK, select="it.config.virtualisation.nixoci.imageStore")
