@@ -1,5 +1,7 @@
 """`nixoci image-store`: build an image store for podman over image paths."""
 
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -7,7 +9,7 @@ import click
 from nixoci.cli.common import json_option, print_json, warn
 from nixoci.cli.files import OUTPUT, PATH, Output
 from nixoci.cli.verb import verb
-from nixoci.errors import StoreError
+from nixoci.errors import NixociError, StoreError
 from nixoci.image_path import ImagePath
 from nixoci.image_store.build import MKCOMPOSEFS, ListedImage, build_image_store
 from nixoci.image_store.contents import is_image_store
@@ -19,6 +21,7 @@ from nixoci.image_store.storage_conf import (
     render_storage_conf,
     render_storage_drop_in,
 )
+from nixoci.output import missing_directories
 
 
 @verb(
@@ -148,10 +151,13 @@ def image_store(
         rootless=rootless,
         self_contained=self_contained,
     )
-    for output, text in files:
-        if output.path is not None:
-            output.path.parent.mkdir(parents=True, exist_ok=True)
-        output.write(text)
+    try:
+        for output, text in files:
+            with nullcontext() if output.path is None else missing_directories(output.path.parent):
+                output.write(text)
+    except (NixociError, OSError):  # the next run could not make OUT again
+        shutil.rmtree(out, ignore_errors=True)
+        raise
     for warning in (warning for image in stored for warning in image.warnings):
         warn(warning)
     if as_json:

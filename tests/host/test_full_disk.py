@@ -28,6 +28,7 @@ VERBS = {
     "man over old pages": ("60k", ["man", f"{DISK}/old"]),
     "extract": ("200k", ["extract", "{image}", f"{DISK}/out"]),
     "image-store": ("8k", ["image-store", f"{DISK}/out", f"{FOLDER}/path", "--mkcomposefs=/usr/bin/mkcomposefs"]),
+    "drop-in": ("4k", ["image-store", f"{FOLDER}/out", f"{FOLDER}/path", "--no-erofs", f"--drop-in={DISK}/new/a.conf"]),
     "layer-cache": ("200k", ["layer-cache", f"{DISK}/out", "{image}"]),
     "bundle": ("8k", ["bundle", f"{FOLDER}/path", f"{DISK}/new/out"]),
     "units": ("60k", ["units", f"{FOLDER}/deployment.json", f"{DISK}/new/out"]),
@@ -60,6 +61,7 @@ def test_a_full_disk_is_one_line_and_stays_as_it_was(host: Machine, name: str) -
         assert "No space left on device; free some and run again" in line
         assert "\n" not in line
         assert host.run(["find", DISK, "-mindepth", "1"]).stdout.split() == [f"{DISK}/old", f"{DISK}/old/nixoci.1"]
+        assert host.run(["ls", FOLDER]).stdout.split() == ["deployment.json", "path"]
         assert host.run(["cat", f"{DISK}/old/nixoci.1"]).stdout == "old\n"
     finally:
         host.run(["umount", DISK])
