@@ -1,15 +1,18 @@
 """Running systemctl: one function per command. `user` means the user's own systemd."""
 
+import os
 import re
 from collections.abc import Iterable
 
 from nixoci.errors import ProcessError
 from nixoci.process import run
+from nixoci.user import user_account
 
 _STOPS_WITH = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo")
 """Properties of a unit with the units that stop when it does (systemd.unit(5), the table of inverse properties)."""
 
 _REFUSED = "Failed to enqueue jobs"
+_NO_BUS = "Failed to connect to "
 _LOADED, _FILE = "LoadState", "FragmentPath"
 _COMMAND = re.compile(r" ; argv\[\]=(.*?) ; ignore_errors=")
 _PROPERTY = re.compile(r"^([A-Za-z]+)=(.*)$", re.MULTILINE)
@@ -24,8 +27,7 @@ def unit_states(units: Iterable[str], *, user: bool) -> dict[str, str]:
     names = list(units)
     if not names:
         return {}
-    show = _systemctl("show", "--property=ActiveState", "--value", "--", *names, user=user)
-    states = run(show, package="systemd").decode().split()
+    states = _systemctl("show", "--property=ActiveState", "--value", "--", *names, user=user).decode().split()
     if len(states) != len(names):
         raise ProcessError(f"systemctl show: {len(states)} states of {len(names)} units; is one of them an alias?")
     return dict(zip(names, states, strict=True))
@@ -40,7 +42,7 @@ def unit_files(units: Iterable[str], *, user: bool) -> dict[str, str]:
     names = list(units)
     if not names:
         return {}
-    shown = run(_systemctl("show", f"--property={_LOADED},{_FILE}", "--", *names, user=user), package="systemd")
+    shown = _systemctl("show", f"--property={_LOADED},{_FILE}", "--", *names, user=user)
     # a unit without a file has the first property alone, or the second one empty
     files = [dict(_PROPERTY.findall(each)).get(_FILE, "") for each in shown.decode().split(f"{_LOADED}=")[1:]]
     if len(files) != len(names):
@@ -56,7 +58,7 @@ def unit_commands(unit: str) -> list[list[str]]:
     Raises:
         ProcessError: systemd does not answer.
     """
-    shown = run(_systemctl("show", "--property=ExecStart", "--", unit, user=False), package="systemd").decode()
+    shown = _systemctl("show", "--property=ExecStart", "--", unit, user=False).decode()
     return [words.split() for words in _COMMAND.findall(shown)]
 
 
@@ -70,7 +72,7 @@ def units_that_stop_with(units: Iterable[str], *, user: bool) -> set[str]:
     known, new = set(given), set(given)
     while new:
         properties = f"--property={','.join(_STOPS_WITH)}"
-        shown = run(_systemctl("show", properties, "--", *sorted(new), user=user), package="systemd").decode()
+        shown = _systemctl("show", properties, "--", *sorted(new), user=user).decode()
         new = {name for _, value in _PROPERTY.findall(shown) for name in value.split()} - known
         known |= new
     return known - given
@@ -79,7 +81,7 @@ def units_that_stop_with(units: Iterable[str], *, user: bool) -> set[str]:
 def stop_units(units: Iterable[str], *, user: bool) -> None:
     """Stop units, and those that require them."""
     if names := list(units):
-        run(_systemctl("stop", "--", *names, user=user), package="systemd")
+        _systemctl("stop", "--", *names, user=user)
 
 
 def start_units(units: Iterable[str], *, user: bool) -> list[str]:
@@ -92,7 +94,7 @@ def start_units(units: Iterable[str], *, user: bool) -> list[str]:
     if not names:
         return []
     try:
-        run(_systemctl("start", "--", *names, user=user), package="systemd")
+        _systemctl("start", "--", *names, user=user)
     except ProcessError as error:
         # systemctl has a sentence for each way to fail, and one without a name for what is no service
         named = {word.strip(".:") for word in error.stderr.split()}
@@ -107,15 +109,37 @@ def start_units(units: Iterable[str], *, user: bool) -> list[str]:
 
 def reload_units(*, user: bool) -> None:
     """Make systemd read its unit files again."""
-    run(_systemctl("daemon-reload", user=user), package="systemd")
+    _systemctl("daemon-reload", user=user)
 
 
 def forget_failures(units: Iterable[str], *, user: bool) -> None:
     """Reset failed units, which systemd otherwise lists although their files are gone."""
     for name, state in unit_states(units, user=user).items():
         if state == "failed":
-            run(_systemctl("reset-failed", "--", name, user=user), package="systemd")
+            _systemctl("reset-failed", "--", name, user=user)
 
 
-def _systemctl(command: str, *arguments: str, user: bool) -> list[str]:
-    return ["systemctl", *(["--user"] if user else []), command, *arguments]
+def _systemctl(command: str, *arguments: str, user: bool) -> bytes:
+    """Run a command of systemctl and return what it prints.
+
+    Raises:
+        ProcessError: It fails; for a user without a session, the message says how to get one.
+    """
+    try:
+        return run(["systemctl", *(["--user"] if user else []), command, *arguments], package="systemd")
+    except ProcessError as error:
+        if not user or _NO_BUS not in error.stderr:
+            raise
+        name, _ = user_account()
+        raise ProcessError(
+            f"user {name}: no systemd of this user answers here ({_reason(error.stderr)}); log in as {name} and not"
+            f" by su or sudo, or run `loginctl enable-linger {name}` as root and set"
+            f" XDG_RUNTIME_DIR=/run/user/{os.geteuid()}",
+            stderr=error.stderr,
+        ) from error
+
+
+def _reason(stderr: str) -> str:
+    """Return the reason in systemctl's line about a bus that it does not reach, without the advice that follows."""
+    line = next(line for line in stderr.splitlines() if _NO_BUS in line)
+    return line.partition(": ")[2].partition(" (consider")[0]
