@@ -26,6 +26,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
+from nixoci.output import full_disk_names
 from nixoci.progress import Advance, folder_growth, ignore
 
 _COPY = 1 << 20
@@ -160,11 +161,12 @@ def fetch_blobs(
                 continue
             if digest in downloaded:
                 raise _unserved(target, blob)
-            files[digest].parent.mkdir(parents=True, exist_ok=True)
-            with closing(open_blob(blob)) as source, files[digest].open("wb") as copy:
-                while data := source.read(_COPY):
-                    copy.write(data)
-                    advance(len(data))
+            with full_disk_names(folder), closing(open_blob(blob)) as source:
+                files[digest].parent.mkdir(parents=True, exist_ok=True)
+                with files[digest].open("wb") as copy:
+                    while data := source.read(_COPY):
+                        copy.write(data)
+                        advance(len(data))
 
 
 def forget_blobs(target: PrefetchTarget, folder: Path, *, but: Iterable[PrefetchTarget] = ()) -> None:
@@ -345,7 +347,7 @@ def _add_blob(
     file = folder / blob_name(blob.digest)
     hasher, size = blob.digest.hasher(), 0
     try:
-        with closing(open_blob(blob)) as source, file.open("wb") as copy:
+        with full_disk_names(folder.parent), closing(open_blob(blob)) as source, file.open("wb") as copy:
             while data := source.read(_COPY):
                 size += len(data)
                 hasher.update(data)

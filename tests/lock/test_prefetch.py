@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
+from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +22,8 @@ from nixoci.lock.prefetch import (
     add_image_path,
     blob_path,
     compute_nar_hash,
+    fetch_blobs,
+    prefetch_blobs,
     prefetch_targets,
     with_nar_hash,
 )
@@ -28,6 +34,7 @@ from tests.support.layers import file, layer
 from tests.support.layout import write_layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LOCK = lock(
@@ -144,3 +151,26 @@ def test_the_layers_are_counted_once(target: PrefetchTarget) -> None:
     counted: list[int] = []
     compute_nar_hash(target, advance=counted.append)
     assert sum(counted) == sum(blob.size for blob in target.locked.layers)
+
+
+class FullDisk(BytesIO):
+    """A blob whose copy finds no space left: that error names no file."""
+
+    def read(self, _: int | None = -1, /) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_named(target: PrefetchTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def full(*_: object) -> Iterator[tuple[Callable[[object], FullDisk], tuple[()]]]:
+        yield (lambda _: FullDisk()), ()
+
+    monkeypatch.setattr(module, "_open_blobs", full)
+    missing = {blob.digest: blob for blob in target.blobs}
+    context = LockContext(directory=tmp_path)
+    with pytest.raises(OSError, match="No space left on device; free some") as fetched:
+        fetch_blobs(target, missing, tmp_path / "fetched", context=context)
+    assert fetched.value.filename == str(tmp_path / "fetched")
+    with pytest.raises(OSError, match="No space left on device; free some") as added:
+        prefetch_blobs([target], missing, context=context)
+    assert added.value.filename == tempfile.gettempdir()
