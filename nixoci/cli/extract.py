@@ -30,7 +30,11 @@ from nixoci.tree.limits import Limits
 @click.argument("source")
 @click.argument("dest", type=PATH)
 @click.option("--name", metavar="NAME", help="The image's name; by default it follows from SOURCE.")
-@click.option("--reference", metavar="REF", help="The image's reference; a local one is listed as localhost/NAME:TAG.")
+@click.option(
+    "--reference",
+    metavar="REF",
+    help="The image's reference, the name by which engines find it; a local one is listed as localhost/NAME:TAG.",
+)
 @click.option(
     "--digest", type=parsed_by(Digest.parse), metavar="DIGEST", help="Digest that the reference has in the registry."
 )

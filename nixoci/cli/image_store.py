@@ -158,10 +158,19 @@ def image_store(
     except (NixociError, OSError):  # the next run could not make OUT again
         shutil.rmtree(out, ignore_errors=True)
         raise
-    for warning in (warning for image in stored for warning in image.warnings):
-        warn(warning)
+    _warn_of(stored)
     if as_json:
         print_json(stored)
+
+
+def _warn_of(images: list[ListedImage]) -> None:
+    for image in images:
+        for warning in image.warnings:
+            warn(warning)
+        if not image.names:
+            warn(
+                f"{image.path}: the image has no name, and podman finds it by its id alone; extract it with --reference"
+            )
 
 
 def _check_options(

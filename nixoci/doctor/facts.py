@@ -20,6 +20,7 @@ class ImageStoreFacts:
         error: The reason that it is no image store.
         erofs: It has EROFS files, which only root can mount.
         images: Image ids by name.
+        nameless: The number of images without a name.
         missing_trees: Image paths that its images run from and that do not exist.
         store_path: The Nix store path that it is in; None outside of the Nix store.
         roots: The garbage collector roots that keep the store path.
@@ -30,6 +31,7 @@ class ImageStoreFacts:
     error: str = ""
     erofs: bool = False
     images: Mapping[str, str] = field(default_factory=dict)
+    nameless: int = 0
     missing_trees: tuple[Path, ...] = ()
     store_path: Path | None = None
     roots: tuple[str, ...] = ()

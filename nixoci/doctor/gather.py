@@ -13,7 +13,7 @@ from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
 from nixoci.gc_roots.update import Places, update_podman_roots
 from nixoci.image_store.names import EROFS, OVERLAY
-from nixoci.image_store.records import image_names
+from nixoci.image_store.records import ids_by_name, named_images
 from nixoci.image_store.storage_conf_files import named_stores, read_config
 from nixoci.nix_store.commands import failure_reason, gc_roots_of, reach_store, stores_equal_files_once
 from nixoci.nix_store.path import store_path_of
@@ -143,14 +143,15 @@ def _problem(path: Path, error: OSError) -> str:
 
 def _image_store_there(path: Path, file: Path, *, query: bool) -> ImageStoreFacts:
     path.stat()
-    images = image_names(path)
+    images = named_images(path)
     layers = [entry for entry in (path / OVERLAY).glob("*") if os.path.lexists(entry / "diff")]
     store_path = store_path_of(path.resolve())
     return ImageStoreFacts(
         path=path,
         file=file,
         erofs=any((layer / EROFS).exists() for layer in layers),
-        images=images,
+        images=ids_by_name(images),
+        nameless=sum(not image.names for image in images),
         missing_trees=tuple((layer / "diff").readlink() for layer in layers if not (layer / "diff").exists()),
         store_path=store_path,
         roots=_roots(store_path) if query and store_path is not None else (),
@@ -184,7 +185,7 @@ def _ask(program: str) -> _Engine:
 
 def _own_images(storage: Path) -> dict[str, str]:
     try:
-        return image_names(storage)
+        return ids_by_name(named_images(storage))
     except FileNotFoundError:  # no image was ever pulled
         return {}
 

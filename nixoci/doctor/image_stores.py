@@ -144,4 +144,5 @@ def _judge(store: ImageStoreFacts, facts: Facts) -> Finding:
             "has EROFS files, which only root may mount",
             "use a store for rootless podman: `imageStore.rootless` or `nixoci image-store --rootless`",
         )
-    return ok(name, f"images: {', '.join(sorted(store.images)) or 'none'}")
+    images = sorted(store.images) + ([f"{store.nameless} without a name"] if store.nameless else [])
+    return ok(name, f"images: {', '.join(images) or 'none'}")

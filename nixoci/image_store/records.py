@@ -1,7 +1,7 @@
 """The image and layer records of containers/storage, with the JSON keys of its `Image` and `Layer`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,16 +60,20 @@ class NamedImage:
     names: list[str] = field(default_factory=list)
 
 
-def image_names(store: Path) -> dict[str, str]:
-    """Return the image ids by name of an image store or of podman's own storage.
+def named_images(store: Path) -> list[NamedImage]:
+    """Return the ids and names of the images of an image store or of podman's own storage.
 
     Raises:
         DocumentError: Its `images.json` is not one.
         OSError: It cannot be read.
     """
     file = store / IMAGE_LIST
-    records = parse(list[NamedImage], file.read_bytes(), what=str(file))
-    return {name: record.id for record in records for name in record.names}
+    return parse(list[NamedImage], file.read_bytes(), what=str(file))
+
+
+def ids_by_name(images: Iterable[NamedImage]) -> dict[str, str]:
+    """Return the image ids by name."""
+    return {name: image.id for image in images for name in image.names}
 
 
 def record_time(created: str | None) -> str:

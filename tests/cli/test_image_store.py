@@ -108,6 +108,16 @@ def test_what_was_dropped_is_said_on_stderr(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_an_image_without_a_name_is_said_on_stderr(tmp_path: Path) -> None:
+    named = image_path(tmp_path / "named", small_tree())
+    nameless = image_path(tmp_path / "nameless", small_tree(), config={"config": {"User": "app"}}, reference=None)
+    arguments = [str(tmp_path / "store"), str(named.path), str(nameless.path), "--no-erofs"]
+    done = CliRunner().invoke(image_store, arguments, catch_exceptions=False)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"warning: {nameless.path}: the image has no name")
+    assert line.endswith("extract it with --reference")
+
+
 def test_a_service_mounts_the_images_where_the_store_will_be(tmp_path: Path) -> None:
     store, unit = tmp_path / "store", tmp_path / "units/nixoci-images.service"
     arguments = [store, "--self-contained", "--prefix", "/usr/lib/nixoci", "--images-service", unit]

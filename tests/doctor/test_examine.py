@@ -334,6 +334,16 @@ def test_tested_versions_are_not_called_untried() -> None:
     assert not [finding for finding in examine(machine) if "untried" in finding.found]
 
 
+@pytest.mark.parametrize(
+    ("images", "nameless", "says"),
+    [({}, 0, "none"), ({}, 2, "2 without a name"), ({"a:1": "aa", "b:1": "bb"}, 1, "a:1, b:1, 1 without a name")],
+)
+def test_images_without_a_name_are_counted(images: dict[str, str], nameless: int, says: str) -> None:
+    store = replace(STORE, images=images, nameless=nameless)
+    found = [each.found for each in examine(replace(HEALTHY, image_stores=(store,))) if each.check == str(STORE.path)]
+    assert f"images: {says}" in found
+
+
 def test_a_store_of_several_images_keeps_equal_files_once() -> None:
     several = replace(STORE, images={"a": "aa", "b": "bb"})
     (finding,) = bad(replace(HEALTHY, image_stores=(several,), optimised=False))

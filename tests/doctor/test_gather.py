@@ -63,6 +63,14 @@ def test_a_store_that_cannot_be_read_is_told_apart_from_one_that_is_none(tmp_pat
     assert error(damaged) == f"cannot be read: {damaged}/overlay-images/images.json: Is a directory"
 
 
+def test_images_with_and_without_a_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "overlay-images").mkdir()
+    listed = '[{"id": "aa", "names": ["a:1", "a:2"]}, {"id": "bb", "names": []}, {"id": "cc"}]'
+    (tmp_path / "overlay-images/images.json").write_text(listed, encoding="ascii")
+    facts = gather._image_store(tmp_path, tmp_path / "conf", query=False)
+    assert (facts.images, facts.nameless) == ({"a:1": "aa", "a:2": "aa"}, 2)
+
+
 def test_a_store_with_its_own_trees_lacks_none(tmp_path: Path) -> None:
     for made in ("overlay-images", "overlay/layer/diff", "overlay/layer/composefs-data", "overlay/l"):
         (tmp_path / made).mkdir(parents=True)
