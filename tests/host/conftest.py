@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from tests.host.images import Pair
 
 
+def pytest_configure() -> None:
+    # engines are programs in Go, most of which run for a tenth of a second; by Go's default, which benchmarks leave as
+    # it is, a sixth of that is the collection of garbage
+    os.environ.setdefault("GOGC", "400")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:

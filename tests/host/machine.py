@@ -47,6 +47,8 @@ IDLE_GENERATORS = tuple(
 """Generators that generate nothing in a machine; each boot and each `systemctl daemon-reload` would run them all."""
 
 ENVIRONMENT = {"PATH": "/opt/nixoci/bin:/usr/local/bin:/usr/bin:/usr/sbin", "LANG": "C.UTF-8"}
+PASSED = ("GOGC",)
+"""Variables of this process that the commands and the services of a machine have, too, if it has them."""
 
 # Ends with this process or by any kill of its own, and then the kernel ends all that is in its process namespace, which
 # is the machine. A mount namespace takes the overlay with it.
@@ -98,6 +100,7 @@ class Machine:
         if data := coverage_data():
             self._writable[data] = COVERAGE
         self._nix, self._link = nix, link
+        self._passed = {name: os.environ[name] for name in PASSED if name in os.environ}
         self._state = cache_dir() / "machines" / self.name
         self._cgroups = [group / self.name for group in cgroups.roots()]
         self._cleanup = ExitStack()
@@ -176,7 +179,7 @@ class Machine:
 
     def _environment(self, user: str | None, env: Mapping[str, str] | None) -> dict[str, str]:
         """Return the whole environment of a command inside."""
-        values = dict(ENVIRONMENT, HOME="/root", USER="root")
+        values = ENVIRONMENT | self._passed | {"HOME": "/root", "USER": "root"}
         if user:
             uid = self._uid(user)
             values.update(HOME=f"/home/{user}", USER=user, XDG_RUNTIME_DIR=f"/run/user/{uid}")
@@ -259,6 +262,8 @@ class Machine:
         install_checkout(root, upper)
         _mask(upper / "etc/systemd/system", IDLE_UNITS)
         _mask(upper / "etc/systemd/system-generators", IDLE_GENERATORS)
+        if self._passed:
+            _give_services(upper / "etc/systemd", self._passed)
         self._identify(upper)
 
     def _identify(self, root: Path) -> None:
@@ -351,6 +356,15 @@ def _mask(folder: Path, names: Sequence[str]) -> None:
     folder.mkdir(parents=True)
     for name in names:
         (folder / name).symlink_to("/dev/null")
+
+
+def _give_services(etc: Path, variables: Mapping[str, str]) -> None:
+    """Give variables to the services of the system and of its users."""
+    setting = " ".join(f"{name}={value}" for name, value in variables.items())
+    for manager in ("system", "user"):
+        folder = etc / f"{manager}.conf.d"
+        folder.mkdir(parents=True)
+        (folder / "variables.conf").write_text(f"[Manager]\nDefaultEnvironment={setting}\n", encoding="utf-8")
 
 
 def _copy_nix(nix: Path, target: Path, *, link: bool) -> None:
