@@ -91,7 +91,7 @@ def test_two_beside_one_another_share_nothing(tmp_path: Path) -> None:
 
 
 UNABLE = {
-    "little space": ("20G", ""),
+    "little space": ("16G", ""),
     "no mkfs.ext4": ("60G", 'mount --bind /dev/null "$(command -v mkfs.ext4)"'),
     "mkfs.ext4 fails": ("60G", 'mount --bind "$(type -P false)" "$(command -v mkfs.ext4)"'),
     "no loop device": ("60G", "mount -t tmpfs tmpfs /dev; mknod -m 666 /dev/null c 1 3"),
@@ -103,6 +103,7 @@ UNABLE = {
 def test_without_what_it_needs_the_command_has_the_folder_as_it_is(tmp_path: Path, size: str, lack: str) -> None:
     done = outer(tmp_path, f"""{lack}\n try "$seen"'touch "$folder/made"'; ls -A "$folder" """, size=size)
     assert lines(done) == ["same", "none", "made"]
+    assert ("18 GB" in done.stderr) == (size == "16G")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
