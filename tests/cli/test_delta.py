@@ -55,10 +55,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("action", ["pull", "list"])
-def test_bases_are_only_pushed_from(nixoci: Callable[..., Result], action: str) -> None:
-    done = nixoci("delta", action, "web", "--from", "old")
+@pytest.mark.parametrize("option", ["--from", "--key-file"])
+def test_some_options_are_those_of_a_push(nixoci: Callable[..., Result], action: str, option: str) -> None:
+    done = nixoci("delta", action, "web", option, "old")
     assert done.code == 2
-    assert "--from is an option of `nixoci delta push`" in done.err
+    assert f"{option} is an option of `nixoci delta push`" in done.err
+
+
+def test_an_artifact_of_oci_delta_is_not_signed(nixoci: Callable[..., Result]) -> None:
+    done = nixoci("delta", "push", "web", "--format=oci-delta", "--key-file=key")
+    assert done.code == 2
+    assert "--key-file needs --format nixoci: artifacts of oci-delta need no signature" in done.err
 
 
 @pytest.mark.parametrize("names", [[], ["web"], ["web", "local", "--platform=linux/amd64"]])
