@@ -18,7 +18,7 @@ import click
 
 from nixoci.cli.common import failures_in_one_line, print_error, warn
 from nixoci.cli.meant import meant_command
-from nixoci.cli.signals import INTERRUPTED, signals_end_the_work
+from nixoci.cli.signals import INTERRUPTED, signal_goes_before_failures, signals_end_the_work
 from nixoci.cli.standard_streams import finish_output, open_standard_streams, print_any_name
 from nixoci.cli.verb import Verb
 
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     code: int | str | None = 0
     with signals_end_the_work():
         try:
-            with failures_in_one_line():
+            with failures_in_one_line(), signal_goes_before_failures():
                 code = cli.main(args=arguments, prog_name="nixoci", standalone_mode=False)
         except SystemExit as end:
             code = end.code

@@ -5,9 +5,10 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code of a command that Ctrl-C ended."""
@@ -16,6 +17,17 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _PATIENCE = 0.05
 """Seconds after which a signal that the main thread has not seen is sent once more."""
+
+_came: list[int] = []
+"""The signals that were to end the work."""
+
+
+class _EndedError(SystemExit):
+    """The end of the work by a signal, with the exit code that a shell gives."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
 
 
 @contextmanager
@@ -27,9 +39,20 @@ def signals_end_the_work() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {}
+    before: dict[signal.Signals, Any] = {}
+    print_lost = sys.unraisablehook
     try:
-        with _sent_again():
+        with _sent_again() as send_again:
+
+            def send_lost(lost: "sys.UnraisableHookArgs") -> None:
+                if not isinstance(lost.exc_value, _EndedError):
+                    print_lost(lost)
+                    return
+                for each in before:
+                    signal.signal(each, _end)
+                send_again(lost.exc_value.number)
+
+            sys.unraisablehook = send_lost  # for a signal that comes in a callback, such as a finalizer
             for number in _ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, _end)
@@ -37,21 +60,40 @@ def signals_end_the_work() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = print_lost
+        _came.clear()
+
+
+@contextmanager
+def signal_goes_before_failures() -> Iterator[None]:
+    """Let a block that fails after a signal came end by that signal: no program is started after it, for example.
+
+    What the handler raises may be lost: a library drops it, or what cleans up raises something else.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _came:
+            raise _EndedError(_came[0]) from error
+        raise
 
 
 def _end(number: int, _: FrameType | None) -> None:
     for each in _ENDING:
         signal.signal(each, signal.SIG_IGN)  # what is half-written is removed now, in peace
+    _came.append(number)
     with suppress(ImportError):  # the signal came while it was imported
         from nixoci.process import end_programs  # noqa: PLC0415 - many verbs run no programs
 
         end_programs()
-    sys.exit(128 + number)
+    raise _EndedError(number)
 
 
 @contextmanager
-def _sent_again() -> Iterator[None]:
+def _sent_again() -> Iterator[Callable[[int], object]]:
     """Send a signal that comes in the block to the main thread again, until `_end` has run.
+
+    The function that it yields sends one after a while.
 
     A handler of Python runs between two steps of the main thread. A signal that comes after the last step before that
     thread waits for another one does not wake it, and would have no effect until the other is done.
@@ -69,7 +111,7 @@ def _sent_again() -> Iterator[None]:
     watching.start()
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
-        yield
+        yield lambda number: os.write(writer, bytes([number]))
     finally:
         signal.set_wakeup_fd(before)
         os.close(writer)

@@ -208,6 +208,48 @@ def test_a_signal_is_seen_by_a_main_thread_that_it_did_not_wake() -> None:
     assert (done.returncode, done.stderr) == (143, "")
 
 
+SIGNAL_IN_A_CALLBACK = """
+import os, signal, time
+from nixoci.cli.signals import signals_end_the_work
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+with signals_end_the_work():
+    Finalized()
+    time.sleep(60)
+print("not ended")
+"""
+
+
+def test_a_signal_is_seen_though_it_came_in_a_callback() -> None:
+    """Python drops what a finalizer raises, and a handler that runs there."""
+    command = [sys.executable, "-c", SIGNAL_IN_A_CALLBACK]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+
+
+DROPPED_SIGNAL = """
+import os, signal, nixoci.cli
+from nixoci.cli import lock
+from nixoci.process import run
+def work(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except SystemExit:
+        pass
+    run(["true"])
+lock.read_lock_from = work
+nixoci.cli.main(["list"])
+"""
+
+
+def test_a_failure_since_a_signal_is_not_told(tmp_path: Path) -> None:
+    """As of a program that was not started any more, where a library dropped what the handler raised."""
+    command = [sys.executable, "-c", DROPPED_SIGNAL]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
 INTERRUPTED_IMPORT = """
 import os, runpy, signal, sys
 class Finder:
