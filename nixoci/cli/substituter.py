@@ -1,9 +1,11 @@
 """`nixoci substituter`: a binary cache on this machine that rebuilds NARs from published deltas."""
 
 import logging
+import math
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 
 ADDRESS = "127.0.0.1:8642"
 
+_DAY = 86400.0
+"""The longest time between signs of life, in seconds."""
+
 
 class _OneLine(logging.Formatter):
     """Writes each message as one line of printable characters: parts of it come from the cache."""
@@ -28,6 +33,17 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         return one_line(record.getMessage())
+
+
+class _Seconds(click.FloatRange):
+    """Seconds of which a range can tell whether they are in it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; NaN, of which every comparison is false, is none."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
 
 
 @verb(
@@ -47,7 +63,7 @@ class _OneLine(logging.Formatter):
 )
 @click.option(
     "--keep-alive",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Seconds(min=0, min_open=True, max=_DAY),
     default=PAUSE,
     show_default=True,
     metavar="SECONDS",

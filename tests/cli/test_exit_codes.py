@@ -211,6 +211,12 @@ def test_a_limit_that_nothing_meets_is_wrong_usage(nixoci: Run, option: str, val
     assert option in failure(nixoci("extract", "oci:x", "out", option, value), 2)
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e400", "86401", "", "x"])
+def test_a_pause_that_no_clock_can_wait_is_wrong_usage(nixoci: Run, value: str) -> None:
+    said = failure(nixoci("substituter", "--upstream=https://cache.example", "--keep-alive", value), 2)
+    assert "--keep-alive" in said
+
+
 def test_no_verb_shows_the_help(nixoci: Run) -> None:
     result = nixoci()
     assert result.code == 2
