@@ -11,8 +11,8 @@
 # Why it surprises: the media type says how a layer is compressed, so that a tool does not have to look. skopeo looks at the first
 # bytes, and those of pzstd are a frame to skip, which RFC 8878 has and every reader of zstd passes over. A layer that is not
 # recognized counts as not compressed, whatever its type. The guess would be an error, or that the bytes are copied
-# as they are, which is what happens from layout to layout. pzstd is the parallel program in Debian's package of zstd. The
-# digest of the copy is right, and the faulty layer shows where the image is pulled.
+# as they are, as those of zstd. pzstd is the parallel program in Debian's package of zstd. The digest of the copy is right,
+# and the faulty layer shows where the image is pulled. A copy from layout to layout is compressed once more too.
 #
 # Seen on 2026-11-30, with the content of the file in the layer, of each image and its copy in the registry:
 #   zstd           tar+zstd, umoci: content, buildah: content
