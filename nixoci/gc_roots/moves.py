@@ -6,6 +6,7 @@ whatever its mount options are, but commits the layer as it is if it does not co
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from nixoci.gc_roots.podman import Podman
 _REDIRECT = "trusted.overlay.redirect"
 _NONE = {errno.ENODATA, errno.ENOENT, errno.EOPNOTSUPP}
 """Errors of a directory without the attribute, or that a running container has removed."""
+_REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""Errors of a place that had a directory a moment before."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def containers_with_moves(podman: Podman) -> list[str]:
@@ -34,11 +38,48 @@ def containers_with_moves(podman: Podman) -> list[str]:
 
 
 def _has_moves(layer: Path) -> bool:
-    """Return whether a directory in a layer was moved. No symlink is followed, not even one that is made meanwhile."""
-    top = os.fsencode(layer)
+    """Return whether a directory in a layer was moved."""
     with suppress(FileNotFoundError):  # a container that is removed at the same time
-        return any(_is_moved(handle, folder.removeprefix(top)) for folder, _, _, handle in os.fwalk(top))
+        return any(_is_moved(handle, path) for handle, path in _directories(layer))
     return False
+
+
+def _directories(top: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield each directory of a layer, open, with its path in it; no symlink is followed.
+
+    A container may run, and put another file in the place of a directory: such a place is left out, and not waited for.
+    """
+    handles = [os.open(top, _DIRECTORY)]
+    path: list[bytes] = []
+    try:
+        yield handles[0], b""
+        left = [_folders(handles[0])]
+        while left:
+            if not left[-1]:
+                left.pop()
+                os.close(handles.pop())
+                del path[-1:]
+                continue
+            name = left[-1].pop()
+            try:
+                handle = os.open(name, _DIRECTORY, dir_fd=handles[-1])
+            except OSError as error:
+                if error.errno not in _REPLACED:
+                    raise
+                continue
+            handles.append(handle)
+            path.append(name)
+            yield handle, b"/" + b"/".join(path)
+            left.append(_folders(handle))
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _folders(directory: int) -> list[bytes]:
+    """Return the names of the directories in an open directory."""
+    with os.scandir(directory) as entries:
+        return [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _is_moved(handle: int, path: bytes) -> bool:

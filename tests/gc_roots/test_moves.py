@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from nixoci.gc_roots import moves
 from nixoci.gc_roots.moves import containers_with_moves
 from nixoci.gc_roots.podman import Podman
 from tests.gc_roots.test_podman import stand_in, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ATTRIBUTE = "user.nixoci-test"
 
@@ -69,3 +66,49 @@ def test_links_in_a_layer_lead_nowhere(podman: Podman, tmp_path: Path) -> None:
     (tmp_path / "overlay/web/diff/link").symlink_to(tmp_path / "overlay/outside/diff/etc")
     write(tmp_path, "containers.json", [{"id": "1", "names": ["web"], "image": "own", "layer": "web"}])
     assert containers_with_moves(podman) == []
+
+
+@pytest.mark.parametrize("replace", ["mkfifo", "symlink", "remove", "deep"])
+def test_a_directory_that_a_container_replaces_meanwhile(
+    podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: str
+) -> None:
+    """Nothing waits for the other end of a pipe, and nothing leads out of the layer."""
+    layer(tmp_path, "outside", "etc")
+    layer(tmp_path, "web")
+    deep = tmp_path / "overlay/web/diff/etc/deep"
+    listed = moves._folders
+
+    def then(directory: int) -> list[bytes]:
+        names = listed(directory)
+        if b"deep" in names and deep.is_dir() and not deep.is_symlink():
+            deep.rmdir()
+            if replace == "mkfifo":
+                os.mkfifo(deep)
+            elif replace == "symlink":
+                deep.symlink_to(tmp_path / "overlay/outside/diff/etc")
+            elif replace == "deep":
+                deep.mkdir()
+                os.setxattr(deep, ATTRIBUTE, b"/usr")
+                monkeypatch.setattr(moves, "_folders", listed)
+        return names
+
+    monkeypatch.setattr(moves, "_folders", then)
+    write(tmp_path, "containers.json", [{"id": "1", "names": ["web"], "image": "own", "layer": "web"}])
+    assert containers_with_moves(podman) == (["web"] if replace == "deep" else [])
+
+
+def test_a_layer_of_many_levels(podman: Podman, tmp_path: Path) -> None:
+    layer(tmp_path, "web")
+    handle = os.open(tmp_path / "overlay/web/diff", os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("x", dir_fd=handle)
+        below = os.open("x", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.setxattr(handle, ATTRIBUTE, b"/usr")
+    os.close(handle)
+    write(tmp_path, "containers.json", [{"id": "1", "names": ["web"], "image": "own", "layer": "web"}])
+    opened = Path("/proc/self/fd")
+    before = len(list(opened.iterdir()))
+    assert containers_with_moves(podman) == ["web"]
+    assert len(list(opened.iterdir())) == before
