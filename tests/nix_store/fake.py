@@ -10,12 +10,8 @@ import pytest
 from nixoci.nix_store.hashes import from_sri
 from nixoci.nix_store.path import PathInfo
 
-SERVER = """
-import json, os, struct, sys
-
-def log(*words):
-    with open(os.environ["LOG"], "a") as file:
-        print(*words, file=file)
+WIRE = """
+import struct, sys
 
 def number(): return struct.unpack("<Q", sys.stdin.buffer.read(8))[0]
 def text():
@@ -29,6 +25,17 @@ def say(*answers):
         else:
             sys.stdout.buffer.write(struct.pack("<Q", each))
     sys.stdout.buffer.flush()
+"""
+"""Numbers and texts on standard input and output, as programs of Nix read and write them."""
+
+SERVER = (
+    WIRE
+    + """
+import json, os
+
+def log(*words):
+    with open(os.environ["LOG"], "a") as file:
+        print(*words, file=file)
 
 words = sys.argv[1:]
 if os.path.basename(sys.argv[0]) == "nix":
@@ -94,6 +101,7 @@ while command := sys.stdin.buffer.read(8):
     log("add", path, digest[:4], *references, size, len(nar))
     say(1)
 """
+)
 """Nix's end of the protocol, as serve-protocol.hh and opServe of nix-store.cc have it."""
 
 

@@ -19,7 +19,7 @@ from nixoci.nix_store.path import PathInfo
 from nixoci.nix_store.registration import RefusedError, registration
 from nixoci.streams import Sink
 from tests.delta.trees import store_path
-from tests.nix_store.fake import Fake
+from tests.nix_store.fake import WIRE, Fake
 
 
 @pytest.fixture
@@ -171,21 +171,10 @@ ADDRESSED = PathInfo(
     content_address=nar_address(to_sri(sha256(CONTENT).digest())),
 )
 
-DAEMON = """
-import os, struct, sys
-
-def number(): return struct.unpack("<Q", sys.stdin.buffer.read(8))[0]
-def text():
-    size = number()
-    return sys.stdin.buffer.read(size + -size % 8)[:size].decode()
-def say(*answers):
-    for each in answers:
-        if isinstance(each, str):
-            say(len(each))
-            sys.stdout.buffer.write(each.encode() + bytes(-len(each) % 8))
-        else:
-            sys.stdout.buffer.write(struct.pack("<Q", each))
-    sys.stdout.buffer.flush()
+DAEMON = (
+    WIRE
+    + """
+import os
 
 assert sys.argv[1:] == ["--store", f"local?real={os.environ['REAL']}", "--stdio"]
 hello = [number() for _ in range(4)]
@@ -205,6 +194,7 @@ while command := sys.stdin.buffer.read(8):
         print("content", len(nar), file=file)
     say(0x616c7473, os.environ["ADDED"], "", "0" * 64, 0, 0, len(nar), 0, 0, "")
 """
+)
 
 
 @pytest.fixture
