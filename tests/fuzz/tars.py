@@ -56,6 +56,7 @@ _FIELDS = {
 _KEYS = (
     *(b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"atime", b"uname", b"comment", b"hdrcharset", b"a"),
     *(b"SCHILY.xattr.user.a", b"SCHILY.xattr.security.capability", b"SCHILY.xattr.trusted.overlay.opaque"),
+    *(b"SCHILY.xattr.system.posix_acl_access", b"SCHILY.xattr.com.apple.provenance"),
     *(b"SCHILY.xattr.", b"SCHILY.xattr.user.", b"LIBARCHIVE.xattr.user.a", b"LIBARCHIVE.xattr.user.%ff", b"SCHILY.acl"),
     *(b"GNU.sparse.major", b"GNU.sparse.minor", b"GNU.sparse.size", b"GNU.sparse.realsize", b"GNU.sparse.map"),
     *(
