@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from nixoci.compression import DecompressError, compress, decompress
 from nixoci.document import check_version, dump, key, load, structure
-from nixoci.errors import DocumentError
+from nixoci.errors import DocumentError, UnsupportedVersionError
 from nixoci.nix_store.hashes import NIX32, from_sri, is_sri, to_nix32
 from nixoci.nix_store.path import STORE_DIR, STORE_PATH
 from nixoci.publish.path_set import decode, member
@@ -129,11 +129,16 @@ class Index:
             DocumentError: It is not one, or declares what no delta can be.
             UnsupportedVersionError: It has another version.
         """
-        value = load(decompressed(data, MAX_INDEX, what=what), what=what)
-        check_version(value, VERSION, what=what, way_out="update it")
-        index = structure(cls, value, what=what, strict=True)
-        for number, release in enumerate(index.releases):
-            _check_release(release, f"{what}: releases[{number}]")
+        try:
+            value = load(decompressed(data, MAX_INDEX, what=what), what=what)
+            check_version(value, VERSION, what=what, way_out="update it")
+            index = structure(cls, value, what=what, strict=True)
+            for number, release in enumerate(index.releases):
+                _check_release(release, f"{what}: releases[{number}]")
+        except UnsupportedVersionError:
+            raise
+        except DocumentError as error:
+            raise DocumentError(f"{error}; {_WAY_OUT}") from error
         return index
 
     def render(self) -> bytes:
@@ -175,9 +180,9 @@ def decompressed(data: bytes, limit: int, *, what: str) -> bytes:
         for piece in decompress((data[at : at + _PIECE] for at in range(0, len(data), _PIECE)), memory=limit):
             text += piece
             if len(text) > limit:
-                raise DocumentError(f"{what}: larger than {limit} bytes; {_WAY_OUT}")
+                raise DocumentError(f"{what}: larger than {limit} bytes")
     except DecompressError as error:
-        raise DocumentError(f"{what}: {error}; {_WAY_OUT}") from error
+        raise DocumentError(f"{what}: {error}") from error
     return bytes(text)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from nixoci.compression import compress
+from nixoci.errors import DocumentError
 from nixoci.nix_store.hashes import NIX32
 from nixoci.nix_store.path import HASH_PART_DIGITS
 from nixoci.publish.index import decompressed
@@ -30,8 +31,12 @@ def unpack(data: bytes, *, what: str) -> dict[str, bytes]:
     Raises:
         DocumentError: It cannot be decompressed, or is too large.
     """
+    try:
+        texts = decompressed(data, MAX_NARINFOS, what=what).split(b"\n\n")
+    except DocumentError as error:
+        raise DocumentError(f"{error}; publish again") from error
     found = {}
-    for text in decompressed(data, MAX_NARINFOS, what=what).split(b"\n\n"):
+    for text in texts:
         if path := _PATH.search(text):
             found[path[1].decode()] = text.removesuffix(b"\n") + b"\n"
     return found

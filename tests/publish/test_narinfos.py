@@ -36,7 +36,7 @@ def test_too_many_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_small_file_is_no_large_one() -> None:
     half = compress(b" " * (MAX_NARINFOS // 2 + 1))
-    with pytest.raises(DocumentError, match=f"^it: larger than {MAX_NARINFOS} bytes; "):
+    with pytest.raises(DocumentError, match=f"^it: larger than {MAX_NARINFOS} bytes; publish again$"):
         unpack(half * 2, what="it")
 
 

@@ -264,10 +264,15 @@ def test_an_address_is_no_directory(address: str) -> None:
         check_cache(Path(address))
 
 
-def test_a_damaged_index_is_named_and_removing_it_is_enough(cache: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-3], lambda _: b"garbage", lambda _: b"", lambda _: compress(b'{"version": 1, "releases": 0}')],
+    ids=["cut", "no JSON", "empty", "another shape"],
+)
+def test_a_damaged_index_is_named_and_removing_it_is_enough(cache: Path, damage: Callable[[bytes], bytes]) -> None:
     publish_deltas(cache, [APP[0]], [APP[1]])
     file = cache / "deltas/index.json.zst"
-    file.write_bytes(file.read_bytes()[:-3])
+    file.write_bytes(damage(file.read_bytes()))
     before = files(cache)
     with pytest.raises(
         DocumentError, match=r"remove deltas/index.json.zst from the cache, then publish again$"
