@@ -3,7 +3,7 @@
 #
 # Version: squashfs-tools 4.6.1, squashfs-tools-ng 1.3.2 (Debian 13); squashfs-tools 4.7.5 (Debian forky) does the same.
 #
-# Behavior: the device 259:300 is 4355,44 in the output of `unsquashfs -lln`, and 8:1048575, the last that Linux has, is -4088,255. The image
+# Behavior: the device 259:300 is 4355,44 in the output of `unsquashfs -lln`, and 8:1048575, the last of 8, is -4088,255. The image
 # holds the right numbers, and unsquashfs extracts the right device. The list of pseudo files that `unsquashfs -pf` writes for
 # mksquashfs has the wrong ones too, and mksquashfs refuses it with "Major 4355 out of range". rdsquashfs lists the right ones.
 #
