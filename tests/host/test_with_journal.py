@@ -106,6 +106,15 @@ def test_without_what_it_needs_the_command_has_the_folder_as_it_is(tmp_path: Pat
     assert ("18 GB" in done.stderr) == (size == "16G")
 
 
+KNOWN = {"has one": ("60G", "", "machines"), **{lack: (*how, "") for lack, how in UNABLE.items()}}
+
+
+@pytest.mark.parametrize(("size", "lack", "found"), KNOWN.values(), ids=KNOWN)
+def test_the_command_knows_the_folder_that_has_one(tmp_path: Path, size: str, lack: str, found: str) -> None:
+    done = outer(tmp_path, f"""{lack}\n export WITH_JOURNAL=/other; try 'echo "${{WITH_JOURNAL##*/}}"'""", size=size)
+    assert lines(done) == [found]
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
 def test_nothing_is_left_of_a_command_that_was_killed(tmp_path: Path, sent: signal.Signals) -> None:
     script = f"""
