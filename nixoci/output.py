@@ -48,8 +48,19 @@ def temporary_directory(*, prefix: str, parent: Path) -> Iterator[Path]:
     try:
         yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
-        os.close(handle)
+        try:
+            _remove(made)
+        finally:
+            os.close(handle)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory, all of it too if a signal comes meanwhile whose handler raises."""
+    try:
+        shutil.rmtree(directory, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _make_locked(parent: Path, prefix: str) -> tuple[Path, int]:

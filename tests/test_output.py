@@ -1,6 +1,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,22 @@ def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None
         assert left.exists()
     with temporary_directory(prefix="here-", parent=tmp_path) as made:
         assert list(tmp_path.iterdir()) == [made]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_while_a_directory_is_removed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shutil.rmtree
+    calls: list[Path] = []
+
+    def interrupted_once(path: Path, *, ignore_errors: bool) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("nixoci.output.shutil.rmtree", interrupted_once)
+    with pytest.raises(KeyboardInterrupt), temporary_directory(prefix="here-", parent=tmp_path) as made:
+        (made / "file").touch()
     assert list(tmp_path.iterdir()) == []
 
 

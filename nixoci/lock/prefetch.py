@@ -26,7 +26,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
-from nixoci.output import full_disk_names
+from nixoci.output import full_disk_names, temporary_directory
 from nixoci.progress import Advance, folder_growth, ignore
 
 _COPY = 1 << 20
@@ -119,14 +119,14 @@ def prefetch_blobs(
         ProcessError: Nix or skopeo is missing or fails.
     """
     left = dict(missing)
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+    with _temporary_directory() as folder:
         for target in targets:
             needed = {blob.digest: blob for blob in target.blobs if blob.digest in left}
             if not needed:
                 continue
-            with _open_blobs(target, needed, context, Path(folder) / "layout", advance) as (open_blob, downloaded):
+            with _open_blobs(target, needed, context, folder / "layout", advance) as (open_blob, downloaded):
                 for blob in needed.values():
-                    _add_blob(target, blob, open_blob, Path(folder), ignore if blob.digest in downloaded else advance)
+                    _add_blob(target, blob, open_blob, folder, ignore if blob.digest in downloaded else advance)
                     del left[blob.digest]
 
 
@@ -286,8 +286,8 @@ def _extracted(
     streams: LayerStreams | None = None,
 ) -> Iterator[Path]:
     """Extract an image to a temporary directory of this name."""
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder, open_blobs(target, blobs) as source:
-        image_path = Path(folder) / directory
+    with _temporary_directory() as folder, open_blobs(target, blobs) as source:
+        image_path = folder / directory
         extract(
             resolve_image(source, Platform.parse(target.platform)),
             source,
@@ -299,6 +299,13 @@ def _extracted(
             advance=advance,
         )
         yield image_path
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """Give a temporary directory for the block, and remove those of processes that were killed."""
+    with temporary_directory(prefix="nixoci-prefetch-", parent=Path(tempfile.gettempdir())) as folder:
+        yield folder
 
 
 def _hash_of(image_path: Path) -> LockedNarHash:
