@@ -2,12 +2,12 @@
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import click
@@ -19,7 +19,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.image import ImageSource
 from nixoci.oci.reference import Reference
 from nixoci.oci.sources import BlobsSource, LocalSource, open_source, parse_source
-from nixoci.output import full_disk_names
+from nixoci.output import full_disk_names, temporary_directory
 from nixoci.tree.limits import HIGHEST, Limits
 
 _DEFAULTS = Limits()
@@ -100,9 +100,10 @@ def open_local_source(
         with open_source(source, blobs=blobs, limits=limits) as opened:
             yield opened
         return
-    with TemporaryDirectory(prefix="nixoci-") as folder:
-        file = Path(folder) / "standard-input"
-        with full_disk_names(Path(folder).parent), file.open("wb") as copy:
+    parent = Path(tempfile.gettempdir())
+    with temporary_directory(prefix="nixoci-input-", parent=parent) as folder:
+        file = folder / "standard-input"
+        with full_disk_names(parent), file.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         with open_source(replace(source, path=file), blobs=blobs, limits=limits, name="standard input") as opened:
             yield opened

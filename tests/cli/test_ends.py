@@ -188,6 +188,18 @@ def test_an_interrupt_removes_a_half_extracted_image(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_copy_of_standard_input_that_a_killed_command_left_goes_with_the_next(tmp_path: Path) -> None:
+    (temporary := tmp_path / "temporary").mkdir()
+    command = [*NIXOCI, "extract", "docker-archive:-", str(tmp_path / "out")]
+    env = ENVIRONMENT | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE) as process:
+        wait_until(lambda: any(temporary.glob("*/*")))
+        process.kill()
+    assert list(temporary.iterdir())
+    assert subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 1
+    assert list(temporary.iterdir()) == []
+
+
 SIGNAL_THAT_DOES_NOT_WAKE = """
 import signal, threading
 from nixoci.cli.signals import signals_end_the_work
