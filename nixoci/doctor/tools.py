@@ -24,6 +24,9 @@ NIX = (2, 18)
 SYSTEMD = (OLDEST_SYSTEMD,)
 """Has what the backend `systemd` needs."""
 
+_SESSION = "lstat /run/user/"
+"""Part of podman's message to a user without a session, whose $XDG_RUNTIME_DIR is not there."""
+
 TESTED_KERNEL = (6, 18)
 TESTED_PODMAN = (5, 8)
 TESTED_NIX = (2, 34)
@@ -69,6 +72,11 @@ def check_podman(facts: Facts) -> Iterator[Finding]:
         yield ok("podman", _text(found))
     if facts.podman_error:
         advice = "every podman command fails until this is mended; the other lines may name the cause"
+        if facts.rootless and _SESSION in facts.podman_error:
+            advice = (
+                f"log in as {facts.user} and not by su or sudo, or run `loginctl enable-linger {facts.user}` as root:"
+                " the user's systemd makes this directory"
+            )
         yield problem("podman info", facts.podman_error, advice)
 
 

@@ -334,6 +334,14 @@ def test_tested_versions_are_not_called_untried() -> None:
     assert not [finding for finding in examine(machine) if "untried" in finding.found]
 
 
+def test_a_user_without_a_session_learns_how_to_get_one() -> None:
+    message = "podman info: exit code 1: Failed to obtain podman configuration: lstat /run/user/1000: no such file"
+    findings = bad(replace(HEALTHY, uid=1000, user="alice", podman_error=message))
+    (found,) = (finding for finding in findings if finding.check == "podman info")
+    assert found.advice.startswith("log in as alice and not by su or sudo")
+    assert "`loginctl enable-linger alice`" in found.advice
+
+
 @pytest.mark.parametrize(
     ("images", "nameless", "says"),
     [({}, 0, "none"), ({}, 2, "2 without a name"), ({"a:1": "aa", "b:1": "bb"}, 1, "a:1, b:1, 1 without a name")],
