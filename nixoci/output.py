@@ -54,6 +54,20 @@ def temporary_directory(*, prefix: str, parent: Path) -> Iterator[Path]:
             os.close(handle)
 
 
+@contextmanager
+def scratch_directory(use: str) -> Iterator[Path]:
+    """Give a new directory for the files of a block in TMPDIR or /tmp, as `temporary_directory` does.
+
+    Args:
+        use: Names the use; directories that killed processes left are removed by the next of the same use.
+
+    Raises:
+        OSError: The directory cannot be made.
+    """
+    with temporary_directory(prefix=f"nixoci-{use}-", parent=Path(tempfile.gettempdir())) as folder:
+        yield folder
+
+
 def _remove(directory: Path) -> None:
     """Remove a directory, all of it too if a signal comes meanwhile whose handler raises."""
     try:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from nixoci.output import (
     missing_directories,
     new_directory,
     new_file,
+    scratch_directory,
     temporary_directory,
     write_all_if_changed,
     write_if_changed,
@@ -333,3 +335,14 @@ def test_a_file_system_without_locks_keeps_nobody_apart(tmp_path: Path, monkeypa
         assert (tmp_path / "made").is_dir()
     with pytest.raises(OSError, match="no lock"), exclusive_directory(tmp_path):
         pass
+
+
+def test_a_scratch_directory_sweeps_those_of_its_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("nixoci-delta-left", "nixoci-delta2", "nixoci-notes", "nixoci-prefetch-left"):
+        (tmp_path / name).mkdir()
+    with scratch_directory("delta") as folder, scratch_directory("delta") as other:
+        assert folder.parent == other.parent == tmp_path
+        left = {entry.name for entry in tmp_path.iterdir()} - {folder.name, other.name}
+        assert left == {"nixoci-delta2", "nixoci-notes", "nixoci-prefetch-left"}
+    assert {entry.name for entry in tmp_path.iterdir()} == left

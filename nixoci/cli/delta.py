@@ -1,6 +1,5 @@
 """`nixoci delta`: deltas between versions of an image in the image's repository."""
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +48,7 @@ from nixoci.oci.model import Platform
 from nixoci.oci.reference import Reference
 from nixoci.oci.registry import RegistryAccess
 from nixoci.oci.resolve import resolve_image
-from nixoci.output import check_file
+from nixoci.output import check_file, scratch_directory
 from nixoci.progress import byte_progress
 
 PUSH, PULL, LIST = "push", "pull", "list"
@@ -207,8 +206,7 @@ def _push(
     new = _new_image_path(target, store_name) if how.kind == OWN else None
     needed = [target.locked.manifest, target.locked.config] if new is not None else target.blobs
     missing = {digest: blob for digest, blob in missing_blobs([target]).items() if blob in needed}
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as name:
-        folder = Path(name)
+    with scratch_directory("delta") as folder:
         with byte_progress(f"fetching {target.name}", sum(blob.size for blob in missing.values())) as advance:
             fetch_blobs(target, missing, folder, context=context, advance=advance)
         with open_blobs(target, folder) as source:

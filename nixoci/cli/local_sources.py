@@ -19,7 +19,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.image import ImageSource
 from nixoci.oci.reference import Reference
 from nixoci.oci.sources import BlobsSource, LocalSource, open_source, parse_source
-from nixoci.output import full_disk_names, temporary_directory
+from nixoci.output import full_disk_names, scratch_directory
 from nixoci.tree.limits import HIGHEST, Limits
 
 _DEFAULTS = Limits()
@@ -101,7 +101,7 @@ def open_local_source(
             yield opened
         return
     parent = Path(tempfile.gettempdir())
-    with temporary_directory(prefix="nixoci-input-", parent=parent) as folder:
+    with scratch_directory("input") as folder:
         file = folder / "standard-input"
         with full_disk_names(parent), file.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)

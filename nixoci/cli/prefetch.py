@@ -1,6 +1,5 @@
 """`nixoci prefetch`: image paths, or the blobs that a Nix build needs for them, fetched with the user's own rights."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -44,7 +43,7 @@ from nixoci.nix_language.names import image_path_names
 from nixoci.oci.digest import Digest
 from nixoci.oci.model import Platform
 from nixoci.oci.registry import RegistryAccess
-from nixoci.output import check_file
+from nixoci.output import check_file, scratch_directory
 from nixoci.progress import Advance, byte_progress
 
 
@@ -229,11 +228,10 @@ def _pin(
     total = sum(blob.size for blob in missing.values())
     total += sum(layer.size for target in targets for layer in target.locked.layers)
     with (
-        tempfile.TemporaryDirectory(prefix="nixoci-") as name,
+        scratch_directory("prefetch") as folder,
         byte_progress("fetching and extracting", total) as advance,
         ThreadPoolExecutor(1) as thread,
     ):
-        folder = Path(name)
         fetch = partial(fetch_blobs, missing=missing, folder=folder, context=context, advance=advance)
         arriving = [thread.submit(fetch, target) for target in targets[:1]]
         for number, target in enumerate(targets):

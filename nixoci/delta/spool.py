@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nixoci.errors import DeltaError
-from nixoci.output import temporary_directory
+from nixoci.output import scratch_directory
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def spool() -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir())
     try:
-        with temporary_directory(prefix="nixoci-receive-", parent=parent) as directory:
+        with scratch_directory("receive") as directory:
             yield directory
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -1,6 +1,5 @@
 """Making the artifacts of deltas from an image path: nixoci's own, and those of containers/oci-delta."""
 
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
@@ -30,6 +29,7 @@ from nixoci.oci.image import BlobSource, Image, Layer
 from nixoci.oci.layer_stream import layer_chunks
 from nixoci.oci.media_types import OCI_LAYER, OCI_MANIFEST
 from nixoci.oci.model import Descriptor
+from nixoci.output import scratch_directory
 from nixoci.progress import byte_progress
 
 _GZIP_LAYER = f"{OCI_LAYER}+gzip"
@@ -86,8 +86,8 @@ def make_contents_delta(
 def _sign(contents: ImageContents, manifest: Digest, config: bytes, key: Path) -> SignedContents:
     nar_hashes = tuple(contents.paths[path].nar_hash for path in contents.roots)
     claim = SignedContents(manifest=manifest, config=Digest.of(config), nar_hashes=nar_hashes)
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
-        return replace(claim, signatures=claim.signed(key, folder=Path(folder)))
+    with scratch_directory("delta") as folder:
+        return replace(claim, signatures=claim.signed(key, folder=folder))
 
 
 def make_oci_delta(

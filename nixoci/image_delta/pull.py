@@ -4,7 +4,6 @@ Nothing in a repository is trusted: the path has the hash that is locked, or its
 which Nix trusts, or each of its layers has its diff id.
 """
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import fetch_artifact
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
+from nixoci.output import scratch_directory
 from nixoci.progress import Advance, folder_growth, ignore
 
 
@@ -114,8 +114,8 @@ def usable_deltas(
 def _checkable(found: Sequence[UsableDelta]) -> list[UsableDelta]:
     """Return the deltas that can be checked without a hash in the lock: by diff ids, or a signature that Nix trusts."""
     claims = {number: claim for number, one in enumerate(found) if (claim := _claim(one.delta)) is not None}
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
-        signed = trusted_contents(list(claims.values()), folder=Path(folder))
+    with scratch_directory("delta") as folder:
+        signed = trusted_contents(list(claims.values()), folder=folder)
     return [
         replace(one, contents=claims[number]) if claims.get(number) in signed else one
         for number, one in enumerate(found)
@@ -190,12 +190,12 @@ def _pull(
     parts = (delta.manifest.config, *delta.manifest.layers)
     with (
         _held(usable.base.path) as nix,
-        tempfile.TemporaryDirectory(prefix="nixoci-") as folder,
+        scratch_directory("delta") as folder,
         DecodeWorker() as worker,
     ):
         worker.start_for(version)  # it gets ready during the download
         nix.get_ready()
-        layout = ArtifactLayout(Path(folder) / "artifact")
+        layout = ArtifactLayout(folder / "artifact")
         with folder_growth(layout.folder, delta.manifest.size, advance):
             fetch_artifact(delta.reference, context.access, layout.folder, parts)
         # skopeo leaves out blobs that have addresses of their own, and believes no size
@@ -204,11 +204,11 @@ def _pull(
             return _from_contents(target, store_name, usable, layout, nix=nix, worker=worker)
         described = described_layers(delta.manifest)
         blobs = {digest: blob for digest, blob in missing_blobs([target]).items() if digest not in described}
-        fetch_blobs(target, blobs, Path(folder), context=context, advance=advance)
+        fetch_blobs(target, blobs, folder, context=context, advance=advance)
         with OldFiles(usable.base.rootfs) as old:
             sizes = {layer.digest: layer.size for layer in target.locked.layers}
             streams = layer_streams(delta.manifest, layout, old, sizes, what=str(delta.reference))
-            return add_image_path(target, store_name, folder=Path(folder), streams=streams, warn=warn)
+            return add_image_path(target, store_name, folder=folder, streams=streams, warn=warn)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Pushing deltas: from image paths of older versions of an image, into the repository of the image."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from nixoci.oci.model import Descriptor
 from nixoci.oci.reference import Reference
 from nixoci.oci.referrers import Warn, referrers_tag, served_referrers, tagged_index, with_referrers
 from nixoci.oci.registry import RegistryAccess, push_artifact
+from nixoci.output import scratch_directory
 from nixoci.publish.index import pays
 
 Make = Callable[[ArtifactLayout, ImagePath], Descriptor]
@@ -74,8 +74,8 @@ def push_deltas(
     pushed: list[PushedDelta] = []
     entries: list[Descriptor] = []
     for base in bases:
-        with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
-            layout = ArtifactLayout(Path(folder) / "layout")
+        with scratch_directory("delta") as folder:
+            layout = ArtifactLayout(folder / "layout")
             artifact = make(layout, base)
             layout.choose(artifact)
             manifest = ArtifactManifest.parse(layout.read(artifact, what="the delta"), what="the delta")
@@ -107,8 +107,8 @@ def _list_artifacts(
     tag = Reference(domain=repository.domain, path=repository.path, tag=referrers_tag(subject))
     listed = tagged_index(repository, subject, access)
     index = with_referrers(listed, map(descriptor_json, entries), what=str(tag), warn=warn)
-    with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
-        layout = ArtifactLayout(Path(folder))
+    with scratch_directory("delta") as folder:
+        layout = ArtifactLayout(folder)
         layout.choose(layout.add(render_json(index), OCI_INDEX))
         push_artifact(layout.folder, TAG, tag, access)
 

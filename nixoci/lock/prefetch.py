@@ -4,7 +4,6 @@ This process reads blobs with the user's own rights, so that it can also read re
 sources, which no build can read. Nix's own tools add to the store and check what they add.
 """
 
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from nixoci.oci.reference import Reference
 from nixoci.oci.registry import copy_layers
 from nixoci.oci.resolve import resolve_image
 from nixoci.oci.sources import BlobsSource, open_source
-from nixoci.output import full_disk_names, temporary_directory
+from nixoci.output import full_disk_names, scratch_directory
 from nixoci.progress import Advance, folder_growth, ignore
 
 _COPY = 1 << 20
@@ -119,7 +118,7 @@ def prefetch_blobs(
         ProcessError: Nix or skopeo is missing or fails.
     """
     left = dict(missing)
-    with _temporary_directory() as folder:
+    with scratch_directory("prefetch") as folder:
         for target in targets:
             needed = {blob.digest: blob for blob in target.blobs if blob.digest in left}
             if not needed:
@@ -286,7 +285,7 @@ def _extracted(
     streams: LayerStreams | None = None,
 ) -> Iterator[Path]:
     """Extract an image to a temporary directory of this name."""
-    with _temporary_directory() as folder, open_blobs(target, blobs) as source:
+    with scratch_directory("prefetch") as folder, open_blobs(target, blobs) as source:
         image_path = folder / directory
         extract(
             resolve_image(source, Platform.parse(target.platform)),
@@ -299,13 +298,6 @@ def _extracted(
             advance=advance,
         )
         yield image_path
-
-
-@contextmanager
-def _temporary_directory() -> Iterator[Path]:
-    """Give a temporary directory for the block, and remove those of processes that were killed."""
-    with temporary_directory(prefix="nixoci-prefetch-", parent=Path(tempfile.gettempdir())) as folder:
-        yield folder
 
 
 def _hash_of(image_path: Path) -> LockedNarHash:

@@ -5,7 +5,6 @@ Only manifests and configs are read: resolving an image costs kilobytes, whateve
 
 import io
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from nixoci.oci.model import Descriptor
 from nixoci.oci.policy import may_reject
 from nixoci.oci.reference import Reference
 from nixoci.oci.resolve import document_type
+from nixoci.output import scratch_directory
 from nixoci.process import FileSizeError, run
 
 SKOPEO = "skopeo"
@@ -213,14 +213,14 @@ class Registry:
         """
         if not may_reject():
             return
-        with tempfile.TemporaryDirectory(prefix="nixoci-") as folder:
+        with scratch_directory("policy") as folder:
             for layer in image.layers:
                 digest = layer.descriptor.digest
-                placeholder = Path(folder) / "blobs" / digest.algorithm / digest.hex
+                placeholder = folder / "blobs" / digest.algorithm / digest.hex
                 placeholder.parent.mkdir(parents=True, exist_ok=True)
                 placeholder.touch()
             at = self._reference.at(image.manifest.descriptor.digest)
-            copy_layers(at, self._access, Path(folder), [image.config.descriptor])
+            copy_layers(at, self._access, folder, [image.config.descriptor])
 
     def _cache(self, digest: Digest, text: bytes) -> None:
         """Store the text of a manifest or index, and the config that it names."""

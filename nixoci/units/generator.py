@@ -1,11 +1,11 @@
 """podman's own Quadlet generator, run while units are made: a file that it would skip at boot is an error now."""
 
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from nixoci.errors import ContainerError, ProcessError
+from nixoci.output import scratch_directory
 from nixoci.process import run
 from nixoci.units.tools import Tools
 
@@ -25,8 +25,8 @@ def generate(sources: Path, target: Path, tools: Tools, *, user: bool, options: 
         ProcessError: It cannot be run.
     """
     argv: list[str | Path] = [tools.quadlet, "-no-kmsg-log", *(["-user"] if user else []), target]
-    with tempfile.TemporaryDirectory() as home:
-        environment = {"QUADLET_UNIT_DIRS": str(sources), "PODMAN": tools.podman, "HOME": home}
+    with scratch_directory("units") as home:
+        environment = {"QUADLET_UNIT_DIRS": str(sources), "PODMAN": tools.podman, "HOME": str(home)}
         try:
             run(argv, env=environment, silent=True, package="podman")
         except ProcessError as error:
