@@ -29,8 +29,9 @@ def place(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Plac
     """Return a machine whose lists and roots the command has, instead of those of this one."""
     place = Place(tmp_path / "machine", store.folder)
     place.make()
-    ours = partial(register_in_docker, roots=place.roots, registered=place.registered)
+    ours = partial(register_in_docker, roots=place.roots)
     monkeypatch.setattr("nixoci.cli.register.register_in_docker", ours)
+    monkeypatch.setattr("nixoci.cli.register.LIST", place.registered)
     return place
 
 

@@ -156,6 +156,9 @@ def test_the_newest_store_comes_first_and_what_is_no_store_has_no_image(tmp_path
     empty.mkdir()
     (tmp_path / "2-nixoci-image-store-rootless/overlay-images").mkdir(parents=True)
     (tmp_path / "2-nixoci-image-store-rootless/overlay-images/images.json").write_text('{"id": []}')
+    for newer in (empty, tmp_path / "2-nixoci-image-store-rootless"):
+        while newer.stat().st_ctime_ns <= web.store.stat().st_ctime_ns:  # the clock of files has steps
+            newer.touch()
     assert set(built_stores(tmp_path)) == {web.store, empty, tmp_path / "2-nixoci-image-store-rootless"}
     assert built_stores(tmp_path)[-1] == web.store
     assert find_images([web.id, "0" * 64], built_stores(tmp_path), store_dir=tmp_path) == {web.id: web}

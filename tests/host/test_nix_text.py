@@ -81,10 +81,13 @@ def evaluate(machine: Machine, expression: str) -> Any:
 
 
 SECTIONS = st.dictionaries(NAME, VALUE, max_size=3)
-LABELS = st.dictionaries(NAME, TEXT, max_size=3)
 # the names that a variable and a label may have
 VARIABLES = st.dictionaries(
-    NAME.filter(lambda name: name and "=" not in name and name.isprintable() and name == name.strip()), TEXT, max_size=3
+    st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="="), min_size=1)
+    | st.text(st.sampled_from("\"\\${}'#/*a;"), min_size=1)
+    | st.sampled_from(["if", "or", "a b", "${", "$${", "\\${", "''", "\\", '"', "\\n", "${a}"]),
+    TEXT,
+    max_size=3,
 )
 HEALTH_TESTS = st.just(["NONE"]) | st.builds(
     lambda kind, line: [kind, line], st.sampled_from(["CMD", "CMD-SHELL"]), TEXT.filter(bool)
@@ -113,8 +116,8 @@ NAMES = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,9}", fullmatch=True) | st.sa
 DEPLOYMENTS = st.builds(
     Deployment,
     containers=st.dictionaries(NAMES.map("c{}".format), CONTAINERS, max_size=4),
-    volumes=st.dictionaries(NAMES, st.builds(Volume, labels=LABELS), max_size=2),
-    networks=st.dictionaries(NAMES, st.builds(Network, labels=LABELS, internal=st.booleans()), max_size=2),
+    volumes=st.dictionaries(NAMES, st.builds(Volume, labels=VARIABLES), max_size=2),
+    networks=st.dictionaries(NAMES, st.builds(Network, labels=VARIABLES, internal=st.booleans()), max_size=2),
 )
 
 
