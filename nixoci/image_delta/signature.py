@@ -6,7 +6,7 @@ signs it by signing what was built. So a signature says no more than the text do
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nixoci.image_delta.contents import PARTS
@@ -77,6 +77,8 @@ class SignedContents:
 def trusted_contents(claims: list[SignedContents], *, folder: Path) -> list[SignedContents]:
     """Return those that one of Nix's `trusted-public-keys` has signed.
 
+    Claims of the same have one path, and a signature in one of them is as good for the others.
+
     Args:
         claims: What is claimed.
         folder: An existing empty directory for files.
@@ -84,5 +86,12 @@ def trusted_contents(claims: list[SignedContents], *, folder: Path) -> list[Sign
     Raises:
         ProcessError: Nix is missing or fails.
     """
-    infos = {claim.path_info.path: claim for claim in claims}
-    return [infos[info.path] for info in trusted([claim.path_info for claim in claims], folder=folder)]
+    described: dict[str, PathInfo] = {}
+    paths = []
+    for claim in claims:
+        info = claim.path_info
+        known = described.get(info.path, info)
+        described[info.path] = replace(known, signatures=tuple(dict.fromkeys((*known.signatures, *info.signatures))))
+        paths.append(info.path)
+    signed = {info.path for info in trusted(list(described.values()), folder=folder)}
+    return [claim for claim, path in zip(claims, paths, strict=True) if path in signed]

@@ -107,6 +107,20 @@ def test_the_key_has_to_be_trusted(updated: tuple[Deployment, str, str]) -> None
     refused(web, said="a signature by one of nix.conf's trusted-public-keys")
 
 
+@pytest.mark.parametrize("keys", [(OTHER, KEY), (KEY, OTHER)], ids=["the second", "the first"])
+def test_one_of_two_keys_that_signed_the_same_suffices(
+    updated: tuple[Deployment, str, str], keys: tuple[str, str]
+) -> None:
+    """Such as after a change of the key, when the delta is pushed again."""
+    web, _, new = updated
+    for key in keys:
+        web.run("delta", "push", "web", "--key-file", key)
+    unpin(web)
+    web.forget(new)
+    assert len(json.loads(web.run("delta", "list", "--json"))) == len(keys)
+    assert new in web.run("delta", "pull", "--json")
+
+
 def test_a_signature_is_of_one_image_and_its_tree(updated: tuple[Deployment, str, str]) -> None:
     """Whoever may write to the repository has signatures of other images, and may change all that is not signed."""
     web, _, new = updated

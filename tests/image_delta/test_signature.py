@@ -82,3 +82,26 @@ def test_nix_is_asked_for_all_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(signature, "trusted", trust)
     assert trusted_contents(claims, folder=tmp_path) == claims[1:]
     assert asked.getvalue().split() == [claim.path_info.path for claim in claims]
+
+
+def test_claims_of_the_same_are_asked_with_all_their_signatures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = [
+        SignedContents(
+            manifest=Digest.of(b"m"),
+            config=Digest.of(b"c"),
+            nar_hashes=(to_sri(bytes(32)),) * 2,
+            signatures=(f"{key}:{b64encode(bytes(64)).decode()}",),
+        )
+        for key in ("trusted", "other")
+    ]
+
+    def trust(infos: list[PathInfo], *, folder: Path) -> list[PathInfo]:
+        (info,) = infos
+        assert folder == tmp_path
+        assert info.signatures == (*claims[0].signatures, *claims[1].signatures)
+        return infos
+
+    monkeypatch.setattr(signature, "trusted", trust)
+    assert trusted_contents(claims, folder=tmp_path) == claims
