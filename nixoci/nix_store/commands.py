@@ -145,6 +145,11 @@ def failure_reason(error: ProcessError) -> str:
     return " ".join(filter(None, printed)).removeprefix("error:").strip()
 
 
+def on_one_line(message: str) -> str:
+    """Return a message of Nix without its colours and line ends."""
+    return " ".join(_COLOR.sub("", message).split())
+
+
 def invalid_paths(paths: Iterable[str]) -> list[str]:
     """Return the paths that are not valid (`nix-store --check-validity --print-invalid`)."""
     asked = list(paths)

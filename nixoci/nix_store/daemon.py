@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from nixoci.errors import ProcessError, StoreError
-from nixoci.nix_store.commands import failure_reason
+from nixoci.nix_store.commands import failure_reason, on_one_line
 from nixoci.nix_store.content_address import nar_address
 from nixoci.nix_store.hashes import printed_to_sri
 from nixoci.nix_store.path import PathInfo
@@ -115,7 +115,7 @@ class Daemon:
                     answers.number()
                 self._skip_fields()
             elif kind == _ERROR:
-                raise RefusalError(self._error())
+                raise RefusalError(on_one_line(self._error()))
             else:
                 raise answers.unknown(f"answers {kind:#x}")
 

@@ -80,11 +80,11 @@ class Registration:
             if hashed.sri != info.nar_hash:
                 raise _refused(info, f"hash mismatch: specified {info.nar_hash}, got {hashed.sri}")
 
+        self.registered.append(info)  # if Nix fails in the middle of it, it leaves files and a lock
         try:
             self._adder.add(store_path_name(info.path), write_checked)
         except RefusalError as error:
             raise _refused(info, str(error)) from error
-        self.registered.append(info)
 
     def finish(self) -> None:
         """Wait until all paths are registered."""

@@ -99,6 +99,7 @@ def test_a_nar_is_sent_in_frames(pieces: list[bytes], frame: int) -> None:
     [
         (0x119, packed(ERROR, "no space left", 1)),
         (0x126, packed(ERROR, "Error", 0, "Error", "no space left", 0, 1, 0, "while adding")),
+        (0x126, packed(ERROR, "Error", 0, "Error", "no \x1b[35;1mspace\x1b[0m\n  left\n", 0, 0)),
     ],
 )
 def test_a_refusal_has_the_reason_of_nix(version: int, error: bytes) -> None:

@@ -243,6 +243,21 @@ def test_what_the_daemon_refuses_is_named(daemon: Fake) -> None:
     assert not os.listdir(daemon.real)
 
 
+def test_nothing_is_left_of_what_the_daemon_refuses(daemon: Fake) -> None:
+    """Nix leaves a path of less than 32 MiB, and its lock, where the disk is full in the middle of it."""
+    daemon.set(REFUSE="all")
+    name = Path(ADDRESSED.path).name
+
+    def leave_half(out: Sink) -> None:
+        out.write(CONTENT)
+        for left in (name, f"{name}.lock"):
+            (daemon.real / left).touch()
+
+    with pytest.raises(RefusedError, match="no space left on device"):
+        register(daemon, (ADDRESSED, leave_half))
+    assert not os.listdir(daemon.real)
+
+
 def test_a_path_whose_hash_is_not_known(daemon: Fake) -> None:
     """It stays if the block fails: another may have added it before."""
 
