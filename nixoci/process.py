@@ -48,6 +48,7 @@ def run(
     silent: bool = False,
     largest_file: int | None = None,
     give_up: re.Pattern[bytes] | None = None,
+    cleans_up: bool = False,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
@@ -59,6 +60,7 @@ def run(
         silent: Treat any output on stderr as a failure.
         largest_file: Bytes that a file may have which it writes; by default any number.
         give_up: Matches lines on stderr after which it would try in vain; it is terminated then.
+        cleans_up: Run it after `end_programs` too, which does not terminate it.
 
     Raises:
         FileSizeError: It tried to write a larger file.
@@ -67,13 +69,14 @@ def run(
     """
     command = _command(argv, package)
     pipe = subprocess.PIPE
-    if _ended.is_set():
+    if _ended.is_set() and not cleans_up:
         raise ProcessError(f"{command[0]}: not started: nixoci was told to end")
     with _start(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as process:
         try:
-            _waited_for.add(process)
-            if _ended.is_set():  # while it was started
-                process.terminate()
+            if not cleans_up:
+                _waited_for.add(process)
+                if _ended.is_set():  # while it was started
+                    process.terminate()
             if largest_file is not None:
                 _limit_files(process.pid, largest_file)
             printed, errors = _communicate(process, stdin or b"", give_up)
@@ -116,7 +119,7 @@ def _communicate(
 
 
 def end_programs() -> None:
-    """Terminate the programs that `run` waits for, in all threads, and let `run` start none any more.
+    """Terminate the programs that `run` waits for, in all threads, and let `run` start none any more but to clean up.
 
     For a process that ends: a thread cannot be told to stop waiting, or to do none of what it does next.
     """

@@ -116,3 +116,9 @@ def test_a_program_that_would_try_in_vain_is_given_up() -> None:
     assert run(["sh", "-c", "cat; echo fine >&2"], stdin=b"x" * (1 << 20), give_up=re.compile(rb"tries")) == b"x" * (
         1 << 20
     )
+
+
+def test_what_cleans_up_runs_after_all_were_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_ended", threading.Event())
+    end_programs()
+    assert run(["echo", "cleaned"], cleans_up=True) == b"cleaned\n"

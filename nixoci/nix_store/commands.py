@@ -109,7 +109,7 @@ def delete(paths: Sequence[str], *, store: str | None) -> None:
     for _ in range(_DELETE_TRIES):
         for path in left:
             with suppress(ProcessError):  # a root or a process uses it
-                run(["nix-store", *_store(store), "--delete", path], package="nix")
+                run(["nix-store", *_store(store), "--delete", path], package="nix", cleans_up=True)
         left = [path for path in left if os.path.lexists(real / store_path_basename(path))]
         if not left:
             break

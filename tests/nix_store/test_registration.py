@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nixoci import process
 from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store import commands
 from nixoci.nix_store.content_address import nar_address
@@ -255,6 +257,18 @@ def test_nothing_is_left_of_what_the_daemon_refuses(daemon: Fake) -> None:
 
     with pytest.raises(RefusedError, match="no space left on device"):
         register(daemon, (ADDRESSED, leave_half))
+    assert not os.listdir(daemon.real)
+
+
+def test_a_signal_takes_back_what_was_registered(daemon: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_ended", threading.Event())
+
+    def end(_: Sink) -> None:
+        process.end_programs()
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        register(daemon, (ADDRESSED, lambda out: out.write(CONTENT)), (INFOS[1], end))
     assert not os.listdir(daemon.real)
 
 
