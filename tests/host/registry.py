@@ -73,10 +73,23 @@ class Registry:
 
     def requests(self) -> list[Request]:
         """Return all requests so far, in order; ask :meth:`clear` for a line to start from."""
-        log = self.machine.journal(self._unit).splitlines()
-        return [request for line in log if (request := _parse(line))][self._seen :]
+        return self._logged()[self._seen :]
 
     _seen = 0
+    _marks = 0
+
+    def _logged(self) -> list[Request]:
+        """Return what the log has once a request that is made now is in it: it is written after the answers."""
+        self._marks += 1
+        mark = f"/v2/?mark={self._marks}"
+        self.machine.run(["curl", "--silent", "--output", "/dev/null", f"http://{self.host}{mark}"])
+        deadline = time.monotonic() + 60
+        while True:
+            log = self.machine.journal(self._unit).splitlines()
+            found = [request for line in log if (request := _parse(line))]
+            if any(request.path == mark for request in found) or time.monotonic() > deadline:
+                return [request for request in found if "?mark=" not in request.path]
+            time.sleep(0.05)
 
     def clear(self) -> None:
         """Forget the requests so far."""
