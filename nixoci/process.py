@@ -279,10 +279,22 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     with suppress(BrokenPipeError), process:  # closing writes the rest of the buffer
         if process.poll() is None:
             process.terminate()
+            if process.stdout is not None:  # in a conversation, it may wait for a request and not look at signals
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=0.5)
+                _hang_up(_pipe(process.stdin))
             try:
                 process.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _hang_up(pipe: IO[bytes]) -> None:
+    """Let the reader of a pipe see its end; what is still to be written goes nowhere."""
+    if not pipe.closed:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, pipe.fileno(), inheritable=False)
+        os.close(nowhere)
 
 
 def _command(argv: Sequence[str | Path], package: str | None) -> list[str]:

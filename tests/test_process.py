@@ -122,3 +122,18 @@ def test_what_cleans_up_runs_after_all_were_ended(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(process, "_ended", threading.Event())
     end_programs()
     assert run(["echo", "cleaned"], cleans_up=True) == b"cleaned\n"
+
+
+def test_a_program_that_ends_with_its_input_is_not_killed(tmp_path: Path) -> None:
+    """As `nix-daemon --stdio` does for a user whose requests it passes on."""
+    script = 'trap "" TERM; echo; cat > /dev/null; touch "$0"'
+
+    def fail() -> None:
+        with converse(["sh", "-c", script, str(tmp_path / "ended")]) as program:
+            program.read(1)
+            program.write(b"more")
+            raise ValueError("ours")
+
+    with no_hang(), pytest.raises(ValueError, match="ours"):
+        fail()
+    assert (tmp_path / "ended").exists()
