@@ -64,7 +64,7 @@ RUN = {
     ("docs/python.md", ">>> "): BY_DOCTESTS,
     ("docs/registry-deltas.md", "$ nixoci update web"): f"{DELTAS}::test_an_update_comes_as_a_delta",
     ("docs/registry-deltas.md", "$ nixoci prefetch web"): f"{DELTAS}::test_an_update_comes_as_a_delta",
-    ("docs/registry-deltas.md", "$ nix key generate-secret"): SIGNED,
+    ("docs/registry-deltas.md", "$ nix-store --generate-binary-cache-key"): SIGNED,
     ("docs/registry-deltas.md", "extra-trusted-public-keys"): SIGNED,
     ("docs/registry-deltas.md", "$ nixoci delta push web --format"): (
         f"{DELTAS}::test_an_artifact_of_oci_delta_needs_no_locked_hash"

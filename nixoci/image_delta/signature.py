@@ -64,7 +64,7 @@ class SignedContents:
         """Return the signature by a key.
 
         Args:
-            key: The file of a secret key, as `nix key generate-secret` prints it.
+            key: The file of a secret key, as `nix-store --generate-binary-cache-key` writes it.
             folder: An existing empty directory for files.
 
         Raises:

@@ -60,7 +60,7 @@ def sign(info: PathInfo, key: Path, *, folder: Path) -> tuple[str, ...]:
 
     Args:
         info: The path.
-        key: The file of a secret key, as `nix key generate-secret` prints it.
+        key: The file of a secret key, as `nix-store --generate-binary-cache-key` writes it.
         folder: An existing directory in which to describe the path.
 
     Raises:
@@ -74,7 +74,7 @@ def sign(info: PathInfo, key: Path, *, folder: Path) -> tuple[str, ...]:
         if not error.stderr:
             raise
         raise StoreError(
-            f"{key}: Nix cannot sign with it: {failure_reason(error)}; make a key with `nix key generate-secret`"
+            f"{key}: Nix cannot sign with it: {failure_reason(error)}; make a key with `nix-store --generate-binary-cache-key`"
         ) from error
     return read_signatures(_narinfo(cache, info).read_text(encoding="utf-8"))
 
