@@ -74,7 +74,8 @@ def sign(info: PathInfo, key: Path, *, folder: Path) -> tuple[str, ...]:
         if not error.stderr:
             raise
         raise StoreError(
-            f"{key}: Nix cannot sign with it: {failure_reason(error)}; make a key with `nix-store --generate-binary-cache-key`"
+            f"{key}: Nix cannot sign with it: {failure_reason(error)}; make a key with"
+            " `nix-store --generate-binary-cache-key`"
         ) from error
     return read_signatures(_narinfo(cache, info).read_text(encoding="utf-8"))
 

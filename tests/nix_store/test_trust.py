@@ -89,5 +89,5 @@ echo 'Sig: key-1:abc' >> "${{7#file://}}/{name}"
 
 def test_a_file_that_is_no_key_is_named(nix: Fake, tmp_path: Path) -> None:
     (nix.folder / "bin/nix").write_text("#!/bin/sh\necho error: key is corrupt >&2; exit 1\n", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"/key: Nix cannot sign with it: key is corrupt; make a key with `nix-store --gen"):
+    with pytest.raises(StoreError, match=r"/key: Nix cannot sign with it: key is corrupt; make a key with `nix"):
         sign(UNSIGNED, tmp_path / "key", folder=tmp_path)
