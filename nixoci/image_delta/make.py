@@ -24,6 +24,7 @@ from nixoci.image_delta.layout import ArtifactLayout
 from nixoci.image_delta.signature import SignedContents
 from nixoci.image_path import ImagePath
 from nixoci.nix_store.hashes import HashingSink
+from nixoci.nix_store.trust import sign
 from nixoci.oci.digest import Digest
 from nixoci.oci.image import BlobSource, Image, Layer
 from nixoci.oci.layer_stream import layer_chunks
@@ -87,7 +88,7 @@ def _sign(contents: ImageContents, manifest: Digest, config: bytes, key: Path) -
     nar_hashes = tuple(contents.paths[path].nar_hash for path in contents.roots)
     claim = SignedContents(manifest=manifest, config=Digest.of(config), nar_hashes=nar_hashes)
     with scratch_directory("delta") as folder:
-        return replace(claim, signatures=claim.signed(key, folder=folder))
+        return replace(claim, signatures=sign(claim.path_info, key, folder=folder))
 
 
 def make_oci_delta(

@@ -113,13 +113,13 @@ def usable_deltas(
 
 def _checkable(found: Sequence[UsableDelta]) -> list[UsableDelta]:
     """Return the deltas that can be checked without a hash in the lock: by diff ids, or a signature that Nix trusts."""
-    claims = {number: claim for number, one in enumerate(found) if (claim := _claim(one.delta)) is not None}
+    claims = [_claim(one.delta) for one in found]
     with scratch_directory("delta") as folder:
-        signed = trusted_contents(list(claims.values()), folder=folder)
+        signed = trusted_contents([claim for claim in claims if claim is not None], folder=folder)
     return [
-        replace(one, contents=claims[number]) if claims.get(number) in signed else one
-        for number, one in enumerate(found)
-        if one.delta.kind != "nixoci" or claims.get(number) in signed
+        replace(one, contents=claim) if claim in signed else one
+        for one, claim in zip(found, claims, strict=True)
+        if claim in signed or one.delta.kind != "nixoci"
     ]
 
 

@@ -15,7 +15,7 @@ from nixoci.nix_store.content_address import typed_path
 from nixoci.nix_store.hashes import HashingSink
 from nixoci.nix_store.nar import NarWriter
 from nixoci.nix_store.path import PathInfo
-from nixoci.nix_store.trust import sign, trusted
+from nixoci.nix_store.trust import trusted
 from nixoci.oci.digest import Digest
 
 _TYPE = "nixoci-image-contents"
@@ -40,7 +40,7 @@ class SignedContents:
 
     @property
     def text(self) -> bytes:
-        """What is signed (docs/registry-deltas.md, Signatures)."""
+        """The text that is signed (docs/registry-deltas.md, Signatures)."""
         parts = (f"{name} {nar_hash}\n" for name, nar_hash in zip(PARTS, self.nar_hashes, strict=True))
         image = f"manifest {self.manifest}\nconfig {self.config}\n"
         return f"{_TYPE} {FORMAT_VERSION}\n{image}{''.join(parts)}".encode()
@@ -59,19 +59,6 @@ class SignedContents:
             nar_size=nar.size,
             signatures=self.signatures,
         )
-
-    def signed(self, key: Path, *, folder: Path) -> tuple[str, ...]:
-        """Return the signature by a key.
-
-        Args:
-            key: The file of a secret key, as `nix-store --generate-binary-cache-key` writes it.
-            folder: An existing empty directory for files.
-
-        Raises:
-            StoreError: The file has no key.
-            ProcessError: Nix is missing.
-        """
-        return sign(self.path_info, key, folder=folder)
 
 
 def trusted_contents(claims: list[SignedContents], *, folder: Path) -> list[SignedContents]:

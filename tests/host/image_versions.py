@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nixoci.oci.digest import Digest
@@ -14,6 +16,7 @@ from tests.support.layers import directory, file, layer
 from tests.support.layout import encode, write_layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.host.machine import Machine
@@ -64,8 +67,10 @@ class Deployment:
         self.machine.run(["nix-store", "--delete", path])
 
 
-def updated_deployment(machine: Machine, registry: Registry, name: str) -> tuple[Deployment, str, str]:
-    """Return an image before and after an update, both in the store; the lock has the new one."""
+@contextmanager
+def updated_deployment(machine: Machine, registry: Registry, test: str) -> Iterator[tuple[Deployment, str, str]]:
+    """Give a test an image before and after an update, both in the store; the lock has the new one."""
+    name = re.sub("[^a-z]+", "-", test.lower()).strip("-")
     made = Deployment(machine, registry, f"/root/{name}", name="web", repository=name)
     made.serve(VERSIONS[0])
     made.run("add", made.reference, "--name", "web")
@@ -74,7 +79,8 @@ def updated_deployment(machine: Machine, registry: Registry, name: str) -> tuple
     made.run("update", "web")
     new = made.prefetch()
     assert old != new
-    return made, old, new
+    yield made, old, new
+    machine.run(["nix-store", "--delete", old, new], check=False)
 
 
 def subject(deployment: Deployment) -> Digest:

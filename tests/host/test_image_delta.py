@@ -51,10 +51,8 @@ def updated(
     machine: Machine, registry: Registry, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Deployment, str, str]]:
     """An image before and after an update, both in the store; the lock has the new one."""
-    name = request.node.name.split("[")[0].replace("_", "-")
-    made, old, new = updated_deployment(machine, registry, name)
-    yield made, old, new
-    machine.run(["nix-store", "--delete", old, new], check=False)
+    with updated_deployment(machine, registry, request.node.name) as made:
+        yield made
 
 
 def test_an_update_comes_as_a_delta(updated: tuple[Deployment, str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,10 +56,8 @@ def registry(machine: Machine) -> Iterator[Registry]:
 def updated(
     machine: Machine, registry: Registry, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Deployment, str, str]]:
-    name = re.sub("[^a-z]+", "-", request.node.name.lower()).strip("-")
-    made, old, new = updated_deployment(machine, registry, name)
-    yield made, old, new
-    machine.run(["nix-store", "--delete", old, new], check=False)
+    with updated_deployment(machine, registry, request.node.name) as made:
+        yield made
 
 
 def push(web: Deployment, key: str = KEY) -> dict[str, Any]:

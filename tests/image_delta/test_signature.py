@@ -1,4 +1,4 @@
-"""What a signature of an image's contents covers."""
+"""The extent of a signature of an image's contents."""
 
 from __future__ import annotations
 
