@@ -44,6 +44,19 @@ def install_runtime(machine: Machine) -> str:
     return program
 
 
+def ctr_output(machine: Machine, verb: Sequence[str], *arguments: str) -> str:
+    """Return what a process wrote that ctr runs, without space at the ends; a verb is ctr's, with all its options.
+
+    containerd's shim writes it into a file: ctr itself may end before it has opened the pipe of a short command.
+    """
+    path = f"/run/{uuid.uuid4().hex}.log"
+    ended = machine.run([*verb, f"--log-uri=file://{path}", *arguments], check=False, timeout=180)
+    shown = machine.run(["cat", path], check=False).stdout.strip()
+    assert ended.returncode == 0, ended.stderr + shown
+    machine.run(["rm", path])
+    return shown
+
+
 def make_entries(machine: Machine, sources: Mapping[str, str]) -> list[str]:
     """Return an image store of each image in the Nix store; images are given as sources by their references."""
     entries = []

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.host.cri import LOGS, Cri
-from tests.host.engines import install_runtime, make_entries, make_store, mount_images
+from tests.host.engines import ctr_output, install_runtime, make_entries, make_store, mount_images
 from tests.host.images import INSIDE, images_dir
 from tests.host.images import images as sample_images
 from tests.host.machine import Machine
@@ -68,7 +68,7 @@ class Node:
 
     def run(self, namespace: str, image: str, *command: str) -> str:
         """Run a command in a container of an image that the namespace has."""
-        return self.ctr(namespace, "run", "--rm", image, "one", *command)
+        return ctr_output(self.machine, ["ctr", "--namespace", namespace, "run", "--rm"], image, "one", *command)
 
     def snapshots(self, namespace: str) -> list[str]:
         return [line.split()[0] for line in self.ctr(namespace, "snapshots", "ls").splitlines()[1:]]
@@ -286,12 +286,10 @@ def test_what_is_not_declared_any_more_goes_but_containers_stay(node: Node) -> N
     # a container has the image's tree, and with it the root
     assert new.rpartition("/")[2] in node.roots()
     assert f"/{GC_ROOTS}/" in node.machine.run(["nix-store", "--query", "--roots", new]).stdout
-    # `ctr tasks exec` may lose the output of a short command
-    ((pid, _),) = [line.split()[1:] for line in node.ctr("leaving", "tasks", "ls").splitlines()[1:]]
-    version = ["cat", f"/proc/{pid}/root/version"]
-    assert node.machine.run(version).stdout.strip() == "small 2"
+    read = ["ctr", "--namespace", "leaving", "tasks", "exec", "--exec-id=read"]
+    assert ctr_output(node.machine, read, "stays", "cat", "/version") == "small 2"
     node.machine.run(["systemctl", "restart", "containerd", "nixoci-images"])
-    assert node.machine.run(version).stdout.strip() == "small 2"
+    assert ctr_output(node.machine, read, "stays", "cat", "/version") == "small 2"
     node.ctr("leaving", "tasks", "kill", "--signal", "KILL", "stays")
     node.machine.run(["sh", "-c", "until ctr -n leaving containers rm stays; do sleep 0.1; done 2> /dev/null"])
     node.forget("leaving")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.host.engines import install_runtime, make_entries, make_store
+from tests.host.engines import ctr_output, install_runtime, make_entries, make_store
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.small import small_images
@@ -75,8 +75,8 @@ class Host:
     def read(self) -> list[str]:
         """Read all files in the container of each engine."""
         docker = self.machine.run(["docker", "exec", "docker", "sh", "-c", READ]).stdout
-        ctr = self.machine.run(["ctr", "tasks", "exec", "--exec-id=read", "ctr", "sh", "-c", READ]).stdout
-        return [docker.strip(), ctr.strip()]
+        ctr = ctr_output(self.machine, ["ctr", "tasks", "exec", "--exec-id=read"], "ctr", "sh", "-c", READ)
+        return [docker.strip(), ctr]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from nixoci.container.model import Backend, Container, Deployment, Engine
 from nixoci.document import dump
 from tests.host.cri import Cri
-from tests.host.engines import install_runtime
+from tests.host.engines import ctr_output, install_runtime
 from tests.host.images import INSIDE, images_dir
 from tests.host.images import images as sample_images
 from tests.host.locks import locked, write_lock
@@ -60,6 +60,8 @@ class Host:
         """Run a command in the container of an engine."""
         if way == "kubernetes":
             return self.cri(*command)
+        if way == "ctr":
+            return ctr_output(self.machine, self.ways[way], "three", *command)
         return self.machine.run([*self.ways[way], *command], timeout=180).stdout
 
 
@@ -136,7 +138,7 @@ def host() -> Iterator[Host]:
         ways = {
             "docker": ["docker", "exec", "one"],
             "compose": ["docker", "exec", "two"],
-            "ctr": ["ctr", "task", "exec", "--exec-id=list", "three"],
+            "ctr": ["ctr", "tasks", "exec", "--exec-id=list"],
             "nspawn": nspawn(machine),
             "podman": ["podman", "exec", "six"],
             "by-systemd": enter(machine, "by-systemd"),
@@ -201,9 +203,9 @@ def test_every_engine_finds_every_image(host: Host) -> None:
         for engine in (
             ["docker", "run", "--rm", "--network=none", "--entrypoint=", reference],
             ["podman", "run", "--rm", "--network=none", "--entrypoint=", reference],
-            ["ctr", "run", "--rm", reference, f"find-{name}"],
         ):
             assert "Debian" in run([*engine, *asked]).stdout
+        assert "Debian" in ctr_output(host.machine, ["ctr", "run", "--rm"], reference, f"find-{name}", *asked)
         assert reference in run(["ctr", "--namespace", "k8s.io", "images", "ls", "--quiet"]).stdout.split()
 
 

@@ -21,7 +21,7 @@ from nixoci.layer_cache.layout import entry_path
 from nixoci.oci.digest import Digest
 from nixoci.tree.limits import Limits
 from nixoci.tree.model import Inode, Kind, walk
-from tests.host.engines import install_runtime
+from tests.host.engines import ctr_output, install_runtime
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.registry import Registry
@@ -268,6 +268,7 @@ def test_containerd_pulls_without_a_layer(machine: Machine, images: dict[str, Pa
     assert len(links) >= len(layers)
     assert all(link.startswith(f"{CACHE}/sha256/") for link in links)
     script = "stat --format=%U:%a /usr/bin/su && getcap /usr/bin/ping && echo mine > /file && cat /file"
-    run = [*ctr, "run", "--rm", "--snapshotter=erofs", f"--runc-binary={runc}", reference, "test", "sh", "-c", script]
-    assert machine.run(run, timeout=60).stdout == "root:4755\n/usr/bin/ping cap_net_raw=ep\nmine\n"
+    run = [*ctr, "run", "--rm", "--snapshotter=erofs", f"--runc-binary={runc}"]
+    shown = ctr_output(machine, run, reference, "test", "sh", "-c", script)
+    assert shown == "root:4755\n/usr/bin/ping cap_net_raw=ep\nmine"
     machine.run(["systemctl", "stop", "containerd-2.4"])
