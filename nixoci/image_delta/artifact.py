@@ -35,6 +35,8 @@ SIGNATURES = "nixoci.delta.signatures"
 _CONFIG_VERSION = 1
 _SIGNATURE = re.compile(r"[!-9;-~]{1,99}:[0-9A-Za-z+/]{86}==")
 """Matches a signature as Nix writes it."""
+_MOST_SIGNATURES = 64
+"""Signatures that a manifest may have: Nix checks each, and a manifest has room for 40 000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +77,9 @@ class ArtifactManifest:
         """The hashes of the new image path's parts that the artifact has with signatures, if it has."""
         nar_hashes = tuple(self.annotations.get(NAR_HASHES, "").split(" "))
         signatures = tuple(filter(None, self.annotations.get(SIGNATURES, "").split(" ")))
-        if len(nar_hashes) != len(PARTS) or not signatures or not all(map(is_sri, nar_hashes)):
+        if len(nar_hashes) != len(PARTS) or not all(map(is_sri, nar_hashes)):
             return None
-        if not all(map(_SIGNATURE.fullmatch, signatures)):
+        if not 0 < len(signatures) <= _MOST_SIGNATURES or not all(map(_SIGNATURE.fullmatch, signatures)):
             return None
         return SignedContents(
             manifest=self.subject.digest, config=self.config.digest, nar_hashes=nar_hashes, signatures=signatures

@@ -144,6 +144,7 @@ _NAR_HASH = f"sha256-{'A' * 43}="
     [
         ("", _SIGNATURE),
         (_NAR_HASH, _SIGNATURE),
+        (f"{_NAR_HASH} {_NAR_HASH}", " ".join([_SIGNATURE] * 65)),
         (f"{_NAR_HASH} {_NAR_HASH} {_NAR_HASH}", _SIGNATURE),
         (f"{_NAR_HASH}\n{_NAR_HASH}", _SIGNATURE),
         (f"{_NAR_HASH} sha256-x", _SIGNATURE),
