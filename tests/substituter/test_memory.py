@@ -66,10 +66,12 @@ def test_the_first_to_ask_is_the_first_to_get_it() -> None:
     first = ask("first", 60)
     next(first)
     threads = []
-    for name, size in (("large", 100), ("little", 1)):
+    for queued, (name, size) in enumerate((("large", 100), ("little", 1)), 1):
         threads.append(threading.Thread(target=list, args=(ask(name, size),)))
         threads[-1].start()
-        time.sleep(0.05)
+        deadline = time.monotonic() + 60
+        while len(memory._queue) < queued and time.monotonic() < deadline:
+            time.sleep(0.001)
     assert order == ["first"]
     list(first)
     for thread in threads:
