@@ -34,22 +34,21 @@ PODMAN_DATA = Path("/var/lib/containers")
 """The directory of root's images and containers by default."""
 
 KEPT_DROP_IN = DropIns().kept_images
-"""The file that names it in podman's configuration."""
+"""The file that names root's kept store in podman's configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """The paths of roots and kept images: on the machine for root, in the home directory for another user.
 
-    `kept_store`, `drop_in` and `drop_ins`, all drop-ins of the host, are None for a user, whose podman mounts images in
-    another way, and who has no `engines`: the engines of the host besides podman, which have roots of their own.
+    `kept_store` and `drop_ins`, those of the host, are None for a user, whose podman mounts images in another way, and
+    who has no `engines`: the engines of the host besides podman, which have roots of their own.
     """
 
     roots: Path
     unit_roots: UnitRoots
     kept_store: Path | None
-    drop_in: Path | None
-    drop_ins: DropIns | None = None
+    drop_ins: DropIns | None
     engines: bool = False
 
     @classmethod
@@ -64,7 +63,6 @@ class Places:
                 roots=Path("/var/lib/nixoci/gc-roots"),
                 unit_roots=UnitRoots(files=Path(GC_ROOTS) / "nixoci", links=None, user=False),
                 kept_store=KEPT_STORE,
-                drop_in=KEPT_DROP_IN,
                 drop_ins=DropIns(),
                 engines=True,
             )
@@ -72,7 +70,7 @@ class Places:
         name, _ = user_account()
         files = Path(GC_ROOTS) / user_roots(name)
         own = UnitRoots(files=files, links=roots, user=True)
-        return cls(roots=roots, unit_roots=own, kept_store=None, drop_in=None)
+        return cls(roots=roots, unit_roots=own, kept_store=None, drop_ins=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +91,10 @@ class ContainerRoot:
 
 def mend_configuration(places: Places) -> Path | None:
     """Remove the drop-in of a kept store that is gone, which makes every podman command fail; return it then."""
-    if places.kept_store is None or places.drop_in is None:
+    if places.kept_store is None or places.drop_ins is None:
         return None
-    return places.drop_in if remove_dangling_drop_in(places.kept_store, places.drop_in) else None
+    drop_in = places.drop_ins.kept_images
+    return drop_in if remove_dangling_drop_in(places.kept_store, drop_in) else None
 
 
 def is_without_podman(places: Places) -> bool:
@@ -176,12 +175,11 @@ def _update(podman: Podman, places: Places, *, dry_run: bool) -> list[ContainerR
 
 def _keep_images(places: Places, images: Mapping[str, LocatedImage]) -> None:
     """Keep these images in the kept store, and let podman commit their containers with all content."""
-    if places.drop_ins is not None:
-        update_mount_options(places.drop_ins, coming={image.store for image in images.values()})
-    if places.kept_store is not None and places.drop_in is not None:
-        update_kept_store(places.kept_store, images, places.drop_in)
-    if places.drop_ins is not None:
-        update_mount_options(places.drop_ins)
+    if places.kept_store is None or places.drop_ins is None:
+        return
+    update_mount_options(places.drop_ins, coming={image.store for image in images.values()})
+    update_kept_store(places.kept_store, images, places.drop_ins.kept_images)
+    update_mount_options(places.drop_ins)
 
 
 def _path(podman: Podman, container: ContainerRecord, images: dict[str, LocatedImage]) -> Path | None:

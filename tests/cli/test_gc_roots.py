@@ -26,7 +26,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         roots=tmp_path / "roots",
         unit_roots=UnitRoots(files=tmp_path / "units", links=None, user=False),
         kept_store=None,
-        drop_in=None,
+        drop_ins=None,
         engines=True,
     )
     monkeypatch.setattr(Places, "default", lambda: places)

@@ -39,7 +39,7 @@ class Host:
             roots=folder / "roots",
             unit_roots=UnitRoots(files=folder / "units", links=None, user=False),
             kept_store=folder / "kept",
-            drop_in=folder / "etc/drop-in.conf",
+            drop_ins=DropIns(folder),
         )
         self.auto = folder / "auto"
         for made in (self.nix_store, self.auto, folder / "bin"):
@@ -253,17 +253,17 @@ def test_a_drop_in_whose_store_is_gone_is_removed(host: Host) -> None:
     host.declare()
     host.update()
     assert mend_configuration(host.places) is None
-    assert host.places.drop_in is not None
+    drop_in = DropIns(host.folder).kept_images
+    assert drop_in.exists()
     shutil.rmtree(host.folder / "kept")
-    assert mend_configuration(host.places) == host.places.drop_in
-    assert not host.places.drop_in.exists()
-    assert mend_configuration(replace(host.places, kept_store=None, drop_in=None)) is None
+    assert mend_configuration(host.places) == drop_in
+    assert not drop_in.exists()
+    assert mend_configuration(replace(host.places, kept_store=None, drop_ins=None)) is None
 
 
 def test_podman_has_its_mount_options_as_long_as_an_image_is_kept(host: Host) -> None:
     """Nothing else may have set them: the switch that named the image store may be undone."""
     drop_ins = DropIns(host.folder)
-    host.places = replace(host.places, drop_in=drop_ins.kept_images, drop_ins=drop_ins)
     erofs = host.store / "overlay" / host.stored["web"].layer / EROFS
     erofs.parent.mkdir(parents=True)
     erofs.touch()
@@ -286,7 +286,7 @@ def test_a_users_roots_are_in_the_directory_of_state(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", "relative")  # which counts as unset
     assert Places.default().roots == tmp_path / ".local/state/nixoci/gc-roots"
-    assert Places.default().kept_store is Places.default().drop_in is None
+    assert (Places.default().kept_store, Places.default().drop_ins) == (None, None)
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert Places.default().roots == Path("/state/nixoci/gc-roots")
 
