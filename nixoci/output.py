@@ -16,6 +16,9 @@ from nixoci.errors import StoreError
 
 log = logging.getLogger(__name__)
 
+ANOTHER_TMPDIR = "set TMPDIR to another directory"
+"""The way out where a scratch directory has no room."""
+
 _MODE = 0o755
 _SILENT = 1.0
 """Seconds to wait for another process before that is said."""
@@ -62,10 +65,22 @@ def scratch_directory(use: str) -> Iterator[Path]:
         use: Names the use; directories that killed processes left are removed by the next of the same use.
 
     Raises:
-        OSError: The directory cannot be made.
+        OSError: The directory cannot be made, or its file system is full; then it names TMPDIR or /tmp.
     """
-    with temporary_directory(prefix=f"nixoci-{use}-", parent=Path(tempfile.gettempdir())) as folder:
-        yield folder
+    parent = Path(tempfile.gettempdir())
+    made = None
+    try:
+        with temporary_directory(prefix=f"nixoci-{use}-", parent=parent) as made:
+            yield made
+    except OSError as error:
+        if error.errno not in _FULL or not _is_of(error, made):
+            raise
+        raise OSError(error.errno, f"{error.strerror}; free some, or {ANOTHER_TMPDIR}", os.fspath(parent)) from error
+
+
+def _is_of(error: OSError, scratch: Path | None) -> bool:
+    """Return whether an error is of a write, which names no file, or of a file in a scratch directory or of it."""
+    return scratch is None or error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(scratch)
 
 
 def _remove(directory: Path) -> None:

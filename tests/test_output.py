@@ -254,6 +254,24 @@ def test_directories_that_were_missing_are_removed_on_failure(tmp_path: Path) ->
     assert (tmp_path / "a/b/file").is_file()
 
 
+def test_a_scratch_directory_without_room_names_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own path is new each time; an error that names another file is told as it is."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    full = (errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(*name: str) -> OSError:
+        with pytest.raises(OSError, match="No space left on device") as caught, scratch_directory("test") as made:
+            raise OSError(*full, *(str(made / each) for each in name))
+        return caught.value
+
+    for error in (fail(), fail("file")):
+        assert error.filename == str(tmp_path)
+        assert error.strerror == "No space left on device; free some, or set TMPDIR to another directory"
+    assert (fail("/elsewhere").filename, fail("/elsewhere").strerror) == ("/elsewhere", full[1])
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: (_ for _ in ()).throw(OSError(*full)))
+    assert "set TMPDIR" in str(fail())
+
+
 @pytest.mark.parametrize("link", [False, True])
 def test_a_pipe_is_written_and_stays_one(tmp_path: Path, *, link: bool) -> None:
     """As a device does: root's /dev/null must not become a file."""

@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from nixoci.oci.digest import Digest
 from nixoci.oci.image import ImageSource
 from nixoci.oci.reference import Reference
 from nixoci.oci.sources import BlobsSource, LocalSource, open_source, parse_source
-from nixoci.output import full_disk_names, scratch_directory
+from nixoci.output import scratch_directory
 from nixoci.tree.limits import HIGHEST, Limits
 
 _DEFAULTS = Limits()
@@ -100,10 +99,9 @@ def open_local_source(
         with open_source(source, blobs=blobs, limits=limits) as opened:
             yield opened
         return
-    parent = Path(tempfile.gettempdir())
     with scratch_directory("input") as folder:
         file = folder / "standard-input"
-        with full_disk_names(parent), file.open("wb") as copy:
+        with file.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         with open_source(replace(source, path=file), blobs=blobs, limits=limits, name="standard input") as opened:
             yield opened

@@ -2,13 +2,12 @@
 
 import errno
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nixoci.errors import DeltaError
-from nixoci.output import scratch_directory
+from nixoci.output import ANOTHER_TMPDIR, scratch_directory
 
 
 @contextmanager
@@ -18,20 +17,17 @@ def spool() -> Iterator[Path]:
     Raises:
         DeltaError: Its file system is full.
     """
-    parent = Path(tempfile.gettempdir())
     try:
         with scratch_directory("receive") as directory:
             yield directory
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise DeltaError(f"{parent}: no space left for the received data; set TMPDIR to another directory") from error
+        raise DeltaError(f"{error.filename}: {error.strerror}") from error
 
 
 def need_space(directory: Path, size: int, what: str) -> None:
     """Raise DeltaError unless the file system of a receiver's temporary directory has that many bytes free."""
     free = shutil.disk_usage(directory).free
     if size > free:
-        raise DeltaError(
-            f"{what}: needs {size} bytes in {directory.parent}, which has {free}; set TMPDIR to another directory"
-        )
+        raise DeltaError(f"{what}: needs {size} bytes in {directory.parent}, which has {free}; {ANOTHER_TMPDIR}")

@@ -19,7 +19,7 @@ from nixoci.oci.model import Descriptor
 from nixoci.oci.policy import may_reject
 from nixoci.oci.reference import Reference
 from nixoci.oci.resolve import document_type
-from nixoci.output import scratch_directory
+from nixoci.output import ANOTHER_TMPDIR, scratch_directory
 from nixoci.process import FileSizeError, run
 
 SKOPEO = "skopeo"
@@ -40,7 +40,7 @@ _LOG_IN = "log in with `skopeo login {domain}`"
 _ANSWERS = "check that a registry answers at {domain}, and no proxy or login page in its place"
 _UNREACHABLE = re.compile("dial tcp|no such host|network is unreachable|i/o timeout")
 _WAYS_OUT = (
-    (re.compile("no space left on device"), "free some space, or set TMPDIR to another directory"),
+    (re.compile("no space left on device"), f"free some space, or {ANOTHER_TMPDIR}"),
     (re.compile("StatusCode: 407|Proxy Authentication Required"), "write USER:PASSWORD@ into the address of the proxy"),
     (_UNREACHABLE, "check the network and its proxy"),
     (

@@ -18,7 +18,10 @@ def test_a_receiver_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_full_disk_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(DeltaError, match=f"^{tmp_path}: no space left .*; set TMPDIR to another directory$"), spool():
+    with (
+        pytest.raises(DeltaError, match=f"^{tmp_path}: No space left .*, or set TMPDIR to another directory$"),
+        spool(),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(PermissionError), spool():
