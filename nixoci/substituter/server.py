@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from ipaddress import ip_address
 from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import unquote
@@ -47,7 +48,8 @@ _FIRST_PASSED = 3
 
 _NAR = re.compile(rf"/{REBUILT}/([{NIX32}]{{{HASH_PART_DIGITS}}})\.nar")
 _PATH = re.compile(r"/[!-~]*")
-_ADDRESS = re.compile(r"(127\.[0-9.]+|\[::1\]):([0-9]{1,5})")
+_ADDRESS = re.compile(r"(127\.[0-9.]+|\[::1\]):([0-9]+)")
+_LAST_PORT = 65535
 _PASSED_ON = ("Content-Type", "Content-Encoding", "ETag", "Last-Modified")
 _SIZE = re.compile(r"[0-9]{1,18}")
 
@@ -302,21 +304,31 @@ def listen(address: str) -> Iterator[socket.socket]:
     Raises:
         StoreError: The address is of another form, or cannot be had.
     """
-    found = _ADDRESS.fullmatch(address)
-    wrong = StoreError(f"{address}: not an address of this machine alone; give 127.0.0.1:PORT or [::1]:PORT")
-    if found is None or int(found[2]) > 65535:
-        raise wrong
+    host, port = _host_and_port(address)
     family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((found[1].strip("[]"), int(found[2])))
+            listener.bind((host, port))
             listener.listen(_BACKLOG)
-        except socket.gaierror as error:
-            raise wrong from error
         except OSError as error:
             raise StoreError(f"{address}: cannot listen: {error.strerror}; choose another port") from error
         yield listener
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    wrong = StoreError(f"{address}: not an address of this machine alone; give 127.0.0.1:PORT or [::1]:PORT")
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise wrong
+    try:
+        host = str(ip_address(found[1].strip("[]")))  # a name, for which the network would be asked, is none
+    except ValueError as error:
+        raise wrong from error
+    digits = found[2].lstrip("0") or "0"
+    if len(digits) > len(str(_LAST_PORT)) or int(digits) > _LAST_PORT:
+        raise StoreError(f"{address}: no port {found[2]}; the last one is {_LAST_PORT}, and 0 is any that is free")
+    return host, int(digits)
 
 
 def passed_socket() -> socket.socket | None:

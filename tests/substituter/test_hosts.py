@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from nixoci.errors import StoreError
@@ -41,10 +43,21 @@ def test_both_loopback_addresses_are_listened_at(address: str) -> None:
         assert f"[{listener.getsockname()[0]}]:0".replace("[127.0.0.1]", "127.0.0.1") == address
 
 
-@pytest.mark.parametrize("address", ["127.999.1.1:0", "127.0.0.1.1:0", "[::]:80", "::1:80", "[::2]:80", "[::1]:65536"])
-def test_no_other_is(address: str) -> None:
+@pytest.mark.parametrize("address", ["127.999.1.1:0", "127.0.0.1.1:0", "[::]:80", "::1:80", "[::2]:80"])
+def test_no_other_is(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", None)  # which would ask the network for a name that looks like an address
     with (
         pytest.raises(StoreError, match=r"this machine alone; give 127\.0\.0\.1:PORT or \[::1\]:PORT$"),
+        listen(address),
+    ):
+        pytest.fail("it was taken")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "[::1]:65536", f"127.0.0.1:{'9' * 5000}"])
+def test_a_port_that_there_cannot_be_is_named(address: str) -> None:
+    port = address.rpartition(":")[2]
+    with (
+        pytest.raises(StoreError, match=f": no port {port}; the last one is 65535, and 0 is any that is free$"),
         listen(address),
     ):
         pytest.fail("it was taken")

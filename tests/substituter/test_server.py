@@ -342,7 +342,7 @@ def test_a_unix_socket_serves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "address", ["0.0.0.0:80", "8642", "localhost:1", "127.0.0.1:99999", "127.0.0.1", "[::]:1", "example.org:1"]
+    "address", ["0.0.0.0:80", "8642", "localhost:1", "127.0.0.1", "127.0.0.1:http", "[::]:1", "example.org:1"]
 )
 def test_only_this_machine_is_served(address: str) -> None:
     with pytest.raises(StoreError, match="not an address of this machine alone"), listen(address):
