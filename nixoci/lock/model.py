@@ -91,7 +91,7 @@ class Lock:
         for name in names:
             if name not in self.images:
                 there = f"there is {', '.join(sorted(self.images))}" if self.images else "add one with `nixoci add REF`"
-                raise LockError(f"image {name}: not in the lock; {there}")
+                raise LockError(f"image {name or repr(name)}: not in the lock; {there}")
         return {name: self.images[name] for name in names or self.images}
 
 

@@ -39,5 +39,7 @@ def check_profile(profile: Path) -> None:
 def _check_writable(link: Path, folder: Path) -> None:
     if not folder.is_dir():
         raise StoreError(f"{link}: {folder} is no directory; choose another place")
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise StoreError(f"{link}: {folder} is on a read-only file system; choose another place")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(f"{link}: this user may not write to {folder}; choose another place, or run as its owner")

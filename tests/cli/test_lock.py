@@ -173,6 +173,8 @@ def test_a_lock_without_images_is_named(tmp_path: Path, nixoci: Run) -> None:
         assert nixoci(*verb) == (0, "", f"{LOCK}: no images; add one with `nixoci add REF`\n"), verb
         assert nixoci(*verb, "--json") == (0, "[]\n", ""), verb
     assert nixoci("show", "web") == (1, "", "error: image web: not in the lock; add one with `nixoci add REF`\n")
+    for each in ("remove", "show", "update"):
+        assert nixoci(each, "") == (1, "", "error: image '': not in the lock; add one with `nixoci add REF`\n")
 
 
 def test_outdated(tmp_path: Path, nixoci: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,16 @@ def test_a_profile_is_a_link_in_a_directory_that_is_there(tmp_path: Path) -> Non
         check_profile(tmp_path / "missing/profile")
 
 
+def test_a_file_system_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No owner of the directory could write there either."""
+    found = os.statvfs(tmp_path)
+    read_only = os.statvfs_result((*found[:8], found.f_flag | os.ST_RDONLY, *found[9:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    for check in (check_gc_root, check_profile):
+        with pytest.raises(StoreError, match=f"{tmp_path} is on a read-only file system; choose another place$"):
+            check(tmp_path / "link")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_link_lies_where_the_user_may_write(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
