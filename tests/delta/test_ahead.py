@@ -116,7 +116,9 @@ def test_nothing_more_is_decoded_after_the_end() -> None:
         free.wait(60)
         return contents.decodes(number, payload, old)
 
-    with DecodeAhead(list(range(9)), (), contents.reads, decode, nothing):
+    with DecodeAhead(list(range(9)), (), contents.reads, decode, nothing) as decoded:
         begun.wait(60)
-        threading.Timer(0.05, free.set).start()
+        waiting = [future for _, future in decoded._started.values()][1:]
+        assert waiting
+        waiting[-1].add_done_callback(lambda _: free.set())  # when the end has cancelled them
     assert len(contents.decoded) == 1

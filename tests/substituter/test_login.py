@@ -73,7 +73,7 @@ def test_an_error_does_not_have_the_password(tmp_path: Path) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary() | st.lists(st.sampled_from([*FILE.split(), '"', "\n", "macdef", "#"])).map(" ".join).map(str.encode))
 def test_any_file_is_read_or_refused(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "netrc"
