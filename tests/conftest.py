@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# how long an example takes depends on what else the machine does
-settings.register_profile("nixoci", deadline=None)
+# how long an example takes, and how long to make one, depends on what else the machine does
+settings.register_profile("nixoci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # `./scripts/test --fast` runs often, each time with other examples; without it there are as many as hypothesis makes
-settings.register_profile("fast", deadline=None, max_examples=30)
+settings.register_profile("fast", settings.get_profile("nixoci"), max_examples=30)
 settings.load_profile("nixoci")
 
 # a shell lets its background jobs ignore Ctrl-C, and nohup the end of the terminal. The programs that tests interrupt

@@ -3,7 +3,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixoci.delta.effort import Effort
@@ -117,7 +117,7 @@ def renamed(spec: Spec, edits: dict[int, Spec | None], counter: list[int]) -> Sp
 
 
 @given(trees, trees, changes, st.sampled_from(Effort))
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=50)
 def test_a_closure_after_a_rebuild(
     tmp_path_factory: pytest.TempPathFactory, lib: Spec, app: Spec, edits: list[tuple[int, Spec | None]], effort: Effort
 ) -> None:

@@ -41,13 +41,13 @@ def check(old_spec: Spec, new_spec: Spec, effort: Effort = Effort.DEFAULT) -> No
 
 @given(trees, trees, st.sampled_from(Effort))
 @example(b"\0", b"\0\0", Effort.FAST)  # less than zstd takes as a prefix
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=40)
 def test_any_tree_comes_from_any_other(old: Spec, new: Spec, effort: Effort) -> None:
     check(old, new, effort)
 
 
 @given(trees, names, leaves)
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=20)
 def test_a_tree_comes_from_one_that_differs_a_little(tree: Spec, name: bytes, leaf: Spec) -> None:
     old = {b"same": tree, name + b"1": leaf}
     check(old, {b"moved": {b"same": tree}, name + b"2": leaf, b"new": leaf})
@@ -146,7 +146,9 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(contents, contents, st.sampled_from(Effort))
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @pytest.mark.usefixtures("little_memory")
 def test_any_large_file_comes_from_any_other(old: bytes, new: bytes, effort: Effort) -> None:
     check({b"file": old}, {b"file": new}, effort)

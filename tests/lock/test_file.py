@@ -59,7 +59,7 @@ locks = st.builds(Lock, version=st.just(LOCK_VERSION), images=st.dictionaries(na
 WEB = lock(web=image("docker.io/library/nginx:1.27", amd64=platform("amd64", "a", "b")))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(locks)
 def test_a_lock_is_what_was_written(tmp_path: Path, value: Lock) -> None:
     path = tmp_path / "lock.json"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 names = st.from_regex(r"[a-z]{1,3}(/[a-z]{1,3}){0,2}", fullmatch=True)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(members=st.dictionaries(names, st.binary(max_size=2000)), compressed=st.booleans())
 def test_members_are_read_where_they_lie(tmp_path: Path, members: dict[str, bytes], compressed: bool) -> None:
     file = write_tar(tmp_path / "a.tar", members)
@@ -100,7 +100,7 @@ def test_what_is_no_archive(tmp_path: Path, data: bytes, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_archive_is_an_image_error(tmp_path: Path, data: st.DataObject) -> None:
     file = write_tar(tmp_path / "a.tar", {"a": b"1" * 600, "b": b"2"}, {"c": "a"})

@@ -577,7 +577,9 @@ def lonely(layout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         yield served
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example brings its behavior
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)  # each example brings its behavior
 @given(challenge=CHALLENGES, location=PLACES, token=st.binary())
 def test_any_header_is_followed_or_refused(
     layout: Path, lonely: Served, challenge: str, location: str, token: bytes
@@ -591,7 +593,7 @@ def test_any_header_is_followed_or_refused(
         assert fetched(lonely, blob) is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=3))
 def test_any_answer_is_read_or_refused(layout: Path, lonely: Served, answers: list[bytes]) -> None:
     blob = opened_layers(layout)[1]

@@ -232,7 +232,7 @@ def test_short_writes_are_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (write(tmp_path / "rootfs", layer(file(b"a", b"0123456789"))) / "a").read_bytes() == b"0123456789"
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.binary(max_size=2000)), max_size=6), st.integers(1, 3000))
 def test_chunks_of_any_size_give_the_same_files(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, bytes]], chunk: int

@@ -96,7 +96,9 @@ def _is_refused(text: str) -> bool:
     return any(line.startswith("=") or ("=" not in line and "*" in line) for line in lines)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(texts=st.tuples(TEXTS, TEXTS).filter(lambda texts: not any(map(_is_refused, texts))))
 def test_the_variables_are_those_that_podman_finds(files: Files, texts: tuple[str, str]) -> None:
     for file, text in zip(files.files, texts, strict=True):

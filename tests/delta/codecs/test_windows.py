@@ -35,7 +35,7 @@ parts = st.lists(
 
 
 @given(parts.filter(len), parts)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @pytest.mark.usefixtures("small")
 def test_any_file_comes_from_any_other_by_windows(old: bytes, new: bytes) -> None:
     found = list(windows(Held(old), Held(new)))
