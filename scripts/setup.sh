@@ -8,8 +8,9 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/nixoci
 # all it imports.
 unset PYTHONDONTWRITEBYTECODE
 
-# What builds and boots the test host, and checks the shell scripts; everything else lives inside of it.
-host_packages=(mmdebstrap systemd-container debian-archive-keyring iproute2 python3-venv shellcheck)
+# What builds and boots the test host, and checks the shell scripts; everything else lives inside of it. A small Debian
+# 13 has no e2fsprogs.
+host_packages=(mmdebstrap systemd-container debian-archive-keyring iproute2 python3-venv shellcheck e2fsprogs mount)
 
 die() {
   echo "error: $*" >&2
