@@ -46,6 +46,7 @@ in
       description = "Updates as deltas, for Nix";
       wantedBy = [ "sockets.target" ];
       listenStreams = [ cfg.listenAddress ];
+      socketConfig.FlushPending = true; # if the service does not start, Nix asks the next cache at once
     };
 
     systemd.services.nixoci-substituter = {
@@ -74,7 +75,6 @@ in
         DynamicUser = true;
         KillMode = "mixed";
         SuccessExitStatus = 143;
-        Restart = "on-failure";
         MemoryMax = "800M";
         CapabilityBoundingSet = "";
         LockPersonality = true;

@@ -14,7 +14,7 @@ from nixoci.cli.files import PATH
 from nixoci.cli.verb import verb
 from nixoci.delta.worker import DecodeWorker
 from nixoci.errors import StoreError
-from nixoci.nix_store.commands import real_store_dir
+from nixoci.nix_store.commands import check_daemon_access, real_store_dir
 from nixoci.substituter.body import PAUSE
 from nixoci.substituter.hosts import host_name
 from nixoci.substituter.memory import WORKER_DATA, bound_memory, return_freed_memory
@@ -131,7 +131,8 @@ def _shown(listener: socket.socket) -> str:
 
 
 def _check_store(store: str | None) -> None:
-    """Refuse a store that is not there: no delta would ever be used, and nobody would know why."""
+    """Refuse a store that is not there or not for this user: no delta would be used, and nobody would know why."""
     real = real_store_dir(store)
     if not real.is_dir():
         raise StoreError(f"{store or real}: there is no Nix store, which would be {real}; name one with --store")
+    check_daemon_access(store)

@@ -1,6 +1,7 @@
 """Running Nix: one function per command. `store` is a Nix store URL, None for Nix's own choice."""
 
 import fcntl
+import grp
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from nixoci.errors import ProcessError, StoreError
 from nixoci.nix_store.hashes import printed_to_sri
 from nixoci.nix_store.path import STORE_DIR, store_path_basename
 from nixoci.process import run
+
+_DAEMON_SOCKET = Path("/nix/var/nix/daemon-socket/socket")
 
 _NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command", "--offline")
 
@@ -51,6 +54,29 @@ def reach_store() -> None:
         ProcessError: This user may not, or no daemon answers.
     """
     _either(["store", "info"], ["store", "ping"], [])
+
+
+def check_daemon_access(store: str | None) -> None:
+    """Refuse a user whom the daemon of a store does not serve, without asking it: its socket may be a group's alone.
+
+    Raises:
+        StoreError: It names the group, as Debian's `nix-users`.
+    """
+    if (store or os.environ.get("NIX_REMOTE") or "auto") not in {"auto", "daemon"}:
+        return
+    try:
+        _DAEMON_SOCKET.stat()
+    except PermissionError as error:
+        number = _DAEMON_SOCKET.parent.stat().st_gid
+        group = str(number)
+        with suppress(KeyError):
+            group = grp.getgrgid(number).gr_name
+        raise StoreError(
+            f"{_DAEMON_SOCKET}: the Nix daemon does not serve this user, only the group {group}; make the user a member"
+            f" of it, that of a service by SupplementaryGroups={group}"
+        ) from error
+    except OSError:  # no daemon, or one that is not yet there
+        return
 
 
 def stores_equal_files_once() -> bool:

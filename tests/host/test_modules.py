@@ -776,6 +776,7 @@ def test_the_substituter(modules: Modules) -> None:
     ]
     (socket,) = modules.value(declared, select="lib.attrValues it.config.systemd.sockets")
     assert (socket["listenStreams"], socket["wantedBy"]) == (["127.0.0.1:8642"], ["sockets.target"])
+    assert {name: _plain(value) for name, value in socket["socketConfig"].items()} == {"FlushPending": "yes"}
     service = modules.value(declared, select="it.config.systemd.services.nixoci-substituter")
     shown = configparser.ConfigParser(interpolation=None, comment_prefixes="#")
     shown.optionxform = str  # type: ignore[assignment,method-assign]

@@ -291,6 +291,38 @@ def test_nix_does_without_a_substituter_that_is_gone(far: Far, near: Machine, ca
     assert_right(far, near, new)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ("ExecStart=\nExecStart=/nowhere/nixoci", "/nowhere/nixoci"),
+        ("SupplementaryGroups=", "only the group nix-users; make the user a member of it"),
+    ],
+    ids=["no program", "no member of the daemon's group"],
+)
+def test_nix_does_without_a_substituter_that_does_not_start(
+    far: Far, near: Machine, cache: BinaryCache, new: str, broken: tuple[str, str]
+) -> None:
+    """systemd has taken the connection, and nobody would ever answer."""
+    setting, says = broken
+    drop_in = f"{UNITS}.service.d/start.conf"
+    far.machine.run(["mkdir", f"{UNITS}.service.d"])
+    far.machine.run(["tee", drop_in], input=f"[Service]\n{setting}\n")
+    far.machine.run(["systemctl", "daemon-reload"])
+    try:
+        timed_out = 28
+        asked = far.machine.run(["curl", "--silent", "--max-time", "60", f"{ADDRESS}/nix-cache-info"], check=False)
+        assert asked.returncode not in {0, timed_out}
+        assert says in far.log()
+        done = far.realise(new)
+        assert done.returncode == 0, done.stderr
+    finally:
+        far.machine.run(["rm", "--recursive", f"{UNITS}.service.d"])
+        far.machine.run(["systemctl", "daemon-reload"])
+        far.machine.run(["systemctl", "restart", "nixoci-substituter.socket"])
+    assert sum(answer.path.startswith("/nar/") for answer in cache.answers()) == 2
+    assert_right(far, near, new)
+
+
 def test_a_delta_that_comes_slowly_is_waited_for(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
     """Nix drops a download that stalls; it must not take this for one."""
     far.machine.run(["sh", "-c", "echo stalled-download-timeout = 5 >> /etc/nix/nix.conf"])
