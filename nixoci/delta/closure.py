@@ -130,7 +130,8 @@ def _path_info(info: Any) -> PathInfo:
 
 
 def _store_path(path: str) -> str:
-    found = path if path.startswith(f"{STORE_DIR}/") else str(Path(path).resolve())
+    # an empty text, as of a variable that is not set, is no name of the working directory
+    found = path if path.startswith(f"{STORE_DIR}/") or not path else str(Path(path).resolve())
     try:
         check_store_path(found)
     except StoreError as error:

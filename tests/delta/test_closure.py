@@ -55,6 +55,12 @@ def test_paths_are_kept_or_named_if_they_are_gone(tmp_path: Path, monkeypatch: p
         pass
 
 
+def test_an_empty_path_is_not_the_working_directory() -> None:
+    """As that of a variable which is not set."""
+    with pytest.raises(StoreError, match=r"^'': not a path of the store /nix/store; "):
+        closures_from_store([""])
+
+
 @pytest.mark.parametrize("given", ["nowhere", "https://cache.example/nar"])
 def test_what_is_no_store_path_is_named_as_it_was_given(given: str) -> None:
     with pytest.raises(StoreError, match=f"^{given}: '/.*': not a path of the store /nix/store; "):
