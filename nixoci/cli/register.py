@@ -1,6 +1,8 @@
 """`nixoci register`: images of an image store become images of a container engine."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from nixoci.engines.docker.daemon import CONFIG_FILE, check_storage, read_config
 from nixoci.engines.docker.data_root import DATA_ROOT, DataRoot, inside
 from nixoci.engines.docker.register import ROOTS, Elsewhere, Outcome, register_in_docker
 from nixoci.engines.docker.registered import LIST
-from nixoci.errors import StoreError
+from nixoci.errors import ProcessError, StoreError
+from nixoci.systemd import unit_files
 
 DOCKER = "docker"
 
@@ -28,6 +31,8 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     containerd.ENGINE: ("namespace", "ctr", "address", "shape"),
 }
 """The options of each engine."""
+
+_INSTALL = f"{IMAGES_UNIT}.service, which `nixoci image-store --images-service FILE` writes, is installed and started"
 
 
 @verb(
@@ -102,12 +107,24 @@ def register(
     docker.service. While it runs, only a run that has nothing to change succeeds. containerd has to run.
     """
     _check_options(context, engine)
-    if engine == DOCKER:
-        _register_in_docker(store, data_root, config_file, root, dry_run=dry_run, as_json=as_json)
-    else:
-        chosen = Shape(shape) if shape is not None else default_shape(namespace)
-        client = Ctr(namespace=namespace, program=ctr, address=address)
-        _register_in_containerd(store, client, chosen, dry_run=dry_run, as_json=as_json)
+    with _root_needed(engine):
+        if engine == DOCKER:
+            _register_in_docker(store, data_root, config_file, root, dry_run=dry_run, as_json=as_json)
+        else:
+            chosen = Shape(shape) if shape is not None else default_shape(namespace)
+            client = Ctr(namespace=namespace, program=ctr, address=address)
+            _register_in_containerd(store, client, chosen, dry_run=dry_run, as_json=as_json)
+
+
+@contextmanager
+def _root_needed(engine: str) -> Iterator[None]:
+    """Say to an ordinary user who may read and write an engine's files."""
+    try:
+        yield
+    except PermissionError as error:
+        if os.geteuid() == 0:
+            raise
+        raise StoreError(f"{error.filename}: {error.strerror}; run this as root, to whom {engine} belongs") from error
 
 
 def _check_options(context: click.Context, engine: str) -> None:
@@ -183,4 +200,13 @@ def _print_changes(store: Path, done: Outcome) -> None:
 def _warn_of_mounts(unmounted: list[str]) -> None:
     if unmounted:
         more = f", one of {len(unmounted)} such images" if len(unmounted) > 1 else ""
-        warn(f"{unmounted[0]}: not mounted{more}; no container of it starts before `systemctl restart {IMAGES_UNIT}`")
+        way = f"`systemctl restart {IMAGES_UNIT}`" if _is_installed(f"{IMAGES_UNIT}.service") else _INSTALL
+        warn(f"{unmounted[0]}: not mounted{more}; no container of it starts before {way}")
+
+
+def _is_installed(unit: str) -> bool:
+    """Return whether systemd has a unit, or does not answer."""
+    try:
+        return unit in unit_files([unit], user=False)
+    except ProcessError:
+        return True

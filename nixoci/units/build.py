@@ -21,7 +21,7 @@ from nixoci.container.model import Backend, Deployment
 from nixoci.container.resolve import ResolvedContainer
 from nixoci.container.rules import check_bundle
 from nixoci.errors import ContainerError
-from nixoci.image_store.contents import ImageStore
+from nixoci.image_store.contents import ImageStore, is_image_store
 from nixoci.output import missing_directories
 from nixoci.units.bundle import write_bundle
 from nixoci.units.directories import UnitsOutput, make_directories
@@ -76,6 +76,11 @@ def build_units(
     resolved = resolve_deployment(deployment, user=user, only=only)
     for name in outputs:
         check_bundle(name, deployment, user=user)
+    if only is None and deployment.image_store is not None and not is_image_store(Path(deployment.image_store)):
+        raise ContainerError(
+            f"imageStore: {deployment.image_store} is not an image store; name one that `nixoci image-store` has made,"
+            " or leave the key out where the images of a lock are built"
+        )
     if not out.is_absolute():
         raise ContainerError(f"{out}: units name this directory by its absolute path; give that")
     store = ImageStore(Path(deployment.image_store)) if deployment.image_store is not None else None

@@ -53,6 +53,29 @@ def test_it_prints_changes_and_what_is_not_mounted(nixoci: Callable[..., Result]
     assert "not mounted; no container" in removed.err
 
 
+def test_a_machine_without_the_service_that_mounts_images_is_told_of_it(
+    nixoci: Callable[..., Result], place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nixoci.cli.register.unit_files", lambda *_, **__: {})
+    name = "nixoci-images.service"
+    way = f"before {name}, which `nixoci image-store --images-service FILE` writes, is installed and started"
+    assert nixoci(*arguments(place, store.of("a"))).err.endswith(f": not mounted; no container of it starts {way}\n")
+    monkeypatch.setattr("nixoci.cli.register.unit_files", lambda *_, **__: {name: f"/etc/systemd/system/{name}"})
+    assert nixoci(*arguments(place, store.of("a"))).err.endswith(" starts before `systemctl restart nixoci-images`\n")
+
+
+def test_an_ordinary_user_is_told_who_may(
+    nixoci: Callable[..., Result], place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/var/lib/docker/image")
+
+    monkeypatch.setattr("nixoci.cli.register.check_storage", refuse)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    said = "error: /var/lib/docker/image: Permission denied; run this as root, to whom docker belongs\n"
+    assert nixoci(*arguments(place, store.of("a"))) == (1, "", said)
+
+
 def test_it_fails_under_a_running_dockerd_after_it_has_said_what_would_change(
     nixoci: Callable[..., Result], place: Place, store: Store
 ) -> None:

@@ -73,6 +73,14 @@ def test_an_output_mounts_the_whole_store_for_engines(tmp_path: Path) -> None:
     assert f" {tmp_path}/store\n" in (units / "nixoci-images.service").read_text()
 
 
+def test_an_image_store_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The services would fail at the boot, and podman's configuration would lack it without a word."""
+    for given in ({"engines": ["docker"]}, {}):
+        with pytest.raises(ContainerError, match=r"^imageStore: /nix/store/x-images is not an image store; name one"):
+            build_units(document(imageStore="/nix/store/x-images", **given), tmp_path / "out", tools=TOOLS)
+    assert not (tmp_path / "out").exists()
+
+
 def test_engines_need_an_image_store_and_are_the_hosts_own(tmp_path: Path) -> None:
     with pytest.raises(ContainerError, match=r"^engines: they find the images of an image store; set imageStore"):
         build_units(document(engines=["docker"]), tmp_path / "out", tools=TOOLS)

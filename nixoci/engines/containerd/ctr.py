@@ -81,7 +81,7 @@ class Ctr:
         try:
             printed = self._run("plugins", "ls", "--detailed", _PLUGIN)
         except ProcessError as error:
-            raise EngineError(f"{error}; start containerd, or name its socket with --address") from error
+            raise EngineError(f"{error}{_way_out(error)}") from error
         root = _ROOT.search(printed)
         if root is None:
             raise EngineError(
@@ -162,6 +162,15 @@ class Ctr:
         environment = {**os.environ, "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
         command = [self.program, *address, "--namespace", self.namespace, *arguments]
         return run(command, stdin=stdin, package="containerd", env=environment).decode("utf-8", "replace")
+
+
+def _way_out(error: ProcessError) -> str:
+    """Return the way out of a first command that failed; where `ctr` is missing, the error says it."""
+    if error.code is None:
+        return ""
+    if "permission denied" in error.stderr:
+        return "; run this as root"
+    return "; start containerd, or name its socket with --address"
 
 
 def read_blobs(table: str) -> dict[str, dict[str, str]]:

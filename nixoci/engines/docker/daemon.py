@@ -19,7 +19,7 @@ PID_FILE = Path("/run/docker.pid")
 SERVICE = "docker.service"
 
 _CONTAINERD = "containerd-snapshotter"
-_WAY = "`nixoci register containerd --namespace moby` registers images there"
+_WAY = "`nixoci register containerd STORE --namespace moby` registers images there"
 _REMAPPED = re.compile(r"\d+\.\d+")
 _CONFIG_FILE_OPTIONS = ("--config-file",)
 _DATA_ROOT_OPTIONS = ("--data-root", "--graph", "-g")

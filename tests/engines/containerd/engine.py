@@ -132,7 +132,7 @@ class Containerd:
         name, *words = command
         space = self.namespace(name)
         if self.refuse and " ".join(words).startswith(self.refuse):
-            raise ProcessError(f"ctr {self.refuse}: exit code 1: ctr: refused")
+            raise ProcessError(f"ctr {self.refuse}: exit code 1: ctr: refused", code=1)
         match words:
             case ["plugins", "ls", "--detailed", _]:
                 return f"ID:    overlayfs\nExports:\n    root    {self.directory.parent}\n"

@@ -83,12 +83,22 @@ def test_every_table_that_ctr_prints_is_read(blobs: dict[str, dict[str, str]], g
     assert read_snapshots("".join(["KEY PARENT KIND \n", *shown])) == kinds
 
 
-def test_containerd_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "said", "shown"),
+    [
+        (1, "ctr: cannot access socket /run/x", "; start containerd, or name its socket with --address"),
+        (1, "ctr: dial unix /run/x: connect: permission denied", "; run this as root"),
+        (None, "crt: program not found; install containerd", ""),
+    ],
+)
+def test_containerd_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, code: int | None, said: str, shown: str
+) -> None:
     def refuse(*_: object, **__: object) -> bytes:
-        raise ProcessError("ctr --namespace default plugins: exit code 1: ctr: cannot access socket /run/x")
+        raise ProcessError(said, code=code, stderr=said)
 
     monkeypatch.setattr("nixoci.engines.containerd.ctr.run", refuse)
-    with pytest.raises(EngineError, match="cannot access socket /run/x; start containerd, or name its socket"):
+    with pytest.raises(EngineError, match=f"^{said}{shown}$"):
         Ctr(namespace="default").snapshots_directory()
 
 

@@ -97,7 +97,7 @@ def test_a_service_that_systemd_does_not_know_says_nothing(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (DaemonConfig(features={"containerd-snapshotter": True}), "nixoci register containerd --namespace moby"),
+        (DaemonConfig(features={"containerd-snapshotter": True}), "nixoci register containerd STORE --namespace moby"),
         (DaemonConfig(storage_driver="btrfs"), "its storage driver is btrfs, and only overlay2 takes images"),
         (DaemonConfig(userns_remap="default"), r"maps users \(userns-remap=default\)"),
     ],
