@@ -149,7 +149,7 @@ class Machine:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         check: bool = True,
-        timeout: float = 120.0,
+        timeout: float = 300.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as root or as `user`, and return what it wrote.
 
@@ -217,7 +217,8 @@ class Machine:
             time.sleep(0.05)
 
     def journal(self, unit: str, *, user: str | None = None) -> str:
-        """Return the log of a unit since the machine booted."""
+        """Return the log of a unit since the machine booted, with all that was written to it before the call."""
+        self.run(["journalctl", "--sync"])  # journald may still have to read what a process that has ended wrote
         flag = "--user-unit" if user else "--unit"
         return self.run(["journalctl", "--no-pager", "--output=cat", f"{flag}={unit}"]).stdout
 

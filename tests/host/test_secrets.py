@@ -159,7 +159,7 @@ def test_a_new_secret_is_read_at_the_next_start(host: Host) -> None:
 def test_one_that_is_not_there_fails_the_start_and_is_named(host: Host, backend: str) -> None:
     name = f"lost-{backend}"
     assert host.machine.run(["systemctl", "start", f"{name}.service"], check=False).returncode == 1
-    log = host.machine.run(["journalctl", "--no-pager", "--output=cat", f"--unit={name}.service"]).stdout
+    log = host.machine.journal(f"{name}.service")
     assert "CREDENTIALS" in log
     assert "SEEN" not in log
 
