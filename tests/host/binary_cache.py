@@ -42,21 +42,19 @@ class Handler(SimpleHTTPRequestHandler):
         with open(folder + ".login") as file:
             login = file.read()
         if login and self.headers["Authorization"] != login:
+            self.log_answer(401, 0)
             self.send_error(401)
-            print(json.dumps([self.path, 401, 0]), flush=True)
             return
         fault = fault_of(self.path)
         kind = fault["kind"]
-        sent = 0
         path = self.translate_path(self.path)
         if kind in {"404", "500"}:
+            self.log_answer(int(kind), 0)
             self.send_error(int(kind))
-            status = int(kind)
         elif not os.path.isfile(path):
+            self.log_answer(404, 0)
             self.send_error(404)
-            status = 404
         else:
-            status = 200
             with open(fault["other"] if kind == "swapped" else path, "rb") as file:
                 data = file.read()
             middle = int(len(data) * fault.get("at", 0.5))
@@ -66,6 +64,7 @@ class Handler(SimpleHTTPRequestHandler):
                 data = re.sub(rb"(?m)^(Sig: [^:]*:)(.*)$", lambda found: found[1] + found[2][::-1], data)
             if kind == "stall before":
                 time.sleep(fault["seconds"])
+            self.log_answer(200, len(data))
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -81,8 +80,10 @@ class Handler(SimpleHTTPRequestHandler):
                     self.connection.close()
             else:
                 self.wfile.write(data)
-            sent = len(data)
-        print(json.dumps([self.path, status, sent]), flush=True)
+
+    def log_answer(self, status, size):
+        # before the answer: whoever has that may ask for the log; in one piece, as threads write at once
+        print(json.dumps([self.path, status, size]) + "\n", end="", flush=True)
 
     def log_message(self, *_):
         pass
@@ -144,7 +145,7 @@ class BinaryCache:
         unit = ["systemd-run", "--quiet", f"--unit={self._unit}", "--collect"]
         self.machine.run([*unit, "/usr/bin/python3", f"{self.folder}.py", self.folder, str(self.port)])
         probe = ["curl", "--silent", "--output", "/dev/null", f"http://127.0.0.1:{self.port}/"]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.machine.run(probe, check=False).returncode and time.monotonic() < deadline:
             time.sleep(0.05)
         return self

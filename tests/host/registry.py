@@ -96,7 +96,7 @@ class Registry:
         self._seen += len(self.requests())
 
     def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         probe = ["curl", "--silent", "--output", "/dev/null", f"http://{self.host}/v2/"]
         while self.machine.run(probe, check=False).returncode and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.host.machine import Machine
 from tests.host.test_delta import build_pair, valid
-from tests.host.test_substituter import ADDRESS, closure
+from tests.host.test_substituter import ADDRESS, closure, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,10 +68,10 @@ def test_an_update_from_a_bucket(machine: Machine) -> None:
     start = ["nixoci", "substituter", "--upstream", BUCKET]
     machine.run(["systemd-run", "--unit=substituter", "--collect", *start])
     probe = ["curl", "--silent", "--fail", "--output", "/dev/null", f"{ADDRESS}/nix-cache-info"]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while machine.run(probe, check=False).returncode and time.monotonic() < deadline:
         time.sleep(0.1)
     key = machine.run(["cat", "/root/public"]).stdout.strip()
     machine.run(["nix", "copy", "--from", ADDRESS, "--option", "trusted-public-keys", key, new])
     assert new in valid(machine, "daemon")
-    assert machine.journal("substituter.service").count(": rebuilt") == 2
+    wait_for(lambda: machine.journal("substituter.service").count(": rebuilt") == 2, 60)
