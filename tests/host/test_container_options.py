@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import time
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,17 +178,32 @@ def test_it_is_asked_to_stop_by_its_signal_and_killed_if_it_does_not(ending: Hos
     assert state in {"inactive", "failed"}
 
 
+STARTED = "/var/started"
+END_ONCE = """
+import os, sys, time
+while not os.path.exists(file := "%s"):
+    time.sleep(0.05)
+os.unlink(file)
+sys.exit(%d)
+"""
+
+
 @pytest.fixture(scope="module")
 def restarting(host: Host) -> Host:
-    # it ends when it has been started: on a busy machine systemd may otherwise find no main process, and no exit code
-    end = "import sys, time; time.sleep(1); sys.exit({})"
-    containers = {
-        f"{policy}-{code}-{backend}": python(end.format(code), restart=policy, backend=backend)
+    containers = {}
+    for (policy, code), backend in product(RESTARTS, BACKENDS):
+        name = f"{policy}-{code}-{backend}"
         # one more start tells; five of them, and systemd gives up
-        | {"settings": {"unit": {"Unit": {"StartLimitBurst": 2, "StartLimitIntervalSec": "600s"}}}}
-        for policy, code in RESTARTS
-        for backend in BACKENDS
-    }
+        unit: dict[str, Any] = {"Unit": {"StartLimitBurst": 2, "StartLimitIntervalSec": "600s"}}
+        script, options = f"exit({code})", {"restart": policy, "backend": backend, "settings": {"unit": unit}}
+        if backend in PODMANS:
+            # from podman systemd has no exit code of a container that ends before it knows the main process
+            started = f"{STARTED}/{name}"
+            unit["Service"] = {"ExecStartPost": f"/usr/bin/touch {started}"}
+            options["volumes"] = [f"{STARTED}:{STARTED}"]
+            script = END_ONCE % (started, code)
+        containers[name] = python(script, **options)
+    host.machine.run(["mkdir", STARTED])
     host.deploy("/var/restarting", containers)
     host.start_all(containers)
     return host
@@ -251,8 +267,9 @@ def test_a_privileged_one_is_what_podman_makes_of_it(host: Host, looked: dict[st
 def test_a_pod_takes_containers_of_both_of_podmans_backends(host: Host) -> None:
     serve = "import socket; s = socket.create_server(('127.0.0.1', 8000))\nwhile True: s.accept()[0].send(b'\"hello\"')"
     ask = (
-        "import socket, time; time.sleep(1); c = socket.create_connection(('127.0.0.1', 8000));"
-        " print('SEEN', c.recv(99).decode(), flush=True)"
+        "import socket, time\ndef connect():\n while True:\n"
+        "  try: return socket.create_connection(('127.0.0.1', 8000))\n  except OSError: time.sleep(0.1)\n"
+        "print('SEEN', connect().recv(99).decode(), flush=True)"
     )
     containers = {
         "serving": python(serve, backend="rootfs") | {"pod": "both"},
