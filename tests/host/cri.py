@@ -98,7 +98,7 @@ class Cri:
 
     def execute(self, container: str, *command: str) -> str:
         """Run a command in a container, and return what it printed."""
-        answer = self.call("RuntimeService/ExecSync", {1: container, 2: list(command), 3: 30})
+        answer = self.call("RuntimeService/ExecSync", {1: container, 2: list(command), 3: 60})
         assert answer.get(3, [0]) == [0], answer
         return _text(answer[1][0])
 

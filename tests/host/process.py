@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LONG = 1800.0
 """Time limit in seconds of a step that downloads and unpacks packages."""
 
-FETCH = ("curl", "--silent", "--show-error", "--fail", "--retry=20", "--retry-all-errors", "--retry-delay=1")
+FETCH = ("curl", "--silent", "--show-error", "--fail", "--retry=60", "--retry-all-errors", "--retry-delay=1")
 """Fetches from a server, with retries, because the server may be ready a moment after its unit."""
 
 
@@ -33,7 +33,7 @@ def run(
     input: str | None = None,  # noqa: A002  # as subprocess.run names it
     env: Mapping[str, str] | None = None,
     check: bool = True,
-    timeout: float = 120.0,
+    timeout: float = 300.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end with captured output; `shown` is the argv that an error names."""
     try:

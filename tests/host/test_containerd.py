@@ -174,7 +174,9 @@ def test_pods_run_images_in_place(node: Node) -> None:
     for tag, container in containers.items():
         assert node.cri.execute(container, "cat", "/version") == f"small {tag}\n"
         assert node.cri.execute(container, "stat", "--format=%u %g %a", "/var/mail") == "0 8 2775\n"
-        log = node.machine.run(["cat", f"{LOGS}/pod/small-{tag}.log"]).stdout
+        # what a container prints is in its log a moment later
+        wait = 'until grep -q . "$0"; do sleep 0.1; done; cat "$0"'
+        log = node.machine.run(["sh", "-c", wait, f"{LOGS}/pod/small-{tag}.log"]).stdout
         assert log.endswith(f"stdout F small {tag}\n")
     node.cri.remove_pod(pod)
 

@@ -28,7 +28,7 @@ set -o pipefail
 tee >(wc --bytes > /root/read) | /opt/nixoci/bin/nixoci "$@"
 """
 FETCH = r"""
-for attempt in $(seq 100); do
+for attempt in $(seq 600); do
   if exec 3<>/dev/tcp/127.0.0.1/80; then printf 'GET / HTTP/1.0\r\n\r\n' >&3; head -1 <&3; exit; fi
   sleep 0.1
 done

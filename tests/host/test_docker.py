@@ -126,12 +126,7 @@ def docker(images: dict[str, Pair]) -> Iterator[Docker]:
 
 
 def page(docker: Docker, port: int) -> str:
-    for _ in range(50):
-        done = docker.machine.run([*FETCH, f"http://127.0.0.1:{port}/"], check=False)
-        if not done.returncode:
-            return done.stdout
-        time.sleep(0.1)
-    raise AssertionError(done.stderr)
+    return docker.machine.run([*FETCH, f"http://127.0.0.1:{port}/"]).stdout
 
 
 def test_images_run_in_place_by_name_id_and_the_registrys_digest(docker: Docker, images: dict[str, Pair]) -> None:
@@ -171,9 +166,10 @@ def test_changes_need_a_stopped_dockerd(docker: Docker) -> None:
 def test_a_container_holds_what_one_of_the_loaded_image_holds(docker: Docker, images: dict[str, Pair]) -> None:
     docker.load(images["nginx"].old, "ordinary:1")
     wait = ("run", "--detach", "--network=none", "--user=root", "--stop-signal=KILL", "--entrypoint=sleep")
+    before = time.time_ns()
     both = [docker(*wait, image, "600") for image in ("nginx:1", "ordinary:1")]
     try:
-        ours, theirs = (listing(docker.machine, docker.pid(container)) for container in both)
+        ours, theirs = (listing(docker.machine, docker.pid(container), before) for container in both)
         for image in ("nginx:1", "ordinary:1"):
             assert "is using its referenced image" in docker("rmi", image, check=False)
         assert_told_alike(docker, "nginx:1", "ordinary:1")
@@ -389,7 +385,11 @@ def test_compose_starts_registered_images(docker: Docker) -> None:
     docker("compose", "--project-directory=/var/project", "up", "--detach", "--quiet-pull")
     try:
         assert page(docker, 8085) == PAGE
-        assert "small 1" in docker("compose", "--project-directory=/var/project", "logs", "job")
+        # what a container prints is in its log a moment later
+        deadline = time.monotonic() + 60
+        while "small 1" not in docker("compose", "--project-directory=/var/project", "logs", "job"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     finally:
         docker("compose", "--project-directory=/var/project", "down", "--timeout=0")
 

@@ -163,7 +163,7 @@ def nspawn(machine: Machine) -> list[str]:
     machine.wait_for_unit("by-nspawn.service")
     script = (
         "for cgroup in /sys/fs/cgroup/system.slice/by-nspawn.service; do"
-        " for tries in $(seq 100); do for pid in $(find $cgroup -name cgroup.procs -exec cat {} +); do"
+        " for tries in $(seq 600); do for pid in $(find $cgroup -name cgroup.procs -exec cat {} +); do"
         " [ \"$(tr '\\0' ' ' < /proc/$pid/cmdline)\" != 'sleep 100000 ' ] || { echo $pid; exit; }; done;"
         " sleep 0.1; done; done; exit 1"
     )

@@ -65,7 +65,7 @@ json.dump(found, sys.stdout)
 
 PING = """
 import socket, sys, time
-for _ in range(100):
+for _ in range(600):
     try:
         with socket.create_connection(("127.0.0.1", 6380), 1) as server:
             server.sendall(b"PING\\r\\n")
@@ -274,15 +274,14 @@ def test_a_container_holds_what_one_of_the_ordinary_image_holds(
 ) -> None:
     ordinary = f"localhost/ordinary-{name}:1"
     wait = ("--network=none", "--user=root", "--stop-signal=KILL", "--entrypoint=sleep")
+    machine, before = stored.machine, time.time_ns()
     with running(stored, *wait, stored.references[name], "600") as container:
-        ours = listing(stored.machine, stored.podman("inspect", "--format={{.State.Pid}}", container).stdout.strip())
-    machine = stored.machine
+        ours = listing(machine, stored.podman("inspect", "--format={{.State.Pid}}", container).stdout.strip(), before)
     machine.run(["skopeo", "copy", "--quiet", images[name].old.inside, f"containers-storage:{ordinary}"], timeout=300)
     try:
         container = machine.run(["podman", "run", "--detach", *wait, ordinary, "600"]).stdout.strip()
-        theirs = listing(
-            machine, machine.run(["podman", "inspect", "--format={{.State.Pid}}", container]).stdout.strip()
-        )
+        pid = machine.run(["podman", "inspect", "--format={{.State.Pid}}", container]).stdout.strip()
+        theirs = listing(machine, pid, before)
     finally:
         machine.run(["podman", "rmi", "--force", ordinary])
     assert_equal_listings(ours, theirs)
@@ -301,16 +300,16 @@ def assert_equal_listings(ours: dict[str, dict[str, Any]], theirs: dict[str, dic
     assert differ == {}
 
 
-def listing(machine: Machine, pid: str) -> dict[str, dict[str, Any]]:
+def listing(machine: Machine, pid: str, before: int) -> dict[str, dict[str, Any]]:
     """List a running container's root, without what is mounted below it.
 
     What podman and crun write into every container (mount points, /etc/hosts and the like) has the time of its
-    start, so times are compared where the image's own times are: not there.
+    start, so times are compared where the image's own times are: not there. The container was started after `before`,
+    in nanoseconds.
     """
     found: dict[str, dict[str, Any]] = json.loads(machine.run(["python3", "-", pid], input=LISTING, timeout=300).stdout)
-    now = time.time_ns() - 120 * 10**9
     for entry in found.values():
-        if entry["mtime"] > now:
+        if entry["mtime"] > before:
             entry["mtime"] = "when the container started"
     return found
 
@@ -352,12 +351,11 @@ def test_postgres_serves_from_its_volume_and_again_from_the_same(stored: Stored)
 def query(stored: Stored, sql: str) -> str:
     client = ("run", "--rm", "--network=host", "--entrypoint=psql", stored.references["postgres"])
     connect = ("--host=127.0.0.1", "--port=5433", "--username=postgres", "--tuples-only", f"--command={sql}")
-    for _ in range(40):
-        done = stored.podman(*client, *connect, check=False)
-        if done.returncode == 0:
-            return done.stdout
+    deadline = time.monotonic() + 60
+    while (done := stored.podman(*client, *connect, check=False)).returncode:
+        assert time.monotonic() < deadline, done.stderr
         time.sleep(0.25)
-    raise AssertionError(done.stderr)
+    return done.stdout
 
 
 def test_a_container_outlives_its_store(stored: Stored) -> None:

@@ -33,9 +33,21 @@ def test_that_does_not_end():
 
 
 def descendants(process: int) -> list[int]:
-    """Return the ids of a process and of all below it."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    """Return the ids of a process and of all below it, without those that end meanwhile."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [process, *(below for child in children for below in descendants(int(child)))]
+
+
+def handles(processes: list[int]) -> list[int]:
+    """Return a handle of each process that has not ended meanwhile."""
+    found = []
+    for process in processes:
+        with suppress(ProcessLookupError):
+            found.append(os.pidfd_open(process))
+    return found
 
 
 @pytest.mark.parametrize("killed", ["run", "worker"])
@@ -54,7 +66,7 @@ def test_nothing_is_left_of_a_run_that_is_killed(tmp_path: Path, killed: str) ->
             left = [cache_dir() / "machines" / name, *(tree / name for tree in cgroups.roots())]
             assert all(path.exists() for path in left)
             below = {"run": process.pid, "worker": worker}[killed]
-            processes = [os.pidfd_open(each) for each in descendants(below)]
+            processes = handles(descendants(below))
             assert len(processes) > 5  # with those of the machine
             if killed == "run":
                 os.killpg(process.pid, signal.SIGKILL)

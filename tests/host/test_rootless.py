@@ -335,7 +335,7 @@ def test_nothing_was_written_to_the_store(services: Alice) -> None:
     assert services.measure() == services.hashes
 
 
-def wait_for(condition: Any, timeout: float = 20) -> None:
+def wait_for(condition: Any, timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

@@ -138,7 +138,7 @@ def test_services_of_the_sample_images_work(host: Host) -> None:
     host.start_all(containers)
     host.wait_for_log("cache.service", "Ready to accept connections")
     host.wait_for_log("db.service", "database system is ready to accept connections")
-    assert "200 OK" in host.machine.run(["curl", "-sI", "--retry", "5", "--retry-connrefused", "127.0.0.1"]).stdout
+    assert "200 OK" in host.machine.run(["curl", "-sI", "--retry", "6", "--retry-connrefused", "127.0.0.1"]).stdout
     for name in ("web", "db"):
         host.systemctl("start", f"{name}-health.service")
         assert host.systemctl("show", "--value", "--property=Result", f"{name}-health.service") == "success"
