@@ -18,6 +18,14 @@ SIGNED = "tests/host/test_signed_image_delta.py::test_an_update_needs_no_lock_of
 DELTAS = "tests/host/test_image_delta.py"
 DOCKER = "tests/host/test_docker.py::test_the_commands_of_the_documentation"
 CRI = "tests/host/test_containerd.py"
+TYPED_DOCKER, TYPED_CONTAINERD, TYPED_CACHE = (
+    f"tests/host/test_typed_pages.py::{name}"
+    for name in (
+        "test_docker_runs_the_image_of_a_lock_and_forgets_it",
+        "test_containerd_runs_the_image_of_a_lock",
+        "test_a_release_is_published_beside_a_cache",
+    )
+)
 SUBSTITUTER = "tests/host/test_substituter.py::test_an_update_travels_as_a_delta"
 HOOK = "tests/host/test_publish_hook.py::test_each_build_is_published"
 COMPOSE = "tests/host/test_readme.py::test_a_project_of_compose_becomes_units_and_a_module"
@@ -36,10 +44,12 @@ RUN = {
     ("docs/containers.md", "$ systemctl restart nixoci-images"): (
         "tests/host/test_containers.py::test_the_commands_of_the_documentation_show_the_mounted_images"
     ),
-    ("docs/containerd.md", "# systemctl start nixoci-images"): f"{CRI}::test_pods_run_images_in_place",
+    ("docs/containerd.md", '{"engines":'): TYPED_CONTAINERD,
+    ("docs/containerd.md", "$ nixoci generate"): TYPED_CONTAINERD,
+    ("docs/containerd.md", "$ nixoci image-store store result"): TYPED_CONTAINERD,
     ("docs/containerd.md", "# /etc/containerd/config.toml"): f"{CRI}::test_pods_run_images_in_place",
     ("docs/containerd.md", "apiVersion: v1"): f"{CRI}::test_the_manifest_of_the_documentation",
-    ("docs/containerd.md", "# nixoci register containerd store --namespace moby"): (
+    ("docs/containerd.md", "$ nixoci register containerd store --namespace moby"): (
         "tests/host/test_docker_containerd_store.py::test_docker_runs_images_in_place"
     ),
     ("docs/containers.md", "$ nixoci generate --nixoci nixoci --containers"): (
@@ -47,6 +57,9 @@ RUN = {
     ),
     ("docs/delta-format.md", ">>> "): BY_DOCTESTS,
     ("docs/deltas.md", "$ nixoci send"): "tests/host/test_delta_command.py::test_the_commands_of_the_documentation",
+    ("docs/docker.md", '{"engines":'): TYPED_DOCKER,
+    ("docs/docker.md", "$ nixoci generate"): TYPED_DOCKER,
+    ("docs/docker.md", "$ docker rm"): TYPED_DOCKER,
     ("docs/docker.md", '{"imageStore":'): DOCKER,
     ("docs/docker.md", "$ nixoci units docker.json"): DOCKER,
     ("docs/docker.md", "services: web:"): "tests/host/test_docker.py::test_compose_starts_registered_images",
@@ -74,7 +87,8 @@ RUN = {
         "tests/host/test_rootless.py::test_the_commands_of_the_documentation"
     ),
     ("docs/rootless.md", "{ virtualisation.nixoci = {"): MODULES,
-    ("docs/substituter.md", "$ nix copy --to 'file:///srv/cache"): SUBSTITUTER,
+    ("docs/substituter.md", "$ nix-store --generate-binary-cache-key"): TYPED_CACHE,
+    ("docs/substituter.md", "$ options="): TYPED_CACHE,
     ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.socket"): SUBSTITUTER,
     ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.service [Unit]"): SUBSTITUTER,
     ("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.service.d/login.conf"): (
@@ -97,7 +111,7 @@ NOT_RUN = {
     ("README.md", '{ inputs.nixoci.url = "URL";'): f"{_NEEDS_NIXPKGS}; tests/host/test_flake.py evaluates the template",
     ("README.md", "$ git clone URL nixoci"): f"{_NEEDS_NIXPKGS}; the recipe's test starts from a copy of this checkout",
     ("README.md", "registry, OCI layout, archive"): "a picture",
-    ("docs/containerd.md", "# nixoci register containerd store --namespace k8s.io --address"): (
+    ("docs/containerd.md", "$ nixoci register containerd store --namespace k8s.io --address"): (
         "needs k3s, which the test host has not; tests/host/test_containerd.py names the socket of its containerd"
     ),
     ("docs/deltas.md", "$ nixoci copy"): "needs a machine called edge; tests/host/test_delta.py copies over ssh",
@@ -110,7 +124,7 @@ NOT_RUN = {
         "$ nix copy --to s3://cache",
     ): "a bucket's address; tests/host/test_flake.py copies to a directory",
     ("docs/deltas.md", "# nix copy --from https://cache.example"): "the address of a cache; as above",
-    ("docs/kubernetes.md", "# cp --no-dereference"): _NEEDS_CRIO,
+    ("docs/kubernetes.md", "$ nix-build --attr imageStore"): _NEEDS_CRIO,
     ("docs/kubernetes.md", "# /etc/crio"): _NEEDS_CRIO,
     ("docs/kubernetes.md", "# kubectl apply"): "needs a cluster; tests/host/test_crio.py runs a pod without one",
     ("docs/layer-cache.md", "# /etc/containerd/config.toml"): _NEEDS_CONTAINERD,

@@ -380,7 +380,8 @@ def test_a_container_runs_on_while_dockerd_is_stopped_for_a_switch(docker: Docke
 def test_compose_starts_registered_images(docker: Docker) -> None:
     docker.machine.run(["mkdir", "--parents", "/var/project"])
     docker.machine.run(
-        ["tee", "/var/project/compose.yaml"], input=block(PAGE_OF_DOCKER, "services: web:").text.rstrip() + COMPOSE
+        ["tee", "/var/project/compose.yaml"],
+        input=block(PAGE_OF_DOCKER, "services: web:").text.replace("nginx:1.27", "nginx:1").rstrip() + COMPOSE,
     )
     docker("compose", "--project-directory=/var/project", "up", "--detach", "--quiet-pull")
     try:

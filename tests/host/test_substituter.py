@@ -41,7 +41,7 @@ class Far:
         pages = [block.text for block in blocks() if block.page == "docs/substituter.md"]
         (conf,) = (text for text in pages if text.startswith("substituters ="))
         conf = conf.replace("https://cache.example https://cache.nixos.org", self.upstream)
-        conf += f"\ntrusted-public-keys = {cache.public_key}\n"
+        conf = conf.replace("cache.example-1:…", cache.public_key)
         machine.run(["tee", "--append", "/etc/nix/nix.conf"], input=conf)
         machine.run(["systemctl", "restart", "nix-daemon.service"])
         machine.run(["ln", "--symbolic", "/opt/nixoci/bin/nixoci", "/usr/local/bin/nixoci"])
