@@ -19,8 +19,8 @@ def roots() -> list[Path]:
 
 
 def remove(group: Path) -> None:
-    """Remove a group and those below once their processes have ended; give up after seconds."""
-    deadline = time.monotonic() + 5
+    """Remove a group and those below once their processes have ended; give up after a minute."""
+    deadline = time.monotonic() + 60
     while group.exists() and time.monotonic() < deadline:
         for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
             with suppress(OSError):

@@ -331,7 +331,7 @@ class Machine:
         if self._leader and process.poll() is None:
             os.kill(self._leader, signal.SIGKILL)  # and the kernel everything else in its process namespace
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=60)  # a process that waits for a disk ends after that
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

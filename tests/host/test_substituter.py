@@ -325,7 +325,7 @@ def test_nix_does_without_a_substituter_that_does_not_start(
 
 def test_a_delta_that_comes_slowly_is_waited_for(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
     """Nix drops a download that stalls; it must not take this for one."""
-    far.machine.run(["sh", "-c", "echo stalled-download-timeout = 5 >> /etc/nix/nix.conf"])
+    far.machine.run(["sh", "-c", "echo stalled-download-timeout = 8 >> /etc/nix/nix.conf"])
     far.machine.run(["sed", "-i", "s/^ExecStart=.*/& --keep-alive 2/", f"{UNITS}.service"])
     far.machine.run(["systemctl", "daemon-reload"])
     far.machine.run(["systemctl", "restart", "nix-daemon.service"])
