@@ -66,10 +66,20 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
     return done
 
 
-def keep_newest(used: Path, count: int, remove: Callable[[Path], None]) -> None:
-    """Mark a cached folder NAME-KEY as used now, and remove all folders NAME-* but the `count` used last."""
-    name = used.name.partition("-")[0]
-    with locked(used.with_name(f".{name}.lock")):
-        os.utime(used)
-        for old in sorted(used.parent.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)[:-count]:
-            remove(old)
+def cached_of_newest(name: str, build: Callable[[Path], None], count: int, discard: Callable[[Path], None]) -> Path:
+    """Return the cached folder NAME-KEY as `cached` does, and remove all folders NAME-* but the `count` used last.
+
+    It is used from the return on, so that another session does not remove it meanwhile. `discard` takes the name of a
+    folder away at once.
+    """
+    kind = name.partition("-")[0]
+    while True:
+        used = cached(name, build)
+        with locked(used.with_name(f".{kind}.lock")):
+            try:
+                os.utime(used)
+            except FileNotFoundError:  # another session has removed it
+                continue
+            for old in sorted(used.parent.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime)[:-count]:
+                discard(old)
+        return used

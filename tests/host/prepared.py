@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.host.cache import cache_dir, cached, keep_newest, key
+from tests.host.cache import cache_dir, cached, cached_of_newest, key
 from tests.host.containers import STORAGE_CONF, Host, sample_sources
 from tests.host.images import INSIDE, images_dir
 from tests.host.leftovers import discard
@@ -71,9 +71,8 @@ def _made() -> Path:
 
 
 def _kept() -> Path:
-    made = _intact(_name(), _make)
-    keep_newest(made, KEPT, discard)
-    return made
+    cached_of_newest(_name(), _make, KEPT, discard)
+    return _intact(_name(), _make)
 
 
 def _intact(name: str, build: Callable[[Path], None]) -> Path:

@@ -16,7 +16,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from tests.host.cache import cached, keep_newest, key
+from tests.host.cache import cached, cached_of_newest, key
+from tests.host.leftovers import discard
 from tests.host.process import LONG, run
 
 CHECKOUT = Path(__file__).parents[2]
@@ -87,9 +88,9 @@ def install_checkout(root: Path, upper: Path) -> None:
         shutil.copytree(CHECKOUT / "nixoci", folder / place / "nixoci", ignore=unwanted)
         _compile(root, folder / place, folder)
 
-    compiled = cached(f"checkout-{key(_python_version(root), CHECKOUT / 'nixoci', Path(__file__))}", build)
+    name = f"checkout-{key(_python_version(root), CHECKOUT / 'nixoci', Path(__file__))}"
+    compiled = cached_of_newest(name, build, KEPT, discard)
     shutil.copytree(compiled / place, site)
-    keep_newest(compiled, KEPT, shutil.rmtree)
     # what importlib.metadata and `nixoci --version` read
     project = _project()
     described = site / f"nixoci-{project['version']}.dist-info/METADATA"

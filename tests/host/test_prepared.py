@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.host import prepared
+from tests.host import cache, prepared
+from tests.host.cache import cached_of_newest
 from tests.host.leftovers import discard
 from tests.host.prepared import altered
 
@@ -82,6 +83,39 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_machines_on_the_file_system_of_the_cache_have_links_of_it(made: Path) -> None:
     assert prepared._made() == made
+
+
+def test_one_that_was_used_long_ago_stays_while_others_are_used(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared._made()
+    os.utime(made, (1, 1))
+    others = [made.with_name(f"prepared-{number}") for number in range(1, prepared.KEPT + 1)]
+    for other in others:
+        other.mkdir()
+
+    def by_another_process(store: Path) -> str:
+        cached_of_newest(others[-1].name, Path.mkdir, prepared.KEPT, discard)
+        return altered(store)
+
+    monkeypatch.setattr(prepared, "altered", by_another_process)
+    assert prepared._made() == made
+    assert made.exists()
+
+
+def test_one_that_was_removed_before_it_was_used_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found, removed = cache.cached, list[Path]()
+
+    def cached_and_removed(name: str, build: Callable[[Path], None]) -> Path:
+        folder = found(name, build)
+        if not removed:
+            removed.append(folder)
+            discard(folder)
+        return folder
+
+    monkeypatch.setattr(cache, "cached", cached_and_removed)
+    made = cached_of_newest("folder-0", lambda folder: (folder / "file").touch(), 2, discard)
+    assert removed == [made]
+    assert (made / "file").exists()
 
 
 @pytest.fixture
