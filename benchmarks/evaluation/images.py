@@ -83,8 +83,8 @@ described = write(manifest, described) | {"annotations": {named: "base"}}
 shutil.copy(source / "oci-layout", target)
 """
 
-SMALL = {"small": "nixoci's tests, of a few programs"}
-"""An image for quick runs, and what builds it."""
+SMALL = dict.fromkeys(("small", "other-small"), "nixoci's tests, of a few programs")
+"""Images for quick runs, on one base, and what builds them."""
 
 LISTS = "/var/lib/lists"
 """The folder of a machine that has apt's lists of packages, for each version of the base."""
