@@ -262,7 +262,10 @@ class Container:
         default=None, metadata=about("The name of the unit without `.service`, by default the container's.")
     )
     auto_start: bool = field(default=True, metadata=about("Start with the machine (or the user's session)."))
-    extra_options: list[str] = field(default_factory=list, metadata=about("More arguments for `podman run`."))
+    extra_options: list[str] = field(
+        default_factory=list,
+        metadata=about("More arguments for `podman run`, which reads them when the container starts."),
+    )
     log_driver: LogDriver | None = field(
         default=None,
         metadata=about("The destination of the output, by default `journald`. Only podman has others."),

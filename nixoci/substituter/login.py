@@ -31,7 +31,9 @@ def login_for(address: SplitResult, file: Path | None) -> str | None:
         raise StoreError(f"{file or NETRC}: not UTF-8, as a netrc file is") from error
     except OSError as error:
         if file is not None:
-            raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
+            raise StoreError(
+                f"{file}: cannot be read: {error.strerror}; check its path, and that this user may read it"
+            ) from error
         return None
     found = logins.authenticators(address.hostname or "")
     if found is None or user not in {None, found[0]}:

@@ -61,7 +61,7 @@ def test_without_a_file_there_is_that_of_nix(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"/netrc: cannot be read: No such file"):
+    with pytest.raises(StoreError, match=r"/netrc: cannot be read: No such file or directory; check its path, and"):
         login("https://cache.example", tmp_path / "netrc")
 
 
