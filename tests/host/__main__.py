@@ -19,6 +19,9 @@ from tests.host.images import INSIDE, images, images_dir
 from tests.host.machine import Machine
 from tests.host.rootfs import rootfs
 
+SHELL = ["bash"]
+"""The shell in a machine; a login shell would take the PATH of /etc/profile, without the checkout's command."""
+
 
 def main(arguments: list[str]) -> int:
     """Run one of the verbs above; return its exit code."""
@@ -29,9 +32,9 @@ def main(arguments: list[str]) -> int:
                 print(pair.old.inside, pair.new.inside, sep="\n")
             return 0
         case ["shell"]:
-            return _attached(["bash", "--login"], None)
+            return _attached(SHELL, None)
         case ["shell", user]:
-            return _attached(["bash", "--login"], user)
+            return _attached(SHELL, user)
         case ["run", _, *_]:
             return _attached(arguments[1:], None)
     print(__doc__, file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.host.__main__ import SHELL
 from tests.host.machine import Machine
 from tests.host.network import allow_ssh, join
 from tests.host.process import CommandError
@@ -32,6 +33,11 @@ def test_systemd_boots_without_a_failed_unit() -> None:
 def test_a_failing_command_says_what_it_said(machine: Machine) -> None:
     with pytest.raises(CommandError, match=r"(?s)exit code 3.*stdout\nout\n.*stderr\nerr"):
         machine.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+
+
+@pytest.mark.parametrize("user", [None, "alice"])
+def test_a_shell_has_the_command_of_the_checkout(machine: Machine, user: str | None) -> None:
+    assert machine.run(SHELL, user=user, input="command -v nixoci\n").stdout == "/opt/nixoci/bin/nixoci\n"
 
 
 def test_a_command_that_hangs_is_ended(machine: Machine) -> None:
