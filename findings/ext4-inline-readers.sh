@@ -99,7 +99,10 @@ show() {
       difference=$(LC_ALL=C cmp got tree/$file 2>&1 || true)
       case $difference in
         '' | *EOF*) ;;
-        *) length+=", $(($(sed 's/.* \([0-9]*\), line.*/\1/' <<<"$difference") - 1)) right" ;;
+        *)
+          difference=${difference%, line*}
+          length+=", $((${difference##* } - 1)) right"
+          ;;
       esac
       cells+=("$length")
     else
