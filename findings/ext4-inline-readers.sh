@@ -5,7 +5,7 @@
 #          (PyPI); Linux 6.18. With e2fsprogs 1.47.2 (Debian 13), debugfs and e2cp give 60 bytes of the file of 40.
 #
 # Behavior: with the feature inline_data a small file is in its inode: 60 bytes in the place of the block list, and what is more
-# in an extended attribute, which has room for about 70 to 100. `debugfs -R 'dump FILE'` gives a block of each such file, and
+# in an extended attribute, which has room for less than 70 more. `debugfs -R 'dump FILE'` gives a block of each such file, and
 # `e2cp` 4096 bytes, filled up with zeros. The libraries ext4 and libfsext give a file of the right length, with
 # other bytes behind the first 60, and dissect.extfs gives 60. The exit codes are 0. Only 7z refuses what is in
 # two parts ("Unsupported Method"). A file that is too large for its inode is right everywhere.
