@@ -1,5 +1,6 @@
 """`nixoci switch`: put an output in place, and go from one to the next."""
 
+import os
 from pathlib import Path
 
 import click
@@ -8,14 +9,20 @@ from nixoci.cli.common import counted, dry_run_option, json_option, print_json, 
 from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
-from nixoci.errors import ContainerError, NixociError
+from nixoci.doctor.facts import version_of
+from nixoci.doctor.tools import PODMAN_DROP_INS
+from nixoci.errors import ContainerError, NixociError, ProcessError
 from nixoci.gc_roots.moves import containers_with_moves
 from nixoci.gc_roots.podman import Podman
+from nixoci.image_store.mount_options import drop_in_stores
 from nixoci.image_store.storage_conf import MOUNT_OPTIONS
+from nixoci.image_store.storage_conf_files import named_stores, read_config
+from nixoci.process import run
 from nixoci.switch.perform import Switched, roll_back, uninstall
 from nixoci.switch.perform import switch as switch_to
 from nixoci.switch.places import Places
 from nixoci.switch.plan import Action, Change
+from nixoci.user import user_account
 
 
 @verb(
@@ -63,12 +70,35 @@ def switch(*, out: Path | None, rollback: bool, removing: bool, user: bool, dry_
         _print(done, places)
     if (changed := done.mount_options) is not None and changed.mountopt is None:
         _warn_of_moves(changed.path)
+    if not dry_run:
+        _warn_of_an_old_podman(places)
     if done.profile is None and done.out is not None:
         warn(f"{done.out}: not in the Nix store, so it must stay where it is, and --rollback cannot return to it")
     if done.failed:
         journal = f"journalctl {'--user ' if user else ''}--unit={done.failed[0]}"
         way = ", then run this again, or with --rollback" if done.out is not None else ""
         raise ContainerError(f"{', '.join(done.failed)}: not started; see `{journal}`{way}")
+
+
+def _warn_of_an_old_podman(places: Places) -> None:
+    """Warn that podman does not read the drop-in, unless its main file names the image stores too."""
+    stores = drop_in_stores(places.drop_in)
+    if not stores:
+        return
+    try:
+        text = run(["podman", "--version"], package="podman").decode("utf-8", "replace")
+    except ProcessError:  # the images may be for other engines
+        return
+    version = version_of(text)
+    if version is None or version >= PODMAN_DROP_INS:
+        return
+    named = named_stores(read_config(uid=os.geteuid(), home=user_account()[1], env=os.environ), drop_ins=False)
+    if not {store for store, _ in named}.issuperset(stores):
+        main = places.drop_in.parent.parent / "storage.conf"
+        warn(
+            f"{places.drop_in}: podman {'.'.join(map(str, version))} does not read it, as 5.8 does; run"
+            f" `ln --symbolic {places.profile}/storage.conf {main}`, or name the image store in that file"
+        )
 
 
 def _warn_of_moves(drop_in: Path) -> None:

@@ -8,6 +8,7 @@ from nixoci.doctor.finding import Finding, ok, problem, warning
 from nixoci.doctor.tools import PODMAN_DROP_INS
 from nixoci.gc_roots.update import KEPT_DROP_IN
 from nixoci.image_store.mount_options import DropIns, comparing_options, wanted_mount_options
+from nixoci.image_store.storage_conf_files import named_stores
 
 _DROP_INS = DropIns()
 _VENDOR = Path("/usr")
@@ -19,6 +20,7 @@ def check_config(facts: Facts) -> Iterator[Finding]:
     """Judge the files of the configuration: podman has to read all of them."""
     podman = facts.version("podman")
     too_old = podman is not None and podman < PODMAN_DROP_INS
+    otherwise = {store for store, _ in named_stores(facts.config, drop_ins=False)}
     for file in facts.config:
         name = str(file.path)
         if file.error:
@@ -35,11 +37,12 @@ def check_config(facts: Facts) -> Iterator[Finding]:
                 f"other users cannot read it: {file.closed} is closed to them; their rootless podman fails",
                 f"run `chmod o+rX {file.closed}`, or name the image store by a path that all can read",
             )
-        elif file.drop_in and file.image_stores and too_old:
+        elif too_old and file.drop_in and file.image_stores and not otherwise.issuperset(file.image_stores):
+            main = "~/.config/containers/storage.conf" if facts.rootless else "/etc/containers/storage.conf"
             yield problem(
                 name,
                 "this podman is older than 5.8 and does not read drop-ins",
-                "name its image stores in /etc/containers/storage.conf",
+                f"link the storage.conf of the image store, or of the profile that has it, as {main}",
             )
         elif file.image_stores:
             yield ok(name, f"names {', '.join(str(store) for store in file.image_stores)}")

@@ -32,9 +32,10 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphOptions:
-    """The part of `podman info` that names image stores."""
+    """The part of `podman info` that names image stores, and that of podman before 5.8."""
 
     additional_image_stores: list[str] | None = field(default=None, metadata={"key": "additionalImageStores"})
+    overlay_image_stores: list[str] | None = field(default=None, metadata={"key": "overlay.additionalImageStores"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,8 @@ class Podman:
     @property
     def image_stores(self) -> list[Path]:
         """The image stores that storage.conf names."""
-        return [Path(store) for store in self._store.graph_options.additional_image_stores or ()]
+        options = self._store.graph_options
+        return [Path(store) for store in options.additional_image_stores or options.overlay_image_stores or ()]
 
     @property
     def driver(self) -> str:

@@ -12,6 +12,12 @@ _FOR_ROOT = """\
 # builds a store for it.
 """
 
+_ROOT_DIRECTORIES = """\
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+"""
+"""podman's own directories for root. Before 5.8 it takes no file without them."""
+
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
 
 MOUNT_OPTIONS = "redirect_dir=on"
@@ -34,8 +40,10 @@ def render_storage_conf(store: str | os.PathLike[str], *, mount_program: str | o
             for a store without any metadata. With the kernel's own overlay of such a store, a container could not
             write to any directory of the image, because they belong to a root outside of its user namespace.
     """
-    note = _FOR_ROOT if mount_program is None else ""
-    text = f'{note}[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n'
+    start = '[storage]\ndriver = "overlay"\n'
+    if mount_program is None:
+        start = _FOR_ROOT + start + _ROOT_DIRECTORIES
+    text = f"{start}\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n"
     return text + _overlay(mount_program, MOUNT_OPTIONS)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.errors import ProcessError
-from nixoci.image_store.storage_conf import render_storage_drop_in
+from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 from nixoci.switch.places import Places
 from tests.cli.test_json import check
 from tests.image_store.test_mount_options import Machine
@@ -144,6 +144,32 @@ def test_an_uninstall_warns_of_containers_that_need_the_option(
     monkeypatch.setattr("nixoci.cli.switch.Podman", fail)
     assert nixoci("switch", "--uninstall").err == ""
     assert not machine.drop_ins.mount_options.exists()
+
+
+@pytest.mark.parametrize("version", ["5.4.2", "5.8.6", None])
+def test_a_podman_that_reads_no_drop_ins_is_named(
+    nixoci: Callable[..., Result], host: Path, monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    """Without the images in its main file it would pull all of them."""
+    if version is not None:
+        executable(host / "programs/podman", f"#!/bin/sh\necho podman version {version}\n")
+    else:
+        monkeypatch.setenv("PATH", str(host / "programs"))
+        executable(host / "programs/systemctl", SYSTEMCTL)
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(host / "main.conf"))
+    write(host / "out/storage.conf.d/50-nixoci.conf", render_storage_drop_in(host / "store"))
+    there = places(host)
+    for main, warned in ((render_storage_conf("/other"), True), (render_storage_conf(host / "store"), False)):
+        write(host / "main.conf", main)
+        done = nixoci("switch", "out")
+        said = [line for line in done.err.splitlines() if line.startswith(f"warning: {there.drop_in}")]
+        assert done.code == 0
+        if version == "5.4.2" and warned:
+            command = f"ln --symbolic {there.profile}/storage.conf {there.drop_in.parent.parent}/storage.conf"
+            what = f"{there.drop_in}: podman 5.4.2 does not read it, as 5.8 does"
+            assert said == [f"warning: {what}; run `{command}`, or name the image store in that file"]
+        else:
+            assert said == []
 
 
 def test_units_that_do_not_start_fail_the_command_but_not_the_switch(nixoci: Callable[..., Result], host: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_healthy_machine_has_nothing_to_do(facts: Facts) -> None:
             "problem",
             str(CONF.path),
             "does not read drop-ins",
-            "/etc/containers/storage.conf",
+            "link the storage.conf of the image store, or of the profile that has it, as /etc/containers/storage.conf",
         ),
         (
             replace(HEALTHY, config=(replace(CONF, image_stores=None, error="not TOML: x"),)),
@@ -290,6 +290,14 @@ def test_a_podman_without_drop_ins_is_pointed_to_the_main_file() -> None:
     old = replace(HEALTHY, native_diff=True, programs=dict(HEALTHY.programs) | {"podman": "podman version 5.4.2"})
     (advice,) = [finding.advice for finding in bad(old) if finding.check == "mountopt"]
     assert advice == 'in [storage.options.overlay] of /etc/containers/storage.conf, set mountopt = "redirect_dir=on"'
+
+
+def test_a_podman_without_drop_ins_may_have_the_store_in_the_main_file() -> None:
+    main = replace(CONF, path=Path("/etc/containers/storage.conf"), drop_in=False, append=False)
+    old = replace(HEALTHY, config=(main, CONF), programs=dict(HEALTHY.programs) | {"podman": "podman version 5.4.2"})
+    assert bad(old) == []
+    other = replace(main, image_stores=(Path("/nix/store/other"),))
+    assert [finding.check for finding in bad(replace(old, config=(other, CONF)))] == [str(CONF.path)]
 
 
 def test_a_store_of_layers_without_metadata_alone_loses_no_content() -> None:

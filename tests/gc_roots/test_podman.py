@@ -42,6 +42,8 @@ def test_no_container_was_ever_made(tmp_path: Path) -> None:
 def test_stores(tmp_path: Path) -> None:
     assert Podman(stand_in(tmp_path)).image_stores == []
     assert Podman(stand_in(tmp_path, graphOptions={"additionalImageStores": None})).image_stores == []
+    older = {"overlay.additionalImageStores": ["/a"], "overlay.imagestore": "/a"}
+    assert Podman(stand_in(tmp_path, graphOptions=older)).image_stores == [Path("/a")]
     options = {"additionalImageStores": ["/a", "/b"], "imagestore": "/a"}
     assert Podman(stand_in(tmp_path, graphOptions=options)).image_stores == [Path("/a"), Path("/b")]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 
 OVERLAY = {"mountopt": "redirect_dir=on"}
+ROOTS = {"runroot": "/run/containers/storage", "graphroot": "/var/lib/containers/storage"}
 ODD = Path('/nix/store/ü"\\ \x1b\x7f😀')
 
 
 def test_it_is_toml_whatever_the_path() -> None:
-    assert tomllib.loads(render_storage_conf(ODD)) == {
-        "storage": {"driver": "overlay", "options": {"additionalimagestores": [str(ODD)], "overlay": OVERLAY}}
-    }
+    options = {"additionalimagestores": [str(ODD)], "overlay": OVERLAY}
+    assert tomllib.loads(render_storage_conf(ODD)) == {"storage": ROOTS | {"driver": "overlay", "options": options}}
 
 
 def test_roots_file_says_to_users_what_is_theirs() -> None:
