@@ -65,7 +65,7 @@ def gc_roots(context: click.Context, *, podman: str, directory: Path | None, dry
         print_json(roots)
     else:
         rows = [[root.change.value, root.container or root.id[:12], str(root.path)] for root in roots]
-        none = "no container runs from the Nix store, and there is no root of an earlier one"
+        none = "no container of podman or a unit runs from the Nix store, and no engine has dropped an image of it"
         print_table(["root", "container", "path"], rows, empty=none)
     _warn_of_old_images(roots)
 

@@ -46,7 +46,7 @@ def test_roots_of_other_engines_go_without_podman(nixoci: Run, host: Path) -> No
 
 def test_no_roots_are_a_line_too(nixoci: Run, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "_ENGINES", {})
-    none = "no container runs from the Nix store, and there is no root of an earlier one\n"
+    none = "no container of podman or a unit runs from the Nix store, and no engine has dropped an image of it\n"
     assert nixoci("gc-roots") == (0, "", none)
     assert not list(host.glob("roots/*"))
 
