@@ -16,6 +16,7 @@ from benchmarks.evaluation.limits import PROBES, binds, measure_probes
 from benchmarks.evaluation.model import Result, read
 from benchmarks.evaluation.parts import Lab
 from benchmarks.evaluation.run import unfinished
+from tests.host.cache import cache_dir, locked
 from tests.host.images import images
 from tests.host.python import CHECKOUT
 
@@ -32,12 +33,13 @@ ROUNDS = 1
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """The folder of the steps of a quick run that nothing else shares, because of its number of samples."""
+    """The folder of the steps of a quick run that only this test makes, because of its number of samples."""
     images()  # on a fresh machine they take minutes
     found = unfinished(storage.PART, quick=True, rounds=ROUNDS)
-    shutil.rmtree(found, ignore_errors=True)
-    yield found
-    shutil.rmtree(found, ignore_errors=True)
+    with locked(cache_dir() / ".evaluation.lock"):  # another session has the same folder
+        shutil.rmtree(found, ignore_errors=True)
+        yield found
+        shutil.rmtree(found, ignore_errors=True)
 
 
 def evaluate(output: Path) -> subprocess.Popen[str]:
