@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 import pytest
@@ -24,3 +25,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # workers take files in this order: those of seconds fill the time until the last ones of minutes end
     items.sort(key=lambda item: item.get_closest_marker("host") is None)
+
+
+def pytest_collection_finish() -> None:
+    # each full collection of garbage would look at all tests again, which stay
+    gc.freeze()
