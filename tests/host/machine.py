@@ -371,5 +371,5 @@ def _give_services(etc: Path, variables: Mapping[str, str]) -> None:
 def _copy_nix(nix: Path, target: Path, *, link: bool) -> None:
     target.mkdir()
     how = ["--link"] if link else []
-    run(["cp", "--archive", *how, str(nix / "store"), str(target)])
+    run(["cp", "--archive", *how, str(nix / "store"), str(target)], timeout=LONG)
     run(["cp", "--archive", *(str(path) for path in nix.iterdir() if path.name != "store"), str(target)])

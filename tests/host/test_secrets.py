@@ -12,6 +12,7 @@ import pytest
 
 from tests.host.containers import BACKENDS, Host
 from tests.host.prepared import sample_host
+from tests.host.process import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,5 +176,6 @@ def test_nothing_that_was_made_or_logged_holds_one(host: Host) -> None:
         assert MARK.decode() not in shown
         host.systemctl("stop", f"{name}.service")
     places = ["/nix", "/var/secrets", "/var/lib/containers", "/var/lib/nixoci", "/etc", "/tmp", "/var/tmp"]  # noqa: S108
-    found = host.machine.run(["grep", "--recursive", "--files-with-matches", MARK.decode(), *places], check=False)
+    search = ["grep", "--recursive", "--files-with-matches", MARK.decode(), *places]
+    found = host.machine.run(search, check=False, timeout=LONG)
     assert found.stdout == ""
