@@ -24,6 +24,9 @@ NIX = (2, 18)
 SYSTEMD = (OLDEST_SYSTEMD,)
 """Has what the backend `systemd` needs."""
 
+_ROOTS = "root must be set"
+"""Part of the message of a podman before 5.8 whose storage.conf does not name its own directories."""
+
 _SESSION = "lstat /run/user/"
 """Part of podman's message to a user without a session, whose $XDG_RUNTIME_DIR is not there."""
 
@@ -76,6 +79,11 @@ def check_podman(facts: Facts) -> Iterator[Finding]:
             advice = (
                 f"log in as {facts.user} and not by su or sudo, or run `loginctl enable-linger {facts.user}` as root:"
                 " the user's systemd makes this directory"
+            )
+        elif _ROOTS in facts.podman_error:
+            advice = (
+                'write runroot = "/run/containers/storage" and graphroot = "/var/lib/containers/storage" below'
+                " [storage] of storage.conf: a podman before 5.8 needs them"
             )
         yield problem("podman info", facts.podman_error, advice)
 

@@ -350,6 +350,13 @@ def test_a_user_without_a_session_learns_how_to_get_one() -> None:
     assert "`loginctl enable-linger alice`" in found.advice
 
 
+def test_a_storage_conf_that_an_older_podman_does_not_take() -> None:
+    message = "podman info: exit code 1: Failed to obtain podman configuration: runroot must be set"
+    (found,) = bad(replace(HEALTHY, podman_error=message))
+    assert found.found == message
+    assert 'write runroot = "/run/containers/storage" and graphroot = ' in found.advice
+
+
 @pytest.mark.parametrize(
     ("images", "nameless", "says"),
     [({}, 0, "none"), ({}, 2, "2 without a name"), ({"a:1": "aa", "b:1": "bb"}, 1, "a:1, b:1, 1 without a name")],
