@@ -157,6 +157,14 @@ class Host:
         return json.loads(next(line for line in lines if line.startswith("SEEN ")).removeprefix("SEEN "))
 
 
+def moved_storage(conf: str, graphroot: str, runroot: str) -> str:
+    """Return a storage.conf of root's with other directories of podman's own."""
+    moved = conf.replace("/var/lib/containers/storage", graphroot).replace("/run/containers/storage", runroot)
+    assert graphroot in moved
+    assert runroot in moved
+    return moved
+
+
 def link_units(machine: Machine, out: str) -> list[str]:
     """Link rendered units into systemd and return their names."""
     found = machine.run(["find", f"{out}/lib/systemd/system", "-maxdepth", "1", "-type", "f"]).stdout.split()

@@ -472,7 +472,7 @@ def test_a_machine_that_was_built_with_its_images_imports_nothing(docker: Docker
 
 def test_other_ways_of_docker_are_refused_by_name(docker: Docker) -> None:
     for config, says in (
-        ({"features": {"containerd-snapshotter": True}}, "nixoci register containerd --namespace moby"),
+        ({"features": {"containerd-snapshotter": True}}, "nixoci register containerd STORE --namespace moby"),
         ({"storage-driver": "fuse-overlayfs"}, "its storage driver is fuse-overlayfs"),
         ({"userns-remap": "default"}, "maps users"),
     ):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.host.containers import STORAGE_CONF, STORE
+from tests.host.containers import STORAGE_CONF, STORE, moved_storage
 from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def test_a_storage_driver_that_does_not_read_the_image_store(machine: Machine) -
     vfs = {"STORAGE_DRIVER": "vfs"}
     graph_root = {"CONTAINERS_STORAGE_CONF": "/etc/containers/vfs.conf"}
     conf = machine.run(["cat", STORAGE_CONF]).stdout.replace('"overlay"', '"vfs"', 1)
-    write(machine, "/etc/containers/vfs.conf", conf.replace("[storage]", '[storage]\ngraphroot = "/var/vfs"', 1))
+    write(machine, "/etc/containers/vfs.conf", moved_storage(conf, "/var/vfs", "/run/vfs"))
     assert machine.run(["podman", "images", "--quiet"], env=graph_root).stdout == ""
     found = {line.check: line for line in doctor(machine, env=graph_root | vfs)}
     assert found["storage driver"].status == "problem"

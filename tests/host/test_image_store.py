@@ -13,6 +13,7 @@ import pytest
 
 from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 from tests.host.changes import CHANGED, CHANGES
+from tests.host.containers import moved_storage
 from tests.host.process import FETCH, CommandError
 
 if TYPE_CHECKING:
@@ -150,9 +151,11 @@ def stored(machine: Machine, images: dict[str, Pair]) -> Iterator[Stored]:
 
 
 def configure(machine: Machine, file: str, store: str, render: Callable[[Path], str] = render_storage_conf) -> None:
-    own = f'[storage]\ngraphroot = "{OWN}"\nrunroot = "/run/image-store"\n'
+    runroot = "/run/image-store"
     text = render(Path(store))
-    text = text.replace("[storage]\n", own) if "[storage]\n" in text else f'{own}driver = "overlay"\n{text}'
+    if render is not render_storage_conf:
+        text = f'[storage]\ndriver = "overlay"\ngraphroot = "{OWN}"\nrunroot = "{runroot}"\n{text}'
+    text = moved_storage(text, OWN, runroot)
     machine.run(["tee", file], input=text)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixoci.image_store.storage_conf import render_storage_conf
+from tests.host.containers import moved_storage
 from tests.support.odd_images import LOWER, ODD_DOCUMENTS, ODD_LAYERS, ONE, write_image
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def odd(machine: Machine) -> Iterator[Machine]:
         write_image(folder / "layout", [LOWER, b"".join(members) + bytes(1024)], tag=TAGS[name])
     machine.run(["sh", "-e", "-c", EXTRACT, FOLDER, *TAGS.values()], timeout=300)
     for file, store in (("ours.conf", Path(f"{FOLDER}/store")), ("theirs.conf", None)):
-        text = render_storage_conf(store or Path("/nowhere"))
-        own = f'[storage]\ngraphroot = "{FOLDER}/{file}.own"\nrunroot = "/run/odd-{file}"\n'
-        text = text.replace("[storage]\n", own) if store else f'{own}driver = "overlay"\n'
+        graphroot, runroot = f"{FOLDER}/{file}.own", f"/run/odd-{file}"
+        own = f'[storage]\ndriver = "overlay"\ngraphroot = "{graphroot}"\nrunroot = "{runroot}"\n'
+        text = moved_storage(render_storage_conf(store), graphroot, runroot) if store else own
         machine.run(["tee", f"{FOLDER}/{file}"], input=text)
     yield machine
     for file in ("ours.conf", "theirs.conf"):

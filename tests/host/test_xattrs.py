@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nixoci.image_store.storage_conf import render_storage_conf
+from tests.host.containers import moved_storage
 from tests.support.layers import file, layer, pax
 from tests.support.odd_images import write_image
 from tests.support.xattrs import DROPPED, KEPT, REFUSED, Case
@@ -60,12 +61,11 @@ def host(machine: Machine) -> Iterator[Machine]:
     extract = ["nixoci", "extract", "oci:layout:all", "path", "--name=xattrs", "--reference=docker.io/library/xattrs:1"]
     machine.run(extract, cwd=FOLDER)
     machine.run(["nixoci", "image-store", "store", "path", "--mkcomposefs=/usr/bin/mkcomposefs"], cwd=FOLDER)
-    for name, text in (
-        ("ours.conf", render_storage_conf(Path(f"{FOLDER}/store"))),
-        ("theirs.conf", '[storage]\ndriver = "overlay"\n'),
-    ):
-        own = f'[storage]\ngraphroot = "{FOLDER}/{name}.own"\nrunroot = "/run/xattrs-{name}"\n'
-        (folder / name).write_text(text.replace("[storage]\n", own), encoding="utf-8")
+    for name, store in (("ours.conf", Path(f"{FOLDER}/store")), ("theirs.conf", None)):
+        graphroot, runroot = f"{FOLDER}/{name}.own", f"/run/xattrs-{name}"
+        own = f'[storage]\ndriver = "overlay"\ngraphroot = "{graphroot}"\nrunroot = "{runroot}"\n'
+        text = moved_storage(render_storage_conf(store), graphroot, runroot) if store else own
+        (folder / name).write_text(text, encoding="utf-8")
     yield machine
     for name in ("ours.conf", "theirs.conf"):
         machine.run(["podman", "system", "reset", "--force"], env=conf(name), check=False)
