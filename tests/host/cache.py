@@ -69,7 +69,7 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
 def cached_of_newest(name: str, build: Callable[[Path], None], count: int, discard: Callable[[Path], None]) -> Path:
     """Return the cached folder NAME-KEY as `cached` does, and remove all folders NAME-* but the `count` used last.
 
-    It is used from the return on, so that another session does not remove it meanwhile. `discard` takes the name of a
+    It is used from the return on, so that another run does not remove it meanwhile. `discard` takes the name of a
     folder away at once.
     """
     kind = name.partition("-")[0]
@@ -78,7 +78,7 @@ def cached_of_newest(name: str, build: Callable[[Path], None], count: int, disca
         with locked(used.with_name(f".{kind}.lock")):
             try:
                 os.utime(used)
-            except FileNotFoundError:  # another session has removed it
+            except FileNotFoundError:  # another run has removed it
                 continue
             for old in sorted(used.parent.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime)[:-count]:
                 discard(old)

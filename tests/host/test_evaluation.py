@@ -36,7 +36,7 @@ def folder() -> Iterator[Path]:
     """The folder of the steps of a quick run that only this test makes, because of its number of samples."""
     images()  # on a fresh machine they take minutes
     found = unfinished(storage.PART, quick=True, rounds=ROUNDS)
-    with locked(cache_dir() / ".evaluation.lock"):  # another session has the same folder
+    with locked(cache_dir() / ".evaluation.lock"):  # another run has the same folder
         shutil.rmtree(found, ignore_errors=True)
         yield found
         shutil.rmtree(found, ignore_errors=True)
