@@ -89,8 +89,9 @@ def test_one_that_was_used_long_ago_stays_while_others_are_used(made: Path, monk
     prepared._made()
     os.utime(made, (1, 1))
     others = [made.with_name(f"prepared-{number}") for number in range(1, prepared.KEPT + 1)]
-    for other in others:
+    for used, other in enumerate(others, 2):
         other.mkdir()
+        os.utime(other, (used, used))  # two that are made at once may have one time
 
     def by_another_process(store: Path) -> str:
         cached_of_newest(others[-1].name, Path.mkdir, prepared.KEPT, discard)
