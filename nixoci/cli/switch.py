@@ -10,7 +10,7 @@ from nixoci.cli.files import PATH
 from nixoci.cli.table import print_table
 from nixoci.cli.verb import verb
 from nixoci.doctor.facts import version_of
-from nixoci.doctor.tools import PODMAN_DROP_INS
+from nixoci.doctor.tools import reads_drop_ins
 from nixoci.errors import ContainerError, NixociError, ProcessError
 from nixoci.gc_roots.moves import containers_with_moves
 from nixoci.gc_roots.podman import Podman
@@ -90,7 +90,7 @@ def _warn_of_an_old_podman(places: Places) -> None:
     except ProcessError:  # the images may be for other engines
         return
     version = version_of(text)
-    if version is None or version >= PODMAN_DROP_INS:
+    if version is None or reads_drop_ins(version):
         return
     named = named_stores(read_config(uid=os.geteuid(), home=user_account()[1], env=os.environ), drop_ins=False)
     if not {store for store, _ in named}.issuperset(stores):

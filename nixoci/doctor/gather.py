@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nixoci.doctor.facts import FIRST_ID, Facts, ImageStoreFacts
-from nixoci.doctor.tools import PODMAN_DROP_INS
+from nixoci.doctor.tools import reads_drop_ins
 from nixoci.errors import NixociError, ProcessError
 from nixoci.gc_roots.links import Change
 from nixoci.gc_roots.podman import Podman
@@ -47,9 +47,8 @@ def gather(podman: str = "podman") -> Facts:
     user, home = user_account()
     programs = _programs(podman)
     facts = Facts(uid=uid, user=user, kernel=os.uname().release, programs=programs)
-    version = facts.version("podman")
     config = read_config(uid=uid, home=home, env=os.environ)
-    stores = named_stores(config, drop_ins=version is None or version >= PODMAN_DROP_INS)
+    stores = named_stores(config, drop_ins=reads_drop_ins(facts.version("podman")))
     uids, gids = _lines(Path("/etc/subuid")), _lines(Path("/etc/subgid"))
     engine = _ask(podman) if "podman" in programs else _Engine()
     return replace(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nixoci.doctor.facts import Facts, ImageStoreFacts
 from nixoci.doctor.finding import Finding, ok, problem, warning
-from nixoci.doctor.tools import PODMAN_DROP_INS
+from nixoci.doctor.tools import reads_drop_ins
 from nixoci.gc_roots.update import KEPT_DROP_IN
 from nixoci.image_store.mount_options import DropIns, comparing_options, wanted_mount_options
 from nixoci.image_store.storage_conf_files import named_stores
@@ -18,8 +18,7 @@ _SHOWN = 3
 
 def check_config(facts: Facts) -> Iterator[Finding]:
     """Judge the files of the configuration: podman has to read all of them."""
-    podman = facts.version("podman")
-    too_old = podman is not None and podman < PODMAN_DROP_INS
+    too_old = not reads_drop_ins(facts.version("podman"))
     otherwise = {store for store, _ in named_stores(facts.config, drop_ins=False)}
     for file in facts.config:
         name = str(file.path)
@@ -122,9 +121,8 @@ def _mountopt_file(facts: Facts) -> Path:
     setting = [file.path for file in facts.config if file.options.get("overlay.mountopt")]
     if setting and not setting[-1].is_relative_to(_VENDOR):
         return setting[-1]
-    podman = facts.version("podman")
-    no_drop_ins = podman is not None and podman < PODMAN_DROP_INS
-    return Path("/etc/containers") / ("storage.conf" if no_drop_ins else "storage.rootful.conf.d/60-mountopt.conf")
+    drop_ins = reads_drop_ins(facts.version("podman"))
+    return Path("/etc/containers") / ("storage.rootful.conf.d/60-mountopt.conf" if drop_ins else "storage.conf")
 
 
 def _judge(store: ImageStoreFacts, facts: Facts) -> Finding:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from nixoci.doctor.facts import Facts, version_of
 from nixoci.doctor.finding import Finding, ok, problem, warning
+from nixoci.image_store.storage_conf import GRAPH_ROOT, RUN_ROOT
 from nixoci.units.systemd_service import OLDEST_SYSTEMD
 
 KERNEL = (6, 12)
@@ -18,6 +19,12 @@ PODMAN = (5, 3)
 
 PODMAN_DROP_INS = (5, 8)
 """Reads drop-ins of storage.conf."""
+
+
+def reads_drop_ins(podman: tuple[int, ...] | None) -> bool:
+    """Return whether a version of podman reads drop-ins of storage.conf, or is not known."""
+    return podman is None or podman >= PODMAN_DROP_INS
+
 
 NIX = (2, 18)
 
@@ -65,7 +72,7 @@ def check_podman(facts: Facts) -> Iterator[Finding]:
     elif found < PODMAN:
         what = f"{_text(found)}; image stores with owners and modes need {_text(PODMAN)} or newer"
         yield _plain_or_problem("podman", what, facts, f"install podman {_text(PODMAN)}")
-    elif found < PODMAN_DROP_INS:
+    elif not reads_drop_ins(found):
         yield ok(
             "podman",
             f"{_text(found)}; it reads storage.conf, but no drop-ins, which need {_text(PODMAN_DROP_INS)}"
@@ -82,7 +89,7 @@ def check_podman(facts: Facts) -> Iterator[Finding]:
             )
         elif _ROOTS in facts.podman_error:
             advice = (
-                'write runroot = "/run/containers/storage" and graphroot = "/var/lib/containers/storage" below'
+                f'write runroot = "{RUN_ROOT}" and graphroot = "{GRAPH_ROOT}" below'
                 " [storage] of storage.conf: a podman before 5.8 needs them"
             )
         yield problem("podman info", facts.podman_error, advice)

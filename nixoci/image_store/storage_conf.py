@@ -12,10 +12,7 @@ _FOR_ROOT = """\
 # builds a store for it.
 """
 
-_ROOT_DIRECTORIES = """\
-runroot = "/run/containers/storage"
-graphroot = "/var/lib/containers/storage"
-"""
+RUN_ROOT, GRAPH_ROOT = "/run/containers/storage", "/var/lib/containers/storage"
 """podman's own directories for root. Before 5.8 it takes no file without them."""
 
 FUSE_OVERLAYFS = Path("/usr/bin/fuse-overlayfs")
@@ -42,7 +39,7 @@ def render_storage_conf(store: str | os.PathLike[str], *, mount_program: str | o
     """
     start = '[storage]\ndriver = "overlay"\n'
     if mount_program is None:
-        start = _FOR_ROOT + start + _ROOT_DIRECTORIES
+        start = _FOR_ROOT + start + f'runroot = "{RUN_ROOT}"\ngraphroot = "{GRAPH_ROOT}"\n'
     text = f"{start}\n[storage.options]\nadditionalimagestores = [{_quoted(store)}]\n"
     return text + _overlay(mount_program, MOUNT_OPTIONS)
 

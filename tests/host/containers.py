@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from nixoci.image_store.storage_conf import GRAPH_ROOT, RUN_ROOT, render_storage_conf
 from tests.host.images import INSIDE
 from tests.host.images import images as sample_images
 from tests.host.process import CommandError
@@ -159,10 +160,17 @@ class Host:
 
 def moved_storage(conf: str, graphroot: str, runroot: str) -> str:
     """Return a storage.conf of root's with other directories of podman's own."""
-    moved = conf.replace("/var/lib/containers/storage", graphroot).replace("/run/containers/storage", runroot)
+    moved = conf.replace(GRAPH_ROOT, graphroot).replace(RUN_ROOT, runroot)
     assert graphroot in moved
     assert runroot in moved
     return moved
+
+
+def own_storage(graphroot: str, runroot: str, *, store: Path | None = None) -> str:
+    """Return a storage.conf of root's with other directories of podman's own, and with an image store or none."""
+    if store is None:
+        return f'[storage]\ndriver = "overlay"\ngraphroot = "{graphroot}"\nrunroot = "{runroot}"\n'
+    return moved_storage(render_storage_conf(store), graphroot, runroot)
 
 
 def link_units(machine: Machine, out: str) -> list[str]:

@@ -82,6 +82,22 @@ def make_store(machine: Machine, paths: Sequence[str], *, name: str = "images") 
     return machine.run(["nix-build", "--no-out-link", "--expr", expression], timeout=300).stdout.strip()
 
 
+def shipped_stores(machine: Machine, images: Sequence[str]) -> list[str]:
+    """Return an image store in the Nix store of each image path, as the shipped expression makes it: with a drop-in."""
+    given = " ".join(f"(builtins.storePath {image})" for image in images)
+    expression = f"""
+        let
+          make = import /src/nixoci/nix_language/expressions/image-store.nix {{
+            system = builtins.currentSystem;
+            nixoci = "/opt/nixoci";
+            composefs = "/usr";
+          }};
+        in
+        map (image: make [ image ]) [ {given} ]
+    """
+    return machine.run(["nix-build", "--no-out-link", "--expr", expression], timeout=300).stdout.split()
+
+
 def mount_images(machine: Machine, *stores: str) -> None:
     """Install the service that mounts the images of stores, for this boot and the next ones."""
     programs = {name: f"/usr/bin/{name}" for name in ("crun", "mount", "umount", "rm", "sh")}

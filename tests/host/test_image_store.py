@@ -13,7 +13,7 @@ import pytest
 
 from nixoci.image_store.storage_conf import render_storage_conf, render_storage_drop_in
 from tests.host.changes import CHANGED, CHANGES
-from tests.host.containers import moved_storage
+from tests.host.containers import own_storage
 from tests.host.process import FETCH, CommandError
 
 if TYPE_CHECKING:
@@ -152,10 +152,10 @@ def stored(machine: Machine, images: dict[str, Pair]) -> Iterator[Stored]:
 
 def configure(machine: Machine, file: str, store: str, render: Callable[[Path], str] = render_storage_conf) -> None:
     runroot = "/run/image-store"
-    text = render(Path(store))
-    if render is not render_storage_conf:
-        text = f'[storage]\ndriver = "overlay"\ngraphroot = "{OWN}"\nrunroot = "{runroot}"\n{text}'
-    text = moved_storage(text, OWN, runroot)
+    is_whole = render is render_storage_conf
+    text = own_storage(OWN, runroot, store=Path(store) if is_whole else None)
+    if not is_whole:
+        text += render(Path(store))
     machine.run(["tee", file], input=text)
 
 

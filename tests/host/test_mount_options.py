@@ -9,6 +9,7 @@ import pytest
 
 from tests.host.changes import CHANGED, CHANGES
 from tests.host.containers import STORAGE_CONF
+from tests.host.engines import shipped_stores
 from tests.host.prepared import sample_host
 
 if TYPE_CHECKING:
@@ -23,17 +24,6 @@ KEPT = f"{DROP_INS}/50-nixoci-kept-images.conf"
 RUN = ("run", "--network=none", "--user=root", "--entrypoint=sh")
 MOVE = "mv /etc/nginx /etc/moved"
 PLAIN = "localhost/plain:1"
-STORES = """
-let
-  make = import /src/nixoci/nix_language/expressions/image-store.nix {
-    system = builtins.currentSystem;
-    nixoci = "/opt/nixoci";
-    composefs = "/usr";
-  };
-in
-map (image: make [ (builtins.storePath image) ]) [ "%s" "%s" ]
-"""
-"""Two image stores, as the shipped expressions make them, with their drop-ins."""
 
 
 class Options:
@@ -41,8 +31,7 @@ class Options:
 
     def __init__(self, host: Host) -> None:
         self.machine = host.machine
-        build = ["nix-build", "--no-out-link", "--expr", STORES % (host.paths["nginx"], host.paths["redis"])]
-        self.nginx, self.redis = self.machine.run(build, timeout=300).stdout.split()
+        self.nginx, self.redis = shipped_stores(self.machine, [host.paths["nginx"], host.paths["redis"]])
         self.distribution("nodev")
         self.switch(self.nginx)
         self.image = self.podman("images", "--no-trunc", "--format={{.ID}}").strip()

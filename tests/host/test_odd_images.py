@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixoci.image_store.storage_conf import render_storage_conf
-from tests.host.containers import moved_storage
+from tests.host.containers import own_storage
 from tests.support.odd_images import LOWER, ODD_DOCUMENTS, ODD_LAYERS, ONE, write_image
 
 if TYPE_CHECKING:
@@ -61,9 +60,7 @@ def odd(machine: Machine) -> Iterator[Machine]:
         write_image(folder / "layout", [LOWER, b"".join(members) + bytes(1024)], tag=TAGS[name])
     machine.run(["sh", "-e", "-c", EXTRACT, FOLDER, *TAGS.values()], timeout=300)
     for file, store in (("ours.conf", Path(f"{FOLDER}/store")), ("theirs.conf", None)):
-        graphroot, runroot = f"{FOLDER}/{file}.own", f"/run/odd-{file}"
-        own = f'[storage]\ndriver = "overlay"\ngraphroot = "{graphroot}"\nrunroot = "{runroot}"\n'
-        text = moved_storage(render_storage_conf(store), graphroot, runroot) if store else own
+        text = own_storage(f"{FOLDER}/{file}.own", f"/run/odd-{file}", store=store)
         machine.run(["tee", f"{FOLDER}/{file}"], input=text)
     yield machine
     for file in ("ours.conf", "theirs.conf"):

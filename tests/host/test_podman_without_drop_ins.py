@@ -11,6 +11,7 @@ import pytest
 
 from tests.host.apt import debootstrap
 from tests.host.cache import cached, key
+from tests.host.engines import shipped_stores
 from tests.host.images import INSIDE, images_dir
 from tests.host.machine import Machine
 from tests.host.small import small_images
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 
 SUITE = "trixie"
 NAME = "localhost/small:1"
-STORE = """
-import /src/nixoci/nix_language/expressions/image-store.nix
-  { system = builtins.currentSystem; nixoci = "/opt/nixoci"; composefs = "/usr"; }
-  [ (builtins.storePath %s) ]
-"""
 INSTALL = """
 cp /older/usr/bin/podman /usr/bin/podman
 ldd /usr/bin/podman | sed -n 's/ => not found//p' | while read -r library; do
@@ -55,8 +51,8 @@ def _image_store(machine: Machine, image: Image) -> str:
     folder = f"/var/tmp/{image.tag}"  # noqa: S108
     machine.run(["nixoci", "extract", image.inside, folder, "--name", "small", "--reference", NAME])
     path = machine.run(["nix-store", "--add", folder]).stdout.strip()
-    build = ["nix-build", "--no-out-link", "--expr", STORE % path]
-    return machine.run(build, timeout=300).stdout.strip()
+    (store,) = shipped_stores(machine, [path])
+    return store
 
 
 def _version(machine: Machine) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixoci.image_store.storage_conf import render_storage_conf
-from tests.host.containers import moved_storage
+from tests.host.containers import own_storage
 from tests.support.layers import file, layer, pax
 from tests.support.odd_images import write_image
 from tests.support.xattrs import DROPPED, KEPT, REFUSED, Case
@@ -62,9 +61,7 @@ def host(machine: Machine) -> Iterator[Machine]:
     machine.run(extract, cwd=FOLDER)
     machine.run(["nixoci", "image-store", "store", "path", "--mkcomposefs=/usr/bin/mkcomposefs"], cwd=FOLDER)
     for name, store in (("ours.conf", Path(f"{FOLDER}/store")), ("theirs.conf", None)):
-        graphroot, runroot = f"{FOLDER}/{name}.own", f"/run/xattrs-{name}"
-        own = f'[storage]\ndriver = "overlay"\ngraphroot = "{graphroot}"\nrunroot = "{runroot}"\n'
-        text = moved_storage(render_storage_conf(store), graphroot, runroot) if store else own
+        text = own_storage(f"{FOLDER}/{name}.own", f"/run/xattrs-{name}", store=store)
         (folder / name).write_text(text, encoding="utf-8")
     yield machine
     for name in ("ours.conf", "theirs.conf"):
