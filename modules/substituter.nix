@@ -51,6 +51,7 @@ in
 
     systemd.services.nixoci-substituter = {
       description = "Updates as deltas, for Nix";
+      wantedBy = [ "multi-user.target" ]; # otherwise the first update after a boot waits for its start
       after = [ "network.target" ];
       unitConfig.StartLimitIntervalSec = 0; # otherwise the socket would close for good after five starts in ten seconds
       path = [ config.nix.package ];

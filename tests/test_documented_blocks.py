@@ -96,6 +96,7 @@ RUN = {
     ),
     ("docs/substituter.md", "#!/bin/sh # /etc/nix/post-build-hook"): HOOK,
     ("docs/substituter.md", "# /etc/nix/nix.conf post-build-hook"): HOOK,
+    ("docs/substituter.md", "$ systemctl daemon-reload"): SUBSTITUTER,
     ("docs/substituter.md", "substituters = "): SUBSTITUTER,
     ("docs/substituter.md", "services.nixoci.substituter = {"): "tests/host/test_modules.py::test_the_substituter",
     ("docs/substituter.md", '{ "version": 1,'): "tests/publish/test_index.py::test_the_index_of_the_documentation",

@@ -781,6 +781,7 @@ def test_the_substituter(modules: Modules) -> None:
     shown = configparser.ConfigParser(interpolation=None, comment_prefixes="#")
     shown.optionxform = str  # type: ignore[assignment,method-assign]
     shown.read_string(block("docs/substituter.md", "# /etc/systemd/system/nixoci-substituter.service").text)
+    assert service["wantedBy"] == [shown["Install"]["WantedBy"]]
     expected = dict(shown["Service"])
     environment = dict(each.split("=") for each in expected.pop("Environment").split())
     assert service["environment"] == environment

@@ -17,13 +17,14 @@ from tests.host.network import allow_ssh, join
 from tests.host.registry import Registry
 from tests.host.test_delta import SMALL, build_pair, infos, valid, verify
 from tests.host.test_nix import build
-from tests.support.pages import blocks
+from tests.support.pages import block, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.host.images import Pair
 
+PAGE = "docs/substituter.md"
 UNITS = "/etc/systemd/system/nixoci-substituter"
 ADDRESS = "http://127.0.0.1:8642"
 
@@ -38,7 +39,7 @@ class Far:
         self.near = near
         self.upstream = f"http://{address}:{cache.port}"
         allow_ssh(machine, by=near)
-        pages = [block.text for block in blocks() if block.page == "docs/substituter.md"]
+        pages = [each.text for each in blocks() if each.page == PAGE]
         (conf,) = (text for text in pages if text.startswith("substituters ="))
         conf = conf.replace("https://cache.example https://cache.nixos.org", self.upstream)
         conf = conf.replace("cache.example-1:…", cache.public_key)
@@ -49,8 +50,8 @@ class Far:
             (text,) = (page for page in pages if page.startswith(f"# {UNITS}.{kind}\n"))
             text = text.replace("https://cache.example", self.upstream).replace("#Supp", "Supp")
             machine.run(["tee", f"{UNITS}.{kind}"], input=text)
-        machine.run(["systemctl", "daemon-reload"])
-        machine.run(["systemctl", "enable", "--now", "nixoci-substituter.socket"])
+        for command in block(PAGE, "$ systemctl daemon-reload").commands:
+            machine.run(["sh", "-c", command])
 
     def move(self, upstream: str) -> None:
         """Let Nix and the substituter ask a cache of another address."""
@@ -278,6 +279,15 @@ def wait_for(happened: Callable[[], bool], seconds: float) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_it_starts_with_the_machine(far: Far) -> None:
+    """Otherwise the first update after a boot would wait for it."""
+    far.machine.run(["systemctl", "stop", "nixoci-substituter.service"])
+    far.machine.run(["systemctl", "start", "multi-user.target"])
+    state = ["systemctl", "is-active", "nixoci-substituter.service"]
+    wait_for(lambda: far.machine.run(state, check=False).stdout == "active\n", 60)
+    far.wait()
 
 
 def test_nix_does_without_a_substituter_that_is_gone(far: Far, near: Machine, cache: BinaryCache, new: str) -> None:
