@@ -16,7 +16,8 @@ from nixoci.delta.format.recipe import DIRECTORY, SYMLINK, OldNode
 from nixoci.delta.scan import Scanned
 from nixoci.nix_store.path import PathInfo, store_path_name
 
-_DIGITS = re.compile(rb"[0-9]+")
+_DIGITS = re.compile(rb"[0-9a-f]{32,}|[0-9a-df-np-sv-z]{32}|[A-Z2-7]{26}|[0-9]+")
+"""Matches what versions of a path differ in: numbers, and the digests of contents, which image stores name files by."""
 _VERSION = re.compile(r"-[0-9]")
 _SKETCH = 48
 _MIN_SHARED = 4

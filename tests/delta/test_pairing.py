@@ -118,6 +118,42 @@ def test_the_work_does_not_grow_faster_than_the_paths_of_one_name(tmp_path: Path
     assert calls(many) < 6 * calls(few)
 
 
+HEX, LINK, NIX = (
+    ["1e5eab7f4ebbb432cc291a6d1108580080ba86880b654c0885510ebe622c77c5", "d6" * 32],
+    ["FZ2ODCJBNJFRCMT7QLAM4SLGOD", "ENWLJDWALUWYYTWAZCWA64ZFM7"],
+    ["54z4q9whbban63hd41h7cj5zcsrqkvlb", "2z3n8xfj6g5dklb58whbf7jw15yjnj40"],
+)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"overlay-layers/{digest}.tar-split.gz" for digest in HEX],
+        [f"overlay/{digest}/link" for digest in HEX],
+        [f"overlay/l/{link}" for link in LINK],
+        [f"gcroots/{digest}-name" for digest in NIX],
+        [f"lib/{digest[:40]}.debug" for digest in HEX],
+    ],
+)
+def test_a_name_may_be_the_digest_of_a_content(names: list[str]) -> None:
+    """Image stores name layers by digests, so that each version of an image has other names."""
+    old, new = (name.encode() for name in names)
+    index = OldTrees([(Path(), tree({b"other": 3, old: 3}))])
+    assert index.file_predecessor(new, 3, [0]) == Candidate(0, old, 3)
+
+
+def test_a_directory_may_have_the_digest_of_a_content_as_its_name() -> None:
+    old, new = (f"overlay/{digest}".encode() for digest in HEX)
+    index = OldTrees([(Path(), tree({old + b"/composefs.blob": 3}))])
+    assert index.directory(new, [0]) == Candidate(0, old, 0)
+
+
+def test_words_are_no_digests() -> None:
+    index = OldTrees([(Path(), tree({b"an/ABSOLUTE": 3, b"an/abcdef": 3}))])
+    assert index.file_predecessor(b"an/RELATIVE", 3, [0]) is None
+    assert index.file_predecessor(b"an/fedcba", 3, [0]) is None
+
+
 def numbered(number: int, size: int) -> PathInfo:
     return PathInfo(path=f"{STORE_DIR}/{number:032}-app", nar_hash="", nar_size=size)
 
