@@ -415,7 +415,7 @@ def test_an_image_is_updated(far: Far, near: Machine, cache: BinaryCache, images
     assert done.returncode == 0, done.stderr
     sent = sum(answer.size for answer in cache.answers())
     assert published["deltaSize"] < sent < published["deltaSize"] + 20_000, far.log()
-    assert sent < 0.02 * published["download"]
+    assert sent < 0.01 * published["download"]
     assert_right(far, near, new)
     memory = far.machine.run(["systemctl", "show", "--property=MemoryPeak", "nixoci-substituter.service"]).stdout
     assert re.fullmatch(r"MemoryPeak=([0-9]+|\[not set\])\n", memory)
