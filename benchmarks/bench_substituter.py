@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 NAMES = ("nginx", "postgres")
 SYSTEM = f"a system of {PATHS} paths"
-ROUNDS, SLOW_ROUNDS = 5, 3
+ROUNDS, SLOW_ROUNDS = 7, 3
+READY = 2.5
+"""Seconds after its start until a substituter that nobody asks has nothing to do any more."""
 SERVICE = "nixoci-substituter.service"
 AT_ONCE = 64
 MANY = "for number in $(seq {count}); do curl --silent --show-error --fail --output /dev/null {url} & done; wait"
@@ -133,6 +135,7 @@ def measured(site: Site, update: Update, way: str, upstream: str, rounds: int) -
             site.far.machine.run(["systemctl", "restart", SERVICE])  # it keeps what it has rebuilt for a while
             if number > 0:
                 site.far.wait()
+                time.sleep(READY)
             command = [part.format(source=source, path=update.new) for part in WAYS[way]]
             site.cache.answers()
             begin = time.monotonic()

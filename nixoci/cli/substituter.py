@@ -118,6 +118,7 @@ def substituter(
         service = Service(upstream, shelf, store=store)
         log.info("serving %s at %s", upstream.url, _shown(listener))
         with Server(listener, service, upstream, pause=keep_alive, names=hosts) as server:
+            service.get_ready()
             server.serve_forever()
 
 

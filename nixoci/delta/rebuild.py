@@ -120,8 +120,8 @@ class Rebuilder:
             advance: Called with the number of bytes that were written.
             go_on: Called before each content is decoded, which may take long and write nothing; an error that it raises
                 is passed on.
-            explained: Whether the caller calls `check` if the hash is wrong. Programs of this machine are tried then,
-                in place of now: a trial takes longer than most contents.
+            explained: Whether the caller calls `check` or `explain` if the hash is wrong. Programs of this machine are
+                tried then, in place of now: a trial takes longer than most contents.
         """
         if explained:
             size, used = self._rebuild(info, out, advance, lambda _number, _payload: go_on())
@@ -130,6 +130,21 @@ class Rebuilder:
         if size != info.nar_size:
             self._explain(info, used)
             raise DeltaError(f"{info.path}: rebuilt with {size} bytes, expected {info.nar_size}; make the delta again")
+
+    def explain(self, info: PathInfo) -> None:
+        """Return unless programs of this machine make other bytes than a path relies on.
+
+        Raises:
+            DeltaError: One does.
+            ProcessError: One is missing.
+        """
+        with self._payloads.open("rb") as payloads:
+            for number in self._uses[info.path]:
+                if self._codec(number).require is not None:
+                    try:
+                        self._require(number, self._payload(payloads, number))
+                    except DeltaError as error:
+                        raise _named(info, error) from error
 
     def _rebuild(
         self, info: PathInfo, out: Sink, advance: Advance, before: Callable[[int, bytes], object]
@@ -255,13 +270,7 @@ class Rebuilder:
 
     def _explain(self, info: PathInfo, used: set[int]) -> None:
         """Name the reason why a path came out wrong, if it is a program of this machine, or a damaged base."""
-        with self._payloads.open("rb") as payloads:
-            for number in self._uses[info.path]:
-                if self._codec(number).require is not None:
-                    try:
-                        self._require(number, self._payload(payloads, number))
-                    except DeltaError as error:
-                        raise _named(info, error) from error
+        self.explain(info)
         for number in sorted(used):
             base = self._bases[number]
             found = HashingSink()

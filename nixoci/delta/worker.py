@@ -54,11 +54,6 @@ class DecodeWorker:
         """End the process; it is not started again."""
         with self._lock:
             self._works = False
-        self.rest()
-
-    def rest(self) -> None:
-        """End the process until something is decoded again."""
-        with self._lock:
             process, self._process = self._process, None
         if process is not None:
             process.end()

@@ -99,7 +99,7 @@ class NarsAhead:
         out = _Buffer()
         hashed = HashingSink(out)
         try:
-            self._rebuilder.write(info, hashed)
+            self._rebuilder.write(info, hashed, explained=True)  # by who makes it once more
         except Exception as error:  # noqa: BLE001 - whoever asks for it meets it again
             log.debug("not made ahead: %s", error)
             return None

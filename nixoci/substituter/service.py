@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from threading import Lock, Thread
+from importlib import import_module
+from threading import Lock, Thread, Timer
 from time import monotonic
 
 from nixoci.compression import Compression, DecompressError, decompress
@@ -19,7 +20,7 @@ from nixoci.nix_store.narinfo import MAX_NARINFO, NarInfo
 from nixoci.nix_store.path import PathInfo, store_path_hash
 from nixoci.publish.index import DIRECTORY, INDEX_NAME, MAX_INDEX, VERSION, Index, PublishedDelta, Release, pays
 from nixoci.streams import Sink
-from nixoci.substituter.body import ClientGoneError, NarBody, Waiting
+from nixoci.substituter.body import ClientGoneError, NarBody, Waiting, WrongNarError
 from nixoci.substituter.demand import Demand
 from nixoci.substituter.memory import Memory
 from nixoci.substituter.metrics import Way
@@ -66,6 +67,9 @@ _DEFAULT_PRIORITY = 0
 """The priority of a cache that names none; the lowest comes first (Nix, src/libstore/store-api.hh)."""
 
 
+_IDLE = 1.0
+"""Seconds after the start in which Nix may ask, if that is why there was one: it waits for narinfos then."""
+
 _Offers = list[tuple[Release, PublishedDelta]]
 """Deltas that may make a path, with their releases."""
 
@@ -84,7 +88,7 @@ class _Cached:
 
 
 class _Loader:
-    """Starts the worker and loads what decoding needs, once, while Nix has not asked for the NAR yet."""
+    """Starts the worker and loads what decoding needs, once, before Nix asks for a NAR."""
 
     def __init__(self, worker: DecodeWorker) -> None:
         self._worker = worker
@@ -105,6 +109,7 @@ class _Loader:
         try:
             self._worker.start()
             load()
+            import_module("nixoci.delta.receive")
         except Exception as error:  # noqa: BLE001 - decoding meets it again, and the ordinary NAR takes its place
             log.debug("not loaded ahead: %r", error)
 
@@ -133,6 +138,12 @@ class Service:
         self._demand = Demand()
         self._metrics = upstream.metrics
         self._loader = _Loader(shelf.worker)
+
+    def get_ready(self) -> None:
+        """Load what the first update needs, once Nix has not asked for anything for a moment."""
+        idle = Timer(_IDLE, self._loader.start)
+        idle.daemon = True
+        idle.start()
 
     def cache_info(self) -> bytes:
         """Return the description of the cache, with a priority over the one behind it.
@@ -259,9 +270,13 @@ class Service:
             if body.is_small:
                 turn.enter_context(self._turns.reserve(1, waiting))
             try:
-                opened.rebuilder.write(info, body, go_on=waiting.go_on)
+                opened.rebuilder.write(info, body, go_on=waiting.go_on, explained=True)
                 turn.close()  # whoever does not read the NAR keeps no other waiting
-                body.finish()
+                try:
+                    body.finish()
+                except WrongNarError:
+                    opened.rebuilder.explain(info)
+                    raise
             except ClientGoneError:
                 raise
             except Exception as error:

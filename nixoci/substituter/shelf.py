@@ -239,8 +239,6 @@ class Shelf:
                 reader = _Checked(download.read, delta, self._closing, self._bounds.fetch)
                 stream = DeltaReader(reader.read, what=delta.file)
                 header = stream.header()
-                bases = [base.path for base in header.bases]
-                check_bases(header.bases, nix.path_infos(nix.valid_paths(bases)))  # from now on, they stay valid
                 rebuilder = Rebuilder(
                     stream,
                     header,
@@ -250,6 +248,9 @@ class Shelf:
                     worker=self.worker,
                 )
                 reader.finish()
+                # Nix took as long to start as all that; from now on, the bases stay valid
+                bases = nix.path_infos(nix.valid_paths([base.path for base in header.bases]))
+                check_bases(header.bases, bases)
             infos = {info.path: info for info in header.paths}
             return OpenDelta(delta, infos, rebuilder, cleanup.pop_all())
 
@@ -267,8 +268,7 @@ class Shelf:
         self._surplus += [self._places.pop(name) for _, name in unused[: max(0, more)]]
 
     def _sweep(self) -> None:
-        """Let deltas go that nothing asks for, and after the last one the worker."""
-        used = monotonic()
+        """Let deltas go that nothing asks for."""
         while not self._closing.wait(min(self._bounds.idle, self._bounds.retry, _SWEEP)):
             with self._lock:
                 gone = [place for place in self._failed if not place.users]
@@ -277,10 +277,6 @@ class Shelf:
                     limit = self._bounds.idle if _is_open(place) else self._bounds.retry
                     if place.future.done() and not place.users and monotonic() - place.used > limit:
                         gone.append(self._places.pop(name))
-                if self._places:
-                    used = monotonic()
-            if monotonic() - used > self._bounds.idle:
-                self.worker.rest()
             _close(gone)
 
 

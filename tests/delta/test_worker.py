@@ -136,16 +136,12 @@ def test_where_none_can_be_started_contents_are_decoded_here(
     assert found == [new] * 4
 
 
-def test_at_rest_there_is_none_and_after_the_end_none_is_started(worker: DecodeWorker) -> None:
+def test_after_the_end_none_is_started(worker: DecodeWorker) -> None:
     old, new, payload = patched(6)
     worker.start()
-    first = pid(worker)
-    worker.rest()
-    assert not is_running(first)
-    assert worker.decode(payload, OldData(old), LIMIT) == new
-    second = pid(worker)
+    process = pid(worker)
     worker.close()
-    assert not is_running(second)
+    assert not is_running(process)
     assert worker.decode(payload, OldData(old), LIMIT) == new
     assert worker._process is None
 

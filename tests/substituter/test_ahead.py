@@ -49,7 +49,8 @@ class Maker:
         self.go_on = Event()
         self.go_on.set()
 
-    def write(self, info: PathInfo, out: Any) -> None:
+    def write(self, info: PathInfo, out: Any, *, explained: bool) -> None:
+        assert explained  # whoever asks for a wrong one meets it again
         assert self.go_on.wait(60)
         self.made.append(info.path)
         out.write(self.nars[info.path])
