@@ -19,6 +19,10 @@ class BySize(Generic[Key]):
         self._after: dict[int, int] = {}
         self._before: dict[int, int] = {}
 
+    def __len__(self) -> int:
+        """Return the number of items, with those that were removed."""
+        return len(self._items)
+
     def nearest(self, size: int) -> tuple[int, Key] | None:
         """Return the item of the nearest size; of several, the one with the lowest key."""
         at = bisect_left(self._items, size, key=_size)

@@ -201,7 +201,7 @@ class Comparison:
     def _directory(self, node: Scanned, path: bytes, counterpart: Candidate | None, old: Scanned | None) -> Node:
         named = None
         if (old is None or old.kind != DIRECTORY) and node.children:
-            named = self._index.directory(path, self._paired)
+            named = self._index.directory(node, path, self._paired)
             if named is not None:
                 counterpart, old = named, self._index.node_at(named.base, named.path)
         old_entries = old.children if old is not None else {}

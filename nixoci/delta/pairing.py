@@ -5,7 +5,7 @@ import zlib
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from heapq import nsmallest
 from itertools import islice
@@ -15,8 +15,10 @@ from nixoci.delta.by_size import BySize
 from nixoci.delta.format.recipe import DIRECTORY, SYMLINK, OldNode
 from nixoci.delta.scan import Scanned
 from nixoci.nix_store.path import PathInfo, store_path_name
+from nixoci.openat import read_below
 
-_DIGITS = re.compile(rb"[0-9a-f]{32,}|[0-9a-df-np-sv-z]{32}|[A-Z2-7]{26}|[0-9]+")
+_DIGEST = re.compile(rb"[0-9a-f]{32,}|[0-9a-df-np-sv-z]{32}|[A-Z2-7]{26}")
+_DIGITS = re.compile(_DIGEST.pattern + rb"|[0-9]+")
 """Matches what versions of a path differ in: numbers, and the digests of contents, which image stores name files by."""
 _VERSION = re.compile(r"-[0-9]")
 _SKETCH = 48
@@ -36,15 +38,17 @@ class Candidate:
         base: The index of the old store path.
         path: The path inside of it.
         size: The node's size in bytes.
+        guess: Whether it was one of several whose names differ in digests, which say nothing of what they have.
     """
 
     base: int
     path: bytes
     size: int
+    guess: bool = field(default=False, compare=False)
 
     def entry(self, name: bytes, size: int) -> "Candidate":
         """Return the entry of a directory."""
-        return Candidate(self.base, self.path + b"/" + name if self.path else name, size)
+        return Candidate(self.base, self.path + b"/" + name if self.path else name, size, self.guess)
 
     @property
     def node(self) -> OldNode:
@@ -151,10 +155,10 @@ class OldTrees:
         self._by_segment: dict[bytes, tuple[Candidate, int]] = {}
         self._masked: dict[bytes, list[Candidate]] = defaultdict(list)
         self._files: list[dict[bytes, Scanned]] = []
-        self._directories: list[dict[bytes, list[Candidate]]] = []
+        self._directories: list[dict[tuple[bytes, int], BySize[tuple[int, bytes]]]] = []
         for base, (_, tree) in enumerate(trees):
             files = {}
-            directories: dict[bytes, list[Candidate]] = defaultdict(list)
+            directories: dict[tuple[bytes, int], list[tuple[int, tuple[int, bytes]]]] = defaultdict(list)
             for path, node in tree.walk():
                 found = Candidate(base, path, node.size)
                 if node.kind != SYMLINK:
@@ -162,13 +166,14 @@ class OldTrees:
                 for index, segment in enumerate(node.segments):
                     self._by_segment.setdefault(segment, (found, index))
                 if node.kind == DIRECTORY and _DIGITS.search(path):
-                    directories[_mask_all(path)].append(found)
+                    for key in _directory_keys(path, node):
+                        directories[key].append((node.total, (base, path)))
                 if node.segments:
                     files[path] = node
                     if node.size:
                         self._masked[_mask(path)].append(found)
             self._files.append(files)
-            self._directories.append(directories)
+            self._directories.append({key: BySize(each) for key, each in directories.items()})
         self._sized: dict[tuple[bytes, int | None], BySize[tuple[int, bytes]]] = {}
         self._sketched: dict[int, list[Candidate]] | None = None
 
@@ -188,9 +193,17 @@ class OldTrees:
                 return Candidate(base, path, found.size)
         return self._by_digest.get(node.digest)
 
-    def directory(self, path: bytes, paired: Sequence[int]) -> Candidate | None:
-        """Return the old directory whose path differs from this one only in digits."""
-        return next((found for base in paired for found in self._directories[base].get(_mask_all(path), ())), None)
+    def directory(self, node: Scanned, path: bytes, paired: Sequence[int]) -> Candidate | None:
+        """Return the old directory whose path differs from this one only in digits.
+
+        Of several, one with the same names, else any, and then that of the nearest size.
+        """
+        for key in _directory_keys(path, node):
+            for base in paired:
+                alike = self._directories[base].get(key)
+                if alike is not None and (found := alike.nearest(node.total)) is not None:
+                    return Candidate(*found[1], 0, len(alike) > 1 and _DIGEST.search(path) is not None)
+        return None
 
     def same_segment(self, digest: bytes) -> tuple[Candidate, int] | None:
         """Return an old file with this segment, and the segment's index there."""
@@ -206,7 +219,8 @@ class OldTrees:
         near = [file for base in paired if (file := self._nearest(name, size, base)) is not None]
         if not near:
             return self._nearest(name, size)
-        return min(near, key=lambda file: (abs(file.size - size), file.base, file.path))
+        best = min(near, key=lambda file: (abs(file.size - size), file.base, file.path))
+        return replace(best, guess=True) if len(near) > 1 and _DIGEST.search(_name(path)) else best
 
     def _nearest(self, name: bytes, size: int, base: int | None = None) -> Candidate | None:
         """Return the file of a masked name that is nearest in size, in one old store path or in all."""
@@ -223,24 +237,36 @@ class OldTrees:
             sized = BySize((file.size, (file.base, file.path)) for file in files[first:last])
             self._sized[name, base] = sized
         found = sized.nearest(size)
-        return None if found is None else Candidate(*found[1], found[0])
+        if found is None:
+            return None
+        return Candidate(*found[1], found[0], len(sized) > 1 and _DIGEST.search(_name(found[1][1])) is not None)
 
     def digest(self, file: Candidate) -> bytes:
         """Return the digest of an old file."""
         return self._files[file.base][file.path].digest
 
-    def similar(self, content: bytes, unused: set[bytes]) -> Candidate | None:
-        """Return the old file with a digest in `unused` that shares most lines or strings with `content`."""
+    def similar(self, content: bytes, unused: set[bytes], guess: Candidate | None = None) -> Candidate | None:
+        """Return the old file with a digest in `unused` that shares most lines or strings with `content`.
+
+        None, too, if the file `guess` shares as many.
+        """
         if not _MIN_SIMILAR_SIZE <= len(content) <= _MAX_SIMILAR_SIZE:
             return None
         if self._sketched is None:
             self._sketched = self._sketch_old(unused)
         shared: dict[Candidate, int] = defaultdict(int)
-        for value in sketch(content):
+        values = sketch(content)
+        for value in values:
             for file in self._sketched.get(value, ()):
                 shared[file] += 1
         best = min(shared, key=lambda file: (-shared[file], file.base, file.path), default=None)
-        return best if best is not None and shared[best] >= _MIN_SHARED else None
+        if best is None or shared[best] < _MIN_SHARED:
+            return None
+        if guess is not None and guess.size <= _MAX_SIMILAR_SIZE:
+            known = set(sketch(read_below(self.root(guess.base), guess.path, 0, guess.size)))
+            if len(known.intersection(values)) >= shared[best]:
+                return None
+        return best
 
     def _sketch_old(self, unused: set[bytes]) -> dict[int, list[Candidate]]:
         found: dict[int, list[Candidate]] = defaultdict(list)
@@ -271,8 +297,18 @@ def sketch(content: bytes) -> list[int]:
     return nsmallest(_SKETCH, {zlib.crc32(part) for part in content.split(separator) if len(part) >= 8})
 
 
+def _directory_keys(path: bytes, node: Scanned) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
+    """Return what a directory has in common with one of other digits and the same names in it, and of other digits."""
+    masked = _mask_all(path)
+    return (masked, hash(frozenset(map(_mask_all, node.children)))), (masked, 0)
+
+
+def _name(path: bytes) -> bytes:
+    return path.rsplit(b"/", 1)[-1]
+
+
 def _mask(path: bytes) -> bytes:
-    return _mask_all(path.rsplit(b"/", 1)[-1])
+    return _mask_all(_name(path))
 
 
 def _mask_all(path: bytes) -> bytes:

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from nixoci.delta.closure import Closure, in_dependency_order
 from nixoci.delta.compare import Comparison, Content
 from nixoci.delta.format.model import MAX_CONTENTS, SEGMENT_SIZE, Base, Header
 from nixoci.delta.format.recipe import RecipeWriter
-from nixoci.delta.pairing import OldNames, OldTrees, choose_predecessors
+from nixoci.delta.pairing import Candidate, OldNames, OldTrees, choose_predecessors
 from nixoci.delta.rewrite import Rewriter
 from nixoci.delta.scan import Scanned, scan
 from nixoci.delta.summary import SendSummary
@@ -160,16 +161,21 @@ def _find_similar(
     old_trees: Sequence[tuple[Path, Scanned]],
     new_trees: Sequence[tuple[Path, Scanned]],
 ) -> None:
-    """Choose predecessors by similarity for the files that have none."""
-    lonely = [content for content in contents if content.predecessor is None and not content.index]
+    """Choose predecessors by similarity for the files that have none, or one of several that digests name."""
+    lonely = [content for content in contents if not content.index and not _is_sure(content.predecessor)]
     if not lonely:
         return
     unused = {node.digest for _, tree in old_trees for _, node in tree.walk() if node.segments}
     unused -= {node.digest for _, tree in new_trees for _, node in tree.walk()}
     # two files rarely have the same predecessor
-    unused -= {index.digest(content.predecessor) for content in contents if content.predecessor}
+    unused -= {index.digest(found) for content in contents if _is_sure(found := content.predecessor)}
     for content in lonely:
-        content.file.predecessor = index.similar(content.read(), unused)
+        found = index.similar(content.read(), unused, content.predecessor)
+        content.file.predecessor = found or content.predecessor
+
+
+def _is_sure(predecessor: Candidate | None) -> TypeGuard[Candidate]:
+    return predecessor is not None and not predecessor.guess
 
 
 def _sorted_contents(by_hash: dict[bytes, Content]) -> list[tuple[bytes, Content]]:

@@ -21,7 +21,8 @@ _BATCH = 100
 class Scanned:
     """A file, directory or symlink. `kind` is the recipe's letter: `f`, `x` (executable), `d` or `l`.
 
-    `segments` are the SHA-256 of each segment of a file (one of an empty file); `digest` identifies the whole subtree.
+    `segments` are the SHA-256 of each segment of a file (one of an empty file); `digest` identifies the whole subtree,
+    and `total` is the bytes of all files in it.
     """
 
     kind: bytes
@@ -30,6 +31,7 @@ class Scanned:
     children: dict[bytes, "Scanned"] = field(default_factory=dict)
     segments: tuple[bytes, ...] = ()
     digest: bytes = b""
+    total: int = 0
 
     def walk(self, path: bytes = b"") -> Iterator[tuple[bytes, "Scanned"]]:
         """Yield this node and every node below it with its path, in NAR order; the path of the first is `path`."""
@@ -93,11 +95,13 @@ def _hash(path: bytes, size: int, blocks: BlockReader, segment_size: int) -> tup
 
 
 def _digest(node: Scanned) -> None:
+    node.total = node.size
     hashed = hashlib.sha256(node.kind)
     hashed.update(node.target)
     for segment in node.segments:
         hashed.update(segment)
     for name, child in node.children.items():
         _digest(child)
+        node.total += child.total
         hashed.update(b"%d:%s" % (len(name), name) + child.digest)
     node.digest = hashed.digest()

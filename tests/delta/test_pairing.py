@@ -1,3 +1,4 @@
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -145,7 +146,49 @@ def test_a_name_may_be_the_digest_of_a_content(names: list[str]) -> None:
 def test_a_directory_may_have_the_digest_of_a_content_as_its_name() -> None:
     old, new = (f"overlay/{digest}".encode() for digest in HEX)
     index = OldTrees([(Path(), tree({old + b"/composefs.blob": 3}))])
-    assert index.directory(new, [0]) == Candidate(0, old, 0)
+    assert index.directory(Scanned(b"d"), new, [0]) == Candidate(0, old, 0)
+
+
+def test_of_several_directories_that_digests_name_the_most_alike_is_taken() -> None:
+    """Images of one store have the same files of metadata, each in a directory of its layer."""
+    first, second, third, new = (b"overlay/" + digest * 32 for digest in (b"1a", b"2b", b"3c", b"4d"))
+    files = {first + b"/data/blob": 10, second + b"/data/blob": 300, third + b"/data/blob": 310, third + b"/link": 1}
+    index = OldTrees([(Path(), tree(files))])
+
+    def found(*sizes: int) -> bytes:
+        names = zip((b"data/blob", b"link"), sizes, strict=False)
+        top = tree({new + b"/" + name: size for name, size in names}).children[b"overlay"]
+        directory = index.directory(top.children[new.rsplit(b"/", 1)[1]], new, [0])
+        assert directory is not None
+        return directory.path
+
+    assert (found(20), found(290), found(400)) == (first, second, second)
+    assert found(20, 1) == third, "it has the same names"
+
+
+def test_a_digest_for_a_name_does_not_hide_the_file_that_is_alike(tmp_path: Path) -> None:
+    """A repository of ostree has thousands of files, each named by the digest of its content."""
+    one, other, new = (f"{digest * 32}.file".encode() for digest in ("1a", "2b", "3c"))
+    lines, others = ([b"%x" % (number * factor) for number in range(1 << 36, (1 << 36) + 400)] for factor in (77, 99))
+    grown = [*lines, b"a line that is new"]
+    texts = {one: b"\n".join(lines), other: b"\n".join([*others, b"another line that is here"])}
+    old = closure(tmp_path, {store_path("repo-1", "a"): texts})
+    after = closure(tmp_path, {store_path("repo-2", "b"): {new: b"\n".join(grown), **texts}})
+    (content,) = plan_delta(old, after, similar=False).contents
+    assert content.predecessor == Candidate(0, other, len(texts[other])), "the nearest in size"
+    (content,) = plan_delta(
+        old, closure(tmp_path, {store_path("repo-3", "c"): {new: b"\n".join(grown)}}), similar=True
+    ).contents
+    assert content.predecessor == Candidate(0, one, len(texts[one]))
+
+
+def test_a_digest_for_a_name_leads_to_a_file_that_nothing_is_alike(tmp_path: Path) -> None:
+    one, other, new = (f"{digest * 32}.gz".encode() for digest in ("1a", "2b", "3c"))
+    noise = {one: random.Random(1).randbytes(2000), other: random.Random(2).randbytes(5000)}
+    old = closure(tmp_path, {store_path("cache-1", "a"): noise})
+    after = closure(tmp_path, {store_path("cache-2", "b"): {new: random.Random(3).randbytes(4900)}})
+    (content,) = plan_delta(old, after, similar=True).contents
+    assert content.predecessor == Candidate(0, other, 5000)
 
 
 def test_words_are_no_digests() -> None:
@@ -165,6 +208,7 @@ def tree(files: dict[bytes, int]) -> Scanned:
         *folders, name = path.split(b"/")
         for folder in folders:
             node = node.children.setdefault(folder, Scanned(b"d", digest=path))
+            node.total += size
         node.children[name] = Scanned(b"f", size=size, segments=(path,), digest=path)
     return top
 
