@@ -79,21 +79,25 @@ class DecodeWorker:
 
     def _running(self) -> "_Process | None":
         with self._lock:
-            if self._process is not None and self._process.ended:
+            process = self._process
+            if process is not None and process.has_ended():
                 self._process = None
             if self._process is None and self._works:
                 try:
                     self._process = _Process(self._memory)
                 except OSError:
                     self._works = False
-            return self._process if self._works else None
+            running = self._process if self._works else None
+        if process is not None and process is not running:
+            process.end()
+        return running
 
 
 class _Process:
     """A process that decodes.
 
     Attributes:
-        ended: Whether it was found to have ended.
+        ended: Whether it was ended, or found to have ended.
 
     Raises:
         OSError: It cannot be started.
@@ -118,6 +122,10 @@ class _Process:
                 stdout = self._program.stdout
                 self._ready = stdout is not None and not stdout.closed and stdout.read(1) == READY
             return self._ready
+
+    def has_ended(self) -> bool:
+        """Return whether it has ended, as where it was killed while it had nothing to do."""
+        return self.ended or self._program.poll() is not None
 
     def decode(self, payload: bytes, old: OldData, limit: int) -> bytes:
         """Return a content.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -111,6 +112,25 @@ def test_one_that_is_killed_fails_what_it_decodes_and_another_takes_its_place(wo
                 assert each.result() == new  # it came after the end, to the next process
             else:
                 assert str(error) == "a patch does not apply (the process that decodes it ended by SIGKILL)"
+    assert worker.decode(payload, OldData(old), LIMIT) == new
+    assert pid(worker) != first
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_one_that_is_killed_while_it_waits_fails_nothing(worker: DecodeWorker, used: bool) -> None:
+    """A system that is short of memory may end it, as it waits for hours for the next update."""
+    old, new, payload = patched(3)
+    worker.start()
+    if used:
+        assert worker.decode(payload, OldData(old), LIMIT) == new
+    else:
+        stdout = worker._process._program.stdout if worker._process is not None else None
+        assert stdout is not None
+        assert select([stdout], [], [], 60)[0], "it is ready"
+    first = pid(worker)
+    os.kill(first, signal.SIGKILL)
+    while is_running(first):
+        time.sleep(0.01)
     assert worker.decode(payload, OldData(old), LIMIT) == new
     assert pid(worker) != first
 
