@@ -143,7 +143,8 @@ class Service:
         """Load what the first update needs, once Nix has not asked for anything for a moment."""
         idle = Timer(_IDLE, self._loader.start)
         idle.daemon = True
-        idle.start()
+        with suppress(RuntimeError):  # no more threads; the first update loads it then
+            idle.start()
 
     def cache_info(self) -> bytes:
         """Return the description of the cache, with a priority over the one behind it.

@@ -18,7 +18,7 @@ from nixoci.errors import DeltaError, NixociError
 from nixoci.nix_store.commands import real_store_dir
 from nixoci.nix_store.hashes import to_sri
 from nixoci.nix_store.path import PathInfo
-from nixoci.nix_store.serve import serve
+from nixoci.nix_store.serve import Server, serve
 from nixoci.process import HungUpError
 from nixoci.publish.index import DIRECTORY, PublishedDelta
 from nixoci.substituter.ahead import NarsAhead
@@ -27,6 +27,7 @@ from nixoci.substituter.memory import WORKER_DATA
 from nixoci.substituter.upstream import Upstream
 
 if TYPE_CHECKING:
+    from nixoci.delta.format.model import Header
     from nixoci.delta.rebuild import Rebuilder
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ _BOUNDS = Bounds()
 _SWEEP = 10.0
 """Seconds between two looks for deltas that nothing asks for."""
 _SMALL = 4 << 20
-"""Bytes of a delta that is fetched ahead at most: a larger one takes long anyway, and may be fetched in vain."""
+"""Bytes of a delta that is fetched at most before Nix asks for a NAR, or says that its bases are here."""
 _REMEMBERED = 64
 """Deltas that were fetched ahead and not used yet, of which it is remembered."""
 
@@ -234,11 +235,12 @@ class Shelf:
                 # loaded while Nix starts and the delta comes, and not before the first narinfo, for which Nix waits
                 from nixoci.delta.format.stream import DeltaReader  # noqa: PLC0415
                 from nixoci.delta.rebuild import Rebuilder  # noqa: PLC0415
-                from nixoci.delta.receive import check_bases  # noqa: PLC0415
 
                 reader = _Checked(download.read, delta, self._closing, self._bounds.fetch)
                 stream = DeltaReader(reader.read, what=delta.file)
                 header = stream.header()
+                if delta.size > _SMALL:  # it comes longer than Nix starts, and may come in vain
+                    _keep_bases(nix, header)
                 rebuilder = Rebuilder(
                     stream,
                     header,
@@ -248,9 +250,8 @@ class Shelf:
                     worker=self.worker,
                 )
                 reader.finish()
-                # Nix took as long to start as all that; from now on, the bases stay valid
-                bases = nix.path_infos(nix.valid_paths([base.path for base in header.bases]))
-                check_bases(header.bases, bases)
+                if delta.size <= _SMALL:  # Nix took as long to start as all that
+                    _keep_bases(nix, header)
             infos = {info.path: info for info in header.paths}
             return OpenDelta(delta, infos, rebuilder, cleanup.pop_all())
 
@@ -278,6 +279,13 @@ class Shelf:
                     if place.future.done() and not place.users and monotonic() - place.used > limit:
                         gone.append(self._places.pop(name))
             _close(gone)
+
+
+def _keep_bases(nix: Server, header: "Header") -> None:
+    """Check that the bases of a delta are here; from now on, they stay valid until the server ends."""
+    from nixoci.delta.receive import check_bases  # noqa: PLC0415 - as the rest of decoding
+
+    check_bases(header.bases, nix.path_infos(nix.valid_paths([base.path for base in header.bases])))
 
 
 def _is_open(place: _Place) -> bool:

@@ -175,6 +175,50 @@ def test_it_is_loaded_if_nix_asks_for_nothing(machine: Site, monkeypatch: pytest
     assert [loaded.get(timeout=60) for _ in range(2)] == ["worker", "load"]
 
 
+def test_it_is_not_loaded_ahead_where_there_are_no_more_threads(machine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError
+
+    service = Service(Upstream(machine.web.url), machine.shelf, store=machine.nix.store)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    service.get_ready()
+
+
+@pytest.mark.parametrize(("small", "read"), [(4 << 20, True), (0, False)])
+def test_a_large_delta_is_not_fetched_to_its_end_for_a_base_that_is_gone(
+    machine: Site, monkeypatch: pytest.MonkeyPatch, small: int, read: bool
+) -> None:
+    """Its files may still be there. A small one is read while Nix starts."""
+    bodies: list[object] = []
+    rebuilder = Rebuilder.__init__
+
+    def watched(self: Rebuilder, *arguments: Any, **options: Any) -> None:
+        bodies.append(self)
+        rebuilder(self, *arguments, **options)
+
+    monkeypatch.setattr("nixoci.substituter.shelf._SMALL", small)
+    monkeypatch.setattr(Rebuilder, "__init__", watched)
+    drop_base(machine)
+    assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+    assert bool(bodies) == read
+
+
+@pytest.mark.parametrize("small", [4 << 20, 0])
+def test_a_base_that_is_collected_while_the_delta_comes_means_the_ordinary_nar(
+    machine: Site, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    rebuilder = Rebuilder.__init__
+
+    def collect(self: Rebuilder, *arguments: Any, **options: Any) -> None:
+        (machine.real / OLD_LIB[11:] / "lib.so").unlink()
+        rebuilder(self, *arguments, **options)
+
+    monkeypatch.setattr("nixoci.substituter.shelf._SMALL", small)
+    monkeypatch.setattr(Rebuilder, "__init__", collect)
+    assert machine.fetch(NEW_LIB) == machine.nars[NEW_LIB]
+    assert machine.web.count("nar/") == 1
+
+
 def test_many_at_once(machine: Site) -> None:
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(machine.fetch, NEW * 16))
