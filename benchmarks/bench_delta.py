@@ -139,13 +139,13 @@ class Comparison:
     def _library(self, name: str, old: str, new: str) -> Row:
         """Measure a Python library outside of the machine, whose Python is not the one that it is installed for."""
         package = LIBRARIES[name]
-        version = next(each for each in pinned() if each.startswith(f"{package}=="))
+        version = next(each for each in pinned("benchmarks") if each.startswith(f"{package}=="))
         query = ["nix-store", "--query", "--requisites"]
         had, wanted = (self.machine.run([*query, path]).stdout.split() for path in (old, new))
         outside = [[f"{self.machine.root}{path}" for path in paths] for paths in (had, sorted({*wanted} - {*had}))]
 
         def measure() -> Row:
-            env = {**os.environ, "PYTHONPATH": f"{packages()}:{CHECKOUT}"}
+            env = {**os.environ, "PYTHONPATH": f"{packages('benchmarks')}:{CHECKOUT}"}
             command = [sys.executable, "-m", "benchmarks.library_peers", package, "--had", *outside[0], "--paths"]
             with tempfile.TemporaryFile() as out:
                 cost = run([*command, *outside[1]], stdout=out.fileno(), env=env)

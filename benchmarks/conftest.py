@@ -78,7 +78,7 @@ def _keep(file: Path, pairs: Figures) -> Figures:
         for pair, found in pairs.items()
     ]
     file.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
-    env = {**os.environ, "PYTHONPATH": f"{packages()}:{CHECKOUT}"}
+    env = {**os.environ, "PYTHONPATH": f"{packages('pictures')}:{CHECKOUT}"}
     draw = [sys.executable, "-m", "benchmarks.delta_picture", str(file), str(file.with_suffix(".svg"))]
     subprocess.run(draw, check=True, env=env)
     return pairs

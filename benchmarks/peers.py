@@ -51,14 +51,14 @@ def peers() -> Peers:
     return Peers(root, commands)
 
 
-def pinned(group: str = "benchmarks") -> list[str]:
+def pinned(group: str) -> list[str]:
     """Return the requirements of a dependency group."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted: list[str] = project["dependency-groups"][group]
     return wanted
 
 
-def packages(group: str = "benchmarks") -> Path:
+def packages(group: str) -> Path:
     """Return a cached folder with the requirements of a dependency group, for PYTHONPATH."""
     wanted = pinned(group)
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -1,6 +1,6 @@
 """Pictures as SVG whose text takes the colour of the reader's theme.
 
-Runs with matplotlib, of the dependency group `benchmarks`.
+Runs with matplotlib, of the dependency group `pictures`.
 """
 
 from __future__ import annotations

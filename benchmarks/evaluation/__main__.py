@@ -81,7 +81,7 @@ def write(output: Path, evaluation: Evaluation) -> None:
     # from the figures as they are written, which are rounded
     (output / "evaluation.md").write_text(render_page(read(text, what=FIGURES)), encoding="utf-8")
     draw = [sys.executable, "-m", "benchmarks.evaluation.pictures", str(output / FIGURES), str(output / "evaluation")]
-    subprocess.run(draw, check=True, env={**os.environ, "PYTHONPATH": f"{packages()}:{CHECKOUT}"})
+    subprocess.run(draw, check=True, env={**os.environ, "PYTHONPATH": f"{packages('pictures')}:{CHECKOUT}"})
 
 
 if __name__ == "__main__":

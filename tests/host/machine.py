@@ -46,6 +46,12 @@ IDLE_GENERATORS = tuple(
 )
 """Generators that generate nothing in a machine; each boot and each `systemctl daemon-reload` would run them all."""
 
+VISIBLE = ("proc", "sys")
+"""File systems of the kernel that a machine also has as a whole. systemd-nspawn covers files in its own, since version
+257 /proc/keys too. No user namespace could mount another one then: rootless podman would fail, and Nix build without
+its sandbox.
+"""
+
 ENVIRONMENT = {"PATH": "/opt/nixoci/bin:/usr/local/bin:/usr/bin:/usr/sbin", "LANG": "C.UTF-8"}
 PASSED = ("GOGC",)
 """Variables of this process that the commands and the services of a machine have, too, if it has them."""
@@ -292,6 +298,7 @@ class Machine:
         options = [
             *("--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all", "--console=passive"),
             *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
+            *(f"--bind=/{api}:/run/outer/{api}:norbind" for api in VISIBLE),
             *(["--private-network"] if self.private_network else []),
             *binds,
             *("-D", str(self._system or self._state / "root"), f"--machine={self.name}"),
