@@ -296,7 +296,9 @@ def new_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
         with full_disk_names(path), path.open("wb") as file:
             yield file
         return
-    target = path.resolve()
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():  # a loop; Path.resolve() raises RuntimeError, and since Python 3.13 nothing
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
     with temporary_directory(prefix=_prefix(target), parent=target.parent) as folder:
         made = folder / "new"
         with _errors_name(path, made):

@@ -1,6 +1,5 @@
 import ctypes
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -59,5 +58,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
         return int(done.stdout)
 
-    pages = 98 * 8 * (1 << 20) // resource.getpagesize()
-    assert faults("keep") < pages / 10 < faults()
+    # with large pages, as in Debian 13, these are a few thousand
+    assert faults("keep") < faults() / 100

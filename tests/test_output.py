@@ -196,6 +196,15 @@ def test_a_new_file_gets_the_usual_mode(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode == usual.stat().st_mode
 
 
+def test_a_loop_of_symlinks_is_not_replaced(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(OSError, match=r"Too many levels of symbolic links: .*loop"), new_file(loop):
+        pass
+    assert [*tmp_path.iterdir()] == [loop]
+    assert loop.is_symlink()
+
+
 def test_a_changed_file_keeps_its_mode_and_its_symlink(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("old", encoding="utf-8")
