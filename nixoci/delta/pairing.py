@@ -202,7 +202,7 @@ class OldTrees:
             for base in paired:
                 alike = self._directories[base].get(key)
                 if alike is not None and (found := alike.nearest(node.total)) is not None:
-                    return Candidate(*found[1], 0, len(alike) > 1 and _DIGEST.search(path) is not None)
+                    return Candidate(*found[1], 0, _is_guess(path, len(alike)))
         return None
 
     def same_segment(self, digest: bytes) -> tuple[Candidate, int] | None:
@@ -220,7 +220,7 @@ class OldTrees:
         if not near:
             return self._nearest(name, size)
         best = min(near, key=lambda file: (abs(file.size - size), file.base, file.path))
-        return replace(best, guess=True) if len(near) > 1 and _DIGEST.search(_name(path)) else best
+        return replace(best, guess=True) if _is_guess(_name(path), len(near)) else best
 
     def _nearest(self, name: bytes, size: int, base: int | None = None) -> Candidate | None:
         """Return the file of a masked name that is nearest in size, in one old store path or in all."""
@@ -239,7 +239,7 @@ class OldTrees:
         found = sized.nearest(size)
         if found is None:
             return None
-        return Candidate(*found[1], found[0], len(sized) > 1 and _DIGEST.search(_name(found[1][1])) is not None)
+        return Candidate(*found[1], found[0], _is_guess(_name(found[1][1]), len(sized)))
 
     def digest(self, file: Candidate) -> bytes:
         """Return the digest of an old file."""
@@ -301,6 +301,11 @@ def _directory_keys(path: bytes, node: Scanned) -> tuple[tuple[bytes, int], tupl
     """Return what a directory has in common with one of other digits and the same names in it, and of other digits."""
     masked = _mask_all(path)
     return (masked, hash(frozenset(map(_mask_all, node.children)))), (masked, 0)
+
+
+def _is_guess(name: bytes, count: int) -> bool:
+    """Return whether it is a guess to take one of so many that are named alike."""
+    return count > 1 and _DIGEST.search(name) is not None
 
 
 def _name(path: bytes) -> bytes:
